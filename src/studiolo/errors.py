@@ -1,0 +1,214 @@
+"""The tree of errors.
+
+Every error that studiolo raises on purpose is a :class:`StudioloError`: a *title* that says what went wrong and
+where, an optional *cause*, and an optional *suggestion* that says what to do about it. Each class has a *code*, which
+is how an error crosses the wire and comes back as the same class on the other side.
+
+The tree has the shape of the official LM Studio client's, so that an ``except`` written for that client means the
+same here; the names of that client are aliases, at the end of this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+_BY_CODE: dict[str, type[StudioloError]] = {}
+
+
+class StudioloError(Exception):
+    """The root of the tree.
+
+    Parameters:
+        title: what went wrong, with the name of the thing that it happened to.
+        cause: why, as far as it is known.
+        suggestion: what the user can do about it.
+        data: figures behind the message, JSON-compatible, for programs.
+    """
+
+    code: ClassVar[str] = "studiolo.error"
+
+    def __init_subclass__(cls) -> None:
+        _BY_CODE[cls.code] = cls
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        cause: str | None = None,
+        suggestion: str | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(title)
+        self.title = title
+        self.cause = cause
+        self.suggestion = suggestion
+        self.data = data or {}
+
+    def __str__(self) -> str:
+        return " ".join(_sentence(part) for part in (self.title, self.cause, self.suggestion) if part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.title, self.cause, self.suggestion, self.data))
+
+
+def _rebuild(
+    cls: type[StudioloError], title: str, cause: str | None, suggestion: str | None, data: dict[str, Any]
+) -> StudioloError:
+    return cls(title, cause=cause, suggestion=suggestion, data=data)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?", ":", "\n")) else f"{text}."
+
+
+def error_class(code: str) -> type[StudioloError]:
+    """The class of the errors that carry ``code``; :class:`HostError` for a code that is not known here."""
+    return _BY_CODE.get(code, HostError)
+
+
+class HostError(StudioloError):
+    """Reported by the host that runs the models, embedded or behind a server."""
+
+    code = "studiolo.host"
+
+
+class ModelNotFoundError(HostError):
+    """No model, downloaded or loaded, answers to the given name."""
+
+    code = "generic.noModelMatchingQuery"
+
+
+class PresetNotFoundError(HostError):
+    """No preset has the given name."""
+
+    code = "generic.presetNotFound"
+
+
+class ModelUnloadedError(HostError):
+    """The instance that was asked for is no longer loaded."""
+
+    code = "generic.specificModelUnloaded"
+
+
+class DomainMismatchError(HostError):
+    """An embedding model was used as an LLM, or the other way round."""
+
+    code = "generic.domainMismatch"
+
+
+class UnsupportedError(HostError):
+    """The request asks for something that this engine, model or version does not do."""
+
+    code = "generic.engineDoesNotSupportFeature"
+
+
+class ModelFileError(HostError):
+    """A model's file cannot be used: not GGUF, truncated, unreadable or gone."""
+
+    code = "studiolo.modelFile"
+
+
+class DownloadError(HostError):
+    """A model could not be fetched."""
+
+    code = "studiolo.download"
+
+
+class EngineError(HostError):
+    """The engine process failed."""
+
+    code = "studiolo.engine"
+
+
+class EngineStartError(EngineError):
+    """The engine process did not come up with the model loaded."""
+
+    code = "studiolo.engineStart"
+
+
+class EngineDiedError(EngineError):
+    """The engine process ended while it was needed."""
+
+    code = "studiolo.engineDied"
+
+
+class PredictionError(HostError):
+    """The engine refused or failed a prediction."""
+
+    code = "studiolo.prediction"
+
+
+class PromptTooLongError(PredictionError):
+    """The prompt has more tokens than the context of the loaded model."""
+
+    code = "studiolo.promptTooLong"
+
+
+class ProtocolError(HostError):
+    """A frame, an endpoint or a parameter is not what the protocol says."""
+
+    code = "studiolo.protocol"
+
+
+class PortInUseError(HostError):
+    """A port to listen on is taken."""
+
+    code = "studiolo.portInUse"
+
+
+class ChannelClosedError(HostError):
+    """The host closed a channel before its final message."""
+
+    code = "studiolo.channelClosed"
+
+
+class ClientError(StudioloError):
+    """A problem found on the client's side."""
+
+    code = "studiolo.client"
+
+
+class CancelledError(ClientError):
+    """The result of a cancelled prediction was asked for where there is none."""
+
+    code = "studiolo.cancelled"
+
+
+class ConnectionFailedError(ClientError):
+    """The server cannot be reached, or the connection to it was lost."""
+
+    code = "studiolo.connection"
+
+
+class RequestTimeoutError(StudioloError, TimeoutError):
+    """Nothing was heard from the host within the time limit."""
+
+    code = "studiolo.timeout"
+
+
+class ConfigError(StudioloError, ValueError):
+    """A setting has a wrong name, type or range; the title names the field."""
+
+    code = "studiolo.config"
+
+
+class UsageError(StudioloError, RuntimeError):
+    """The calls were made in an order that makes no sense."""
+
+    code = "studiolo.usage"
+
+
+# The official client's names for the same errors.
+LMStudioError = StudioloError
+LMStudioServerError = HostError
+LMStudioModelNotFoundError = ModelNotFoundError
+LMStudioPresetNotFoundError = PresetNotFoundError
+LMStudioPredictionError = PredictionError
+LMStudioChannelClosedError = ChannelClosedError
+LMStudioClientError = ClientError
+LMStudioCancelledError = CancelledError
+LMStudioWebsocketError = ConnectionFailedError
+LMStudioTimeoutError = RequestTimeoutError
+LMStudioValueError = ConfigError
+LMStudioRuntimeError = UsageError

@@ -1,0 +1,68 @@
+"""Where things lie on disk.
+
+Everything lives under one home folder: ``STUDIOLO_HOME`` where it is set, else the platform's data folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The home folder and the places in it. Folders are made when they are first written to."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Home:
+        """The home that the environment names (``STUDIOLO_HOME``), else the platform's data folder."""
+        named = os.environ.get("STUDIOLO_HOME")
+        if named:
+            return cls(Path(named).expanduser().absolute())
+        import platformdirs
+
+        return cls(platformdirs.user_data_path("studiolo", appauthor=False))
+
+    @property
+    def models(self) -> Path:
+        """Model files, ``publisher/name/file.gguf`` as LM Studio lays them out; any depth is found."""
+        return self.root / "models"
+
+    @property
+    def downloads(self) -> Path:
+        """Fetches in progress. On the same file system as ``models``, so that finishing is a rename."""
+        return self.root / "downloads"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def state(self) -> Path:
+        """The SQLite database of what is worth remembering between runs."""
+        return self.root / "state.db"
+
+    @property
+    def catalog(self) -> Path:
+        """The user's own additions to the catalog."""
+        return self.root / "catalog.toml"
+
+
+def socket_folder() -> Path:
+    """A private folder for engine sockets.
+
+    Not under the home: the path of a Unix socket is limited to about 100 bytes, and homes can be deep or on
+    file systems that have no sockets.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if not base or len(base) > 40 or not os.access(base, os.W_OK):
+        base = tempfile.gettempdir()
+    folder = Path(base) / f"studiolo-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        folder = Path(tempfile.mkdtemp(prefix="studiolo-"))
+    return folder

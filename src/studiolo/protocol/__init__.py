@@ -1,0 +1,1 @@
+"""The LM Studio wire as data: frames, endpoints, messages and settings. No I/O happens here."""
