@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class WireStruct(Struct, rename="camel", omit_defaults=True, kw_only=True):
+class WireStruct(Struct, rename="camel", omit_defaults=True, frozen=True):
     """A JSON object. Fields that this version does not know are ignored, as both official clients do."""
 
 

@@ -1,0 +1,202 @@
+"""The settings of a load and of a prediction: one place, with units and defaults.
+
+Every field may be left out (``None``): the defaults below are then used, and what was in force is told in the
+result. A user may give a config as one of these types or as a dict, in snake_case or in LM Studio's camelCase;
+:func:`load_config` and :func:`prediction_config` turn either into a checked instance or raise a
+:class:`~studiolo.errors.ConfigError` that names the field.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .errors import ConfigError
+
+DEFAULT_CONTEXT_LENGTH = 4096
+"""Tokens; the model's own limit where that is lower."""
+
+DEFAULT_PARALLEL_PREDICTIONS = 4
+
+CacheType = Literal["f32", "f16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+
+
+class GpuSetting(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How much of the model goes to the GPU, and to which.
+
+    Parameters:
+        ratio: the share of the layers, 0 to 1; ``"max"`` for all of them (the default), ``"off"`` for none.
+        main_gpu: the index of the GPU that ``split_strategy="favorMainGpu"`` favours.
+        split_strategy: ``"evenly"`` (the default) or ``"favorMainGpu"``.
+        disabled_gpus: the indices of GPUs to leave alone.
+    """
+
+    ratio: Probability | Literal["max", "off"] | None = None
+    main_gpu: Annotated[int, Meta(ge=0)] | None = None
+    split_strategy: Literal["evenly", "favorMainGpu"] | None = None
+    disabled_gpus: list[int] | None = None
+
+
+class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a model is loaded.
+
+    Parameters:
+        context_length: tokens that one prediction can hold, prompt and answer together. Default: 4096, or the
+            model's own limit where that is lower.
+        max_parallel_predictions: predictions that run at once; each has the full context length. Default: 4.
+        gpu: what goes to the GPU. Default: everything that fits.
+        offload_kv_cache_to_gpu: keep the KV cache in GPU memory. Default: true.
+        eval_batch_size: tokens of a prompt that are processed at once. Default: 2048.
+        flash_attention: use flash attention. Default: where the engine supports it.
+        try_mmap: map the file instead of reading it. Default: true.
+        keep_model_in_memory: forbid the system to swap the weights out. Default: false.
+        rope_frequency_base, rope_frequency_scale: overrides of the model's own RoPE parameters.
+        llama_k_cache_quantization_type, llama_v_cache_quantization_type: the types of the KV cache. Default: f16.
+        use_fp16_for_kv_cache: ``False`` means an f32 KV cache. Default: true.
+        seed: the seed of predictions that bring none of their own. Default: random.
+    """
+
+    context_length: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    max_parallel_predictions: Annotated[int, Meta(ge=1, le=256)] | None = None
+    gpu: GpuSetting | None = None
+    offload_kv_cache_to_gpu: bool | None = None
+    eval_batch_size: Annotated[int, Meta(ge=1, le=2**20)] | None = None
+    flash_attention: bool | None = None
+    try_mmap: bool | None = None
+    keep_model_in_memory: bool | None = None
+    rope_frequency_base: Annotated[float, Meta(ge=0)] | None = None
+    rope_frequency_scale: Annotated[float, Meta(ge=0)] | None = None
+    llama_k_cache_quantization_type: CacheType | bool | None = None
+    llama_v_cache_quantization_type: CacheType | bool | None = None
+    use_fp16_for_kv_cache: bool | None = None
+    seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] | None = None
+
+
+class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How text is generated.
+
+    Parameters:
+        temperature: 0 always takes the likeliest token; higher is more varied. Default: 0.8.
+        max_tokens: tokens to generate at most; ``False`` for no limit but the context. Default: no limit.
+        stop_strings: generation ends before the first of these. Default: none.
+        top_k_sampling: sample among this many likeliest tokens; 0 for all. Also ``top_k``. Default: 40.
+        top_p_sampling: sample among the likeliest tokens whose probabilities add up to this, 0 to 1; ``False`` for
+            off. Also ``top_p``. Default: 0.95.
+        min_p_sampling: leave out tokens less likely than this share of the likeliest, 0 to 1; ``False`` for off.
+            Also ``min_p``. Default: 0.05.
+        repeat_penalty: divides the score of tokens seen lately; 1 or ``False`` for off. Default: 1.1.
+        seed: the same seed, prompt and settings give the same text; -1 for a random one. Default: random.
+    """
+
+    temperature: Annotated[float, Meta(ge=0)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | bool | None = None
+    stop_strings: list[str] | None = None
+    top_k_sampling: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    top_p_sampling: Probability | bool | None = None
+    min_p_sampling: Probability | bool | None = None
+    repeat_penalty: Annotated[float, Meta(ge=0)] | bool | None = None
+    seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    top_p: Probability | bool | None = None
+    min_p: Probability | bool | None = None
+
+    def __post_init__(self) -> None:
+        for short in ("top_k", "top_p", "min_p"):
+            long = f"{short}_sampling"
+            a, b = getattr(self, short), getattr(self, long)
+            if a is not None and b is not None and a != b:
+                raise ConfigError(
+                    f"{short} and {long} are two names of one setting, and they differ ({a!r} and {b!r})",
+                    suggestion="Give one of them.",
+                )
+            setattr(self, short, b if a is None else a)
+            setattr(self, long, b if a is None else a)
+
+
+C = TypeVar("C", LoadConfig, PredictionConfig)
+
+
+def load_config(value: LoadConfig | Mapping[str, Any] | None) -> LoadConfig:
+    """A checked load config from a typed one, a dict, or nothing. Raises :class:`ConfigError`."""
+    return _checked(LoadConfig, value, "load config")
+
+
+def prediction_config(value: PredictionConfig | Mapping[str, Any] | None) -> PredictionConfig:
+    """A checked prediction config from a typed one, a dict, or nothing. Raises :class:`ConfigError`."""
+    return _checked(PredictionConfig, value, "prediction config")
+
+
+def explicit_fields(config: Struct) -> dict[str, Any]:
+    """The fields that say something, by name."""
+    return {name: value for name in config.__struct_fields__ if (value := getattr(config, name)) is not None}
+
+
+def _checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str) -> C:
+    if value is None:
+        return kind()
+    if isinstance(value, kind):
+        fields = explicit_fields(value)
+    elif isinstance(value, Mapping):
+        fields = snake_case_keys(value)
+    else:
+        raise ConfigError(f"The {what} is a {type(value).__name__}, not a dict or a {kind.__name__}")
+    known = kind.__struct_fields__
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"The {what} has no field {name!r}",
+                suggestion=f"Did you mean {near[0]!r}?" if near else f"The fields are {', '.join(known)}.",
+            )
+    for name, field in fields.items():
+        if isinstance(field, float):
+            if not math.isfinite(field):
+                raise ConfigError(f"The {what}'s field {name!r} is {field}, not a finite number")
+            fields[name] = int(field) if field.is_integer() else field  # 40.0 is a fine top_k
+        if field is True and name in _SWITCHED_OFF_BY_FALSE:
+            raise ConfigError(f"The {what}'s field {name!r} is true; give a value, or false to switch it off")
+    try:
+        return msgspec.convert(msgspec.to_builtins(fields), kind)
+    except (msgspec.ValidationError, TypeError) as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise config_error(error, what) from None
+
+
+_SWITCHED_OFF_BY_FALSE = frozenset(
+    {
+        *("max_tokens", "top_p", "top_p_sampling", "min_p", "min_p_sampling", "repeat_penalty"),
+        *("llama_k_cache_quantization_type", "llama_v_cache_quantization_type"),
+    }
+)
+
+
+def config_error(error: Exception, what: str) -> ConfigError:
+    """msgspec's error as one that names the field in the user's words."""
+    message, _, path = str(error).partition(" - at `$.")
+    field = re.sub(r"`$", "", path)
+    where = f"field {field!r}" if field else "value"
+    return ConfigError(f"The {what}'s {where} is wrong", cause=message.replace("`", "'"))
+
+
+def snake_case_keys(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with every key, nested ones too, in snake_case."""
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            item = snake_case_keys(cast("Mapping[str, Any]", item))
+        out[_snake_case(str(key))] = item
+    return out
+
+
+def _snake_case(key: str) -> str:
+    key = key.replace("KVCache", "KvCache")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key).lower()

@@ -1,0 +1,121 @@
+"""The contract between the host and an engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..config import LoadConfig, PredictionConfig
+from ..protocol.llm import Fragment, StopReason
+from ..protocol.models import Domain
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec:
+    """What an engine is started with.
+
+    Parameters:
+        model_path: the GGUF file.
+        domain: ``llm`` or ``embedding``.
+        config: the load config with every default filled in.
+        log_path: the file that takes everything the engine prints.
+        socket_path: where it listens; nothing exists there yet.
+        layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
+    """
+
+    model_path: Path
+    domain: Domain
+    config: LoadConfig
+    log_path: Path
+    socket_path: Path
+    layers: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionRequest:
+    """Text to continue, exactly as it stands, and the settings with every default filled in."""
+
+    prompt: str
+    config: PredictionConfig
+
+
+@dataclass(frozen=True)
+class PromptProgress:
+    """How much of the prompt is processed, in tokens."""
+
+    processed: int
+    total: int
+
+    @property
+    def ratio(self) -> float:
+        return self.processed / self.total if self.total else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """The end of a run: why, and the engine's own figures."""
+
+    stop_reason: StopReason
+    stop_string: str | None
+    prompt_tokens: int
+    predicted_tokens: int
+    tokens_per_second: float | None
+
+
+EngineEvent = Fragment | PromptProgress | Completed
+
+
+class Engine(Protocol):
+    """One running engine with one model in it.
+
+    An engine may die at any time; ``exited`` is set when it has. Methods then raise
+    :class:`~studiolo.errors.EngineDiedError` with the last lines of its log.
+    """
+
+    exited: asyncio.Event
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def gpu_layers(self) -> int | None:
+        """Layers of the model on GPUs; ``None`` where the engine does not tell."""
+        ...
+
+    @classmethod
+    async def start(cls, spec: EngineSpec) -> Engine:
+        """Start a process, load the model, and return when it answers.
+
+        Cancelling ends the process.
+
+        Raises:
+            EngineStartError: it did not come up; with the last lines of its log.
+        """
+        ...
+
+    def complete(self, request: CompletionRequest) -> AsyncIterator[EngineEvent]:
+        """Run a completion. The last event is a :class:`Completed`.
+
+        Closing the iterator stops the engine's work and frees its slot.
+
+        Raises:
+            PromptTooLongError: the prompt does not fit into the context.
+            PredictionError: the engine refused or failed the request.
+            EngineDiedError: the process ended.
+        """
+        ...
+
+    async def tokenize(self, text: str) -> list[int]:
+        """The tokens that ``text`` is made of, special ones included."""
+        ...
+
+    def death(self) -> Exception:
+        """The error that tells how the process ended."""
+        ...
+
+    async def stop(self) -> None:
+        """End the process and everything that belongs to it. Safe to call twice."""
+        ...

@@ -1,0 +1,1 @@
+"""llama.cpp's server as an engine. Nothing is imported here: the worker process starts from this package."""

@@ -1,0 +1,159 @@
+"""llama-server's HTTP, spoken over a Unix socket. Source of the formats: llama.cpp, tools/server/README.md."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from ...errors import PredictionError, PromptTooLongError
+from ...protocol.llm import Fragment, StopReason
+from ..base import Completed, CompletionRequest, EngineEvent, PromptProgress
+from .params import completion_body
+
+CALL_LIMIT_SEC = 60.0
+"""How long a call that does not stream may take."""
+
+
+class _Progress(msgspec.Struct):
+    total: int
+    processed: int
+
+
+class _Timings(msgspec.Struct):
+    predicted_per_second: float | None = None
+
+
+class _Fault(msgspec.Struct):
+    message: str = "no reason given"
+    type: str = ""
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
+
+
+class _Event(msgspec.Struct):
+    """One event of a streamed completion; the last one has ``stop_type``."""
+
+    content: str = ""
+    tokens_predicted: int = 0
+    tokens_evaluated: int = 0
+    prompt_progress: _Progress | None = None
+    stop_type: str | None = None
+    stopping_word: str = ""
+    truncated: bool = False
+    timings: _Timings | None = None
+    error: _Fault | None = None
+
+
+class _Failure(msgspec.Struct):
+    error: _Fault
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+class LlamaServerClient:
+    """The calls of one llama-server. A broken or refused connection comes out as :class:`ConnectionError`."""
+
+    def __init__(self, socket_path: Path) -> None:
+        # The server closes its connection after a streamed answer, so that there is none to keep.
+        connector = aiohttp.UnixConnector(str(socket_path), force_close=True, limit=0)
+        self._session = aiohttp.ClientSession(
+            "http://engine", connector=connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def complete(self, request: CompletionRequest) -> AsyncIterator[EngineEvent]:
+        """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
+        body = msgspec.json.encode(completion_body(request.prompt, request.config))
+        async with _broken_connections_told(), self._session.post("/completion", data=body) as response:
+            if response.status != 200:
+                raise _refusal(await response.read())
+            told = 0  # tokens that fragments have accounted for
+            async for event in _events(response.content):
+                if event.error is not None:
+                    raise _prediction_error(event.error)
+                if event.prompt_progress is not None:
+                    yield PromptProgress(event.prompt_progress.processed, event.prompt_progress.total)
+                elif event.content:
+                    # A token may bring no text of its own (half a character, a space to come): the next one's does.
+                    yield Fragment(content=event.content, tokens_count=max(event.tokens_predicted - told, 0))
+                    told = event.tokens_predicted
+                if event.stop_type is not None:
+                    yield _completed(event)
+                    return
+        raise PredictionError("The engine ended its answer without saying why")
+
+    async def tokenize(self, text: str) -> list[int]:
+        answer = await self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})
+        return msgspec.json.decode(answer, type=_Tokens).tokens
+
+    async def _post(self, path: str, body: dict[str, Any]) -> bytes:
+        limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
+        data = msgspec.json.encode(body)
+        async with _broken_connections_told(), self._session.post(path, data=data, timeout=limit) as response:
+            answer = await response.read()
+            if response.status != 200:
+                raise _refusal(answer)
+            return answer
+
+
+@contextlib.asynccontextmanager
+async def _broken_connections_told() -> AsyncIterator[None]:
+    try:
+        yield
+    except aiohttp.ClientError as error:
+        raise ConnectionError(f"{type(error).__name__}: {error}") from None
+
+
+async def _events(stream: aiohttp.StreamReader) -> AsyncIterator[_Event]:
+    """The server-sent events of ``stream``, each decoded once."""
+    rest = b""
+    async for chunk in stream.iter_any():
+        *events, rest = (rest + chunk).split(b"\n\n")
+        for event in events:
+            if event.startswith(b"data: "):
+                yield _decode_event(event[6:])
+
+
+def _completed(event: _Event) -> Completed:
+    stop_reason: StopReason = "eosFound"
+    if event.stop_type == "word":
+        stop_reason = "stopStringFound"
+    elif event.stop_type == "limit":
+        stop_reason = "contextLengthReached" if event.truncated else "maxPredictedTokensReached"
+    return Completed(
+        stop_reason=stop_reason,
+        stop_string=event.stopping_word or None,
+        prompt_tokens=event.tokens_evaluated,
+        predicted_tokens=event.tokens_predicted,
+        tokens_per_second=event.timings.predicted_per_second if event.timings else None,
+    )
+
+
+def _refusal(body: bytes) -> PredictionError:
+    try:
+        fault = msgspec.json.decode(body, type=_Failure).error
+    except msgspec.DecodeError:
+        fault = _Fault(message=body[:500].decode(errors="replace"))
+    return _prediction_error(fault)
+
+
+def _prediction_error(fault: _Fault) -> PredictionError:
+    if fault.type == "exceed_context_size_error":
+        return PromptTooLongError(
+            f"The prompt has {fault.n_prompt_tokens} tokens, and the model is loaded with a context of {fault.n_ctx}",
+            suggestion="Shorten the prompt, or load the model with a longer context_length.",
+            data={"promptTokensCount": fault.n_prompt_tokens, "contextLength": fault.n_ctx},
+        )
+    return PredictionError("The engine refused the request", cause=fault.message)

@@ -1,0 +1,98 @@
+"""The engine that the host sees: a worker process and the client that talks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from ...errors import EngineError, PredictionError
+from ..base import CompletionRequest, EngineEvent, EngineSpec
+from .params import worker_params
+from .process import WorkerProcess
+
+if TYPE_CHECKING:
+    from .client import LlamaServerClient
+
+DEATH_NOTICE_SEC = 1.0
+"""How long after a broken connection the process's end is waited for, to tell how it ended."""
+
+
+class LlamaCppEngine:
+    """llama.cpp's server in a worker process, over a Unix socket."""
+
+    def __init__(self, worker: WorkerProcess, client: LlamaServerClient, spec: EngineSpec) -> None:
+        self._worker = worker
+        self._client = client
+        self._spec = spec
+        self.exited = worker.exited
+
+    @classmethod
+    async def start(cls, spec: EngineSpec) -> LlamaCppEngine:
+        """See :meth:`studiolo.engines.base.Engine.start`."""
+        spec.socket_path.unlink(missing_ok=True)  # the server will not start on one that exists
+        worker = await WorkerProcess.spawn(
+            {
+                "model": str(spec.model_path),
+                "socket": str(spec.socket_path),
+                "params": worker_params(spec.config, spec.domain),
+                "layers": spec.layers,
+            },
+            spec.log_path,
+        )
+        try:
+            # The client's library takes its time to import: the worker is loading meanwhile.
+            from .client import LlamaServerClient
+
+            await worker.wait_ready()
+        except BaseException:
+            await asyncio.shield(worker.stop())
+            spec.socket_path.unlink(missing_ok=True)
+            raise
+        return cls(worker, LlamaServerClient(spec.socket_path), spec)
+
+    @property
+    def pid(self) -> int:
+        return self._worker.pid
+
+    @property
+    def gpu_layers(self) -> int | None:
+        return self._worker.gpu_layers
+
+    async def complete(self, request: CompletionRequest) -> AsyncIterator[EngineEvent]:
+        """See :meth:`studiolo.engines.base.Engine.complete`."""
+        try:
+            async with contextlib.aclosing(self._client.complete(request)) as events:
+                async for event in events:
+                    yield event
+        except (OSError, PredictionError) as error:
+            raise await self._explain(error) from None
+
+    async def tokenize(self, text: str) -> list[int]:
+        """See :meth:`studiolo.engines.base.Engine.tokenize`."""
+        try:
+            return await self._client.tokenize(text)
+        except OSError as error:
+            raise await self._explain(error) from None
+
+    def death(self) -> Exception:
+        """See :meth:`studiolo.engines.base.Engine.death`."""
+        return self._worker.death()
+
+    async def stop(self) -> None:
+        """See :meth:`studiolo.engines.base.Engine.stop`."""
+        await self._worker.stop()
+        await self._client.close()
+        self._spec.socket_path.unlink(missing_ok=True)
+
+    async def _explain(self, error: Exception) -> Exception:
+        """A broken connection is most often a dead process; its end is noticed a moment later."""
+        if isinstance(error, PredictionError):
+            return error
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEATH_NOTICE_SEC):
+                await self.exited.wait()
+        if self.exited.is_set():
+            return self._worker.death()
+        return EngineError("The connection to the engine broke", cause=f"{type(error).__name__}: {error}")

@@ -1,0 +1,141 @@
+"""The worker as an OS process: started, watched, ended; its log kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ...errors import EngineDiedError, EngineError, EngineStartError
+
+START_LIMIT_SEC = 900.0
+"""How long loading a model may take: the largest ones are read from slow disks."""
+
+STOP_LIMIT_SEC = 3.0
+"""How long a worker may take to end before it is killed."""
+
+LOG_TAIL_LINES = 8
+
+
+class _Answer(msgspec.Struct):
+    ready: bool = False
+    error: str | None = None
+    gpu_layers: int | None = None
+
+
+class WorkerProcess:
+    """One worker. ``exited`` is set within milliseconds of its end, whatever ended it."""
+
+    def __init__(self, process: Process, log_path: Path) -> None:
+        self._process = process
+        self._log_path = log_path
+        self._stopping = False
+        self.exited = asyncio.Event()
+        self.gpu_layers: int | None = None
+        self._watcher = asyncio.create_task(self._watch(), name=f"watch worker {process.pid}")
+
+    @classmethod
+    async def spawn(cls, spec: dict[str, Any], log_path: Path) -> WorkerProcess:
+        """Start a worker and hand it its ``spec``; :meth:`wait_ready` waits for it."""
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "studiolo.engines.llama_cpp.worker"),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=log,
+                start_new_session=True,  # the terminal's Ctrl-C is not for it
+            )
+        worker = cls(process, log_path)
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode({**spec, "parent_pid": os.getpid()}) + b"\n")
+        return worker
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def wait_ready(self) -> None:
+        """Wait until the model is loaded. Raises :class:`EngineStartError`."""
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(START_LIMIT_SEC):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            raise EngineStartError(
+                f"The engine did not load the model within {START_LIMIT_SEC:.0f} s",
+                cause=self._log_tail(),
+                suggestion=f"The whole log is in {self._log_path}.",
+            ) from None
+        if not line:
+            await self.exited.wait()
+            raise EngineStartError(
+                f"The engine ended while it loaded the model ({self._how_it_ended()})",
+                cause=self._log_tail(),
+                suggestion=f"The whole log is in {self._log_path}.",
+            )
+        answer = msgspec.json.decode(line, type=_Answer)
+        if not answer.ready:
+            raise EngineStartError(
+                "The engine could not load the model",
+                cause=f"{answer.error}\n{self._log_tail()}",
+                suggestion=f"The whole log is in {self._log_path}.",
+            )
+        self.gpu_layers = answer.gpu_layers
+
+    def death(self) -> EngineError:
+        """The error for a caller whose request the process's end cut off."""
+        if self._stopping:
+            return EngineDiedError("The model was unloaded while the prediction ran")
+        return EngineDiedError(
+            f"The engine process {self.pid} ended unexpectedly ({self._how_it_ended()})",
+            cause=self._log_tail(),
+            suggestion=f"The next request starts it anew. The whole log is in {self._log_path}.",
+        )
+
+    async def stop(self) -> None:
+        """End the process, politely first."""
+        self._stopping = True
+        if not self.exited.is_set():
+            self._signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP_LIMIT_SEC):
+                    await self.exited.wait()
+            except TimeoutError:
+                self._signal(signal.SIGKILL)
+                await self.exited.wait()
+        await self._watcher
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def _watch(self) -> None:
+        await self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self.exited.set()
+
+    def _how_it_ended(self) -> str:
+        code = self._process.returncode
+        if code is None:
+            return "still running"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"signal {signal.Signals(-code).name}"
+        return f"exit status {code}"
+
+    def _log_tail(self) -> str:
+        try:
+            text = self._log_path.read_text(errors="replace")
+        except OSError as error:
+            return f"Its log cannot be read: {error}"
+        lines = [line for line in text.splitlines() if line.strip()][-LOG_TAIL_LINES:]
+        return "Its last words:\n" + "\n".join(f"  {line}" for line in lines) if lines else "It left no log."

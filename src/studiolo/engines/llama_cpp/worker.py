@@ -1,0 +1,110 @@
+"""The worker process: llama.cpp's server, from xllamacpp's wheel, with one model.
+
+Run as ``python -m studiolo.engines.llama_cpp.worker``. It reads one line of JSON from standard input (``model``,
+``socket``, ``parent_pid``, ``params``), writes one line of JSON to standard output when the model is loaded or has
+failed to load, and serves until it is ended. It ends itself when its parent does: by the kernel's word where that
+is to be had, and by the end of standard input everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    spec: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    _die_with_parent(spec["parent_pid"])
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever native code prints belongs in the log
+    try:
+        facts = _serve(spec)
+    except BaseException as error:
+        _say(answer, {"error": f"{type(error).__name__}: {error}"})
+        os._exit(1)
+    _say(answer, {"ready": True, **facts})
+    while True:
+        signal.pause()
+
+
+def _say(answer: Any, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError), answer:
+        answer.write(json.dumps(message) + "\n")
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.getppid() != parent_pid:  # it died before the call above
+            os._exit(1)
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _serve(spec: dict[str, Any]) -> dict[str, Any]:
+    import xllamacpp as native
+
+    given: dict[str, Any] = spec["params"]
+    params: Any = native.CommonParams()
+    params.model.path = spec["model"]
+    params.hostnames = [spec["socket"]]
+    params.ui = False
+    for name in _PLAIN & given.keys():
+        setattr(params, name, given[name])
+    params.load_mode = getattr(native.llama_load_mode, f"LLAMA_LOAD_MODE_{given['load_mode']}")
+    params.flash_attn_type = getattr(native.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{given['flash_attn_type']}")
+    params.cache_type_k = getattr(native.ggml_type, f"GGML_TYPE_{given['cache_type_k']}")
+    params.cache_type_v = getattr(native.ggml_type, f"GGML_TYPE_{given['cache_type_v']}")
+    if "split_mode" in given:
+        params.split_mode = getattr(native.llama_split_mode, f"LLAMA_SPLIT_MODE_{given['split_mode']}")
+
+    gpu_count = _offload(native, params, given, spec.get("layers", 0))
+    # Fitting the offload to the GPUs' free memory costs a third of a second, and there is nothing to fit without one.
+    params.fit_params = gpu_count > 0 and given.get("gpu_ratio") is None
+
+    global _server
+    _server = native.Server(params)
+    return {"gpu_layers": 0 if gpu_count == 0 else None}
+
+
+_server: Any = None  # the server lives as long as the process
+
+_PLAIN = {
+    *("n_ctx", "n_parallel", "n_batch", "n_ubatch", "no_kv_offload", "embedding", "main_gpu"),
+    *("rope_freq_base", "rope_freq_scale"),
+}
+
+
+def _offload(native: Any, params: Any, given: dict[str, Any], layers: int) -> int:
+    """Set how many layers go to which GPUs; returns how many GPUs there are to use."""
+    cpu = native.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    accelerator = native.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_ACCEL
+    gpus = [device for device in native.get_device_info() if device["type"] not in (cpu, accelerator)]
+    ratio: float | None = given.get("gpu_ratio")
+    if ratio is not None:
+        params.n_gpu_layers = round(ratio * (layers + 1)) if ratio < 1 and layers else (999 if ratio else 0)
+    disabled: list[int] = given.get("disabled_gpus", [])
+    if disabled and gpus:
+        split = list(params.tensor_split)
+        for index in range(len(gpus)):
+            split[index] = 0.0 if index in disabled else 1.0
+        params.tensor_split = split
+    return 0 if ratio == 0 else len(gpus) - len([index for index in disabled if index < len(gpus)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Settings as they travel: stacks of key-value layers, to and from the types of :mod:`studiolo.config`.
+
+The keys are LM Studio's. One table a kind of setting says which key holds which field; both directions read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ..config import LoadConfig, PredictionConfig, explicit_fields, load_config, prediction_config
+from ..errors import ConfigError, UnsupportedError
+from .structs import WireStruct
+
+
+class KvField(WireStruct):
+    key: str
+    value: Any = None
+
+
+class KvConfig(WireStruct, omit_defaults=False):
+    fields: list[KvField]
+
+
+class KvLayer(WireStruct):
+    layer_name: str
+    config: KvConfig
+
+
+class KvConfigStack(WireStruct, omit_defaults=False):
+    """Layers of settings; where two name one key, the later layer wins."""
+
+    layers: list[KvLayer]
+
+
+@dataclass(frozen=True)
+class _Key:
+    """Where a field travels. A *checkbox* is ``{"checked": bool, "value": ...}``: unchecked means off."""
+
+    field: str
+    key: str
+    checkbox: bool = False
+
+
+_PREDICTION_KEYS = (
+    _Key("temperature", "temperature"),
+    _Key("max_tokens", "maxPredictedTokens", checkbox=True),
+    _Key("stop_strings", "stopStrings"),
+    _Key("top_k_sampling", "topKSampling"),
+    _Key("top_p_sampling", "topPSampling", checkbox=True),
+    _Key("min_p_sampling", "minPSampling", checkbox=True),
+    _Key("repeat_penalty", "repeatPenalty", checkbox=True),
+    _Key("seed", "seed", checkbox=True),
+)
+
+_LOAD_KEYS = (
+    _Key("context_length", "contextLength"),
+    _Key("max_parallel_predictions", "numParallelSessions"),
+    _Key("offload_kv_cache_to_gpu", "offloadKVCacheToGpu"),
+    _Key("seed", "seed", checkbox=True),
+    _Key("eval_batch_size", "llama.evalBatchSize"),
+    _Key("flash_attention", "llama.flashAttention"),
+    _Key("try_mmap", "llama.tryMmap"),
+    _Key("keep_model_in_memory", "llama.keepModelInMemory"),
+    _Key("rope_frequency_base", "llama.ropeFrequencyBase", checkbox=True),
+    _Key("rope_frequency_scale", "llama.ropeFrequencyScale", checkbox=True),
+    _Key("llama_k_cache_quantization_type", "llama.kCacheQuantizationType", checkbox=True),
+    _Key("llama_v_cache_quantization_type", "llama.vCacheQuantizationType", checkbox=True),
+    _Key("use_fp16_for_kv_cache", "llama.useFp16ForKVCache"),
+)
+_OFFLOAD_RATIO = "llama.acceleration.offloadRatio"
+_GPU_SPLIT = "load.gpuSplitConfig"
+
+_PREDICTION = "llm.prediction."
+
+# Keys that ask for something that is not there yet, and the values that ask for nothing.
+_NOT_SUPPORTED: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "structured": ("structured output", ({"type": "none"},)),
+    "tools": ("tools", ({"type": "none"},)),
+    "contextOverflowPolicy": ("context overflow policies other than stopAtLimit", ("stopAtLimit",)),
+    "speculativeDecoding.draftModel": ("draft models", ("",)),
+}
+
+
+def flatten(stack: KvConfigStack) -> dict[str, Any]:
+    """The value of every key of a stack, the later layers' winning."""
+    return {field.key: field.value for layer in stack.layers for field in layer.config.fields}
+
+
+def stack_of(config: KvConfig, layer: str = "apiOverride") -> KvConfigStack:
+    """A stack of one layer."""
+    return KvConfigStack(layers=[KvLayer(layer_name=layer, config=config)])
+
+
+def encode_prediction_config(config: PredictionConfig) -> KvConfig:
+    """The explicit fields of ``config``, as they travel."""
+    return KvConfig(fields=_encode(_PREDICTION, _PREDICTION_KEYS, explicit_fields(config)))
+
+
+def decode_prediction_config(values: Mapping[str, Any]) -> PredictionConfig:
+    """The prediction config in flattened key-value settings.
+
+    Keys that are not known are ignored: they belong to other versions and other engines.
+
+    Raises:
+        ConfigError: a value has the wrong type or range.
+        UnsupportedError: a known key asks for something that is not there yet.
+    """
+    for key, (feature, nothing) in _NOT_SUPPORTED.items():
+        value = values.get(_PREDICTION + key)
+        if value is not None and value not in nothing:
+            raise UnsupportedError(
+                f"This version of studiolo does not do {feature}",
+                cause=f"The request sets {_PREDICTION}{key}.",
+                suggestion="Leave the setting out.",
+                data={"feature": feature, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            )
+    return prediction_config(_decode(_PREDICTION, _PREDICTION_KEYS, values))
+
+
+def encode_load_config(config: LoadConfig, domain: str = "llm") -> KvConfig:
+    """The explicit fields of ``config``, as they travel for a model of ``domain``."""
+    prefix = f"{domain}.load."
+    fields = _encode(prefix, _LOAD_KEYS, explicit_fields(config))
+    gpu = config.gpu
+    if gpu is not None:
+        if gpu.ratio is not None:
+            fields.append(KvField(key=prefix + _OFFLOAD_RATIO, value=gpu.ratio))
+        if gpu.split_strategy is not None or gpu.main_gpu is not None or gpu.disabled_gpus:
+            favour = gpu.split_strategy == "favorMainGpu"
+            split = {
+                "strategy": "priorityOrder" if favour else "evenly",
+                "disabledGpus": gpu.disabled_gpus or [],
+                "priority": [gpu.main_gpu] if favour and gpu.main_gpu is not None else [],
+                "customRatio": [],
+            }
+            fields.append(KvField(key=_GPU_SPLIT, value=split))
+    return KvConfig(fields=fields)
+
+
+def decode_load_config(values: Mapping[str, Any], domain: str = "llm") -> LoadConfig:
+    """The load config in flattened key-value settings. Raises :class:`ConfigError`."""
+    prefix = f"{domain}.load."
+    fields = _decode(prefix, _LOAD_KEYS, values)
+    gpu: dict[str, Any] = {}
+    if (ratio := values.get(prefix + _OFFLOAD_RATIO)) is not None:
+        gpu["ratio"] = ratio
+    if (split := values.get(_GPU_SPLIT)) is not None:
+        if not isinstance(split, dict):
+            raise ConfigError(f"The setting {_GPU_SPLIT} is not an object")
+        gpu |= _decode_split(cast("dict[str, Any]", split))
+    if gpu:
+        fields["gpu"] = gpu
+    return load_config(fields)
+
+
+def _decode_split(split: dict[str, Any]) -> dict[str, Any]:
+    gpu: dict[str, Any] = {}
+    if split.get("disabledGpus"):
+        gpu["disabled_gpus"] = split["disabledGpus"]
+    match split:
+        case {"strategy": "priorityOrder", "priority": [main, *_]}:
+            gpu |= {"split_strategy": "favorMainGpu", "main_gpu": main}
+        case {"strategy": "custom"}:
+            raise UnsupportedError("This version of studiolo does not split a model over GPUs by custom ratios")
+        case _:
+            pass
+    return gpu
+
+
+def _encode(prefix: str, keys: Iterable[_Key], fields: Mapping[str, Any]) -> list[KvField]:
+    encoded: list[KvField] = []
+    for entry in keys:
+        value = fields.get(entry.field)
+        if value is None:
+            continue
+        if entry.checkbox:
+            value = {"checked": False} if value is False else {"checked": True, "value": value}
+        encoded.append(KvField(key=prefix + entry.key, value=value))
+    return encoded
+
+
+def _decode(prefix: str, keys: Iterable[_Key], values: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for entry in keys:
+        value = values.get(prefix + entry.key)
+        if value is None:
+            continue
+        if entry.checkbox:
+            value = _uncheck(entry, value)
+        if value is not None:
+            fields[entry.field] = value
+    return fields
+
+
+def _uncheck(entry: _Key, box: Any) -> Any:
+    match box:
+        case {"checked": True, "value": value}:
+            return value
+        case {"checked": False}:
+            return None if entry.field in ("seed", "rope_frequency_base", "rope_frequency_scale") else False
+        case _:
+            raise ConfigError(
+                f"The setting {entry.key!r} is not a checkbox",
+                cause=f'It came as {box!r}; the form is {{"checked": true, "value": ...}}.',
+            )

@@ -1,0 +1,157 @@
+"""Messages of the ``llm`` namespace: predictions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from .endpoints import Channel
+from .kv import KvConfig, KvConfigStack, KvField, KvLayer
+from .models import LlmInstanceInfo, ModelSpecifier
+from .structs import Message, WireStruct
+
+StopReason = Literal[
+    "userStopped",
+    "modelUnloaded",
+    "failed",
+    "eosFound",
+    "stopStringFound",
+    "toolCalls",
+    "maxPredictedTokensReached",
+    "contextLengthReached",
+]
+
+ReasoningType = Literal["none", "reasoning", "reasoningStartTag", "reasoningEndTag"]
+
+
+class Fragment(WireStruct, omit_defaults=False):
+    """A piece of generated text. It prints as its text.
+
+    Parameters:
+        content: the text.
+        tokens_count: how many tokens it was made of.
+        contains_drafted: whether any of them came from a draft model.
+        reasoning_type: whether the text is an answer (``none``) or part of a reasoning block.
+        is_structural: whether the text is structure rather than content.
+    """
+
+    content: str
+    tokens_count: int = 1
+    contains_drafted: bool = False
+    reasoning_type: ReasoningType = "none"
+    is_structural: bool = False
+
+    def __str__(self) -> str:
+        return self.content
+
+
+class PredictionStats(WireStruct, kw_only=True):
+    """How a prediction went.
+
+    Parameters:
+        stop_reason: why it ended.
+        stop_string: the stop string that ended it, where one did.
+        tokens_per_second: the rate of generation, the prompt not counted.
+        num_gpu_layers: layers of the model on GPUs; absent where the engine does not tell.
+        time_to_first_token_sec: seconds from the request to the first token, waiting for a slot included.
+        total_time_sec: seconds from the request to the end.
+        prompt_tokens_count, predicted_tokens_count, total_tokens_count: tokens in, out and together.
+        used_draft_model_key and the ``draft`` counts: only with a draft model.
+    """
+
+    stop_reason: StopReason
+    stop_string: str | None = None
+    tokens_per_second: float | None = None
+    num_gpu_layers: float | None = None
+    time_to_first_token_sec: float | None = None
+    total_time_sec: float | None = None
+    prompt_tokens_count: int | None = None
+    predicted_tokens_count: int | None = None
+    total_tokens_count: int | None = None
+    used_draft_model_key: str | None = None
+    total_draft_tokens_count: int | None = None
+    accepted_draft_tokens_count: int | None = None
+    rejected_draft_tokens_count: int | None = None
+    ignored_draft_tokens_count: int | None = None
+
+
+class TextPart(WireStruct):
+    """A part of a message. Parts of other types are told apart by ``type``."""
+
+    type: str
+    text: str | None = None
+
+
+class ChatMessage(WireStruct):
+    role: str
+    content: list[TextPart]
+
+
+class ChatHistory(WireStruct):
+    messages: list[ChatMessage]
+
+
+class PredictParameter(WireStruct, kw_only=True):
+    model_specifier: ModelSpecifier
+    history: ChatHistory
+    prediction_config_stack: KvConfigStack
+    fuzzy_preset_identifier: str | None = None
+    ignore_server_session_config: bool | None = None
+
+
+class FragmentMessage(Message, tag="fragment"):
+    fragment: Fragment
+
+
+class PromptProcessingProgress(Message, tag="promptProcessingProgress"):
+    progress: float
+    """0 to 1."""
+
+
+class PredictSuccess(Message, tag="success"):
+    stats: PredictionStats
+    model_info: LlmInstanceInfo
+    load_model_config: KvConfig
+    prediction_config: KvConfig
+
+
+PredictMessage = FragmentMessage | PromptProcessingProgress | PredictSuccess
+
+PREDICT: Channel[PredictParameter, PredictMessage] = Channel("predict", PredictParameter, PredictMessage)
+
+
+class CompleteRawTextParameter(WireStruct, kw_only=True):
+    model_specifier: ModelSpecifier
+    prompt: str
+    prediction_config_stack: KvConfigStack
+
+
+COMPLETE_RAW_TEXT: Channel[CompleteRawTextParameter, PredictMessage] = Channel(
+    "completeRawText", CompleteRawTextParameter, PredictMessage
+)
+
+PROMPT_TEMPLATE_KEY = "llm.prediction.promptTemplate"
+_PASS_THROUGH_TEMPLATE = "{%- for message in messages -%}{{ message['content'] }}{%- endfor -%}"
+
+
+def raw_completion(prompt: str, specifier: ModelSpecifier, config: KvConfig) -> PredictParameter:
+    """The request to continue ``prompt`` exactly as it stands.
+
+    It travels as LM Studio's own clients send it: a chat of one user message, with a prompt template that passes the
+    text through.
+    """
+    template: dict[str, Any] = {
+        "type": "jinja",
+        "jinjaPromptTemplate": {"template": _PASS_THROUGH_TEMPLATE},
+        "stopStrings": [],
+    }
+    pass_through = KvConfig(fields=[KvField(key=PROMPT_TEMPLATE_KEY, value=template)])
+    return PredictParameter(
+        model_specifier=specifier,
+        history=ChatHistory(messages=[ChatMessage(role="user", content=[TextPart(type="text", text=prompt)])]),
+        prediction_config_stack=KvConfigStack(
+            layers=[
+                KvLayer(layer_name="apiOverride", config=config),
+                KvLayer(layer_name="completeModeFormatting", config=pass_through),
+            ]
+        ),
+    )
