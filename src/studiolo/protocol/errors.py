@@ -8,7 +8,7 @@ from ..errors import HostError, StudioloError, error_class
 from .structs import WireStruct
 
 
-class SerializedError(WireStruct, kw_only=True):
+class SerializedError(WireStruct, frozen=True, kw_only=True):
     """LM Studio's serialized error.
 
     ``displayData`` carries LM Studio's own codes, of which its clients make classes; studiolo's further codes travel

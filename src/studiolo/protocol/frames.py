@@ -18,7 +18,7 @@ MAX_FRAME_BYTES = 64 * 2**20
 """The largest frame that either side takes; an image in base64 is the largest thing that travels."""
 
 
-class Handshake(WireStruct):
+class Handshake(WireStruct, frozen=True):
     """The client's first frame."""
 
     auth_version: int
@@ -26,71 +26,71 @@ class Handshake(WireStruct):
     client_passkey: str
 
 
-class HandshakeAnswer(WireStruct, omit_defaults=False):
+class HandshakeAnswer(WireStruct, frozen=True, omit_defaults=False):
     success: bool
 
 
-class HandshakeRefusal(WireStruct, omit_defaults=False):
+class HandshakeRefusal(WireStruct, frozen=True, omit_defaults=False):
     success: bool
     error: str
 
 
-class CommunicationWarning(Message, tag="communicationWarning"):
+class CommunicationWarning(Message, frozen=True, tag="communicationWarning"):
     warning: str
 
 
-class KeepAlive(Message, tag="keepAlive"):
+class KeepAlive(Message, frozen=True, tag="keepAlive"):
     pass
 
 
-class KeepAliveAck(Message, tag="keepAliveAck"):
+class KeepAliveAck(Message, frozen=True, tag="keepAliveAck"):
     pass
 
 
-class ChannelCreate(Message, tag="channelCreate", kw_only=True):
+class ChannelCreate(Message, frozen=True, tag="channelCreate", kw_only=True):
     endpoint: str
     channel_id: int
     creation_parameter: Raw = Raw(b"null")
 
 
-class RawChannelSend(Message, tag="channelSend", kw_only=True):
+class RawChannelSend(Message, frozen=True, tag="channelSend", kw_only=True):
     channel_id: int
     message: Raw = Raw(b"null")
     ack_id: int | None = None
 
 
-class ChannelAck(Message, tag="channelAck", kw_only=True):
+class ChannelAck(Message, frozen=True, tag="channelAck", kw_only=True):
     channel_id: int
     ack_id: int
 
 
-class RpcCall(Message, tag="rpcCall", kw_only=True):
+class RpcCall(Message, frozen=True, tag="rpcCall", kw_only=True):
     endpoint: str
     call_id: int
     parameter: Raw = Raw(b"null")
 
 
-class SignalSubscribe(Message, tag="signalSubscribe", kw_only=True):
+class SignalSubscribe(Message, frozen=True, tag="signalSubscribe", kw_only=True):
     endpoint: str
     subscribe_id: int
     creation_parameter: Raw = Raw(b"null")
 
 
-class SignalUnsubscribe(Message, tag="signalUnsubscribe", kw_only=True):
+class SignalUnsubscribe(Message, frozen=True, tag="signalUnsubscribe", kw_only=True):
     subscribe_id: int
 
 
-class WritableSignalSubscribe(Message, tag="writableSignalSubscribe", kw_only=True):
+class WritableSignalSubscribe(Message, frozen=True, tag="writableSignalSubscribe", kw_only=True):
     endpoint: str
     subscribe_id: int
     creation_parameter: Raw = Raw(b"null")
 
 
-class WritableSignalUnsubscribe(Message, tag="writableSignalUnsubscribe", kw_only=True):
+class WritableSignalUnsubscribe(Message, frozen=True, tag="writableSignalUnsubscribe", kw_only=True):
     subscribe_id: int
 
 
-class WritableSignalUpdate(Message, tag="writableSignalUpdate", kw_only=True):
+class WritableSignalUpdate(Message, frozen=True, tag="writableSignalUpdate", kw_only=True):
     subscribe_id: int
     patches: list[Any]
     tags: list[str]
@@ -111,41 +111,41 @@ ClientFrame = (
 )
 
 
-class ChannelSend(Message, tag="channelSend", kw_only=True):
+class ChannelSend(Message, frozen=True, tag="channelSend", kw_only=True):
     channel_id: int
     message: Any
 
 
-class ChannelClose(Message, tag="channelClose", kw_only=True):
+class ChannelClose(Message, frozen=True, tag="channelClose", kw_only=True):
     channel_id: int
 
 
-class ChannelError(Message, tag="channelError", kw_only=True):
+class ChannelError(Message, frozen=True, tag="channelError", kw_only=True):
     channel_id: int
     error: SerializedError
 
 
-class RpcResult(Message, tag="rpcResult", kw_only=True):
+class RpcResult(Message, frozen=True, tag="rpcResult", kw_only=True):
     call_id: int
     result: Any = None
 
 
-class RawRpcResult(Message, tag="rpcResult", kw_only=True):
+class RawRpcResult(Message, frozen=True, tag="rpcResult", kw_only=True):
     call_id: int
     result: Raw = Raw(b"null")
 
 
-class RpcError(Message, tag="rpcError", kw_only=True):
+class RpcError(Message, frozen=True, tag="rpcError", kw_only=True):
     call_id: int
     error: SerializedError
 
 
-class SignalError(Message, tag="signalError", kw_only=True):
+class SignalError(Message, frozen=True, tag="signalError", kw_only=True):
     subscribe_id: int
     error: SerializedError
 
 
-class WritableSignalError(Message, tag="writableSignalError", kw_only=True):
+class WritableSignalError(Message, frozen=True, tag="writableSignalError", kw_only=True):
     subscribe_id: int
     error: SerializedError
 

@@ -14,21 +14,21 @@ from ..errors import ConfigError, UnsupportedError
 from .structs import WireStruct
 
 
-class KvField(WireStruct):
+class KvField(WireStruct, frozen=True):
     key: str
     value: Any = None
 
 
-class KvConfig(WireStruct, omit_defaults=False):
+class KvConfig(WireStruct, frozen=True, omit_defaults=False):
     fields: list[KvField]
 
 
-class KvLayer(WireStruct):
+class KvLayer(WireStruct, frozen=True):
     layer_name: str
     config: KvConfig
 
 
-class KvConfigStack(WireStruct, omit_defaults=False):
+class KvConfigStack(WireStruct, frozen=True, omit_defaults=False):
     """Layers of settings; where two name one key, the later layer wins."""
 
     layers: list[KvLayer]

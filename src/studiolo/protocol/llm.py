@@ -23,7 +23,7 @@ StopReason = Literal[
 ReasoningType = Literal["none", "reasoning", "reasoningStartTag", "reasoningEndTag"]
 
 
-class Fragment(WireStruct, omit_defaults=False):
+class Fragment(WireStruct, frozen=True, omit_defaults=False):
     """A piece of generated text. It prints as its text.
 
     Parameters:
@@ -44,7 +44,7 @@ class Fragment(WireStruct, omit_defaults=False):
         return self.content
 
 
-class PredictionStats(WireStruct, kw_only=True):
+class PredictionStats(WireStruct, frozen=True, kw_only=True):
     """How a prediction went.
 
     Parameters:
@@ -74,23 +74,23 @@ class PredictionStats(WireStruct, kw_only=True):
     ignored_draft_tokens_count: int | None = None
 
 
-class TextPart(WireStruct):
+class TextPart(WireStruct, frozen=True):
     """A part of a message. Parts of other types are told apart by ``type``."""
 
     type: str
     text: str | None = None
 
 
-class ChatMessage(WireStruct):
+class ChatMessage(WireStruct, frozen=True):
     role: str
     content: list[TextPart]
 
 
-class ChatHistory(WireStruct):
+class ChatHistory(WireStruct, frozen=True):
     messages: list[ChatMessage]
 
 
-class PredictParameter(WireStruct, kw_only=True):
+class PredictParameter(WireStruct, frozen=True, kw_only=True):
     model_specifier: ModelSpecifier
     history: ChatHistory
     prediction_config_stack: KvConfigStack
@@ -98,16 +98,16 @@ class PredictParameter(WireStruct, kw_only=True):
     ignore_server_session_config: bool | None = None
 
 
-class FragmentMessage(Message, tag="fragment"):
+class FragmentMessage(Message, frozen=True, tag="fragment"):
     fragment: Fragment
 
 
-class PromptProcessingProgress(Message, tag="promptProcessingProgress"):
+class PromptProcessingProgress(Message, frozen=True, tag="promptProcessingProgress"):
     progress: float
     """0 to 1."""
 
 
-class PredictSuccess(Message, tag="success"):
+class PredictSuccess(Message, frozen=True, tag="success"):
     stats: PredictionStats
     model_info: LlmInstanceInfo
     load_model_config: KvConfig
@@ -119,7 +119,7 @@ PredictMessage = FragmentMessage | PromptProcessingProgress | PredictSuccess
 PREDICT: Channel[PredictParameter, PredictMessage] = Channel("predict", PredictParameter, PredictMessage)
 
 
-class CompleteRawTextParameter(WireStruct, kw_only=True):
+class CompleteRawTextParameter(WireStruct, frozen=True, kw_only=True):
     model_specifier: ModelSpecifier
     prompt: str
     prediction_config_stack: KvConfigStack

@@ -14,14 +14,14 @@ Milliseconds = Annotated[int, Meta(ge=1)]
 Domain = Literal["llm", "embedding"]
 
 
-class Quantization(WireStruct):
+class Quantization(WireStruct, frozen=True):
     name: str
     """Such as ``Q4_K_M``."""
     bits: int
     """Bits of a weight, rounded."""
 
 
-class ModelInfoBase(Message, kw_only=True):
+class ModelInfoBase(Message, frozen=True, kw_only=True):
     """What is known of a model on disk."""
 
     model_key: str
@@ -37,7 +37,7 @@ class ModelInfoBase(Message, kw_only=True):
     quantization: Quantization | None = None
 
 
-class LlmInfo(ModelInfoBase, tag="llm", kw_only=True):
+class LlmInfo(ModelInfoBase, frozen=True, tag="llm", kw_only=True):
     """An LLM on disk."""
 
     vision: bool
@@ -45,13 +45,13 @@ class LlmInfo(ModelInfoBase, tag="llm", kw_only=True):
     max_context_length: int
 
 
-class EmbeddingModelInfo(ModelInfoBase, tag="embedding", kw_only=True):
+class EmbeddingModelInfo(ModelInfoBase, frozen=True, tag="embedding", kw_only=True):
     """An embedding model on disk."""
 
     max_context_length: int
 
 
-class LlmInstanceInfo(LlmInfo, tag="llm", kw_only=True):
+class LlmInstanceInfo(LlmInfo, frozen=True, tag="llm", kw_only=True):
     """A loaded LLM."""
 
     identifier: str
@@ -59,7 +59,7 @@ class LlmInstanceInfo(LlmInfo, tag="llm", kw_only=True):
     context_length: int
 
 
-class EmbeddingModelInstanceInfo(EmbeddingModelInfo, tag="embedding", kw_only=True):
+class EmbeddingModelInstanceInfo(EmbeddingModelInfo, frozen=True, tag="embedding", kw_only=True):
     """A loaded embedding model."""
 
     identifier: str
@@ -71,7 +71,7 @@ ModelInfo = LlmInfo | EmbeddingModelInfo
 ModelInstanceInfo = LlmInstanceInfo | EmbeddingModelInstanceInfo
 
 
-class ModelQuery(WireStruct):
+class ModelQuery(WireStruct, frozen=True):
     """Which loaded model is meant; an empty query means any."""
 
     identifier: str | None = None
@@ -80,11 +80,11 @@ class ModelQuery(WireStruct):
     domain: str | None = None
 
 
-class QuerySpecifier(Message, tag="query"):
+class QuerySpecifier(Message, frozen=True, tag="query"):
     query: ModelQuery
 
 
-class InstanceReferenceSpecifier(Message, tag="instanceReference"):
+class InstanceReferenceSpecifier(Message, frozen=True, tag="instanceReference"):
     instance_reference: str
 
 
@@ -96,30 +96,30 @@ def specify(identifier: str | None) -> ModelSpecifier:
     return QuerySpecifier(query=ModelQuery(identifier=identifier))
 
 
-class LoadModelParameter(WireStruct, kw_only=True):
+class LoadModelParameter(WireStruct, frozen=True, kw_only=True):
     model_key: str
     identifier: str | None = None
     ttl_ms: Milliseconds | None = None
     load_config_stack: KvConfigStack
 
 
-class LoadResolved(Message, tag="resolved"):
+class LoadResolved(Message, frozen=True, tag="resolved"):
     info: ModelInfo
 
 
-class LoadProgress(Message, tag="progress"):
+class LoadProgress(Message, frozen=True, tag="progress"):
     progress: float
     """0 to 1."""
 
 
-class LoadSuccess(Message, tag="success"):
+class LoadSuccess(Message, frozen=True, tag="success"):
     info: ModelInstanceInfo
 
 
 LoadModelMessage = LoadResolved | LoadProgress | LoadSuccess
 
 
-class GetOrLoadParameter(WireStruct, kw_only=True):
+class GetOrLoadParameter(WireStruct, frozen=True, kw_only=True):
     identifier: str | None = None
     """An instance, or a model to load. Absent (studiolo's own clients): any loaded model, else the model last used,
     else the catalog's default, which is fetched where the library is empty."""
@@ -127,11 +127,11 @@ class GetOrLoadParameter(WireStruct, kw_only=True):
     load_config_stack: KvConfigStack
 
 
-class AlreadyLoaded(Message, tag="alreadyLoaded"):
+class AlreadyLoaded(Message, frozen=True, tag="alreadyLoaded"):
     info: ModelInstanceInfo
 
 
-class Fetching(Message, tag="studiolo.fetching", kw_only=True):
+class Fetching(Message, frozen=True, tag="studiolo.fetching", kw_only=True):
     """The library is empty and the default model is on its way. Sent only where no identifier was given."""
 
     model_key: str
@@ -140,46 +140,46 @@ class Fetching(Message, tag="studiolo.fetching", kw_only=True):
     speed_bytes_per_second: float
 
 
-class StartLoading(Message, tag="startLoading"):
+class StartLoading(Message, frozen=True, tag="startLoading"):
     identifier: str
     info: ModelInfo
 
 
-class GetOrLoadProgress(Message, tag="loadProgress"):
+class GetOrLoadProgress(Message, frozen=True, tag="loadProgress"):
     progress: float
     """0 to 1."""
 
 
-class GetOrLoadSuccess(Message, tag="loadSuccess"):
+class GetOrLoadSuccess(Message, frozen=True, tag="loadSuccess"):
     info: ModelInstanceInfo
 
 
 GetOrLoadMessage = AlreadyLoaded | Fetching | StartLoading | GetOrLoadProgress | GetOrLoadSuccess
 
 
-class UnloadModelParameter(WireStruct):
+class UnloadModelParameter(WireStruct, frozen=True):
     identifier: str
 
 
-class GetModelInfoParameter(WireStruct):
+class GetModelInfoParameter(WireStruct, frozen=True):
     specifier: ModelSpecifier
     throw_if_not_found: bool = False
 
 
-class SpecifierParameter(WireStruct):
+class SpecifierParameter(WireStruct, frozen=True):
     specifier: ModelSpecifier
 
 
-class TextParameter(WireStruct):
+class TextParameter(WireStruct, frozen=True):
     specifier: ModelSpecifier
     input_string: str
 
 
-class Tokens(WireStruct):
+class Tokens(WireStruct, frozen=True):
     tokens: list[int]
 
 
-class TokenCount(WireStruct):
+class TokenCount(WireStruct, frozen=True):
     token_count: int
 
 

@@ -6,7 +6,7 @@ from .endpoints import Channel
 from .structs import Message, WireStruct
 
 
-class DownloadProgressUpdate(WireStruct):
+class DownloadProgressUpdate(WireStruct, frozen=True):
     """How far a download is."""
 
     downloaded_bytes: int
@@ -17,20 +17,20 @@ class DownloadProgressUpdate(WireStruct):
     """The rate of the last few seconds."""
 
 
-class DownloadModelParameter(WireStruct):
+class DownloadModelParameter(WireStruct, frozen=True):
     download_identifier: str
     """A name in the catalog."""
 
 
-class DownloadProgress(Message, tag="downloadProgress"):
+class DownloadProgress(Message, frozen=True, tag="downloadProgress"):
     update: DownloadProgressUpdate
 
 
-class StartFinalizing(Message, tag="startFinalizing"):
+class StartFinalizing(Message, frozen=True, tag="startFinalizing"):
     """All bytes are here; the file is being checked and put in place."""
 
 
-class DownloadSuccess(Message, tag="success"):
+class DownloadSuccess(Message, frozen=True, tag="success"):
     default_identifier: str
     """The key by which the model can now be loaded."""
 

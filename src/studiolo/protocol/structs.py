@@ -9,5 +9,5 @@ class WireStruct(Struct, rename="camel", omit_defaults=True, frozen=True):
     """A JSON object. Fields that this version does not know are ignored, as both official clients do."""
 
 
-class Message(WireStruct, tag_field="type"):
+class Message(WireStruct, frozen=True, tag_field="type"):
     """A JSON object that is one of several, told apart by ``type``."""

@@ -7,12 +7,12 @@ from .models import ModelInfo
 from .structs import Message, WireStruct
 
 
-class Version(WireStruct):
+class Version(WireStruct, frozen=True):
     version: str
     build: int
 
 
-class SystemInfo(WireStruct, kw_only=True):
+class SystemInfo(WireStruct, frozen=True, kw_only=True):
     """The process that answers.
 
     LM Studio's fields, and in ``studiolo`` what ``studiolo status`` shows beyond them.
@@ -24,7 +24,7 @@ class SystemInfo(WireStruct, kw_only=True):
     studiolo: HostInfo | None = None
 
 
-class InstanceStatus(WireStruct, kw_only=True):
+class InstanceStatus(WireStruct, frozen=True, kw_only=True):
     """One instance, as ``studiolo ps`` lists it."""
 
     identifier: str
@@ -43,14 +43,14 @@ class InstanceStatus(WireStruct, kw_only=True):
     pid: int | None
 
 
-class HostInfo(WireStruct, kw_only=True):
+class HostInfo(WireStruct, frozen=True, kw_only=True):
     home: str
     models_folder: str
     uptime_sec: float
     instances: list[InstanceStatus]
 
 
-class Alive(Message, tag="alive"):
+class Alive(Message, frozen=True, tag="alive"):
     """Sent once, when the channel opens."""
 
 
