@@ -1,5 +1,285 @@
-"""Run language models on your own machine."""
+"""Run language models on your own machine.
 
-from ._version import __version__
+>>> import studiolo as lm
+>>> llm = lm.llm()
+>>> print(llm.complete("My name is"))
 
-__all__ = ["__version__"]
+The names are those of LM Studio's Python SDK. They are imported when they are first used, so that ``import studiolo``
+costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .config import (
+        GpuSetting as GpuSetting,
+    )
+    from .config import (
+        LoadConfig as LlmLoadModelConfig,
+    )
+    from .config import (
+        LoadConfig as LoadConfig,
+    )
+    from .config import (
+        PredictionConfig as LlmPredictionConfig,
+    )
+    from .config import (
+        PredictionConfig as PredictionConfig,
+    )
+    from .errors import (
+        CancelledError as CancelledError,
+    )
+    from .errors import (
+        ChannelClosedError as ChannelClosedError,
+    )
+    from .errors import (
+        ClientError as ClientError,
+    )
+    from .errors import (
+        ConfigError as ConfigError,
+    )
+    from .errors import (
+        ConnectionFailedError as ConnectionFailedError,
+    )
+    from .errors import (
+        DomainMismatchError as DomainMismatchError,
+    )
+    from .errors import (
+        DownloadError as DownloadError,
+    )
+    from .errors import (
+        EngineDiedError as EngineDiedError,
+    )
+    from .errors import (
+        EngineError as EngineError,
+    )
+    from .errors import (
+        EngineStartError as EngineStartError,
+    )
+    from .errors import (
+        HostError as HostError,
+    )
+    from .errors import (
+        LMStudioCancelledError as LMStudioCancelledError,
+    )
+    from .errors import (
+        LMStudioChannelClosedError as LMStudioChannelClosedError,
+    )
+    from .errors import (
+        LMStudioClientError as LMStudioClientError,
+    )
+    from .errors import (
+        LMStudioError as LMStudioError,
+    )
+    from .errors import (
+        LMStudioModelNotFoundError as LMStudioModelNotFoundError,
+    )
+    from .errors import (
+        LMStudioPredictionError as LMStudioPredictionError,
+    )
+    from .errors import (
+        LMStudioPresetNotFoundError as LMStudioPresetNotFoundError,
+    )
+    from .errors import (
+        LMStudioRuntimeError as LMStudioRuntimeError,
+    )
+    from .errors import (
+        LMStudioServerError as LMStudioServerError,
+    )
+    from .errors import (
+        LMStudioTimeoutError as LMStudioTimeoutError,
+    )
+    from .errors import (
+        LMStudioValueError as LMStudioValueError,
+    )
+    from .errors import (
+        LMStudioWebsocketError as LMStudioWebsocketError,
+    )
+    from .errors import (
+        ModelFileError as ModelFileError,
+    )
+    from .errors import (
+        ModelNotFoundError as ModelNotFoundError,
+    )
+    from .errors import (
+        ModelUnloadedError as ModelUnloadedError,
+    )
+    from .errors import (
+        PortInUseError as PortInUseError,
+    )
+    from .errors import (
+        PredictionError as PredictionError,
+    )
+    from .errors import (
+        PresetNotFoundError as PresetNotFoundError,
+    )
+    from .errors import (
+        PromptTooLongError as PromptTooLongError,
+    )
+    from .errors import (
+        ProtocolError as ProtocolError,
+    )
+    from .errors import (
+        RequestTimeoutError as RequestTimeoutError,
+    )
+    from .errors import (
+        StudioloError as StudioloError,
+    )
+    from .errors import (
+        UnsupportedError as UnsupportedError,
+    )
+    from .errors import (
+        UsageError as UsageError,
+    )
+    from .protocol.llm import (
+        Fragment as Fragment,
+    )
+    from .protocol.llm import (
+        Fragment as LlmPredictionFragment,
+    )
+    from .protocol.llm import (
+        PredictionStats as LlmPredictionStats,
+    )
+    from .protocol.llm import (
+        PredictionStats as PredictionStats,
+    )
+    from .protocol.models import (
+        EmbeddingModelInfo as EmbeddingModelInfo,
+    )
+    from .protocol.models import (
+        EmbeddingModelInstanceInfo as EmbeddingModelInstanceInfo,
+    )
+    from .protocol.models import (
+        LlmInfo as LlmInfo,
+    )
+    from .protocol.models import (
+        LlmInstanceInfo as LlmInstanceInfo,
+    )
+    from .protocol.repository import (
+        DownloadProgressUpdate as DownloadProgressUpdate,
+    )
+    from .sdk.async_client import (
+        AsyncClient as AsyncClient,
+    )
+    from .sdk.async_models import (
+        AsyncEmbeddingModel as AsyncEmbeddingModel,
+    )
+    from .sdk.async_models import (
+        AsyncLLM as AsyncLLM,
+    )
+    from .sdk.async_stream import (
+        AsyncPredictionStream as AsyncPredictionStream,
+    )
+    from .sdk.convenience import (
+        configure_default_client as configure_default_client,
+    )
+    from .sdk.convenience import (
+        embedding_model as embedding_model,
+    )
+    from .sdk.convenience import (
+        get_default_client as get_default_client,
+    )
+    from .sdk.convenience import (
+        list_downloaded_models as list_downloaded_models,
+    )
+    from .sdk.convenience import (
+        list_loaded_models as list_loaded_models,
+    )
+    from .sdk.convenience import (
+        llm as llm,
+    )
+    from .sdk.limits import (
+        get_sync_api_timeout as get_sync_api_timeout,
+    )
+    from .sdk.limits import (
+        set_sync_api_timeout as set_sync_api_timeout,
+    )
+    from .sdk.prediction import (
+        PredictionResult as PredictionResult,
+    )
+    from .sdk.sync_client import (
+        LLM as LLM,
+    )
+    from .sdk.sync_client import (
+        Client as Client,
+    )
+    from .sdk.sync_client import (
+        EmbeddingModel as EmbeddingModel,
+    )
+    from .sdk.sync_client import (
+        PredictionStream as PredictionStream,
+    )
+
+_NAMES = {
+    "config": """
+        GpuSetting LoadConfig LlmLoadModelConfig=LoadConfig LlmPredictionConfig=PredictionConfig
+        PredictionConfig
+    """,
+    "errors": """
+        CancelledError ChannelClosedError ClientError ConfigError ConnectionFailedError DomainMismatchError
+        DownloadError EngineDiedError EngineError EngineStartError HostError LMStudioCancelledError
+        LMStudioChannelClosedError LMStudioClientError LMStudioError LMStudioModelNotFoundError
+        LMStudioPredictionError LMStudioPresetNotFoundError LMStudioRuntimeError LMStudioServerError
+        LMStudioTimeoutError LMStudioValueError LMStudioWebsocketError ModelFileError ModelNotFoundError
+        ModelUnloadedError PortInUseError PredictionError PresetNotFoundError PromptTooLongError
+        ProtocolError RequestTimeoutError StudioloError UnsupportedError UsageError
+    """,
+    "protocol.llm": """
+        Fragment LlmPredictionFragment=Fragment LlmPredictionStats=PredictionStats PredictionStats
+    """,
+    "protocol.models": """
+        EmbeddingModelInfo EmbeddingModelInstanceInfo LlmInfo LlmInstanceInfo
+    """,
+    "protocol.repository": """
+        DownloadProgressUpdate
+    """,
+    "sdk.async_client": """
+        AsyncClient
+    """,
+    "sdk.async_models": """
+        AsyncEmbeddingModel AsyncLLM
+    """,
+    "sdk.async_stream": """
+        AsyncPredictionStream
+    """,
+    "sdk.convenience": """
+        configure_default_client embedding_model get_default_client list_downloaded_models
+        list_loaded_models llm
+    """,
+    "sdk.limits": """
+        get_sync_api_timeout set_sync_api_timeout
+    """,
+    "sdk.prediction": """
+        PredictionResult
+    """,
+    "sdk.sync_client": """
+        LLM Client EmbeddingModel PredictionStream
+    """,
+}
+"""Where each public name lives: the module, and its names, ``Public=Name`` where the public one is an alias."""
+
+_WHERE = {
+    public: (module, name or public)
+    for module, names in _NAMES.items()
+    for public, _, name in (entry.partition("=") for entry in names.split())
+}
+
+__all__ = ["__version__", *_WHERE]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'studiolo' has no attribute {name!r}")
+    module, attribute = _WHERE[name]
+    value = getattr(import_module(f".{module}", __name__), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

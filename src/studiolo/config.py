@@ -121,6 +121,17 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             setattr(self, long, b if a is None else a)
 
 
+PREDICTION_DEFAULTS = PredictionConfig(
+    temperature=0.8,
+    max_tokens=False,
+    stop_strings=[],
+    top_k_sampling=40,
+    top_p_sampling=0.95,
+    min_p_sampling=0.05,
+    repeat_penalty=1.1,
+)
+"""LM Studio's defaults."""
+
 C = TypeVar("C", LoadConfig, PredictionConfig)
 
 

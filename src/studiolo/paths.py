@@ -6,7 +6,6 @@ Everything lives under one home folder: ``STUDIOLO_HOME`` where it is set, else 
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,19 +49,3 @@ class Home:
     def catalog(self) -> Path:
         """The user's own additions to the catalog."""
         return self.root / "catalog.toml"
-
-
-def socket_folder() -> Path:
-    """A private folder for engine sockets.
-
-    Not under the home: the path of a Unix socket is limited to about 100 bytes, and homes can be deep or on
-    file systems that have no sockets.
-    """
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if not base or len(base) > 40 or not os.access(base, os.W_OK):
-        base = tempfile.gettempdir()
-    folder = Path(base) / f"studiolo-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        folder = Path(tempfile.mkdtemp(prefix="studiolo-"))
-    return folder

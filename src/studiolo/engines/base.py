@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -96,7 +96,7 @@ class Engine(Protocol):
         """
         ...
 
-    def complete(self, request: CompletionRequest) -> AsyncIterator[EngineEvent]:
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Run a completion. The last event is a :class:`Completed`.
 
         Closing the iterator stops the engine's work and frees its slot.

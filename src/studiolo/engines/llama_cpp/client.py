@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class LlamaServerClient:
     async def close(self) -> None:
         await self._session.close()
 
-    async def complete(self, request: CompletionRequest) -> AsyncIterator[EngineEvent]:
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
         body = msgspec.json.encode(completion_body(request.prompt, request.config))
         async with _broken_connections_told(), self._session.post("/completion", data=body) as response:

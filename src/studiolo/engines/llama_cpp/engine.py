@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from ...errors import EngineError, PredictionError
@@ -60,7 +60,7 @@ class LlamaCppEngine:
     def gpu_layers(self) -> int | None:
         return self._worker.gpu_layers
 
-    async def complete(self, request: CompletionRequest) -> AsyncIterator[EngineEvent]:
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """See :meth:`studiolo.engines.base.Engine.complete`."""
         try:
             async with contextlib.aclosing(self._client.complete(request)) as events:

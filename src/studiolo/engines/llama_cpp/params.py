@@ -9,16 +9,6 @@ from ...protocol.models import Domain
 
 RANDOM_SEED = -1
 
-PREDICTION_DEFAULTS: dict[str, Any] = {
-    "temperature": 0.8,
-    "max_tokens": False,
-    "stop_strings": [],
-    "top_k_sampling": 40,
-    "top_p_sampling": 0.95,
-    "min_p_sampling": 0.05,
-    "repeat_penalty": 1.1,
-}
-
 
 def worker_params(config: LoadConfig, domain: Domain) -> dict[str, Any]:
     """What the worker sets on llama.cpp's parameters; ``config`` has every default filled in.

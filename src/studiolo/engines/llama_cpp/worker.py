@@ -9,6 +9,7 @@ is to be had, and by the end of standard input everywhere.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -56,8 +57,7 @@ def _die_with_parent(parent_pid: int) -> None:
 
 
 def _serve(spec: dict[str, Any]) -> dict[str, Any]:
-    import xllamacpp as native
-
+    native: Any = importlib.import_module("xllamacpp")
     given: dict[str, Any] = spec["params"]
     params: Any = native.CommonParams()
     params.model.path = spec["model"]

@@ -1,0 +1,1 @@
+"""LM Studio's WebSocket protocol: one module a namespace, and the connection that carries them."""

@@ -1,0 +1,208 @@
+"""One namespace socket: the handshake, then many calls and channels at once.
+
+Nothing that a client sends closes the socket for its other calls: what is malformed or unknown is answered with an
+error or a warning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from ...errors import ProtocolError, StudioloError
+from ...protocol import frames
+from ...protocol.errors import serialize_error
+from .context import Context, ServerChannel
+from .endpoints import find_channel, find_rpc
+
+HANDSHAKE_LIMIT_SEC = 10.0
+MAX_OPEN_CALLS = 1000
+"""Calls and channels that one socket may have under way."""
+
+AUTH_VERSION = 1
+
+_log = logging.getLogger("studiolo.lmstudio")
+
+
+class Connection:
+    """One socket.
+
+    Parameters:
+        context: the host and the namespace.
+        receive: the next frame; ``None`` when the client has gone.
+        send: sends a frame; waits while the client does not read.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        receive: Callable[[], Awaitable[str | bytes | None]],
+        send: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._context = context
+        self._receive = receive
+        self._send_text = send
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channels: dict[int, tuple[ServerChannel[Any], asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Serve the socket until the client goes; what it left running is ended."""
+        try:
+            if await self._handshake():
+                while (frame := await self._receive()) is not None:
+                    await self._take(frame)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    async def _handshake(self) -> bool:
+        try:
+            async with asyncio.timeout(HANDSHAKE_LIMIT_SEC):
+                frame = await self._receive()
+        except TimeoutError:
+            await self._refuse(f"No authentication came within {HANDSHAKE_LIMIT_SEC:.0f} s.")
+            return False
+        if frame is None:
+            return False
+        try:
+            handshake = frames.decode_handshake(frame)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            await self._refuse(f"The first frame is not an authentication: {error}")
+            return False
+        if handshake.auth_version != AUTH_VERSION:
+            await self._refuse(f"Authentication version {handshake.auth_version} is not known; {AUTH_VERSION} is.")
+            return False
+        await self._send(frames.HandshakeAnswer(success=True))
+        return True
+
+    async def _refuse(self, reason: str) -> None:
+        await self._send(frames.HandshakeRefusal(success=False, error=reason))
+
+    async def _take(self, raw: str | bytes) -> None:
+        try:
+            frame = frames.decode_client_frame(raw)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            await self._warn(f"A frame could not be understood: {error}")
+            return
+        match frame:
+            case frames.RpcCall():
+                if await self._has_room(lambda e: frames.RpcError(call_id=frame.call_id, error=serialize_error(e))):
+                    self._spawn(self._answer(frame))
+            case frames.ChannelCreate():
+                await self._open(frame)
+            case frames.RawChannelSend():
+                await self._pass_on(frame)
+            case frames.KeepAlive():
+                await self._send(frames.KeepAliveAck())
+            case frames.SignalSubscribe():
+                error = serialize_error(_no_signal(self._context.namespace, frame.endpoint))
+                await self._send(frames.SignalError(subscribe_id=frame.subscribe_id, error=error))
+            case frames.WritableSignalSubscribe():
+                error = serialize_error(_no_signal(self._context.namespace, frame.endpoint))
+                await self._send(frames.WritableSignalError(subscribe_id=frame.subscribe_id, error=error))
+            case frames.CommunicationWarning():
+                _log.warning("a client warns: %s", frame.warning)
+            case _:
+                pass  # acknowledgements, and the ends of subscriptions that never were
+
+    async def _answer(self, call: frames.RpcCall) -> None:
+        what = f"{self._context.namespace}/{call.endpoint}"
+        try:
+            endpoint, function = find_rpc(self._context.namespace, call.endpoint)
+            parameter = frames.decode_opaque(call.parameter, endpoint.parameter, f"The parameter of {what}")
+            result = await function(self._context, parameter)
+        except Exception as error:
+            _log_unexpected(what, error)
+            await self._send(frames.RpcError(call_id=call.call_id, error=serialize_error(error)))
+        else:
+            await self._send(frames.RpcResult(call_id=call.call_id, result=result))
+
+    async def _open(self, create: frames.ChannelCreate) -> None:
+        number = create.channel_id
+        if number in self._channels:
+            await self._warn(f"The channel {number} is already open.")
+            return
+        if not await self._has_room(lambda e: frames.ChannelError(channel_id=number, error=serialize_error(e))):
+            return
+
+        async def send(message: Any) -> None:
+            await self._send(frames.ChannelSend(channel_id=number, message=message))
+
+        channel: ServerChannel[Any] = ServerChannel(send)
+        self._channels[number] = (channel, self._spawn(self._serve(create, channel)))
+
+    async def _serve(self, create: frames.ChannelCreate, channel: ServerChannel[Any]) -> None:
+        number = create.channel_id
+        what = f"{self._context.namespace}/{create.endpoint}"
+        last: frames.ChannelClose | frames.ChannelError = frames.ChannelClose(channel_id=number)
+        try:
+            endpoint, function = find_channel(self._context.namespace, create.endpoint)
+            parameter = frames.decode_opaque(create.creation_parameter, endpoint.parameter, f"The parameter of {what}")
+            await function(self._context, parameter, channel)
+        except asyncio.CancelledError:
+            pass  # the client cancelled, or has gone
+        except Exception as error:
+            _log_unexpected(what, error)
+            last = frames.ChannelError(channel_id=number, error=serialize_error(error))
+        finally:
+            del self._channels[number]
+        await self._send(last)
+
+    async def _pass_on(self, frame: frames.RawChannelSend) -> None:
+        if frame.ack_id is not None:
+            await self._send(frames.ChannelAck(channel_id=frame.channel_id, ack_id=frame.ack_id))
+        opened = self._channels.get(frame.channel_id)
+        if opened is None:
+            return  # it has just ended: the frames crossed
+        try:
+            message = frames.decode_opaque(frame.message, dict[str, Any], f"The message to channel {frame.channel_id}")
+        except ProtocolError as error:
+            await self._warn(str(error))
+            return
+        if message.get("type") != "cancel":
+            await self._warn(f"The channel {frame.channel_id} takes no message of type {message.get('type')!r}.")
+            return
+        channel, task = opened
+        if channel.on_cancel is not None:
+            channel.on_cancel()
+        else:
+            task.cancel()
+
+    async def _has_room(self, refusal: Callable[[StudioloError], Any]) -> bool:
+        if len(self._tasks) < MAX_OPEN_CALLS:
+            return True
+        error = ProtocolError(
+            f"This socket has {MAX_OPEN_CALLS} calls under way, which is the limit",
+            suggestion="Wait for some of them to end.",
+        )
+        await self._send(refusal(error))
+        return False
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _warn(self, warning: str) -> None:
+        await self._send(frames.CommunicationWarning(warning=warning))
+
+    async def _send(self, frame: Any) -> None:
+        with contextlib.suppress(ConnectionError):  # the reader notices that the client has gone
+            await self._send_text(frames.encode(frame).decode())
+
+
+def _no_signal(namespace: str, name: str) -> ProtocolError:
+    return ProtocolError(f"This version of studiolo has no signal {name!r} in the namespace {namespace!r}")
+
+
+def _log_unexpected(what: str, error: Exception) -> None:
+    if not isinstance(error, StudioloError):
+        _log.error("%s failed", what, exc_info=error)

@@ -1,0 +1,43 @@
+"""What an endpoint's function is given."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ...host.host import Host
+from ...protocol.models import Domain
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a request comes from.
+
+    Parameters:
+        host: the host that answers.
+        namespace: the namespace whose socket it came by.
+        is_daemon: whether the host serves in the background.
+    """
+
+    host: Host
+    namespace: str
+    is_daemon: bool = False
+
+    @property
+    def domain(self) -> Domain:
+        """The kind of model that the namespace is about."""
+        return "embedding" if self.namespace == "embedding" else "llm"
+
+
+class ServerChannel(Generic[R]):
+    """The host's end of a channel.
+
+    ``on_cancel`` is what a cancel message does; while a function sets nothing there, cancelling ends the function.
+    """
+
+    def __init__(self, send: Callable[[R], Awaitable[None]]) -> None:
+        self.send = send
+        self.on_cancel: Callable[[], None] | None = None

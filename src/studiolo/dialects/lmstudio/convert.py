@@ -1,0 +1,82 @@
+"""The host's objects as the wire's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...host.instances import Instance
+from ...library.model import Model
+from ...protocol.models import (
+    EmbeddingModelInfo,
+    EmbeddingModelInstanceInfo,
+    LlmInfo,
+    LlmInstanceInfo,
+    ModelInfo,
+    ModelInstanceInfo,
+    Quantization,
+)
+from ...protocol.system import InstanceStatus
+
+
+def model_info(model: Model) -> ModelInfo:
+    """What the wire tells of a model on disk."""
+    if model.domain == "embedding":
+        return EmbeddingModelInfo(**_common(model))
+    return LlmInfo(**_common(model), **_llm_only(model))
+
+
+def instance_info(instance: Instance) -> ModelInstanceInfo:
+    """What the wire tells of a loaded model."""
+    loaded: dict[str, Any] = {
+        "identifier": instance.identifier,
+        "instance_reference": instance.reference,
+        "context_length": instance.context_length,
+    }
+    model = instance.model
+    if model.domain == "embedding":
+        return EmbeddingModelInstanceInfo(**_common(model), **loaded)
+    return LlmInstanceInfo(**_common(model), **_llm_only(model), **loaded)
+
+
+def instance_status(instance: Instance) -> InstanceStatus:
+    """What ``studiolo ps`` shows of a loaded model."""
+    return InstanceStatus(
+        identifier=instance.identifier,
+        model_key=instance.model.key,
+        domain=instance.model.domain,
+        state=instance.state,
+        size_bytes=instance.model.size_bytes,
+        context_length=instance.context_length,
+        parallel=instance.config.max_parallel_predictions or 1,
+        running=len(instance.predictions),
+        ttl_sec=instance.ttl_sec,
+        idle_sec=instance.idle_sec,
+        pid=instance.pid,
+    )
+
+
+def _common(model: Model) -> dict[str, Any]:
+    metadata = model.metadata
+    return {
+        "model_key": model.key,
+        "format": "gguf",
+        "display_name": model.display_name,
+        "path": model.name,
+        "size_bytes": model.size_bytes,
+        "params_string": metadata.params_string if metadata else None,
+        "architecture": metadata.architecture if metadata else None,
+        "quantization": (
+            Quantization(name=metadata.quantization, bits=metadata.bits)
+            if metadata and metadata.quantization and metadata.bits
+            else None
+        ),
+        "max_context_length": model.max_context_length,
+    }
+
+
+def _llm_only(model: Model) -> dict[str, Any]:
+    metadata = model.metadata
+    return {
+        "vision": bool(metadata and metadata.vision),
+        "trained_for_tool_use": bool(metadata and metadata.trained_for_tool_use),
+    }

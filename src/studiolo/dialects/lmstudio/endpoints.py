@@ -1,0 +1,8 @@
+"""Every endpoint of the dialect: importing this module registers them all."""
+
+from __future__ import annotations
+
+from . import llm, models, repository, system
+from .registry import find_channel, find_rpc
+
+__all__ = ["find_channel", "find_rpc", "llm", "models", "repository", "system"]

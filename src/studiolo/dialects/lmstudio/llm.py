@@ -1,0 +1,100 @@
+"""The ``llm`` namespace: predictions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+from ...engines.base import PromptProgress
+from ...errors import ProtocolError, UnsupportedError
+from ...host.predictions import PredictionResult
+from ...protocol import llm as wire
+from ...protocol.kv import decode_prediction_config, encode_load_config, encode_prediction_config, flatten
+from ...protocol.models import LlmInstanceInfo, ModelSpecifier
+from .context import Context, ServerChannel
+from .convert import instance_info
+from .registry import channel
+
+# A prompt template that passes the text through, whatever the spacing: the form of a raw completion.
+_PASS_THROUGH = re.compile(
+    r"""\s*\{%-?\s*for\s+(\w+)\s+in\s+messages\s*-?%\}
+        \s*\{\{-?\s*\1\s*(\.content|\[\s*(['"])content\3\s*\])\s*-?\}\}
+        \s*\{%-?\s*endfor\s*-?%\}\s*""",
+    re.VERBOSE,
+)
+
+
+@channel(wire.PREDICT, "llm")
+async def predict(
+    context: Context, parameter: wire.PredictParameter, channel: ServerChannel[wire.PredictMessage]
+) -> None:
+    settings = flatten(parameter.prediction_config_stack)
+    if not _passes_through(settings.get(wire.PROMPT_TEMPLATE_KEY)):
+        raise UnsupportedError(
+            "This version of studiolo completes text and does not chat",
+            suggestion="Use complete() or complete_stream().",
+            data={"feature": "chat", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+        )
+    await _run(context, parameter.model_specifier, _text(parameter.history), settings, channel)
+
+
+@channel(wire.COMPLETE_RAW_TEXT, "llm")
+async def complete_raw_text(
+    context: Context, parameter: wire.CompleteRawTextParameter, channel: ServerChannel[wire.PredictMessage]
+) -> None:
+    settings = flatten(parameter.prediction_config_stack)
+    await _run(context, parameter.model_specifier, parameter.prompt, settings, channel)
+
+
+async def _run(
+    context: Context,
+    specifier: ModelSpecifier,
+    prompt: str,
+    settings: dict[str, Any],
+    channel: ServerChannel[wire.PredictMessage],
+) -> None:
+    config = decode_prediction_config(settings)
+    instance = await context.host.resolve(specifier, "llm")
+    prediction = context.host.predict(instance, prompt, config)
+    channel.on_cancel = prediction.stop
+    try:
+        async for event in prediction.events():
+            match event:
+                case PromptProgress():
+                    await channel.send(wire.PromptProcessingProgress(progress=event.ratio))
+                case PredictionResult():
+                    info = instance_info(instance)
+                    assert isinstance(info, LlmInstanceInfo)
+                    await channel.send(
+                        wire.PredictSuccess(
+                            stats=event.stats,
+                            model_info=info,
+                            load_model_config=encode_load_config(instance.config),
+                            prediction_config=encode_prediction_config(event.config),
+                        )
+                    )
+                case fragment:
+                    await channel.send(wire.FragmentMessage(fragment=fragment))
+    finally:
+        await prediction.close()
+
+
+def _passes_through(template: Any) -> bool:
+    match template:
+        case {"type": "jinja", "jinjaPromptTemplate": {"template": str(text)}}:
+            return _PASS_THROUGH.fullmatch(cast("str", text)) is not None
+        case _:
+            return False
+
+
+def _text(history: wire.ChatHistory) -> str:
+    """The text of all messages, as a template that passes it through would put it."""
+    texts: list[str] = []
+    for index, message in enumerate(history.messages):
+        for part in message.content:
+            if part.type != "text" or part.text is None:
+                raise ProtocolError(
+                    f"A raw completion takes text alone, and $.history.messages[{index}] has a part of type {part.type!r}"
+                )
+            texts.append(part.text)
+    return "".join(texts)

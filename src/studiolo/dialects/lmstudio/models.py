@@ -1,0 +1,163 @@
+"""The endpoints that the ``llm`` and ``embedding`` namespaces share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from ...host.host import not_loaded
+from ...host.instances import Instance
+from ...library.model import Model
+from ...protocol import models as wire
+from ...protocol.kv import KvConfig, decode_load_config, encode_load_config, flatten
+from ...protocol.repository import DownloadProgressUpdate
+from .context import Context, ServerChannel
+from .convert import instance_info, model_info
+from .registry import channel, rpc
+
+T = TypeVar("T")
+
+BOTH = ("llm", "embedding")
+
+HEARTBEAT_SEC = 10.0
+"""How often a load that makes no progress says that it is still going on."""
+
+
+@channel(wire.LOAD_MODEL, *BOTH)
+async def load_model(
+    context: Context, parameter: wire.LoadModelParameter, channel: ServerChannel[wire.LoadModelMessage]
+) -> None:
+    config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
+    model = await context.host.library.resolve(parameter.model_key)
+    await channel.send(wire.LoadResolved(info=model_info(model)))
+
+    async def load(report: Callable[[wire.LoadModelMessage], None]) -> Instance:
+        return await context.host.load(
+            model,
+            config,
+            identifier=parameter.identifier,
+            ttl_sec=_seconds(parameter.ttl_ms),
+            on_progress=lambda progress: report(wire.LoadProgress(progress=progress)),
+        )
+
+    instance = await _reporting(load, channel.send)
+    await channel.send(wire.LoadSuccess(info=instance_info(instance)))
+
+
+@channel(wire.GET_OR_LOAD, *BOTH)
+async def get_or_load(
+    context: Context, parameter: wire.GetOrLoadParameter, channel: ServerChannel[wire.GetOrLoadMessage]
+) -> None:
+    config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
+    loading = False
+
+    async def get(report: Callable[[wire.GetOrLoadMessage], None]) -> Instance:
+        def started(model: Model) -> None:
+            nonlocal loading
+            loading = True
+            report(wire.StartLoading(identifier=model.key, info=model_info(model)))
+
+        def fetching(name: str, update: DownloadProgressUpdate) -> None:
+            report(
+                wire.Fetching(
+                    model_key=name,
+                    downloaded_bytes=update.downloaded_bytes,
+                    total_bytes=update.total_bytes,
+                    speed_bytes_per_second=update.speed_bytes_per_second,
+                )
+            )
+
+        return await context.host.get_or_load(
+            parameter.identifier,
+            context.domain,
+            config,
+            ttl_sec=_seconds(parameter.load_ttl_ms),
+            on_start=started,
+            on_progress=lambda progress: report(wire.GetOrLoadProgress(progress=progress)),
+            on_fetch=fetching,
+        )
+
+    info = instance_info(await _reporting(get, channel.send))
+    await channel.send(wire.GetOrLoadSuccess(info=info) if loading else wire.AlreadyLoaded(info=info))
+
+
+@rpc(wire.UNLOAD_MODEL, *BOTH)
+async def unload_model(context: Context, parameter: wire.UnloadModelParameter) -> None:
+    await context.host.unload(parameter.identifier)
+
+
+@rpc(wire.LIST_LOADED, *BOTH)
+async def list_loaded(context: Context, _: None) -> list[wire.ModelInstanceInfo]:
+    # A client that takes "any loaded model" from this list must not find it empty while the first one is coming.
+    await context.host.startup_settled()
+    return [instance_info(i) for i in context.host.instances.loaded() if i.model.domain == context.domain]
+
+
+@rpc(wire.GET_MODEL_INFO, *BOTH)
+async def get_model_info(context: Context, parameter: wire.GetModelInfoParameter) -> wire.ModelInstanceInfo | None:
+    specifier = parameter.specifier
+    any_model = isinstance(specifier, wire.QuerySpecifier) and not (specifier.query.identifier or specifier.query.path)
+    if any_model and parameter.throw_if_not_found:
+        await context.host.startup_settled()
+        return instance_info(await context.host.resolve(specifier, context.domain))
+    instance = context.host.find(specifier, context.domain)
+    if instance is not None:
+        return instance_info(instance)
+    if not parameter.throw_if_not_found:
+        return None
+    assert isinstance(specifier, wire.QuerySpecifier)
+    raise not_loaded(specifier.query.identifier or specifier.query.path, context.host.instances.loaded())
+
+
+@rpc(wire.GET_LOAD_CONFIG, *BOTH)
+async def get_load_config(context: Context, parameter: wire.SpecifierParameter) -> KvConfig:
+    instance = await context.host.resolve(parameter.specifier, context.domain)
+    return encode_load_config(instance.config, context.domain)
+
+
+@rpc(wire.TOKENIZE, *BOTH)
+async def tokenize(context: Context, parameter: wire.TextParameter) -> wire.Tokens:
+    return wire.Tokens(tokens=await _tokens(context, parameter))
+
+
+@rpc(wire.COUNT_TOKENS, *BOTH)
+async def count_tokens(context: Context, parameter: wire.TextParameter) -> wire.TokenCount:
+    return wire.TokenCount(token_count=len(await _tokens(context, parameter)))
+
+
+async def _tokens(context: Context, parameter: wire.TextParameter) -> list[int]:
+    instance = await context.host.resolve(parameter.specifier, context.domain)
+    return await (await instance.engine()).tokenize(parameter.input_string)
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+M = TypeVar("M")
+
+
+async def _reporting(
+    work: Callable[[Callable[[M], None]], Coroutine[Any, Any, T]], send: Callable[[M], Awaitable[None]]
+) -> T:
+    """Run ``work``, sending on what it reports from wherever it is called; the latest report again when it is silent."""
+    reports: asyncio.Queue[M] = asyncio.Queue()
+    latest: M | None = None
+    task = asyncio.ensure_future(work(reports.put_nowait))
+    try:
+        while not (task.done() and reports.empty()):
+            report = asyncio.ensure_future(reports.get())
+            await asyncio.wait({task, report}, timeout=HEARTBEAT_SEC, return_when=asyncio.FIRST_COMPLETED)
+            if report.done():
+                latest = report.result()
+                await send(latest)
+            else:
+                report.cancel()
+                if latest is not None and not task.done():
+                    await send(latest)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])

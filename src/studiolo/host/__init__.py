@@ -1,0 +1,1 @@
+"""The host: owns the library, the instances and the predictions. Knows no network."""

@@ -1,0 +1,238 @@
+"""The host: one per process, and everything that dialects need of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..config import LoadConfig, PredictionConfig
+from ..errors import DomainMismatchError, ModelNotFoundError, ModelUnloadedError, StudioloError
+from ..library.library import Library
+from ..library.model import Model
+from ..paths import Home
+from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelSpecifier
+from ..protocol.repository import DownloadProgressUpdate
+from .instances import Instance, Instances, OnProgress
+from .predictions import Prediction
+
+SOCKETS_PREFIX = "studiolo-sockets-"
+
+OnFetch = Callable[[str, DownloadProgressUpdate], None]
+"""Told the name of the model that is fetched, and how far it is."""
+
+
+class Host:
+    """Owns the library, the instances and the predictions.
+
+    Parameters:
+        home: where models, state and logs lie; the environment's choice by default.
+    """
+
+    def __init__(self, home: Home | None = None) -> None:
+        self.home = home or Home.default()
+        self.library = Library(self.home)
+        self._sockets = _socket_folder()
+        self.instances = Instances(self.home.logs, self._sockets)
+        self.started_at = time.time()
+        self._startup: asyncio.Task[Instance] | None = None
+
+    async def stop(self) -> None:
+        """Stop everything: downloads, predictions, engines."""
+        if self._startup is not None:
+            self._startup.cancel()
+            await asyncio.wait([self._startup])
+        await self.instances.stop()
+        await self.library.close()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance | None:
+        """The loaded instance that ``specifier`` means, if any.
+
+        Raises:
+            ModelUnloadedError: it refers to an instance that is gone.
+            DomainMismatchError: the instance is of the other domain.
+        """
+        instances = self.instances.loaded()
+        if isinstance(specifier, InstanceReferenceSpecifier):
+            found = [i for i in instances if i.reference == specifier.instance_reference]
+            if not found:
+                raise ModelUnloadedError("The model instance is no longer loaded", suggestion="Load the model again.")
+        else:
+            query = specifier.query
+            if query.identifier is not None:
+                found = [i for i in instances if i.identifier == query.identifier]
+            elif query.path is not None:
+                found = [i for i in instances if query.path in (i.model.name, str(i.model.path), i.model.key)]
+            else:
+                found = [i for i in instances if i.model.domain == domain]
+        if not found:
+            return None
+        if found[0].model.domain != domain:
+            raise _mismatch(found[0].model, domain)
+        return found[0]
+
+    async def resolve(self, specifier: ModelSpecifier, domain: Domain) -> Instance:
+        """The instance that ``specifier`` means, loaded just in time where it is not.
+
+        Raises:
+            ModelNotFoundError: there is neither an instance nor a model of that name.
+        """
+        found = self.find(specifier, domain)
+        if found is not None:
+            return found
+        assert not isinstance(specifier, InstanceReferenceSpecifier)
+        return await self.get_or_load(specifier.query.identifier or specifier.query.path, domain)
+
+    async def get_or_load(
+        self,
+        name: str | None,
+        domain: Domain,
+        config: LoadConfig | None = None,
+        *,
+        ttl_sec: float | None = None,
+        on_start: Callable[[Model], None] | None = None,
+        on_progress: OnProgress | None = None,
+        on_fetch: OnFetch | None = None,
+    ) -> Instance:
+        """The loaded instance called ``name``, else the model of that name, loaded.
+
+        Without a name: any loaded instance of the domain, else the model last used, else the catalog's default,
+        which is fetched where the library has no model. Many who ask at once share one load.
+
+        Parameters:
+            name: an identifier, a model key or a path.
+            config: how to load, where it comes to that.
+            ttl_sec: seconds of idleness after which an instance loaded here is unloaded.
+            on_start: told the model, where it comes to loading.
+            on_progress: told how far the load is, 0 to 1.
+            on_fetch: told how far the fetch is, where it comes to that.
+
+        Raises:
+            ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError, DomainMismatchError
+        """
+        for instance in self.instances.loaded():
+            if instance.identifier == name or (name is None and instance.model.domain == domain):
+                return _of_domain(instance, domain)
+        model = await (self._default_model(domain, on_fetch) if name is None else self.library.resolve(name))
+        if model.domain != domain:
+            raise _mismatch(model, domain)
+        for instance in self.instances.loaded():
+            if instance.identifier == model.key and instance.model.path == model.path:
+                return instance
+        if on_start is not None:
+            on_start(model)
+        if self.instances.is_loading(model.key):
+            return await self.instances.join_load(model.key, on_progress)
+        return await self.load(model, config or LoadConfig(), ttl_sec=ttl_sec, on_progress=on_progress)
+
+    async def load(
+        self,
+        model: Model,
+        config: LoadConfig,
+        *,
+        identifier: str | None = None,
+        ttl_sec: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Instance:
+        """Load a new instance of ``model``; see :meth:`Instances.load`."""
+        instance = await self.instances.load(
+            model, config, identifier=identifier, ttl_sec=ttl_sec, on_progress=on_progress
+        )
+        if model.domain == "llm":
+            await self.library.remember_used(model)
+        return instance
+
+    async def unload(self, identifier: str) -> None:
+        """Unload the instance called ``identifier``. Raises :class:`ModelNotFoundError`."""
+        for instance in self.instances.all():
+            if instance.identifier == identifier:
+                await self.instances.unload(instance)
+                return
+        raise not_loaded(identifier, self.instances.loaded())
+
+    def predict(self, instance: Instance, prompt: str, config: PredictionConfig) -> Prediction:
+        """Start to continue ``prompt``, exactly as it stands."""
+        return Prediction(instance, prompt, config)
+
+    def load_at_startup(self, name: str | None, on_fetch: OnFetch | None = None) -> asyncio.Task[Instance]:
+        """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""
+        self._startup = asyncio.create_task(self.get_or_load(name, "llm", on_fetch=on_fetch), name="startup load")
+        return self._startup
+
+    async def startup_settled(self) -> None:
+        """Wait until the model that is loaded at startup is there, or has failed."""
+        if self._startup is not None:
+            await asyncio.wait([self._startup])
+
+    async def _default_model(self, domain: Domain, on_fetch: OnFetch | None) -> Model:
+        if domain != "llm":
+            raise ModelNotFoundError(
+                "No embedding model is loaded",
+                suggestion="Name the one to load: studiolo ls shows those in the library.",
+                data={"query": {"domain": domain}, "loadedModelsSample": [], "totalLoadedModels": 0},
+            )
+        model = await self.library.default()
+        if model is not None:
+            return model
+        name = self.library.catalog.default.name
+
+        def tell(update: DownloadProgressUpdate) -> None:
+            if on_fetch is not None:
+                on_fetch(name, update)
+
+        return await self.library.fetch(None, tell)
+
+
+def not_loaded(identifier: str | None, loaded: list[Instance]) -> ModelNotFoundError:
+    """The error for an identifier under which nothing is loaded, in the form LM Studio's clients know."""
+    names = [instance.identifier for instance in loaded]
+    return ModelNotFoundError(
+        "No model is loaded" if identifier is None else f"No model is loaded as {identifier!r}",
+        cause=f"Loaded: {', '.join(names)}." if names else None,
+        suggestion="Load one: studiolo load MODEL.",
+        data={
+            "query": {} if identifier is None else {"identifier": identifier},
+            "loadedModelsSample": names[:10],
+            "totalLoadedModels": len(names),
+        },
+    )
+
+
+def _of_domain(instance: Instance, domain: Domain) -> Instance:
+    if instance.model.domain != domain:
+        raise _mismatch(instance.model, domain)
+    return instance
+
+
+def _mismatch(model: Model, domain: Domain) -> StudioloError:
+    kind = {"llm": "an LLM", "embedding": "an embedding model"}
+    return DomainMismatchError(
+        f"{model.key} is {kind[model.domain]}, not {kind[domain]}",
+        suggestion=f"Use it through client.{model.domain}.",
+        data={"path": model.name, "actualDomain": model.domain, "expectedDomain": domain},
+    )
+
+
+def _socket_folder() -> Path:
+    """A private folder for engine sockets; those that dead hosts left are removed.
+
+    Not under the home: the path of a Unix socket is limited to about 100 bytes, and homes can be deep, or lie on
+    file systems that have no sockets.
+    """
+    base = Path(tempfile.gettempdir())
+    for left in base.glob(f"{SOCKETS_PREFIX}*"):
+        pid = left.name.removeprefix(SOCKETS_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{SOCKETS_PREFIX}{os.getpid()}-"))
+
+
+def _is_running(pid: int) -> bool:
+    import psutil  # late: it is needed only where a host was killed
+
+    return psutil.pid_exists(pid)

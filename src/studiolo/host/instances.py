@@ -1,0 +1,280 @@
+"""Instances: models loaded in engines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..config import DEFAULT_CONTEXT_LENGTH, DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, explicit_fields
+from ..engines.base import Engine, EngineSpec
+from ..engines.registry import engine_class
+from ..errors import ConfigError, HostError
+from ..library.model import Model
+from .predictions import Prediction
+
+InstanceState = Literal["loading", "idle", "busy", "crashed"]
+OnProgress = Callable[[float], None]
+
+
+def load_settings_in_force(config: LoadConfig, model: Model) -> LoadConfig:
+    """``config`` with every default filled in for ``model``. Raises :class:`ConfigError` for what it cannot do."""
+    limit = model.max_context_length
+    asked = config.context_length
+    if asked is not None and limit and asked > limit:
+        raise ConfigError(
+            f"The load config's field 'context_length' is {asked}, and {model.key} was made for at most {limit} tokens"
+        )
+    context = asked or min(DEFAULT_CONTEXT_LENGTH, limit or DEFAULT_CONTEXT_LENGTH)
+    parallel = config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS
+    given = explicit_fields(config)
+    return LoadConfig(**{**given, "context_length": context, "max_parallel_predictions": parallel})
+
+
+class Instance:
+    """A model loaded in an engine, or on its way there.
+
+    Its engine may die; the next request for it starts a new one.
+    """
+
+    def __init__(self, identifier: str, model: Model, config: LoadConfig, ttl_sec: float | None, files: EngineFiles):
+        self.identifier = identifier
+        self.reference = uuid.uuid4().hex
+        self.model = model
+        self.config = config
+        self.ttl_sec = ttl_sec
+        self.predictions: set[Prediction] = set()
+        self.unloaded = False
+        self._files = files
+        self._engine: Engine | None = None
+        self._starting = asyncio.Lock()
+        self._clock = asyncio.get_running_loop().time
+        self._last_used = self._clock()
+
+    @property
+    def state(self) -> InstanceState:
+        if self._starting.locked():
+            return "loading"
+        if self._engine is None or self._engine.exited.is_set():
+            return "crashed"
+        return "busy" if self.predictions else "idle"
+
+    @property
+    def context_length(self) -> int:
+        return self.config.context_length or 0
+
+    @property
+    def gpu_layers(self) -> int | None:
+        return self._engine.gpu_layers if self._engine else None
+
+    @property
+    def pid(self) -> int | None:
+        return self._engine.pid if self._engine and not self._engine.exited.is_set() else None
+
+    @property
+    def idle_sec(self) -> float:
+        """Seconds since the last request ended; 0 while one runs."""
+        return 0.0 if self.predictions else self._clock() - self._last_used
+
+    @contextlib.contextmanager
+    def running(self, prediction: Prediction) -> Iterator[None]:
+        """Count ``prediction`` among those under way."""
+        self.predictions.add(prediction)
+        try:
+            yield
+        finally:
+            self.predictions.discard(prediction)
+            self._last_used = self._clock()
+
+    async def engine(self) -> Engine:
+        """The running engine; started, or started anew where it has died.
+
+        Raises:
+            EngineStartError: it does not come up.
+        """
+        async with self._starting:
+            if self._engine is not None and self._engine.exited.is_set():
+                dead, self._engine = self._engine, None
+                await dead.stop()
+            if self._engine is None:
+                if self.unloaded:
+                    raise HostError(f"The model {self.identifier} was unloaded")
+                self._engine = await engine_class().start(
+                    EngineSpec(
+                        model_path=self.model.path,
+                        domain=self.model.domain,
+                        config=self.config,
+                        log_path=self._files.log,
+                        socket_path=self._files.socket,
+                        layers=self.model.metadata.block_count if self.model.metadata else 0,
+                    )
+                )
+            self._last_used = self._clock()
+            return self._engine
+
+    async def unload(self) -> None:
+        """End what runs on it, then its engine."""
+        self.unloaded = True
+        for prediction in list(self.predictions):
+            prediction.stop("modelUnloaded")
+        async with self._starting:
+            if self._engine is not None:
+                await self._engine.stop()
+                self._engine = None
+
+
+@dataclass(frozen=True)
+class EngineFiles:
+    """Where an instance's engine logs and listens."""
+
+    log: Path
+    socket: Path
+
+
+@dataclass
+class _Load:
+    """A load under way, and those who wait for it."""
+
+    task: asyncio.Task[Instance]
+    progress: float = 0.0
+    waiters: int = 0
+    listeners: list[OnProgress] = field(default_factory=list)
+
+
+class Instances:
+    """All instances of a host, by identifier.
+
+    Parameters:
+        logs: the folder of the engines' logs.
+        sockets: the folder of the engines' sockets.
+    """
+
+    def __init__(self, logs: Path, sockets: Path) -> None:
+        self._logs = logs
+        self._sockets = sockets
+        self._instances: dict[str, Instance] = {}
+        self._loads: dict[str, _Load] = {}
+        self._reaper: asyncio.Task[None] | None = None
+        self._count = 0
+
+    def all(self) -> list[Instance]:
+        """Every instance, loading ones too, in the order of their loading."""
+        return list(self._instances.values())
+
+    def loaded(self) -> list[Instance]:
+        """The instances that answer requests; a crashed one does, after a restart."""
+        return [instance for name, instance in self._instances.items() if name not in self._loads]
+
+    async def load(
+        self,
+        model: Model,
+        config: LoadConfig,
+        *,
+        identifier: str | None = None,
+        ttl_sec: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Instance:
+        """Load ``model`` as a new instance.
+
+        Parameters:
+            identifier: its name; by default the model's key, with ``:2`` and so on for further instances.
+            ttl_sec: seconds of idleness after which it is unloaded; ``None`` for never.
+            on_progress: told how far the load is, 0 to 1.
+
+        Raises:
+            ConfigError: the config asks for what the model cannot do, or the identifier is taken.
+            EngineStartError: the engine does not come up with it.
+        """
+        in_force = load_settings_in_force(config, model)
+        if identifier is None:
+            identifier = self._free_identifier(model.key)
+        elif identifier in self._instances:
+            raise ConfigError(
+                f"The identifier {identifier!r} is taken by a loaded model",
+                suggestion="Choose another, or unload that one first.",
+            )
+        self._count += 1
+        files = EngineFiles(
+            log=self._logs / f"{_file_name(identifier)}.log", socket=self._sockets / f"{self._count}.sock"
+        )
+        instance = Instance(identifier, model, in_force, ttl_sec, files)
+        self._instances[identifier] = instance
+        task = asyncio.create_task(self._start(instance), name=f"load {identifier}")
+        self._loads[identifier] = _Load(task)
+        return await self.join_load(identifier, on_progress)
+
+    def is_loading(self, identifier: str) -> bool:
+        return identifier in self._loads
+
+    async def join_load(self, identifier: str, on_progress: OnProgress | None = None) -> Instance:
+        """Wait for a load under way. It is given up when nobody waits for it any more."""
+        load = self._loads[identifier]
+        load.waiters += 1
+        if on_progress is not None:
+            on_progress(load.progress)
+            load.listeners.append(on_progress)
+        try:
+            return await asyncio.shield(load.task)
+        finally:
+            load.waiters -= 1
+            if on_progress is not None:
+                load.listeners.remove(on_progress)
+            if load.waiters == 0 and not load.task.done():
+                load.task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([load.task])
+
+    async def unload(self, instance: Instance) -> None:
+        """Unload: what runs on it ends with the stop reason ``modelUnloaded``."""
+        load = self._loads.get(instance.identifier)
+        if load is not None:
+            load.task.cancel()
+            await asyncio.wait([load.task])
+        if self._instances.get(instance.identifier) is instance:
+            del self._instances[instance.identifier]
+        await instance.unload()
+
+    async def stop(self) -> None:
+        """Unload everything."""
+        if self._reaper is not None:
+            self._reaper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reaper
+        await asyncio.gather(*(self.unload(instance) for instance in self.all()), return_exceptions=True)
+
+    async def _start(self, instance: Instance) -> Instance:
+        try:
+            await instance.engine()
+        except BaseException:
+            del self._instances[instance.identifier]
+            raise
+        finally:
+            load = self._loads.pop(instance.identifier)
+        for listener in load.listeners:
+            listener(1.0)
+        if instance.ttl_sec is not None and self._reaper is None:
+            self._reaper = asyncio.create_task(self._unload_idle(), name="unload idle instances")
+        return instance
+
+    async def _unload_idle(self) -> None:
+        while True:
+            waits = [i.ttl_sec - i.idle_sec for i in self.loaded() if i.ttl_sec is not None]
+            await asyncio.sleep(min(max(min(waits, default=1.0), 0.05), 1.0))
+            for instance in self.loaded():
+                if instance.ttl_sec is not None and instance.idle_sec >= instance.ttl_sec:
+                    await self.unload(instance)
+
+    def _free_identifier(self, key: str) -> str:
+        identifier, number = key, 1
+        while identifier in self._instances:
+            number += 1
+            identifier = f"{key}:{number}"
+        return identifier
+
+
+def _file_name(identifier: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identifier)[:100]

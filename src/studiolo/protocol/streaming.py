@@ -1,0 +1,75 @@
+"""A queue between one producer and one consumer that stays small however far the consumer lags."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from .llm import Fragment
+
+T = TypeVar("T")
+
+SLACK = 64
+"""Items that wait side by side before new ones are merged into the last."""
+
+
+class MergingQueue(Generic[T]):
+    """What comes while the consumer is busy waits; beyond a slack, it is merged into what waits already.
+
+    Parameters:
+        merge: makes one item of the last one that waits and a new one, or returns ``None`` where they cannot be one.
+    """
+
+    def __init__(self, merge: Callable[[T, T], T | None]) -> None:
+        self._merge = merge
+        self._items: deque[T] = deque()
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._error: BaseException | None = None
+
+    def put(self, item: T) -> None:
+        """Add an item; does nothing once the queue is closed."""
+        if self._closed:
+            return
+        if len(self._items) >= SLACK and (merged := self._merge(self._items[-1], item)) is not None:
+            self._items[-1] = merged
+        else:
+            self._items.append(item)
+        self._wake.set()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Say that nothing more comes, and why if something went wrong. What waits is still delivered."""
+        if not self._closed:
+            self._closed = True
+            self._error = error
+            self._wake.set()
+
+    async def get_all(self) -> list[T]:
+        """Everything that waits, at least one item; empty once the queue is closed and used up.
+
+        Raises:
+            BaseException: the error that the queue was closed with, after the last item.
+        """
+        await self._wake.wait()
+        items = list(self._items)
+        self._items.clear()
+        if not self._closed:
+            self._wake.clear()
+        if not items and self._error is not None:
+            raise self._error
+        return items
+
+
+def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
+    """Two fragments as one, where they are of one kind."""
+    if last.reasoning_type != new.reasoning_type or last.is_structural != new.is_structural:
+        return None
+    return Fragment(
+        content=last.content + new.content,
+        tokens_count=last.tokens_count + new.tokens_count,
+        contains_drafted=last.contains_drafted or new.contains_drafted,
+        reasoning_type=last.reasoning_type,
+        is_structural=last.is_structural,
+    )

@@ -1,0 +1,187 @@
+"""The async client, which is the whole client; the sync one is a face over it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ..errors import ChannelClosedError, ClientError, ConfigError
+from ..protocol import models as wire
+from ..protocol.endpoints import Channel, Rpc
+from ..protocol.repository import (
+    DOWNLOAD_MODEL,
+    DownloadModelParameter,
+    DownloadProgress,
+    DownloadProgressUpdate,
+    DownloadSuccess,
+    StartFinalizing,
+)
+from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, SystemInfo
+from .async_models import AsyncEmbeddingModel, AsyncEmbeddingNamespace, AsyncLLM, AsyncLlmNamespace
+from .callbacks import call
+from .discovery import find_transport
+from .limits import within_limit
+from .transports.base import ClientChannel, Transport
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+OnDownloadProgress = Callable[[DownloadProgressUpdate], Any]
+OnFinalize = Callable[[], Any]
+
+
+class AsyncClient:
+    """A client of a host: a server, or one embedded in this process.
+
+    Parameters:
+        api_host: ``"host:port"`` of a server, or ``"embedded"``; either is insisted on. By default what the
+            environment's ``STUDIOLO_HOST`` names, else a server that answers on this machine, else embedded.
+
+    Use it as a context manager, or call :meth:`connect` and :meth:`close`.
+    """
+
+    def __init__(self, api_host: str | None = None) -> None:
+        self._requested_host = api_host
+        self._found: Transport | None = None
+        self._finding = asyncio.Lock()
+        self.llm = AsyncLlmNamespace(self)
+        self.embedding = AsyncEmbeddingNamespace(self)
+        self.system = AsyncSystemNamespace(self)
+        self.repository = AsyncRepositoryNamespace(self)
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Find the host. Raises :class:`ConnectionFailedError` where one that is insisted on does not answer."""
+        await self.transport()
+
+    async def close(self) -> None:
+        """Close the connections. What is loaded stays loaded."""
+        found, self._found = self._found, None
+        if found is not None:
+            await found.close()
+
+    @property
+    def api_host(self) -> str:
+        """``"host:port"``, or ``"embedded"``. Raises :class:`ClientError` before the client is connected."""
+        if self._found is None:
+            raise ClientError("The client has not been connected yet")
+        return self._found.address
+
+    async def transport(self) -> Transport:
+        """The way to the host; found on the first call."""
+        async with self._finding:
+            if self._found is None:
+                self._found = await find_transport(self._requested_host)
+            return self._found
+
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
+        """Call an endpoint of the protocol."""
+        transport = await self.transport()
+        what = f"the answer to {namespace}/{endpoint.name}"
+        return await within_limit(transport.call(namespace, endpoint, parameter), what)
+
+    async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
+        """Open a channel of the protocol."""
+        return await (await self.transport()).open(namespace, endpoint, parameter)
+
+    @contextlib.asynccontextmanager
+    async def messages(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> AsyncIterator[AsyncIterator[R]]:
+        """A channel's messages, until the host closes it. Leaving the block early stops the host's work."""
+        channel = await self.open(namespace, endpoint, parameter)
+
+        async def read() -> AsyncIterator[R]:
+            while batch := await within_limit(channel.receive(), f"{namespace}/{endpoint.name}"):
+                for message in batch:
+                    yield message
+
+        try:
+            yield read()
+        finally:
+            await channel.close()
+
+    async def list_downloaded_models(self, namespace: str | None = None) -> list[wire.ModelInfo]:
+        """The models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
+        _check_namespace(namespace)
+        models = await self.system.list_downloaded_models()
+        return [model for model in models if namespace is None or _domain(model) == namespace]
+
+    async def list_loaded_models(self, namespace: str | None = None) -> list[AsyncLLM | AsyncEmbeddingModel]:
+        """Handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
+        _check_namespace(namespace)
+        handles: list[AsyncLLM | AsyncEmbeddingModel] = []
+        if namespace != "embedding":
+            handles += await self.llm.list_loaded()
+        if namespace != "llm":
+            handles += await self.embedding.list_loaded()
+        return handles
+
+
+class AsyncSystemNamespace:
+    """``client.system``: the host itself."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list_downloaded_models(self) -> list[wire.ModelInfo]:
+        """The models on the host's disk."""
+        return await self._client.call("system", LIST_DOWNLOADED_MODELS, None)
+
+    async def info(self) -> SystemInfo:
+        """The process that answers, and what it runs."""
+        return await self._client.call("system", INFO, None)
+
+
+class AsyncRepositoryNamespace:
+    """``client.repository``: getting models."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def download(
+        self,
+        name: str,
+        on_progress: OnDownloadProgress | None = None,
+        on_finalize: OnFinalize | None = None,
+    ) -> str:
+        """Fetch a model of the catalog; returns the key to load it by.
+
+        Parameters:
+            name: its name in the catalog.
+            on_progress: called with a :class:`DownloadProgressUpdate` about ten times a second.
+            on_finalize: called when all is here and is being checked.
+
+        Raises:
+            ModelNotFoundError: the catalog has no such name.
+            DownloadError: no source could be had; it tells what was tried.
+        """
+        parameter = DownloadModelParameter(name)
+        async with self._client.messages("repository", DOWNLOAD_MODEL, parameter) as messages:
+            async for message in messages:
+                match message:
+                    case DownloadProgress(update=update):
+                        call(on_progress, update)
+                    case StartFinalizing():
+                        call(on_finalize)
+                    case DownloadSuccess(default_identifier=key):
+                        return key
+        raise ChannelClosedError(f"The host ended the download of {name} without a result")
+
+
+def _domain(model: wire.ModelInfo) -> str:
+    return "embedding" if isinstance(model, wire.EmbeddingModelInfo) else "llm"
+
+
+def _check_namespace(namespace: str | None) -> None:
+    if namespace not in (None, "llm", "embedding"):
+        raise ConfigError(f"{namespace!r} is not a kind of model", suggestion='Give "llm" or "embedding".')

@@ -1,0 +1,303 @@
+"""Models in the async API: handles of loaded ones, and the namespaces that load them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from ..config import LoadConfig, PredictionConfig, load_config, prediction_config
+from ..errors import ChannelClosedError, ConfigError
+from ..protocol import models as wire
+from ..protocol.endpoints import Rpc
+from ..protocol.kv import decode_load_config, encode_load_config, encode_prediction_config, flatten, stack_of
+from ..protocol.llm import raw_completion
+from . import notices
+from .async_stream import AsyncPredictionStream
+from .callbacks import call
+from .prediction import Callbacks, OnFirstToken, OnFragment, OnPromptProgress, PredictionResult
+
+if TYPE_CHECKING:
+    from .async_client import AsyncClient
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+DEFAULT_TTL_SEC = 3600
+"""Seconds of idleness after which a model that was loaded for a client is unloaded."""
+
+LoadConfigInput = LoadConfig | Mapping[str, Any]
+PredictionConfigInput = PredictionConfig | Mapping[str, Any]
+OnLoadProgress = Callable[[float], Any]
+OnFetching = Callable[[wire.Fetching], Any]
+
+
+class AsyncModelHandle:
+    """A loaded model, by the identifier of its instance."""
+
+    def __init__(self, identifier: str, client: AsyncClient, namespace: wire.Domain) -> None:
+        self.identifier = identifier
+        self._client = client
+        self._namespace: wire.Domain = namespace
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(identifier={self.identifier!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AsyncModelHandle):
+            return NotImplemented
+        return (self._client, self._namespace, self.identifier) == (other._client, other._namespace, other.identifier)
+
+    __hash__ = object.__hash__
+
+    @property
+    def _specifier(self) -> wire.ModelSpecifier:
+        return wire.specify(self.identifier)
+
+    async def unload(self) -> None:
+        """Unload the model. What runs on it ends with the stop reason ``modelUnloaded``."""
+        await self._call(wire.UNLOAD_MODEL, wire.UnloadModelParameter(self.identifier))
+
+    async def get_info(self) -> wire.ModelInstanceInfo:
+        """What is known of the loaded model. Raises :class:`ModelNotFoundError` when it is loaded no more."""
+        info = await self._call(wire.GET_MODEL_INFO, wire.GetModelInfoParameter(self._specifier, True))
+        assert info is not None
+        return info
+
+    async def get_load_config(self) -> LoadConfig:
+        """The settings that the model is loaded with, defaults filled in."""
+        config = await self._call(wire.GET_LOAD_CONFIG, wire.SpecifierParameter(self._specifier))
+        return decode_load_config(flatten(stack_of(config)), self._namespace)
+
+    async def get_context_length(self) -> int:
+        """Tokens that one prediction can hold, prompt and answer together."""
+        return (await self.get_info()).context_length
+
+    @overload
+    async def tokenize(self, input: str) -> list[int]: ...
+    @overload
+    async def tokenize(self, input: Iterable[str]) -> list[list[int]]: ...
+    async def tokenize(self, input: str | Iterable[str]) -> list[int] | list[list[int]]:
+        """The tokens of a text, or of each of several."""
+        if isinstance(input, str):
+            return (await self._call(wire.TOKENIZE, wire.TextParameter(self._specifier, input))).tokens
+        return [await self.tokenize(text) for text in input]
+
+    async def count_tokens(self, input: str) -> int:
+        """How many tokens ``input`` has."""
+        return (await self._call(wire.COUNT_TOKENS, wire.TextParameter(self._specifier, input))).token_count
+
+    async def _call(self, endpoint: Rpc[P, R], parameter: P) -> R:
+        return await self._client.call(self._namespace, endpoint, parameter)
+
+
+class AsyncLLM(AsyncModelHandle):
+    """A loaded LLM."""
+
+    def complete_stream(
+        self,
+        prompt: str,
+        *,
+        config: PredictionConfigInput | None = None,
+        on_first_token: OnFirstToken | None = None,
+        on_prediction_fragment: OnFragment | None = None,
+        on_prompt_processing_progress: OnPromptProgress | None = None,
+    ) -> AsyncPredictionStream:
+        """Continue ``prompt`` as it stands, fragment by fragment.
+
+        The request is sent when the stream is first read.
+
+        Parameters:
+            prompt: the text to continue; no chat template is applied.
+            config: the settings; see :class:`~studiolo.config.PredictionConfig`.
+            on_first_token: called without arguments before the first fragment.
+            on_prediction_fragment: called with every fragment.
+            on_prompt_processing_progress: called with the share of the prompt that is processed, 0 to 1.
+
+        Raises:
+            ConfigError: a setting has a wrong name, type or range.
+        """
+        if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"The prompt is a {type(prompt).__name__}, not a str")
+        settings = encode_prediction_config(prediction_config(config))
+        parameter = raw_completion(prompt, self._specifier, settings)
+        callbacks = Callbacks(
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        )
+        return AsyncPredictionStream(self._client, parameter, callbacks)
+
+    async def complete(
+        self,
+        prompt: str,
+        *,
+        config: PredictionConfigInput | None = None,
+        on_first_token: OnFirstToken | None = None,
+        on_prediction_fragment: OnFragment | None = None,
+        on_prompt_processing_progress: OnPromptProgress | None = None,
+    ) -> PredictionResult:
+        """Continue ``prompt`` as it stands and wait for the whole; see :meth:`complete_stream`."""
+        stream = self.complete_stream(
+            prompt,
+            config=config,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        )
+        return await stream.wait_for_result()
+
+
+class AsyncEmbeddingModel(AsyncModelHandle):
+    """A loaded embedding model."""
+
+
+H = TypeVar("H", bound=AsyncModelHandle)
+
+
+class AsyncModelNamespace(Generic[H]):
+    """What the ``llm`` and ``embedding`` namespaces have in common."""
+
+    _namespace: wire.Domain
+    _handle: Callable[[str, AsyncClient, wire.Domain], H]
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def model(
+        self,
+        model_key: str | None = None,
+        /,
+        *,
+        ttl: int | None = DEFAULT_TTL_SEC,
+        config: LoadConfigInput | None = None,
+        on_load_progress: OnLoadProgress | None = None,
+    ) -> H:
+        """A handle of a model, which is loaded where it is not yet.
+
+        Parameters:
+            model_key: an identifier of a loaded model, a model key, or a path. Without it: any loaded model, else
+                the one last used, else the default (which is fetched into an empty library; stderr says so).
+            ttl: seconds of idleness after which a model that is loaded by this call is unloaded; ``None`` for never.
+            config: how to load, where it comes to that; see :class:`~studiolo.config.LoadConfig`.
+            on_load_progress: called with the share of the load that is done, 0 to 1.
+
+        Raises:
+            ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError
+        """
+        with notices.fetching() as on_fetching:
+            return await self.get_or_load(model_key, ttl, config, on_load_progress, on_fetching)
+
+    async def get_or_load(
+        self,
+        model_key: str | None,
+        ttl: int | None,
+        config: LoadConfigInput | None,
+        on_load_progress: OnLoadProgress | None,
+        on_fetching: OnFetching,
+    ) -> H:
+        """:meth:`model`, for a caller that shows the progress of a fetch itself."""
+        stack = stack_of(encode_load_config(load_config(config), self._namespace))
+        if model_key is None and (loaded := await self.list_loaded()):
+            return loaded[0]
+        parameter = wire.GetOrLoadParameter(
+            identifier=model_key, load_ttl_ms=_milliseconds(ttl), load_config_stack=stack
+        )
+        tell = _rising(on_load_progress)
+        async with self._client.messages(self._namespace, wire.GET_OR_LOAD, parameter) as messages:
+            async for message in messages:
+                match message:
+                    case wire.GetOrLoadProgress(progress=progress):
+                        tell(progress)
+                    case wire.Fetching():
+                        call(on_fetching, message)
+                    case wire.AlreadyLoaded(info=info) | wire.GetOrLoadSuccess(info=info):
+                        return self._handle(info.identifier, self._client, self._namespace)
+                    case wire.StartLoading():
+                        pass
+        raise ChannelClosedError(f"The host ended the loading of {model_key or 'a model'} without a result")
+
+    async def load_new_instance(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        ttl: int | None = DEFAULT_TTL_SEC,
+        config: LoadConfigInput | None = None,
+        on_load_progress: OnLoadProgress | None = None,
+    ) -> H:
+        """Load a model once more, as an instance of its own.
+
+        Parameters:
+            model_key: a model key or a path.
+            instance_identifier: the instance's name; by default the model key, with ``:2`` and so on.
+            ttl, config, on_load_progress: as for :meth:`model`.
+        """
+        parameter = wire.LoadModelParameter(
+            model_key=model_key,
+            identifier=instance_identifier,
+            ttl_ms=_milliseconds(ttl),
+            load_config_stack=stack_of(encode_load_config(load_config(config), self._namespace)),
+        )
+        tell = _rising(on_load_progress)
+        async with self._client.messages(self._namespace, wire.LOAD_MODEL, parameter) as messages:
+            async for message in messages:
+                match message:
+                    case wire.LoadProgress(progress=progress):
+                        tell(progress)
+                    case wire.LoadSuccess(info=info):
+                        return self._handle(info.identifier, self._client, self._namespace)
+                    case wire.LoadResolved():
+                        pass
+        raise ChannelClosedError(f"The host ended the loading of {model_key} without a result")
+
+    async def unload(self, model_identifier: str) -> None:
+        """Unload the instance of this identifier. Raises :class:`ModelNotFoundError`."""
+        await self._client.call(self._namespace, wire.UNLOAD_MODEL, wire.UnloadModelParameter(model_identifier))
+
+    async def list_loaded(self) -> list[H]:
+        """Handles of the loaded models."""
+        infos = await self._client.call(self._namespace, wire.LIST_LOADED, None)
+        return [self._handle(info.identifier, self._client, self._namespace) for info in infos]
+
+    async def list_downloaded(self) -> list[wire.ModelInfo]:
+        """The models on the host's disk."""
+        return await self._client.list_downloaded_models(self._namespace)
+
+    async def get_model_info(self, model_identifier: str) -> wire.ModelInstanceInfo:
+        """What is known of a loaded model. Raises :class:`ModelNotFoundError`."""
+        return await self._handle(model_identifier, self._client, self._namespace).get_info()
+
+
+class AsyncLlmNamespace(AsyncModelNamespace[AsyncLLM]):
+    """``client.llm``: the LLMs."""
+
+    _namespace = "llm"
+    _handle = AsyncLLM
+
+
+class AsyncEmbeddingNamespace(AsyncModelNamespace[AsyncEmbeddingModel]):
+    """``client.embedding``: the embedding models."""
+
+    _namespace = "embedding"
+    _handle = AsyncEmbeddingModel
+
+
+def _rising(callback: OnLoadProgress | None) -> Callable[[float], None]:
+    """Tell ``callback`` of progress, never backwards and nothing twice."""
+    told = -1.0
+
+    def tell(progress: float) -> None:
+        nonlocal told
+        if progress > told:
+            told = progress
+            call(callback, progress)
+
+    return tell
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    if seconds is None:
+        return None
+    if not seconds > 0:
+        raise ConfigError(f"The ttl is {seconds!r}, not a positive number of seconds")
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,98 @@
+"""The async prediction stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ..errors import CancelledError
+from ..protocol.llm import PREDICT, Fragment, PredictMessage, PredictParameter
+from .limits import within_limit
+from .prediction import Callbacks, PredictionResult, PredictionState, PredictionStreamBase
+from .transports.base import ClientChannel
+
+if TYPE_CHECKING:
+    from .async_client import AsyncClient
+
+
+class AsyncPredictionStream(PredictionStreamBase):
+    """A prediction as it happens: iterate over its fragments, then ask for its :meth:`result`.
+
+    Leaving the iteration early, or the ``async with`` block, stops the engine's work.
+    """
+
+    def __init__(self, client: AsyncClient, parameter: PredictParameter, callbacks: Callbacks) -> None:
+        super().__init__(PredictionState(callbacks))
+        self._client = client
+        self._parameter = parameter
+        self._channel: ClientChannel[PredictMessage] | None = None
+
+    async def __aenter__(self) -> Self:
+        if not self.state.started:
+            await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Send the request; reading the stream does so too. Raises :class:`UsageError` the second time."""
+        self.state.begin()
+        if self.state.cancelled:
+            self.state.error = CancelledError("The prediction was cancelled before it was started")
+            return
+        try:
+            self._channel = await self._client.open("llm", PREDICT, self._parameter)
+        except BaseException as error:
+            self.state.error = error
+            raise
+
+    async def __aiter__(self) -> AsyncIterator[Fragment]:
+        if not self.state.started:
+            await self.start()
+        try:
+            while not self.state.finished:
+                for message in await self.next_messages():
+                    if (fragment := self.state.take(message)) is not None:
+                        yield fragment
+        finally:
+            await self.close()
+
+    async def next_messages(self) -> Sequence[PredictMessage]:
+        """The messages that have come since the last call, at least one, while the prediction runs."""
+        if self._channel is None:
+            return []
+        try:
+            messages = await within_limit(self._channel.receive(), "the prediction")
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.state.error = error
+            raise
+        if not messages:
+            self.state.end_of_messages()
+            self.state.result()
+        return messages
+
+    async def wait_for_result(self) -> PredictionResult:
+        """Read to the end and return the result."""
+        async for _ in self:
+            pass
+        return self.result()
+
+    async def cancel(self) -> None:
+        """Stop the prediction. Go on reading for the result, which tells ``userStopped`` and what was generated."""
+        self.state.cancelled = True
+        if self._channel is not None:
+            self._channel.cancel()
+
+    async def close(self) -> None:
+        """Stop the prediction, if it still runs, and let go of it."""
+        self.state.abandon()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()

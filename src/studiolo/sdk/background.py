@@ -1,0 +1,133 @@
+"""The one background event loop of a process: the sync API runs on it, and so does an embedded host."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from ..errors import UsageError
+from .callbacks import call
+
+T = TypeVar("T")
+
+Here = Callable[[Callable[..., Any] | None], Callable[..., None]]
+
+CLOSE_LIMIT_SEC = 15.0
+"""How long leaving the program may wait for what was started to stop."""
+
+
+class _Background:
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.thread = threading.Thread(target=self._run, name="studiolo", daemon=True)
+        self.thread.start()
+        atexit.register(self.close)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def close(self) -> None:
+        if self.pid != os.getpid() or self.loop.is_closed():
+            return
+        future = asyncio.run_coroutine_threadsafe(self._stop_everything(), self.loop)
+        with contextlib.suppress(Exception):
+            future.result(CLOSE_LIMIT_SEC)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(CLOSE_LIMIT_SEC)
+        if not self.thread.is_alive():
+            self.loop.close()
+
+    async def _stop_everything(self) -> None:
+        for closer in reversed(self.closers):
+            await closer()
+        mine = asyncio.current_task()
+        rest = [task for task in asyncio.all_tasks() if task is not mine]
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=CLOSE_LIMIT_SEC)
+
+
+_background: _Background | None = None
+_lock = threading.Lock()
+
+
+def _get() -> _Background:
+    global _background
+    with _lock:
+        if _background is None or _background.pid != os.getpid():  # a fork has no threads of its parent's
+            _background = _Background()
+        return _background
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """The background loop; started with the first call."""
+    return _get().loop
+
+
+def at_close(closer: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Await ``closer()`` on the background loop when the program ends."""
+    _get().closers.append(closer)
+
+
+def _outside() -> asyncio.AbstractEventLoop:
+    """The background loop, for a thread that is going to wait for it."""
+    background = _get()
+    if threading.current_thread() is background.thread:
+        raise UsageError("The sync API cannot be called from studiolo's own event loop")
+    return background.loop
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` on the background loop and wait for it.
+
+    An interrupted wait (Ctrl-C) cancels the work and leaves the loop as it was.
+
+    Raises:
+        UsageError: called on the background loop itself, which would wait for itself.
+    """
+    future = asyncio.run_coroutine_threadsafe(work, _outside())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def run_calling_here(make: Callable[[Here], Coroutine[Any, Any, T]]) -> T:
+    """Run the work that ``make`` makes, with the user's callbacks called in this thread.
+
+    Parameters:
+        make: given a function that turns a callback into one that the work can call on the background loop.
+    """
+    calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+
+    def here(callback: Callable[..., Any] | None) -> Callable[..., None]:
+        return lambda *arguments: calls.put(lambda: call(callback, *arguments))
+
+    future = asyncio.run_coroutine_threadsafe(make(here), _outside())
+    future.add_done_callback(lambda _: calls.put(None))
+    try:
+        while (waiting := calls.get()) is not None:
+            waiting()
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def run_from_anywhere(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` on the background loop and await it, from whichever loop this is."""
+    target = loop()
+    if asyncio.get_running_loop() is target:
+        return await work
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, target))

@@ -1,0 +1,83 @@
+"""The functions of the top-level module, over one default client."""
+
+from __future__ import annotations
+
+import threading
+
+from ..errors import ClientError
+from ..protocol import models as wire
+from .async_models import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
+from .sync_client import LLM, Client, EmbeddingModel
+
+_lock = threading.Lock()
+_default_host: str | None = None
+_default_client: Client | None = None
+
+
+def configure_default_client(api_host: str) -> None:
+    """Choose the host of the default client, before its first use.
+
+    Parameters:
+        api_host: as for :class:`Client`.
+
+    Raises:
+        ClientError: the default client exists already.
+    """
+    global _default_host
+    if _default_client is not None:
+        raise ClientError(
+            "The default client is in use already, so that its host cannot be chosen any more",
+            suggestion="Call configure_default_client() first, or make a Client of your own.",
+        )
+    _default_host = api_host
+
+
+def get_default_client(api_host: str | None = None) -> Client:
+    """The client that :func:`llm` and the other functions use; made on the first call.
+
+    Parameters:
+        api_host: as for :func:`configure_default_client`.
+    """
+    global _default_client
+    if api_host is not None:
+        configure_default_client(api_host)
+    with _lock:
+        if _default_client is None:
+            client = Client(_default_host)
+            client.connect()
+            _default_client = client
+        return _default_client
+
+
+def llm(
+    model_key: str | None = None,
+    /,
+    *,
+    ttl: int | None = DEFAULT_TTL_SEC,
+    config: LoadConfigInput | None = None,
+    on_load_progress: OnLoadProgress | None = None,
+) -> LLM:
+    """A handle of an LLM, which is loaded where it is not yet; see :meth:`AsyncModelNamespace.model`."""
+    return get_default_client().llm.model(model_key, ttl=ttl, config=config, on_load_progress=on_load_progress)
+
+
+def embedding_model(
+    model_key: str | None = None,
+    /,
+    *,
+    ttl: int | None = DEFAULT_TTL_SEC,
+    config: LoadConfigInput | None = None,
+    on_load_progress: OnLoadProgress | None = None,
+) -> EmbeddingModel:
+    """A handle of an embedding model; see :meth:`AsyncModelNamespace.model`."""
+    return get_default_client().embedding.model(model_key, ttl=ttl, config=config, on_load_progress=on_load_progress)
+
+
+def list_downloaded_models(namespace: str | None = None) -> list[wire.ModelInfo]:
+    """The models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
+    return get_default_client().list_downloaded_models(namespace)
+
+
+def list_loaded_models(namespace: str | None = None) -> list[LLM | EmbeddingModel]:
+    """Handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
+    return get_default_client().list_loaded_models(namespace)

@@ -1,0 +1,108 @@
+"""Which host a client talks to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+
+import msgspec
+
+from ..errors import ConfigError
+from .transports.base import Transport
+
+SDK_PORTS = (41343, 52993, 16141, 39414, 22931)
+"""Where LM Studio's clients look for a server on this machine, in this order."""
+
+HTTP_PORT = 1234
+"""Where HTTP APIs conventionally live."""
+
+ANSWER_LIMIT_SEC = 1.0
+
+EMBEDDED = "embedded"
+
+
+async def find_transport(host: str | None) -> Transport:
+    """The transport to the host that is asked for.
+
+    ``host`` (or, without it, the environment's ``STUDIOLO_HOST``) is ``"embedded"`` or ``"host:port"``, and is
+    insisted on. Without either: a server that answers on this machine, else this process itself.
+
+    Raises:
+        ConfigError: the address is not of that form.
+        ConnectionFailedError: no server answers at the address.
+    """
+    named = host or os.environ.get("STUDIOLO_HOST")
+    if named:
+        address = check_address(named)
+        if address != EMBEDDED and not await is_server(address):
+            from .transports.websocket import unreachable
+
+            raise unreachable(address, f"Nothing there answers as a server within {ANSWER_LIMIT_SEC:.0f} s.")
+    else:
+        address = await find_local_server() or EMBEDDED
+    if address == EMBEDDED:
+        from .transports.embedded import EmbeddedTransport
+
+        return EmbeddedTransport()
+    from .transports.websocket import WebSocketTransport
+
+    return WebSocketTransport(address)
+
+
+def check_address(text: str) -> str:
+    """``text`` as ``host:port`` or ``embedded``; a ``http://`` or ``ws://`` before it is allowed."""
+    address = re.sub(r"^(https?|wss?)://", "", text.strip()).rstrip("/")
+    if address == EMBEDDED:
+        return address
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in host:
+        raise ConfigError(
+            f"{text!r} is not the address of a host", suggestion='Give "host:port", or "embedded" for none.'
+        )
+    return address
+
+
+async def find_local_server() -> str | None:
+    """The address of a server that answers on this machine, if there is one."""
+    for port in (*SDK_PORTS, HTTP_PORT):
+        address = f"127.0.0.1:{port}"
+        if await is_server(address):
+            return address
+    return None
+
+
+async def is_server(address: str) -> bool:
+    """Whether a server that speaks LM Studio's protocol answers at ``address``."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT_SEC):
+            return await _greets(host.strip("[]"), int(port))
+    except (OSError, TimeoutError):
+        return False
+
+
+class _Greeting(msgspec.Struct):
+    lmstudio: bool = False
+
+
+async def _greets(host: str, port: int) -> bool:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        request = f"GET /lmstudio-greeting HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
+        answer = await reader.read(65536)
+        while not answer.endswith(b"}") and (more := await reader.read(65536)):
+            answer += more
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in head.split(b"\r\n", 1)[0]:
+        return False
+    try:
+        return msgspec.json.decode(body[body.find(b"{") : body.rfind(b"}") + 1], type=_Greeting).lmstudio
+    except msgspec.DecodeError:
+        return False

@@ -1,0 +1,46 @@
+"""What the SDK says on stderr by itself: only that a model is being fetched, which nobody asked for by name."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from ..protocol.models import Fetching
+
+REDRAW_SEC = 0.2
+
+
+@contextlib.contextmanager
+def fetching() -> Iterator[Callable[[Fetching], None]]:
+    """Say that a fetch has begun, and on a terminal how far it is; clean up when it is over."""
+    began = False
+    drawn_at = 0.0
+
+    def show(progress: Fetching) -> None:
+        nonlocal began, drawn_at
+        if not began:
+            began = True
+            size = f" ({progress.total_bytes / 1e6:.0f} MB)" if progress.total_bytes else ""
+            print(f"studiolo: the library is empty; fetching {progress.model_key}{size}", file=sys.stderr)
+        if sys.stderr.isatty() and (now := time.monotonic()) - drawn_at >= REDRAW_SEC:
+            drawn_at = now
+            print(f"\r\x1b[K{_line(progress)}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        if drawn_at:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _line(progress: Fetching) -> str:
+    done, total, rate = (
+        progress.downloaded_bytes / 1e6,
+        progress.total_bytes / 1e6,
+        progress.speed_bytes_per_second / 1e6,
+    )
+    left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total else ""
+    share = f"{100 * done / total:3.0f} %  " if total else ""
+    return f"{share}{done:.0f}/{total:.0f} MB  {rate:.1f} MB/s{left}"

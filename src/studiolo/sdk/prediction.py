@@ -1,0 +1,176 @@
+"""Predictions on the client's side: results, and the state that the sync and the async stream share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import LoadConfig, PredictionConfig
+from ..errors import CancelledError, ChannelClosedError, UsageError
+from ..protocol.kv import decode_load_config, decode_prediction_config, flatten, stack_of
+from ..protocol.llm import (
+    Fragment,
+    FragmentMessage,
+    PredictionStats,
+    PredictMessage,
+    PredictSuccess,
+    PromptProcessingProgress,
+)
+from ..protocol.models import LlmInstanceInfo
+from .callbacks import call
+
+OnFirstToken = Callable[[], Any]
+OnFragment = Callable[[Fragment], Any]
+OnPromptProgress = Callable[[float], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionResult:
+    """The final result of a prediction. It prints as its text.
+
+    Parameters:
+        content: the generated text.
+        stats: how it went.
+        model_info: the model that generated it.
+        load_config: the settings that the model was loaded with.
+        prediction_config: the settings that were in force.
+    """
+
+    content: str
+    stats: PredictionStats
+    model_info: LlmInstanceInfo
+    load_config: LoadConfig
+    prediction_config: PredictionConfig
+
+    @property
+    def parsed(self) -> str:
+        """The content; other values come with structured output."""
+        return self.content
+
+    @property
+    def structured(self) -> bool:
+        """Whether ``parsed`` is something else than the text."""
+        return False
+
+    def __str__(self) -> str:
+        return self.content
+
+    def __repr__(self) -> str:
+        return f"PredictionResult(content={self.content!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callbacks:
+    """What a caller wants to be told. An exception in a callback is logged and ends nothing."""
+
+    on_first_token: OnFirstToken | None = None
+    on_prediction_fragment: OnFragment | None = None
+    on_prompt_processing_progress: OnPromptProgress | None = None
+
+
+class PredictionState:
+    """What a prediction stream knows. Messages go in, fragments come out; no I/O happens here."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+        self._content: list[str] = []
+        self._progress = -1.0
+        self._had_token = False
+        self.started = False
+        self.cancelled = False
+        self.error: BaseException | None = None
+        self.outcome: PredictionResult | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.outcome is not None or self.error is not None
+
+    def begin(self) -> None:
+        """Mark the request as sent. Raises :class:`UsageError` the second time."""
+        if self.started:
+            raise UsageError("The prediction has been started already", suggestion="Make a new one for a new run.")
+        self.started = True
+
+    def take(self, message: PredictMessage) -> Fragment | None:
+        """Take a message in and call the callbacks that it is for; returns the fragment it brings, if any."""
+        match message:
+            case FragmentMessage(fragment=fragment):
+                if self.cancelled:
+                    return None  # it was under way already
+                self._tell_progress(1.0)
+                if not self._had_token:
+                    self._had_token = True
+                    call(self._callbacks.on_first_token)
+                self._content.append(fragment.content)
+                call(self._callbacks.on_prediction_fragment, fragment)
+                return fragment
+            case PromptProcessingProgress(progress=progress):
+                if not self.cancelled:
+                    self._tell_progress(progress)
+            case PredictSuccess():
+                self.outcome = PredictionResult(
+                    content="".join(self._content),
+                    stats=message.stats,
+                    model_info=message.model_info,
+                    load_config=decode_load_config(flatten(stack_of(message.load_model_config))),
+                    prediction_config=decode_prediction_config(flatten(stack_of(message.prediction_config))),
+                )
+        return None
+
+    def end_of_messages(self) -> None:
+        """Note that nothing more comes."""
+        if not self.finished:
+            self.error = ChannelClosedError("The host ended the prediction without a result")
+
+    def abandon(self) -> None:
+        """Note that the caller has stopped listening."""
+        if not self.finished:
+            self.error = CancelledError(
+                "The prediction was left before it ended, so that it has no result",
+                suggestion="Use cancel() and go on reading for the result of the part that was generated.",
+            )
+
+    def result(self) -> PredictionResult:
+        """The result. Raises what the prediction failed with, or :class:`UsageError` while there is none."""
+        if self.error is not None:
+            raise self.error
+        if self.outcome is None:
+            raise UsageError(
+                "The prediction has not ended yet" if self.started else "The prediction has not been started",
+                suggestion="wait_for_result() waits for it.",
+            )
+        return self.outcome
+
+    def _tell_progress(self, progress: float) -> None:
+        if progress > self._progress:  # never backwards, nothing twice
+            if self._progress < 0 < progress:
+                call(self._callbacks.on_prompt_processing_progress, 0.0)
+            self._progress = progress
+            call(self._callbacks.on_prompt_processing_progress, progress)
+
+
+class PredictionStreamBase:
+    """What the sync and the async stream have in common."""
+
+    def __init__(self, state: PredictionState) -> None:
+        self.state = state
+
+    @property
+    def stats(self) -> PredictionStats | None:
+        """The stats, once the prediction has ended."""
+        return self.state.outcome.stats if self.state.outcome else None
+
+    @property
+    def model_info(self) -> LlmInstanceInfo | None:
+        """The model, once the prediction has ended."""
+        return self.state.outcome.model_info if self.state.outcome else None
+
+    def result(self) -> PredictionResult:
+        """The result of a prediction that has ended; does not wait.
+
+        Raises:
+            UsageError: it has not ended.
+            StudioloError: what it failed with.
+        """
+        return self.state.result()

@@ -1,0 +1,337 @@
+"""The sync client: the async one, run on the background loop. No logic lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+from ..config import LoadConfig
+from ..protocol import models as wire
+from ..protocol.llm import Fragment
+from ..protocol.system import SystemInfo
+from . import notices
+from .async_client import AsyncClient, OnDownloadProgress, OnFinalize
+from .async_models import (
+    DEFAULT_TTL_SEC,
+    AsyncLLM,
+    AsyncModelHandle,
+    AsyncModelNamespace,
+    LoadConfigInput,
+    OnFetching,
+    OnLoadProgress,
+    PredictionConfigInput,
+)
+from .async_stream import AsyncPredictionStream
+from .background import run, run_calling_here
+from .prediction import OnFirstToken, OnFragment, OnPromptProgress, PredictionResult, PredictionStreamBase
+
+
+class Client:
+    """A client of a host: a server, or one embedded in this process.
+
+    Parameters:
+        api_host: ``"host:port"`` of a server, or ``"embedded"``; either is insisted on. By default what the
+            environment's ``STUDIOLO_HOST`` names, else a server that answers on this machine, else embedded.
+
+    Safe to use from several threads. Use it as a context manager, or call :meth:`close`.
+    """
+
+    def __init__(self, api_host: str | None = None) -> None:
+        self.asynchronous = run(_make_client(api_host))
+        self.llm = LlmNamespace(self.asynchronous.llm, LLM)
+        self.embedding = EmbeddingNamespace(self.asynchronous.embedding, EmbeddingModel)
+        self.system = SystemNamespace(self.asynchronous)
+        self.repository = RepositoryNamespace(self.asynchronous)
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """See :meth:`AsyncClient.connect`."""
+        run(self.asynchronous.connect())
+
+    def close(self) -> None:
+        """See :meth:`AsyncClient.close`."""
+        run(self.asynchronous.close())
+
+    @property
+    def api_host(self) -> str:
+        """See :attr:`AsyncClient.api_host`."""
+        return self.asynchronous.api_host
+
+    def list_downloaded_models(self, namespace: str | None = None) -> list[wire.ModelInfo]:
+        """See :meth:`AsyncClient.list_downloaded_models`."""
+        return run(self.asynchronous.list_downloaded_models(namespace))
+
+    def list_loaded_models(self, namespace: str | None = None) -> list[LLM | EmbeddingModel]:
+        """See :meth:`AsyncClient.list_loaded_models`."""
+        handles = run(self.asynchronous.list_loaded_models(namespace))
+        return [LLM(handle) if isinstance(handle, AsyncLLM) else EmbeddingModel(handle) for handle in handles]
+
+
+async def _make_client(api_host: str | None) -> AsyncClient:
+    return AsyncClient(api_host)
+
+
+A = TypeVar("A", bound=AsyncModelHandle)
+
+
+class ModelHandle(Generic[A]):
+    """A loaded model, by the identifier of its instance."""
+
+    def __init__(self, handle: A) -> None:
+        self._handle = handle
+
+    @property
+    def identifier(self) -> str:
+        """The identifier of the instance."""
+        return self._handle.identifier
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(identifier={self.identifier!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self._handle == other._handle if isinstance(other, ModelHandle) else NotImplemented  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    __hash__ = object.__hash__
+
+    def unload(self) -> None:
+        """See :meth:`AsyncModelHandle.unload`."""
+        run(self._handle.unload())
+
+    def get_info(self) -> wire.ModelInstanceInfo:
+        """See :meth:`AsyncModelHandle.get_info`."""
+        return run(self._handle.get_info())
+
+    def get_load_config(self) -> LoadConfig:
+        """See :meth:`AsyncModelHandle.get_load_config`."""
+        return run(self._handle.get_load_config())
+
+    def get_context_length(self) -> int:
+        """See :meth:`AsyncModelHandle.get_context_length`."""
+        return run(self._handle.get_context_length())
+
+    @overload
+    def tokenize(self, input: str) -> list[int]: ...
+    @overload
+    def tokenize(self, input: Iterable[str]) -> list[list[int]]: ...
+    def tokenize(self, input: str | Iterable[str]) -> list[int] | list[list[int]]:
+        """See :meth:`AsyncModelHandle.tokenize`."""
+        return run(self._handle.tokenize(input))
+
+    def count_tokens(self, input: str) -> int:
+        """See :meth:`AsyncModelHandle.count_tokens`."""
+        return run(self._handle.count_tokens(input))
+
+
+class LLM(ModelHandle[AsyncLLM]):
+    """A loaded LLM."""
+
+    def complete_stream(
+        self,
+        prompt: str,
+        *,
+        config: PredictionConfigInput | None = None,
+        on_first_token: OnFirstToken | None = None,
+        on_prediction_fragment: OnFragment | None = None,
+        on_prompt_processing_progress: OnPromptProgress | None = None,
+    ) -> PredictionStream:
+        """See :meth:`AsyncLLM.complete_stream`. The callbacks are called in the thread that reads the stream."""
+        return PredictionStream(
+            self._handle.complete_stream(
+                prompt,
+                config=config,
+                on_first_token=on_first_token,
+                on_prediction_fragment=on_prediction_fragment,
+                on_prompt_processing_progress=on_prompt_processing_progress,
+            )
+        )
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        config: PredictionConfigInput | None = None,
+        on_first_token: OnFirstToken | None = None,
+        on_prediction_fragment: OnFragment | None = None,
+        on_prompt_processing_progress: OnPromptProgress | None = None,
+    ) -> PredictionResult:
+        """See :meth:`AsyncLLM.complete`."""
+        return self.complete_stream(
+            prompt,
+            config=config,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        ).wait_for_result()
+
+
+class EmbeddingModel(ModelHandle[AsyncModelHandle]):
+    """A loaded embedding model."""
+
+
+class PredictionStream(PredictionStreamBase):
+    """A prediction as it happens: iterate over its fragments, then ask for its :meth:`result`.
+
+    Leaving the iteration early, or the ``with`` block, stops the engine's work. :meth:`cancel` may be called from
+    another thread.
+    """
+
+    def __init__(self, stream: AsyncPredictionStream) -> None:
+        super().__init__(stream.state)
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        if not self.state.started:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """See :meth:`AsyncPredictionStream.start`."""
+        run(self._stream.start())
+
+    def __iter__(self) -> Iterator[Fragment]:
+        if not self.state.started:
+            self.start()
+        try:
+            while not self.state.finished:
+                for message in run(self._stream.next_messages()):
+                    if (fragment := self.state.take(message)) is not None:
+                        yield fragment
+        finally:
+            self.close()
+
+    def wait_for_result(self) -> PredictionResult:
+        """Read to the end and return the result."""
+        for _ in self:
+            pass
+        return self.result()
+
+    def cancel(self) -> None:
+        """See :meth:`AsyncPredictionStream.cancel`."""
+        run(self._stream.cancel())
+
+    def close(self) -> None:
+        """See :meth:`AsyncPredictionStream.close`."""
+        run(self._stream.close())
+
+
+H = TypeVar("H", bound=ModelHandle[Any])
+
+
+class ModelNamespace(Generic[A, H]):
+    """What the ``llm`` and ``embedding`` namespaces have in common."""
+
+    def __init__(self, namespace: AsyncModelNamespace[A], handle: type[H]) -> None:
+        self._namespace = namespace
+        self._handle = handle
+
+    def model(
+        self,
+        model_key: str | None = None,
+        /,
+        *,
+        ttl: int | None = DEFAULT_TTL_SEC,
+        config: LoadConfigInput | None = None,
+        on_load_progress: OnLoadProgress | None = None,
+    ) -> H:
+        """See :meth:`AsyncModelNamespace.model`."""
+        with notices.fetching() as on_fetching:
+            return self.get_or_load(model_key, ttl, config, on_load_progress, on_fetching)
+
+    def get_or_load(
+        self,
+        model_key: str | None,
+        ttl: int | None,
+        config: LoadConfigInput | None,
+        on_load_progress: OnLoadProgress | None,
+        on_fetching: OnFetching,
+    ) -> H:
+        """See :meth:`AsyncModelNamespace.get_or_load`."""
+        handle = run_calling_here(
+            lambda here: self._namespace.get_or_load(model_key, ttl, config, here(on_load_progress), here(on_fetching))
+        )
+        return self._handle(handle)
+
+    def load_new_instance(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        ttl: int | None = DEFAULT_TTL_SEC,
+        config: LoadConfigInput | None = None,
+        on_load_progress: OnLoadProgress | None = None,
+    ) -> H:
+        """See :meth:`AsyncModelNamespace.load_new_instance`."""
+        handle = run_calling_here(
+            lambda here: self._namespace.load_new_instance(
+                model_key, instance_identifier, ttl=ttl, config=config, on_load_progress=here(on_load_progress)
+            )
+        )
+        return self._handle(handle)
+
+    def unload(self, model_identifier: str) -> None:
+        """See :meth:`AsyncModelNamespace.unload`."""
+        run(self._namespace.unload(model_identifier))
+
+    def list_loaded(self) -> list[H]:
+        """See :meth:`AsyncModelNamespace.list_loaded`."""
+        return [self._handle(handle) for handle in run(self._namespace.list_loaded())]
+
+    def list_downloaded(self) -> list[wire.ModelInfo]:
+        """See :meth:`AsyncModelNamespace.list_downloaded`."""
+        return run(self._namespace.list_downloaded())
+
+    def get_model_info(self, model_identifier: str) -> wire.ModelInstanceInfo:
+        """See :meth:`AsyncModelNamespace.get_model_info`."""
+        return run(self._namespace.get_model_info(model_identifier))
+
+
+class LlmNamespace(ModelNamespace[AsyncLLM, LLM]):
+    """``client.llm``: the LLMs."""
+
+
+class EmbeddingNamespace(ModelNamespace[Any, EmbeddingModel]):
+    """``client.embedding``: the embedding models."""
+
+
+class SystemNamespace:
+    """``client.system``: the host itself."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def list_downloaded_models(self) -> list[wire.ModelInfo]:
+        """See :meth:`AsyncSystemNamespace.list_downloaded_models`."""
+        return run(self._client.system.list_downloaded_models())
+
+    def info(self) -> SystemInfo:
+        """See :meth:`AsyncSystemNamespace.info`."""
+        return run(self._client.system.info())
+
+
+class RepositoryNamespace:
+    """``client.repository``: getting models."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def download(
+        self, name: str, on_progress: OnDownloadProgress | None = None, on_finalize: OnFinalize | None = None
+    ) -> str:
+        """See :meth:`AsyncRepositoryNamespace.download`."""
+        return run_calling_here(
+            lambda here: self._client.repository.download(name, here(on_progress), here(on_finalize))
+        )

@@ -1,0 +1,1 @@
+"""Ways to a host: in this process, or over WebSockets."""

@@ -1,0 +1,66 @@
+"""What a transport does, whatever lies between the client and the host."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+from ...protocol.endpoints import Channel, Rpc
+from ...protocol.llm import FragmentMessage, PromptProcessingProgress
+from ...protocol.streaming import merge_fragments
+
+P = TypeVar("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class ClientChannel(Protocol[R_co]):
+    """The client's end of a channel."""
+
+    async def receive(self) -> list[R_co]:
+        """The messages that have come, at least one; empty once the host has closed the channel.
+
+        Raises:
+            StudioloError: the host closed it with an error, or the connection is lost.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Ask the host to stop; the channel still delivers what the host has to say."""
+        ...
+
+    async def close(self) -> None:
+        """Stop whatever the host does for this channel, and forget it."""
+        ...
+
+
+class Transport(Protocol):
+    """A way to a host."""
+
+    @property
+    def address(self) -> str:
+        """``embedded``, or ``host:port``."""
+        ...
+
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
+        """Make a call and wait for its answer. Raises what the host raises."""
+        ...
+
+    async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
+        """Open a channel."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything the transport holds."""
+        ...
+
+
+def merge_messages(last: Any, new: Any) -> Any | None:
+    """Two messages to a client that lags as one, where that loses nothing."""
+    match last, new:
+        case FragmentMessage(), FragmentMessage():
+            merged = merge_fragments(last.fragment, new.fragment)
+            return None if merged is None else FragmentMessage(fragment=merged)
+        case PromptProcessingProgress(), PromptProcessingProgress():
+            return new
+        case _:
+            return None

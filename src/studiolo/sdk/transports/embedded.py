@@ -1,0 +1,133 @@
+"""A host in this process, reached by direct calls of the functions that the WebSocket dialect calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ...errors import StudioloError
+from ...paths import Home
+from ...protocol.endpoints import Channel, Rpc
+from ...protocol.streaming import MergingQueue
+from .. import background
+from .base import ClientChannel, merge_messages
+
+if TYPE_CHECKING:
+    from ...host.host import Host
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+_hosts: dict[Path, Host] = {}  # one a home; touched on the background loop alone
+
+
+def _host() -> Host:
+    """The host of the home that the environment names now; stopped when the program ends."""
+    from ...host.host import Host
+
+    home = Home.default()
+    if home.root not in _hosts:
+        _hosts[home.root] = host = Host(home)
+        background.at_close(host.stop)
+    return _hosts[home.root]
+
+
+class EmbeddedTransport:
+    """The transport to this process's own host. Usable from any event loop."""
+
+    address = "embedded"
+
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
+        """See :meth:`.base.Transport.call`."""
+
+        async def work() -> R:
+            from ...dialects.lmstudio.context import Context
+            from ...dialects.lmstudio.endpoints import find_rpc
+
+            _, function = find_rpc(namespace, endpoint.name)
+            return await function(Context(_host(), namespace), parameter)
+
+        return await background.run_from_anywhere(work())
+
+    async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
+        """See :meth:`.base.Transport.open`."""
+        return EmbeddedChannel(namespace, endpoint, parameter)
+
+    async def close(self) -> None:
+        """Does nothing: what is loaded stays loaded until it is unloaded, idle too long, or the program ends."""
+
+
+class EmbeddedChannel(Generic[R]):
+    """A channel whose two ends may live on two event loops of this process."""
+
+    def __init__(self, namespace: str, endpoint: Channel[Any, R], parameter: Any) -> None:
+        self._consumer = asyncio.get_running_loop()
+        self._queue: MergingQueue[R] = MergingQueue(merge_messages)
+        self._cancel_asked = False
+        self._cancel: Callable[[], None] | None = None
+        self._work = asyncio.run_coroutine_threadsafe(self._serve(namespace, endpoint, parameter), background.loop())
+
+    async def receive(self) -> list[R]:
+        """See :meth:`.base.ClientChannel.receive`."""
+        return await self._queue.get_all()
+
+    def cancel(self) -> None:
+        """See :meth:`.base.ClientChannel.cancel`."""
+        self._cancel_asked = True
+        background.loop().call_soon_threadsafe(self._cancel_now)
+
+    async def close(self) -> None:
+        """See :meth:`.base.ClientChannel.close`."""
+        self._queue.close()
+        self._work.cancel()
+        with contextlib.suppress(asyncio.CancelledError, StudioloError):
+            await asyncio.wrap_future(self._work)
+
+    def _cancel_now(self) -> None:
+        if self._cancel is not None:
+            self._cancel()
+
+    async def _serve(self, namespace: str, endpoint: Channel[Any, R], parameter: Any) -> None:
+        """Run the endpoint's function. On the background loop."""
+        from ...dialects.lmstudio.context import Context, ServerChannel
+        from ...dialects.lmstudio.endpoints import find_channel
+
+        async def send(message: R) -> None:
+            self._tell(self._queue.put, message)
+
+        try:
+            _, function = find_channel(namespace, endpoint.name)
+            channel: ServerChannel[R] = ServerChannel(send)
+            work = asyncio.ensure_future(function(Context(_host(), namespace), parameter, channel))
+
+            def cancel() -> None:
+                if channel.on_cancel is not None:
+                    channel.on_cancel()
+                else:
+                    work.cancel()
+
+            self._cancel = cancel
+            if self._cancel_asked:
+                await asyncio.sleep(0)  # the function says first what a cancel does
+                cancel()
+            try:
+                await work
+            finally:
+                if not work.done():
+                    work.cancel()
+                    await asyncio.wait([work])
+        except asyncio.CancelledError:
+            self._tell(self._queue.close)
+        except Exception as error:
+            self._tell(self._queue.close, error)
+        else:
+            self._tell(self._queue.close)
+
+    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+        if self._consumer is background.loop():
+            function(*arguments)
+        else:
+            self._consumer.call_soon_threadsafe(function, *arguments)

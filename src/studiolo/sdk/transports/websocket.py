@@ -1,0 +1,252 @@
+"""A host behind a server that speaks LM Studio's WebSocket protocol: studiolo's, or LM Studio's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from ...errors import ConnectionFailedError, ProtocolError, StudioloError
+from ...protocol import frames
+from ...protocol.endpoints import Channel, Rpc
+from ...protocol.errors import deserialize_error
+from ...protocol.streaming import MergingQueue
+from .base import ClientChannel, merge_messages
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+CONNECT_LIMIT_SEC = 10.0
+
+_log = logging.getLogger("studiolo.client")
+
+
+class WebSocketTransport:
+    """The transport to a server. One socket a namespace, opened when it is first needed and again when it is lost.
+
+    Parameters:
+        address: ``host:port``.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._client_identifier = str(uuid.uuid4())
+        self._client_passkey = str(uuid.uuid4())
+        self._sockets: dict[str, _Socket] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
+        """See :meth:`.base.Transport.call`."""
+        socket = await self._socket(namespace)
+        raw = await socket.call(endpoint.name, parameter)
+        return frames.decode_opaque(raw, endpoint.result, f"The answer to {namespace}/{endpoint.name}")
+
+    async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
+        """See :meth:`.base.Transport.open`."""
+        socket = await self._socket(namespace)
+        return await socket.open(endpoint, parameter)
+
+    async def close(self) -> None:
+        """See :meth:`.base.Transport.close`."""
+        sockets, self._sockets = list(self._sockets.values()), {}
+        await asyncio.gather(*(socket.close() for socket in sockets))
+
+    async def _socket(self, namespace: str) -> _Socket:
+        async with self._locks.setdefault(namespace, asyncio.Lock()):
+            socket = self._sockets.get(namespace)
+            if socket is None or socket.lost:
+                if socket is not None:
+                    await socket.close()
+                socket = _Socket(await self._connect(namespace), self.address)
+                self._sockets[namespace] = socket
+            return socket
+
+    async def _connect(self, namespace: str) -> ClientConnection:
+        url = f"ws://{self.address}/{namespace}"
+        handshake = frames.Handshake(
+            auth_version=1, client_identifier=self._client_identifier, client_passkey=self._client_passkey
+        )
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT_SEC):
+                connection = await connect(url, max_size=frames.MAX_FRAME_BYTES, proxy=None, compression=None)
+                await connection.send(frames.encode(handshake).decode())
+                answer = msgspec.json.decode(await connection.recv(), type=_HandshakeAnswer)
+        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, msgspec.DecodeError) as error:
+            raise unreachable(self.address, f"{type(error).__name__}: {error}") from None
+        if not answer.success:
+            await connection.close()
+            raise ConnectionFailedError(f"The server at {self.address} refused this client", cause=answer.error)
+        return connection
+
+
+def unreachable(address: str, cause: str) -> ConnectionFailedError:
+    """The error for a server that does not answer."""
+    return ConnectionFailedError(
+        f"No server answers at {address}",
+        cause=cause,
+        suggestion='Start one with "studiolo serve", or use Client("embedded") to run without one.',
+    )
+
+
+class _HandshakeAnswer(msgspec.Struct):
+    success: bool
+    error: str | None = None
+
+
+class _Socket:
+    """One namespace socket and what is under way on it."""
+
+    def __init__(self, connection: ClientConnection, address: str) -> None:
+        self._connection = connection
+        self._address = address
+        self._last_id = 0
+        self._calls: dict[int, asyncio.Future[msgspec.Raw]] = {}
+        self._channels: dict[int, WebSocketChannel[Any]] = {}
+        self.lost = False
+        self._reader = asyncio.create_task(self._read(), name=f"read {address}")
+
+    async def call(self, name: str, parameter: Any) -> msgspec.Raw:
+        number = self._next_id()
+        answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
+        self._calls[number] = answer
+        try:
+            raw = msgspec.Raw(frames.encode(parameter))
+            await self.send(frames.RpcCall(endpoint=name, call_id=number, parameter=raw))
+            return await answer
+        finally:
+            del self._calls[number]
+
+    async def open(self, endpoint: Channel[Any, R], parameter: Any) -> WebSocketChannel[R]:
+        number = self._next_id()
+        channel: WebSocketChannel[R] = WebSocketChannel(self, number, endpoint)
+        self._channels[number] = channel
+        raw = msgspec.Raw(frames.encode(parameter))
+        try:
+            await self.send(frames.ChannelCreate(endpoint=endpoint.name, channel_id=number, creation_parameter=raw))
+        except BaseException:
+            self.forget(number)
+            raise
+        return channel
+
+    def forget(self, number: int) -> None:
+        self._channels.pop(number, None)
+
+    async def send(self, frame: Any) -> None:
+        try:
+            await self._connection.send(frames.encode(frame).decode())
+        except ConnectionClosed as error:
+            raise self._loss(error) from None
+
+    async def close(self) -> None:
+        await self._connection.close()
+        await self._reader
+
+    async def _read(self) -> None:
+        error: Exception | None = None
+        try:
+            async for text in self._connection:
+                try:
+                    self._take(frames.decode_server_frame(text))
+                except msgspec.DecodeError as fault:
+                    _log.warning("a frame of the server could not be understood: %s", fault)
+        except ConnectionClosed as closed:
+            error = closed
+        self.lost = True
+        loss = self._loss(error)
+        for call in self._calls.values():
+            if not call.done():
+                call.set_exception(loss)
+        for channel in self._channels.values():
+            channel.queue.close(loss)
+
+    def _take(self, frame: Any) -> None:
+        match frame:
+            case frames.RawChannelSend(channel_id=number) if number in self._channels:
+                self._channels[number].take(frame.message)
+            case frames.ChannelClose(channel_id=number) if number in self._channels:
+                self._channels[number].queue.close()
+            case frames.ChannelError(channel_id=number) if number in self._channels:
+                self._channels[number].queue.close(deserialize_error(frame.error))
+            case frames.RawRpcResult(call_id=number) if number in self._calls:
+                self._settle(number, frame.result)
+            case frames.RpcError(call_id=number) if number in self._calls:
+                self._settle(number, deserialize_error(frame.error))
+            case frames.CommunicationWarning():
+                _log.warning("the server warns: %s", frame.warning)
+            case _:
+                pass  # the answer to something that was given up
+
+    def _settle(self, number: int, answer: msgspec.Raw | StudioloError) -> None:
+        call = self._calls[number]
+        if call.done():
+            return
+        if isinstance(answer, StudioloError):
+            call.set_exception(answer)
+        else:
+            call.set_result(answer)
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _loss(self, error: Exception | None) -> ConnectionFailedError:
+        return ConnectionFailedError(
+            f"The connection to the server at {self._address} was lost",
+            cause=str(error) if error else None,
+            suggestion="The next call connects anew.",
+        )
+
+
+class WebSocketChannel(Generic[R]):
+    """A channel on a namespace socket."""
+
+    def __init__(self, socket: _Socket, number: int, endpoint: Channel[Any, R]) -> None:
+        self._socket = socket
+        self._number = number
+        self._endpoint = endpoint
+        self._closed = False
+        self._cancelling: asyncio.Task[None] | None = None
+        self.queue: MergingQueue[R] = MergingQueue(merge_messages)
+
+    def take(self, message: msgspec.Raw) -> None:
+        """Decode what came and put it in the queue."""
+        try:
+            decoded = frames.decode_opaque(message, self._endpoint.message, f"A message of {self._endpoint.name}")
+        except ProtocolError as error:
+            _log.warning("%s", error)  # another version's: what is not known is passed over
+        else:
+            self.queue.put(decoded)
+
+    async def receive(self) -> list[R]:
+        """See :meth:`.base.ClientChannel.receive`."""
+        messages = await self.queue.get_all()
+        if not messages:
+            self._closed = True
+            self._socket.forget(self._number)
+        return messages
+
+    def cancel(self) -> None:
+        """See :meth:`.base.ClientChannel.cancel`."""
+        if self._cancelling is None:
+            self._cancelling = asyncio.create_task(self._send_cancel())
+
+    async def close(self) -> None:
+        """See :meth:`.base.ClientChannel.close`."""
+        if not self._closed:
+            self._closed = True
+            self.cancel()
+        if self._cancelling is not None:
+            await self._cancelling
+        self._socket.forget(self._number)
+        self.queue.close()
+
+    async def _send_cancel(self) -> None:
+        message = msgspec.Raw(b'{"type":"cancel"}')
+        with contextlib.suppress(ConnectionFailedError):
+            await self._socket.send(frames.RawChannelSend(channel_id=self._number, message=message))

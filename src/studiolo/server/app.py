@@ -1,0 +1,76 @@
+"""The app: every route that the server answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Litestar, WebSocket, get, websocket
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException, WebSocketDisconnect
+from litestar.response import Response
+
+from .._version import __version__
+from ..dialects.lmstudio.connection import Connection
+from ..dialects.lmstudio.context import Context
+from ..host.host import Host
+from ..protocol.endpoints import NAMESPACES
+
+
+def create_app(host: Host, *, is_daemon: bool = False) -> Litestar:
+    """An app that answers for ``host``; starting and stopping the host is the caller's business."""
+
+    @get("/lmstudio-greeting", sync_to_thread=False)
+    def greeting() -> dict[str, Any]:
+        """What LM Studio's clients look for when they search for a server."""
+        return {"lmstudio": True, "studiolo": __version__}
+
+    @get("/health", sync_to_thread=False)
+    def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "version": __version__,
+            "instances": [{"identifier": i.identifier, "state": i.state} for i in host.instances.all()],
+        }
+
+    sockets = [_namespace_socket(Context(host, namespace, is_daemon)) for namespace in NAMESPACES]
+    return Litestar(
+        [greeting, health, *sockets],
+        openapi_config=None,
+        logging_config=None,
+        exception_handlers={HTTPException: _http_error},
+    )
+
+
+def _namespace_socket(context: Context) -> Any:
+    @websocket(f"/{context.namespace}")
+    async def serve(socket: WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+
+        async def receive() -> str | bytes | None:
+            try:
+                event = await socket.receive()
+            except WebSocketDisconnect:
+                return None
+            if event["type"] != "websocket.receive":
+                return None
+            text = event.get("text")
+            return text if text is not None else event.get("bytes")
+
+        async def send(text: str) -> None:
+            try:
+                await socket.send({"type": "websocket.send", "text": text, "bytes": None})
+            except (WebSocketDisconnect, RuntimeError) as error:  # uvicorn's words for a socket that is gone
+                raise ConnectionError(str(error)) from None
+
+        await Connection(context, receive, send).run()
+        with_reason = {"type": "websocket.close", "code": 1000, "reason": ""}
+        try:
+            await socket.send(with_reason)  # type: ignore[arg-type]
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+
+    return serve
+
+
+def _http_error(_: ASGIConnection[Any, Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+    return Response({"error": {"message": error.detail, "code": error.status_code}}, status_code=error.status_code)
