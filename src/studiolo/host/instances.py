@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..config import DEFAULT_CONTEXT_LENGTH, DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, explicit_fields
 from ..engines.base import Engine, EngineSpec
@@ -31,8 +31,8 @@ def load_settings_in_force(config: LoadConfig, model: Model) -> LoadConfig:
         )
     context = asked or min(DEFAULT_CONTEXT_LENGTH, limit or DEFAULT_CONTEXT_LENGTH)
     parallel = config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS
-    given = explicit_fields(config)
-    return LoadConfig(**{**given, "context_length": context, "max_parallel_predictions": parallel})
+    filled: dict[str, Any] = {"context_length": context, "max_parallel_predictions": parallel}
+    return LoadConfig(**{**explicit_fields(config), **filled})
 
 
 class Instance:
@@ -81,7 +81,7 @@ class Instance:
         return 0.0 if self.predictions else self._clock() - self._last_used
 
     @contextlib.contextmanager
-    def running(self, prediction: Prediction) -> Iterator[None]:
+    def running(self, prediction: Prediction) -> Generator[None, None, None]:
         """Count ``prediction`` among those under way."""
         self.predictions.add(prediction)
         try:
@@ -142,7 +142,7 @@ class _Load:
     task: asyncio.Task[Instance]
     progress: float = 0.0
     waiters: int = 0
-    listeners: list[OnProgress] = field(default_factory=list)
+    listeners: list[OnProgress] = field(default_factory=list[OnProgress])
 
 
 class Instances:

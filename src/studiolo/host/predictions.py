@@ -33,8 +33,10 @@ PredictionEvent = Fragment | PromptProgress | PredictionResult
 
 def settings_in_force(config: PredictionConfig, load: LoadConfig) -> PredictionConfig:
     """``config`` with every default filled in."""
-    seed = {} if load.seed is None else {"seed": load.seed}
-    return PredictionConfig(**{**explicit_fields(PREDICTION_DEFAULTS), **seed, **explicit_fields(config)})
+    settings = explicit_fields(PREDICTION_DEFAULTS)
+    if load.seed is not None:
+        settings["seed"] = load.seed
+    return PredictionConfig(**{**settings, **explicit_fields(config)})
 
 
 class Prediction:

@@ -68,7 +68,7 @@ class Catalog(Mapping[str, CatalogEntry]):
     """
 
     def __init__(self, own: Path | None = None) -> None:
-        built_in = files(__package__).joinpath("catalog.toml").read_bytes()
+        built_in = files("studiolo.library").joinpath("catalog.toml").read_bytes()
         entries = _parse(built_in, "the built-in catalog")
         if own is not None and own.is_file():
             mine = _parse(own.read_bytes(), str(own))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -96,7 +96,9 @@ class AsyncClient:
         return await (await self.transport()).open(namespace, endpoint, parameter)
 
     @contextlib.asynccontextmanager
-    async def messages(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> AsyncIterator[AsyncIterator[R]]:
+    async def messages(
+        self, namespace: str, endpoint: Channel[P, R], parameter: P
+    ) -> AsyncGenerator[AsyncIterator[R], None]:
         """A channel's messages, until the host closes it. Leaving the block early stops the host's work."""
         channel = await self.open(namespace, endpoint, parameter)
 

@@ -39,8 +39,9 @@ def set_sync_api_timeout(timeout: float | None) -> None:
 async def within_limit(work: Awaitable[T], what: str) -> T:
     """Await ``work``. Raises :class:`RequestTimeoutError`, which names ``what`` was waited for."""
     limit = _wait_limit_sec
+    timer = asyncio.timeout(limit)
     try:
-        async with asyncio.timeout(limit) as timer:
+        async with timer:
             return await work
     except TimeoutError:
         if not timer.expired():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from ..protocol.models import Fetching
 
@@ -13,7 +13,7 @@ REDRAW_SEC = 0.2
 
 
 @contextlib.contextmanager
-def fetching() -> Iterator[Callable[[Fetching], None]]:
+def fetching() -> Generator[Callable[[Fetching], None], None, None]:
     """Say that a fetch has begun, and on a terminal how far it is; clean up when it is over."""
     began = False
     drawn_at = 0.0

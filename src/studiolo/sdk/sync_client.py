@@ -119,7 +119,7 @@ class ModelHandle(Generic[A]):
         return run(self._handle.get_context_length())
 
     @overload
-    def tokenize(self, input: str) -> list[int]: ...
+    def tokenize(self, input: str) -> list[int]: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
     def tokenize(self, input: Iterable[str]) -> list[list[int]]: ...
     def tokenize(self, input: str | Iterable[str]) -> list[int] | list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from litestar import Litestar, WebSocket, get, websocket
@@ -63,11 +64,8 @@ def _namespace_socket(context: Context) -> Any:
                 raise ConnectionError(str(error)) from None
 
         await Connection(context, receive, send).run()
-        with_reason = {"type": "websocket.close", "code": 1000, "reason": ""}
-        try:
-            await socket.send(with_reason)  # type: ignore[arg-type]
-        except (WebSocketDisconnect, RuntimeError):
-            pass
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await socket.send({"type": "websocket.close", "code": 1000, "reason": ""})
 
     return serve
 

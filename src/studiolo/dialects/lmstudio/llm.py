@@ -93,8 +93,7 @@ def _text(history: wire.ChatHistory) -> str:
     for index, message in enumerate(history.messages):
         for part in message.content:
             if part.type != "text" or part.text is None:
-                raise ProtocolError(
-                    f"A raw completion takes text alone, and $.history.messages[{index}] has a part of type {part.type!r}"
-                )
+                where = f"$.history.messages[{index}]"
+                raise ProtocolError(f"A raw completion takes text alone; {where} has a part of type {part.type!r}")
             texts.append(part.text)
     return "".join(texts)

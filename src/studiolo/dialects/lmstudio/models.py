@@ -141,7 +141,7 @@ M = TypeVar("M")
 async def _reporting(
     work: Callable[[Callable[[M], None]], Coroutine[Any, Any, T]], send: Callable[[M], Awaitable[None]]
 ) -> T:
-    """Run ``work``, sending on what it reports from wherever it is called; the latest report again when it is silent."""
+    """Run ``work`` and send on what it reports; where it is silent, the latest report again."""
     reports: asyncio.Queue[M] = asyncio.Queue()
     latest: M | None = None
     task = asyncio.ensure_future(work(reports.put_nowait))

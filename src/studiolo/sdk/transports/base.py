@@ -10,13 +10,12 @@ from ...protocol.streaming import merge_fragments
 
 P = TypeVar("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 
-class ClientChannel(Protocol[R_co]):
+class ClientChannel(Protocol[R]):
     """The client's end of a channel."""
 
-    async def receive(self) -> list[R_co]:
+    async def receive(self) -> list[R]:
         """The messages that have come, at least one; empty once the host has closed the channel.
 
         Raises:
