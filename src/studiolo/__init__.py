@@ -20,13 +20,13 @@ if TYPE_CHECKING:
         GpuSetting as GpuSetting,
     )
     from .config import (
-        LoadConfig as LlmLoadModelConfig,
+        LlmLoadModelConfig as LlmLoadModelConfig,
+    )
+    from .config import (
+        LlmPredictionConfig as LlmPredictionConfig,
     )
     from .config import (
         LoadConfig as LoadConfig,
-    )
-    from .config import (
-        PredictionConfig as LlmPredictionConfig,
     )
     from .config import (
         PredictionConfig as PredictionConfig,
@@ -140,10 +140,10 @@ if TYPE_CHECKING:
         Fragment as Fragment,
     )
     from .protocol.llm import (
-        Fragment as LlmPredictionFragment,
+        LlmPredictionFragment as LlmPredictionFragment,
     )
     from .protocol.llm import (
-        PredictionStats as LlmPredictionStats,
+        LlmPredictionStats as LlmPredictionStats,
     )
     from .protocol.llm import (
         PredictionStats as PredictionStats,
@@ -217,7 +217,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "config": """
-        GpuSetting LoadConfig LlmLoadModelConfig=LoadConfig LlmPredictionConfig=PredictionConfig
+        GpuSetting LoadConfig LlmLoadModelConfig LlmPredictionConfig
         PredictionConfig
     """,
     "errors": """
@@ -230,7 +230,7 @@ _NAMES = {
         ProtocolError RequestTimeoutError StudioloError UnsupportedError UsageError
     """,
     "protocol.llm": """
-        Fragment LlmPredictionFragment=Fragment LlmPredictionStats=PredictionStats PredictionStats
+        Fragment LlmPredictionFragment LlmPredictionStats PredictionStats
     """,
     "protocol.models": """
         EmbeddingModelInfo EmbeddingModelInstanceInfo LlmInfo LlmInstanceInfo
@@ -261,13 +261,9 @@ _NAMES = {
         LLM Client EmbeddingModel PredictionStream
     """,
 }
-"""Where each public name lives: the module, and its names, ``Public=Name`` where the public one is an alias."""
+"""Where each public name lives: the names by module."""
 
-_WHERE = {
-    public: (module, name or public)
-    for module, names in _NAMES.items()
-    for public, _, name in (entry.partition("=") for entry in names.split())
-}
+_WHERE = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = ["__version__", *_WHERE]  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -275,8 +271,7 @@ __all__ = ["__version__", *_WHERE]  # pyright: ignore[reportUnsupportedDunderAll
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'studiolo' has no attribute {name!r}")
-    module, attribute = _WHERE[name]
-    value = getattr(import_module(f".{module}", __name__), attribute)
+    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
     globals()[name] = value
     return value
 

@@ -132,6 +132,10 @@ PREDICTION_DEFAULTS = PredictionConfig(
 )
 """LM Studio's defaults."""
 
+# The official client's names for the same types.
+LlmLoadModelConfig = LoadConfig
+LlmPredictionConfig = PredictionConfig
+
 C = TypeVar("C", LoadConfig, PredictionConfig)
 
 
@@ -155,7 +159,7 @@ def _checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str) -> C
         return kind()
     if isinstance(value, kind):
         fields = explicit_fields(value)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         fields = snake_case_keys(value)
     else:
         raise ConfigError(f"The {what} is a {type(value).__name__}, not a dict or a {kind.__name__}")

@@ -155,3 +155,8 @@ def raw_completion(prompt: str, specifier: ModelSpecifier, config: KvConfig) -> 
             ]
         ),
     )
+
+
+# The official client's names for the same types.
+LlmPredictionFragment = Fragment
+LlmPredictionStats = PredictionStats

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any
 
 from ...engines.base import PromptProgress
 from ...errors import ProtocolError, UnsupportedError
@@ -82,7 +82,7 @@ async def _run(
 def _passes_through(template: Any) -> bool:
     match template:
         case {"type": "jinja", "jinjaPromptTemplate": {"template": str(text)}}:
-            return _PASS_THROUGH.fullmatch(cast("str", text)) is not None
+            return _PASS_THROUGH.fullmatch(text) is not None
         case _:
             return False
 

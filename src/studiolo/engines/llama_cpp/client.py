@@ -109,7 +109,7 @@ class LlamaServerClient:
 
 
 @contextlib.asynccontextmanager
-async def _broken_connections_told() -> AsyncIterator[None]:
+async def _broken_connections_told() -> AsyncGenerator[None, None]:
     try:
         yield
     except aiohttp.ClientError as error:

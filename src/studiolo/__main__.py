@@ -1,0 +1,5 @@
+"""``python -m studiolo``."""
+
+from .cli.main import main
+
+main()

@@ -1,0 +1,148 @@
+"""``studiolo ps``, ``load``, ``unload``, ``status``: what a running server has loaded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..protocol.system import InstanceStatus
+    from ..sdk.sync_client import Client
+
+COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "RUNNING", "CONTEXT", "SIZE", "TTL", "PID")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(ps)
+    app.command()(load)
+    app.command()(unload)
+    app.command()(status)
+
+
+def ps(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the loaded models."""
+    from .output import print_json, print_table, say
+
+    with _any_client() as client:
+        served = client.api_host != "embedded"
+        about = client.system.info() if served else None
+    instances = about.studiolo.instances if about and about.studiolo else []
+    if json:
+        print_json(instances)
+    elif instances:
+        print_table(COLUMNS, [_row(instance) for instance in instances])
+    else:
+        say("no model is loaded." if served else "no server is running, so that no model is loaded.")
+
+
+def load(
+    model: Annotated[str, typer.Argument(help="A model; see studiolo ls.")],
+    identifier: Annotated[str | None, typer.Option(help="The name of the instance. Default: the model's.")] = None,
+    context_length: Annotated[int | None, typer.Option(help="Tokens of context. Default: 4096.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Predictions at once. Default: 4.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="off, max, or a share of the layers from 0 to 1.")] = None,
+    ttl: Annotated[int | None, typer.Option(help="Unload after so many idle seconds. Default: never.")] = None,
+) -> None:
+    """Load a model into the running server."""
+    from .output import say
+
+    config: dict[str, Any] = {"context_length": context_length, "max_parallel_predictions": parallel}
+    if gpu is not None:
+        config["gpu"] = {"ratio": gpu if gpu in ("off", "max") else _ratio(gpu)}
+    config = {name: value for name, value in config.items() if value is not None}
+    with _server() as client:
+        handle = client.llm.load_new_instance(model, identifier, ttl=ttl, config=config)
+        say(f"{handle.identifier} is loaded.")
+
+
+def unload(
+    identifier: Annotated[str | None, typer.Argument(help="A loaded model; see studiolo ps.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Unload every model.")] = False,
+) -> None:
+    """Unload a model from the running server."""
+    from .output import say
+
+    if (identifier is None) != everything:
+        raise typer.BadParameter("Give the identifier of a loaded model, or --all.")
+    with _server() as client:
+        about = client.system.info()
+        names = [i.identifier for i in about.studiolo.instances] if about.studiolo else []
+        for name in names if everything else [str(identifier)]:
+            client.llm.unload(name)
+            say(f"{name} is unloaded.")
+
+
+def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Tell whether a server runs, and what it has loaded."""
+    from .output import duration, print_json, print_table
+
+    with _any_client() as client:
+        address = client.api_host
+        about = client.system.info() if address != "embedded" else None
+    if about is None:
+        if json:
+            print_json({"running": False})
+        else:
+            print("No server is running. Start one with: studiolo serve")
+        return
+    if json:
+        print_json({"running": True, "address": address, **_fields(about)})
+        return
+    host = about.studiolo
+    print(f"A server runs at {address}: version {about.version}, process {about.pid}" + ("." if host is None else ""))
+    if host is not None:
+        print(f"Up for {duration(host.uptime_sec)}; models in {host.models_folder}")
+        if host.instances:
+            print()
+            print_table(COLUMNS, [_row(instance) for instance in host.instances])
+
+
+def _fields(about: Any) -> dict[str, Any]:
+    import msgspec
+
+    return msgspec.to_builtins(about)
+
+
+def _row(instance: InstanceStatus) -> tuple[str, ...]:
+    from .output import duration, size
+
+    return (
+        instance.identifier,
+        instance.model_key,
+        instance.state,
+        f"{instance.running}/{instance.parallel}",
+        str(instance.context_length),
+        size(instance.size_bytes),
+        duration(instance.ttl_sec),
+        str(instance.pid or "-"),
+    )
+
+
+def _ratio(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither off, max, nor a number.", param_hint="--gpu") from None
+
+
+@contextlib.contextmanager
+def _any_client() -> Generator[Client, None, None]:
+    from ..sdk.sync_client import Client
+
+    with Client() as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _server() -> Generator[Client, None, None]:
+    """A client of the running server: loading into this short-lived process would help nobody."""
+    from ..errors import ConnectionFailedError
+
+    with _any_client() as client:
+        if client.api_host == "embedded":
+            raise ConnectionFailedError("No server is running", suggestion="Start one with: studiolo serve")
+        yield client

@@ -1,0 +1,83 @@
+"""The ``studiolo`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from .._version import __version__
+from . import complete, instances, models, serve
+
+app = typer.Typer(
+    name="studiolo",
+    help="Run language models on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+complete.register(app)
+models.register(app)
+instances.register(app)
+serve.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"studiolo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and what the parts say.")] = False,
+) -> None:
+    if debug:
+        import logging
+
+        os.environ["STUDIOLO_DEBUG"] = "1"
+        logging.basicConfig(level=logging.DEBUG)
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 good, 1 failed, 2 wrong usage, 130 interrupted."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    import click
+
+    from ..errors import StudioloError
+
+    try:
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:  # whoever read the output has gone; leave it nothing to complain about at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except StudioloError as error:
+        if "STUDIOLO_DEBUG" in os.environ:
+            raise
+        print(f"studiolo: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if "STUDIOLO_DEBUG" in os.environ:
+            raise
+        print(f"studiolo: {type(error).__name__}: {error}. Run again with --debug for the details.", file=sys.stderr)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+if __name__ == "__main__":
+    main()

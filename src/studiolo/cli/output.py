@@ -1,0 +1,81 @@
+"""What the commands share: tables, JSON, sizes, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+Show = Callable[[str, int, int], None]
+"""Told the name of a model, the bytes that are here, and the bytes in all."""
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, for programs."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: plain columns, which people and pipes can both read."""
+    widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
+    for row in (columns, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    for unit, letters in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.{2 if unit > 1e6 else 0}f} {letters}"
+    return f"{count} B"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None:
+        return "-"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, apart from the output."""
+    print(f"studiolo: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def fetch_progress() -> Generator[Show, None, None]:
+    """Show how a fetch goes: a bar with bytes, rate and time left on a terminal, a line elsewhere."""
+    if not sys.stderr.isatty():
+        named: set[str] = set()
+
+        def announce(name: str, _: int, total: int) -> None:
+            if name not in named:
+                named.add(name)
+                say(f"fetching {name}" + (f" ({size(total)})" if total else ""))
+
+        yield announce
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import TransferSpeedColumn as SpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    progress = Progress(*columns, console=Console(stderr=True))
+
+    def show(name: str, here: int, total: int) -> None:
+        if name not in tasks:
+            progress.start()
+            tasks[name] = progress.add_task(f"fetching {name}", total=total or None)
+        progress.update(tasks[name], completed=here, total=total or None)
+
+    try:
+        yield show
+    finally:
+        if tasks:
+            progress.stop()

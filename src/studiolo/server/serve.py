@@ -1,0 +1,167 @@
+"""The server process: what it listens on, how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import uvicorn
+
+from .._version import __version__
+from ..errors import PortInUseError, StudioloError
+from ..host.host import Host, OnFetch
+from ..host.instances import Instance
+from ..protocol.frames import MAX_FRAME_BYTES
+from ..sdk.discovery import HTTP_PORT, SDK_PORTS, is_server
+from .app import create_app
+
+LOOPBACK = "127.0.0.1"
+DRAIN_LIMIT_SEC = 5
+"""Seconds that connections get to end after the order to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """How to serve.
+
+    Parameters:
+        host: the address to listen on; loopback by default.
+        port: the port to listen on; 0 for any free one.
+        load: whether to load a model at once, for clients that ask only for what is loaded.
+        model: which one; by default the one last used, else the catalog's default.
+    """
+
+    host: str = LOOPBACK
+    port: int = HTTP_PORT
+    load: bool = True
+    model: str | None = None
+
+
+def serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) -> int:
+    """Serve until told to stop. Returns the exit status: 0, or 130 after an interrupt.
+
+    Parameters:
+        say: told what a person at the terminal should know.
+        on_fetch: told how far the fetch of the first model is, where it comes to that.
+
+    Raises:
+        PortInUseError: something listens there already.
+    """
+    if sys.platform == "win32":
+        return asyncio.run(_serve(options, say, on_fetch))
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(options, say, on_fetch))
+
+
+async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) -> int:
+    sockets = [await _listen(options.host, options.port)]
+    port = sockets[0].getsockname()[1]
+    sdk_port = _listen_for_sdk(sockets, port)
+    host = Host()
+    server = _Server(
+        uvicorn.Config(
+            create_app(host),
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            ws_max_size=MAX_FRAME_BYTES,
+            timeout_graceful_shutdown=DRAIN_LIMIT_SEC,
+        )
+    )
+    stopped_by: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        server.force_exit = bool(stopped_by)
+        server.should_exit = True
+        stopped_by.append(number)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        startup: asyncio.Task[Instance] | None = None
+        if options.load:
+            startup = host.load_at_startup(options.model, on_fetch)
+            startup.add_done_callback(lambda task: _tell_startup(task, say))
+        where = f"http://{options.host}:{port}"
+        say(
+            f"studiolo {__version__} serves at {where}"
+            + (f", for LM Studio's SDKs at port {sdk_port}" if sdk_port else "")
+        )
+        if options.host not in (LOOPBACK, "localhost", "::1"):
+            say("Anyone who reaches this address can use it: there is no authentication.")
+        await server.serve(sockets)
+    finally:
+        await host.stop()
+        for listener in sockets:
+            listener.close()
+    return 130 if stopped_by and stopped_by[0] == signal.SIGINT else 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, without its handling of signals: that would cut short the stopping of the host."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def _tell_startup(task: asyncio.Task[Instance], say: Callable[[str], None]) -> None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is None:
+        say(f"{task.result().identifier} is loaded.")
+    elif isinstance(error, StudioloError):
+        say(f"No model is loaded yet. {error}")
+    else:
+        say(f"No model is loaded yet: {type(error).__name__}: {error}")
+
+
+async def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return _bind(host, port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise PortInUseError(f"{host}:{port} cannot be listened on", cause=error.strerror or str(error)) from None
+    if await is_server(f"{LOOPBACK if host == '0.0.0.0' else host}:{port}"):
+        raise PortInUseError(
+            f"A server already runs at {host}:{port}",
+            suggestion="Use that one, stop it first, or choose another port with --port.",
+        )
+    raise PortInUseError(
+        f"The port {port} of {host} is taken by another program", suggestion="Choose another with --port."
+    )
+
+
+def _listen_for_sdk(sockets: list[socket.socket], port: int) -> int | None:
+    """Listen on the first free port of those where LM Studio's clients look."""
+    for candidate in SDK_PORTS:
+        if candidate == port:
+            return port
+        with contextlib.suppress(OSError):
+            sockets.append(_bind(LOOPBACK, candidate))
+            return candidate
+    return None
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
