@@ -27,7 +27,9 @@ def complete(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the text and the stats.")] = False,
 ) -> None:
     """Continue a text."""
-    from ..config import prediction_config
+    from msgspec.structs import asdict
+
+    from ..config import explicit_fields, prediction_config
     from ..sdk.sync_client import Client
     from .output import fetch_progress, print_json
 
@@ -49,8 +51,8 @@ def complete(
             {
                 "model": result.model_info.model_key,
                 "content": result.content,
-                "stats": result.stats,
-                "prediction_config": result.prediction_config,
+                "stats": asdict(result.stats),
+                "prediction_config": explicit_fields(result.prediction_config),
             }
         )
         return

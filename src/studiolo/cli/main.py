@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,10 @@ complete.register(app)
 models.register(app)
 instances.register(app)
 serve.register(app)
+
+
+# Typer's, whichever click it stands on.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 def _show_version(wanted: bool) -> None:
@@ -51,17 +55,15 @@ def main() -> None:
 
 
 def _run() -> int:
-    import click
-
     from ..errors import StudioloError
 
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()
-    except click.UsageError as error:
+    except _UsageError as error:
         error.show()
         return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:  # whoever read the output has gone; leave it nothing to complain about at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

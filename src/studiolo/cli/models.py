@@ -22,7 +22,8 @@ def get(
     from ..sdk.sync_client import Client
     from .output import fetch_progress, say
 
-    name = model or Catalog(Home.default().catalog).default.name
+    default = Catalog.load(Home.default().catalog).default
+    name = model or (default.name if default else "")
     with Client() as client:
         with fetch_progress() as show:
             key = client.repository.download(

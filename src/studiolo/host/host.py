@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..config import LoadConfig, PredictionConfig
 from ..errors import DomainMismatchError, ModelNotFoundError, ModelUnloadedError, StudioloError
@@ -67,7 +68,7 @@ class Host:
             if query.identifier is not None:
                 found = [i for i in instances if i.identifier == query.identifier]
             elif query.path is not None:
-                found = [i for i in instances if query.path in (i.model.name, str(i.model.path), i.model.key)]
+                found = [i for i in instances if query.path in (i.model.relative_path, str(i.model.path), i.model.key)]
             else:
                 found = [i for i in instances if i.model.domain == domain]
         if not found:
@@ -118,7 +119,7 @@ class Host:
         for instance in self.instances.loaded():
             if instance.identifier == name or (name is None and instance.model.domain == domain):
                 return _of_domain(instance, domain)
-        model = await (self._default_model(domain, on_fetch) if name is None else self.library.resolve(name))
+        model = await (self._default_model(domain, on_fetch) if name is None else self.find_model(name))
         if model.domain != domain:
             raise _mismatch(model, domain)
         for instance in self.instances.loaded():
@@ -129,6 +130,14 @@ class Host:
         if self.instances.is_loading(model.key):
             return await self.instances.join_load(model.key, on_progress)
         return await self.load(model, config or LoadConfig(), ttl_sec=ttl_sec, on_progress=on_progress)
+
+    async def find_model(self, name: str) -> Model:
+        """The model in the library that ``name`` means. Raises :class:`ModelNotFoundError`, :class:`ModelFileError`."""
+        try:
+            return await self.library.resolve(name)
+        except ModelNotFoundError as error:
+            error.data |= _query(name, self.instances.loaded())
+            raise
 
     async def load(
         self,
@@ -174,16 +183,16 @@ class Host:
             raise ModelNotFoundError(
                 "No embedding model is loaded",
                 suggestion="Name the one to load: studiolo ls shows those in the library.",
-                data={"query": {"domain": domain}, "loadedModelsSample": [], "totalLoadedModels": 0},
+                data=_query(None, self.instances.loaded()),
             )
         model = await self.library.default()
         if model is not None:
             return model
-        name = self.library.catalog.default.name
+        default = self.library.catalog.default
 
         def tell(update: DownloadProgressUpdate) -> None:
-            if on_fetch is not None:
-                on_fetch(name, update)
+            if on_fetch is not None and default is not None:
+                on_fetch(default.name, update)
 
         return await self.library.fetch(None, tell)
 
@@ -195,12 +204,17 @@ def not_loaded(identifier: str | None, loaded: list[Instance]) -> ModelNotFoundE
         "No model is loaded" if identifier is None else f"No model is loaded as {identifier!r}",
         cause=f"Loaded: {', '.join(names)}." if names else None,
         suggestion="Load one: studiolo load MODEL.",
-        data={
-            "query": {} if identifier is None else {"identifier": identifier},
-            "loadedModelsSample": names[:10],
-            "totalLoadedModels": len(names),
-        },
+        data=_query(identifier, loaded),
     )
+
+
+def _query(identifier: str | None, loaded: list[Instance]) -> dict[str, Any]:
+    """What LM Studio's clients show of a query that found nothing."""
+    return {
+        "query": {} if identifier is None else {"identifier": identifier},
+        "loadedModelsSample": [instance.identifier for instance in loaded[:10]],
+        "totalLoadedModels": len(loaded),
+    }
 
 
 def _of_domain(instance: Instance, domain: Domain) -> Instance:
@@ -211,10 +225,11 @@ def _of_domain(instance: Instance, domain: Domain) -> Instance:
 
 def _mismatch(model: Model, domain: Domain) -> StudioloError:
     kind = {"llm": "an LLM", "embedding": "an embedding model"}
+    actual = model.domain or "llm"
     return DomainMismatchError(
-        f"{model.key} is {kind[model.domain]}, not {kind[domain]}",
-        suggestion=f"Use it through client.{model.domain}.",
-        data={"path": model.name, "actualDomain": model.domain, "expectedDomain": domain},
+        f"{model.key} is {kind[actual]}, not {kind[domain]}",
+        suggestion=f"Use it through client.{actual}.",
+        data={"path": model.relative_path, "actualDomain": actual, "expectedDomain": domain},
     )
 
 

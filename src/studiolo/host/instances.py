@@ -23,7 +23,7 @@ OnProgress = Callable[[float], None]
 
 def load_settings_in_force(config: LoadConfig, model: Model) -> LoadConfig:
     """``config`` with every default filled in for ``model``. Raises :class:`ConfigError` for what it cannot do."""
-    limit = model.max_context_length
+    limit = model.metadata.max_context_length if model.metadata else None
     asked = config.context_length
     if asked is not None and limit and asked > limit:
         raise ConfigError(
@@ -106,11 +106,11 @@ class Instance:
                 self._engine = await engine_class().start(
                     EngineSpec(
                         model_path=self.model.path,
-                        domain=self.model.domain,
+                        domain=self.model.domain or "llm",
                         config=self.config,
                         log_path=self._files.log,
                         socket_path=self._files.socket,
-                        layers=self.model.metadata.block_count if self.model.metadata else 0,
+                        layers=(self.model.metadata.block_count or 0) if self.model.metadata else 0,
                     )
                 )
             self._last_used = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ class Prediction:
         self._request = CompletionRequest(prompt=prompt, config=settings_in_force(config, instance.config))
         self._events: MergingQueue[PredictionEvent] = MergingQueue(_merge)
         self._stop_reason: StopReason | None = None
-        self._clock = asyncio.get_running_loop().time
+        self._clock = time.perf_counter  # the event loop's own clock may be a coarse one
         self._began = self._clock()
         self._first_token_at: float | None = None
         self._prompt_tokens = 0

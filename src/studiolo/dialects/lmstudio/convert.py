@@ -43,7 +43,7 @@ def instance_status(instance: Instance) -> InstanceStatus:
     return InstanceStatus(
         identifier=instance.identifier,
         model_key=instance.model.key,
-        domain=instance.model.domain,
+        domain=instance.model.domain or "llm",
         state=instance.state,
         size_bytes=instance.model.size_bytes,
         context_length=instance.context_length,
@@ -61,7 +61,7 @@ def _common(model: Model) -> dict[str, Any]:
         "model_key": model.key,
         "format": "gguf",
         "display_name": model.display_name,
-        "path": model.name,
+        "path": model.relative_path,
         "size_bytes": model.size_bytes,
         "params_string": metadata.params_string if metadata else None,
         "architecture": metadata.architecture if metadata else None,
@@ -70,7 +70,7 @@ def _common(model: Model) -> dict[str, Any]:
             if metadata and metadata.quantization and metadata.bits
             else None
         ),
-        "max_context_length": model.max_context_length,
+        "max_context_length": (metadata.max_context_length or 0) if metadata else 0,
     }
 
 

@@ -29,7 +29,7 @@ async def load_model(
     context: Context, parameter: wire.LoadModelParameter, channel: ServerChannel[wire.LoadModelMessage]
 ) -> None:
     config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
-    model = await context.host.library.resolve(parameter.model_key)
+    model = await context.host.find_model(parameter.model_key)
     await channel.send(wire.LoadResolved(info=model_info(model)))
 
     async def load(report: Callable[[wire.LoadModelMessage], None]) -> Instance:

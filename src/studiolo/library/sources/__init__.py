@@ -1,22 +1,49 @@
-"""Places to fetch models from, found as entry points, so that a package can add one without touching this tree."""
+"""Where models come from: one module a source, found by entry point."""
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from typing import cast
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
-from ...errors import ConfigError
-from .base import Source, SourceUnavailableError
+import msgspec
+from msgspec import Struct
 
-GROUP = "studiolo.sources"
+from .base import Source, SourceUnavailable
 
-
-def find_source(kind: str) -> Source:
-    """The source registered as ``kind``. Raises :class:`ConfigError` with the kinds there are."""
-    for entry in entry_points(group=GROUP, name=kind):
-        return cast("type[Source]", entry.load())()
-    kinds = sorted(entry.name for entry in entry_points(group=GROUP))
-    raise ConfigError(f"The catalog names a source of kind {kind!r}", suggestion=f"There are: {', '.join(kinds)}.")
+__all__ = ["Source", "SourceUnavailable", "parse", "source_names"]
 
 
-__all__ = ["Source", "SourceUnavailableError", "find_source"]
+@cache
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="studiolo.sources")}
+
+
+def source_names() -> list[str]:
+    """The types of sources that are installed."""
+    return sorted(_registered())
+
+
+@cache
+def _source(kind: str) -> Source:
+    return cast(Source, _registered()[kind].load()())
+
+
+def parse(table: dict[str, Any]) -> tuple[Source, Struct]:
+    """The source that a table in the catalog names, and the rest of the table as the source's spec.
+
+    Raises:
+        SourceUnavailable: no such source is installed, or it cannot be loaded.
+        msgspec.ValidationError: the table is not what the source takes; the message names the field.
+    """
+    settings = dict(table)
+    kind = settings.pop("type", None)
+    if not isinstance(kind, str):
+        raise msgspec.ValidationError("Object missing required field `type`")
+    if kind not in _registered():
+        raise SourceUnavailable(f"there is no source {kind!r}, only {', '.join(source_names())}")
+    try:
+        source = _source(kind)
+    except Exception as error:  # a plugin's import can fail in any way
+        raise SourceUnavailable(f"the source {kind!r} cannot be loaded: {error!r}") from error
+    return source, msgspec.convert(settings, source.spec_type)

@@ -1,4 +1,9 @@
-"""The contract between a download and a source."""
+"""What a source of models is.
+
+A source is a class named by an entry point in the group ``studiolo.sources``; the entry point's name is the ``type`` of
+the source in the catalog. An entry in the catalog carries a table of settings for the source, its *spec*, which is
+checked against the source's ``spec_type``.
+"""
 
 from __future__ import annotations
 
@@ -6,56 +11,75 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
-import msgspec
+from msgspec import Struct
 
 T = TypeVar("T")
 
 OnBytes = Callable[[int, int], None]
-"""Told how many bytes are here, and how many there are in all (0 where that is not known)."""
+"""Told the bytes fetched so far and in all (0 where that is not known), on the event loop's thread."""
+
+TICK_SECONDS = 0.1
+"""How often the growth of a file is looked at."""
 
 
-class SourceUnavailableError(Exception):
-    """The source cannot be had; the message says why. The next one is tried."""
+class SourceUnavailable(Exception):
+    """The source cannot give the model now. The next one is tried, and ``reason`` is told if all fail."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Source(Protocol):
-    """A kind of place to fetch from."""
+    """A kind of place to fetch models from."""
 
-    async def fetch(self, options: dict[str, Any], folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
-        """Write the model to ``target``. Cancelling stops everything that was started.
+    spec_type: ClassVar[type[Struct]]
+    """The settings that an entry in the catalog gives to this source."""
+
+    def describe(self, spec: Any) -> str:
+        """The place that ``spec`` means, for messages."""
+        ...
+
+    def space(self, spec: Any, size_bytes: int) -> int:
+        """The bytes of disk that a fetch takes at its height, for a model of ``size_bytes``."""
+        ...
+
+    async def fetch(self, spec: Any, folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
+        """Fetch the model.
 
         Parameters:
-            options: what the catalog says for this kind of source.
-            folder: an empty folder for what is needed on the way; the caller removes it.
-            target: the file to write, on the same file system.
-            on_bytes: told of progress.
+            spec: an instance of ``spec_type``.
+            folder: an empty folder to work in. What is left there is deleted afterwards.
+            target: where the GGUF file goes.
+            on_bytes: to be told of progress.
 
         Returns:
-            The SHA-256 that the source itself states for the file, if it does.
+            The sha256 that the source itself states for the file, in hex, if it states one.
 
         Raises:
-            SourceUnavailableError: it cannot be had from here.
+            SourceUnavailable: this source cannot give the model. An ``OSError`` counts as the same.
         """
         ...
 
 
-def read_options(options: dict[str, Any], kind: type[T]) -> T:
-    """The catalog's options as ``kind``. Raises :class:`SourceUnavailableError` where they are malformed."""
-    try:
-        return msgspec.convert(options, kind)
-    except msgspec.ValidationError as error:
-        raise SourceUnavailableError(f"the catalog's options for it are malformed: {error}") from None
+async def in_thread(work: Callable[[threading.Event], T], on_tick: Callable[[], None] | None = None) -> T:
+    """Run ``work`` in a thread and call ``on_tick`` (on the event loop) while it lasts.
 
-
-async def in_thread(function: Callable[..., None], *arguments: Any) -> None:
-    """Run ``function(*arguments, stop)`` in a thread; cancelling sets the event ``stop`` and waits for it."""
+    When this is cancelled, the event that ``work`` was given is set, and ``work`` is waited for, so that nothing
+    still writes when the folder is removed.
+    """
     stop = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments, stop))
+    task = asyncio.ensure_future(asyncio.to_thread(work, stop))
     try:
-        await asyncio.shield(work)
-    finally:
+        while not (await asyncio.wait({task}, timeout=TICK_SECONDS))[0]:
+            if on_tick is not None:
+                on_tick()
+    except BaseException:
         stop.set()
-        if not work.done():
-            await asyncio.wait([work])
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not complain
+        raise
+    return task.result()

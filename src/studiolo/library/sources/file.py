@@ -1,42 +1,63 @@
-"""``file``: a file on this machine or a mounted share. Options: ``path``."""
+"""The ``file`` source: a copy of a file that this machine can read."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from msgspec import Struct
 
-from .base import OnBytes, SourceUnavailableError, in_thread, read_options
+from .base import OnBytes, SourceUnavailable, in_thread
 
-CHUNK_BYTES = 4 * 2**20
+_CHUNK = 1 << 20
 
 
-class FileOptions(Struct, forbid_unknown_fields=True):
+class FileSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Parameters:
+        path: an absolute path, ``~`` allowed, or a ``file:`` URL.
+    """
+
     path: str
+
+    def __post_init__(self) -> None:
+        if not self.location.is_absolute():
+            raise ValueError("`path` must be an absolute path or a file: URL")
+
+    @property
+    def location(self) -> Path:
+        """The path itself."""
+        if self.path.startswith("file:"):
+            return Path(url2pathname(urlsplit(self.path).path))
+        return Path(self.path).expanduser()
 
 
 class FileSource:
-    """Copies a file."""
+    """Copies a file: a private mirror on a shared drive, or a memory stick."""
 
-    async def fetch(self, options: dict[str, Any], folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
-        """See :meth:`.base.Source.fetch`."""
-        source = Path(read_options(options, FileOptions).path).expanduser()
-        loop = asyncio.get_running_loop()
+    spec_type: ClassVar[type[Struct]] = FileSpec
+
+    def describe(self, spec: FileSpec) -> str:
+        return str(spec.location)
+
+    def space(self, spec: FileSpec, size_bytes: int) -> int:
+        return size_bytes
+
+    async def fetch(self, spec: FileSpec, folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
+        if not spec.location.is_file():
+            raise SourceUnavailable("there is no such file")
+        total = spec.location.stat().st_size
+        copied = 0
 
         def copy(stop: threading.Event) -> None:
-            total = source.stat().st_size
-            with source.open("rb") as reader, target.open("wb") as writer:
-                done = 0
-                while not stop.is_set() and (chunk := reader.read(CHUNK_BYTES)):
-                    writer.write(chunk)
-                    done += len(chunk)
-                    loop.call_soon_threadsafe(on_bytes, done, total)
+            nonlocal copied
+            with spec.location.open("rb") as source, target.open("wb") as sink:
+                while (chunk := source.read(_CHUNK)) and not stop.is_set():
+                    copied += sink.write(chunk)
 
-        try:
-            await in_thread(copy)
-        except OSError as error:
-            raise SourceUnavailableError(f"{source}: {error.strerror or error}") from None
+        await in_thread(copy, lambda: on_bytes(copied, total))
+        on_bytes(copied, total)
         return None

