@@ -26,7 +26,7 @@ class _Background:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
-        self.closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.closers: set[Callable[[], Coroutine[Any, Any, None]]] = set()
         self.thread = threading.Thread(target=self._run, name="studiolo", daemon=True)
         self.thread.start()
         atexit.register(self.close)
@@ -47,7 +47,7 @@ class _Background:
             self.loop.close()
 
     async def _stop_everything(self) -> None:
-        for closer in reversed(self.closers):
+        for closer in self.closers:
             await closer()
         mine = asyncio.current_task()
         rest = [task for task in asyncio.all_tasks() if task is not mine]
@@ -76,7 +76,7 @@ def loop() -> asyncio.AbstractEventLoop:
 
 def at_close(closer: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Await ``closer()`` on the background loop when the program ends."""
-    _get().closers.append(closer)
+    _get().closers.add(closer)
 
 
 def _outside() -> asyncio.AbstractEventLoop:

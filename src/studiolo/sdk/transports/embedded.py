@@ -28,11 +28,19 @@ def _host() -> Host:
     """The host of the home that the environment names now; stopped when the program ends."""
     from ...host.host import Host
 
+    if not _hosts:
+        background.at_close(close_hosts)
     home = Home.default()
     if home.root not in _hosts:
-        _hosts[home.root] = host = Host(home)
-        background.at_close(host.stop)
+        _hosts[home.root] = Host(home)
     return _hosts[home.root]
+
+
+async def close_hosts() -> None:
+    """Stop every host of this process. On the background loop."""
+    hosts = list(_hosts.values())
+    _hosts.clear()
+    await asyncio.gather(*(host.stop() for host in hosts))
 
 
 class EmbeddedTransport:

@@ -1,0 +1,66 @@
+# What a fresh machine needs: Python 3.11 or later with venv and pip, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv from PyPI makes and reads the lock files.
+UV := $(BIN)/uv
+UV_VERSION := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench lock clean
+
+help:
+	@echo "make run     fetch the default model once and complete \"My name is\""
+	@echo "make test    lint, then every test"
+	@echo "make lint    ruff, pyright (strict on src/), import-linter"
+	@echo "make format  let ruff format the code"
+	@echo "make bench   measure against llama-server reached directly"
+	@echo "make lock    renew the lock files from pyproject.toml"
+	@echo "make clean   remove what make made"
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# Installs exactly what is locked, then studiolo itself with nothing else.
+define install
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(1)
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+endef
+
+$(VENV)/.run: pyproject.toml requirements.lock | $(UV)
+	$(call install,requirements.lock)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements-dev.lock | $(UV)
+	$(call install,requirements-dev.lock)
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run
+	@$(BIN)/studiolo complete "My name is" --stats
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench.run --json bench/results.json
+
+lock: | $(UV)
+	$(UV) pip compile --quiet --universal --generate-hashes --upgrade --extra build \
+		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --extra build --extra dev \
+		--custom-compile-command "make lock" -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
