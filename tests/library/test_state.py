@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import logging
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from studiolo.library.gguf_file import Metadata
+from studiolo.library.state import SCHEMA_VERSION, State
+
+METADATA = Metadata(architecture="llama", parameter_count=5, chat_template="{{ x }}", bits=4)
+
+
+def test_what_is_put_is_there_for_the_next_process(tmp_path: Path) -> None:
+    state = State(tmp_path / "deep" / "state.db")
+    assert state.recall("a") is None
+    assert not state.path.exists(), "reading must not make a file"
+    state.remember("a", "1")
+    state.remember("a", "2")
+    state.put_metadata(Path("/m.gguf"), 10, 20, METADATA)
+    state.close()
+    state = State(state.path)
+    assert state.recall("a") == "2"
+    assert state.metadata(Path("/m.gguf"), 10, 20) == METADATA
+    assert state.metadata(Path("/m.gguf"), 11, 20) is None
+    assert state.metadata(Path("/m.gguf"), 10, 21) is None
+    state.close()
+
+
+@pytest.mark.parametrize("damage", [b"this is no database at all" * 99, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(damage)
+    state = State(path)
+    with caplog.at_level(logging.WARNING):
+        assert state.recall("a") is None
+    assert "is damaged" in caplog.text
+    state.remember("a", "1")
+    state.close()
+    assert State(path).recall("a") == "1" or pytest.fail("the new file does not keep anything")
+    (aside,) = tmp_path.glob("state.db.damaged-*")
+    assert aside.read_bytes() == damage
+
+
+def test_a_file_damaged_in_its_pages_is_rebuilt_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    state = State(path)
+    for index in range(200):
+        state.remember(str(index), "x" * 100)
+    state.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    state = State(path)
+    assert state.recall("7") is None
+    state.remember("7", "new")
+    assert state.recall("7") == "new"
+    state.close()
+    assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
+
+
+def test_an_older_schema_loses_what_can_be_read_again_and_keeps_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    state = State(path)
+    state.remember("a", "1")
+    state.put_metadata(Path("/m.gguf"), 1, 2, METADATA)
+    state.close()
+    with sqlite3.connect(path) as old:
+        old.execute("UPDATE model_files SET metadata = '{}'")
+    old.close()
+    state = State(path)
+    assert state.metadata(Path("/m.gguf"), 1, 2) is None, "metadata that is none is read again, not an error"
+    assert state.recall("a") == "1"
+    state.close()
+    assert SCHEMA_VERSION == 1, "write the test of the migration with the first one"
+
+
+def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as newer:
+        newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        newer.execute("CREATE TABLE memory (other TEXT)")
+    newer.close()
+    state = State(path)
+    state.remember("a", "1")
+    assert state.recall("a") == "1"
+    state.close()
+    assert "newer studiolo" in caplog.text
+    with sqlite3.connect(path) as newer:
+        assert newer.execute("SELECT * FROM memory").fetchall() == []
+    newer.close()
+
+
+def test_where_nothing_can_be_written_the_process_remembers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    state = State(tmp_path / "file" / "state.db")
+    state.remember("a", "1")
+    assert state.recall("a") == "1"
+    state.close()
+    assert "nothing will be remembered" in caplog.text
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from studiolo.library.state import State
+state = State(Path(sys.argv[1]))
+sys.stdin.readline()
+for index in range(30):
+    state.remember(f"{sys.argv[2]}-{index}", "x")
+assert not state._in_memory
+state.close()
+"""
+
+
+def test_many_processes_share_a_file_from_its_first_moment(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(number)], stdin=subprocess.PIPE)
+        for number in range(4)
+    ]
+    for writer in writers:  # they begin together
+        assert writer.stdin is not None
+        writer.stdin.write(b"\n")
+        writer.stdin.close()
+    assert [writer.wait(30) for writer in writers] == [0] * 4
+    state = State(path)
+    assert all(state.recall(f"{number}-{index}") == "x" for number in range(4) for index in range(30))
+    state.close()

@@ -1,0 +1,125 @@
+"""Real processes for the tests: a server, its workers, and what is left of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from studiolo.paths import Home
+
+WORKER = "studiolo.engines.llama_cpp.worker"
+PATIENCE_SEC = 30.0
+
+
+def link_models(source: Home, target: Home) -> None:
+    """Give ``target`` the models of ``source``, and what is known of them."""
+    for model in source.models.rglob("*.gguf"):
+        link = target.models / model.relative_to(source.models)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(model)
+    if source.state.exists():
+        shutil.copy(source.state, target.state)
+
+
+def environment(home: Home, **more: str) -> dict[str, str]:
+    """This process's environment, with another home and no host named."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("STUDIOLO_HOST", "STUDIOLO_DEBUG")}
+    return {**inherited, "STUDIOLO_HOME": str(home.root), "PYTHONUNBUFFERED": "1", **more}
+
+
+def wait_until(condition: Callable[[], object], what: str, limit_sec: float = PATIENCE_SEC) -> None:
+    """Wait for ``condition``; fail, saying ``what`` was waited for, when it takes too long."""
+    end = time.monotonic() + limit_sec
+    while not condition():
+        assert time.monotonic() < end, f"waited {limit_sec} s in vain for {what}"
+        time.sleep(0.02)
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The engine processes that the process ``pid`` has started."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    found: list[psutil.Process] = []
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            if WORKER in child.cmdline():
+                found.append(child)
+    return found
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process is gone, or waits only for its parent to notice."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@dataclass
+class Server:
+    """A ``studiolo serve`` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    address: str
+    sdk_port: int
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def workers(self) -> list[psutil.Process]:
+        return workers_of(self.pid)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(PATIENCE_SEC)
+
+
+@contextlib.contextmanager
+def serving(home: Home, folder: Path, *options: str) -> Iterator[Server]:
+    """Run ``studiolo serve`` on free ports, until the block is left."""
+    log = folder / f"serve-{time.monotonic_ns()}.log"
+    command = [sys.executable, "-m", "studiolo", "serve", "--port", "0", *options]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=environment(home), stdout=out, stderr=out, text=True)
+    try:
+        pattern = re.compile(r"serves at http://(\S+:\d+); LM Studio's SDKs find it at port (\d+)")
+        wait_until(lambda: pattern.search(log.read_text()) or process.poll() is not None, "the server to listen")
+        match = pattern.search(log.read_text())
+        assert match is not None, log.read_text()
+        yield Server(process, match[1], int(match[2]), log)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(PATIENCE_SEC)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
