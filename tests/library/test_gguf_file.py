@@ -95,7 +95,7 @@ def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
 
 def test_an_empty_file_a_missing_one_and_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
-    with pytest.raises(ModelFileError, match="cannot be read.*No such file"):
+    with pytest.raises(ModelFileError, match=r"cannot be read.*No such file"):
         read_metadata(path)
     path.touch()
     with pytest.raises(ModelFileError, match="is empty"):

@@ -44,7 +44,7 @@ async def test_the_default_model_is_listed(home: Home) -> None:
 async def test_an_empty_library(library: Library) -> None:
     assert await library.models() == []
     assert await library.default() is None
-    with pytest.raises(ModelNotFoundError, match="library is empty.*studiolo get smollm2-135m-instruct"):
+    with pytest.raises(ModelNotFoundError, match=r"library is empty.*studiolo get smollm2-135m-instruct"):
         await library.resolve("whatever")
 
 

@@ -217,7 +217,7 @@ class Library:
         try:
             real = path.resolve()
             status = path.stat()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL in the name
             raise ModelNotFoundError(f"There is no file {path}", cause=str(error)) from error
         for model in models:
             if model.path == path:

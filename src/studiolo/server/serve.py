@@ -91,11 +91,8 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
         if options.load:
             startup = host.load_at_startup(options.model, on_fetch)
             startup.add_done_callback(lambda task: _tell_startup(task, say))
-        where = f"http://{options.host}:{port}"
-        say(
-            f"studiolo {__version__} serves at {where}"
-            + (f", for LM Studio's SDKs at port {sdk_port}" if sdk_port else "")
-        )
+        sdk = f"; LM Studio's SDKs find it at port {sdk_port}" if sdk_port else ""
+        say(f"version {__version__} serves at http://{options.host}:{port}{sdk}")
         if options.host not in (LOOPBACK, "localhost", "::1"):
             say("Anyone who reaches this address can use it: there is no authentication.")
         await server.serve(sockets)

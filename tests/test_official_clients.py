@@ -1,0 +1,217 @@
+"""The official clients, unmodified, against our server: they find it by themselves, where they look."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from studiolo.paths import Home
+from studiolo.sdk.discovery import SDK_PORTS
+
+from .running import Server, environment, link_models, serving
+
+CONVENIENCE = """
+import lmstudio as lm
+llm = lm.llm()
+prediction = llm.complete_stream("My name is")
+for token in prediction:
+    print(token, end="", flush=True)
+completion = llm.complete("My name is")
+print(completion)
+"""
+
+CLIENT = """
+import lmstudio
+with lmstudio.Client() as client:
+    llm = client.llm.model()
+    for token in llm.complete_stream("My name is"):
+        print(token, end="", flush=True)
+    print(llm.complete("My name is"))
+"""
+
+THE_REST = """
+import lmstudio as lm
+with lm.Client() as client:
+    llm = client.llm.model("smollm2-135m-instruct")
+    assert [model.model_key for model in client.list_downloaded_models()] == ["smollm2-135m-instruct"]
+    assert [model.identifier for model in client.llm.list_loaded()] == ["smollm2-135m-instruct"]
+    assert client.embedding.list_loaded() == []
+    result = llm.complete("My name is", config={"maxTokens": 4, "temperature": 0, "topKSampling": 3})
+    assert result.stats.stop_reason == "maxPredictedTokensReached", result.stats
+    assert result.stats.predicted_tokens_count == 4
+    assert result.prediction_config.max_tokens == 4
+    assert result.load_config.context_length == 4096
+    assert result.model_info.model_key == "smollm2-135m-instruct"
+    progress, first, fragments = [], [], []
+    stream = llm.complete_stream(
+        "1 2 3 4 5 6 7",
+        config={"temperature": 0},
+        on_first_token=lambda: first.append(1),
+        on_prediction_fragment=fragments.append,
+        on_prompt_processing_progress=progress.append,
+    )
+    for number, fragment in enumerate(stream):
+        if number == 3:
+            stream.cancel()
+    assert stream.result().stats.stop_reason == "userStopped", stream.result().stats
+    assert first == [1] and len(fragments) == 4 and progress[0] == 0.0 and progress[-1] == 1.0
+    loading = []
+    other = client.llm.load_new_instance(
+        "smollm2-135m-instruct", "other", config={"contextLength": 256}, on_load_progress=loading.append, ttl=60
+    )
+    assert loading[-1] == 1.0
+    assert other.get_context_length() == 256
+    assert other.get_load_config().context_length == 256
+    assert other.get_info().identifier == "other"
+    assert other.tokenize("My name is") == [5965, 1462, 314] and other.count_tokens("My name is") == 3
+    other.unload()
+    for call in (lambda: client.llm.model("nonesuch"), lambda: other.get_info(), lambda: client.llm.unload("other")):
+        try:
+            call()
+        except lm.LMStudioModelNotFoundError as error:
+            assert "nonesuch" in str(error) or "other" in str(error)
+        else:
+            raise AssertionError("no error")
+    try:
+        llm.respond("hi")
+    except lm.LMStudioServerError as error:
+        assert "chat" in str(error)
+    else:
+        raise AssertionError("no error")
+print("all good")
+"""
+
+ASYNC_CLIENT = """
+import asyncio
+import lmstudio
+
+async def main():
+    async with lmstudio.AsyncClient() as client:
+        llm = await client.llm.model()
+        stream = await llm.complete_stream("My name is", config={"maxTokens": 5})
+        fragments = [fragment.content async for fragment in stream]
+        assert "".join(fragments) == stream.result().content
+        print("all good")
+
+asyncio.run(main())
+"""
+
+TYPESCRIPT = """
+import { LMStudioClient } from "@lmstudio/sdk";
+const client = new LMStudioClient();
+const llm = await client.llm.model();
+const prediction = llm.complete("My name is");
+for await (const { content } of prediction) { process.stdout.write(content); }
+"""
+
+TYPESCRIPT_REST = """
+import { LMStudioClient } from "@lmstudio/sdk";
+import assert from "node:assert";
+const client = new LMStudioClient({ verboseErrorMessages: false });
+const llm = await client.llm.model("smollm2-135m-instruct");
+const result = await llm.complete("My name is", { maxTokens: 4, temperature: 0, stopStrings: ["zzz"] });
+assert.equal(result.stats.stopReason, "maxPredictedTokensReached");
+assert.equal(result.stats.predictedTokensCount, 4);
+const cancelled = llm.complete("1 2 3 4 5 6 7", { temperature: 0, repeatPenalty: false });
+let fragments = 0;
+for await (const fragment of cancelled) { if (++fragments === 3) await cancelled.cancel(); }
+assert.equal((await cancelled.result()).stats.stopReason, "userStopped");
+assert.deepEqual((await client.system.listDownloadedModels()).map(m => m.modelKey), ["smollm2-135m-instruct"]);
+const options = { identifier: "other-ts", config: { contextLength: 256 }, verbose: false };
+const other = await client.llm.load("smollm2-135m-instruct", options);
+assert.equal(await other.getContextLength(), 256);
+assert.deepEqual(await other.tokenize("My name is"), [5965, 1462, 314]);
+assert.equal(await other.countTokens("My name is"), 3);
+assert.deepEqual((await client.llm.listLoaded()).map(m => m.identifier).sort(), ["other-ts", "smollm2-135m-instruct"]);
+await other.unload();
+await assert.rejects(() => client.llm.model("nonesuch", { verbose: false }));
+assert.equal((await client.system.getLMStudioVersion()).version.split(".").length, 3);
+console.log("all good");
+process.exit(0);
+"""
+
+
+@pytest.fixture(scope="module")
+def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("official")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    link_models(cache_home, home)
+    with serving(home, folder) as server:  # as the README starts it: a model is being loaded meanwhile
+        assert server.sdk_port == SDK_PORTS[0], "another server holds the port where the official clients look first"
+        yield server
+
+
+def run_python(program: str, home: Home) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(home), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("program", [CONVENIENCE, CLIENT])
+def test_the_founding_programs_with_the_official_python_client(program: str, server: Server, empty_home: Home) -> None:
+    assert len(run_python(program, empty_home)) > 10
+
+
+@pytest.mark.parametrize("program", [THE_REST, ASYNC_CLIENT])
+def test_more_of_the_official_python_client(program: str, server: Server, empty_home: Home) -> None:
+    assert "all good" in run_python(program, empty_home)
+
+
+def test_our_client_runs_the_same_programs_there(server: Server, empty_home: Home) -> None:
+    program = THE_REST.replace("import lmstudio as lm", "import studiolo as lm")
+    assert "all good" in run_python(program.split("    try:\n        llm.respond")[0] + 'print("all good")', empty_home)
+
+
+@pytest.fixture(scope="module")
+def typescript_client(cache_home: Home) -> Path:
+    """A folder with the official npm package, which is installed once."""
+    package = Path(__file__).with_name("typescript") / "package.json"
+    lock = package.with_name("package-lock.json")
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    folder = cache_home.root / f"typescript-{digest}"
+    if not (folder / "node_modules" / ".installed").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shutil.copy(package, folder)
+        shutil.copy(lock, folder)
+        command = [_node("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=folder, env=_node_environment(), capture_output=True, text=True, timeout=170)
+        assert done.returncode == 0, done.stderr
+        (folder / "node_modules" / ".installed").touch()
+    return folder
+
+
+def _node(program: str) -> str:
+    """Node's programs come with the development requirements."""
+    return str(Path(sys.executable).with_name(program))
+
+
+def _node_environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def run_typescript(program: str, folder: Path, name: str) -> str:
+    (folder / name).write_text(program)
+    done = subprocess.run(
+        [_node("node"), name], cwd=folder, env=_node_environment(), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def test_the_founding_program_with_the_official_typescript_client(server: Server, typescript_client: Path) -> None:
+    assert len(run_typescript(TYPESCRIPT, typescript_client, "founding.mjs")) > 10
+
+
+def test_more_of_the_official_typescript_client(server: Server, typescript_client: Path) -> None:
+    assert "all good" in run_typescript(TYPESCRIPT_REST, typescript_client, "rest.mjs")
