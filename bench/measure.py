@@ -1,0 +1,90 @@
+"""Timing one prediction, and the statistics over many."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Stream = Callable[[int], Generator[str, None, int]]
+"""A way to the model: given how many tokens to generate, yields the text as it comes and returns their number."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prediction as its caller saw it. Times are seconds from the call."""
+
+    text: str
+    tokens: int
+    first: float
+    last: float
+
+    @property
+    def decode_rate(self) -> float:
+        """Tokens a second after the first."""
+        return (self.tokens - 1) / (self.last - self.first)
+
+
+def take(stream: Stream, max_tokens: int) -> Sample:
+    """Run one prediction to its end."""
+    pieces: list[str] = []
+    first = last = 0.0
+    began = time.perf_counter()
+    fragments = stream(max_tokens)
+    while True:
+        try:
+            piece = next(fragments)
+        except StopIteration as end:
+            return Sample("".join(pieces), end.value, first, last)
+        last = time.perf_counter() - began
+        first = first or last
+        pieces.append(piece)
+
+
+def take_together(stream: Stream, max_tokens: int, clients: int) -> float:
+    """Run ``clients`` predictions at once; returns the tokens a second of all together, from call to last token."""
+    samples: list[Sample] = []
+    ready = threading.Barrier(clients + 1)
+
+    def work() -> None:
+        ready.wait()
+        samples.append(take(stream, max_tokens))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    for thread in threads:
+        thread.join()
+    if len(samples) < clients:
+        raise RuntimeError("a prediction failed; its traceback is above")
+    return sum(sample.tokens for sample in samples) / max(sample.last for sample in samples)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and where the values lie."""
+
+    median: float
+    q1: float
+    q3: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of at least one value."""
+        q1, _, q3 = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+        return cls(statistics.median(values), q1, q3, min(values), max(values), len(values))
+
+    def scaled(self, factor: float) -> Spread:
+        """In another unit."""
+        return Spread(*(getattr(self, name) * factor for name in ("median", "q1", "q3", "low", "high")), self.count)
+
+    def json(self) -> dict[str, Any]:
+        """For the results file."""
+        return {name: round(value, 5) for name, value in asdict(self).items()}

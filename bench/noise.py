@@ -1,0 +1,61 @@
+"""Rounds that other programs disturbed, told by the CPU time that they took, and taken again."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+QUIET = 0.1
+"""The most that other programs may take in a round that counts as quiet, in cores."""
+
+ATTEMPTS = 3
+"""Rounds that are run at most, for each that is wanted."""
+
+
+@dataclass(frozen=True)
+class Round(Generic[T]):
+    """What a round gave, and the cores that other programs took meanwhile, on average."""
+
+    result: T
+    others: float
+
+
+def rounds(count: int, measure: Callable[[], T], say: Callable[[str], None]) -> list[Round[T]]:
+    """Run ``measure`` until ``count`` rounds were quiet, and not for ever; returns the ``count`` quietest in order."""
+    taken: list[Round[T]] = []
+    quiet = 0
+    while quiet < count and len(taken) < ATTEMPTS * count:
+        all_before, own_before, began = _busy(), _own(), time.perf_counter()
+        result = measure()
+        passed = time.perf_counter() - began
+        others = max(0.0, (_busy() - all_before) - (_own() - own_before)) / passed
+        taken.append(Round(result, others))
+        quiet += others <= QUIET
+        say(f"round {len(taken)}, {quiet} of {count} quiet; others took {others:.2f} cores")
+    limit = sorted(round.others for round in taken)[:count][-1]
+    return [round for round in taken if round.others <= limit][:count]
+
+
+def _busy() -> float:
+    """CPU seconds that the machine has spent on anything, or that its own host took from it."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    return sum(times[: 8 if psutil.LINUX else len(times)]) - idle  # beyond the eighth are parts of the first
+
+
+def _own() -> float:
+    """CPU seconds of this process and of all that it started and that still run."""
+    total = 0.0
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total

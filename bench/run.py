@@ -1,0 +1,78 @@
+"""The benchmark: what studiolo adds to the engine, and how fast it starts.
+
+Run as ``python -m bench.run``. It starts an embedded host and a server of its own, each with one worker, and stops
+both at the end, on Ctrl-C too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import layers, report, startup
+from .ways import PROMPT
+
+
+def main() -> int:
+    """Run the benchmark. Exit status: 0 done, 1 a target was missed and ``--check`` was given, 130 interrupted."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped then too
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description="What studiolo adds to the engine.")
+    parser.add_argument("--rounds", type=int, default=12, help="quiet rounds of each measurement (default: 12)")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of a prediction at most (default: 128)")
+    parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
+    parser.add_argument("--no-startup", action="store_true", help="leave out import and start times")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    options = parser.parse_args()
+    if options.rounds < 1 or options.tokens < 2:
+        parser.error("at least 1 round of 2 tokens")
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
+    model = layers.ensure_model(options.model)
+    started = None
+    if not options.no_startup:
+        _say("import times")
+        imports = startup.import_times(options.rounds)
+        _say("studiolo complete")
+        command = startup.command_to_first_token(model, max(3, options.rounds // 2))
+        _say("studiolo serve")
+        started = report.Startup(imports, command, *startup.serve_times(model, max(3, options.rounds // 2)))
+    with layers.ways(model) as ways:
+        others = layers.compare(ways, options.rounds, options.tokens, _say)
+    settings: dict[str, Any] = {
+        "model": model,
+        "prompt": PROMPT,
+        "rounds": options.rounds,
+        "max_tokens": options.tokens,
+        "temperature": 0,
+        "clients": layers.CLIENTS,
+    }
+    print(report.table(settings, ways, others, started))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report.as_json(settings, ways, others, started), indent=2) + "\n")
+        _say(f"written to {options.json}")
+    missed = [target for target in report.targets(ways, started) if not target.met]
+    return 1 if missed and options.check else 0
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

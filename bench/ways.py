@@ -1,0 +1,89 @@
+"""The ways to one model that are compared. Each is a :data:`~bench.measure.Stream`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from studiolo.config import LoadConfig, PredictionConfig
+from studiolo.engines.llama_cpp.params import completion_body
+from studiolo.host.predictions import settings_in_force
+
+from .measure import Stream
+
+PROMPT = "My name is"
+
+
+def direct(socket_path: Path) -> Stream:
+    """Read the worker's own HTTP stream with the standard library: no code of studiolo's between.
+
+    The body is the one that studiolo sends for the same request, so that the worker does the same work.
+    """
+
+    def stream(max_tokens: int) -> Generator[str, None, int]:
+        config = settings_in_force(PredictionConfig(temperature=0, max_tokens=max_tokens), LoadConfig())
+        body = json.dumps(completion_body(PROMPT, config)).encode()
+        connection = _UnixConnection(socket_path)
+        try:
+            connection.request("POST", "/completion", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            if response.status != 200:
+                raise RuntimeError(f"the worker answered {response.status}: {response.read()[:500]!r}")
+            while line := response.readline():
+                if line.startswith(b"data: "):
+                    event: dict[str, Any] = json.loads(line[6:])
+                    if event.get("content"):
+                        yield event["content"]
+                    if event.get("stop_type"):
+                        return event["tokens_predicted"]
+            raise RuntimeError("the worker ended its answer early")
+        finally:
+            connection.close()
+
+    return stream
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("worker")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(str(self._path))
+
+
+def through_studiolo(llm: Any) -> Stream:
+    """studiolo's SDK, embedded or connected to a server.
+
+    Parameters:
+        llm: a handle of :class:`studiolo.Client`.
+    """
+
+    def stream(max_tokens: int) -> Generator[str, None, int]:
+        prediction = llm.complete_stream(PROMPT, config={"temperature": 0, "max_tokens": max_tokens})
+        for fragment in prediction:
+            yield fragment.content
+        return prediction.result().stats.predicted_tokens_count
+
+    return stream
+
+
+def through_lmstudio(llm: Any) -> Stream:
+    """The official SDK, connected to studiolo's server.
+
+    Parameters:
+        llm: a handle of :class:`lmstudio.Client`.
+    """
+
+    def stream(max_tokens: int) -> Generator[str, None, int]:
+        prediction = llm.complete_stream(PROMPT, config={"temperature": 0, "maxTokens": max_tokens})
+        for fragment in prediction:
+            yield fragment.content
+        return prediction.result().stats.predicted_tokens_count
+
+    return stream
