@@ -17,7 +17,7 @@ import studiolo
 from studiolo.library.catalog import Catalog
 
 from .measure import Spread, Stream, take, take_together
-from .noise import rounds
+from .noise import Say, rounds
 from .processes import serving, worker_socket
 from .ways import direct, through_lmstudio, through_studiolo
 
@@ -26,7 +26,6 @@ FIRST_TOKEN_RUNS = 10
 """Short predictions a round and way, for the time to first token; the round's value is their median."""
 
 T = TypeVar("T")
-Say = Callable[[str], None]
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import psutil
 
 T = TypeVar("T")
+Say = Callable[[str], None]
 
 QUIET = 0.1
 """The most that other programs may take in a round that counts as quiet, in cores."""
@@ -27,7 +28,7 @@ class Round(Generic[T]):
     others: float
 
 
-def rounds(count: int, measure: Callable[[], T], say: Callable[[str], None]) -> list[Round[T]]:
+def rounds(count: int, measure: Callable[[], T], say: Say) -> list[Round[T]]:
     """Run ``measure`` until ``count`` rounds were quiet, and not for ever; returns the ``count`` quietest in order."""
     taken: list[Round[T]] = []
     quiet = 0
@@ -51,11 +52,11 @@ def _busy() -> float:
 
 
 def _own() -> float:
-    """CPU seconds of this process and of all that it started and that still run."""
+    """CPU seconds of this process and of all that it started, ended or not."""
     total = 0.0
     me = psutil.Process()
     for process in (me, *me.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            total += times.user + times.system
+            total += times.user + times.system + times.children_user + times.children_system
     return total

@@ -20,7 +20,8 @@ from .ways import PROMPT
 def main() -> int:
     """Run the benchmark. Exit status: 0 done, 1 a target was missed and ``--check`` was given, 130 interrupted."""
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped then too
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that everything is stopped then too
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -45,12 +46,13 @@ def _run(options: argparse.Namespace) -> int:
     model = layers.ensure_model(options.model)
     started = None
     if not options.no_startup:
+        few = max(3, options.rounds // 2)
         _say("import times")
-        imports = startup.import_times(options.rounds)
-        _say("studiolo complete")
-        command = startup.command_to_first_token(model, max(3, options.rounds // 2))
-        _say("studiolo serve")
-        started = report.Startup(imports, command, *startup.serve_times(model, max(3, options.rounds // 2)))
+        imports = startup.import_times(options.rounds, _say)
+        _say("studiolo complete, to the first token")
+        command = startup.command_to_first_token(model, few, _say)
+        _say("studiolo serve, to the model loaded")
+        started = report.Startup(imports, command, *startup.serve_times(model, few, _say))
     with layers.ways(model) as ways:
         others = layers.compare(ways, options.rounds, options.tokens, _say)
     settings: dict[str, Any] = {

@@ -6,10 +6,10 @@ import subprocess
 import time
 
 from .measure import Spread
+from .noise import Say, rounds
 from .processes import PYTHON, running, serving
 from .ways import PROMPT
 
-BARE = "pass"
 IMPORTS = {
     "import studiolo": "import studiolo",
     "import studiolo; studiolo.Client": "import studiolo; studiolo.Client",
@@ -17,43 +17,49 @@ IMPORTS = {
 }
 
 
-def import_times(rounds: int) -> dict[str, Spread]:
-    """Seconds that each import adds to a bare interpreter's run, the median of which is under its own name."""
-    times: dict[str, list[float]] = {code: [] for code in (BARE, *IMPORTS.values())}
-    for number in range(rounds + 1):
-        for code, seconds in times.items():
-            began = time.perf_counter()
-            subprocess.run([*PYTHON, "-c", code], check=True)
-            if number:  # the first round fills the caches
-                seconds.append(time.perf_counter() - began)
-    bare = Spread.of(times[BARE]).median
-    added = {name: Spread.of([seconds - bare for seconds in times[code]]) for name, code in IMPORTS.items()}
-    return {"bare python": Spread.of(times[BARE]), **added}
+def import_times(count: int, say: Say) -> dict[str, Spread]:
+    """Seconds that each import adds to a bare interpreter's run, which has its own under ``bare python``."""
+
+    def run(code: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([*PYTHON, "-c", code], check=True)
+        return time.perf_counter() - began
+
+    def run_each() -> dict[str, float]:
+        return {name: run(code) for name, code in {"bare python": "pass", **IMPORTS}.items()}
+
+    run_each()  # fills the caches
+    taken = [round.result for round in rounds(count, run_each, say)]
+    bare = Spread.of([times["bare python"] for times in taken])
+    return {"bare python": bare, **{name: Spread.of([t[name] - bare.median for t in taken]) for name in IMPORTS}}
 
 
-def command_to_first_token(model: str, rounds: int) -> Spread:
+def command_to_first_token(model: str, count: int, say: Say) -> Spread:
     """Seconds from starting ``studiolo complete``, embedded, to the first text on its output."""
     command = ["-m", "studiolo", "complete", PROMPT, "--model", model, "--max-tokens", "1", "--temperature", "0"]
-    times: list[float] = []
-    for number in range(rounds + 1):
+
+    def run() -> float:
         began = time.perf_counter()
         with running(command, environment={"STUDIOLO_HOST": "embedded"}) as process:
             assert process.stdout is not None
             if not process.stdout.read(1):
                 raise RuntimeError(f"studiolo complete printed nothing: {process.communicate()[1]}")
-            if number:
-                times.append(time.perf_counter() - began)
+            seconds = time.perf_counter() - began
             process.wait()
-    return Spread.of(times)
+        return seconds
+
+    run()
+    return Spread.of([round.result for round in rounds(count, run, say)])
 
 
-def serve_times(model: str, rounds: int) -> tuple[Spread, Spread]:
+def serve_times(model: str, count: int, say: Say) -> tuple[Spread, Spread]:
     """Seconds from starting ``studiolo serve`` until it listens, and until its model is loaded."""
-    listening: list[float] = []
-    loaded: list[float] = []
-    for _ in range(rounds):
+
+    def run() -> tuple[float, float]:
         with serving(model) as server:
             assert server.loaded_after is not None
-            listening.append(server.listening_after)
-            loaded.append(server.loaded_after)
-    return Spread.of(listening), Spread.of(loaded)
+            return server.listening_after, server.loaded_after
+
+    run()
+    taken = [round.result for round in rounds(count, run, say)]
+    return Spread.of([listening for listening, _ in taken]), Spread.of([loaded for _, loaded in taken])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -46,7 +47,10 @@ class Socket:
     """A namespace socket, spoken to frame by frame."""
 
     def __init__(self, address: str, namespace: str, handshake: Any = HANDSHAKE) -> None:
-        self.socket: ClientConnection = connect(f"ws://{address}/{namespace}", proxy=None, max_size=None)
+        self.opened = contextlib.ExitStack()
+        self.socket: ClientConnection = self.opened.enter_context(
+            connect(f"ws://{address}/{namespace}", proxy=None, max_size=None)
+        )
         self.send(handshake)
 
     def __enter__(self) -> Socket:
@@ -54,7 +58,7 @@ class Socket:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.socket.close()
+        self.opened.close()
 
     def send(self, frame: Any) -> None:
         self.socket.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
@@ -104,7 +108,7 @@ def test_a_wrong_handshake_is_refused_with_the_reason(server: Server, handshake:
     assert answer["success"] is False and answer["error"]
     with pytest.raises(Exception, match=r"1000|close"):
         socket.receive()
-    socket.socket.close()
+    socket.opened.close()
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,15 @@ import sys
 import threading
 from typing import Any
 
+SPIN_COUNT = "300"
+"""How long a thread spins for the others before it sleeps. OpenMP's own default, thousands of times as long, takes the
+processor from whomever is waited for when other programs, or another worker, are busy too: on 2 cores, two workers at
+once made 0.4 tokens a second each, and make 67 each with this; one alone is as fast (159 against 157)."""
+
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when the native library is loaded
     spec: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     _die_with_parent(spec["parent_pid"])
     answer = os.fdopen(os.dup(1), "w")
