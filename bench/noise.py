@@ -19,6 +19,9 @@ QUIET = 0.1
 ATTEMPTS = 3
 """Rounds that are run at most, for each that is wanted."""
 
+PAUSE_SEC = 2.0
+"""How long a round waits after a disturbed one: what disturbs comes in bursts."""
+
 
 @dataclass(frozen=True)
 class Round(Generic[T]):
@@ -38,7 +41,10 @@ def rounds(count: int, measure: Callable[[], T], say: Say) -> list[Round[T]]:
         passed = time.perf_counter() - began
         others = max(0.0, (_busy() - all_before) - (_own() - own_before)) / passed
         taken.append(Round(result, others))
-        quiet += others <= QUIET
+        if others <= QUIET:
+            quiet += 1
+        else:
+            time.sleep(PAUSE_SEC)
         say(f"round {len(taken)}, {quiet} of {count} quiet; others took {others:.2f} cores")
     limit = sorted(round.others for round in taken)[:count][-1]
     return [round for round in taken if round.others <= limit][:count]

@@ -126,7 +126,7 @@ def _damaged(path: Path, cause: str) -> NoReturn:
 def _truncated(path: Path, size: int, needed: int, what: str) -> NoReturn:
     raise ModelFileError(
         f"{path} is incomplete",
-        cause=f"it has {size:,} bytes, and {what} {needed:,}",
+        cause=f"It has {size:,} bytes, and {what} {needed:,}",
         suggestion="It was probably not copied or downloaded to the end: fetch it again",
         data={"size_bytes": size, "needed_bytes": needed},
     )
@@ -152,12 +152,12 @@ class _Cursor:
 
     def _fill(self, end: int) -> None:
         if end > self._size:
-            _truncated(self.path, self._size, end, "its header needs at least")
+            _truncated(self.path, self._size, end, "Its header needs at least")
         if end > _MAX_HEADER:
-            _damaged(self.path, f"its header claims more than {_MAX_HEADER >> 20} MiB")
+            _damaged(self.path, f"Its header claims more than {_MAX_HEADER >> 20} MiB")
         self._buffer += self._file.read(end - len(self._buffer) + _CHUNK)
         if end > len(self._buffer):  # the file shrank meanwhile
-            _truncated(self.path, len(self._buffer), end, "its header needs at least")
+            _truncated(self.path, len(self._buffer), end, "Its header needs at least")
 
     def number(self, code: str) -> Any:
         format = struct.Struct("<" + code)
@@ -176,7 +176,7 @@ class _Cursor:
             return self.string()
         if kind == _ARRAY:
             return self.skip_array()
-        _damaged(self.path, f"a field in its header has the unknown type {kind}")
+        _damaged(self.path, f"A field in its header has the unknown type {kind}")
 
     def skip_array(self) -> None:
         kind: int = self.number("I")
@@ -189,18 +189,18 @@ class _Cursor:
             for _ in range(count):
                 need(unpack(buffer, need(8))[0])
         else:
-            _damaged(self.path, f"an array in its header has elements of the unknown type {kind}")
+            _damaged(self.path, f"An array in its header has elements of the unknown type {kind}")
 
 
 def _read_header(path: Path, file: BinaryIO, size: int) -> Header:
     if size == 0:
-        raise ModelFileError(f"{path} is empty", cause="it has 0 bytes", suggestion="Fetch the file again")
+        raise ModelFileError(f"{path} is empty", cause="It has 0 bytes", suggestion="Fetch the file again")
     start = file.read(16)
     file.seek(0)
     if not start.startswith(_MAGIC):
         raise ModelFileError(
             f"{path} is not a GGUF file",
-            cause=f"it begins with {start!r}" + _guess(start),
+            cause=f"It begins with {start!r}" + _guess(start),
             suggestion="studiolo runs GGUF files: look for a GGUF version of the model",
         )
     cursor = _Cursor(path, file, size)
@@ -208,12 +208,12 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> Header:
     version: int = cursor.number("I")
     if version not in _VERSIONS:
         if not version & 0xFFFF:
-            _damaged(path, "it is written for big-endian machines, or its version is not a version")
-        raise ModelFileError(f"{path} has GGUF version {version}", cause="versions 2 and 3 are supported")
+            _damaged(path, "It is written for big-endian machines, or its version is not a version")
+        raise ModelFileError(f"{path} has GGUF version {version}", cause="Versions 2 and 3 are supported")
     tensor_count: int = cursor.number("Q")
     field_count: int = cursor.number("Q")
     if field_count > _MAX_FIELDS or tensor_count > _MAX_TENSORS:
-        _damaged(path, f"its header claims {field_count:,} fields and {tensor_count:,} tensors")
+        _damaged(path, f"Its header claims {field_count:,} fields and {tensor_count:,} tensors")
     fields: dict[str, Any] = {}
     for _ in range(field_count):
         key = cursor.string()
@@ -223,7 +223,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> Header:
     tensors = [_read_tensor(cursor) for _ in range(tensor_count)]
     alignment = fields.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        _damaged(path, f"its alignment is {alignment!r}, and must be a power of two")
+        _damaged(path, f"Its alignment is {alignment!r}, and must be a power of two")
     return Header(fields, tensors, -(-cursor.position // alignment) * alignment)
 
 
@@ -231,7 +231,7 @@ def _read_tensor(cursor: _Cursor) -> Tensor:
     name = cursor.string()
     dimensions: int = cursor.number("I")
     if dimensions > _MAX_DIMENSIONS:
-        _damaged(cursor.path, f"the tensor {name[:80]!r} has {dimensions} dimensions")
+        _damaged(cursor.path, f"The tensor {name[:80]!r} has {dimensions} dimensions")
     elements = math.prod(cursor.number("Q") for _ in range(dimensions))
     return Tensor(name, elements, cursor.number("I"), cursor.number("Q"))
 

@@ -76,5 +76,10 @@ def _near(name: str, keys: list[str]) -> list[str]:
     """The keys that look like ``name``, or contain it."""
     wanted = name.casefold().rpartition("/")[2]
     close = difflib.get_close_matches(wanted, keys, n=3, cutoff=0.5)
-    within = [key for key in keys if len(wanted) >= 3 and wanted in key and key not in close]
-    return [*close, *within][:3]
+    within = [key for key in keys if len(wanted) >= 3 and (wanted in key or _begins_like(key, wanted))]
+    return list(dict.fromkeys([*close, *within]))[:3]
+
+
+def _begins_like(key: str, wanted: str) -> bool:
+    """Whether ``wanted`` is nearly the beginning of ``key``: people leave the rest of a long name out."""
+    return difflib.SequenceMatcher(None, wanted, key[: len(wanted)]).ratio() >= 0.75
