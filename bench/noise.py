@@ -19,6 +19,9 @@ QUIET = 0.1
 ATTEMPTS = 3
 """Rounds that are run at most, for each that is wanted."""
 
+LEAST = 3
+"""Rounds that are kept at least, quiet or not."""
+
 PAUSE_SEC = 2.0
 """How long a round waits after a disturbed one: what disturbs comes in bursts."""
 
@@ -32,7 +35,10 @@ class Round(Generic[T]):
 
 
 def rounds(count: int, measure: Callable[[], T], say: Say) -> list[Round[T]]:
-    """Run ``measure`` until ``count`` rounds were quiet, and not for ever; returns the ``count`` quietest in order."""
+    """Run ``measure`` until ``count`` rounds were quiet, and not for ever.
+
+    Returns the quiet rounds; where there are fewer than three, the three quietest.
+    """
     taken: list[Round[T]] = []
     quiet = 0
     while quiet < count and len(taken) < ATTEMPTS * count:
@@ -46,8 +52,8 @@ def rounds(count: int, measure: Callable[[], T], say: Say) -> list[Round[T]]:
         else:
             time.sleep(PAUSE_SEC)
         say(f"round {len(taken)}, {quiet} of {count} quiet; others took {others:.2f} cores")
-    limit = sorted(round.others for round in taken)[:count][-1]
-    return [round for round in taken if round.others <= limit][:count]
+    quietest = sorted(round.others for round in taken)[:LEAST]
+    return [round for round in taken if round.others <= max(QUIET, quietest[-1])]
 
 
 def _busy() -> float:

@@ -122,8 +122,7 @@ def table(settings: dict[str, Any], ways: Sequence[Way], others: dict[str, Sprea
     lines = [
         f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB; {about['os']}; Python {about['python']}; "
         f"studiolo {about['studiolo']}, xllamacpp {about['xllamacpp']}, lmstudio {about['lmstudio']}; {about['date']}",
-        f"{settings['model']}, {settings['rounds']} rounds of {settings['max_tokens']} tokens, temperature 0; "
-        "medians (quartiles)",
+        f"{settings['model']}, {ways[0].decode[-1].tokens} tokens, temperature 0; medians (quartiles)",
         "",
         f"| way | decode, tok/s | to direct | first token, ms | to direct, ms | {CLIENTS} clients, tok/s | to direct "
         "| CPU a token, µs: client + server |",
@@ -145,7 +144,10 @@ def table(settings: dict[str, Any], ways: Sequence[Way], others: dict[str, Sprea
         lines.append(f"| {' | '.join(cells)} |")
     if len({decode.text for way in ways for decode in way.decode}) > 1:
         lines += ["", "Not all predictions gave the same text, so that not all did quite the same work."]
-    taken = ", ".join(f"{name} {spread.median:.2f} (at most {spread.high:.2f})" for name, spread in others.items())
+    taken = ", ".join(
+        f"{name} {spread.median:.2f} (at most {spread.high:.2f} in {spread.count} rounds)"
+        for name, spread in others.items()
+    )
     lines += ["", f"Cores taken by other programs meanwhile: {taken}."]
     if startup:
         lines += ["", "| start | ms |", "|---|---|"]

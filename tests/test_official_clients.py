@@ -151,12 +151,13 @@ def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def run_python(program: str, home: Home) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment(home), capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program], env=environment(home), capture_output=True, text=True, timeout=390
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+@pytest.mark.timeout(400)  # without a limit, a completion goes on for as long as the model likes
 @pytest.mark.parametrize("program", [CONVENIENCE, CLIENT])
 def test_the_founding_programs_with_the_official_python_client(program: str, server: Server, empty_home: Home) -> None:
     assert len(run_python(program, empty_home)) > 10
@@ -203,12 +204,13 @@ def _node_environment() -> dict[str, str]:
 def run_typescript(program: str, folder: Path, name: str) -> str:
     (folder / name).write_text(program)
     done = subprocess.run(
-        [_node("node"), name], cwd=folder, env=_node_environment(), capture_output=True, text=True, timeout=120
+        [_node("node"), name], cwd=folder, env=_node_environment(), capture_output=True, text=True, timeout=390
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
 
+@pytest.mark.timeout(400)
 def test_the_founding_program_with_the_official_typescript_client(server: Server, typescript_client: Path) -> None:
     assert len(run_typescript(TYPESCRIPT, typescript_client, "founding.mjs")) > 10
 

@@ -362,6 +362,9 @@ async def test_the_async_client_does_the_same(place: tuple[str, int]) -> None:
         async for _fragment in cancelled:
             await cancelled.cancel()
         assert cancelled.result().stats.stop_reason == "userStopped"
+        for _ in range(6):  # more than there are slots
+            async for _fragment in llm.complete_stream(COUNT, config=ENDLESS):
+                break
         results = await asyncio.gather(*(llm.complete("x", config={"max_tokens": 3}) for _ in range(6)))
         assert [result.stats.predicted_tokens_count for result in results] == [3] * 6
         assert await llm.count_tokens("My name is") == 3

@@ -21,6 +21,9 @@ from ..protocol.repository import DownloadProgressUpdate
 from .instances import Instance, Instances, OnProgress
 from .predictions import Prediction
 
+JIT_TTL_SEC = 3600.0
+"""Seconds of idleness after which a model that was loaded just in time is unloaded."""
+
 SOCKETS_PREFIX = "studiolo-sockets-"
 
 OnFetch = Callable[[str, DownloadProgressUpdate], None]
@@ -87,7 +90,8 @@ class Host:
         if found is not None:
             return found
         assert not isinstance(specifier, InstanceReferenceSpecifier)
-        return await self.get_or_load(specifier.query.identifier or specifier.query.path, domain)
+        name = specifier.query.identifier or specifier.query.path
+        return await self.get_or_load(name, domain, ttl_sec=JIT_TTL_SEC)
 
     async def get_or_load(
         self,
@@ -119,6 +123,8 @@ class Host:
         for instance in self.instances.loaded():
             if instance.identifier == name or (name is None and instance.model.domain == domain):
                 return _of_domain(instance, domain)
+        if name is not None and self.instances.is_loading(name):
+            return _of_domain(await self.instances.join_load(name, on_progress), domain)
         model = await (self._default_model(domain, on_fetch) if name is None else self.find_model(name))
         if model.domain != domain:
             raise _mismatch(model, domain)

@@ -152,12 +152,12 @@ class _Cursor:
 
     def _fill(self, end: int) -> None:
         if end > self._size:
-            _truncated(self.path, self._size, end, "Its header needs at least")
+            _truncated(self.path, self._size, end, "its header needs at least")
         if end > _MAX_HEADER:
             _damaged(self.path, f"Its header claims more than {_MAX_HEADER >> 20} MiB")
         self._buffer += self._file.read(end - len(self._buffer) + _CHUNK)
         if end > len(self._buffer):  # the file shrank meanwhile
-            _truncated(self.path, len(self._buffer), end, "Its header needs at least")
+            _truncated(self.path, len(self._buffer), end, "its header needs at least")
 
     def number(self, code: str) -> Any:
         format = struct.Struct("<" + code)
