@@ -83,7 +83,8 @@ class Spread:
 
     def scaled(self, factor: float) -> Spread:
         """In another unit."""
-        return Spread(*(getattr(self, name) * factor for name in ("median", "q1", "q3", "low", "high")), self.count)
+        f = factor
+        return Spread(self.median * f, self.q1 * f, self.q3 * f, self.low * f, self.high * f, self.count)
 
     def json(self) -> dict[str, Any]:
         """For the results file."""

@@ -19,6 +19,20 @@ PYTHON = (sys.executable, "-P")
 """``-P``: what is imported is what is installed, not what lies in the current folder."""
 
 
+@contextlib.contextmanager
+def bytecode_cached() -> Generator[None]:
+    """Let what is started keep its compiled modules, as an installation does, whatever the environment says."""
+    names = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+    before = {name: os.environ.pop(name, None) for name in names}
+    with tempfile.TemporaryDirectory(prefix="studiolo-bench-") as folder:
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["PYTHONPYCACHEPREFIX"]
+            os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
 @dataclass
 class Server:
     """A running ``studiolo serve``. Times are seconds from its start."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..errors import CancelledError
+from ..errors import CancelledError, ChannelClosedError
 from ..protocol.llm import PREDICT, Fragment, PredictMessage, PredictParameter
-from .limits import within_limit
+from .limits import get_sync_api_timeout, timed_out, within_limit
 from .prediction import Callbacks, PredictionResult, PredictionState, PredictionStreamBase
 from .transports.base import ClientChannel
 
@@ -45,11 +44,8 @@ class AsyncPredictionStream(PredictionStreamBase):
         if self.state.cancelled:
             self.state.error = CancelledError("The prediction was cancelled before it was started")
             return
-        try:
+        with self.state.noting_failure():
             self._channel = await self._client.open("llm", PREDICT, self._parameter)
-        except BaseException as error:
-            self.state.error = error
-            raise
 
     async def __aiter__(self) -> AsyncIterator[Fragment]:
         if not self.state.started:
@@ -66,16 +62,22 @@ class AsyncPredictionStream(PredictionStreamBase):
         """The messages that have come since the last call, at least one, while the prediction runs."""
         if self._channel is None:
             return []
-        try:
-            messages = await within_limit(self._channel.receive(), "the prediction")
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self.state.error = error
-            raise
+        with self.state.noting_failure():
+            return self._checked(await within_limit(self._channel.receive(), "the prediction"))
+
+    def next_messages_blocking(self) -> Sequence[PredictMessage]:
+        """:meth:`next_messages`, for a thread that is not the event loop's."""
+        if self._channel is None:
+            return []
+        with self.state.noting_failure():
+            try:
+                return self._checked(self._channel.receive_blocking(get_sync_api_timeout()))
+            except TimeoutError:
+                raise timed_out("the prediction") from None
+
+    def _checked(self, messages: list[PredictMessage]) -> list[PredictMessage]:
         if not messages:
-            self.state.end_of_messages()
-            self.state.result()
+            raise ChannelClosedError("The host ended the prediction without a result")
         return messages
 
     async def wait_for_result(self) -> PredictionResult:

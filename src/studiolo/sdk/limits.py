@@ -46,7 +46,12 @@ async def within_limit(work: Awaitable[T], what: str) -> T:
     except TimeoutError:
         if not timer.expired():
             raise
-        raise RequestTimeoutError(
-            f"Nothing was heard from the host within {limit} s of waiting for {what}",
-            suggestion="set_sync_api_timeout() sets the limit.",
-        ) from None
+        raise timed_out(what) from None
+
+
+def timed_out(what: str) -> RequestTimeoutError:
+    """The error for having waited for ``what`` in vain."""
+    return RequestTimeoutError(
+        f"Nothing was heard from the host within {_wait_limit_sec} s of waiting for {what}",
+        suggestion="set_sync_api_timeout() sets the limit.",
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 from ..config import LoadConfig, PredictionConfig
-from ..errors import CancelledError, ChannelClosedError, UsageError
+from ..errors import CancelledError, UsageError
 from ..protocol.kv import decode_load_config, decode_prediction_config, flatten, stack_of
 from ..protocol.llm import (
     Fragment,
@@ -118,10 +119,14 @@ class PredictionState:
                 )
         return None
 
-    def end_of_messages(self) -> None:
-        """Note that nothing more comes."""
-        if not self.finished:
-            self.error = ChannelClosedError("The host ended the prediction without a result")
+    @contextlib.contextmanager
+    def noting_failure(self) -> Generator[None, None, None]:
+        """Remember an error that ends the prediction, for those who ask for its result."""
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+            raise
 
     def abandon(self) -> None:
         """Note that the caller has stopped listening."""

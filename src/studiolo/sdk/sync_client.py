@@ -207,7 +207,7 @@ class PredictionStream(PredictionStreamBase):
             self.start()
         try:
             while not self.state.finished:
-                for message in run(self._stream.next_messages()):
+                for message in self._stream.next_messages_blocking():
                     if (fragment := self.state.take(message)) is not None:
                         yield fragment
         finally:

@@ -23,6 +23,15 @@ class ClientChannel(Protocol[R]):
         """
         ...
 
+    def receive_blocking(self, limit_sec: float | None) -> list[R]:
+        """:meth:`receive`, called in a thread that is not the event loop's.
+
+        Raises:
+            TimeoutError: nothing came for ``limit_sec``.
+            StudioloError: as :meth:`receive`.
+        """
+        ...
+
     def cancel(self) -> None:
         """Ask the host to stop; the channel still delivers what the host has to say."""
         ...

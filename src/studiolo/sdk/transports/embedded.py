@@ -82,6 +82,10 @@ class EmbeddedChannel(Generic[R]):
         """See :meth:`.base.ClientChannel.receive`."""
         return await self._queue.get_all()
 
+    def receive_blocking(self, limit_sec: float | None) -> list[R]:
+        """See :meth:`.base.ClientChannel.receive_blocking`."""
+        return self._queue.get_all_blocking(limit_sec)
+
     def cancel(self) -> None:
         """See :meth:`.base.ClientChannel.cancel`."""
         self._cancel_asked = True

@@ -225,7 +225,13 @@ class WebSocketChannel(Generic[R]):
 
     async def receive(self) -> list[R]:
         """See :meth:`.base.ClientChannel.receive`."""
-        messages = await self.queue.get_all()
+        return self._noting_the_end(await self.queue.get_all())
+
+    def receive_blocking(self, limit_sec: float | None) -> list[R]:
+        """See :meth:`.base.ClientChannel.receive_blocking`."""
+        return self._noting_the_end(self.queue.get_all_blocking(limit_sec))
+
+    def _noting_the_end(self, messages: list[R]) -> list[R]:
         if not messages:
             self._closed = True
             self._socket.forget(self._number)
