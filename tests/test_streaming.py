@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 
 import pytest
@@ -51,7 +52,7 @@ async def test_a_lagging_consumer_gets_all_text_in_few_fragments(pieces: list[tu
         sent = "".join(text for text, its in pieces if its == kind)
         assert "".join(fragment.content for fragment in got if fragment.reasoning_type == kind) == sent
     assert sum(fragment.tokens_count for fragment in got) == len(pieces)
-    changes = sum(1 for before, after in zip(pieces, pieces[1:], strict=False) if before[1] != after[1])
+    changes = sum(1 for before, after in itertools.pairwise(pieces) if before[1] != after[1])
     assert len(got) <= SLACK + changes
 
 
