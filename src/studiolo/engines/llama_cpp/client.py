@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -17,6 +18,12 @@ from .params import completion_body
 
 CALL_LIMIT_SEC = 60.0
 """How long a call that does not stream may take."""
+
+PACE_SEC = 0.02
+PACE_PER_TOKEN_SEC = 0.001
+"""Tokens that come faster than fifty a second are read together, up to fifty times a second: every wake-up of this
+process takes a core from the engine's threads, which wait for each other. A stream gets there by a millisecond a token, so
+that a short answer is not held up. Slower tokens are passed on as they come."""
 
 
 class _Progress(msgspec.Struct):
@@ -80,7 +87,7 @@ class LlamaServerClient:
             if response.status != 200:
                 raise _refusal(await response.read())
             told = 0  # tokens that fragments have accounted for
-            async for event in _events(response.content):
+            async for event in _events(response):
                 if event.error is not None:
                     raise _prediction_error(event.error)
                 if event.prompt_progress is not None:
@@ -116,14 +123,27 @@ async def _broken_connections_told() -> AsyncGenerator[None, None]:
         raise ConnectionError(f"{type(error).__name__}: {error}") from None
 
 
-async def _events(stream: aiohttp.StreamReader) -> AsyncIterator[_Event]:
-    """The server-sent events of ``stream``, each decoded once."""
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[_Event]:
+    """The server-sent events of a response, each decoded once."""
     rest = b""
-    async for chunk in stream.iter_any():
+    clock = asyncio.get_running_loop().time
+    async for chunk in response.content.iter_any():
+        began = clock()
         *events, rest = (rest + chunk).split(b"\n\n")
-        for event in events:
-            if event.startswith(b"data: "):
-                yield _decode_event(event[6:])
+        tokens = 0
+        for text in events:
+            if text.startswith(b"data: "):
+                event = _decode_event(text[6:])
+                tokens = event.tokens_predicted
+                yield event
+        pause = min(PACE_SEC, tokens * PACE_PER_TOKEN_SEC) - (clock() - began)
+        transport = response.connection.transport if response.connection else None
+        if pause > 0 and transport is not None:
+            transport.pause_reading()  # what comes meanwhile waits in the kernel
+            try:
+                await asyncio.sleep(pause)
+            finally:
+                transport.resume_reading()
 
 
 def _completed(event: _Event) -> Completed:
