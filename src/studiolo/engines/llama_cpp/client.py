@@ -21,9 +21,9 @@ CALL_LIMIT_SEC = 60.0
 
 PACE_SEC = 0.02
 PACE_PER_TOKEN_SEC = 0.001
-"""Tokens that come faster than fifty a second are read together, up to fifty times a second: every wake-up of this
-process takes a core from the engine's threads, which wait for each other. A stream gets there by a millisecond a token, so
-that a short answer is not held up. Slower tokens are passed on as they come."""
+"""Tokens that come faster than fifty a second are read together, fifty times a second: every wake-up of this process
+takes a core from the engine's threads, which wait for each other. A stream gets there by a millisecond a token, so that
+a short answer is not held up. Slower tokens are passed on as they come."""
 
 
 class _Progress(msgspec.Struct):
