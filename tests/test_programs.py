@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -72,6 +71,7 @@ try:
 except KeyboardInterrupt:
     pass
 print("after:", llm.complete("My name is", config={"max_tokens": 3}).stats.predicted_tokens_count)
+print("engine:", lm.get_default_client().system.info().studiolo.instances[0].pid)
 """
 
 
@@ -127,7 +127,7 @@ def test_ctrl_c_during_a_stream_leaves_a_working_client(home: Home) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    assert out.endswith("after: 3\n"), out[-200:]
+    assert "after: 3\n" in out, out[-200:]
     assert "not interrupted" not in out
 
 
@@ -145,10 +145,9 @@ def test_ctrl_c_of_a_terminal_reaches_the_whole_group_and_not_the_engine(home: H
     process.stdout.read(5)
     (worker,) = workers_of(process.pid)
     os.killpg(process.pid, signal.SIGINT)
-    time.sleep(0.2)
-    assert worker.is_running()
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 0 and out.endswith("after: 3\n"), err
+    assert process.returncode == 0, err
+    assert out.endswith(f"after: 3\nengine: {worker.pid}\n"), out[-200:]  # the same engine as before
 
 
 def test_what_a_killed_host_left_is_removed_by_the_next(home: Home, tmp_path: Path) -> None:
