@@ -381,6 +381,26 @@ async def test_a_cancelled_task_frees_the_slot(place: tuple[str, int]) -> None:
             await llm.complete("x", config={"max_tokens": 1})
 
 
+def test_an_event_loop_that_ends_in_mid_stream_stops_the_engines_work(
+    client: lm.Client, place: tuple[str, int]
+) -> None:
+    async def leave() -> None:
+        other = lm.AsyncClient(place[0])
+        stream = (await other.llm.model()).complete_stream(COUNT, config=ENDLESS)
+        await stream.start()
+        await stream.next_messages()
+        left.append((other, stream))  # neither closed nor collected before the loop has ended
+        if place[0] != "embedded":
+            await other.close()
+
+    left: list[object] = []
+    threads = [threading.Thread(target=asyncio.run, args=(leave(),)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    wait_until(lambda: _running(client) == 0, "the engine to be idle", 5)
+
+
 def test_a_silent_host_is_given_up_with_an_error_that_says_what_was_waited_for(
     llm: lm.LLM, place: tuple[str, int]
 ) -> None:

@@ -124,7 +124,7 @@ def test_the_error_tells_both_sizes_of_a_file_whose_tensors_are_cut(tmp_path: Pa
     whole = path.read_bytes()
     end = len(whole) - len(whole) % 32
     path.write_bytes(whole[: end - 1000])
-    with pytest.raises(ModelFileError, match=rf"it has {end - 1000:,} bytes, and its tensors need {end:,}"):
+    with pytest.raises(ModelFileError, match=rf"It has {end - 1000:,} bytes, and its tensors need {end:,}"):
         read_metadata(path)
 
 

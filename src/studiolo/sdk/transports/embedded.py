@@ -108,6 +108,8 @@ class EmbeddedChannel(Generic[R]):
         from ...dialects.lmstudio.endpoints import find_channel
 
         async def send(message: R) -> None:
+            if self._consumer.is_closed():
+                raise asyncio.CancelledError  # nobody is left to listen
             self._tell(self._queue.put, message)
 
         try:
@@ -142,4 +144,5 @@ class EmbeddedChannel(Generic[R]):
         if self._consumer is background.loop():
             function(*arguments)
         else:
-            self._consumer.call_soon_threadsafe(function, *arguments)
+            with contextlib.suppress(RuntimeError):  # the consumer's event loop has ended meanwhile
+                self._consumer.call_soon_threadsafe(function, *arguments)
