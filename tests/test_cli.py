@@ -55,7 +55,17 @@ def test_complete_with_stats_a_stop_string_and_a_seed(home: Home) -> None:
 
 
 def test_complete_as_json(home: Home) -> None:
-    words = ("complete", "My name is", "-m", "smollm2-135m-instruct", "--max-tokens", "4", "--json")
+    words = (
+        "complete",
+        "My name is",
+        "-m",
+        "smollm2-135m-instruct",
+        "--max-tokens",
+        "4",
+        "--temperature",
+        "0",
+        "--json",
+    )
     answer = json.loads(good(run(home, *words)))
     assert answer["model"] == "smollm2-135m-instruct"
     assert answer["stats"]["predicted_tokens_count"] == 4
@@ -116,10 +126,10 @@ def test_an_empty_library_is_filled_with_the_default_model(empty_home: Home, cac
     empty_home.catalog.write_text(
         f'[models.smollm2-135m-instruct]\nsources = [{{ type = "file", path = "{model}" }}]\n'
     )
-    done = run(empty_home, "complete", "My name is", "--max-tokens", "3")
+    done = run(empty_home, "complete", "My name is", "--max-tokens", "3", "--temperature", "0")
     assert good(done).strip()
     assert "fetching smollm2-135m-instruct (98 MB)" in done.stderr
-    assert run(empty_home, "complete", "My name is", "--max-tokens", "3").stderr == ""
+    assert run(empty_home, "complete", "My name is", "--max-tokens", "3", "--temperature", "0").stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -212,7 +222,7 @@ def test_an_interrupt_stops_the_work_and_is_told_in_the_exit_status(home: Home) 
 
 
 def test_a_reader_that_leaves_early_is_no_error_to_speak_of(home: Home) -> None:
-    command = f"{sys.executable} -m studiolo complete 'My name is' --max-tokens 200 | head -c 5"
+    command = f"{sys.executable} -m studiolo complete 'My name is' --max-tokens 200 --temperature 0 | head -c 5"
     done = subprocess.run(
         ["bash", "-c", command],
         env=environment(home, STUDIOLO_HOST="embedded"),
@@ -279,7 +289,7 @@ def test_the_commands_of_a_running_server(server: Server, home: Home) -> None:
     status = json.loads(ask("status", "--json"))
     assert status["running"] is True and status["pid"] == server.pid and status["address"] == server.address
     assert "second" in ask("status")
-    assert ask("complete", "x", "-m", "second", "--max-tokens", "2").strip()
+    assert ask("complete", "x", "-m", "second", "--max-tokens", "2", "--temperature", "0").strip()
     ask("unload", "second")
     assert "second" not in ask("ps")
     done = run(home, "unload", "second", host=server.address)

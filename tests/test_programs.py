@@ -70,7 +70,7 @@ try:
     print("not interrupted")
 except KeyboardInterrupt:
     pass
-print("after:", llm.complete("My name is", config={"max_tokens": 3}).stats.predicted_tokens_count)
+print("after:", llm.complete("My name is", config={"max_tokens": 3, "temperature": 0}).stats.predicted_tokens_count)
 print("engine:", lm.get_default_client().system.info().studiolo.instances[0].pid)
 """
 

@@ -80,7 +80,7 @@ def test_a_stream_prints_as_its_text_and_ends_in_a_result(llm: lm.LLM) -> None:
 
 
 def test_a_result_tells_how_it_went_and_with_which_settings(llm: lm.LLM) -> None:
-    result = llm.complete("My name is", config={"max_tokens": 5, "top_k": 7})
+    result = llm.complete("My name is", config={"max_tokens": 5, "top_k": 7, "seed": 1})
     stats = result.stats
     assert stats.stop_reason == "maxPredictedTokensReached"
     assert (stats.prompt_tokens_count, stats.predicted_tokens_count, stats.total_tokens_count) == (3, 5, 8)
@@ -166,7 +166,7 @@ def test_callbacks_come_in_order_and_in_the_callers_thread(llm: lm.LLM) -> None:
 
 
 def test_a_failing_callback_ends_nothing(llm: lm.LLM, caplog: pytest.LogCaptureFixture) -> None:
-    result = llm.complete("My name is", config={"max_tokens": 3}, on_first_token=lambda: 1 / 0)
+    result = llm.complete("My name is", config={"max_tokens": 3, "temperature": 0}, on_first_token=lambda: 1 / 0)
     assert result.stats.predicted_tokens_count == 3
     assert "ZeroDivisionError" in caplog.text
 
@@ -306,7 +306,7 @@ def test_a_handle_of_an_unloaded_model_loads_it_again(client: lm.Client) -> None
     llm = client.llm.model()
     llm.unload()
     assert client.llm.list_loaded() == []
-    assert llm.complete("My name is", config={"max_tokens": 1}).content
+    assert llm.complete("My name is", config={"max_tokens": 1, "temperature": 0}).content
 
 
 def test_killing_the_engine_in_mid_stream_is_told_at_once_and_the_next_call_works(
@@ -321,7 +321,7 @@ def test_killing_the_engine_in_mid_stream_is_told_at_once_and_the_next_call_work
                 killed_at = time.monotonic()
     assert time.monotonic() - killed_at < 1
     assert "last words" in str(caught.value) and ".log" in str(caught.value)
-    assert llm.complete("My name is", config={"max_tokens": 2}).stats.predicted_tokens_count == 2
+    assert llm.complete("My name is", config={"max_tokens": 2, "temperature": 0}).stats.predicted_tokens_count == 2
 
 
 def test_tokens(llm: lm.LLM) -> None:
@@ -365,7 +365,9 @@ async def test_the_async_client_does_the_same(place: tuple[str, int]) -> None:
         for _ in range(6):  # more than there are slots
             async for _fragment in llm.complete_stream(COUNT, config=ENDLESS):
                 break
-        results = await asyncio.gather(*(llm.complete("x", config={"max_tokens": 3}) for _ in range(6)))
+        results = await asyncio.gather(
+            *(llm.complete("My name is", config={"max_tokens": 3, "temperature": 0}) for _ in range(6))
+        )
         assert [result.stats.predicted_tokens_count for result in results] == [3] * 6
         assert await llm.count_tokens("My name is") == 3
 
@@ -416,4 +418,4 @@ def test_a_silent_host_is_given_up_with_an_error_that_says_what_was_waited_for(
     finally:
         lm.set_sync_api_timeout(60)
         worker.resume()
-    assert llm.complete("x", config={"max_tokens": 1}).content
+    assert llm.complete("My name is", config={"max_tokens": 1, "temperature": 0}).content

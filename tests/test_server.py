@@ -250,7 +250,9 @@ def test_a_signal_stops_the_server_and_its_engines(
         wait_until(lambda: "is loaded" in server.said(), "the first model")
         (worker,) = server.workers()
         with lm.Client(server.address) as client:
-            stream = iter(client.llm.model().complete_stream("1 2 3 4", config={"repeat_penalty": False}))
+            stream = iter(
+                client.llm.model().complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
+            )
             next(stream)
             assert server.stop(number) == status
             with pytest.raises(lm.ConnectionFailedError, match="lost"):
@@ -272,7 +274,7 @@ def test_an_old_handle_works_again_after_the_server_was_restarted(home: Home, tm
         address = server.address
         client = lm.Client(address)
         llm = client.llm.model()
-        assert llm.complete("x", config={"max_tokens": 1}).content
+        assert llm.complete("My name is", config={"max_tokens": 1, "temperature": 0}).content
     with pytest.raises(lm.ConnectionFailedError, match=address):
         llm.complete("x")
     # pytest's own server helper takes free ports; this one must come back on the same.
@@ -280,7 +282,7 @@ def test_an_old_handle_works_again_after_the_server_was_restarted(home: Home, tm
     again = subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True)
     try:
         assert again.stderr is not None and "serves at" in again.stderr.readline()
-        assert llm.complete("x", config={"max_tokens": 1}).content
+        assert llm.complete("My name is", config={"max_tokens": 1, "temperature": 0}).content
         client.close()
     finally:
         again.terminate()
