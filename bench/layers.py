@@ -17,7 +17,7 @@ import studiolo
 from studiolo.library.catalog import Catalog
 
 from .measure import Spread, Stream, take, take_together
-from .noise import Say, rounds
+from .noise import Say, others_of, rounds
 from .processes import serving, worker_socket
 from .ways import direct, through_lmstudio, through_studiolo
 
@@ -136,7 +136,7 @@ def compare(all_ways: Sequence[Way], count: int, max_tokens: int, say: Say) -> d
         way.first = [round.result[way.name] for round in firsts]
         way.together = [round.result[way.name] for round in together]
     series = {"decode": decodes, "first token": firsts, f"{CLIENTS} clients": together}
-    return {name: Spread.of([round.others for round in taken]) for name, taken in series.items()}
+    return {name: others_of(taken) for name, taken in series.items()}
 
 
 def _decode(way: Way, max_tokens: int) -> Decode:

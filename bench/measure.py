@@ -9,7 +9,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-Stream = Callable[[int], Generator[str, None, int]]
+Piece = tuple[str, int]
+"""Text that came at once, and how many tokens it stands for."""
+
+Stream = Callable[[int], Generator[Piece, None, int]]
 """A way to the model: given how many tokens to generate, yields the text as it comes and returns their number."""
 
 
@@ -19,29 +22,33 @@ class Sample:
 
     text: str
     tokens: int
+    tokens_at_first: int
+    """Tokens that came with the first text: a layer may put several together."""
     first: float
     last: float
 
     @property
     def decode_rate(self) -> float:
         """Tokens a second after the first."""
-        return (self.tokens - 1) / (self.last - self.first)
+        return (self.tokens - self.tokens_at_first) / (self.last - self.first)
 
 
 def take(stream: Stream, max_tokens: int) -> Sample:
     """Run one prediction to its end."""
     pieces: list[str] = []
     first = last = 0.0
+    tokens_at_first = 0
     began = time.perf_counter()
     fragments = stream(max_tokens)
     while True:
         try:
-            piece = next(fragments)
+            text, tokens = next(fragments)
         except StopIteration as end:
-            return Sample("".join(pieces), end.value, first, last)
+            return Sample("".join(pieces), end.value, tokens_at_first, first, last)
         last = time.perf_counter() - began
-        first = first or last
-        pieces.append(piece)
+        if not pieces:
+            first, tokens_at_first = last, tokens
+        pieces.append(text)
 
 
 def take_together(stream: Stream, max_tokens: int, clients: int) -> float:

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 import psutil
 
+from .measure import Spread
+
 T = TypeVar("T")
 Say = Callable[[str], None]
 
@@ -54,6 +56,11 @@ def rounds(count: int, measure: Callable[[], T], say: Say) -> list[Round[T]]:
         say(f"round {len(taken)}, {quiet} of {count} quiet; others took {others:.2f} cores")
     quietest = sorted(round.others for round in taken)[:LEAST]
     return [round for round in taken if round.others <= max(QUIET, quietest[-1])]
+
+
+def others_of(taken: list[Round[T]]) -> Spread:
+    """The cores that other programs took in these rounds."""
+    return Spread.of([round.others for round in taken])
 
 
 def _busy() -> float:

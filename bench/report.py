@@ -14,18 +14,9 @@ import psutil
 
 from .layers import CLIENTS, Way
 from .measure import Spread
+from .startup import Startup
 
 SERVED = "studiolo's SDK, server"
-
-
-@dataclass(frozen=True)
-class Startup:
-    """What :mod:`bench.startup` measured, in seconds."""
-
-    imports: dict[str, Spread]
-    command: Spread
-    listening: Spread
-    loaded: Spread
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ def as_json(
     return {
         "machine": machine(),
         "settings": settings,
-        "cores_taken_by_others": {name: spread.json() for name, spread in others.items()},
+        "cores_taken_by_others": {name: spread.json() for name, spread in _all_others(others, startup)},
         "ways": [_way(way) for way in ways],
         "startup_sec": startup
         and {
@@ -144,11 +135,6 @@ def table(settings: dict[str, Any], ways: Sequence[Way], others: dict[str, Sprea
         lines.append(f"| {' | '.join(cells)} |")
     if len({decode.text for way in ways for decode in way.decode}) > 1:
         lines += ["", "Not all predictions gave the same text, so that not all did quite the same work."]
-    taken = ", ".join(
-        f"{name} {spread.median:.2f} (at most {spread.high:.2f} in {spread.count} rounds)"
-        for name, spread in others.items()
-    )
-    lines += ["", f"Cores taken by other programs meanwhile: {taken}."]
     if startup:
         lines += ["", "| start | ms |", "|---|---|"]
         rows = {
@@ -158,12 +144,21 @@ def table(settings: dict[str, Any], ways: Sequence[Way], others: dict[str, Sprea
             "`studiolo serve` to model loaded": startup.loaded,
         }
         lines += [f"| {name} | {_show(spread.scaled(1000), 0)} |" for name, spread in rows.items()]
+    taken = ", ".join(
+        f"{name} {spread.median:.2f} (at most {spread.high:.2f} in {spread.count} rounds)"
+        for name, spread in _all_others(others, startup)
+    )
+    lines += ["", f"Cores taken by other programs meanwhile: {taken}."]
     lines += ["", "| target | measured | limit | |", "|---|---|---|---|"]
     for target in targets(ways, startup):
         digits = 3 if target.limit < 1 else 1
         met = "met" if target.met else "MISSED"
         lines.append(f"| {target.what} | {target.value:.{digits}f} | {target.limit:g} | {met} |")
     return "\n".join(lines)
+
+
+def _all_others(others: dict[str, Spread], startup: Startup | None) -> list[tuple[str, Spread]]:
+    return [*others.items(), *(startup.others.items() if startup else ())]
 
 
 def _client_cpu(way: Way) -> Spread:

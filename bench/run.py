@@ -21,8 +21,9 @@ from .ways import PROMPT
 def main() -> int:
     """Run the benchmark. Exit status: 0 done, 1 a target was missed and ``--check`` was given, 130 interrupted."""
     options = _options()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # so that everything is stopped then too
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that everything is stopped then too
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -32,7 +33,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description="What studiolo adds to the engine.")
     parser.add_argument("--rounds", type=int, default=12, help="quiet rounds of each measurement (default: 12)")
-    parser.add_argument("--tokens", type=int, default=128, help="tokens of a prediction at most (default: 128)")
+    parser.add_argument("--tokens", type=int, default=256, help="tokens of a prediction at most (default: 256)")
     parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
     parser.add_argument("--no-startup", action="store_true", help="leave out import and start times")
@@ -48,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     started = None
     if not options.no_startup:
         with bytecode_cached():
-            started = _start(model, options.rounds)
+            started = startup.measure_startup(model, options.rounds, _say)
     with layers.ways(model) as ways:
         others = layers.compare(ways, options.rounds, options.tokens, _say)
     settings: dict[str, Any] = {
@@ -66,17 +67,6 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"written to {options.json}")
     missed = [target for target in report.targets(ways, started) if not target.met]
     return 1 if missed and options.check else 0
-
-
-def _start(model: str, rounds: int) -> report.Startup:
-    few = max(3, rounds // 2)
-    _say("import times")
-    imports = startup.import_times(rounds, _say)
-    _say("studiolo complete, to the first token")
-    command = startup.command_to_first_token(model, few, _say)
-    _say("studiolo serve, to the model loaded")
-    listening, loaded = startup.serve_times(model, few, _say)
-    return report.Startup(imports, command, listening, loaded)
 
 
 def _say(text: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import time
+from dataclasses import dataclass
 
 from .measure import Spread
-from .noise import Say, rounds
+from .noise import Say, others_of, rounds
 from .processes import PYTHON, running, serving
 from .ways import PROMPT
 
@@ -17,49 +18,66 @@ IMPORTS = {
 }
 
 
-def import_times(count: int, say: Say) -> dict[str, Spread]:
-    """Seconds that each import adds to a bare interpreter's run, which has its own under ``bare python``."""
+@dataclass(frozen=True)
+class Startup:
+    """How long starting takes, in seconds."""
 
-    def run(code: str) -> float:
+    imports: dict[str, Spread]
+    """What each import adds to a bare interpreter's run, which has its own under ``bare python``."""
+    command: Spread
+    """From starting ``studiolo complete``, embedded, to the first text on its output."""
+    listening: Spread
+    """From starting ``studiolo serve`` until it listens."""
+    loaded: Spread
+    """... and until its model is loaded."""
+    others: dict[str, Spread]
+    """The cores that other programs took meanwhile."""
+
+
+def measure_startup(model: str, count: int, say: Say) -> Startup:
+    """Measure imports ``count`` times, commands half as often."""
+    few = max(3, count // 2)
+    for run in (_run_imports, lambda: _complete(model), lambda: _serve(model)):
+        run()  # fills the caches
+    say("import times")
+    imports = rounds(count, _run_imports, say)
+    say("studiolo complete, to the first token")
+    commands = rounds(few, lambda: _complete(model), say)
+    say("studiolo serve, to the model loaded")
+    serves = rounds(few, lambda: _serve(model), say)
+    bare = Spread.of([round.result["bare python"] for round in imports])
+    added = {name: Spread.of([round.result[name] - bare.median for round in imports]) for name in IMPORTS}
+    return Startup(
+        imports={"bare python": bare, **added},
+        command=Spread.of([round.result for round in commands]),
+        listening=Spread.of([round.result[0] for round in serves]),
+        loaded=Spread.of([round.result[1] for round in serves]),
+        others={"imports": others_of(imports), "complete": others_of(commands), "serve": others_of(serves)},
+    )
+
+
+def _run_imports() -> dict[str, float]:
+    times: dict[str, float] = {}
+    for name, code in {"bare python": "pass", **IMPORTS}.items():
         began = time.perf_counter()
         subprocess.run([*PYTHON, "-c", code], check=True)
-        return time.perf_counter() - began
-
-    def run_each() -> dict[str, float]:
-        return {name: run(code) for name, code in {"bare python": "pass", **IMPORTS}.items()}
-
-    run_each()  # fills the caches
-    taken = [round.result for round in rounds(count, run_each, say)]
-    bare = Spread.of([times["bare python"] for times in taken])
-    return {"bare python": bare, **{name: Spread.of([t[name] - bare.median for t in taken]) for name in IMPORTS}}
+        times[name] = time.perf_counter() - began
+    return times
 
 
-def command_to_first_token(model: str, count: int, say: Say) -> Spread:
-    """Seconds from starting ``studiolo complete``, embedded, to the first text on its output."""
+def _complete(model: str) -> float:
     command = ["-m", "studiolo", "complete", PROMPT, "--model", model, "--max-tokens", "1", "--temperature", "0"]
-
-    def run() -> float:
-        began = time.perf_counter()
-        with running(command, environment={"STUDIOLO_HOST": "embedded"}) as process:
-            assert process.stdout is not None
-            if not process.stdout.read(1):
-                raise RuntimeError(f"studiolo complete printed nothing: {process.communicate()[1]}")
-            seconds = time.perf_counter() - began
-            process.wait()
-        return seconds
-
-    run()
-    return Spread.of([round.result for round in rounds(count, run, say)])
+    began = time.perf_counter()
+    with running(command, environment={"STUDIOLO_HOST": "embedded"}) as process:
+        assert process.stdout is not None
+        if not process.stdout.read(1):
+            raise RuntimeError(f"studiolo complete printed nothing: {process.communicate()[1]}")
+        seconds = time.perf_counter() - began
+        process.wait()
+    return seconds
 
 
-def serve_times(model: str, count: int, say: Say) -> tuple[Spread, Spread]:
-    """Seconds from starting ``studiolo serve`` until it listens, and until its model is loaded."""
-
-    def run() -> tuple[float, float]:
-        with serving(model) as server:
-            assert server.loaded_after is not None
-            return server.listening_after, server.loaded_after
-
-    run()
-    taken = [round.result for round in rounds(count, run, say)]
-    return Spread.of([listening for listening, _ in taken]), Spread.of([loaded for _, loaded in taken])
+def _serve(model: str) -> tuple[float, float]:
+    with serving(model) as server:
+        assert server.loaded_after is not None
+        return server.listening_after, server.loaded_after

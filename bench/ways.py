@@ -13,9 +13,9 @@ from studiolo.config import LoadConfig, PredictionConfig
 from studiolo.engines.llama_cpp.params import completion_body
 from studiolo.host.predictions import settings_in_force
 
-from .measure import Stream
+from .measure import Piece, Stream
 
-PROMPT = "My name is"
+PROMPT = "Once upon a time"
 
 
 def direct(socket_path: Path) -> Stream:
@@ -24,7 +24,7 @@ def direct(socket_path: Path) -> Stream:
     The body is the one that studiolo sends for the same request, so that the worker does the same work.
     """
 
-    def stream(max_tokens: int) -> Generator[str, None, int]:
+    def stream(max_tokens: int) -> Generator[Piece, None, int]:
         config = settings_in_force(PredictionConfig(temperature=0, max_tokens=max_tokens), LoadConfig())
         body = json.dumps(completion_body(PROMPT, config)).encode()
         connection = _UnixConnection(socket_path)
@@ -33,11 +33,13 @@ def direct(socket_path: Path) -> Stream:
             response = connection.getresponse()
             if response.status != 200:
                 raise RuntimeError(f"the worker answered {response.status}: {response.read()[:500]!r}")
+            told = 0
             while line := response.readline():
                 if line.startswith(b"data: "):
                     event: dict[str, Any] = json.loads(line[6:])
                     if event.get("content"):
-                        yield event["content"]
+                        yield event["content"], event["tokens_predicted"] - told
+                        told = event["tokens_predicted"]
                     if event.get("stop_type"):
                         return event["tokens_predicted"]
             raise RuntimeError("the worker ended its answer early")
@@ -64,10 +66,10 @@ def through_studiolo(llm: Any) -> Stream:
         llm: a handle of :class:`studiolo.Client`.
     """
 
-    def stream(max_tokens: int) -> Generator[str, None, int]:
+    def stream(max_tokens: int) -> Generator[Piece, None, int]:
         prediction = llm.complete_stream(PROMPT, config={"temperature": 0, "max_tokens": max_tokens})
         for fragment in prediction:
-            yield fragment.content
+            yield fragment.content, fragment.tokens_count
         return prediction.result().stats.predicted_tokens_count
 
     return stream
@@ -80,10 +82,10 @@ def through_lmstudio(llm: Any) -> Stream:
         llm: a handle of :class:`lmstudio.Client`.
     """
 
-    def stream(max_tokens: int) -> Generator[str, None, int]:
+    def stream(max_tokens: int) -> Generator[Piece, None, int]:
         prediction = llm.complete_stream(PROMPT, config={"temperature": 0, "maxTokens": max_tokens})
         for fragment in prediction:
-            yield fragment.content
+            yield fragment.content, fragment.tokens_count
         return prediction.result().stats.predicted_tokens_count
 
     return stream
