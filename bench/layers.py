@@ -135,8 +135,11 @@ def compare(all_ways: Sequence[Way], count: int, max_tokens: int, say: Say) -> d
         way.decode = [round.result[way.name] for round in decodes]
         way.first = [round.result[way.name] for round in firsts]
         way.together = [round.result[way.name] for round in together]
-    series = {"decode": decodes, "first token": firsts, f"{CLIENTS} clients": together}
-    return {name: others_of(taken) for name, taken in series.items()}
+    return {
+        "decode": others_of(decodes),
+        "first token": others_of(firsts),
+        f"{CLIENTS} clients": others_of(together),
+    }
 
 
 def _decode(way: Way, max_tokens: int) -> Decode:
