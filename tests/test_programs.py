@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -78,9 +79,10 @@ print("engine:", lm.get_default_client().system.info().studiolo.instances[0].pid
 @pytest.mark.timeout(400)  # without a limit, a completion goes on for as long as the model likes
 @pytest.mark.parametrize("program", [CONVENIENCE, CLIENT, ASYNC_CLIENT])
 def test_the_program_prints_completions_and_leaves_nothing(program: str, home: Home) -> None:
+    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path: sockets lie in it
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", program],
-        env=environment(home, STUDIOLO_HOST="embedded"),
+        env=environment(home, STUDIOLO_HOST="embedded", TMPDIR=str(temporary)),
         capture_output=True,
         text=True,
         timeout=390,
@@ -88,6 +90,8 @@ def test_the_program_prints_completions_and_leaves_nothing(program: str, home: H
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) > 10
     assert "Warning" not in done.stderr and "Error" not in done.stderr
+    assert list(temporary.iterdir()) == []
+    temporary.rmdir()
     assert [process for process in psutil.process_iter() if _is_worker_of(home, process)] == []
 
 
@@ -151,8 +155,6 @@ def test_ctrl_c_of_a_terminal_reaches_the_whole_group_and_not_the_engine(home: H
 
 
 def test_what_a_killed_host_left_is_removed_by_the_next(home: Home, tmp_path: Path) -> None:
-    import tempfile
-
     process = _started(ENDLESS, home, "pid")
     folders = list(Path(tempfile.gettempdir()).glob(f"studiolo-sockets-{process.pid}-*"))
     assert len(folders) == 1

@@ -50,9 +50,11 @@ class Host:
         if self._startup is not None:
             self._startup.cancel()
             await asyncio.wait([self._startup])
-        await self.instances.stop()
-        await self.library.close()
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        try:
+            await self.instances.stop()
+            await self.library.close()
+        finally:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
     def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance | None:
         """The loaded instance that ``specifier`` means, if any.

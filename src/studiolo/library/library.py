@@ -158,7 +158,7 @@ class Library:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._owns_state:
-            await asyncio.to_thread(self._state.close)
+            self._state.close()  # at once: an interpreter that is ending starts no more threads
 
     # What follows up to _entry runs in threads.
 

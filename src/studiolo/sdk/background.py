@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
+import logging
 import os
 import queue
 import threading
@@ -17,6 +17,8 @@ from .callbacks import call
 T = TypeVar("T")
 
 Here = Callable[[Callable[..., Any] | None], Callable[..., None]]
+
+_log = logging.getLogger("studiolo.client")
 
 CLOSE_LIMIT_SEC = 15.0
 """How long leaving the program may wait for what was started to stop."""
@@ -39,8 +41,10 @@ class _Background:
         if self.pid != os.getpid() or self.loop.is_closed():
             return
         future = asyncio.run_coroutine_threadsafe(self._stop_everything(), self.loop)
-        with contextlib.suppress(Exception):
+        try:
             future.result(CLOSE_LIMIT_SEC)
+        except Exception:
+            _log.exception("what was started could not be stopped in order")
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(CLOSE_LIMIT_SEC)
         if not self.thread.is_alive():
