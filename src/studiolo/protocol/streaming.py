@@ -54,6 +54,11 @@ class MergingQueue(Generic[T]):
             self._closed = True
             self._notify()
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more comes; something may still wait."""
+        return self._closed
+
     async def get_all(self) -> list[T]:
         """Everything that waits, at least one item; empty once the queue is closed and used up.
 

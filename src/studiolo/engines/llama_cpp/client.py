@@ -19,9 +19,9 @@ from .params import completion_body
 CALL_LIMIT_SEC = 60.0
 """How long a call that does not stream may take."""
 
-PACE_SEC = 0.025
+PACE_SEC = 1 / 30
 PACE_PER_TOKEN_SEC = 0.002
-"""Tokens that come faster than forty a second are read together, forty times a second: every wake-up of this process
+"""Tokens that come faster than thirty a second are read together, thirty times a second: every wake-up of this process
 takes a core from the engine's threads, which wait for each other. A stream gets there by two milliseconds a token, so
 that a short answer is not held up. Slower tokens are passed on as they come."""
 

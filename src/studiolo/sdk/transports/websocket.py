@@ -170,9 +170,9 @@ class _Socket:
             case frames.RawChannelSend(channel_id=number) if number in self._channels:
                 self._channels[number].take(frame.message)
             case frames.ChannelClose(channel_id=number) if number in self._channels:
-                self._channels[number].queue.close()
+                self._channels.pop(number).queue.close()
             case frames.ChannelError(channel_id=number) if number in self._channels:
-                self._channels[number].queue.close(deserialize_error(frame.error))
+                self._channels.pop(number).queue.close(deserialize_error(frame.error))
             case frames.RawRpcResult(call_id=number) if number in self._calls:
                 self._settle(number, frame.result)
             case frames.RpcError(call_id=number) if number in self._calls:
@@ -210,7 +210,6 @@ class WebSocketChannel(Generic[R]):
         self._socket = socket
         self._number = number
         self._endpoint = endpoint
-        self._closed = False
         self._cancelling: asyncio.Task[None] | None = None
         self.queue: MergingQueue[R] = MergingQueue(merge_messages)
 
@@ -225,17 +224,11 @@ class WebSocketChannel(Generic[R]):
 
     async def receive(self) -> list[R]:
         """See :meth:`.base.ClientChannel.receive`."""
-        return self._noting_the_end(await self.queue.get_all())
+        return await self.queue.get_all()
 
     def receive_blocking(self, limit_sec: float | None) -> list[R]:
         """See :meth:`.base.ClientChannel.receive_blocking`."""
-        return self._noting_the_end(self.queue.get_all_blocking(limit_sec))
-
-    def _noting_the_end(self, messages: list[R]) -> list[R]:
-        if not messages:
-            self._closed = True
-            self._socket.forget(self._number)
-        return messages
+        return self.queue.get_all_blocking(limit_sec)
 
     def cancel(self) -> None:
         """See :meth:`.base.ClientChannel.cancel`."""
@@ -244,8 +237,7 @@ class WebSocketChannel(Generic[R]):
 
     async def close(self) -> None:
         """See :meth:`.base.ClientChannel.close`."""
-        if not self._closed:
-            self._closed = True
+        if not self.queue.closed:
             self.cancel()
         if self._cancelling is not None:
             await self._cancelling
