@@ -49,3 +49,8 @@ class Home:
     def catalog(self) -> Path:
         """The user's own additions to the catalog."""
         return self.root / "catalog.toml"
+
+    @property
+    def settings(self) -> Path:
+        """The settings of the host."""
+        return self.root / "config.toml"

@@ -18,6 +18,7 @@ from ..library.model import Model
 from ..paths import Home
 from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelSpecifier
 from ..protocol.repository import DownloadProgressUpdate
+from ..settings import SettingsFile
 from .instances import Instance, Instances, OnProgress
 from .predictions import Prediction
 
@@ -35,10 +36,15 @@ class Host:
 
     Parameters:
         home: where models, state and logs lie; the environment's choice by default.
+
+    Raises:
+        ConfigError: the settings file is wrong.
     """
 
     def __init__(self, home: Home | None = None) -> None:
         self.home = home or Home.default()
+        self.settings = SettingsFile(self.home.settings)
+        self.settings.current()  # a wrong file is told of at once
         self.library = Library(self.home)
         self._sockets = _socket_folder()
         self.instances = Instances(self.home.logs, self._sockets)

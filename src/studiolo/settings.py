@@ -1,0 +1,269 @@
+"""The settings of a host: ``config.toml`` in the home folder, every field of which may be left out.
+
+::
+
+    [library]
+    folders = ["/data/models"]        # further folders with models
+    programs = ["lmstudio", "ollama"] # whose models to list too
+
+    [loading]
+    guardrail = "strict"
+
+    [models."qwen3-4b@q4_k_m"]        # defaults of one model
+    load = { context_length = 16384 }
+    prediction = { temperature = 0.2 }
+
+    [presets.precise]                 # a named prediction config
+    temperature = 0
+
+A file that changes is read again at the next use. One that is wrong stops a host from starting, with an error that
+names the field; while a host runs, the last good settings stay in force and the error is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .config import LoadConfig, PredictionConfig, load_config, prediction_config
+from .errors import ConfigError
+
+Program = Literal["lmstudio", "huggingface", "ollama"]
+GuardrailLevel = Literal["off", "relaxed", "balanced", "strict"]
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+_log = logging.getLogger("studiolo.settings")
+
+
+class LibrarySettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """``[library]``: where models are found.
+
+    Parameters:
+        folders: further folders with GGUF files; ``~`` is allowed. Default: none.
+        programs: the programs whose models are listed too, where they are installed. Default: all three.
+    """
+
+    folders: tuple[str, ...] = ()
+    programs: tuple[Program, ...] = ("lmstudio", "huggingface", "ollama")
+
+
+class LoadingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """``[loading]``: when models are loaded and unloaded.
+
+    Parameters:
+        guardrail: how much of the free memory a load may take: ``off``, ``relaxed``, ``balanced`` (the default),
+            ``strict``, or the bytes that all loaded models together may take.
+        jit: load a model when it is first asked for. Default: true.
+        jit_ttl_sec: seconds of idleness after which a model loaded just in time is unloaded. Default: 3600.
+        auto_evict: unload the models that were loaded just in time before another one is. Default: true.
+        start_limit_sec: seconds that an engine may take to load a model. Default: 900.
+    """
+
+    guardrail: GuardrailLevel | Annotated[int, Meta(ge=1)] = "balanced"
+    jit: bool = True
+    jit_ttl_sec: Seconds = 3600.0
+    auto_evict: bool = True
+    start_limit_sec: Seconds = 900.0
+
+
+class LimitSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """``[limits]``: what waits, how long, and when an engine is given up.
+
+    Parameters:
+        queue_length: predictions that may wait for a slot of one instance. Default: 512.
+        queue_wait_sec: seconds that one may wait. Default: 600.
+        health_interval_sec: seconds between two health checks of an engine. Default: 5.
+        health_limit_sec: seconds that an engine may take to answer one before it is ended. Default: 20.
+        crash_limit: crashes within ``crash_window_sec`` after which a model is quarantined. Default: 5.
+        crash_window_sec: see ``crash_limit``. Default: 600.
+        quarantine_sec: seconds that a quarantine lasts; unloading and loading the model ends it at once. Default: 300.
+    """
+
+    queue_length: Annotated[int, Meta(ge=0)] = 512
+    queue_wait_sec: Seconds = 600.0
+    health_interval_sec: Seconds = 5.0
+    health_limit_sec: Seconds = 20.0
+    crash_limit: Count = 5
+    crash_window_sec: Seconds = 600.0
+    quarantine_sec: Seconds = 300.0
+
+
+class EngineSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """``[engine]``: what runs the models.
+
+    Parameters:
+        name: a registered engine: ``llama.cpp`` (bundled; the default) or ``llama-server`` (a binary of one's own).
+        llama_server: the binary of ``llama-server``; found on ``PATH`` by default.
+    """
+
+    name: str = "llama.cpp"
+    llama_server: str | None = None
+
+
+class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """``[server]``: how ``studiolo serve`` listens. Options of the command go before these.
+
+    Parameters:
+        host: the address. Default: 127.0.0.1.
+        port: the port. Default: 1234.
+        drain_limit_sec: seconds that predictions get to end after the order to stop. Default: 30.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 1234
+    drain_limit_sec: Annotated[float, Meta(ge=0)] = 30.0
+
+
+class ModelSettings(Struct, kw_only=True, frozen=True):
+    """``[models.KEY]``: defaults of one model. What a request sets goes before them.
+
+    Parameters:
+        load: its load config.
+        prediction: its prediction config.
+        preset: a preset that its predictions begin with.
+    """
+
+    load: LoadConfig = msgspec.field(default_factory=LoadConfig)
+    prediction: PredictionConfig = msgspec.field(default_factory=PredictionConfig)
+    preset: str | None = None
+
+
+class Settings(Struct, kw_only=True, frozen=True):
+    """All settings. ``models`` goes by model key, ``presets`` by name."""
+
+    library: LibrarySettings = LibrarySettings()
+    loading: LoadingSettings = LoadingSettings()
+    limits: LimitSettings = LimitSettings()
+    engine: EngineSettings = EngineSettings()
+    server: ServerSettings = ServerSettings()
+    models: dict[str, ModelSettings] = msgspec.field(default_factory=dict[str, ModelSettings])
+    presets: dict[str, PredictionConfig] = msgspec.field(default_factory=dict[str, PredictionConfig])
+
+    def model(self, key: str) -> ModelSettings:
+        """The defaults of the model ``key``."""
+        return self.models.get(key) or ModelSettings()
+
+
+class SettingsFile:
+    """The settings in a file, read again when it has changed. Safe to use from any thread.
+
+    Parameters:
+        path: the file; one that does not exist means that every setting has its default.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._settings: Settings | None = None
+        self._seen: tuple[int, int] | None = None
+
+    def current(self) -> Settings:
+        """The settings in force. Costs a stat of the file.
+
+        Raises:
+            ConfigError: the file is wrong, and there are no earlier settings to go on with.
+        """
+        stamp = self._look()
+        if self._settings is not None and stamp == self._seen:
+            return self._settings
+        self._seen = stamp
+        try:
+            self._settings = read_settings(self.path)
+        except ConfigError as error:
+            if self._settings is None:
+                raise
+            _log.error("the earlier settings stay in force: %s", error)
+        return self._settings
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a settings file; all defaults where there is none.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or has a wrong field; the message names it.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", cause=error.strerror or str(error)) from None
+    except ValueError as error:  # TOML's own errors tell line and column
+        raise ConfigError(f"{path} is not TOML", cause=str(error)) from None
+    fields: dict[str, Any] = {}
+    for name, table in document.items():
+        if name not in Settings.__struct_fields__:
+            raise _wrong(path, name, f"there is no such table; there are {', '.join(Settings.__struct_fields__)}")
+        if not isinstance(table, dict):
+            raise _wrong(path, name, "it must be a table")
+        content = cast("dict[str, Any]", table)
+        match name:
+            case "models":
+                fields[name] = {key: _model(path, key, value) for key, value in content.items()}
+            case "presets":
+                fields[name] = {
+                    key: _config(path, f"presets.{key}", prediction_config, value) for key, value in content.items()
+                }
+            case _:
+                kind: type[Struct] = type(getattr(Settings(), name))
+                try:
+                    fields[name] = msgspec.convert(content, kind)
+                except msgspec.ValidationError as error:
+                    raise _invalid(path, name, error) from None
+    settings = Settings(**fields)
+    for key, model in settings.models.items():
+        if model.preset is not None and model.preset not in settings.presets:
+            raise _wrong(path, f"models.{key}.preset", f"there is no preset {model.preset!r}")
+    return settings
+
+
+def _model(path: Path, key: str, value: Any) -> ModelSettings:
+    where = f"models.{key}"
+    if not isinstance(value, dict):
+        raise _wrong(path, where, "it must be a table")
+    table = cast("dict[str, Any]", value)
+    if unknown := table.keys() - set(ModelSettings.__struct_fields__):
+        raise _wrong(path, f"{where}.{min(unknown)}", "there is no such setting; there are load, prediction and preset")
+    preset = table.get("preset")
+    if preset is not None and not isinstance(preset, str):
+        raise _wrong(path, f"{where}.preset", "it must be the name of a preset")
+    return ModelSettings(
+        load=_config(path, f"{where}.load", load_config, table.get("load")),
+        prediction=_config(path, f"{where}.prediction", prediction_config, table.get("prediction")),
+        preset=preset,
+    )
+
+
+def _config(path: Path, where: str, check: Any, value: Any) -> Any:
+    try:
+        return check(value)
+    except ConfigError as error:
+        raise _wrong(path, where, str(error)) from None
+
+
+def _invalid(path: Path, table: str, error: msgspec.ValidationError) -> ConfigError:
+    message, _, place = str(error).partition(" - at `$")
+    unknown = re.search(r"unknown field `(\w+)`", message)
+    return _wrong(path, table + place.rstrip("`") + (f".{unknown[1]}" if unknown else ""), message.replace("`", "'"))
+
+
+def _wrong(path: Path, field: str, cause: str) -> ConfigError:
+    return ConfigError(
+        f"{path}: {field} is wrong",
+        cause=cause,
+        suggestion="Mend it or remove it.",
+        data={"file": str(path), "field": field},
+    )
