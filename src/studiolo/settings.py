@@ -218,7 +218,7 @@ def read_settings(path: Path) -> Settings:
                     key: _config(path, f"presets.{key}", prediction_config, value) for key, value in content.items()
                 }
             case _:
-                kind: type[Struct] = type(getattr(Settings(), name))
+                kind = cast("type[Struct]", type(getattr(Settings(), name)))
                 try:
                     fields[name] = msgspec.convert(content, kind)
                 except msgspec.ValidationError as error:
