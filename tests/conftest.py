@@ -62,3 +62,12 @@ def home(empty_home: Home, cache_home: Home) -> Home:
     if cache_home.state.exists():  # what was read of the model is kept under its real path
         shutil.copy(cache_home.state, empty_home.state)
     return empty_home
+
+
+@pytest.fixture(scope="session")
+def embedding_model(cache_home: Home) -> Path:
+    """The GGUF file of an embedding model (384 dimensions). Read it, link to it (``link_model``), never write to it."""
+    from .models.built import built
+    from .models.minilm import write_minilm
+
+    return built(cache_home.root, "all-MiniLM-L6-v2.F16.gguf", write_minilm)

@@ -33,6 +33,15 @@ def link_models(source: Home, target: Home) -> None:
         shutil.copy(source.state, target.state)
 
 
+def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
+    """Put a link to the file ``model`` into the library of ``home``; returns its path relative to the models folder."""
+    relative = f"{publisher}/{model.stem}-GGUF/{model.name}"
+    link = home.models / relative
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(model)
+    return relative
+
+
 def environment(home: Home, **more: str) -> dict[str, str]:
     """This process's environment, with another home and no host named."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("STUDIOLO_HOST", "STUDIOLO_DEBUG")}
