@@ -71,3 +71,17 @@ def embedding_model(cache_home: Home) -> Path:
     from .models.minilm import write_minilm
 
     return built(cache_home.root, "all-MiniLM-L6-v2.F16.gguf", write_minilm)
+
+
+@pytest.fixture(scope="session")
+def vision_model(cache_home: Home) -> Path:
+    """The GGUF file of a tiny vision model with random weights, its projector (``mmproj-`` and its name) beside it.
+
+    It tells one image from another, and says nothing sensible of either. Link to both with ``link_model``.
+    """
+    from .models.built import built
+    from .models.vision import write_projector, write_text_model
+
+    vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
+    built(cache_home.root, "mmproj-tiny-vision.F16.gguf", write_projector)
+    return built(cache_home.root, "tiny-vision.F16.gguf", write_text_model, vocabulary)

@@ -34,11 +34,14 @@ def link_models(source: Home, target: Home) -> None:
 
 
 def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
-    """Put a link to the file ``model`` into the library of ``home``; returns its path relative to the models folder."""
+    """Link the file ``model``, and its mmproj if it has one, into ``home``; returns its path in the models folder."""
     relative = f"{publisher}/{model.stem}-GGUF/{model.name}"
     link = home.models / relative
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(model)
+    mmproj = model.with_name(f"mmproj-{model.name}")
+    if mmproj.exists():
+        link.with_name(mmproj.name).symlink_to(mmproj)
     return relative
 
 

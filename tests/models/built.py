@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def built(cache: Path, name: str, write: Callable[[Path], object]) -> Path:
-    """The file ``name`` as ``write`` writes it; written once for each version of the module that ``write`` is in."""
+def built(cache: Path, name: str, write: Callable[..., object], *args: Path) -> Path:
+    """The file ``name`` as ``write(path, *args)`` writes it; written anew when the module of ``write`` has changed."""
     module = inspect.getmodule(write)
     assert module is not None and module.__file__ is not None
     version = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()[:12]
@@ -22,7 +22,7 @@ def built(cache: Path, name: str, write: Callable[[Path], object]) -> Path:
         if not path.exists():
             part = path.with_suffix(f".{os.getpid()}")
             try:
-                write(part)
+                write(part, *args)
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ class EngineSpec:
         config: the load config with every default filled in.
         log_path: the file that takes everything the engine prints.
         socket_path: where it listens; nothing exists there yet.
+        mmproj_path: the file that lets the model see images, where it has one.
         layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
     """
 
@@ -31,6 +32,7 @@ class EngineSpec:
     config: LoadConfig
     log_path: Path
     socket_path: Path
+    mmproj_path: Path | None = None
     layers: int = 0
 
 

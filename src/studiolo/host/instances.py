@@ -110,6 +110,7 @@ class Instance:
                         config=self.config,
                         log_path=self._files.log,
                         socket_path=self._files.socket,
+                        mmproj_path=self.model.mmproj,
                         layers=(self.model.metadata.block_count or 0) if self.model.metadata else 0,
                     )
                 )

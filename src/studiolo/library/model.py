@@ -38,6 +38,7 @@ class Model(Struct, frozen=True, kw_only=True):
         display_name: the file's name without its quantisation, for people.
         publisher: the first folder of ``relative_path``; empty where there is none.
         size_bytes: the size of the file.
+        mmproj: the file beside it that lets it see images.
         metadata: what the file says of itself; ``None`` when it cannot be used.
         error: why the file cannot be used.
     """
@@ -48,6 +49,7 @@ class Model(Struct, frozen=True, kw_only=True):
     display_name: str
     publisher: str
     size_bytes: int
+    mmproj: Path | None = None
     metadata: Metadata | None = None
     error: str | None = None
 

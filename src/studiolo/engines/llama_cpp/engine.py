@@ -37,6 +37,7 @@ class LlamaCppEngine:
                 "model": str(spec.model_path),
                 "socket": str(spec.socket_path),
                 "params": worker_params(spec.config, spec.domain),
+                "mmproj": str(spec.mmproj_path) if spec.mmproj_path else None,
                 "layers": spec.layers,
             },
             spec.log_path,

@@ -67,6 +67,8 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = spec["params"]
     params: Any = native.CommonParams()
     params.model.path = spec["model"]
+    if spec.get("mmproj"):
+        params.mmproj.path = spec["mmproj"]
     params.hostnames = [spec["socket"]]
     params.ui = False
     for name in _PLAIN & given.keys():
