@@ -133,6 +133,18 @@ class EngineDiedError(EngineError):
     code = "studiolo.engineDied"
 
 
+class QuarantinedError(EngineError):
+    """The model's engine has crashed again and again, and is not started for a while."""
+
+    code = "studiolo.quarantined"
+
+
+class BusyError(HostError):
+    """Too many predictions wait for the instance, or one has waited too long."""
+
+    code = "studiolo.busy"
+
+
 class PredictionError(HostError):
     """The engine refused or failed a prediction."""
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from ..protocol.system import InstanceStatus
     from ..sdk.sync_client import Client
 
-COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "RUNNING", "CONTEXT", "SIZE", "TTL", "PID")
+COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "RUNNING", "WAITING", "CONTEXT", "SIZE", "TTL", "PID")
+SHOWN_CRASHES = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -78,6 +79,8 @@ def unload(
 
 def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Tell whether a server runs, and what it has loaded."""
+    import datetime
+
     from .output import duration, print_json, print_table
 
     with _any_client() as client:
@@ -99,6 +102,11 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         if host.instances:
             print()
             print_table(COLUMNS, [_row(instance) for instance in host.instances])
+        if host.crashes:
+            print(f"\nEngines that crashed ({len(host.crashes)} lately; --json tells all of them):")
+        for crash in host.crashes[-SHOWN_CRASHES:]:
+            when = datetime.datetime.fromtimestamp(crash.time).astimezone()
+            print(f"  {when:%Y-%m-%d %H:%M:%S} {crash.identifier}: {crash.reason}; {len(crash.running)} ran on it")
 
 
 def _fields(about: Any) -> dict[str, Any]:
@@ -115,6 +123,7 @@ def _row(instance: InstanceStatus) -> tuple[str, ...]:
         instance.model_key,
         instance.state,
         f"{instance.running}/{instance.parallel}",
+        str(len(instance.queue)),
         str(instance.context_length),
         size(instance.size_bytes),
         duration(instance.ttl_sec),

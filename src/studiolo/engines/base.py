@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..config import LoadConfig, PredictionConfig
+from ..errors import EngineError
 from ..protocol.llm import Fragment, StopReason
 from ..protocol.models import Domain
 
@@ -25,6 +26,7 @@ class EngineSpec:
         socket_path: where it listens; nothing exists there yet.
         mmproj_path: the file that lets the model see images, where it has one.
         layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
+        start_limit_sec: seconds that loading the model may take.
     """
 
     model_path: Path
@@ -34,6 +36,7 @@ class EngineSpec:
     socket_path: Path
     mmproj_path: Path | None = None
     layers: int = 0
+    start_limit_sec: float = 900.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +117,20 @@ class Engine(Protocol):
         """The tokens that ``text`` is made of, special ones included."""
         ...
 
-    def death(self) -> Exception:
-        """The error that tells how the process ended."""
+    async def health(self) -> None:
+        """Return when the engine has answered a health check. How long that may take is the caller's business.
+
+        Raises:
+            EngineError: it answers that it is not well, or not at all.
+        """
+        ...
+
+    def abort(self, reason: str) -> None:
+        """End the process at once; :meth:`death` then tells ``reason``."""
+        ...
+
+    def death(self) -> EngineError:
+        """The error that tells how the process ended; its cause is the end of the log."""
         ...
 
     async def stop(self) -> None:

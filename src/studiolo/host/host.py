@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import LoadConfig, PredictionConfig
+from ..engines.base import CompletionRequest
 from ..errors import DomainMismatchError, ModelNotFoundError, ModelUnloadedError, StudioloError
 from ..library.library import Library
 from ..library.model import Model
@@ -20,10 +21,7 @@ from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelSpecifier
 from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
 from .instances import Instance, Instances, OnProgress
-from .predictions import Prediction
-
-JIT_TTL_SEC = 3600.0
-"""Seconds of idleness after which a model that was loaded just in time is unloaded."""
+from .predictions import Prediction, settings_in_force
 
 SOCKETS_PREFIX = "studiolo-sockets-"
 
@@ -47,7 +45,7 @@ class Host:
         self.settings.current()  # a wrong file is told of at once
         self.library = Library(self.home)
         self._sockets = _socket_folder()
-        self.instances = Instances(self.home.logs, self._sockets)
+        self.instances = Instances(self.home.logs, self._sockets, self.settings.current)
         self.started_at = time.time()
         self._startup: asyncio.Task[Instance] | None = None
 
@@ -91,15 +89,20 @@ class Host:
     async def resolve(self, specifier: ModelSpecifier, domain: Domain) -> Instance:
         """The instance that ``specifier`` means, loaded just in time where it is not.
 
+        By default, other models that were loaded just in time make way, as in LM Studio (docs: TTL and auto-evict).
+
         Raises:
-            ModelNotFoundError: there is neither an instance nor a model of that name.
+            ModelNotFoundError: there is neither an instance nor a model of that name; or just-in-time loading is off.
         """
         found = self.find(specifier, domain)
         if found is not None:
             return found
         assert not isinstance(specifier, InstanceReferenceSpecifier)
         name = specifier.query.identifier or specifier.query.path
-        return await self.get_or_load(name, domain, ttl_sec=JIT_TTL_SEC)
+        loading = self.settings.current().loading
+        if not loading.jit:
+            raise not_loaded(name, self.instances.loaded())
+        return await self.get_or_load(name, domain, ttl_sec=loading.jit_ttl_sec, jit=True)
 
     async def get_or_load(
         self,
@@ -108,6 +111,7 @@ class Host:
         config: LoadConfig | None = None,
         *,
         ttl_sec: float | None = None,
+        jit: bool = False,
         on_start: Callable[[Model], None] | None = None,
         on_progress: OnProgress | None = None,
         on_fetch: OnFetch | None = None,
@@ -121,6 +125,7 @@ class Host:
             name: an identifier, a model key or a path.
             config: how to load, where it comes to that.
             ttl_sec: seconds of idleness after which an instance loaded here is unloaded.
+            jit: whether a request that names the model is the reason to load it.
             on_start: told the model, where it comes to loading.
             on_progress: told how far the load is, 0 to 1.
             on_fetch: told how far the fetch is, where it comes to that.
@@ -143,7 +148,11 @@ class Host:
             on_start(model)
         if self.instances.is_loading(model.key):
             return await self.instances.join_load(model.key, on_progress)
-        return await self.load(model, config or LoadConfig(), ttl_sec=ttl_sec, on_progress=on_progress)
+        if jit and self.settings.current().loading.auto_evict:
+            await self.instances.evict_jit()
+            if self.instances.is_loading(model.key):  # another request for it was faster
+                return await self.instances.join_load(model.key, on_progress)
+        return await self.load(model, config or LoadConfig(), ttl_sec=ttl_sec, jit=jit, on_progress=on_progress)
 
     async def find_model(self, name: str) -> Model:
         """The model in the library that ``name`` means. Raises :class:`ModelNotFoundError`, :class:`ModelFileError`."""
@@ -160,11 +169,12 @@ class Host:
         *,
         identifier: str | None = None,
         ttl_sec: float | None = None,
+        jit: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Instance:
         """Load a new instance of ``model``; see :meth:`Instances.load`."""
         instance = await self.instances.load(
-            model, config, identifier=identifier, ttl_sec=ttl_sec, on_progress=on_progress
+            model, config, identifier=identifier, ttl_sec=ttl_sec, jit=jit, on_progress=on_progress
         )
         if model.domain == "llm":
             await self.library.remember_used(model)
@@ -178,9 +188,11 @@ class Host:
                 return
         raise not_loaded(identifier, self.instances.loaded())
 
-    def predict(self, instance: Instance, prompt: str, config: PredictionConfig) -> Prediction:
-        """Start to continue ``prompt``, exactly as it stands."""
-        return Prediction(instance, prompt, config)
+    def predict(self, instance: Instance, prompt: str, config: PredictionConfig, client: str = "") -> Prediction:
+        """Start to continue ``prompt``, exactly as it stands, on behalf of ``client``."""
+        own = self.settings.current().model(instance.model.key).prediction
+        in_force = settings_in_force(config, instance.config, own)
+        return Prediction(instance, CompletionRequest(prompt=prompt, config=in_force), client)
 
     def load_at_startup(self, name: str | None, on_fetch: OnFetch | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +15,18 @@ from typing import Any, Literal
 from ..config import DEFAULT_CONTEXT_LENGTH, DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, explicit_fields
 from ..engines.base import Engine, EngineSpec
 from ..engines.registry import engine_class
-from ..errors import ConfigError, HostError
+from ..errors import ConfigError, EngineError, EngineStartError, HostError, ModelFileError
 from ..library.model import Model
+from ..settings import Settings
+from .crashes import Crashes, CrashReport
+from .events import Events
 from .predictions import Prediction
+from .slots import Slots
 
-InstanceState = Literal["loading", "idle", "busy", "crashed"]
+InstanceState = Literal["loading", "idle", "busy", "crashed", "quarantined"]
 OnProgress = Callable[[float], None]
+
+_log = logging.getLogger("studiolo.instances")
 
 
 def load_settings_in_force(config: LoadConfig, model: Model) -> LoadConfig:
@@ -38,18 +46,36 @@ def load_settings_in_force(config: LoadConfig, model: Model) -> LoadConfig:
 class Instance:
     """A model loaded in an engine, or on its way there.
 
-    Its engine may die; the next request for it starts a new one.
+    Its engine is watched. It may die; the next request for it starts a new one, unless it dies again and again.
+
+    Parameters:
+        jit: whether it was loaded just in time, because a request named it.
     """
 
-    def __init__(self, identifier: str, model: Model, config: LoadConfig, ttl_sec: float | None, files: EngineFiles):
+    def __init__(
+        self,
+        identifier: str,
+        model: Model,
+        config: LoadConfig,
+        ttl_sec: float | None,
+        files: EngineFiles,
+        shared: Shared,
+        *,
+        jit: bool = False,
+    ) -> None:
         self.identifier = identifier
         self.reference = uuid.uuid4().hex
         self.model = model
         self.config = config
         self.ttl_sec = ttl_sec
+        self.jit = jit
+        self.evict_when_idle = False
+        self.slots = Slots(identifier, config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS)
         self.predictions: set[Prediction] = set()
         self.unloaded = False
         self._files = files
+        self._shared = shared
+        self._watcher: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
         self._starting = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
@@ -60,7 +86,7 @@ class Instance:
         if self._starting.locked():
             return "loading"
         if self._engine is None or self._engine.exited.is_set():
-            return "crashed"
+            return "quarantined" if self._shared.crashes.quarantine_sec(self.model.path) else "crashed"
         return "busy" if self.predictions else "idle"
 
     @property
@@ -80,12 +106,17 @@ class Instance:
         """Seconds since the last request ended; 0 while one runs."""
         return 0.0 if self.predictions else self._clock() - self._last_used
 
-    @contextlib.contextmanager
-    def running(self, prediction: Prediction) -> Generator[None, None, None]:
-        """Count ``prediction`` among those under way."""
+    @contextlib.asynccontextmanager
+    async def slot(self, prediction: Prediction) -> AsyncGenerator[None]:
+        """Wait for a slot and hold it; the instance counts as busy meanwhile.
+
+        Raises:
+            BusyError: see :meth:`Slots.slot`.
+        """
         self.predictions.add(prediction)
         try:
-            yield
+            async with self.slots.slot(prediction.client, prediction, self._shared.settings().limits):
+                yield
         finally:
             self.predictions.discard(prediction)
             self._last_used = self._clock()
@@ -95,6 +126,8 @@ class Instance:
 
         Raises:
             EngineStartError: it does not come up.
+            QuarantinedError: it has crashed again and again.
+            ModelFileError: the model's file is gone.
         """
         async with self._starting:
             if self._engine is not None and self._engine.exited.is_set():
@@ -103,17 +136,8 @@ class Instance:
             if self._engine is None:
                 if self.unloaded:
                     raise HostError(f"The model {self.identifier} was unloaded")
-                self._engine = await engine_class().start(
-                    EngineSpec(
-                        model_path=self.model.path,
-                        domain=self.model.domain or "llm",
-                        config=self.config,
-                        log_path=self._files.log,
-                        socket_path=self._files.socket,
-                        mmproj_path=self.model.mmproj,
-                        layers=(self.model.metadata.block_count or 0) if self.model.metadata else 0,
-                    )
-                )
+                self._engine = await self._start()
+                self._watcher = asyncio.create_task(self._watch(self._engine), name=f"watch {self.identifier}")
             self._last_used = self._clock()
             return self._engine
 
@@ -123,9 +147,73 @@ class Instance:
         for prediction in list(self.predictions):
             prediction.stop("modelUnloaded")
         async with self._starting:
+            if self._watcher is not None:
+                self._watcher.cancel()
+                await asyncio.wait([self._watcher])
             if self._engine is not None:
                 await self._engine.stop()
                 self._engine = None
+
+    async def _start(self) -> Engine:
+        settings, crashes = self._shared.settings(), self._shared.crashes
+        crashes.check(self.model.path, self.model.key)
+        await asyncio.sleep(crashes.restart_delay_sec(self.model.path, settings.limits))
+        if not self.model.path.exists():
+            raise ModelFileError(
+                f"The file of {self.model.key} is gone: {self.model.path}",
+                suggestion="Put it back or fetch it again; studiolo ls shows what is there.",
+            )
+        spec = EngineSpec(
+            model_path=self.model.path,
+            domain=self.model.domain or "llm",
+            config=self.config,
+            log_path=self._files.log,
+            socket_path=self._files.socket,
+            mmproj_path=self.model.mmproj,
+            layers=(self.model.metadata.block_count or 0) if self.model.metadata else 0,
+            start_limit_sec=settings.loading.start_limit_sec,
+        )
+        try:
+            return await engine_class().start(spec)
+        except EngineStartError as error:
+            self._report(error, None)
+            raise
+
+    async def _watch(self, engine: Engine) -> None:
+        """Ask the engine how it is, until it ends; end it when it does not answer; tell of an end unasked for."""
+        while not engine.exited.is_set():
+            limits = self._shared.settings().limits
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.health_interval_sec):
+                    await engine.exited.wait()
+                    break
+            try:
+                async with asyncio.timeout(limits.health_limit_sec):
+                    await engine.health()
+            except TimeoutError:
+                engine.abort(f"it did not answer a health check within {limits.health_limit_sec:g} s")
+                await engine.exited.wait()
+            except EngineError as error:
+                if not engine.exited.is_set():
+                    engine.abort(str(error))
+                    await engine.exited.wait()
+        self._report(engine.death(), engine.pid)
+
+    def _report(self, error: EngineError, pid: int | None) -> None:
+        running = [prediction.describe() for prediction in self.predictions if prediction.has_slot]
+        self._shared.crashes.note(self.model.path, error, self._shared.settings().limits)
+        report = CrashReport(
+            time=time.time(),
+            identifier=self.identifier,
+            model_key=self.model.key,
+            pid=pid,
+            reason=error.title,
+            log_tail=error.cause or "",
+            running=running,
+        )
+        self._shared.crashes.reports.append(report)
+        self._shared.events.publish(report)
+        _log.error("%s: %s", self.identifier, error)
 
 
 @dataclass(frozen=True)
@@ -134,6 +222,15 @@ class EngineFiles:
 
     log: Path
     socket: Path
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all instances of a host share."""
+
+    settings: Callable[[], Settings]
+    crashes: Crashes
+    events: Events[CrashReport]
 
 
 @dataclass
@@ -152,11 +249,15 @@ class Instances:
     Parameters:
         logs: the folder of the engines' logs.
         sockets: the folder of the engines' sockets.
+        settings: the settings in force.
     """
 
-    def __init__(self, logs: Path, sockets: Path) -> None:
+    def __init__(self, logs: Path, sockets: Path, settings: Callable[[], Settings]) -> None:
         self._logs = logs
         self._sockets = sockets
+        self._settings = settings
+        self.crashes = Crashes()
+        self.events: Events[CrashReport] = Events()
         self._instances: dict[str, Instance] = {}
         self._loads: dict[str, _Load] = {}
         self._reaper: asyncio.Task[None] | None = None
@@ -177,20 +278,29 @@ class Instances:
         *,
         identifier: str | None = None,
         ttl_sec: float | None = None,
+        jit: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Instance:
         """Load ``model`` as a new instance.
 
         Parameters:
+            config: how to load it; what it leaves open comes from the model's settings, then from the defaults.
             identifier: its name; by default the model's key, with ``:2`` and so on for further instances.
             ttl_sec: seconds of idleness after which it is unloaded; ``None`` for never.
+            jit: whether a request for it is the reason, and nobody's decision to load it.
             on_progress: told how far the load is, 0 to 1.
 
         Raises:
             ConfigError: the config asks for what the model cannot do, or the identifier is taken.
             EngineStartError: the engine does not come up with it.
+            QuarantinedError: it is loaded just in time, and its engine has crashed again and again.
         """
-        in_force = load_settings_in_force(config, model)
+        own = explicit_fields(self._settings().model(model.key).load)
+        in_force = load_settings_in_force(LoadConfig(**{**own, **explicit_fields(config)}), model)
+        if jit:
+            self.crashes.check(model.path, model.key)
+        else:
+            self.crashes.forgive(model.path)
         if identifier is None:
             identifier = self._free_identifier(model.key)
         elif identifier in self._instances:
@@ -202,7 +312,8 @@ class Instances:
         files = EngineFiles(
             log=self._logs / f"{_file_name(identifier)}.log", socket=self._sockets / f"{self._count}.sock"
         )
-        instance = Instance(identifier, model, in_force, ttl_sec, files)
+        shared = Shared(self._settings, self.crashes, self.events)
+        instance = Instance(identifier, model, in_force, ttl_sec, files, shared, jit=jit)
         self._instances[identifier] = instance
         task = asyncio.create_task(self._start(instance), name=f"load {identifier}")
         self._loads[identifier] = _Load(task)
@@ -257,16 +368,31 @@ class Instances:
             load = self._loads.pop(instance.identifier)
         for listener in load.listeners:
             listener(1.0)
-        if instance.ttl_sec is not None and self._reaper is None:
-            self._reaper = asyncio.create_task(self._unload_idle(), name="unload idle instances")
+        if instance.ttl_sec is not None:
+            self._watch_idleness()
         return instance
+
+    async def evict_jit(self) -> None:
+        """Make room for a model that is loaded just in time: unload those that were; busy ones once they are idle."""
+        for instance in self.loaded():
+            if instance.jit:
+                instance.evict_when_idle = True
+                if not instance.predictions:
+                    await self.unload(instance)
+                else:
+                    self._watch_idleness()
+
+    def _watch_idleness(self) -> None:
+        if self._reaper is None:
+            self._reaper = asyncio.create_task(self._unload_idle(), name="unload idle instances")
 
     async def _unload_idle(self) -> None:
         while True:
             waits = [i.ttl_sec - i.idle_sec for i in self.loaded() if i.ttl_sec is not None]
             await asyncio.sleep(min(max(min(waits, default=1.0), 0.05), 1.0))
             for instance in self.loaded():
-                if instance.ttl_sec is not None and instance.idle_sec >= instance.ttl_sec:
+                overdue = instance.ttl_sec is not None and instance.idle_sec >= instance.ttl_sec
+                if overdue or (instance.evict_when_idle and not instance.predictions):
                     await self.unload(instance)
 
     def _free_identifier(self, key: str) -> str:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 HEARTBEAT_SEC = 10.0
 """How often progress is told while nothing else happens before the first token, so that a wait never looks dead."""
 
+PLACE_INTERVAL_SEC = 1.0
+"""How often one who waits for a slot is told its place in the queue, where that has changed."""
+
 
 @dataclass(frozen=True)
 class PredictionResult:
@@ -29,15 +32,25 @@ class PredictionResult:
     config: PredictionConfig
 
 
-PredictionEvent = Fragment | PromptProgress | PredictionResult
+@dataclass(frozen=True)
+class Queued:
+    """The prediction waits for a slot; the place is counted from 1."""
+
+    place: int
 
 
-def settings_in_force(config: PredictionConfig, load: LoadConfig) -> PredictionConfig:
-    """``config`` with every default filled in."""
+PredictionEvent = Fragment | PromptProgress | Queued | PredictionResult
+
+
+def settings_in_force(
+    config: PredictionConfig, load: LoadConfig, model: PredictionConfig | None = None
+) -> PredictionConfig:
+    """``config``; what it leaves open from the ``model``'s own settings, then from the defaults."""
     settings = explicit_fields(PREDICTION_DEFAULTS)
     if load.seed is not None:
         settings["seed"] = load.seed
-    return PredictionConfig(**{**settings, **explicit_fields(config)})
+    own = explicit_fields(model) if model is not None else {}
+    return PredictionConfig(**{**settings, **own, **explicit_fields(config)})
 
 
 class Prediction:
@@ -45,11 +58,16 @@ class Prediction:
 
     It runs from the moment it is made, in a task of its own. Whoever reads :meth:`events` may lag: text that comes
     meanwhile is merged. :meth:`stop` ends it early with a result; :meth:`close` ends it without.
+
+    Parameters:
+        client: who asks: clients take turns where slots are few.
     """
 
-    def __init__(self, instance: Instance, prompt: str, config: PredictionConfig) -> None:
+    def __init__(self, instance: Instance, request: CompletionRequest, client: str) -> None:
+        self.client = client
+        self.has_slot = False
         self._instance = instance
-        self._request = CompletionRequest(prompt=prompt, config=settings_in_force(config, instance.config))
+        self._request = request
         self._events: MergingQueue[PredictionEvent] = MergingQueue(_merge)
         self._stop_reason: StopReason | None = None
         self._clock = time.perf_counter  # the event loop's own clock may be a coarse one
@@ -65,6 +83,13 @@ class Prediction:
             self._stop_reason = reason
             self._task.cancel()
 
+    def describe(self) -> str:
+        """What it is, for a report that must not tell what anybody wrote."""
+        return (
+            f"a prediction of {self.client}, {self._clock() - self._began:.1f} s old: "
+            f"{len(self._request.prompt)} characters in, {self._predicted_tokens} tokens out"
+        )
+
     async def close(self) -> None:
         """End the prediction, if it is still running, and wait until its slot is free."""
         self.stop()
@@ -78,13 +103,17 @@ class Prediction:
             PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.complete`.
         """
         progress = PromptProgress(0, 1)
+        told, told_at = self._standing(progress), self._clock()
         while True:
+            heartbeat = None if self._first_token_at is not None else HEARTBEAT_SEC
             try:
-                heartbeat = None if self._first_token_at is not None else HEARTBEAT_SEC
-                async with asyncio.timeout(heartbeat):
+                async with asyncio.timeout(heartbeat if self.has_slot else PLACE_INTERVAL_SEC):
                     events = await self._events.get_all()
             except TimeoutError:
-                yield progress
+                standing = self._standing(progress)
+                if standing != told or self._clock() - told_at >= HEARTBEAT_SEC:
+                    told, told_at = standing, self._clock()
+                    yield standing
                 continue
             if not events:
                 return
@@ -93,9 +122,14 @@ class Prediction:
                     progress = event
                 yield event
 
+    def _standing(self, progress: PromptProgress) -> PromptProgress | Queued:
+        place = None if self.has_slot else self._instance.slots.place(self)
+        return progress if place is None else Queued(place)
+
     async def _run(self) -> None:
         try:
-            with self._instance.running(self):
+            async with self._instance.slot(self):
+                self.has_slot = True
                 completed = await self._complete()
         except asyncio.CancelledError:
             if self._stop_reason is None:  # the host itself is going down
@@ -148,7 +182,7 @@ def _merge(last: PredictionEvent, new: PredictionEvent) -> PredictionEvent | Non
     match last, new:
         case Fragment(), Fragment():
             return merge_fragments(last, new)
-        case PromptProgress(), PromptProgress():
+        case (PromptProgress(), PromptProgress()) | (Queued(), Queued()):
             return new
         case _:
             return None

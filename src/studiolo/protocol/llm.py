@@ -105,6 +105,8 @@ class FragmentMessage(Message, frozen=True, tag="fragment"):
 class PromptProcessingProgress(Message, frozen=True, tag="promptProcessingProgress"):
     progress: float
     """0 to 1."""
+    queue_position: int | None = None
+    """The turns until the prediction gets a slot, counted from 1; of studiolo's servers alone."""
 
 
 class PredictSuccess(Message, frozen=True, tag="success"):

@@ -31,16 +31,35 @@ class InstanceStatus(WireStruct, frozen=True, kw_only=True):
     model_key: str
     domain: str
     state: str
-    """``loading``, ``idle``, ``busy`` or ``crashed``."""
+    """``loading``, ``idle``, ``busy``, ``crashed`` or ``quarantined``."""
     size_bytes: int
     context_length: int
     parallel: int
     running: int
-    """Predictions under way."""
+    """Predictions that have a slot."""
+    queue: list[QueuedStatus]
+    """Predictions that wait for one, in the order of their turns."""
     ttl_sec: float | None
     """Seconds of idleness after which the instance is unloaded; null for never."""
     idle_sec: float
     pid: int | None
+
+
+class QueuedStatus(WireStruct, frozen=True, kw_only=True):
+    client: str
+    waited_sec: float
+
+
+class CrashStatus(WireStruct, frozen=True, kw_only=True):
+    """One end of an engine that nobody asked for; see :class:`studiolo.host.crashes.CrashReport`."""
+
+    time: float
+    identifier: str
+    model_key: str
+    pid: int | None
+    reason: str
+    log_tail: str
+    running: list[str]
 
 
 class HostInfo(WireStruct, frozen=True, kw_only=True):
@@ -48,6 +67,7 @@ class HostInfo(WireStruct, frozen=True, kw_only=True):
     models_folder: str
     uptime_sec: float
     instances: list[InstanceStatus]
+    crashes: list[CrashStatus]
 
 
 class Alive(Message, frozen=True, tag="alive"):

@@ -80,6 +80,7 @@ class PredictionState:
         self._had_token = False
         self.started = False
         self.cancelled = False
+        self.queue_position: int | None = None
         self.error: BaseException | None = None
         self.outcome: PredictionResult | None = None
 
@@ -100,6 +101,7 @@ class PredictionState:
                 if self.cancelled:
                     return None  # it was under way already
                 self._tell_progress(1.0)
+                self.queue_position = None
                 if not self._had_token:
                     self._had_token = True
                     call(self._callbacks.on_first_token)
@@ -107,6 +109,7 @@ class PredictionState:
                 call(self._callbacks.on_prediction_fragment, fragment)
                 return fragment
             case PromptProcessingProgress(progress=progress):
+                self.queue_position = message.queue_position
                 if not self.cancelled:
                     self._tell_progress(progress)
             case PredictSuccess():
@@ -165,6 +168,11 @@ class PredictionStreamBase:
     def stats(self) -> PredictionStats | None:
         """The stats, once the prediction has ended."""
         return self.state.outcome.stats if self.state.outcome else None
+
+    @property
+    def queue_position(self) -> int | None:
+        """While the prediction waits for a slot of the model: the turns until it gets one, counted from 1."""
+        return self.state.queue_position
 
     @property
     def model_info(self) -> LlmInstanceInfo | None:

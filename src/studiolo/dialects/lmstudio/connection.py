@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -79,6 +80,7 @@ class Connection:
         if handshake.auth_version != AUTH_VERSION:
             await self._refuse(f"Authentication version {handshake.auth_version} is not known; {AUTH_VERSION} is.")
             return False
+        self._context = replace(self._context, client=handshake.client_identifier)
         await self._send(frames.HandshakeAnswer(success=True))
         return True
 

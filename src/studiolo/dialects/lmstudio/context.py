@@ -20,11 +20,13 @@ class Context:
         host: the host that answers.
         namespace: the namespace whose socket it came by.
         is_daemon: whether the host serves in the background.
+        client: the client's name for itself, the same on all of its sockets.
     """
 
     host: Host
     namespace: str
     is_daemon: bool = False
+    client: str = "embedded"
 
     @property
     def domain(self) -> Domain:

@@ -15,7 +15,7 @@ from ...protocol.models import (
     ModelInstanceInfo,
     Quantization,
 )
-from ...protocol.system import InstanceStatus
+from ...protocol.system import InstanceStatus, QueuedStatus
 
 
 def model_info(model: Model) -> ModelInfo:
@@ -48,7 +48,8 @@ def instance_status(instance: Instance) -> InstanceStatus:
         size_bytes=instance.model.size_bytes,
         context_length=instance.context_length,
         parallel=instance.config.max_parallel_predictions or 1,
-        running=len(instance.predictions),
+        running=instance.slots.running,
+        queue=[QueuedStatus(client=t.client, waited_sec=t.waited_sec) for t in instance.slots.queue()],
         ttl_sec=instance.ttl_sec,
         idle_sec=instance.idle_sec,
         pid=instance.pid,

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...engines.base import PromptProgress
 from ...errors import ProtocolError, UnsupportedError
-from ...host.predictions import PredictionResult
+from ...host.predictions import PredictionResult, Queued
 from ...protocol import llm as wire
 from ...protocol.kv import decode_prediction_config, encode_load_config, encode_prediction_config, flatten
 from ...protocol.models import LlmInstanceInfo, ModelSpecifier
@@ -55,13 +55,15 @@ async def _run(
 ) -> None:
     config = decode_prediction_config(settings)
     instance = await context.host.resolve(specifier, "llm")
-    prediction = context.host.predict(instance, prompt, config)
+    prediction = context.host.predict(instance, prompt, config, context.client)
     channel.on_cancel = prediction.stop
     try:
         async for event in prediction.events():
             match event:
                 case PromptProgress():
                     await channel.send(wire.PromptProcessingProgress(progress=event.ratio))
+                case Queued():
+                    await channel.send(wire.PromptProcessingProgress(progress=0.0, queue_position=event.place))
                 case PredictionResult():
                     info = instance_info(instance)
                     assert isinstance(info, LlmInstanceInfo)

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from ...errors import PredictionError, PromptTooLongError
+from ...errors import EngineError, PredictionError, PromptTooLongError
 from ...protocol.llm import Fragment, StopReason
 from ..base import Completed, CompletionRequest, EngineEvent, PromptProgress
 from .params import completion_body
@@ -104,6 +104,12 @@ class LlamaServerClient:
     async def tokenize(self, text: str) -> list[int]:
         answer = await self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})
         return msgspec.json.decode(answer, type=_Tokens).tokens
+
+    async def health(self) -> None:
+        """Return when the server has said that it is well. Waits as long as it says nothing."""
+        async with _broken_connections_told(), self._session.get("/health") as response:
+            if response.status != 200:
+                raise EngineError("The engine is not well", cause=f"It answered {response.status} to a health check")
 
     async def _post(self, path: str, body: dict[str, Any]) -> bytes:
         limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)

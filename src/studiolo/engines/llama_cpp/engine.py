@@ -46,7 +46,7 @@ class LlamaCppEngine:
             # The client's library takes its time to import: the worker is loading meanwhile.
             from .client import LlamaServerClient
 
-            await worker.wait_ready()
+            await worker.wait_ready(spec.start_limit_sec)
         except BaseException:
             await asyncio.shield(worker.stop())
             spec.socket_path.unlink(missing_ok=True)
@@ -77,7 +77,18 @@ class LlamaCppEngine:
         except OSError as error:
             raise await self._explain(error) from None
 
-    def death(self) -> Exception:
+    async def health(self) -> None:
+        """See :meth:`studiolo.engines.base.Engine.health`."""
+        try:
+            await self._client.health()
+        except OSError as error:
+            raise await self._explain(error) from None
+
+    def abort(self, reason: str) -> None:
+        """See :meth:`studiolo.engines.base.Engine.abort`."""
+        self._worker.abort(reason)
+
+    def death(self) -> EngineError:
         """See :meth:`studiolo.engines.base.Engine.death`."""
         return self._worker.death()
 

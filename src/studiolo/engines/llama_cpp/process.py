@@ -15,9 +15,6 @@ import msgspec
 
 from ...errors import EngineDiedError, EngineError, EngineStartError
 
-START_LIMIT_SEC = 900.0
-"""How long loading a model may take: the largest ones are read from slow disks."""
-
 STOP_LIMIT_SEC = 3.0
 """How long a worker may take to end before it is killed."""
 
@@ -37,6 +34,7 @@ class WorkerProcess:
         self._process = process
         self._log_path = log_path
         self._stopping = False
+        self._aborted: str | None = None
         self.exited = asyncio.Event()
         self.gpu_layers: int | None = None
         self._watcher = asyncio.create_task(self._watch(), name=f"watch worker {process.pid}")
@@ -62,15 +60,15 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    async def wait_ready(self) -> None:
-        """Wait until the model is loaded. Raises :class:`EngineStartError`."""
+    async def wait_ready(self, limit_sec: float) -> None:
+        """Wait until the model is loaded, ``limit_sec`` at most. Raises :class:`EngineStartError`."""
         assert self._process.stdout is not None
         try:
-            async with asyncio.timeout(START_LIMIT_SEC):
+            async with asyncio.timeout(limit_sec):
                 line = await self._process.stdout.readline()
         except TimeoutError:
             raise EngineStartError(
-                f"The engine did not load the model within {START_LIMIT_SEC:.0f} s",
+                f"The engine did not load the model within {limit_sec:g} s",
                 cause=self._log_tail(),
                 suggestion=f"The whole log is in {self._log_path}.",
             ) from None
@@ -94,11 +92,23 @@ class WorkerProcess:
         """The error for a caller whose request the process's end cut off."""
         if self._stopping:
             return EngineDiedError("The model was unloaded while the prediction ran")
+        if self._aborted is not None:
+            return EngineDiedError(
+                f"The engine process {self.pid} was ended: {self._aborted}",
+                cause=self._log_tail(),
+                suggestion="The next request starts it anew.",
+            )
         return EngineDiedError(
             f"The engine process {self.pid} ended unexpectedly ({self._how_it_ended()})",
             cause=self._log_tail(),
             suggestion=f"The next request starts it anew. The whole log is in {self._log_path}.",
         )
+
+    def abort(self, reason: str) -> None:
+        """End the process at once, for ``reason``."""
+        if not self.exited.is_set():
+            self._aborted = reason
+            self._signal(signal.SIGKILL)
 
     async def stop(self) -> None:
         """End the process, politely first."""
