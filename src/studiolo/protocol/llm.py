@@ -8,6 +8,7 @@ from .endpoints import Channel
 from .kv import KvConfig, KvConfigStack, KvField, KvLayer
 from .models import LlmInstanceInfo, ModelSpecifier
 from .structs import Message, WireStruct
+from .tools import ToolCallEvent
 
 StopReason = Literal[
     "userStopped",
@@ -116,7 +117,7 @@ class PredictSuccess(Message, frozen=True, tag="success"):
     prediction_config: KvConfig
 
 
-PredictMessage = FragmentMessage | PromptProcessingProgress | PredictSuccess
+PredictMessage = FragmentMessage | PromptProcessingProgress | ToolCallEvent | PredictSuccess
 
 PREDICT: Channel[PredictParameter, PredictMessage] = Channel("predict", PredictParameter, PredictMessage)
 

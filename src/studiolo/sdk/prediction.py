@@ -120,6 +120,8 @@ class PredictionState:
                     load_config=decode_load_config(flatten(stack_of(message.load_model_config))),
                     prediction_config=decode_prediction_config(flatten(stack_of(message.prediction_config))),
                 )
+            case _:
+                pass  # tool calls are act()'s business
         return None
 
     @contextlib.contextmanager

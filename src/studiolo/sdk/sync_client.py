@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from ..config import LoadConfig
 from ..protocol import models as wire
-from ..protocol.llm import Fragment
+from ..protocol.llm import Fragment, PredictMessage
 from ..protocol.system import SystemInfo
 from . import notices
 from .async_client import AsyncClient, OnDownloadProgress, OnFinalize
@@ -210,6 +210,16 @@ class PredictionStream(PredictionStreamBase):
                 for message in self._stream.next_messages_blocking():
                     if (fragment := self.state.take(message)) is not None:
                         yield fragment
+        finally:
+            self.close()
+
+    def messages(self) -> Iterator[PredictMessage]:
+        """Everything that the host tells of the prediction, after it has been taken in; for those who need it all."""
+        try:
+            while not self.state.finished:
+                for message in self._stream.next_messages_blocking():
+                    self.state.take(message)
+                    yield message
         finally:
             self.close()
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from ...protocol.endpoints import Channel, Rpc
 from ...protocol.llm import FragmentMessage, PromptProcessingProgress
 from ...protocol.streaming import merge_fragments
+from ...protocol.tools import ToolCallArguments
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -70,5 +71,7 @@ def merge_messages(last: Any, new: Any) -> Any | None:
             return None if merged is None else FragmentMessage(fragment=merged)
         case PromptProcessingProgress(), PromptProcessingProgress():
             return new
+        case ToolCallArguments(), ToolCallArguments():
+            return ToolCallArguments(content=last.content + new.content)
         case _:
             return None

@@ -1,0 +1,447 @@
+"""Tool calls as text: for models whose chat template knows no tools, and for calls that a model must make.
+
+Such a call is a JSON object, ``{"name": ..., "arguments": {...}}``, between two markers. A model that must call a tool
+is held to the schema of that object, so that even the smallest one calls correctly. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ..errors import PredictionError
+from ..protocol.chat import ToolCallRequest
+from ..protocol.errors import serialize_error
+from ..protocol.llm import Fragment
+from ..protocol.tools import (
+    Tool,
+    ToolCallArguments,
+    ToolCallEnd,
+    ToolCallEvent,
+    ToolCallFailed,
+    ToolCallName,
+    ToolCallStart,
+)
+
+CALL_BEGIN = "[TOOL_REQUEST]"
+CALL_END = "[END_TOOL_REQUEST]"
+RESULT_BEGIN = "[TOOL_RESULT]"
+RESULT_END = "[END_TOOL_RESULT]"
+
+_INSTRUCTIONS = """You can call tools. To call one, write a line of exactly this form, and nothing after it:
+{begin}{{"name": "NAME", "arguments": {{"ARGUMENT": "VALUE"}}}}{end}
+The result of the call comes in the next message. Call a tool only where it helps; otherwise answer in plain text.
+Each tool, with a JSON schema of its arguments:
+{tools}"""
+
+_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
+_HEAD_LIMIT = 4096
+"""Characters in which a call that has told no name yet is searched for one; it may still turn out well at its end."""
+
+Message = dict[str, Any]
+
+
+def new_call_id() -> str:
+    """An identifier for a tool call: nine digits, the only form that every chat template accepts."""
+    return f"{secrets.randbelow(10**9):09d}"
+
+
+class ToolNames:
+    """Names that a model can write, for tools of any name: letters, digits, ``_`` and ``-``, 64 at most."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._written: dict[str, str] = {}
+        self._meant: dict[str, str] = {}
+        for name in names:
+            plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64] or "tool"
+            written, number = plain, 2
+            while written in self._meant:
+                written = f"{plain[:60]}_{number}"
+                number += 1
+            self._written[name] = written
+            self._meant[written] = name
+
+    def written(self, name: str) -> str:
+        """What the model calls the tool ``name``."""
+        return self._written.get(name, name)
+
+    def meant(self, written: str) -> str:
+        """The tool that the model calls ``written``."""
+        return self._meant.get(written, written)
+
+    def in_tools(self, tools: Iterable[Tool]) -> list[dict[str, Any]]:
+        """The definitions of ``tools`` in OpenAI's form, under the names that the model is told."""
+        return [
+            {
+                "type": "function",
+                "function": {
+                    "name": self.written(tool.function.name),
+                    "description": tool.function.description or "",
+                    "parameters": tool.function.parameters or {"type": "object", "properties": {}},
+                },
+            }
+            for tool in tools
+        ]
+
+    def in_messages(self, messages: Sequence[Message]) -> list[Message]:
+        """``messages`` in OpenAI's form with the names that the model was told in the calls of earlier rounds."""
+        return [self._in_message(message) for message in messages]
+
+    def _in_message(self, message: Message) -> Message:
+        calls = cast("list[dict[str, Any]] | None", message.get("tool_calls"))
+        if not calls:
+            return message
+        renamed = [
+            {**call, "function": {**call["function"], "name": self.written(call["function"]["name"])}} for call in calls
+        ]
+        return {**message, "tool_calls": renamed}
+
+
+def with_instructions(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[Message]:
+    """``messages`` with tools as plain text: definitions in the system prompt, calls and results between markers."""
+    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    text = _INSTRUCTIONS.format(begin=CALL_BEGIN, end=CALL_END, tools=listed)
+    head, rest = [], list(messages)
+    if rest and rest[0]["role"] == "system":
+        head, rest = rest[:1], rest[1:]
+        text = f"{_text(head[0])}\n\n{text}"
+    return [{"role": "system", "content": text}, *_merged(map(_as_text, rest))]
+
+
+def _as_text(message: Message) -> Message:
+    if message["role"] == "tool":
+        return {"role": "user", "content": f"{RESULT_BEGIN}{_text(message)}{RESULT_END}"}
+    if calls := message.get("tool_calls"):
+        written = "\n".join(_call_as_text(call["function"]) for call in calls)
+        before = _text(message)
+        return {"role": message["role"], "content": f"{before}\n{written}" if before else written}
+    return message
+
+
+def _call_as_text(function: Mapping[str, Any]) -> str:
+    arguments = function.get("arguments") or "{}"
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return f'{CALL_BEGIN}{{"name": {json.dumps(function["name"])}, "arguments": {arguments}}}{CALL_END}'
+
+
+def _text(message: Message) -> str:
+    content: Any = message.get("content")
+    if isinstance(content, list):
+        return "".join(part.get("text", "") for part in cast("list[dict[str, Any]]", content))
+    return content or ""
+
+
+def _merged(messages: Iterable[Message]) -> list[Message]:
+    """Several results of one round as one message: many templates insist that user and assistant take turns."""
+    merged: list[Message] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        if last and message["role"] == last["role"] == "user" and str(message["content"]).startswith(RESULT_BEGIN):
+            merged[-1] = {"role": "user", "content": f"{_text(last)}\n{_text(message)}"}
+        else:
+            merged.append(message)
+    return merged
+
+
+def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The JSON schema of a call of one of ``tools``, which are in OpenAI's form."""
+    definitions: dict[str, Any] = {}
+    calls: list[dict[str, Any]] = []
+    for number, tool in enumerate(tools):
+        function = tool["function"]
+        parameters = _hoisted(function["parameters"], f"tool{number}.", definitions)
+        parameters.setdefault("type", "object")
+        parameters.setdefault("additionalProperties", False)
+        calls.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": function["name"]}, "arguments": parameters},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
+    schema: dict[str, Any] = {"anyOf": calls} if len(calls) > 1 else calls[0]
+    if definitions:
+        schema["$defs"] = definitions
+    # The engine's grammar library reads this: no blanks but those of Python's json module.
+    return {**schema, "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
+
+
+def _hoisted(schema: dict[str, Any], prefix: str, into: dict[str, Any]) -> dict[str, Any]:
+    """``schema`` with its definitions moved to ``into``, under names of its own."""
+    kept = {key: value for key, value in schema.items() if key not in ("$defs", "definitions", "$schema", "title")}
+    for key in ("$defs", "definitions"):
+        for name, definition in schema.get(key, {}).items():
+            into[prefix + name] = _renamed(definition, prefix)
+    return _renamed(kept, prefix)
+
+
+def _renamed(value: Any, prefix: str) -> Any:
+    if isinstance(value, list):
+        return [_renamed(item, prefix) for item in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    renamed: dict[str, Any] = {}
+    for key, item in cast("dict[str, Any]", value).items():
+        if key == "$ref" and isinstance(item, str):
+            renamed[key] = re.sub(r"^#/(\$defs|definitions)/", lambda _: f"#/$defs/{prefix}", item)
+        else:
+            renamed[key] = _renamed(item, prefix)
+    return renamed
+
+
+@dataclass
+class _Call:
+    """A call that is being written."""
+
+    raw: str = ""
+    read: int = 0
+    """How much of ``raw`` has been scanned."""
+    closers: str = ""
+    """What closes the objects and lists that are open, the innermost last."""
+    in_string: bool = False
+    escaped: bool = False
+    arguments_from: int | None = None
+    arguments_to: int | None = None
+    told: int = 0
+    closed: bool = False
+    not_json: bool = False
+
+    def scan(self) -> int:
+        """Read on to the end of the object or of what there is; returns where that is."""
+        raw = self.raw
+        while self.read < len(raw) and not (self.closed or self.not_json):
+            char = raw[self.read]
+            if self.in_string:
+                if self.escaped:
+                    self.escaped = False
+                elif char == "\\":
+                    self.escaped = True
+                elif char == '"':
+                    self.in_string = False
+            elif char == '"' and self.closers:
+                self.in_string = True
+            elif char == "[" and CALL_END.startswith(raw[self.read : self.read + len(CALL_END)]):
+                if len(raw) - self.read < len(CALL_END):
+                    break  # it may be the end marker
+                self.not_json = True
+                break
+            elif char in "{[":
+                self.closers += "}" if char == "{" else "]"
+            elif char in "}]":
+                self.not_json = not self.closers.endswith(char)
+                self.closers = self.closers[:-1]
+                if len(self.closers) == 1 and self.arguments_from is not None and self.arguments_to is None:
+                    self.arguments_to = self.read + 1
+                self.closed = not self.closers
+            elif not self.closers and not char.isspace():
+                self.not_json = True
+            self.read += 1
+        return self.read
+
+
+class ToolCallReader:
+    """Fragments of a model's text in; fragments and the events of the calls in it out.
+
+    Parameters:
+        names: the tools' names.
+        forced: the text is one call from the start, as :func:`call_schema` has it.
+    """
+
+    def __init__(self, names: ToolNames, *, forced: bool = False) -> None:
+        self._names = names
+        self._forced = forced
+        self._held = ""  # text that may be the beginning of a marker
+        self._held_tokens = 0
+        self._call: _Call | None = None
+        self._begun = False
+        self._after_call = False
+        self._id = ""
+        self.calls = 0
+        """How many calls have been read to their end."""
+
+    def feed(self, fragment: Fragment) -> list[Fragment | ToolCallEvent]:
+        """What a fragment brings."""
+        events: list[Fragment | ToolCallEvent] = []
+        if fragment.reasoning_type != "none" and self._call is None:  # a model may think of calls without making any
+            self._flush(events)
+            return [*events, fragment]
+        if self._forced and not self._begun:
+            self._begin(events)
+        text = fragment.content
+        self._held_tokens += fragment.tokens_count
+        while text or self._held:
+            if self._call is not None:
+                rest = self._read_call(self._held + text, events)
+                self._held = ""
+                if rest is None:
+                    break
+                text = rest
+            else:
+                text = self._held + text
+                self._held = ""
+                if not self._read_text(text, fragment, events):
+                    break
+                text = ""
+        return events
+
+    def finish(self) -> list[Fragment | ToolCallEvent]:
+        """What is left when the text has ended."""
+        events: list[Fragment | ToolCallEvent] = []
+        if self._call is not None:
+            self._fail(events, "The text ended before the call did.")
+        else:
+            self._flush(events)
+        return events
+
+    def _flush(self, events: list[Fragment | ToolCallEvent]) -> None:
+        if self._held:
+            events.append(Fragment(content=self._held, tokens_count=self._held_tokens))
+        self._held, self._held_tokens = "", 0
+
+    def _begin(self, events: list[Fragment | ToolCallEvent]) -> None:
+        self._begun = True
+        self._call = _Call()
+        self._id = new_call_id()
+        events.append(ToolCallStart(tool_call_id=self._id))
+
+    def _read_text(self, text: str, fragment: Fragment, events: list[Fragment | ToolCallEvent]) -> bool:
+        """Read text outside calls; returns whether a call has begun, whose text is then in ``_held``."""
+        if self._after_call:
+            text, whole = _without_end_marker(text)
+            if not whole:
+                self._held = text
+                return False
+            self._after_call = False
+        begin = text.find(CALL_BEGIN)
+        keep = begin if begin >= 0 else len(text) - _overlap(text, CALL_BEGIN)
+        if keep > 0:
+            events.append(
+                Fragment(
+                    content=text[:keep],
+                    tokens_count=self._held_tokens,
+                    contains_drafted=fragment.contains_drafted,
+                    reasoning_type=fragment.reasoning_type,
+                    is_structural=fragment.is_structural,
+                )
+            )
+            self._held_tokens = 0
+        if begin < 0:
+            self._held = text[keep:]
+            return False
+        self._held = text[begin + len(CALL_BEGIN) :]
+        self._held_tokens = 0
+        self._begin(events)
+        return True
+
+    def _read_call(self, text: str, events: list[Fragment | ToolCallEvent]) -> str | None:
+        """Read text inside a call; returns what follows its end, or ``None`` while it goes on."""
+        call = self._call
+        assert call is not None
+        call.raw += text
+        if call.arguments_from is None and (head := _head(call.raw)):
+            call.arguments_from = call.told = head.end()
+            events.append(ToolCallName(name=self._names.meant(json.loads(head[1]))))
+            call.read, call.closers, call.in_string, call.escaped = head.end(), "}", False, False
+            call.closed = call.not_json = False
+        end = call.scan()
+        if call.not_json:
+            marker = call.raw.find(CALL_END)
+            if marker < 0:
+                return None
+            rest, call.raw = call.raw[marker:], call.raw[:marker]
+            self._fail(events, "What stands between the markers is not a JSON object.")
+            return rest
+        if call.arguments_from is not None:
+            until = min(call.arguments_to or end, end)
+            if until > call.told:
+                events.append(ToolCallArguments(content=call.raw[call.told : until]))
+                call.told = until
+        if not call.closed:
+            return None
+        rest, call.raw = call.raw[end:], call.raw[:end]
+        self._end(events, call)
+        return rest
+
+    def _end(self, events: list[Fragment | ToolCallEvent], call: _Call) -> None:
+        try:
+            name, arguments = _parsed(call.raw)
+        except ValueError as error:
+            self._fail(events, str(error))
+            return
+        if call.arguments_from is None:
+            events.append(ToolCallName(name=self._names.meant(name)))
+            events.append(ToolCallArguments(content=json.dumps(arguments, ensure_ascii=False)))
+        request = ToolCallRequest(type="function", name=self._names.meant(name), arguments=arguments, id=self._id)
+        events.append(ToolCallEnd(tool_call_request=request, raw_content=call.raw))
+        self.calls += 1
+        self._call, self._after_call = None, True
+
+    def _fail(self, events: list[Fragment | ToolCallEvent], why: str) -> None:
+        assert self._call is not None
+        events.append(failed_call(why, self._call.raw))
+        self._call, self._after_call = None, True
+
+
+def _head(raw: str) -> re.Match[str] | None:
+    """A call's beginning, up to its arguments; ``None`` while it is not there, or where the call has another form."""
+    if len(raw) > _HEAD_LIMIT or (head := _HEAD.match(raw)) is None:
+        return None
+    try:
+        json.loads(head[1])
+    except ValueError:
+        return None
+    return head
+
+
+def failed_call(why: str, raw: str) -> ToolCallFailed:
+    """The event for text that was to be a tool call."""
+    error = PredictionError("The model wrote a tool call that cannot be read", cause=why)
+    return ToolCallFailed(error=serialize_error(error), raw_content=raw)
+
+
+def _parsed(raw: str) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of a call. Raises :class:`ValueError`."""
+    try:
+        call: Any = json.loads(raw)
+    except RecursionError:
+        raise ValueError("It is nested too deeply.") from None
+    if not isinstance(call, dict):
+        raise ValueError("It is not a JSON object.")
+    fields = cast("dict[str, Any]", call)
+    name, arguments = fields.get("name"), fields.get("arguments", fields.get("parameters", {}))
+    if not isinstance(name, str) or not name:
+        raise ValueError('It has no "name".')
+    return name, parsed_arguments(arguments)
+
+
+def parsed_arguments(arguments: Any) -> dict[str, Any]:
+    """The arguments of a call, from an object or from text. Raises :class:`ValueError`."""
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments or "{}")
+    if arguments is None:
+        return {}
+    if not isinstance(arguments, dict):
+        raise ValueError("Its arguments are not a JSON object.")
+    return cast("dict[str, Any]", arguments)
+
+
+def _without_end_marker(text: str) -> tuple[str, bool]:
+    """Text after a call without blanks and the end marker; whether that is certain yet."""
+    stripped = text.lstrip()
+    if stripped.startswith(CALL_END):
+        return stripped[len(CALL_END) :], True
+    return (text, False) if CALL_END.startswith(stripped) else (text, True)
+
+
+def _overlap(text: str, marker: str) -> int:
+    """How many characters at the end of ``text`` may begin ``marker``."""
+    for length in range(min(len(marker) - 1, len(text)), 0, -1):
+        if marker.startswith(text[-length:]):
+            return length
+    return 0

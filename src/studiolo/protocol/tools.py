@@ -1,0 +1,135 @@
+"""Tools on the wire: their definitions, the settings that carry them, and what a prediction tells of their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from ..errors import ConfigError
+from .chat import ToolCallRequest
+from .errors import SerializedError
+from .kv import KvField
+from .structs import Message, WireStruct
+
+TOOLS_KEY = "llm.prediction.tools"
+TOOL_CHOICE_KEY = "llm.prediction.toolChoice"
+
+ToolChoice = Literal["auto", "required", "none"]
+
+
+class ToolFunction(WireStruct, frozen=True, kw_only=True):
+    """What a model is told of a tool.
+
+    Parameters:
+        name: what the model calls it by.
+        description: what it is for, in the model's language.
+        parameters: a JSON schema of its arguments, of type ``object``; none for a tool without arguments.
+    """
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(WireStruct, frozen=True, kw_only=True, omit_defaults=False):
+    """A tool that a model may call."""
+
+    type: Literal["function"] = "function"
+    function: ToolFunction
+
+
+class ToolUse(WireStruct, frozen=True, kw_only=True, omit_defaults=False):
+    """The setting ``llm.prediction.tools``.
+
+    Parameters:
+        type: ``toolArray``, or ``none`` for no tools.
+        tools: the tools.
+        force: the model must call one of them, whatever the prompt.
+    """
+
+    type: Literal["none", "toolArray"] = "none"
+    tools: list[Tool] = msgspec.field(default_factory=list[Tool])
+    force: bool = False
+
+
+class _ToolChoice(WireStruct, frozen=True, kw_only=True):
+    type: Literal["generic"] = "generic"
+    mode: ToolChoice = "auto"
+
+
+class ToolCallStart(Message, frozen=True, tag="toolCallGenerationStart"):
+    """The model has begun to write a tool call. What follows until its end belongs to it."""
+
+    tool_call_id: str | None = None
+
+
+class ToolCallName(Message, frozen=True, tag="toolCallGenerationNameReceived"):
+    name: str
+
+
+class ToolCallArguments(Message, frozen=True, tag="toolCallGenerationArgumentFragmentGenerated"):
+    content: str
+    """The next piece of the arguments, as the model writes them."""
+
+
+class ToolCallEnd(Message, frozen=True, tag="toolCallGenerationEnd"):
+    tool_call_request: ToolCallRequest
+    raw_content: str | None = None
+    """The call as the model wrote it."""
+
+
+class ToolCallFailed(Message, frozen=True, tag="toolCallGenerationFailed"):
+    """What the model wrote is not a call of a tool."""
+
+    error: SerializedError
+    raw_content: str | None = None
+
+
+ToolCallEvent = ToolCallStart | ToolCallName | ToolCallArguments | ToolCallEnd | ToolCallFailed
+
+
+def encode_tool_use(tools: list[Tool], choice: ToolChoice | None = None) -> list[KvField]:
+    """The settings that give a prediction ``tools``; without any, those that forbid them."""
+    use = ToolUse(type="toolArray", tools=tools) if tools else None
+    fields = [KvField(key=TOOLS_KEY, value={"type": "none"} if use is None else msgspec.to_builtins(use))]
+    if choice is not None:
+        fields.append(KvField(key=TOOL_CHOICE_KEY, value={"type": "generic", "mode": choice}))
+    return fields
+
+
+def decode_tool_use(values: Mapping[str, Any]) -> tuple[list[Tool], ToolChoice]:
+    """The tools of flattened key-value settings, and whether the model must call one.
+
+    Raises:
+        ConfigError: a setting is malformed, a tool has no name, or two have one name.
+    """
+    use = _converted(values.get(TOOLS_KEY), ToolUse, TOOLS_KEY)
+    asked = values.get(TOOL_CHOICE_KEY)
+    choice = _converted({"mode": asked} if isinstance(asked, str) else asked, _ToolChoice, TOOL_CHOICE_KEY).mode
+    if use.type == "none" or choice == "none":
+        return [], "none"
+    if use.force:
+        choice = "required"
+    seen: set[str] = set()
+    for tool in use.tools:
+        name = tool.function.name
+        if not name.strip():
+            raise ConfigError(f"A tool of {TOOLS_KEY} has an empty name")
+        if name in seen:
+            raise ConfigError(f"Two tools of {TOOLS_KEY} have the name {name!r}")
+        seen.add(name)
+        kind: Any = "object" if tool.function.parameters is None else tool.function.parameters.get("type", "object")
+        if kind != "object":
+            raise ConfigError(f"The parameters of the tool {name!r} are a schema of type {kind!r}, not 'object'")
+    return (use.tools, choice) if use.tools else ([], "none")
+
+
+def _converted(value: Any, kind: type[Any], key: str) -> Any:
+    if value is None:
+        return kind()
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"The setting {key} is malformed", cause=str(error).replace("`", "'")) from None

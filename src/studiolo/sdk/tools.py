@@ -1,0 +1,229 @@
+"""Tools that a model may call: from functions, definitions or dicts, to what the model is told and what is called."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NotRequired, Self, TypedDict, TypeVar, cast
+
+import msgspec
+
+from ..errors import ConfigError
+from ..protocol.tools import Tool, ToolFunction
+
+T = TypeVar("T")
+
+
+class ToolParamDefDict(TypedDict, Generic[T]):
+    """A parameter of a tool: its type, and its default where it has one."""
+
+    type: type[T]
+    default: NotRequired[T]
+
+
+class ToolFunctionDefDict(TypedDict):
+    """:class:`ToolFunctionDef` as a dict."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, type[Any] | ToolParamDefDict[Any]]
+    implementation: Callable[..., Any]
+
+
+@dataclass(kw_only=True, frozen=True, slots=True)
+class ToolFunctionDef:
+    """A tool: what the model is told of it, and the function that is called.
+
+    Parameters:
+        name: what the model calls it by.
+        description: what it is for; the model reads it.
+        parameters: the type of each parameter, or a dict of its ``type`` and ``default``. Types are those that
+            msgspec knows: numbers, text, lists, dicts, literals, enums, dataclasses, structs, unions of them, and
+            ``Annotated[..., msgspec.Meta(description=...)]`` to tell the model more.
+        implementation: the function, sync or async. It is called with keyword arguments, which have been checked and
+            converted to their types. What it returns goes to the model as JSON.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, type[Any] | ToolParamDefDict[Any]]
+    implementation: Callable[..., Any]
+
+    @classmethod
+    def from_callable(cls, f: Callable[..., Any], *, name: str | None = None, description: str | None = None) -> Self:
+        """The definition that a function's signature and docstring give.
+
+        Parameters:
+            f: a function whose parameters have type hints.
+            name: by default the function's.
+            description: by default the function's docstring.
+
+        Raises:
+            ConfigError: the function has no name, no docstring, or a signature that cannot be read.
+        """
+        name = name or getattr(f, "__name__", None)
+        if not name:
+            raise ConfigError(f"{f!r} has no name to be called by", suggestion="Give one: from_callable(f, name=...).")
+        description = description or inspect.getdoc(f)
+        if not description:
+            raise ConfigError(
+                f"The tool {name!r} has no docstring",
+                cause="The model is told what a tool is for by its docstring.",
+                suggestion="Write one, or give a description: from_callable(f, description=...).",
+            )
+        return cls(name=name, description=description, parameters=_parameters(f, name), implementation=f)
+
+
+ToolDefinition = ToolFunctionDef | ToolFunctionDefDict | Callable[..., Any]
+"""What :meth:`LLM.act` takes as a tool."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundTool:
+    """A tool ready for use.
+
+    Parameters:
+        definition: what the model is told.
+        arguments: checks and converts the arguments of a call; raises where they are wrong.
+        call: the function, called with these as keyword arguments.
+        is_async: whether it returns an awaitable.
+    """
+
+    definition: Tool
+    arguments: Callable[[dict[str, Any]], dict[str, Any]]
+    call: Callable[..., Any]
+    is_async: bool
+
+    @property
+    def name(self) -> str:
+        return self.definition.function.name
+
+
+def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[str, BoundTool]:
+    """The tools by name.
+
+    Raises:
+        ConfigError: a definition is malformed, two tools have one name, or an async one was given to the sync API.
+    """
+    if isinstance(tools, str) or not isinstance(tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"The tools are a {type(tools).__name__}, not a list of tools")
+    bound: dict[str, BoundTool] = {}
+    for tool in tools:
+        entry = _bind(_definition(tool))
+        if entry.name in bound:
+            raise ConfigError(f"Two tools have the name {entry.name!r}")
+        if entry.is_async and not allow_async:
+            raise ConfigError(
+                f"The tool {entry.name!r} is async, and this is the sync API",
+                suggestion="Use AsyncClient, or make the tool an ordinary function.",
+            )
+        bound[entry.name] = entry
+    return bound
+
+
+def result_as_text(value: Any) -> str:
+    """What a tool returned, as the JSON that the model reads. Raises where it cannot be JSON."""
+    return json.dumps(msgspec.to_builtins(value, str_keys=True), ensure_ascii=False)
+
+
+def _definition(tool: ToolDefinition) -> ToolFunctionDef:
+    if isinstance(tool, ToolFunctionDef):
+        return tool
+    if isinstance(tool, Mapping):
+        fields = cast("dict[str, Any]", tool)
+        known = ToolFunctionDef.__dataclass_fields__
+        for key in known:
+            if key not in fields:
+                raise ConfigError(f"A tool's definition has no {key!r}: {fields!r}")
+        for key in fields:
+            if key not in known:
+                raise ConfigError(f"A tool's definition has no field {key!r}: {fields!r}")
+        return ToolFunctionDef(**fields)
+    if callable(tool):
+        return ToolFunctionDef.from_callable(tool)
+    raise ConfigError(
+        f"A tool is a {type(tool).__name__}", cause="It can be a function, a ToolFunctionDef or a dict of its fields."
+    )
+
+
+def _parameters(f: Callable[..., Any], name: str) -> dict[str, Any]:
+    try:
+        signature = inspect.signature(f, eval_str=True)
+    except Exception as error:  # whatever evaluating the annotations raises
+        raise ConfigError(f"The signature of the tool {name!r} cannot be read", cause=str(error)) from error
+    parameters: dict[str, Any] = {}
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            raise ConfigError(
+                f"The parameter {parameter.name!r} of the tool {name!r} cannot be given by name",
+                suggestion="Models name their arguments: make it an ordinary parameter.",
+            )
+        kind: Any = Any if parameter.annotation is parameter.empty else parameter.annotation
+        if parameter.default is parameter.empty:
+            parameters[parameter.name] = kind
+        else:
+            parameters[parameter.name] = {"type": kind, "default": parameter.default}
+    return parameters
+
+
+def _bind(tool: ToolFunctionDef) -> BoundTool:
+    if not isinstance(tool.name, str) or not tool.name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"The name of a tool is {tool.name!r}")
+    if not callable(tool.implementation):
+        raise ConfigError(f"The implementation of the tool {tool.name!r} cannot be called: {tool.implementation!r}")
+    names = list(tool.parameters)
+    fields: list[Any] = []
+    for number, (name, value) in enumerate(tool.parameters.items()):
+        kind, default = _type_and_default(tool.name, name, value)
+        # The attributes have names of our own: a parameter may be called like a keyword of the language.
+        fields.append((f"p{number}", kind) if default is _NONE else (f"p{number}", kind, _field(default)))
+    renamed = {f"p{number}": name for number, name in enumerate(names)}
+    try:
+        struct = msgspec.defstruct("Arguments", fields, kw_only=True, rename=renamed)
+        schema = _flat_schema(struct)
+    except (TypeError, ValueError, NameError) as error:
+        raise ConfigError(
+            f"The parameters of the tool {tool.name!r} cannot be told to a model", cause=str(error)
+        ) from error
+
+    def arguments(given: dict[str, Any]) -> dict[str, Any]:
+        values = msgspec.convert(given, struct)
+        return {name: getattr(values, f"p{number}") for number, name in enumerate(names)}
+
+    function = ToolFunction(name=tool.name, description=tool.description, parameters=schema)
+    implementation = tool.implementation
+    is_async = inspect.iscoroutinefunction(implementation) or inspect.iscoroutinefunction(
+        getattr(implementation, "__call__", None)  # noqa: B004 (its kind is asked, not whether it is there)
+    )
+    return BoundTool(definition=Tool(function=function), arguments=arguments, call=implementation, is_async=is_async)
+
+
+_NONE: Any = object()
+
+
+def _type_and_default(tool: str, name: str, value: Any) -> tuple[Any, Any]:
+    if not isinstance(value, Mapping):
+        return value, _NONE
+    given = cast("Mapping[str, Any]", value)
+    if "type" not in given:
+        raise ConfigError(f"The parameter {name!r} of the tool {tool!r} has no 'type': {value!r}")
+    return given["type"], given.get("default", _NONE)
+
+
+def _field(default: Any) -> Any:
+    if isinstance(default, list | dict | set | bytearray):
+        return msgspec.field(default_factory=lambda: cast("Any", default).copy())
+    return msgspec.field(default=default)
+
+
+def _flat_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The JSON schema of a struct, with the struct itself at the top and what it refers to under ``$defs``."""
+    (reference,), components = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
+    name = reference["$ref"].rpartition("/")[2]
+    top = components.pop(name)
+    top.pop("title", None)
+    return {**top, "$defs": components} if components else top

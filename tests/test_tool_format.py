@@ -1,0 +1,184 @@
+"""Tool calls as text: reading them, and the schema that holds a model to them. No engine here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studiolo.engines.tool_format import ToolCallReader, ToolNames, call_schema, with_instructions
+from studiolo.protocol.llm import Fragment
+from studiolo.protocol.tools import (
+    Tool,
+    ToolCallArguments,
+    ToolCallEnd,
+    ToolCallFailed,
+    ToolCallName,
+    ToolCallStart,
+    ToolFunction,
+)
+
+NAMES = ToolNames(["add", "get the weather"])
+
+
+def read(pieces: list[str], **options: Any) -> list[Any]:
+    reader = ToolCallReader(NAMES, **options)
+    events = [event for piece in pieces for event in reader.feed(Fragment(content=piece))]
+    return [*events, *reader.finish()]
+
+
+def told(events: list[Any]) -> tuple[str, list[Any]]:
+    """The text outside calls, and the calls' events with their pieces of arguments joined."""
+    text = "".join(event.content for event in events if isinstance(event, Fragment))
+    calls: list[Any] = []
+    for event in events:
+        match event:
+            case ToolCallStart():
+                calls.append("start")
+            case ToolCallName(name=name):
+                calls.append(name)
+            case ToolCallArguments(content=content) if isinstance(calls[-1], list):
+                calls[-1][0] += content
+            case ToolCallArguments(content=content):
+                calls.append([content])
+            case ToolCallEnd(tool_call_request=request):
+                calls.append((request.name, request.arguments))
+            case ToolCallFailed(raw_content=raw):
+                calls.append(("failed", raw))
+            case _:
+                pass
+    return text, calls
+
+
+TEXT = 'Let me see.\n[TOOL_REQUEST]\n{"name": "add", "arguments": {"a": 3, "t": "}\\""}}\n[END_TOOL_REQUEST]\nSo [TOOL'
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_a_call_is_read_whatever_the_pieces_it_comes_in(size: int) -> None:
+    text, calls = told(read([TEXT[i : i + size] for i in range(0, len(TEXT), size)]))
+    assert text == "Let me see.\n\nSo [TOOL"
+    assert calls == ["start", "add", ['{"a": 3, "t": "}\\""}'], ("add", {"a": 3, "t": '}"'})]
+
+
+def test_several_calls_follow_each_other_with_an_identifier_each() -> None:
+    one = '[TOOL_REQUEST]{"name": "add", "arguments": {}}[END_TOOL_REQUEST]'
+    events = read([one + "\n" + one])
+    assert told(events) == ("\n", ["start", "add", ["{}"], ("add", {})] * 2)
+    starts = [event.tool_call_id for event in events if isinstance(event, ToolCallStart)]
+    ends = [event.tool_call_request.id for event in events if isinstance(event, ToolCallEnd)]
+    assert starts == ends and len({*starts}) == 2
+    assert all(len(identifier) == 9 and identifier.isdigit() for identifier in starts)
+
+
+def test_a_call_with_its_fields_the_other_way_round_is_told_at_its_end() -> None:
+    _, calls = told(read(list('[TOOL_REQUEST]{"arguments": "{\\"a\\": 1}", "name": "add"}')))
+    assert calls == ["start", "add", ['{"a": 1}'], ("add", {"a": 1})]
+
+
+def test_the_name_that_the_model_writes_becomes_the_tools_own() -> None:
+    assert NAMES.written("get the weather") == "get_the_weather"
+    _, calls = told(read(['[TOOL_REQUEST]{"name": "get_the_weather", "arguments": {}}']))
+    assert calls[1] == "get the weather" and calls[-1] == ("get the weather", {})
+
+
+def test_names_that_would_be_written_alike_are_kept_apart() -> None:
+    names = ToolNames(["a b", "a_b", "a-b", "é", "ü", "x" * 100])
+    written = [names.written(name) for name in ["a b", "a_b", "a-b", "é", "ü", "x" * 100]]
+    assert written == ["a_b", "a_b_2", "a-b", "tool", "tool_2", "x" * 64]
+    assert [names.meant(name) for name in written] == ["a b", "a_b", "a-b", "é", "ü", "x" * 100]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "nonsense",
+        '{"name": "add", "arguments": {"a": ]}}',
+        '{"name": 3, "arguments": {}}',
+        '{"arguments": {}}',
+        '{"name": "add", "arguments": [1]}',
+        '{"name": "ad\\q", "arguments": {}}',
+        "[" * 3000 + "]" * 3000,
+    ],
+)
+def test_what_is_no_call_is_told_as_such_and_the_text_goes_on(raw: str) -> None:
+    text, calls = told(read([f"a [TOOL_REQUEST]{raw}[END_TOOL_REQUEST] b"]))
+    assert text == "a  b"
+    assert calls[0] == "start" and calls[-1] == ("failed", raw)
+
+
+def test_a_call_that_is_cut_off_is_told_as_such() -> None:
+    text, calls = told(read(['{"name": "add", "argu'], forced=True))
+    assert text == "" and calls == ["start", ("failed", '{"name": "add", "argu')]
+    _, calls = told(read(['{"name": "add", "arguments": {"a": 1'], forced=True))
+    assert calls == ["start", "add", ['{"a": 1'], ("failed", '{"name": "add", "arguments": {"a": 1')]
+
+
+def test_what_a_model_thinks_is_not_read_for_calls() -> None:
+    reader = ToolCallReader(NAMES)
+    thought = Fragment(content="[TOOL_REQUEST]{", reasoning_type="reasoning")
+    assert reader.feed(Fragment(content="[TOO")) == []
+    assert reader.feed(thought) == [Fragment(content="[TOO"), thought]
+
+
+def test_tokens_are_accounted_for_outside_calls() -> None:
+    events = read(["a", "[TOOL", "b"])
+    assert sum(event.tokens_count for event in events) == 3
+
+
+@given(
+    st.lists(st.sampled_from(["[TOOL_REQUEST]", "[END_TOOL_REQUEST]", '{"name":', '"add"', "}", "{", '"', ",", " x"]))
+)
+def test_any_text_is_read_to_its_end_and_the_same_in_one_piece_or_in_many(pieces: list[str]) -> None:
+    whole = "".join(pieces)
+    assert told(read([whole])) == told(read(pieces)) == told(read(list(whole)))
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.recursive(st.none() | st.text(max_size=5) | st.integers(), st.lists)),
+    st.booleans(),
+)
+def test_any_arguments_come_through(arguments: dict[str, Any], forced: bool) -> None:
+    raw = json.dumps({"name": "add", "arguments": arguments}, ensure_ascii=False)
+    text, calls = told(read(list(raw) if forced else ["[TOOL_REQUEST]", *raw], forced=forced))
+    assert text == "" and calls[-1] == ("add", arguments) and json.loads(calls[2][0]) == arguments
+
+
+def tool(name: str, **parameters: Any) -> Tool:
+    schema = {"type": "object", "properties": parameters, "required": list(parameters)}
+    return Tool(function=ToolFunction(name=name, description="What it does.", parameters=schema))
+
+
+def test_the_schema_of_a_call_keeps_each_tools_definitions_apart() -> None:
+    tools = [tool("a", x={"$ref": "#/$defs/N"}), tool("b", x={"type": "array", "items": {"$ref": "#/$defs/N"}})]
+    for entry, kind in zip(tools, ["integer", "string"], strict=True):
+        assert entry.function.parameters is not None
+        entry.function.parameters["$defs"] = {"N": {"type": kind}}
+    schema = call_schema(ToolNames(["a", "b"]).in_tools(tools))
+    assert schema["$defs"] == {"tool0.N": {"type": "integer"}, "tool1.N": {"type": "string"}}
+    first, second = schema["anyOf"]
+    assert first["properties"]["name"] == {"const": "a"}
+    assert first["properties"]["arguments"]["properties"]["x"] == {"$ref": "#/$defs/tool0.N"}
+    assert second["properties"]["arguments"]["properties"]["x"]["items"] == {"$ref": "#/$defs/tool1.N"}
+    assert "$defs" not in first["properties"]["arguments"]
+
+
+def test_a_chat_with_tools_becomes_plain_text_for_a_model_that_knows_none() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    messages = with_instructions(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+            {"role": "assistant", "content": "Well.", "tool_calls": [call, call]},
+            {"role": "tool", "content": "2", "tool_call_id": "1"},
+            {"role": "tool", "content": "3", "tool_call_id": "2"},
+        ],
+        NAMES.in_tools([tool("add", a={"type": "integer"})]),
+    )
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[0]["content"].startswith("Be brief.\n\n") and '"name": "add"' in messages[0]["content"]
+    written = '[TOOL_REQUEST]{"name": "add", "arguments": {"a": 1}}[END_TOOL_REQUEST]'
+    assert messages[2]["content"] == f"Well.\n{written}\n{written}"
+    assert messages[3]["content"] == "[TOOL_RESULT]2[END_TOOL_RESULT]\n[TOOL_RESULT]3[END_TOOL_RESULT]"
