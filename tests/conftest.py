@@ -9,12 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import studiolo as lm
 from studiolo.paths import Home
+from studiolo.sdk import background
+from studiolo.sdk.transports.embedded import close_hosts
+
+from .running import link_models, serving
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -85,3 +92,32 @@ def vision_model(cache_home: Home) -> Path:
     vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
     built(cache_home.root, "mmproj-tiny-vision.F16.gguf", write_projector)
     return built(cache_home.root, "tiny-vision.F16.gguf", write_text_model, vocabulary)
+
+
+@pytest.fixture(scope="module", params=["embedded", "served"])
+def place(request: Any, cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Where the host is, and the process that holds its workers."""
+    folder = tmp_path_factory.mktemp("sdk")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    link_models(cache_home, home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDIOLO_HOME", str(home.root))
+        patch.delenv("STUDIOLO_HOST", raising=False)
+        if request.param == "embedded":
+            yield "embedded", os.getpid()
+            background.run(close_hosts())
+        else:
+            with serving(home, folder, "--no-load") as server:
+                yield server.address, server.pid
+
+
+@pytest.fixture
+def client(place: tuple[str, int]) -> Iterator[lm.Client]:
+    with lm.Client(place[0]) as client:
+        yield client
+
+
+@pytest.fixture
+def llm(client: lm.Client) -> lm.LLM:
+    return client.llm.model()

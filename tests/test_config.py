@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studiolo.config import LoadConfig, PredictionConfig, explicit_fields, load_config, prediction_config
+from studiolo.config import (
+    LoadConfig,
+    MirostatSetting,
+    PredictionConfig,
+    StructuredSetting,
+    explicit_fields,
+    load_config,
+    prediction_config,
+)
 from studiolo.errors import ConfigError, UnsupportedError
 from studiolo.protocol import kv
 
@@ -45,6 +53,18 @@ def test_prediction_settings_are_accepted(given_config: Any, field: str, value: 
         ({"temperature": True}, "temperature"),
         ({"top_p": 2}, "top_p"),
         ({"top_k": -2}, "top_k"),
+        ({"log_probs": 101}, "log_probs"),
+        ({"log_probs": True}, "log_probs"),
+        ({"contextOverflowPolicy": "explode"}, "context_overflow_policy"),
+        ({"xtc_probability": 1.5}, "xtc_probability"),
+        ({"mirostatSampling": {"version": 3}}, "mirostat_sampling.version"),
+        ({"mirostat_sampling": {"version": 2, "learning_rate": float("inf")}}, "mirostat_sampling"),
+        ({"logitBias": [[1, "+inf"]]}, "logit_bias[0][1]"),
+        ({"logit_bias": [[-1, 2]]}, "logit_bias[0][0]"),
+        ({"logit_bias": {"1": 2}}, "logit_bias"),
+        ({"structured": {"type": "xml"}}, "structured.type"),
+        ({"structured": {"type": "gbnf"}}, "gbnf_grammar"),
+        ({"cpuThreads": 0}, "cpu_threads"),
         ({"top_k": 1.5}, "top_k"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": True}, "max_tokens"),
@@ -91,6 +111,22 @@ prediction_configs = st.builds(
     min_p_sampling=st.none() | probabilities,
     repeat_penalty=st.none() | st.floats(0, 10) | st.just(False),
     seed=st.none() | st.integers(0, 2**32 - 1),
+    context_overflow_policy=st.none() | st.sampled_from(["stopAtLimit", "truncateMiddle", "rollingWindow"]),
+    structured=st.none()
+    | st.builds(StructuredSetting, type=st.just("json"), json_schema=st.just({"type": "object", "aB": {"c_d": 1}})),
+    presence_penalty=st.none() | st.floats(-2, 2) | st.just(False),
+    frequency_penalty=st.none() | st.floats(-2, 2) | st.just(False),
+    xtc_probability=st.none() | probabilities,
+    xtc_threshold=st.none() | probabilities,
+    locally_typical_sampling=st.none() | probabilities,
+    mirostat_sampling=st.none() | st.builds(MirostatSetting, version=st.sampled_from([0, 1, 2])),
+    logit_bias=st.none() | st.lists(st.tuples(st.integers(0, 10**5), st.floats(-9, 9) | st.just("-inf"))),
+    log_probs=st.none() | st.integers(0, 100) | st.just(False),
+    cpu_threads=st.none() | st.integers(1, 64),
+    draft_model=st.none() | st.text(),
+    speculative_decoding_num_draft_tokens_exact=st.none() | st.integers(1, 64),
+    speculative_decoding_min_draft_length_to_consider=st.none() | st.integers(0, 64),
+    speculative_decoding_min_continue_drafting_probability=st.none() | st.floats(0, 1),
 )
 cache_types = st.none() | st.sampled_from(["f16", "q8_0", "q4_0"])
 load_configs = st.builds(
@@ -136,8 +172,8 @@ def test_the_later_layer_wins() -> None:
 
 def test_unknown_keys_are_passed_over_and_unsupported_ones_refused() -> None:
     assert kv.decode_prediction_config({"llm.prediction.futureThing": 1}) == PredictionConfig()
-    with pytest.raises(UnsupportedError, match="structured"):
-        kv.decode_prediction_config({"llm.prediction.structured": {"type": "json", "jsonSchema": {}}})
+    with pytest.raises(UnsupportedError, match="tools"):
+        kv.decode_prediction_config({"llm.prediction.tools": {"type": "toolArray", "tools": []}})
     with pytest.raises(ConfigError, match="checkbox"):
         kv.decode_prediction_config({"llm.prediction.maxPredictedTokens": 5})
 

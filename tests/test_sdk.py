@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import studiolo as lm
-from studiolo.paths import Home
-from studiolo.sdk import background
-from studiolo.sdk.transports.embedded import close_hosts
 
-from .running import link_models, serving, wait_until, workers_of
+from .running import wait_until, workers_of
 
 ENDLESS = {"temperature": 0, "repeat_penalty": False}
 """With these, and this prompt, the default model goes on until its context is full."""
 COUNT = "1 2 3 4 5 6 7"
-
-
-@pytest.fixture(scope="module", params=["embedded", "served"])
-def place(request: Any, cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Where the host is, and the process that holds its workers."""
-    folder = tmp_path_factory.mktemp("sdk")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    link_models(cache_home, home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STUDIOLO_HOME", str(home.root))
-        patch.delenv("STUDIOLO_HOST", raising=False)
-        if request.param == "embedded":
-            yield "embedded", os.getpid()
-            background.run(close_hosts())
-        else:
-            with serving(home, folder, "--no-load") as server:
-                yield server.address, server.pid
-
-
-@pytest.fixture
-def client(place: tuple[str, int]) -> Iterator[lm.Client]:
-    with lm.Client(place[0]) as client:
-        yield client
-
-
-@pytest.fixture
-def llm(client: lm.Client) -> lm.LLM:
-    return client.llm.model()
 
 
 def test_without_a_name_the_default_model_is_loaded_and_found_again(client: lm.Client) -> None:

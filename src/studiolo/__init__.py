@@ -29,7 +29,13 @@ if TYPE_CHECKING:
         LoadConfig as LoadConfig,
     )
     from .config import (
+        MirostatSetting as MirostatSetting,
+    )
+    from .config import (
         PredictionConfig as PredictionConfig,
+    )
+    from .config import (
+        StructuredSetting as StructuredSetting,
     )
     from .errors import (
         CancelledError as CancelledError,
@@ -146,6 +152,9 @@ if TYPE_CHECKING:
         LlmPredictionStats as LlmPredictionStats,
     )
     from .protocol.llm import (
+        LogProb as LogProb,
+    )
+    from .protocol.llm import (
         PredictionStats as PredictionStats,
     )
     from .protocol.models import (
@@ -217,6 +226,8 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "config": """
+        StructuredSetting
+        MirostatSetting
         GpuSetting LoadConfig LlmLoadModelConfig LlmPredictionConfig
         PredictionConfig
     """,
@@ -230,6 +241,7 @@ _NAMES = {
         ProtocolError RequestTimeoutError StudioloError UnsupportedError UsageError
     """,
     "protocol.llm": """
+        LogProb
         Fragment LlmPredictionFragment LlmPredictionStats PredictionStats
     """,
     "protocol.models": """

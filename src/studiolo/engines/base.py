@@ -41,10 +41,16 @@ class EngineSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionRequest:
-    """Text to continue, exactly as it stands, and the settings with every default filled in."""
+    """Text to continue, exactly as it stands, and the settings with every default filled in.
 
-    prompt: str
+    Parameters:
+        prompt: the text, or its tokens.
+        keep: tokens of the prompt that stay when the context is full and its oldest part is dropped to go on.
+    """
+
+    prompt: str | list[int]
     config: PredictionConfig
+    keep: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..config import LoadConfig, PredictionConfig, explicit_fields, load_config, prediction_config
+import msgspec
+
+from ..config import (
+    LoadConfig,
+    MirostatSetting,
+    PredictionConfig,
+    StructuredSetting,
+    config_error,
+    explicit_fields,
+    load_config,
+    prediction_config,
+)
 from ..errors import ConfigError, UnsupportedError
 from .structs import WireStruct
 
@@ -47,11 +58,30 @@ _PREDICTION_KEYS = (
     _Key("temperature", "temperature"),
     _Key("max_tokens", "maxPredictedTokens", checkbox=True),
     _Key("stop_strings", "stopStrings"),
+    _Key("tool_call_stop_strings", "toolCallStopStrings"),
+    _Key("context_overflow_policy", "contextOverflowPolicy"),
+    _Key("structured", "structured"),
     _Key("top_k_sampling", "topKSampling"),
     _Key("top_p_sampling", "topPSampling", checkbox=True),
     _Key("min_p_sampling", "minPSampling", checkbox=True),
     _Key("repeat_penalty", "repeatPenalty", checkbox=True),
+    _Key("presence_penalty", "llama.presencePenalty", checkbox=True),
+    _Key("frequency_penalty", "llama.frequencyPenalty", checkbox=True),
+    _Key("xtc_probability", "llama.xtcProbability", checkbox=True),
+    _Key("xtc_threshold", "llama.xtcThreshold", checkbox=True),
+    _Key("locally_typical_sampling", "llama.locallyTypicalSampling", checkbox=True),
+    _Key("tail_free_sampling", "llama.tailFreeSampling", checkbox=True),
+    _Key("mirostat_sampling", "llama.mirostatSampling"),
+    _Key("logit_bias", "llama.logitBias"),
+    _Key("log_probs", "logProbs", checkbox=True),
     _Key("seed", "seed", checkbox=True),
+    _Key("cpu_threads", "llama.cpuThreads"),
+    _Key("draft_model", "speculativeDecoding.draftModel"),
+    _Key("speculative_decoding_num_draft_tokens_exact", "speculativeDecoding.numDraftTokensExact"),
+    _Key("speculative_decoding_min_draft_length_to_consider", "speculativeDecoding.minDraftLengthToConsider"),
+    _Key(
+        "speculative_decoding_min_continue_drafting_probability", "speculativeDecoding.minContinueDraftingProbability"
+    ),
 )
 
 _LOAD_KEYS = (
@@ -76,10 +106,7 @@ _PREDICTION = "llm.prediction."
 
 # Keys that ask for something that is not there yet, and the values that ask for nothing.
 _NOT_SUPPORTED: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "structured": ("structured output", ({"type": "none"},)),
     "tools": ("tools", ({"type": "none"},)),
-    "contextOverflowPolicy": ("context overflow policies other than stopAtLimit", ("stopAtLimit",)),
-    "speculativeDecoding.draftModel": ("draft models", ("",)),
 }
 
 
@@ -94,8 +121,25 @@ def stack_of(config: KvConfig, layer: str = "apiOverride") -> KvConfigStack:
 
 
 def encode_prediction_config(config: PredictionConfig) -> KvConfig:
-    """The explicit fields of ``config``, as they travel."""
-    return KvConfig(fields=_encode(_PREDICTION, _PREDICTION_KEYS, explicit_fields(config)))
+    """The explicit fields of ``config``, as they travel; those of ``raw`` come last and win."""
+    fields = _encode(_PREDICTION, _PREDICTION_KEYS, explicit_fields(config))
+    if config.raw is not None:
+        fields += _raw_fields(config.raw)
+    return KvConfig(fields=fields)
+
+
+def _raw_fields(raw: Mapping[str, Any]) -> list[KvField]:
+    match raw:
+        case {"fields": [*fields]}:
+            try:
+                return msgspec.convert(fields, list[KvField])
+            except msgspec.ValidationError as error:
+                raise config_error(error, "prediction config's raw") from None
+        case _:
+            raise ConfigError(
+                "The prediction config's field 'raw' is wrong",
+                suggestion='Its form is {"fields": [{"key": "llm.prediction.temperature", "value": 0.5}]}.',
+            )
 
 
 def decode_prediction_config(values: Mapping[str, Any]) -> PredictionConfig:
@@ -177,6 +221,8 @@ def _encode(prefix: str, keys: Iterable[_Key], fields: Mapping[str, Any]) -> lis
             continue
         if entry.checkbox:
             value = {"checked": False} if value is False else {"checked": True, "value": value}
+        elif isinstance(value, StructuredSetting | MirostatSetting):
+            value = {_camel_case(name): field for name, field in explicit_fields(value).items()}
         encoded.append(KvField(key=prefix + entry.key, value=value))
     return encoded
 
@@ -205,3 +251,8 @@ def _uncheck(entry: _Key, box: Any) -> Any:
                 f"The setting {entry.key!r} is not a checkbox",
                 cause=f'It came as {box!r}; the form is {{"checked": true, "value": ...}}.',
             )
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from .endpoints import Channel
 from .kv import KvConfig, KvConfigStack, KvField, KvLayer
@@ -24,7 +26,22 @@ StopReason = Literal[
 ReasoningType = Literal["none", "reasoning", "reasoningStartTag", "reasoningEndTag"]
 
 
-class Fragment(WireStruct, frozen=True, omit_defaults=False):
+T = TypeVar("T")
+
+
+def _always(value: T) -> T:
+    """A default that is sent all the same: the official clients want the field."""
+    return msgspec.field(default_factory=lambda: value)
+
+
+class LogProb(WireStruct, frozen=True):
+    """A token that was a candidate, and the natural logarithm of its probability."""
+
+    text: str
+    logprob: float
+
+
+class Fragment(WireStruct, frozen=True):
     """A piece of generated text. It prints as its text.
 
     Parameters:
@@ -33,13 +50,15 @@ class Fragment(WireStruct, frozen=True, omit_defaults=False):
         contains_drafted: whether any of them came from a draft model.
         reasoning_type: whether the text is an answer (``none``) or part of a reasoning block.
         is_structural: whether the text is structure rather than content.
+        logprobs: where ``log_probs`` asked for them: for each token, itself and then the other likeliest candidates.
     """
 
     content: str
-    tokens_count: int = 1
-    contains_drafted: bool = False
-    reasoning_type: ReasoningType = "none"
-    is_structural: bool = False
+    tokens_count: int = _always(1)
+    contains_drafted: bool = _always(False)
+    reasoning_type: ReasoningType = _always("none")
+    is_structural: bool = _always(False)
+    logprobs: list[list[LogProb]] | None = None
 
     def __str__(self) -> str:
         return self.content
@@ -101,6 +120,22 @@ class PredictParameter(WireStruct, frozen=True, kw_only=True):
 
 class FragmentMessage(Message, frozen=True, tag="fragment"):
     fragment: Fragment
+    logprobs: list[list[LogProb]] | None = None
+    """The fragment's, which travel beside it."""
+
+
+def fragment_message(fragment: Fragment) -> FragmentMessage:
+    """``fragment`` as it travels: its log-probabilities beside it."""
+    if fragment.logprobs is None:
+        return FragmentMessage(fragment=fragment)
+    return FragmentMessage(fragment=msgspec.structs.replace(fragment, logprobs=None), logprobs=fragment.logprobs)
+
+
+def received_fragment(message: FragmentMessage) -> Fragment:
+    """The fragment of a message, its log-probabilities with it."""
+    if message.logprobs is None:
+        return message.fragment
+    return msgspec.structs.replace(message.fragment, logprobs=message.logprobs)
 
 
 class PromptProcessingProgress(Message, frozen=True, tag="promptProcessingProgress"):

@@ -110,4 +110,5 @@ def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
         contains_drafted=last.contains_drafted or new.contains_drafted,
         reasoning_type=last.reasoning_type,
         is_structural=last.is_structural,
+        logprobs=[*last.logprobs, *new.logprobs] if last.logprobs and new.logprobs else last.logprobs or new.logprobs,
     )

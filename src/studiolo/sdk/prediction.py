@@ -13,10 +13,12 @@ from ..protocol.kv import decode_load_config, decode_prediction_config, flatten,
 from ..protocol.llm import (
     Fragment,
     FragmentMessage,
+    LogProb,
     PredictionStats,
     PredictMessage,
     PredictSuccess,
     PromptProcessingProgress,
+    received_fragment,
 )
 from ..protocol.models import LlmInstanceInfo
 from .callbacks import call
@@ -36,6 +38,7 @@ class PredictionResult:
         model_info: the model that generated it.
         load_config: the settings that the model was loaded with.
         prediction_config: the settings that were in force.
+        logprobs: where ``log_probs`` asked for them: for each token, itself and then the other likeliest candidates.
     """
 
     content: str
@@ -43,6 +46,7 @@ class PredictionResult:
     model_info: LlmInstanceInfo
     load_config: LoadConfig
     prediction_config: PredictionConfig
+    logprobs: list[list[LogProb]] | None = None
 
     @property
     def parsed(self) -> str:
@@ -76,6 +80,7 @@ class PredictionState:
     def __init__(self, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
         self._content: list[str] = []
+        self._logprobs: list[list[LogProb]] = []
         self._progress = -1.0
         self._had_token = False
         self.started = False
@@ -97,15 +102,17 @@ class PredictionState:
     def take(self, message: PredictMessage) -> Fragment | None:
         """Take a message in and call the callbacks that it is for; returns the fragment it brings, if any."""
         match message:
-            case FragmentMessage(fragment=fragment):
+            case FragmentMessage():
                 if self.cancelled:
                     return None  # it was under way already
+                fragment = received_fragment(message)
                 self._tell_progress(1.0)
                 self.queue_position = None
                 if not self._had_token:
                     self._had_token = True
                     call(self._callbacks.on_first_token)
                 self._content.append(fragment.content)
+                self._logprobs += fragment.logprobs or ()
                 call(self._callbacks.on_prediction_fragment, fragment)
                 return fragment
             case PromptProcessingProgress(progress=progress):
@@ -119,6 +126,7 @@ class PredictionState:
                     model_info=message.model_info,
                     load_config=decode_load_config(flatten(stack_of(message.load_model_config))),
                     prediction_config=decode_prediction_config(flatten(stack_of(message.prediction_config))),
+                    logprobs=self._logprobs or None,
                 )
             case _:
                 pass  # tool calls are act()'s business

@@ -76,7 +76,7 @@ async def _run(
                         )
                     )
                 case fragment:
-                    await channel.send(wire.FragmentMessage(fragment=fragment))
+                    await channel.send(wire.fragment_message(fragment))
     finally:
         await prediction.close()
 

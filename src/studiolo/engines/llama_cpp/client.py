@@ -11,8 +11,9 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from ...config import PredictionConfig
 from ...errors import EngineError, PredictionError, PromptTooLongError
-from ...protocol.llm import Fragment, StopReason
+from ...protocol.llm import Fragment, LogProb, StopReason
 from ..base import Completed, CompletionRequest, EngineEvent, PromptProgress
 from .params import completion_body
 
@@ -29,6 +30,23 @@ that a short answer is not held up. Slower tokens are passed on as they come."""
 class _Progress(msgspec.Struct):
     total: int
     processed: int
+
+
+class _Candidate(msgspec.Struct):
+    id: int
+    token: str
+    logprob: float
+
+
+class _Token(_Candidate):
+    top_logprobs: list[_Candidate]
+
+    def told(self, count: int) -> list[LogProb]:
+        """The token itself, then the others of the ``count`` likeliest."""
+        others = [LogProb(other.token, other.logprob) for other in self.top_logprobs[:count] if other.id != self.id]
+        # The text of a token that the engine holds back, because it may begin a stop string, is told by its rivals.
+        text = self.token or next((other.token for other in self.top_logprobs if other.id == self.id), "")
+        return [LogProb(text, self.logprob), *others]
 
 
 class _Timings(msgspec.Struct):
@@ -52,6 +70,7 @@ class _Event(msgspec.Struct):
     stop_type: str | None = None
     stopping_word: str = ""
     truncated: bool = False
+    completion_probabilities: list[_Token] | None = None
     timings: _Timings | None = None
     error: _Fault | None = None
 
@@ -70,34 +89,45 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 class LlamaServerClient:
     """The calls of one llama-server. A broken or refused connection comes out as :class:`ConnectionError`."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, context_length: int | None = None) -> None:
         # The server closes its connection after a streamed answer, so that there is none to keep.
         connector = aiohttp.UnixConnector(str(socket_path), force_close=True, limit=0)
         self._session = aiohttp.ClientSession(
             "http://engine", connector=connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
         )
+        self._context_length = context_length
 
     async def close(self) -> None:
         await self._session.close()
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
-        body = msgspec.json.encode(completion_body(request.prompt, request.config))
+        body = msgspec.json.encode(completion_body(request))
+        # The engine would go on for ever, with a context that it shifts. Who wants to stop there leaves.
+        limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         async with _broken_connections_told(), self._session.post("/completion", data=body) as response:
             if response.status != 200:
                 raise _refusal(await response.read())
             told = 0  # tokens that fragments have accounted for
+            candidates = _wanted_candidates(request.config)
+            logprobs: list[list[LogProb]] = []
             async for event in _events(response):
                 if event.error is not None:
                     raise _prediction_error(event.error)
+                if candidates is not None:
+                    logprobs += [token.told(candidates) for token in event.completion_probabilities or ()]
                 if event.prompt_progress is not None:
                     yield PromptProgress(event.prompt_progress.processed, event.prompt_progress.total)
                 elif event.content:
                     # A token may bring no text of its own (half a character, a space to come): the next one's does.
-                    yield Fragment(content=event.content, tokens_count=max(event.tokens_predicted - told, 0))
-                    told = event.tokens_predicted
+                    count = max(event.tokens_predicted - told, 0)
+                    yield Fragment(content=event.content, tokens_count=count, logprobs=logprobs or None)
+                    told, logprobs = event.tokens_predicted, []
                 if event.stop_type is not None:
-                    yield _completed(event)
+                    yield _completed(event, request.config)
+                    return
+                if limit is not None and event.tokens_evaluated + event.tokens_predicted >= limit:
+                    yield _context_full(event, limit)
                     return
         raise PredictionError("The engine ended its answer without saying why")
 
@@ -152,12 +182,14 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[_Event]:
                 transport.resume_reading()
 
 
-def _completed(event: _Event) -> Completed:
+def _completed(event: _Event, config: PredictionConfig) -> Completed:
     stop_reason: StopReason = "eosFound"
     if event.stop_type == "word":
-        stop_reason = "stopStringFound"
+        ends_a_tool_call = event.stopping_word in (config.tool_call_stop_strings or ())
+        stop_reason = "toolCalls" if ends_a_tool_call else "stopStringFound"
     elif event.stop_type == "limit":
-        stop_reason = "contextLengthReached" if event.truncated else "maxPredictedTokensReached"
+        full = event.truncated and event.tokens_predicted < (config.max_tokens or 2**31)
+        stop_reason = "contextLengthReached" if full else "maxPredictedTokensReached"
     return Completed(
         stop_reason=stop_reason,
         stop_string=event.stopping_word or None,
@@ -165,6 +197,21 @@ def _completed(event: _Event) -> Completed:
         predicted_tokens=event.tokens_predicted,
         tokens_per_second=event.timings.predicted_per_second if event.timings else None,
     )
+
+
+def _context_full(event: _Event, limit: int) -> Completed:
+    return Completed(
+        stop_reason="contextLengthReached",
+        stop_string=None,
+        prompt_tokens=event.tokens_evaluated,
+        predicted_tokens=min(event.tokens_predicted, limit - event.tokens_evaluated),
+        tokens_per_second=None,
+    )
+
+
+def _wanted_candidates(config: PredictionConfig) -> int | None:
+    """How many candidates to tell for each token; ``None`` for no log-probabilities at all."""
+    return None if config.log_probs is None or config.log_probs is False else int(config.log_probs)
 
 
 def _refusal(body: bytes) -> PredictionError:

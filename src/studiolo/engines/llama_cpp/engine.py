@@ -51,7 +51,7 @@ class LlamaCppEngine:
             await asyncio.shield(worker.stop())
             spec.socket_path.unlink(missing_ok=True)
             raise
-        return cls(worker, LlamaServerClient(spec.socket_path), spec)
+        return cls(worker, LlamaServerClient(spec.socket_path, spec.config.context_length), spec)
 
     @property
     def pid(self) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import CacheType, LoadConfig, PredictionConfig
+from ...errors import UnsupportedError
 from ...protocol.models import Domain
+from ..base import CompletionRequest
 
 RANDOM_SEED = -1
 
@@ -58,27 +60,38 @@ def _cache_type(config: LoadConfig, chosen: CacheType | bool | None) -> str:
     return "F32" if config.use_fp16_for_kv_cache is False else "F16"
 
 
-def completion_body(prompt: str, config: PredictionConfig) -> dict[str, Any]:
+def completion_body(request: CompletionRequest) -> dict[str, Any]:
     """The body of llama-server's ``POST /completion`` for a streamed completion.
 
     ``false`` for a sampler is the value at which llama.cpp's has no effect.
+
+    Raises:
+        UnsupportedError: the config asks for what llama.cpp does not do.
     """
+    config = request.config
+    _refuse_unsupported(config)
 
-    def effect(value: float | bool | None, off: float) -> float | None:
-        return off if value is False else value
+    def effect(value: float | bool | None, off: float) -> float:
+        return off if value is None or value is False else value
 
-    return {
-        "prompt": prompt,
+    body: dict[str, Any] = {
+        "prompt": request.prompt,
         "stream": True,
         "cache_prompt": True,
         "return_progress": True,
         "n_predict": config.max_tokens or -1,
-        "stop": config.stop_strings or [],
+        "n_keep": request.keep,
+        "stop": [*(config.stop_strings or []), *(config.tool_call_stop_strings or [])],
         "temperature": config.temperature,
         "top_k": config.top_k_sampling,
         "top_p": effect(config.top_p_sampling, 1.0),
         "min_p": effect(config.min_p_sampling, 0.0),
+        "typical_p": effect(config.locally_typical_sampling, 1.0),
         "repeat_penalty": effect(config.repeat_penalty, 1.0),
+        "presence_penalty": effect(config.presence_penalty, 0.0),
+        "frequency_penalty": effect(config.frequency_penalty, 0.0),
+        "xtc_probability": effect(config.xtc_probability, 0.0),
+        "xtc_threshold": effect(config.xtc_threshold, XTC_THRESHOLD),
         "seed": RANDOM_SEED if config.seed is None else config.seed,
         # The last event repeats the prompt and every setting unless it is told what to bring.
         "response_fields": [
@@ -86,3 +99,38 @@ def completion_body(prompt: str, config: PredictionConfig) -> dict[str, Any]:
             *("tokens_predicted", "tokens_evaluated", "timings"),
         ],
     }
+    if config.mirostat_sampling is not None:
+        body["mirostat"] = config.mirostat_sampling.version
+        body["mirostat_eta"] = config.mirostat_sampling.learning_rate
+        body["mirostat_tau"] = config.mirostat_sampling.target_entropy
+    if config.logit_bias:
+        body["logit_bias"] = [[token, False if bias == "-inf" else bias] for token, bias in config.logit_bias]
+    if config.log_probs is not None and config.log_probs is not False:
+        body["n_probs"] = max(config.log_probs, 1)  # 0 would switch the token's own off
+    if config.structured is not None and config.structured.type == "gbnf":
+        body["grammar"] = config.structured.gbnf_grammar
+    return body
+
+
+XTC_THRESHOLD = 0.1
+"""LM Studio's default; it matters only where ``xtc_probability`` is set."""
+
+
+def _refuse_unsupported(config: PredictionConfig) -> None:
+    if config.cpu_threads is not None:
+        raise _unsupported("cpu_threads", "llama.cpp sets its threads when it loads the model.")
+    if config.tail_free_sampling:
+        raise _unsupported("tail_free_sampling", "llama.cpp has given this sampler up; min_p_sampling took its place.")
+    if config.structured is not None and config.structured.type == "json":
+        raise _unsupported("structured", "JSON schemas are still to come.")
+    if config.draft_model:
+        raise _unsupported("draft_model", "Draft models are still to come.")
+
+
+def _unsupported(field: str, cause: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"The engine cannot do what the prediction config's field {field!r} asks for",
+        cause=cause,
+        suggestion="Leave the setting out.",
+        data={"feature": field, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+    )

@@ -71,6 +71,7 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
         params.mmproj.path = spec["mmproj"]
     params.hostnames = [spec["socket"]]
     params.ui = False
+    params.ctx_shift = True  # who wants to stop at a full context leaves there
     for name in _PLAIN & given.keys():
         setattr(params, name, given[name])
     params.load_mode = getattr(native.llama_load_mode, f"LLAMA_LOAD_MODE_{given['load_mode']}")

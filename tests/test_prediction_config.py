@@ -1,0 +1,217 @@
+"""Every setting of a prediction, by its effect on the real engine; embedded and served alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+import studiolo as lm
+
+PROMPT = "The best thing about"
+REPETITIVE = " ".join(["ha"] * 12)
+LAUGH = {"structured": {"type": "gbnf", "gbnf_grammar": 'root ::= (" ha" | " ho")+'}}
+GREEDY = {"temperature": 0, "repeat_penalty": False}
+
+
+def text(llm: lm.LLM, prompt: str = PROMPT, **config: Any) -> str:
+    return llm.complete(prompt, config={"max_tokens": 12, **config}).content
+
+
+def test_temperature_0_repeats_and_a_high_one_varies(llm: lm.LLM) -> None:
+    assert text(llm, temperature=0) == text(llm, temperature=0)
+    assert len({text(llm, temperature=3, top_p=False, min_p=False, seed=seed) for seed in range(4)}) > 1
+
+
+def test_a_seed_repeats(llm: lm.LLM) -> None:
+    assert text(llm, temperature=1.5, seed=5) == text(llm, temperature=1.5, seed=5)
+    assert len({text(llm, temperature=1.5, seed=seed) for seed in range(5)}) > 1
+    assert len({text(llm, temperature=1.5, seed=-1) for _ in range(5)}) > 1, "-1 is a random one"
+
+
+@pytest.mark.parametrize("one", [{"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}])
+def test_a_sampler_that_leaves_one_candidate_takes_the_likeliest(llm: lm.LLM, one: dict[str, Any]) -> None:
+    hot = {"temperature": 2, "repeat_penalty": False, "top_k": 0, "top_p": False, "min_p": False}
+    assert text(llm, **{**hot, **one, "seed": 3}) == text(llm, **GREEDY)
+    assert text(llm, **{**hot, "seed": 3}) != text(llm, **GREEDY)
+
+
+def test_locally_typical_sampling_leaves_out_what_is_untypical(llm: lm.LLM) -> None:
+    hot = {"temperature": 1, "repeat_penalty": False, "top_k": 0, "top_p": False, "min_p": False}
+    narrow = {text(llm, **hot, locally_typical_sampling=0.01, seed=seed, max_tokens=1) for seed in range(12)}
+    wide = {text(llm, **hot, seed=seed, max_tokens=1) for seed in range(12)}
+    assert len(narrow) < len(wide)
+
+
+@pytest.mark.parametrize("penalty", [{"repeat_penalty": 2.0}, {"presence_penalty": 5.0}, {"frequency_penalty": 5.0}])
+def test_a_penalty_ends_a_repetition(llm: lm.LLM, penalty: dict[str, Any]) -> None:
+    assert text(llm, REPETITIVE, **GREEDY, **LAUGH) == " ha" * 12
+    assert text(llm, REPETITIVE, **{**GREEDY, **LAUGH, **penalty}) != " ha" * 12
+
+
+def test_a_penalty_of_false_is_none(llm: lm.LLM) -> None:
+    off = {"repeat_penalty": False, "presence_penalty": False, "frequency_penalty": False, "xtc_probability": False}
+    assert text(llm, REPETITIVE, temperature=0, **LAUGH, **off) == " ha" * 12
+
+
+def test_presence_is_counted_once_and_frequency_each_time(llm: lm.LLM) -> None:
+    """A small penalty for presence never suffices; the same for frequency adds up."""
+    assert text(llm, REPETITIVE, **GREEDY, **LAUGH, presence_penalty=0.2, max_tokens=40).count("ho") == 0
+    assert text(llm, REPETITIVE, **GREEDY, **LAUGH, frequency_penalty=0.2, max_tokens=40).count("ho") > 0
+
+
+def test_xtc_leaves_out_the_likeliest(llm: lm.LLM) -> None:
+    first = llm.complete(PROMPT, config={**GREEDY, "max_tokens": 1, "log_probs": 5}).logprobs
+    assert first is not None
+    likeliest = first[0][0].text
+    excluding = text(llm, **GREEDY, max_tokens=1, xtc_probability=1.0, xtc_threshold=0.001)
+    assert excluding != likeliest
+    assert text(llm, **GREEDY, max_tokens=1, xtc_probability=1.0, xtc_threshold=0.999) == likeliest
+    assert text(llm, **GREEDY, max_tokens=1, xtc_probability=0.0, xtc_threshold=0.001) == likeliest
+
+
+def test_mirostat_keeps_to_a_level_of_surprise(llm: lm.LLM) -> None:
+    def run(target: float) -> str:
+        mirostat = {"version": 2, "learning_rate": 1.0, "target_entropy": target}
+        return text(llm, temperature=1, repeat_penalty=False, mirostat_sampling=mirostat, seed=1, max_tokens=30)
+
+    assert run(0.0) != run(12.0)
+    calm = llm.complete(PROMPT, config={**GREEDY, "max_tokens": 10}).content
+    assert run(0.0)[-20:] != run(12.0)[-20:]
+    camel = {"mirostatSampling": {"version": 0, "learningRate": 0.5, "targetEntropy": 3}}
+    assert llm.complete(PROMPT, config={**GREEDY, **camel, "max_tokens": 10}).content == calm
+
+
+def test_logit_bias_forces_and_forbids_tokens(llm: lm.LLM) -> None:
+    (banana,) = llm.tokenize(" water")
+    assert text(llm, **GREEDY, max_tokens=2, logit_bias=[(banana, 100.0)]) == " water water"
+    (first,) = llm.tokenize(text(llm, **GREEDY, max_tokens=1))
+    forbidden = text(llm, **GREEDY, max_tokens=1, logit_bias=[[first, "-inf"]])
+    assert llm.tokenize(forbidden) != [first]
+
+
+def test_max_tokens(llm: lm.LLM) -> None:
+    result = llm.complete("Once upon a time", config={"max_tokens": 3, "temperature": 0})
+    assert (result.stats.predicted_tokens_count, result.stats.stop_reason) == (3, "maxPredictedTokensReached")
+    assert llm.complete("Hi", config={"max_tokens": 1}).prediction_config.max_tokens == 1
+    unlimited = {"max_tokens": -1, "temperature": 0, "stop_strings": ["."]}
+    assert llm.complete("Once upon a time", config=unlimited).prediction_config.max_tokens is False
+
+
+@pytest.mark.parametrize("stop", ["8", "7 8", " 7 8 ", "9 1"])
+def test_stop_strings_in_and_across_fragments(llm: lm.LLM, stop: str) -> None:
+    whole = llm.complete("Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 20}).content
+    assert stop in whole
+    stream = llm.complete_stream(
+        "Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 20, "stop_strings": ["zz", stop]}
+    )
+    fragments = [fragment.content for fragment in stream]
+    result = stream.result()
+    assert "".join(fragments) == result.content == whole[: whole.index(stop)]
+    assert (result.stats.stop_reason, result.stats.stop_string) == ("stopStringFound", stop)
+
+
+def test_what_only_began_as_a_stop_string_is_given_out(llm: lm.LLM) -> None:
+    whole = llm.complete("Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 10}).content
+    result = llm.complete("Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 10, "stop_strings": ["7 8 zebra"]})
+    assert result.content == whole
+    assert result.stats.stop_reason == "maxPredictedTokensReached"
+
+
+def test_tool_call_stop_strings_have_a_stop_reason_of_their_own(llm: lm.LLM) -> None:
+    stops = {"stop_strings": ["zz"], "tool_call_stop_strings": ["8"]}
+    result = llm.complete("Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 20, **stops})
+    assert (result.stats.stop_reason, result.stats.stop_string) == ("toolCalls", "8")
+
+
+def test_log_probs_tell_each_token_and_its_rivals(llm: lm.LLM) -> None:
+    stream = llm.complete_stream(PROMPT, config={**GREEDY, "max_tokens": 6, "log_probs": 3})
+    fragments = list(stream)
+    result = stream.result()
+    assert result.logprobs is not None
+    assert [entry for fragment in fragments for entry in fragment.logprobs or []] == result.logprobs
+    assert [entry[0].text for entry in result.logprobs] == [fragment.content for fragment in fragments]
+    assert len(result.logprobs) == 6
+    for entry in result.logprobs:
+        assert len(entry) == 3
+        assert all(candidate.logprob <= 0 for candidate in entry)
+        assert [c.logprob for c in entry] == sorted((c.logprob for c in entry), reverse=True)  # greedy: likeliest first
+        assert sum(math.exp(candidate.logprob) for candidate in entry) <= 1.0001
+    assert result.prediction_config.log_probs == 3
+
+
+def test_log_probs_of_a_token_that_is_not_among_the_likeliest(llm: lm.LLM) -> None:
+    forced = {"structured": {"type": "gbnf", "gbnf_grammar": 'root ::= "zebra"'}}
+    result = llm.complete(PROMPT, config={**GREEDY, **forced, "log_probs": 2})
+    assert result.content == "zebra"
+    assert result.logprobs is not None
+    assert "".join(entry[0].text for entry in result.logprobs) == "zebra"
+    assert all(len(entry) == 3 for entry in result.logprobs[:1])
+    assert result.logprobs[0][0].logprob < result.logprobs[0][1].logprob
+
+
+def test_log_probs_of_0_tell_the_tokens_alone_and_false_none(llm: lm.LLM) -> None:
+    result = llm.complete(PROMPT, config={**GREEDY, "max_tokens": 3, "log_probs": 0})
+    assert result.logprobs is not None
+    assert [len(entry) for entry in result.logprobs] == [1, 1, 1]
+    assert llm.complete(PROMPT, config={**GREEDY, "max_tokens": 3, "log_probs": False}).logprobs is None
+    assert llm.complete(PROMPT, config={**GREEDY, "max_tokens": 3}).logprobs is None
+
+
+def test_log_probs_with_a_stop_string_are_of_the_text_that_was_given_out(llm: lm.LLM) -> None:
+    config = {**GREEDY, "max_tokens": 20, "log_probs": 1, "stop_strings": ["8 9"]}
+    result = llm.complete("Count: 1 2 3 4 5 6", config=config)
+    assert result.logprobs is not None
+    assert "".join(entry[0].text for entry in result.logprobs) == result.content
+
+
+def test_a_grammar_holds_the_text(llm: lm.LLM) -> None:
+    grammar = 'root ::= ("yes" | "no") "!"'
+    result = llm.complete(PROMPT, config={"structured": {"type": "gbnf", "gbnfGrammar": grammar}})
+    assert result.content in ("yes!", "no!")
+    assert result.stats.stop_reason == "eosFound"
+    with pytest.raises(lm.PredictionError, match="grammar"):
+        llm.complete(PROMPT, config={"structured": {"type": "gbnf", "gbnf_grammar": "root ::= nowhere"}})
+
+
+def test_raw_settings_win(llm: lm.LLM) -> None:
+    raw = {"fields": [{"key": "llm.prediction.maxPredictedTokens", "value": {"checked": True, "value": 2}}]}
+    result = llm.complete(PROMPT, config={"max_tokens": 9, "raw": raw})
+    assert result.stats.predicted_tokens_count == 2
+    with pytest.raises(lm.ConfigError, match="raw"):
+        llm.complete(PROMPT, config={"raw": {"felds": []}})
+
+
+@pytest.mark.parametrize("config", [{"cpu_threads": 2}, {"tail_free_sampling": 0.9}])
+def test_what_the_engine_cannot_do_is_refused_by_name(llm: lm.LLM, config: dict[str, Any]) -> None:
+    with pytest.raises(lm.UnsupportedError, match=next(iter(config))):
+        llm.complete(PROMPT, config={**config, "max_tokens": 1})
+
+
+def test_the_settings_in_force_are_told(llm: lm.LLM) -> None:
+    given: dict[str, Any] = {
+        "temperature": 0.5,
+        "max_tokens": 1,
+        "stop_strings": ["x"],
+        "tool_call_stop_strings": ["y"],
+        "top_k": 9,
+        "top_p": 0.5,
+        "min_p": 0.1,
+        "repeat_penalty": 1.3,
+        "presence_penalty": 0.1,
+        "frequency_penalty": 0.2,
+        "xtc_probability": 0.1,
+        "xtc_threshold": 0.2,
+        "locally_typical_sampling": 0.9,
+        "mirostat_sampling": lm.MirostatSetting(version=1, learning_rate=0.2, target_entropy=3),
+        "logit_bias": [(5, 1.0), (6, "-inf")],
+        "log_probs": 2,
+        "seed": 4,
+        "context_overflow_policy": "stopAtLimit",
+        "structured": {"type": "gbnf", "gbnf_grammar": 'root ::= "a"'},
+    }
+    told = llm.complete(PROMPT, config=given).prediction_config
+    assert told.structured == lm.StructuredSetting(type="gbnf", gbnf_grammar='root ::= "a"')
+    for name, value in given.items():
+        assert name == "structured" or getattr(told, name) == value, name
