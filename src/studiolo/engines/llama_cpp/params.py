@@ -7,7 +7,6 @@ from typing import Any
 from ...config import CacheType, LoadConfig, PredictionConfig
 from ...errors import UnsupportedError
 from ...protocol.models import Domain
-from ..base import CompletionRequest
 
 RANDOM_SEED = -1
 
@@ -60,27 +59,29 @@ def _cache_type(config: LoadConfig, chosen: CacheType | bool | None) -> str:
     return "F32" if config.use_fp16_for_kv_cache is False else "F16"
 
 
-def completion_body(request: CompletionRequest) -> dict[str, Any]:
+def completion_body(prompt: str | list[int], config: PredictionConfig, keep: int = 0) -> dict[str, Any]:
     """The body of llama-server's ``POST /completion`` for a streamed completion.
 
     ``false`` for a sampler is the value at which llama.cpp's has no effect.
 
+    Parameters:
+        keep: tokens of the prompt that stay when the context is full and its oldest part is dropped.
+
     Raises:
         UnsupportedError: the config asks for what llama.cpp does not do.
     """
-    config = request.config
     _refuse_unsupported(config)
 
     def effect(value: float | bool | None, off: float) -> float:
         return off if value is None or value is False else value
 
     body: dict[str, Any] = {
-        "prompt": request.prompt,
+        "prompt": prompt,
         "stream": True,
         "cache_prompt": True,
         "return_progress": True,
         "n_predict": config.max_tokens or -1,
-        "n_keep": request.keep,
+        "n_keep": keep,
         "stop": [*(config.stop_strings or []), *(config.tool_call_stop_strings or [])],
         "temperature": config.temperature,
         "top_k": config.top_k_sampling,
