@@ -79,10 +79,32 @@ with lm.Client() as client:
             assert "nonesuch" in str(error) or "other" in str(error)
         else:
             raise AssertionError("no error")
+    chat = lm.Chat("You are terse.")
+    chat.add_user_message("What is the capital of France?")
+    prompt = llm.apply_prompt_template(chat)
+    assert prompt == (
+        "<|im_start|>system\\nYou are terse.<|im_end|>\\n<|im_start|>user\\nWhat is the capital of France?<|im_end|>\\n"
+        "<|im_start|>assistant\\n"
+    ), prompt
+    greedy = {"temperature": 0, "maxTokens": 12}
+    messages = []
+    answer = llm.respond(chat, config=greedy, on_message=messages.append)
+    assert answer.content == llm.complete(prompt, config=greedy).content
+    assert messages[0].content[0].text == answer.content
+    assert "".join(f.content for f in llm.respond_stream(chat, config=greedy)) == answer.content
+    chat.add_assistant_response(answer)
+    chat.add_user_message("And of Italy?")
+    assert llm.respond(chat, config=greedy).content
+    words = {"enabled": True, "startString": answer.content[3:6], "endString": answer.content[8:10]}
+    stream = llm.respond_stream(
+        "What is the capital of France?", config={**greedy, "reasoningParsing": words}
+    )
+    assert {f.reasoning_type for f in stream} <= {"none", "reasoning", "reasoningStartTag", "reasoningEndTag"}
+    template = {"type": "jinja", "stopStrings": [], "jinjaPromptTemplate": {"template": "{{ raise_exception('no') }}"}}
     try:
-        llm.respond("hi")
+        llm.respond("hi", config={"promptTemplate": template})
     except lm.LMStudioServerError as error:
-        assert "chat" in str(error)
+        assert "template" in str(error) and "no" in str(error), error
     else:
         raise AssertionError("no error")
 print("all good")
@@ -98,6 +120,10 @@ async def main():
         stream = await llm.complete_stream("My name is", config={"maxTokens": 5})
         fragments = [fragment.content async for fragment in stream]
         assert "".join(fragments) == stream.result().content
+        stream = await llm.respond_stream("Say hi.", config={"maxTokens": 5})
+        fragments = [fragment.content async for fragment in stream]
+        assert "".join(fragments) == stream.result().content != ""
+        assert "Say hi." in await llm.apply_prompt_template("Say hi.")
         print("all good")
 
 asyncio.run(main())
@@ -112,13 +138,29 @@ for await (const { content } of prediction) { process.stdout.write(content); }
 """
 
 TYPESCRIPT_REST = """
-import { LMStudioClient } from "@lmstudio/sdk";
+import { Chat, LMStudioClient } from "@lmstudio/sdk";
 import assert from "node:assert";
 const client = new LMStudioClient({ verboseErrorMessages: false });
 const llm = await client.llm.model("smollm2-135m-instruct");
 const result = await llm.complete("My name is", { maxTokens: 4, temperature: 0, stopStrings: ["zzz"] });
 assert.equal(result.stats.stopReason, "maxPredictedTokensReached");
 assert.equal(result.stats.predictedTokensCount, 4);
+const greedy = { temperature: 0, maxTokens: 12 };
+const chat = Chat.from([
+  { role: "system", content: "You are terse." }, { role: "user", content: "What is the capital of France?" },
+]);
+const prompt = await llm.applyPromptTemplate(chat);
+assert.ok(prompt.startsWith("<|im_start|>system\\nYou are terse.<|im_end|>"), prompt);
+assert.ok(prompt.endsWith("assistant\\n"), prompt);
+const answer = await llm.respond(chat, greedy);
+assert.equal(answer.content, (await llm.complete(prompt, greedy)).content);
+assert.equal(answer.nonReasoningContent, answer.content);
+chat.append("assistant", answer.content);
+chat.append("user", "And of Italy?");
+const turn = llm.respond(chat, { ...greedy, reasoningParsing: { enabled: true, startString: "a", endString: "e" } });
+const kinds = new Set();
+for await (const { reasoningType } of turn) { kinds.add(reasoningType); }
+assert.ok(kinds.has("reasoningStartTag"), [...kinds].join());
 const cancelled = llm.complete("1 2 3 4 5 6 7", { temperature: 0, repeatPenalty: false });
 let fragments = 0;
 for await (const fragment of cancelled) { if (++fragments === 3) await cancelled.cancel(); }
@@ -170,7 +212,8 @@ def test_more_of_the_official_python_client(program: str, server: Server, empty_
 
 def test_our_client_runs_the_same_programs_there(server: Server, empty_home: Home) -> None:
     program = THE_REST.replace("import lmstudio as lm", "import studiolo as lm")
-    assert "all good" in run_python(program.split("    try:\n        llm.respond")[0] + 'print("all good")', empty_home)
+    program = program.replace("lm.LMStudioServerError as error", "lm.ConfigError as error")
+    assert "all good" in run_python(program, empty_home)
 
 
 @pytest.fixture(scope="module")

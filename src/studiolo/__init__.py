@@ -142,6 +142,42 @@ if TYPE_CHECKING:
     from .errors import (
         UsageError as UsageError,
     )
+    from .protocol.chat import (
+        AnyChatMessage as AnyChatMessage,
+    )
+    from .protocol.chat import (
+        AssistantResponse as AssistantResponse,
+    )
+    from .protocol.chat import (
+        ChatHistoryData as ChatHistoryData,
+    )
+    from .protocol.chat import (
+        FileHandle as FileHandle,
+    )
+    from .protocol.chat import (
+        FileType as FileType,
+    )
+    from .protocol.chat import (
+        SystemPrompt as SystemPrompt,
+    )
+    from .protocol.chat import (
+        TextData as TextData,
+    )
+    from .protocol.chat import (
+        ToolCallRequest as ToolCallRequest,
+    )
+    from .protocol.chat import (
+        ToolCallRequestData as ToolCallRequestData,
+    )
+    from .protocol.chat import (
+        ToolCallResultData as ToolCallResultData,
+    )
+    from .protocol.chat import (
+        ToolResultMessage as ToolResultMessage,
+    )
+    from .protocol.chat import (
+        UserMessage as UserMessage,
+    )
     from .protocol.llm import (
         Fragment as Fragment,
     )
@@ -202,6 +238,36 @@ if TYPE_CHECKING:
     from .sdk.convenience import (
         llm as llm,
     )
+    from .sdk.history import (
+        AnyChatMessageDict as AnyChatMessageDict,
+    )
+    from .sdk.history import (
+        AssistantResponseContent as AssistantResponseContent,
+    )
+    from .sdk.history import (
+        Chat as Chat,
+    )
+    from .sdk.history import (
+        ChatHistoryDataDict as ChatHistoryDataDict,
+    )
+    from .sdk.history import (
+        FileHandleDict as FileHandleDict,
+    )
+    from .sdk.history import (
+        FileHandleInput as FileHandleInput,
+    )
+    from .sdk.history import (
+        SystemPromptContent as SystemPromptContent,
+    )
+    from .sdk.history import (
+        TextDataDict as TextDataDict,
+    )
+    from .sdk.history import (
+        UserMessageContent as UserMessageContent,
+    )
+    from .sdk.history import (
+        UserMessageDict as UserMessageDict,
+    )
     from .sdk.limits import (
         get_sync_api_timeout as get_sync_api_timeout,
     )
@@ -240,6 +306,10 @@ _NAMES = {
         ModelUnloadedError PortInUseError PredictionError PresetNotFoundError PromptTooLongError
         ProtocolError RequestTimeoutError StudioloError UnsupportedError UsageError
     """,
+    "protocol.chat": """
+        AnyChatMessage AssistantResponse ChatHistoryData FileHandle FileType SystemPrompt TextData
+        ToolCallRequest ToolCallRequestData ToolCallResultData ToolResultMessage UserMessage
+    """,
     "protocol.llm": """
         LogProb
         Fragment LlmPredictionFragment LlmPredictionStats PredictionStats
@@ -262,6 +332,10 @@ _NAMES = {
     "sdk.convenience": """
         configure_default_client embedding_model get_default_client list_downloaded_models
         list_loaded_models llm
+    """,
+    "sdk.history": """
+        AnyChatMessageDict AssistantResponseContent Chat ChatHistoryDataDict FileHandleDict FileHandleInput
+        SystemPromptContent TextDataDict UserMessageContent UserMessageDict
     """,
     "sdk.limits": """
         get_sync_api_timeout set_sync_api_timeout

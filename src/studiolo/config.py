@@ -118,6 +118,69 @@ ContextOverflowPolicy = Literal["stopAtLimit", "truncateMiddle", "rollingWindow"
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
+class JinjaPromptTemplate(Struct, kw_only=True, omit_defaults=True):
+    """A chat template in Jinja.
+
+    Parameters:
+        template: the template.
+        bos_token, eos_token: the tokens that begin and end a text. Default: the model's own.
+        input_config: in LM Studio's form, whether a message's content is text or a list of parts. Default: text.
+    """
+
+    template: str
+    bos_token: str | None = None
+    eos_token: str | None = None
+    input_config: dict[str, Any] | None = None
+
+
+class ManualPromptTemplate(Struct, kw_only=True):
+    """A chat template that is put together from what stands before and after each role's messages."""
+
+    before_system: str = ""
+    after_system: str = ""
+    before_user: str = ""
+    after_user: str = ""
+    before_assistant: str = ""
+    after_assistant: str = ""
+
+
+class PromptTemplate(Struct, kw_only=True, omit_defaults=True):
+    """How a chat becomes text, instead of the model's own way.
+
+    Parameters:
+        type: which of the two templates is meant: ``"jinja"`` or ``"manual"``.
+        jinja_prompt_template, manual_prompt_template: the template.
+        stop_strings: further stop strings, which end the assistant's turn.
+    """
+
+    type: Literal["jinja", "manual"]
+    stop_strings: list[str] = []
+    jinja_prompt_template: JinjaPromptTemplate | None = None
+    manual_prompt_template: ManualPromptTemplate | None = None
+
+    def __post_init__(self) -> None:
+        wanted = f"{self.type}_prompt_template"
+        if getattr(self, wanted) is None:
+            raise ConfigError(f"The prompt template is of type {self.type!r} and has no {wanted}")
+
+
+class ReasoningParsing(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How what a model thinks is told from what it answers.
+
+    Parameters:
+        enabled: whether it is told.
+        start_string, end_string: what stands before and after a stretch of reasoning.
+    """
+
+    enabled: bool
+    start_string: str = "<think>"
+    end_string: str = "</think>"
+
+    def __post_init__(self) -> None:
+        if self.enabled and not (self.start_string and self.end_string):
+            raise ConfigError("The reasoning_parsing setting needs a start_string and an end_string")
+
+
 class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How text is generated. docs/prediction-config.md tells each setting's effect at length.
 
@@ -147,6 +210,9 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         log_probs: tell the log-probability of each token and of this many likeliest candidates, 0 to 100; ``False``
             for off. Default: off.
         seed: the same seed, prompt and settings give the same text; -1 for a random one. Default: random.
+        prompt_template: how a chat becomes text. Default: as the model's own template says.
+        reasoning_parsing: how reasoning is told from the answer. Default: what stands between ``<think>`` and
+            ``</think>``.
         cpu_threads: llama.cpp sets its threads when a model is loaded: refused.
         draft_model: the key of a smaller model that drafts tokens for this one to check. Default: none.
         speculative_decoding_num_draft_tokens_exact, speculative_decoding_min_draft_length_to_consider,
@@ -174,6 +240,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     logit_bias: list[tuple[Token, Finite | Literal["-inf"]]] | None = None
     log_probs: Annotated[int, Meta(ge=0, le=100)] | bool | None = None
     seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] | None = None
+    prompt_template: PromptTemplate | None = None
+    reasoning_parsing: ReasoningParsing | None = None
     cpu_threads: Annotated[int, Meta(ge=1)] | None = None
     draft_model: str | None = None
     speculative_decoding_num_draft_tokens_exact: Annotated[int, Meta(ge=1)] | None = None
@@ -212,6 +280,7 @@ PREDICTION_DEFAULTS = PredictionConfig(
     top_p_sampling=0.95,
     min_p_sampling=0.05,
     repeat_penalty=1.1,
+    reasoning_parsing=ReasoningParsing(enabled=True),
 )
 """LM Studio's defaults."""
 
@@ -298,7 +367,7 @@ def snake_case_keys(value: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_KEPT_AS_THEY_ARE = frozenset({"json_schema", "raw"})
+_KEPT_AS_THEY_ARE = frozenset({"json_schema", "raw", "input_config"})
 
 
 def _snake_case(key: str) -> str:

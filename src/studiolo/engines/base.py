@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from ..config import LoadConfig, PredictionConfig
+from ..config import LoadConfig, PredictionConfig, PromptTemplate
 from ..errors import EngineError
+from ..protocol.chat import AnyChatMessage
 from ..protocol.llm import Fragment, StopReason
 from ..protocol.models import Domain
 
@@ -46,11 +47,35 @@ class CompletionRequest:
     Parameters:
         prompt: the text, or its tokens.
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped to go on.
+        images: the images of the prompt, in the order of their places in it: JPEG or PNG.
     """
 
     prompt: str | list[int]
     config: PredictionConfig
     keep: int = 0
+    images: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatRequest:
+    """A chat to be turned into text.
+
+    Parameters:
+        messages: what was said until now.
+        template: how; by default as the model's own template says.
+        tools: what the model may call, as JSON objects in OpenAI's form.
+        template_variables: further variables for a Jinja template, such as ``enable_thinking``.
+        omit_bos_token, omit_eos_token: leave the tokens that begin and end a text out.
+        as_prompt: leave out the token at the beginning that the engine's tokenizer adds by itself.
+    """
+
+    messages: Sequence[AnyChatMessage]
+    template: PromptTemplate | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    omit_bos_token: bool = False
+    omit_eos_token: bool = False
+    as_prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +140,16 @@ class Engine(Protocol):
         Raises:
             PromptTooLongError: the prompt does not fit into the context.
             PredictionError: the engine refused or failed the request.
+            EngineDiedError: the process ended.
+        """
+        ...
+
+    async def apply_template(self, chat: ChatRequest) -> str:
+        """The text of a chat, up to where the assistant's next words begin.
+
+        Raises:
+            ConfigError: the template that the request brings is wrong.
+            PredictionError: the model's own template refuses the chat.
             EngineDiedError: the process ended.
         """
         ...

@@ -8,11 +8,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config import LoadConfig, PredictionConfig
-from ..engines.base import CompletionRequest
+from ..engines.base import ChatRequest
 from ..errors import DomainMismatchError, ModelNotFoundError, ModelUnloadedError, StudioloError
 from ..library.library import Library
 from ..library.model import Model
@@ -21,7 +22,7 @@ from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelSpecifier
 from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
 from .instances import Instance, Instances, OnProgress
-from .predictions import Prediction, settings_in_force
+from .predictions import Prediction, PredictionRequest, settings_in_force
 
 SOCKETS_PREFIX = "studiolo-sockets-"
 
@@ -188,11 +189,23 @@ class Host:
                 return
         raise not_loaded(identifier, self.instances.loaded())
 
-    def predict(self, instance: Instance, prompt: str, config: PredictionConfig, client: str = "") -> Prediction:
-        """Start to continue ``prompt``, exactly as it stands, on behalf of ``client``."""
+    def predict(
+        self, instance: Instance, prompt: str | ChatRequest, config: PredictionConfig, client: str = ""
+    ) -> Prediction:
+        """Start to continue a text, exactly as it stands, or to answer a chat, on behalf of ``client``."""
         own = self.settings.current().model(instance.model.key).prediction
         in_force = settings_in_force(config, instance.config, own)
-        return Prediction(instance, CompletionRequest(prompt=prompt, config=in_force), client)
+        return Prediction(instance, PredictionRequest(prompt=prompt, config=in_force), client)
+
+    async def apply_template(self, instance: Instance, chat: ChatRequest) -> str:
+        """The text of a chat, as the instance's model would be given it.
+
+        Raises:
+            ConfigError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.apply_template`.
+        """
+        own = self.settings.current().model(instance.model.key).prediction
+        template = chat.template or own.prompt_template
+        return await (await instance.engine()).apply_template(replace(chat, template=template))
 
     def load_at_startup(self, name: str | None, on_fetch: OnFetch | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
-from ..engines.base import Completed, CompletionRequest, PromptProgress
+from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, PromptProgress
+from ..protocol.chat import text_of
 from ..protocol.llm import Fragment, PredictionStats, StopReason
 from ..protocol.streaming import MergingQueue, merge_fragments
+from .reasoning import ReasoningSplitter
 
 if TYPE_CHECKING:
     from .instances import Instance
@@ -39,6 +43,27 @@ class Queued:
     place: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictionRequest:
+    """What is asked of an instance, and the settings with every default filled in.
+
+    Parameters:
+        prompt: text to continue, exactly as it stands, or a chat to answer.
+        images: the images of the chat, in order: JPEG or PNG.
+    """
+
+    prompt: str | ChatRequest
+    config: PredictionConfig
+    images: Sequence[bytes] = ()
+
+    @property
+    def length(self) -> int:
+        """Characters in it, for reports."""
+        if isinstance(self.prompt, str):
+            return len(self.prompt)
+        return sum(len(text_of(message)) for message in self.prompt.messages)
+
+
 PredictionEvent = Fragment | PromptProgress | Queued | PredictionResult
 
 
@@ -63,7 +88,7 @@ class Prediction:
         client: who asks: clients take turns where slots are few.
     """
 
-    def __init__(self, instance: Instance, request: CompletionRequest, client: str) -> None:
+    def __init__(self, instance: Instance, request: PredictionRequest, client: str) -> None:
         self.client = client
         self.has_slot = False
         self._instance = instance
@@ -87,7 +112,7 @@ class Prediction:
         """What it is, for a report that must not tell what anybody wrote."""
         return (
             f"a prediction of {self.client}, {self._clock() - self._began:.1f} s old: "
-            f"{len(self._request.prompt)} characters in, {self._predicted_tokens} tokens out"
+            f"{self._request.length} characters in, {self._predicted_tokens} tokens out"
         )
 
     async def close(self) -> None:
@@ -147,18 +172,38 @@ class Prediction:
 
     async def _complete(self) -> Completed:
         engine = await self._instance.engine()
-        async with contextlib.aclosing(engine.complete(self._request)) as events:
-            async for event in events:
-                if isinstance(event, Completed):
-                    return event
-                if isinstance(event, Fragment):
-                    if self._first_token_at is None:
-                        self._first_token_at = self._clock()
-                    self._predicted_tokens += event.tokens_count
-                else:
-                    self._prompt_tokens = event.total
-                self._events.put(event)
+        request = await self._as_text(engine)
+        split = _splitter(request)
+        try:
+            async with contextlib.aclosing(engine.complete(request)) as events:
+                async for event in events:
+                    if isinstance(event, Completed):
+                        return event
+                    if isinstance(event, Fragment):
+                        if self._first_token_at is None:
+                            self._first_token_at = self._clock()
+                        self._predicted_tokens += event.tokens_count
+                        self._put(split.feed(event) if split else (event,))
+                    else:
+                        self._prompt_tokens = event.total
+                        self._events.put(event)
+        finally:
+            self._put(split.flush() if split else ())
         raise RuntimeError("the engine broke its contract: it ended without a Completed")
+
+    async def _as_text(self, engine: Engine) -> CompletionRequest:
+        prompt, config = self._request.prompt, self._request.config
+        if isinstance(prompt, ChatRequest):
+            chat = replace(prompt, template=config.prompt_template, as_prompt=True)
+            prompt = await engine.apply_template(chat)
+            if config.prompt_template is not None and config.prompt_template.stop_strings:
+                stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
+                config = msgspec.structs.replace(config, stop_strings=stop_strings)
+        return CompletionRequest(prompt=prompt, config=config, images=self._request.images)
+
+    def _put(self, fragments: Iterable[Fragment]) -> None:
+        for fragment in fragments:
+            self._events.put(fragment)
 
     def _stats(self, stop_reason: StopReason, completed: Completed | None = None) -> PredictionStats:
         now, first = self._clock(), self._first_token_at
@@ -176,6 +221,14 @@ class Prediction:
             predicted_tokens_count=self._predicted_tokens,
             total_tokens_count=self._prompt_tokens + self._predicted_tokens,
         )
+
+
+def _splitter(request: CompletionRequest) -> ReasoningSplitter | None:
+    parsing = request.config.reasoning_parsing
+    if parsing is None or not parsing.enabled:
+        return None
+    prompt = request.prompt if isinstance(request.prompt, str) else ""
+    return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
 
 
 def _merge(last: PredictionEvent, new: PredictionEvent) -> PredictionEvent | None:

@@ -5,17 +5,17 @@ The keys are LM Studio's. One table a kind of setting says which key holds which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
+from msgspec import Struct
 
 from ..config import (
     LoadConfig,
-    MirostatSetting,
     PredictionConfig,
-    StructuredSetting,
     config_error,
     explicit_fields,
     load_config,
@@ -75,6 +75,8 @@ _PREDICTION_KEYS = (
     _Key("logit_bias", "llama.logitBias"),
     _Key("log_probs", "logProbs", checkbox=True),
     _Key("seed", "seed", checkbox=True),
+    _Key("prompt_template", "promptTemplate"),
+    _Key("reasoning_parsing", "reasoning.parsing"),
     _Key("cpu_threads", "llama.cpuThreads"),
     _Key("draft_model", "speculativeDecoding.draftModel"),
     _Key("speculative_decoding_num_draft_tokens_exact", "speculativeDecoding.numDraftTokensExact"),
@@ -221,10 +223,18 @@ def _encode(prefix: str, keys: Iterable[_Key], fields: Mapping[str, Any]) -> lis
             continue
         if entry.checkbox:
             value = {"checked": False} if value is False else {"checked": True, "value": value}
-        elif isinstance(value, StructuredSetting | MirostatSetting):
-            value = {_camel_case(name): field for name, field in explicit_fields(value).items()}
+        elif isinstance(value, Struct):
+            value = _camel_case_keys(value)
         encoded.append(KvField(key=prefix + entry.key, value=value))
     return encoded
+
+
+def _camel_case_keys(value: Any) -> Any:
+    """Nested settings as they travel."""
+    if not isinstance(value, Struct):
+        return value
+    named = {name: _camel_case_keys(item) for name, item in explicit_fields(value).items()}
+    return {re.sub(r"_(\w)", lambda found: found[1].upper(), name): item for name, item in named.items()}
 
 
 def _decode(prefix: str, keys: Iterable[_Key], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,8 +261,3 @@ def _uncheck(entry: _Key, box: Any) -> Any:
                 f"The setting {entry.key!r} is not a checkbox",
                 cause=f'It came as {box!r}; the form is {{"checked": true, "value": ...}}.',
             )
-
-
-def _camel_case(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)

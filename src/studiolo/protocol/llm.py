@@ -6,7 +6,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from .endpoints import Channel
+from .chat import ChatHistoryData, TextData, UserMessage
+from .endpoints import Channel, Rpc
 from .kv import KvConfig, KvConfigStack, KvField, KvLayer
 from .models import LlmInstanceInfo, ModelSpecifier
 from .structs import Message, WireStruct
@@ -94,25 +95,9 @@ class PredictionStats(WireStruct, frozen=True, kw_only=True):
     ignored_draft_tokens_count: int | None = None
 
 
-class TextPart(WireStruct, frozen=True):
-    """A part of a message. Parts of other types are told apart by ``type``."""
-
-    type: str
-    text: str | None = None
-
-
-class ChatMessage(WireStruct, frozen=True):
-    role: str
-    content: list[TextPart]
-
-
-class ChatHistory(WireStruct, frozen=True):
-    messages: list[ChatMessage]
-
-
 class PredictParameter(WireStruct, frozen=True, kw_only=True):
     model_specifier: ModelSpecifier
-    history: ChatHistory
+    history: ChatHistoryData
     prediction_config_stack: KvConfigStack
     fuzzy_preset_identifier: str | None = None
     ignore_server_session_config: bool | None = None
@@ -167,11 +152,42 @@ COMPLETE_RAW_TEXT: Channel[CompleteRawTextParameter, PredictMessage] = Channel(
     "completeRawText", CompleteRawTextParameter, PredictMessage
 )
 
+
+class ApplyPromptTemplateOpts(WireStruct, frozen=True, kw_only=True):
+    """How a chat is turned into text.
+
+    Parameters:
+        omit_bos_token, omit_eos_token: leave the tokens that begin and end a text out.
+        tool_definitions: the tools that the model may call, as JSON objects.
+    """
+
+    omit_bos_token: bool | None = None
+    omit_eos_token: bool | None = None
+    tool_definitions: list[dict[str, Any]] | None = None
+
+
+class ApplyPromptTemplateParameter(WireStruct, frozen=True, kw_only=True):
+    specifier: ModelSpecifier
+    history: ChatHistoryData
+    prediction_config_stack: KvConfigStack
+    opts: ApplyPromptTemplateOpts
+
+
+class FormattedPrompt(WireStruct, frozen=True):
+    formatted: str
+
+
+APPLY_PROMPT_TEMPLATE: Rpc[ApplyPromptTemplateParameter, FormattedPrompt] = Rpc(
+    "applyPromptTemplate", ApplyPromptTemplateParameter, FormattedPrompt
+)
+
 PROMPT_TEMPLATE_KEY = "llm.prediction.promptTemplate"
 _PASS_THROUGH_TEMPLATE = "{%- for message in messages -%}{{ message['content'] }}{%- endfor -%}"
 
 
-def raw_completion(prompt: str, specifier: ModelSpecifier, config: KvConfig) -> PredictParameter:
+def raw_completion(
+    prompt: str, specifier: ModelSpecifier, config: KvConfig, preset: str | None = None
+) -> PredictParameter:
     """The request to continue ``prompt`` exactly as it stands.
 
     It travels as LM Studio's own clients send it: a chat of one user message, with a prompt template that passes the
@@ -185,13 +201,14 @@ def raw_completion(prompt: str, specifier: ModelSpecifier, config: KvConfig) -> 
     pass_through = KvConfig(fields=[KvField(key=PROMPT_TEMPLATE_KEY, value=template)])
     return PredictParameter(
         model_specifier=specifier,
-        history=ChatHistory(messages=[ChatMessage(role="user", content=[TextPart(type="text", text=prompt)])]),
+        history=ChatHistoryData(messages=[UserMessage(content=[TextData(text=prompt)])]),
         prediction_config_stack=KvConfigStack(
             layers=[
                 KvLayer(layer_name="apiOverride", config=config),
                 KvLayer(layer_name="completeModeFormatting", config=pass_through),
             ]
         ),
+        fuzzy_preset_identifier=preset,
     )
 
 

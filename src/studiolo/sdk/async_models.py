@@ -5,16 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from ..config import LoadConfig, PredictionConfig, load_config, prediction_config
+import msgspec
+
+from ..config import LoadConfig, PredictionConfig, config_error, load_config, prediction_config
 from ..errors import ChannelClosedError, ConfigError
 from ..protocol import models as wire
 from ..protocol.endpoints import Rpc
-from ..protocol.kv import decode_load_config, encode_load_config, encode_prediction_config, flatten, stack_of
-from ..protocol.llm import raw_completion
+from ..protocol.kv import (
+    KvConfigStack,
+    decode_load_config,
+    encode_load_config,
+    encode_prediction_config,
+    flatten,
+    stack_of,
+)
+from ..protocol.llm import (
+    APPLY_PROMPT_TEMPLATE,
+    ApplyPromptTemplateOpts,
+    ApplyPromptTemplateParameter,
+    PredictParameter,
+    raw_completion,
+)
 from . import notices
 from .async_stream import AsyncPredictionStream
 from .callbacks import call
-from .prediction import Callbacks, OnFirstToken, OnFragment, OnPromptProgress, PredictionResult
+from .history import Chat, ChatHistoryDataDict
+from .prediction import Callbacks, OnFirstToken, OnFragment, OnMessage, OnPromptProgress, PredictionResult
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient
@@ -27,6 +43,7 @@ DEFAULT_TTL_SEC = 3600
 
 LoadConfigInput = LoadConfig | Mapping[str, Any]
 PredictionConfigInput = PredictionConfig | Mapping[str, Any]
+HistoryInput = Chat | ChatHistoryDataDict | str
 OnLoadProgress = Callable[[float], Any]
 OnFetching = Callable[[wire.Fetching], Any]
 
@@ -98,6 +115,8 @@ class AsyncLLM(AsyncModelHandle):
         prompt: str,
         *,
         config: PredictionConfigInput | None = None,
+        preset: str | None = None,
+        on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
@@ -109,6 +128,8 @@ class AsyncLLM(AsyncModelHandle):
         Parameters:
             prompt: the text to continue; no chat template is applied.
             config: the settings; see :class:`~studiolo.config.PredictionConfig`.
+            preset: the name of a preset of the host's, which says what ``config`` leaves open.
+            on_message: called once, with the whole answer as a message of a chat.
             on_first_token: called without arguments before the first fragment.
             on_prediction_fragment: called with every fragment.
             on_prompt_processing_progress: called with the share of the prompt that is processed, 0 to 1.
@@ -119,8 +140,9 @@ class AsyncLLM(AsyncModelHandle):
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"The prompt is a {type(prompt).__name__}, not a str")
         settings = encode_prediction_config(prediction_config(config))
-        parameter = raw_completion(prompt, self._specifier, settings)
+        parameter = raw_completion(prompt, self._specifier, settings, preset)
         callbacks = Callbacks(
+            on_message=on_message,
             on_first_token=on_first_token,
             on_prediction_fragment=on_prediction_fragment,
             on_prompt_processing_progress=on_prompt_processing_progress,
@@ -132,6 +154,8 @@ class AsyncLLM(AsyncModelHandle):
         prompt: str,
         *,
         config: PredictionConfigInput | None = None,
+        preset: str | None = None,
+        on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
@@ -140,11 +164,95 @@ class AsyncLLM(AsyncModelHandle):
         stream = self.complete_stream(
             prompt,
             config=config,
+            preset=preset,
+            on_message=on_message,
             on_first_token=on_first_token,
             on_prediction_fragment=on_prediction_fragment,
             on_prompt_processing_progress=on_prompt_processing_progress,
         )
         return await stream.wait_for_result()
+
+    def respond_stream(
+        self,
+        history: HistoryInput,
+        *,
+        config: PredictionConfigInput | None = None,
+        preset: str | None = None,
+        on_message: OnMessage | None = None,
+        on_first_token: OnFirstToken | None = None,
+        on_prediction_fragment: OnFragment | None = None,
+        on_prompt_processing_progress: OnPromptProgress | None = None,
+    ) -> AsyncPredictionStream:
+        """Answer a chat, fragment by fragment.
+
+        The request is sent when the stream is first read, with the chat as it is now.
+
+        Parameters:
+            history: a :class:`Chat`, a dict as it travels, or a text, which is what the user says.
+            config, preset, on_message, on_first_token, on_prediction_fragment, on_prompt_processing_progress: as for
+                :meth:`complete_stream`.
+
+        Raises:
+            ConfigError: a setting has a wrong name, type or range, or the history is none.
+        """
+        parameter = PredictParameter(
+            model_specifier=self._specifier,
+            history=Chat.from_history(history).history_data(),
+            prediction_config_stack=stack_of(encode_prediction_config(prediction_config(config))),
+            fuzzy_preset_identifier=preset,
+        )
+        callbacks = Callbacks(
+            on_message=on_message,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        )
+        return AsyncPredictionStream(self._client, parameter, callbacks)
+
+    async def respond(
+        self,
+        history: HistoryInput,
+        *,
+        config: PredictionConfigInput | None = None,
+        preset: str | None = None,
+        on_message: OnMessage | None = None,
+        on_first_token: OnFirstToken | None = None,
+        on_prediction_fragment: OnFragment | None = None,
+        on_prompt_processing_progress: OnPromptProgress | None = None,
+    ) -> PredictionResult:
+        """Answer a chat and wait for the whole; see :meth:`respond_stream`."""
+        stream = self.respond_stream(
+            history,
+            config=config,
+            preset=preset,
+            on_message=on_message,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        )
+        return await stream.wait_for_result()
+
+    async def apply_prompt_template(
+        self, history: HistoryInput, opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None = None
+    ) -> str:
+        """The text that the model would be given of a chat, up to where its answer begins.
+
+        Parameters:
+            history: as for :meth:`respond_stream`.
+            opts: ``omit_bos_token``, ``omit_eos_token`` (leave these tokens out; default: false) and
+                ``tool_definitions``.
+
+        Raises:
+            ConfigError: an option has a wrong name or type, or the history is none.
+            PredictionError: the model's template refuses the chat.
+        """
+        parameter = ApplyPromptTemplateParameter(
+            specifier=self._specifier,
+            history=Chat.from_history(history).history_data(),
+            prediction_config_stack=KvConfigStack(layers=[]),
+            opts=_template_options(opts),
+        )
+        return (await self._call(APPLY_PROMPT_TEMPLATE, parameter)).formatted
 
 
 class AsyncEmbeddingModel(AsyncModelHandle):
@@ -293,6 +401,24 @@ def _rising(callback: OnLoadProgress | None) -> Callable[[float], None]:
             call(callback, progress)
 
     return tell
+
+
+def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) -> ApplyPromptTemplateOpts:
+    if isinstance(opts, ApplyPromptTemplateOpts):
+        return opts
+    names = dict(
+        zip(ApplyPromptTemplateOpts.__struct_encode_fields__, ApplyPromptTemplateOpts.__struct_fields__, strict=True)
+    )
+    given = {names.get(name, name): value for name, value in (opts or {}).items()}
+    for name in given.keys() - set(names.values()):
+        raise ConfigError(
+            f"There is no option {name!r} for a prompt template",
+            suggestion=f"The options are {', '.join(names.values())}.",
+        )
+    try:
+        return msgspec.convert({wire: given.get(name) for wire, name in names.items()}, ApplyPromptTemplateOpts)
+    except msgspec.ValidationError as error:
+        raise config_error(error, "prompt template's options") from None
 
 
 def _milliseconds(seconds: float | None) -> int | None:

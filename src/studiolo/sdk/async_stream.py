@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import CancelledError, ChannelClosedError
 from ..protocol.llm import PREDICT, Fragment, PredictMessage, PredictParameter
@@ -27,6 +27,11 @@ class AsyncPredictionStream(PredictionStreamBase):
         self._client = client
         self._parameter = parameter
         self._channel: ClientChannel[PredictMessage] | None = None
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Awaiting a stream gives the stream: LM Studio's async API hands streams out through ``await``."""
+        yield from ()
+        return self
 
     async def __aenter__(self) -> Self:
         if not self.state.started:

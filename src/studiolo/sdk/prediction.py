@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import LoadConfig, PredictionConfig
 from ..errors import CancelledError, UsageError
+from ..protocol.chat import AssistantResponse, TextData
 from ..protocol.kv import decode_load_config, decode_prediction_config, flatten, stack_of
 from ..protocol.llm import (
     Fragment,
@@ -26,6 +27,7 @@ from .callbacks import call
 OnFirstToken = Callable[[], Any]
 OnFragment = Callable[[Fragment], Any]
 OnPromptProgress = Callable[[float], Any]
+OnMessage = Callable[[AssistantResponse], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,7 @@ class Callbacks:
     on_first_token: OnFirstToken | None = None
     on_prediction_fragment: OnFragment | None = None
     on_prompt_processing_progress: OnPromptProgress | None = None
+    on_message: OnMessage | None = None
 
 
 class PredictionState:
@@ -128,6 +131,8 @@ class PredictionState:
                     prediction_config=decode_prediction_config(flatten(stack_of(message.prediction_config))),
                     logprobs=self._logprobs or None,
                 )
+                answer = AssistantResponse(content=[TextData(text=self.outcome.content)])
+                call(self._callbacks.on_message, answer)
             case _:
                 pass  # tool calls are act()'s business
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
 from ..config import LoadConfig
 from ..protocol import models as wire
-from ..protocol.llm import Fragment, PredictMessage
+from ..protocol.llm import ApplyPromptTemplateOpts, Fragment, PredictMessage
 from ..protocol.system import SystemInfo
 from . import notices
 from .async_client import AsyncClient, OnDownloadProgress, OnFinalize
@@ -17,6 +17,7 @@ from .async_models import (
     AsyncLLM,
     AsyncModelHandle,
     AsyncModelNamespace,
+    HistoryInput,
     LoadConfigInput,
     OnFetching,
     OnLoadProgress,
@@ -24,7 +25,7 @@ from .async_models import (
 )
 from .async_stream import AsyncPredictionStream
 from .background import run, run_calling_here
-from .prediction import OnFirstToken, OnFragment, OnPromptProgress, PredictionResult, PredictionStreamBase
+from .prediction import OnFirstToken, OnFragment, OnMessage, OnPromptProgress, PredictionResult, PredictionStreamBase
 
 
 class Client:
@@ -139,6 +140,8 @@ class LLM(ModelHandle[AsyncLLM]):
         prompt: str,
         *,
         config: PredictionConfigInput | None = None,
+        preset: str | None = None,
+        on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
@@ -148,6 +151,8 @@ class LLM(ModelHandle[AsyncLLM]):
             self._handle.complete_stream(
                 prompt,
                 config=config,
+                preset=preset,
+                on_message=on_message,
                 on_first_token=on_first_token,
                 on_prediction_fragment=on_prediction_fragment,
                 on_prompt_processing_progress=on_prompt_processing_progress,
@@ -159,6 +164,8 @@ class LLM(ModelHandle[AsyncLLM]):
         prompt: str,
         *,
         config: PredictionConfigInput | None = None,
+        preset: str | None = None,
+        on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
@@ -167,10 +174,64 @@ class LLM(ModelHandle[AsyncLLM]):
         return self.complete_stream(
             prompt,
             config=config,
+            preset=preset,
+            on_message=on_message,
             on_first_token=on_first_token,
             on_prediction_fragment=on_prediction_fragment,
             on_prompt_processing_progress=on_prompt_processing_progress,
         ).wait_for_result()
+
+    def respond_stream(
+        self,
+        history: HistoryInput,
+        *,
+        config: PredictionConfigInput | None = None,
+        preset: str | None = None,
+        on_message: OnMessage | None = None,
+        on_first_token: OnFirstToken | None = None,
+        on_prediction_fragment: OnFragment | None = None,
+        on_prompt_processing_progress: OnPromptProgress | None = None,
+    ) -> PredictionStream:
+        """See :meth:`AsyncLLM.respond_stream`. The callbacks are called in the thread that reads the stream."""
+        return PredictionStream(
+            self._handle.respond_stream(
+                history,
+                config=config,
+                preset=preset,
+                on_message=on_message,
+                on_first_token=on_first_token,
+                on_prediction_fragment=on_prediction_fragment,
+                on_prompt_processing_progress=on_prompt_processing_progress,
+            )
+        )
+
+    def respond(
+        self,
+        history: HistoryInput,
+        *,
+        config: PredictionConfigInput | None = None,
+        preset: str | None = None,
+        on_message: OnMessage | None = None,
+        on_first_token: OnFirstToken | None = None,
+        on_prediction_fragment: OnFragment | None = None,
+        on_prompt_processing_progress: OnPromptProgress | None = None,
+    ) -> PredictionResult:
+        """See :meth:`AsyncLLM.respond`."""
+        return self.respond_stream(
+            history,
+            config=config,
+            preset=preset,
+            on_message=on_message,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        ).wait_for_result()
+
+    def apply_prompt_template(
+        self, history: HistoryInput, opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None = None
+    ) -> str:
+        """See :meth:`AsyncLLM.apply_prompt_template`."""
+        return run(self._handle.apply_prompt_template(history, opts))
 
 
 class EmbeddingModel(ModelHandle[AsyncModelHandle]):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ...engines.base import PromptProgress
+from ...engines.base import ChatRequest, PromptProgress
 from ...errors import ProtocolError, UnsupportedError
 from ...host.predictions import PredictionResult, Queued
 from ...protocol import llm as wire
+from ...protocol.chat import ChatHistoryData, TextData, files_of
 from ...protocol.kv import decode_prediction_config, encode_load_config, encode_prediction_config, flatten
 from ...protocol.models import LlmInstanceInfo, ModelSpecifier
 from .context import Context, ServerChannel
 from .convert import instance_info
-from .registry import channel
+from .registry import channel, rpc
 
 # A prompt template that passes the text through, whatever the spacing: the form of a raw completion.
 _PASS_THROUGH = re.compile(
@@ -29,13 +30,14 @@ async def predict(
     context: Context, parameter: wire.PredictParameter, channel: ServerChannel[wire.PredictMessage]
 ) -> None:
     settings = flatten(parameter.prediction_config_stack)
-    if not _passes_through(settings.get(wire.PROMPT_TEMPLATE_KEY)):
-        raise UnsupportedError(
-            "This version of studiolo completes text and does not chat",
-            suggestion="Use complete() or complete_stream().",
-            data={"feature": "chat", "engineName": "llama.cpp", "engineType": "llama.cpp"},
-        )
-    await _run(context, parameter.model_specifier, _text(parameter.history), settings, channel)
+    prompt: str | ChatRequest
+    if _passes_through(settings.get(wire.PROMPT_TEMPLATE_KEY)):
+        del settings[wire.PROMPT_TEMPLATE_KEY]
+        prompt = _text(parameter.history)
+    else:
+        _refuse_files(parameter.history)
+        prompt = ChatRequest(messages=parameter.history.messages)
+    await _run(context, parameter.model_specifier, prompt, settings, channel)
 
 
 @channel(wire.COMPLETE_RAW_TEXT, "llm")
@@ -49,7 +51,7 @@ async def complete_raw_text(
 async def _run(
     context: Context,
     specifier: ModelSpecifier,
-    prompt: str,
+    prompt: str | ChatRequest,
     settings: dict[str, Any],
     channel: ServerChannel[wire.PredictMessage],
 ) -> None:
@@ -89,13 +91,37 @@ def _passes_through(template: Any) -> bool:
             return False
 
 
-def _text(history: wire.ChatHistory) -> str:
+def _text(history: ChatHistoryData) -> str:
     """The text of all messages, as a template that passes it through would put it."""
     texts: list[str] = []
     for index, message in enumerate(history.messages):
         for part in message.content:
-            if part.type != "text" or part.text is None:
+            if not isinstance(part, TextData):
                 where = f"$.history.messages[{index}]"
                 raise ProtocolError(f"A raw completion takes text alone; {where} has a part of type {part.type!r}")
             texts.append(part.text)
     return "".join(texts)
+
+
+def _refuse_files(history: ChatHistoryData) -> None:
+    for message in history.messages:
+        for file in files_of(message):
+            raise UnsupportedError(
+                f"This version of studiolo does not read files in chats ({file.name!r})",
+                data={"feature": "files", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            )
+
+
+@rpc(wire.APPLY_PROMPT_TEMPLATE, "llm")
+async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTemplateParameter) -> wire.FormattedPrompt:
+    config = decode_prediction_config(flatten(parameter.prediction_config_stack))
+    instance = await context.host.resolve(parameter.specifier, "llm")
+    _refuse_files(parameter.history)
+    chat = ChatRequest(
+        messages=parameter.history.messages,
+        template=config.prompt_template,
+        tools=parameter.opts.tool_definitions or (),
+        omit_bos_token=bool(parameter.opts.omit_bos_token),
+        omit_eos_token=bool(parameter.opts.omit_eos_token),
+    )
+    return wire.FormattedPrompt(formatted=await context.host.apply_template(instance, chat))

@@ -15,6 +15,7 @@ from ...config import PredictionConfig
 from ...errors import EngineError, PredictionError, PromptTooLongError
 from ...protocol.llm import Fragment, LogProb, StopReason
 from ..base import Completed, CompletionRequest, EngineEvent, PromptProgress
+from ..chat_template import ModelTemplate
 from .params import completion_body
 
 CALL_LIMIT_SEC = 60.0
@@ -83,6 +84,21 @@ class _Tokens(msgspec.Struct):
     tokens: list[int]
 
 
+class _TemplateFacts(msgspec.Struct):
+    """What ``chat_template_caps`` tells; servers that do not tell take what most templates take."""
+
+    supports_system_role: bool = True
+    supports_string_content: bool = True
+
+
+class _Props(msgspec.Struct):
+    chat_template: str = ""
+    bos_token: str = ""
+    eos_token: str = ""
+    media_marker: str = "<__media__>"
+    chat_template_caps: _TemplateFacts = msgspec.field(default_factory=_TemplateFacts)
+
+
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
@@ -131,8 +147,27 @@ class LlamaServerClient:
                     return
         raise PredictionError("The engine ended its answer without saying why")
 
-    async def tokenize(self, text: str) -> list[int]:
-        answer = await self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})
+    async def model_template(self) -> ModelTemplate:
+        """What the loaded model brings to turn chats into text."""
+        limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
+        async with _broken_connections_told(), self._session.get("/props", timeout=limit) as response:
+            answer = await response.read()
+            if response.status != 200:
+                raise _refusal(answer)
+        props = msgspec.json.decode(answer, type=_Props)
+        added = await self.tokenize("")
+        return ModelTemplate(
+            template=props.chat_template,
+            bos_token=props.bos_token,
+            eos_token=props.eos_token,
+            adds_bos=added[:1] == (await self.tokenize(props.bos_token, add_special=False))[:1] != [],
+            media_marker=props.media_marker,
+            takes_system=props.chat_template_caps.supports_system_role,
+            takes_text=props.chat_template_caps.supports_string_content,
+        )
+
+    async def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
+        answer = await self._post("/tokenize", {"content": text, "add_special": add_special, "parse_special": True})
         return msgspec.json.decode(answer, type=_Tokens).tokens
 
     async def health(self) -> None:

@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from ...errors import EngineError, PredictionError
-from ..base import CompletionRequest, EngineEvent, EngineSpec
+from ..base import ChatRequest, CompletionRequest, EngineEvent, EngineSpec
 from .params import worker_params
 from .process import WorkerProcess
 
 if TYPE_CHECKING:
+    from ..chat_template import ModelTemplate
     from .client import LlamaServerClient
 
 DEATH_NOTICE_SEC = 1.0
@@ -26,6 +27,7 @@ class LlamaCppEngine:
         self._worker = worker
         self._client = client
         self._spec = spec
+        self._template: ModelTemplate | None = None
         self.exited = worker.exited
 
     @classmethod
@@ -69,6 +71,17 @@ class LlamaCppEngine:
                     yield event
         except (OSError, PredictionError) as error:
             raise await self._explain(error) from None
+
+    async def apply_template(self, chat: ChatRequest) -> str:
+        """See :meth:`studiolo.engines.base.Engine.apply_template`."""
+        from ..chat_template import apply_template
+
+        try:
+            if self._template is None:
+                self._template = await self._client.model_template()
+        except OSError as error:
+            raise await self._explain(error) from None
+        return await asyncio.to_thread(apply_template, chat, self._template)
 
     async def tokenize(self, text: str) -> list[int]:
         """See :meth:`studiolo.engines.base.Engine.tokenize`."""

@@ -1,0 +1,231 @@
+"""Chats with a real model: the same tests over an embedded host and over a served one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+import studiolo as lm
+
+QUESTION = "What is the capital of France?"
+GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 24}
+PROMPT = (
+    "<|im_start|>system\nYou are terse.<|im_end|>\n<|im_start|>user\nWhat is the capital of France?<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+
+
+def terse() -> lm.Chat:
+    chat = lm.Chat("You are terse.")
+    chat.add_user_message(QUESTION)
+    return chat
+
+
+def test_an_answer_is_what_the_model_makes_of_its_own_template(llm: lm.LLM) -> None:
+    assert llm.apply_prompt_template(terse()) == PROMPT
+    answer = llm.respond(terse(), config=GREEDY)
+    assert answer.content == llm.complete(PROMPT, config=GREEDY).content != ""
+    assert answer.stats.prompt_tokens_count == llm.count_tokens(PROMPT)
+
+
+def test_text_dict_and_chat_are_one_history(llm: lm.LLM) -> None:
+    chat = lm.Chat()
+    chat.add_user_message(QUESTION)
+    wire = {"messages": [{"role": "user", "content": [{"type": "text", "text": QUESTION}]}]}
+    short = {"messages": [{"role": "user", "content": QUESTION}]}
+    answers = {llm.respond(history, config=GREEDY).content for history in (QUESTION, chat, wire, short)}
+    assert len(answers) == 1
+
+
+def test_a_conversation_goes_on(llm: lm.LLM) -> None:
+    chat = terse()
+    first = llm.respond(chat, config=GREEDY)
+    chat.add_assistant_response(first)
+    chat.add_user_message("And of Italy?")
+    formatted = llm.apply_prompt_template(chat)
+    assert formatted == (
+        f"{PROMPT}{first.content}<|im_end|>\n<|im_start|>user\nAnd of Italy?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    second = llm.respond(chat, config=GREEDY)
+    assert second.content == llm.complete(formatted, config=GREEDY).content
+
+
+def test_a_stream_of_an_answer(llm: lm.LLM) -> None:
+    stream = llm.respond_stream(terse(), config=GREEDY)
+    text = "".join(str(fragment) for fragment in stream)
+    assert text == stream.result().content == llm.respond(terse(), config=GREEDY).content
+
+
+def test_the_chat_is_taken_as_it_is_when_asked(llm: lm.LLM) -> None:
+    chat = terse()
+    stream = llm.respond_stream(chat, config=GREEDY)
+    chat.add_user_message("Say nothing of France.")
+    assert stream.wait_for_result().content == llm.respond(terse(), config=GREEDY).content
+
+
+def test_callbacks_come_in_order_in_the_reading_thread(llm: lm.LLM) -> None:
+    told: list[tuple[str, Any]] = []
+    threads: set[int] = set()
+
+    def note(what: str) -> Any:
+        def callback(*arguments: Any) -> None:
+            threads.add(threading.get_ident())
+            told.append((what, arguments))
+
+        return callback
+
+    result = llm.respond(
+        terse(),
+        config={"temperature": 0, "max_tokens": 4},
+        on_message=note("message"),
+        on_first_token=note("first"),
+        on_prediction_fragment=note("fragment"),
+        on_prompt_processing_progress=note("progress"),
+    )
+    names = [what for what, _ in told]
+    assert names == sorted(names, key=["progress", "first", "fragment", "message"].index)
+    progress = [arguments[0] for what, arguments in told if what == "progress"]
+    assert (progress[0], progress[-1]) == (0.0, 1.0) and progress == sorted(set(progress))
+    assert names.count("first") == names.count("message") == 1 and ("first", ()) in told
+    assert "".join(arguments[0].content for what, arguments in told if what == "fragment") == result.content
+    message = told[-1][1][0]
+    assert isinstance(message, lm.AssistantResponse)
+    assert message.to_dict() == {"role": "assistant", "content": [{"type": "text", "text": result.content}]}
+    assert threads == {threading.get_ident()}
+
+
+def test_a_failing_callback_ends_nothing(llm: lm.LLM, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("mine")
+
+    result = llm.respond(terse(), config=GREEDY, on_message=fail, on_first_token=fail)
+    assert result.content
+    assert caplog.text.count("RuntimeError: mine") == 2
+
+
+def test_a_jinja_template_of_ones_own(llm: lm.LLM) -> None:
+    template = {
+        "type": "jinja",
+        "jinjaPromptTemplate": {
+            "template": "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{{ eos_token }}Answer:"
+        },
+        "stopStrings": ["\n"],
+    }
+    result = llm.respond(terse(), config={**GREEDY, "promptTemplate": template})
+    prompt = f"[system] You are terse.\n[user] {QUESTION}\n<|im_end|>Answer:"
+    assert result.content == llm.complete(prompt, config={**GREEDY, "stopStrings": ["\n"]}).content
+    assert result.prediction_config.prompt_template is not None
+    assert result.prediction_config.prompt_template.stop_strings == ["\n"]
+
+
+def test_a_manual_template(llm: lm.LLM) -> None:
+    chat = terse()
+    chat.add_assistant_response("Paris.")
+    chat.add_user_message("Sure?")
+    manual = {
+        "before_system": "S:",
+        "after_system": "\n",
+        "before_user": "U:",
+        "after_user": "\n",
+        "before_assistant": "A:",
+        "after_assistant": "\n",
+    }
+    config = {**GREEDY, "prompt_template": {"type": "manual", "manual_prompt_template": manual, "stop_strings": ["U:"]}}
+    prompt = f"S:You are terse.\nU:{QUESTION}\nA:Paris.\nU:Sure?\nA:"
+    assert (
+        llm.respond(chat, config=config).content
+        == llm.complete(prompt, config=GREEDY | {"stopStrings": ["U:"]}).content
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ raise_exception('no tea') }}", "no tea"),
+        ("{% for %}", "line 1"),
+        ("{{ messages.__class__.__mro__ }}", "unsafe"),
+        ("{{ 'x' * 100000000 }}", "characters"),
+        ("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}", "steps"),
+        ("{{ nothing.at.all }}", "nothing"),
+    ],
+)
+def test_a_template_that_fails_is_a_clear_error(llm: lm.LLM, template: str, says: str) -> None:
+    config = {"prompt_template": {"type": "jinja", "jinja_prompt_template": {"template": template}}}
+    with pytest.raises(lm.ConfigError, match="prompt template") as caught:
+        llm.respond("hi", config=config)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"prompt_template": {"type": "jinja"}},
+        {"prompt_template": {"type": "cook", "jinja_prompt_template": {"template": ""}}},
+        {"prompt_template": "x"},
+        {"reasoning_parsing": {"enabled": True, "start_string": "", "end_string": "b"}},
+        {"reasoning_parsing": True},
+    ],
+)
+def test_settings_of_a_wrong_form_are_refused(llm: lm.LLM, config: dict[str, Any]) -> None:
+    with pytest.raises(lm.ConfigError):
+        llm.respond("hi", config=config)
+
+
+@pytest.mark.parametrize(
+    "history", [3, {}, {"messages": 3}, {"messages": [{"role": "cook", "content": "hi"}]}, [], None]
+)
+def test_what_is_no_history_is_refused(llm: lm.LLM, history: Any) -> None:
+    with pytest.raises(lm.ConfigError):
+        llm.respond(history)
+
+
+def test_options_of_a_prompt_template(llm: lm.LLM) -> None:
+    # The model's template has its tokens written out, so that there is nothing to leave out.
+    assert llm.apply_prompt_template(terse(), {"omitBosToken": True, "omit_eos_token": True}) == PROMPT
+    assert llm.apply_prompt_template(terse(), {"toolDefinitions": []}) == PROMPT
+    for wrong in ({"omit": True}, {"omitBosToken": "yes"}):
+        with pytest.raises(lm.ConfigError):
+            llm.apply_prompt_template(terse(), wrong)
+
+
+def test_reasoning_is_told_from_the_answer(llm: lm.LLM) -> None:
+    # The tags are words that the model is sure to say.
+    question = "Say exactly: one two three four five six"
+    plain = llm.respond(question, config=GREEDY)
+    words = plain.content.split()
+    assert len(words) > 5, plain.content
+    start, end = f"{words[1]} ", words[3]
+    parsing = {"enabled": True, "startString": start, "endString": end}
+    stream = llm.respond_stream(question, config={**GREEDY, "reasoning_parsing": parsing})
+    by_type: dict[str, str] = {}
+    tokens = 0
+    for fragment in stream:
+        by_type[fragment.reasoning_type] = by_type.get(fragment.reasoning_type, "") + fragment.content
+        tokens += fragment.tokens_count
+    result = stream.result()
+    assert result.content == plain.content
+    assert tokens == plain.stats.predicted_tokens_count or tokens == plain.stats.predicted_tokens_count - 1
+    before, _, rest = plain.content.partition(start)
+    thought, _, _ = rest.partition(end)
+    assert by_type["reasoningStartTag"].startswith(start) and by_type["reasoningEndTag"].startswith(end)
+    assert by_type["reasoning"].startswith(thought)
+    assert by_type["none"].startswith(before)
+    off = list(llm.respond_stream(question, config={**GREEDY, "reasoning_parsing": {**parsing, "enabled": False}}))
+    assert {fragment.reasoning_type for fragment in off} == {"none"}
+
+
+async def test_the_async_client(place: tuple[str, int]) -> None:
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+        assert await llm.apply_prompt_template(terse()) == PROMPT
+        messages: list[lm.AssistantResponse] = []
+        result = await llm.respond(terse(), config=GREEDY, on_message=messages.append)
+        assert [part.text for part in messages[0].content if isinstance(part, lm.TextData)] == [result.content]
+        # LM Studio's way: the stream is awaited.
+        stream = await llm.respond_stream(terse(), config=GREEDY)
+        assert "".join([fragment.content async for fragment in stream]) == result.content
+        both = await asyncio.gather(llm.respond(terse(), config=GREEDY), llm.respond("hi", config=GREEDY))
+        assert both[0].content
