@@ -324,7 +324,7 @@ async def test_the_async_client_does_the_same(place: tuple[str, int]) -> None:
             == stream.result().content
             == (await llm.complete("My name is", config={"max_tokens": 6, "temperature": 0})).content
         )
-        cancelled = llm.complete_stream(COUNT, config=ENDLESS)
+        cancelled = await llm.complete_stream(COUNT, config=ENDLESS)  # to await it is the official client's way
         async for _fragment in cancelled:
             await cancelled.cancel()
         assert cancelled.result().stats.stop_reason == "userStopped"

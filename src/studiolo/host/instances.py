@@ -15,7 +15,7 @@ from typing import Any, Literal
 from ..config import DEFAULT_CONTEXT_LENGTH, DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, explicit_fields
 from ..engines.base import Engine, EngineSpec
 from ..engines.registry import engine_class
-from ..errors import ConfigError, EngineError, EngineStartError, HostError, ModelFileError
+from ..errors import ConfigError, EngineDiedError, EngineError, EngineStartError, HostError, ModelFileError
 from ..library.model import Model
 from ..settings import Settings
 from .crashes import Crashes, CrashReport
@@ -73,6 +73,7 @@ class Instance:
         self.slots = Slots(identifier, config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS)
         self.predictions: set[Prediction] = set()
         self.unloaded = False
+        self._cut_off: set[Prediction] = set()  # by the end of the latest engine
         self._files = files
         self._shared = shared
         self._watcher: asyncio.Task[None] | None = None
@@ -117,6 +118,9 @@ class Instance:
         try:
             async with self.slots.slot(prediction.client, prediction, self._shared.settings().limits):
                 yield
+        except EngineDiedError:
+            self._cut_off.add(prediction)
+            raise
         finally:
             self.predictions.discard(prediction)
             self._last_used = self._clock()
@@ -173,6 +177,7 @@ class Instance:
             layers=(self.model.metadata.block_count or 0) if self.model.metadata else 0,
             start_limit_sec=settings.loading.start_limit_sec,
         )
+        self._cut_off.clear()
         try:
             return await engine_class().start(spec)
         except EngineStartError as error:
@@ -197,16 +202,17 @@ class Instance:
                 if not engine.exited.is_set():
                     engine.abort(str(error))
                     await engine.exited.wait()
-        self._report(engine.death(), engine.pid)
+        self._report(engine.death(), engine)
 
-    def _report(self, error: EngineError, pid: int | None) -> None:
-        running = [prediction.describe() for prediction in self.predictions if prediction.has_slot]
+    def _report(self, error: EngineError, engine: Engine | None) -> None:
+        known = self.predictions | self._cut_off
+        running = [p.describe() for p in known if p.engine is engine] if engine else []
         self._shared.crashes.note(self.model.path, error, self._shared.settings().limits)
         report = CrashReport(
             time=time.time(),
             identifier=self.identifier,
             model_key=self.model.key,
-            pid=pid,
+            pid=engine.pid if engine else None,
             reason=error.title,
             log_tail=error.cause or "",
             running=running,

@@ -91,6 +91,7 @@ class Prediction:
     def __init__(self, instance: Instance, request: PredictionRequest, client: str) -> None:
         self.client = client
         self.has_slot = False
+        self.engine: Engine | None = None
         self._instance = instance
         self._request = request
         self._events: MergingQueue[PredictionEvent] = MergingQueue(_merge)
@@ -171,7 +172,7 @@ class Prediction:
             self._events.close()
 
     async def _complete(self) -> Completed:
-        engine = await self._instance.engine()
+        engine = self.engine = await self._instance.engine()
         request = await self._as_text(engine)
         split = _splitter(request)
         try:

@@ -26,6 +26,15 @@ DRAIN_LIMIT_SEC = 5
 """Seconds that connections get to end after the order to stop."""
 
 
+PING_INTERVAL_SEC = 30.0
+PING_LIMIT_SEC = 150.0
+"""A client that answers no ping for so long is taken for gone. One that is only busy (in a debugger, with a long
+calculation on its event loop) is waited for."""
+
+OPEN_FILES = 65536
+"""What the limit of open files is raised to, where the system allows it: every idle client holds one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
     """How to serve.
@@ -57,8 +66,19 @@ def serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) 
         return asyncio.run(_serve(options, say, on_fetch))
     import uvloop
 
+    _raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(options, say, on_fetch))
+
+
+def _raise_file_limit() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # the limit stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) -> int:
@@ -73,6 +93,8 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
             log_level="warning",
             access_log=False,
             ws_max_size=MAX_FRAME_BYTES,
+            ws_ping_interval=PING_INTERVAL_SEC,
+            ws_ping_timeout=PING_LIMIT_SEC,
             timeout_graceful_shutdown=DRAIN_LIMIT_SEC,
         )
     )

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import studiolo as lm
+from studiolo.paths import Home
+
+from ..running import Server
+from .faults import MODEL, SMALL, harmed
+
+
+@pytest.fixture(scope="module")
+def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with harmed(cache_home, tmp_path_factory.mktemp("harmed")) as server:
+        with lm.Client(server.address) as client:  # what a server opens once is open from here on
+            client.llm.load_new_instance(MODEL, config=SMALL).unload()
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[lm.Client]:
+    with lm.Client(server.address) as client:
+        client.system.info()
+        client.llm.list_loaded()
+        yield client

@@ -1,0 +1,220 @@
+"""Engines that die or fall silent: what callers see, what the next request sees, what others notice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+import studiolo as lm
+from studiolo.errors import EngineDiedError, EngineStartError, QuarantinedError
+
+from ..running import Server, wait_until
+from .faults import (
+    ENDLESS,
+    ENDLESS_CONFIG,
+    MODEL,
+    SMALL,
+    answer,
+    kill_engine,
+    nothing_left,
+    pid_of,
+    status_of,
+    undisturbed,
+)
+
+pytestmark = pytest.mark.timeout(170)
+
+
+def load(client: lm.Client, name: str, **config: int) -> lm.LLM:
+    return client.llm.load_new_instance(MODEL, name, config={**SMALL, **config})
+
+
+def last_crash(client: lm.Client) -> Any:
+    about = client.system.info().studiolo
+    assert about is not None
+    return about.crashes[-1]
+
+
+def test_killed_while_idle(server: Server, client: lm.Client) -> None:
+    with nothing_left(server.pid), undisturbed(server.address):
+        llm = load(client, "idle")
+        before = answer(llm)
+        pid = pid_of(client, "idle")
+        kill_engine(client, "idle")
+        wait_until(lambda: getattr(status_of(client, "idle"), "state", "") == "crashed", "the crash to be noticed")
+        crash = last_crash(client)
+        assert (crash.identifier, crash.model_key, crash.pid, crash.running) == ("idle", MODEL, pid, [])
+        assert "SIGKILL" in crash.reason
+        assert answer(llm) == before
+        assert pid_of(client, "idle") != pid
+        llm.unload()
+
+
+def test_killed_while_loading(server: Server, client: lm.Client) -> None:
+    with nothing_left(server.pid), undisturbed(server.address):
+        known = {worker.pid for worker in server.workers()}
+        faults: list[BaseException] = []
+
+        def attempt() -> None:
+            try:
+                load(client, "loading")
+            except BaseException as error:
+                faults.append(error)
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        fresh: set[int] = set()
+        while not fresh:
+            fresh = {worker.pid for worker in server.workers()} - known
+        os.kill(fresh.pop(), signal.SIGKILL)
+        thread.join()
+        assert isinstance(faults[0], EngineStartError)
+        assert "SIGKILL" in str(faults[0])
+        assert status_of(client, "loading") is None
+        llm = load(client, "loading")
+        assert answer(llm)
+        llm.unload()
+
+
+def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -> None:
+    with nothing_left(server.pid), undisturbed(server.address):
+        llm = load(client, "prompt", context_length=4096, max_parallel_predictions=1)
+        expected = answer(llm)
+        fragments: list[lm.LlmPredictionFragment] = []
+
+        def kill(progress: float) -> None:
+            if 0 < progress < 1:
+                with contextlib.suppress(ProcessLookupError, AssertionError):
+                    kill_engine(client, "prompt")
+
+        with pytest.raises(EngineDiedError, match="SIGKILL"):
+            llm.complete(
+                "word " * 3500,
+                config={"max_tokens": 2},
+                on_prompt_processing_progress=kill,
+                on_prediction_fragment=fragments.append,
+            )
+        assert fragments == []
+        assert len(last_crash(client).running) == 1
+        assert "0 tokens out" in last_crash(client).running[0]
+        assert answer(llm) == expected
+        llm.unload()
+
+
+def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
+    with nothing_left(server.pid), undisturbed(server.address):
+        llm = load(client, "stream")
+        expected = answer(llm)
+        stream = llm.complete_stream(ENDLESS, config=ENDLESS_CONFIG)
+        with pytest.raises(EngineDiedError, match="SIGKILL"):
+            for count, _ in enumerate(stream):
+                if count == 2:
+                    kill_engine(client, "stream")
+        assert answer(llm) == expected
+        llm.unload()
+
+
+def test_killed_with_eight_clients_at_once(server: Server, client: lm.Client) -> None:
+    """Those who run are told; those who wait for a slot get their answer from the next engine."""
+    with nothing_left(server.pid), undisturbed(server.address):
+        llm = load(client, "eight", max_parallel_predictions=4)
+        outcomes: list[object] = []
+        begun = [threading.Event() for _ in range(8)]
+
+        def predict(index: int) -> None:
+            try:
+                with lm.Client(server.address) as own:
+                    stream = own.llm.model("eight").complete_stream(ENDLESS, config=ENDLESS_CONFIG)
+                    for _ in stream:
+                        begun[index].set()
+                    outcomes.append(stream.result())
+            except BaseException as error:
+                outcomes.append(error)
+
+        def standing() -> tuple[int, int]:
+            status: Any = status_of(client, "eight")
+            return status.running, len(status.queue)
+
+        threads = [threading.Thread(target=predict, args=(index,)) for index in range(8)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: sum(event.is_set() for event in begun) >= 4 and standing() == (4, 4), "four of eight to run")
+        kill_engine(client, "eight")
+        for thread in threads:
+            thread.join()
+        assert sum(isinstance(outcome, EngineDiedError) for outcome in outcomes) == 4, outcomes
+        results = [outcome for outcome in outcomes if isinstance(outcome, lm.PredictionResult)]
+        assert len(results) == 4
+        assert all(result.stats.stop_reason == "contextLengthReached" for result in results)
+        assert len(last_crash(client).running) == 4
+        llm.unload()
+
+
+def test_stopped_in_mid_stream(server: Server, client: lm.Client) -> None:
+    """An engine that hangs is found by its health check, ended, and told of."""
+    with nothing_left(server.pid), undisturbed(server.address):
+        llm = load(client, "hangs", context_length=2048)
+        expected = answer(llm)
+        stream = llm.complete_stream(ENDLESS, config=ENDLESS_CONFIG)
+        with pytest.raises(EngineDiedError, match="did not answer a health check within 2 s"):
+            for count, _ in enumerate(stream):
+                if count == 2:
+                    kill_engine(client, "hangs", signal.SIGSTOP)
+        assert answer(llm) == expected
+        llm.unload()
+
+
+def test_an_engine_that_keeps_crashing_is_quarantined(server: Server, client: lm.Client) -> None:
+    llm = load(client, "unlucky")
+    pids: set[int] = set()
+    with pytest.raises(QuarantinedError, match=r"is in quarantine for \d+ s.*SIGKILL"):
+        for _ in range(5):
+            answer(llm, 1)
+            pid = pid_of(client, "unlucky")
+            assert pid not in pids
+            pids.add(pid)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: getattr(status_of(client, "unlucky"), "pid", None) is None, "the crash to be noticed")
+    assert len(pids) == 4
+    assert getattr(status_of(client, "unlucky"), "state", "") == "quarantined"
+    llm.unload()
+    llm = load(client, "unlucky")  # to load it is a decision: it is tried at once
+    assert answer(llm)
+    llm.unload()
+
+
+STREAMING = f"""
+import sys
+import studiolo as lm
+
+with lm.Client(sys.argv[1]) as client:
+    for _ in client.llm.model(sys.argv[2]).complete_stream({ENDLESS!r}, config={ENDLESS_CONFIG!r}):
+        print("begun", flush=True)
+"""
+
+
+def test_a_client_that_vanishes_frees_its_slot(server: Server, client: lm.Client) -> None:
+    with nothing_left(server.pid):
+        llm = load(client, "vanished", max_parallel_predictions=1, context_length=4096)
+        program = [sys.executable, "-c", STREAMING, server.address, "vanished"]
+        with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as vanishing:
+            assert vanishing.stdout is not None
+            assert vanishing.stdout.readline() == "begun\n"
+            busy: Any = status_of(client, "vanished")
+            assert busy.running == 1
+            worker = psutil.Process(busy.pid)
+            vanishing.kill()
+        wait_until(lambda: getattr(status_of(client, "vanished"), "running", None) == 0, "the slot to be free")
+        spent = sum(worker.cpu_times()[:2])
+        time.sleep(0.5)
+        assert sum(worker.cpu_times()[:2]) - spent < 0.4  # the engine rests, too
+        llm.unload()

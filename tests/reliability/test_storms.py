@@ -1,0 +1,235 @@
+"""Many at once, and clients that behave badly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.frames import Frame, Opcode
+
+import studiolo as lm
+from studiolo.errors import BusyError
+from studiolo.paths import Home
+
+from ..running import Server, wait_until
+from .faults import ENDLESS, MODEL, SMALL, answer, footprint, harmed, nothing_left, status_of, undisturbed
+
+pytestmark = pytest.mark.timeout(170)
+
+HANDSHAKE = {"authVersion": 1, "clientIdentifier": "raw", "clientPasskey": "raw"}
+
+
+async def test_two_hundred_requests_on_four_slots(server: Server, client: lm.Client) -> None:
+    llm = await asyncio.to_thread(
+        client.llm.load_new_instance, MODEL, "storm", config={**SMALL, "max_parallel_predictions": 4}
+    )
+    async with lm.AsyncClient(server.address) as own:
+        handle = await own.llm.model("storm")
+        before = footprint(server.pid)
+        deepest = 0
+
+        async def one() -> lm.PredictionResult:
+            return await handle.complete("Once upon a time", config={"temperature": 0, "max_tokens": 4})
+
+        async def watch() -> None:
+            nonlocal deepest
+            while True:
+                status: Any = await asyncio.to_thread(status_of, client, "storm")
+                deepest = max(deepest, len(status.queue))
+                assert status.running <= 4
+                await asyncio.sleep(0.05)
+
+        watcher = asyncio.create_task(watch())
+        results = await asyncio.gather(*(one() for _ in range(200)))
+        watcher.cancel()
+        await asyncio.wait([watcher])
+    assert len(results) == 200
+    assert all(result.stats.predicted_tokens_count == 4 for result in results)
+    assert deepest > 100  # they did wait in the queue, where everyone can see it
+    await asyncio.to_thread(wait_until, lambda: footprint(server.pid).files <= before.files, "the storm to be over")
+    assert footprint(server.pid).memory - before.memory < 64 << 20
+    await asyncio.to_thread(llm.unload)
+
+
+async def test_past_the_bound_of_the_queue_the_answer_is_busy(
+    cache_home: Home, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("bounded")
+    with harmed(cache_home, folder, "[limits]\nqueue_length = 3") as server:
+        async with lm.AsyncClient(server.address) as client:
+            llm = await client.llm.load_new_instance(MODEL, config={**SMALL, "max_parallel_predictions": 1})
+
+            async def one() -> object:
+                try:
+                    return await llm.complete("Once upon a time", config={"temperature": 0, "max_tokens": 40})
+                except BusyError as error:
+                    return error
+
+            outcomes = await asyncio.gather(*(one() for _ in range(20)))
+    refused = [outcome for outcome in outcomes if isinstance(outcome, BusyError)]
+    assert len(refused) == 16
+    assert refused[0].data == {"running": 1, "waiting": 3, "parallel": 1}
+    assert len({result.content for result in outcomes if isinstance(result, lm.PredictionResult)}) == 1
+
+
+async def test_whoever_waits_is_told_its_place(server: Server, client: lm.Client) -> None:
+    llm = await asyncio.to_thread(
+        client.llm.load_new_instance, MODEL, "places", config={"context_length": 2048, "max_parallel_predictions": 1}
+    )
+    async with lm.AsyncClient(server.address) as own:
+        handle = await own.llm.model("places")
+        first = await handle.complete_stream(ENDLESS, config={"temperature": 0, "repeat_penalty": False})
+        async with first:
+            fragments = aiter(first)
+            await anext(fragments)
+            second = await handle.complete_stream("Once upon a time", config={"max_tokens": 1})
+            told: list[int | None] = []
+            task = asyncio.create_task(second.wait_for_result())
+            while not (told and told[-1]) and not task.done():
+                told.append(second.queue_position)
+                await asyncio.sleep(0.05)
+            assert told[-1] == 1
+        await task
+        assert second.queue_position is None
+    await asyncio.to_thread(llm.unload)
+
+
+async def test_fifty_loads_of_one_model_at_once_are_one(server: Server, client: lm.Client) -> None:
+    workers = len(server.workers())
+    async with lm.AsyncClient(server.address) as own:
+        handles = await asyncio.gather(*(own.llm.model(MODEL, config=SMALL) for _ in range(50)))
+        assert {handle.identifier for handle in handles} == {MODEL}
+        assert len(server.workers()) == workers + 1
+        await handles[0].unload()
+    assert len(server.workers()) == workers
+
+
+def test_a_client_that_reads_nothing_for_a_minute(server: Server, client: lm.Client) -> None:
+    """Its text waits for it, merged; others are served, and the server stays as it was."""
+    with nothing_left(server.pid), undisturbed(server.address):
+        llm = client.llm.load_new_instance(MODEL, "lagging", config={"context_length": 1024})
+        before = footprint(server.pid).memory
+        expected = llm.complete(ENDLESS, config={"temperature": 0, "repeat_penalty": False})
+        deaf = RawSocket(server.address, "llm")
+        deaf.send(HANDSHAKE)
+        for channel in range(1, 3):
+            deaf.send(predict_frame("lagging", channel))
+        time.sleep(60)
+        assert footprint(server.pid).memory - before < 32 << 20
+        assert answer(llm)  # a slot is free for others
+        texts = {1: "", 2: ""}
+        ended: set[int] = set()
+        while ended != {1, 2}:
+            frame = deaf.receive()
+            if frame.get("type") == "channelClose":
+                ended.add(frame["channelId"])
+            elif frame.get("message", {}).get("type") == "fragment":
+                texts[frame["channelId"]] += frame["message"]["fragment"]["content"]
+        deaf.close()
+        assert texts[1] == texts[2] == expected.content
+        llm.unload()
+
+
+async def test_a_thousand_idle_sockets(server: Server, client: lm.Client) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192) if hard > 0 else 8192, hard))
+    try:
+        before = footprint(server.pid)
+        limit = asyncio.Semaphore(50)
+
+        async def idle() -> Any:
+            async with limit:
+                opened = await connect(f"ws://{server.address}/llm", proxy=None, open_timeout=60)
+                await opened.send(json.dumps(HANDSHAKE))
+                assert json.loads(await opened.recv()) == {"success": True}
+                return opened
+
+        idle_ones = await asyncio.gather(*(idle() for _ in range(1000)))
+        during = footprint(server.pid)
+        assert during.files - before.files >= 1000
+        assert during.memory - before.memory < 200 << 20
+        llm = await asyncio.to_thread(client.llm.load_new_instance, MODEL, "among-idle", config=SMALL)
+        assert await asyncio.to_thread(answer, llm)
+        await asyncio.to_thread(llm.unload)
+        await asyncio.gather(*(each.close() for each in idle_ones))
+        await asyncio.to_thread(wait_until, lambda: footprint(server.pid).files <= before.files, "the sockets to close")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def predict_frame(identifier: str, channel: int) -> dict[str, Any]:
+    return {
+        "type": "channelCreate",
+        "endpoint": "completeRawText",
+        "channelId": channel,
+        "creationParameter": {
+            "modelSpecifier": {"type": "query", "query": {"identifier": identifier}},
+            "prompt": ENDLESS,
+            "predictionConfigStack": {
+                "layers": [
+                    {
+                        "layerName": "apiOverride",
+                        "config": {
+                            "fields": [
+                                {"key": "llm.prediction.temperature", "value": 0},
+                                {"key": "llm.prediction.repeatPenalty", "value": {"checked": False}},
+                            ]
+                        },
+                    }
+                ]
+            },
+        },
+    }
+
+
+class RawSocket:
+    """A WebSocket that reads only when it is told to: no library answers pings behind its back."""
+
+    def __init__(self, address: str, namespace: str) -> None:
+        host, port = address.split(":")
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.settimeout(60)
+        self.socket.connect((host, int(port)))
+        self.socket.sendall(
+            f"GET /{namespace} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        self.file = self.socket.makefile("rb")
+        while self.file.readline() not in (b"\r\n", b""):
+            pass
+
+    def send(self, frame: dict[str, Any]) -> None:
+        self.socket.sendall(Frame(Opcode.TEXT, json.dumps(frame).encode()).serialize(mask=True))
+
+    def receive(self) -> dict[str, Any]:
+        while True:
+            first, length = self.file.read(2)
+            if length >= 126:
+                length = int.from_bytes(self.file.read(2 if length == 126 else 8), "big")
+            payload = self.file.read(length)
+            if first & 0x0F == Opcode.TEXT:
+                return json.loads(payload)
+            assert first & 0x0F == Opcode.PING, first
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+
+def test_a_handshake_that_never_comes_ends_the_socket(server: Server) -> None:
+    """Sockets that never say who they are do not pile up."""
+    before = footprint(server.pid)
+    threads = [threading.Thread(target=lambda: RawSocket(server.address, "llm").receive()) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()  # each has got its refusal
+    wait_until(lambda: footprint(server.pid).files <= before.files, "the sockets to close")
