@@ -9,7 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -27,6 +27,15 @@ class _Answer(msgspec.Struct):
     gpu_layers: int | None = None
 
 
+def _open_log(path: Path, otherwise: Path) -> tuple[BinaryIO, Path]:
+    """The log file and its path: beside the socket where the logs' own folder cannot be written to."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb"), path
+    except OSError:
+        return otherwise.open("wb"), otherwise
+
+
 class WorkerProcess:
     """One worker. ``exited`` is set within milliseconds of its end, whatever ended it."""
 
@@ -42,8 +51,8 @@ class WorkerProcess:
     @classmethod
     async def spawn(cls, spec: dict[str, Any], log_path: Path) -> WorkerProcess:
         """Start a worker and hand it its ``spec``; :meth:`wait_ready` waits for it."""
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("wb") as log:
+        log, log_path = _open_log(log_path, Path(spec["socket"]).with_suffix(".log"))
+        with log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "studiolo.engines.llama_cpp.worker"),
                 stdin=PIPE,
