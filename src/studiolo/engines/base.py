@@ -26,6 +26,7 @@ class EngineSpec:
         log_path: the file that takes everything the engine prints.
         socket_path: where it listens; nothing exists there yet.
         mmproj_path: the file that lets the model see images, where it has one.
+        draft_path: the file of the model that drafts, where the config names one.
         layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
         start_limit_sec: seconds that loading the model may take.
     """
@@ -36,6 +37,7 @@ class EngineSpec:
     log_path: Path
     socket_path: Path
     mmproj_path: Path | None = None
+    draft_path: Path | None = None
     layers: int = 0
     start_limit_sec: float = 900.0
 

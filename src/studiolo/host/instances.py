@@ -10,9 +10,9 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from ..config import DEFAULT_CONTEXT_LENGTH, DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, explicit_fields
+from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, explicit_fields
 from ..engines.base import Engine, EngineSpec
 from ..engines.registry import engine_class
 from ..errors import ConfigError, EngineDiedError, EngineError, EngineStartError, HostError, ModelFileError
@@ -21,26 +21,13 @@ from ..settings import Settings
 from .crashes import Crashes, CrashReport
 from .events import Events
 from .predictions import Prediction
+from .resources import load_settings_in_force
 from .slots import Slots
 
 InstanceState = Literal["loading", "idle", "busy", "crashed", "quarantined"]
 OnProgress = Callable[[float], None]
 
 _log = logging.getLogger("studiolo.instances")
-
-
-def load_settings_in_force(config: LoadConfig, model: Model) -> LoadConfig:
-    """``config`` with every default filled in for ``model``. Raises :class:`ConfigError` for what it cannot do."""
-    limit = model.metadata.max_context_length if model.metadata else None
-    asked = config.context_length
-    if asked is not None and limit and asked > limit:
-        raise ConfigError(
-            f"The load config's field 'context_length' is {asked}, and {model.key} was made for at most {limit} tokens"
-        )
-    context = asked or min(DEFAULT_CONTEXT_LENGTH, limit or DEFAULT_CONTEXT_LENGTH)
-    parallel = config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS
-    filled: dict[str, Any] = {"context_length": context, "max_parallel_predictions": parallel}
-    return LoadConfig(**{**explicit_fields(config), **filled})
 
 
 class Instance:

@@ -72,7 +72,7 @@ def settings_in_force(
 ) -> PredictionConfig:
     """``config``; what it leaves open from the ``model``'s own settings, then from the defaults."""
     settings = explicit_fields(PREDICTION_DEFAULTS)
-    if load.seed is not None:
+    if load.seed is not None and load.seed is not False:
         settings["seed"] = load.seed
     own = explicit_fields(model) if model is not None else {}
     return PredictionConfig(**{**settings, **own, **explicit_fields(config)})

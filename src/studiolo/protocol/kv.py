@@ -88,21 +88,52 @@ _PREDICTION_KEYS = (
 
 _LOAD_KEYS = (
     _Key("context_length", "contextLength"),
+    _Key("auto_fit", "llama.autoFit"),
     _Key("max_parallel_predictions", "numParallelSessions"),
+    _Key("use_unified_kv_cache", "useUnifiedKvCache"),
     _Key("offload_kv_cache_to_gpu", "offloadKVCacheToGpu"),
+    _Key("num_experts", "numExperts"),
     _Key("seed", "seed", checkbox=True),
     _Key("eval_batch_size", "llama.evalBatchSize"),
+    _Key("physical_batch_size", "llama.physicalBatchSize"),
+    _Key("cpu_thread_pool_size", "llama.cpuThreadPoolSize"),
     _Key("flash_attention", "llama.flashAttention"),
     _Key("try_mmap", "llama.tryMmap"),
+    _Key("try_direct_io", "llama.tryDirectIO"),
     _Key("keep_model_in_memory", "llama.keepModelInMemory"),
     _Key("rope_frequency_base", "llama.ropeFrequencyBase", checkbox=True),
     _Key("rope_frequency_scale", "llama.ropeFrequencyScale", checkbox=True),
     _Key("llama_k_cache_quantization_type", "llama.kCacheQuantizationType", checkbox=True),
     _Key("llama_v_cache_quantization_type", "llama.vCacheQuantizationType", checkbox=True),
     _Key("use_fp16_for_kv_cache", "llama.useFp16ForKVCache"),
+    _Key("context_checkpoints", "llama.contextCheckpoints"),
+    _Key("speculative_draft_model", "llama.speculativeDecoding.draftModel"),
+    _Key("speculative_draft_simple", "llama.speculativeDecoding.draftSimple"),
+    _Key("speculative_draft_mtp", "llama.speculativeDecoding.draftMtp"),
+    _Key("speculative_draft_max_tokens", "llama.speculativeDecoding.draftMaxTokens"),
+    _Key("speculative_draft_min_tokens", "llama.speculativeDecoding.draftMinTokens"),
+    _Key("speculative_draft_min_continue_probability", "llama.speculativeDecoding.draftMinContinueProbability"),
+    # What LM Studio has no key for.
+    _Key("batch_threads", "studiolo.batchThreads"),
+    _Key("prompt_cache_mib", "studiolo.promptCacheMib"),
+    _Key("speculative_ngram", "studiolo.speculativeNgram"),
+    _Key("pooling_type", "studiolo.poolingType"),
 )
 _OFFLOAD_RATIO = "llama.acceleration.offloadRatio"
+_CPU_EXPERTS = "numCpuExpertLayersRatio"
 _GPU_SPLIT = "load.gpuSplitConfig"
+_STRICT_VRAM = "load.gpuStrictVramCap"
+
+# Load keys of LM Studio that ask for what there is not: what they mean, and why not.
+_LOAD_REFUSED = {
+    "llama.argumentsOverride": ("llama_cpp_arguments_override", "the engine is not given a command line"),
+    "llama.reasoningBudgetMessage": ("reasoning_budget_message", "reasoning is a setting of each prediction"),
+    "promptTemplate": ("prompt_template", "the template is the model's, or a setting of each prediction"),
+    "llama.speculativeDecoding.draftDflashSidecar": ("draft_dflash_sidecar", "drafting with a sidecar is not done"),
+    "llama.speculativeDecoding.draftDsparkSidecar": ("draft_dspark_sidecar", "drafting with a sidecar is not done"),
+    "llama.speculativeDecoding.draftMtpSidecar": ("draft_mtp_sidecar", "drafting with a sidecar is not done"),
+    "envVars": ("env_vars", "the engine has the host's environment"),
+}
 
 _PREDICTION = "llm.prediction."
 
@@ -169,10 +200,14 @@ def encode_load_config(config: LoadConfig, domain: str = "llm") -> KvConfig:
     """The explicit fields of ``config``, as they travel for a model of ``domain``."""
     prefix = f"{domain}.load."
     fields = _encode(prefix, _LOAD_KEYS, explicit_fields(config))
+    if config.gpu_strict_vram_cap is not None:
+        fields.append(KvField(key=_STRICT_VRAM, value=config.gpu_strict_vram_cap))
     gpu = config.gpu
     if gpu is not None:
         if gpu.ratio is not None:
             fields.append(KvField(key=prefix + _OFFLOAD_RATIO, value=gpu.ratio))
+        if gpu.num_cpu_expert_layers_ratio is not None:
+            fields.append(KvField(key=prefix + _CPU_EXPERTS, value=gpu.num_cpu_expert_layers_ratio))
         if gpu.split_strategy is not None or gpu.main_gpu is not None or gpu.disabled_gpus:
             favour = gpu.split_strategy == "favorMainGpu"
             split = {
@@ -186,12 +221,35 @@ def encode_load_config(config: LoadConfig, domain: str = "llm") -> KvConfig:
 
 
 def decode_load_config(values: Mapping[str, Any], domain: str = "llm") -> LoadConfig:
-    """The load config in flattened key-value settings. Raises :class:`ConfigError`."""
+    """The load config in flattened key-value settings.
+
+    Keys of other engines (``llm.load.mlx.*`` and the like) and of other versions are ignored: LM Studio's clients send
+    them beside those of this engine.
+
+    Raises:
+        ConfigError: a value has the wrong type or range, or does not fit the rest.
+        UnsupportedError: a key of LM Studio's asks for what there is not.
+    """
     prefix = f"{domain}.load."
+    for key, (name, why) in _LOAD_REFUSED.items():
+        value = values.get(key if key == "envVars" else prefix + key)
+        if value not in (None, False, "", [], {}):
+            raise UnsupportedError(
+                f"The load config's field {name!r} is not supported",
+                cause=f"Here {why}.",
+                suggestion="Leave it out.",
+                data={"feature": name, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            )
     fields = _decode(prefix, _LOAD_KEYS, values)
+    if not fields.get("speculative_draft_model"):  # an empty name means none
+        fields.pop("speculative_draft_model", None)
+    if (strict := values.get(_STRICT_VRAM)) is not None:
+        fields["gpu_strict_vram_cap"] = strict
     gpu: dict[str, Any] = {}
     if (ratio := values.get(prefix + _OFFLOAD_RATIO)) is not None:
         gpu["ratio"] = ratio
+    if (ratio := values.get(prefix + _CPU_EXPERTS)) is not None:
+        gpu["num_cpu_expert_layers_ratio"] = ratio
     if (split := values.get(_GPU_SPLIT)) is not None:
         if not isinstance(split, dict):
             raise ConfigError(f"The setting {_GPU_SPLIT} is not an object")
@@ -255,7 +313,7 @@ def _uncheck(entry: _Key, box: Any) -> Any:
         case {"checked": True, "value": value}:
             return value
         case {"checked": False}:
-            return None if entry.field in ("seed", "rope_frequency_base", "rope_frequency_scale") else False
+            return None if entry.field == "seed" else False
         case _:
             raise ConfigError(
                 f"The setting {entry.key!r} is not a checkbox",

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from ...errors import EngineError, PredictionError
+from ...errors import EngineError, PredictionError, UnsupportedError
 from ..base import ChatRequest, CompletionRequest, EngineEvent, EngineSpec
 from .params import worker_params
 from .process import WorkerProcess
@@ -33,14 +33,22 @@ class LlamaCppEngine:
     @classmethod
     async def start(cls, spec: EngineSpec) -> LlamaCppEngine:
         """See :meth:`studiolo.engines.base.Engine.start`."""
+        if spec.config.num_experts:
+            raise UnsupportedError(
+                "The load config's field 'num_experts' is not supported by the bundled engine",
+                cause="It takes the number of experts from the model.",
+                suggestion="Leave it out, or use a llama-server of your own.",
+                data={"feature": "num_experts", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            )
         spec.socket_path.unlink(missing_ok=True)  # the server will not start on one that exists
         worker = await WorkerProcess.spawn(
             {
                 "model": str(spec.model_path),
                 "socket": str(spec.socket_path),
-                "params": worker_params(spec.config, spec.domain),
+                "params": worker_params(spec.config, spec.domain, spec.layers),
                 "mmproj": str(spec.mmproj_path) if spec.mmproj_path else None,
                 "layers": spec.layers,
+                "draft": str(spec.draft_path) if spec.draft_path else None,
             },
             spec.log_path,
         )

@@ -4,59 +4,128 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...config import CacheType, LoadConfig, PredictionConfig
+from ...config import (
+    DEFAULT_EVAL_BATCH,
+    DEFAULT_PHYSICAL_BATCH,
+    UNQUANTIZED,
+    CacheType,
+    LoadConfig,
+    PredictionConfig,
+)
 from ...errors import UnsupportedError
 from ...protocol.models import Domain
 
 RANDOM_SEED = -1
 
 
-def worker_params(config: LoadConfig, domain: Domain) -> dict[str, Any]:
-    """What the worker sets on llama.cpp's parameters; ``config`` has every default filled in.
+def worker_params(config: LoadConfig, domain: Domain, layers: int = 0) -> dict[str, Any]:
+    """What the engine is started with, by the names of llama.cpp's ``common_params``.
 
-    llama.cpp divides ``n_ctx`` among its slots, so that each prediction gets the context length promised to it.
+    Both kinds of engine read it: the worker sets the parameters, a binary is given the options that set them.
+
+    Parameters:
+        config: the load config with every default filled in.
+        layers: how many the model has; 0 where that is not known.
     """
     context, parallel = config.context_length, config.max_parallel_predictions
     if context is None or parallel is None:
         raise ValueError("the load config's defaults are not filled in")
+    batch, physical = batch_sizes(config, domain)
     params: dict[str, Any] = {
-        "n_ctx": context * parallel,
+        # llama.cpp divides n_ctx among its slots, unless they share it: each gets the context length promised to it.
+        "n_ctx": context if config.use_unified_kv_cache else context * parallel,
         "n_parallel": parallel,
-        "n_gpu_layers": -1,
+        "kv_unified": bool(config.use_unified_kv_cache),
+        "n_batch": batch,
+        "n_ubatch": physical,
         "no_kv_offload": config.offload_kv_cache_to_gpu is False,
         "load_mode": _load_mode(config),
-        "flash_attn_type": {None: "AUTO", True: "ENABLED", False: "DISABLED"}[config.flash_attention],
-        "cache_type_k": _cache_type(config, config.llama_k_cache_quantization_type),
-        "cache_type_v": _cache_type(config, config.llama_v_cache_quantization_type),
+        "flash_attn_type": _flash_attention(config),
+        "cache_type_k": cache_type(config, config.llama_k_cache_quantization_type).upper(),
+        "cache_type_v": cache_type(config, config.llama_v_cache_quantization_type).upper(),
         "embedding": domain == "embedding",
     }
-    if config.eval_batch_size is not None:
-        params["n_batch"] = config.eval_batch_size
-        params["n_ubatch"] = min(config.eval_batch_size, 512)
-    if config.rope_frequency_base:
-        params["rope_freq_base"] = config.rope_frequency_base
-    if config.rope_frequency_scale:
-        params["rope_freq_scale"] = config.rope_frequency_scale
+    optional = {
+        "rope_freq_base": config.rope_frequency_base or None,
+        "rope_freq_scale": config.rope_frequency_scale or None,
+        "n_threads": config.cpu_thread_pool_size,
+        "n_threads_batch": config.batch_threads,
+        "n_ctx_checkpoints": config.context_checkpoints,
+        "cache_ram_mib": config.prompt_cache_mib,
+        "n_expert_used": config.num_experts or None,
+        "pooling_type": config.pooling_type.upper() if config.pooling_type else None,
+        "speculation": _speculation(config),
+    }
+    params |= {name: value for name, value in optional.items() if value is not None}
     gpu = config.gpu
     if gpu is not None:
-        params["gpu_ratio"] = {"off": 0.0, "max": 1.0, None: None}.get(gpu.ratio, gpu.ratio)  # type: ignore[arg-type]
+        params["gpu_ratio"] = _share(gpu.ratio)
         params["disabled_gpus"] = gpu.disabled_gpus or []
         if gpu.split_strategy == "favorMainGpu" and gpu.main_gpu is not None:
             params["main_gpu"] = gpu.main_gpu
             params["split_mode"] = "NONE"
+        if experts := _share(gpu.num_cpu_expert_layers_ratio):
+            params["n_cpu_moe"] = round(experts * layers) if layers else 999
+    if config.gpu_strict_vram_cap:
+        params["fit_params"] = True
     return params
 
 
+def batch_sizes(config: LoadConfig, domain: Domain) -> tuple[int, int]:
+    """The logical and the physical batch size, in tokens.
+
+    An embedding model takes a whole text in one batch.
+    """
+    if domain == "embedding":
+        whole = config.context_length or DEFAULT_PHYSICAL_BATCH
+        batch = config.eval_batch_size or whole
+        return batch, config.physical_batch_size or batch
+    batch = config.eval_batch_size or DEFAULT_EVAL_BATCH
+    return batch, config.physical_batch_size or min(batch, DEFAULT_PHYSICAL_BATCH)
+
+
+def cache_type(config: LoadConfig, chosen: CacheType | bool | None) -> CacheType:
+    """The type of one half of the KV cache, where ``chosen`` is what the config says of that half."""
+    if isinstance(chosen, str):
+        return chosen
+    return "f32" if config.use_fp16_for_kv_cache is False else "f16"
+
+
+def _flash_attention(config: LoadConfig) -> str:
+    v_type = cache_type(config, config.llama_v_cache_quantization_type)
+    if config.flash_attention is None and v_type not in UNQUANTIZED:
+        return "ENABLED"  # a quantised V cache needs it
+    return {None: "AUTO", True: "ENABLED", False: "DISABLED"}[config.flash_attention]
+
+
 def _load_mode(config: LoadConfig) -> str:
+    if config.try_direct_io:
+        return "DIRECT_IO"
     if config.keep_model_in_memory:
         return "MLOCK" if config.try_mmap is False else "MMAP_MLOCK"
     return "NONE" if config.try_mmap is False else "AUTO"
 
 
-def _cache_type(config: LoadConfig, chosen: CacheType | bool | None) -> str:
-    if isinstance(chosen, str):
-        return chosen.upper()
-    return "F32" if config.use_fp16_for_kv_cache is False else "F16"
+def _share(ratio: float | str | None) -> float | None:
+    return {"off": 0.0, "max": 1.0}.get(ratio) if isinstance(ratio, str) else ratio
+
+
+def _speculation(config: LoadConfig) -> dict[str, Any] | None:
+    """How to draft, or ``None`` for not at all. The draft model's path is the engine's business."""
+    if config.drafts_with:
+        kind = "draft-simple"
+    elif config.speculative_draft_mtp:
+        kind = "draft-mtp"
+    elif config.speculative_ngram:
+        kind = config.speculative_ngram
+    else:
+        return None
+    limits = {
+        "n_max": config.speculative_draft_max_tokens,
+        "n_min": config.speculative_draft_min_tokens,
+        "p_min": config.speculative_draft_min_continue_probability,
+    }
+    return {"type": kind, **{name: value for name, value in limits.items() if value is not None}}
 
 
 def completion_body(prompt: str | list[int], config: PredictionConfig, keep: int = 0) -> dict[str, Any]:

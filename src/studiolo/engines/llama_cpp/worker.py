@@ -22,6 +22,9 @@ SPIN_COUNT = "300"
 processor from whomever is waited for when other programs, or another worker, are busy too: on 2 cores, two workers at
 once made 0.4 tokens a second each, and make 67 each with this; one alone is as fast (159 against 157)."""
 
+DEFAULT_VERBOSITY = 3
+"""How much the engine logs; the environment's ``STUDIOLO_ENGINE_VERBOSITY`` goes before it, and 5 is everything."""
+
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
@@ -72,6 +75,7 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
     params.hostnames = [spec["socket"]]
     params.ui = False
     params.ctx_shift = True  # who wants to stop at a full context leaves there
+    params.verbosity = int(os.environ.get("STUDIOLO_ENGINE_VERBOSITY", DEFAULT_VERBOSITY))
     for name in _PLAIN & given.keys():
         setattr(params, name, given[name])
     params.load_mode = getattr(native.llama_load_mode, f"LLAMA_LOAD_MODE_{given['load_mode']}")
@@ -80,10 +84,18 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
     params.cache_type_v = getattr(native.ggml_type, f"GGML_TYPE_{given['cache_type_v']}")
     if "split_mode" in given:
         params.split_mode = getattr(native.llama_split_mode, f"LLAMA_SPLIT_MODE_{given['split_mode']}")
+    if "pooling_type" in given:
+        params.pooling_type = getattr(native.llama_pooling_type, f"LLAMA_POOLING_TYPE_{given['pooling_type']}")
+    if "n_threads" in given:
+        params.cpuparams.n_threads = given["n_threads"]
+    if "n_threads_batch" in given:
+        params.cpuparams_batch.n_threads = given["n_threads_batch"]
+    if "speculation" in given:
+        _speculate(native, params, given["speculation"], spec.get("draft"))
 
     gpu_count = _offload(native, params, given, spec.get("layers", 0))
     # Fitting the offload to the GPUs' free memory costs a third of a second, and there is nothing to fit without one.
-    params.fit_params = gpu_count > 0 and given.get("gpu_ratio") is None
+    params.fit_params = gpu_count > 0 and (given.get("gpu_ratio") is None or given.get("fit_params", False))
 
     global _server
     _server = native.Server(params)
@@ -94,8 +106,27 @@ _server: Any = None  # the server lives as long as the process
 
 _PLAIN = {
     *("n_ctx", "n_parallel", "n_batch", "n_ubatch", "no_kv_offload", "embedding", "main_gpu"),
-    *("rope_freq_base", "rope_freq_scale"),
+    *("rope_freq_base", "rope_freq_scale", "kv_unified", "n_ctx_checkpoints", "cache_ram_mib"),
 }
+
+
+def _speculate(native: Any, params: Any, given: dict[str, Any], draft: str | None) -> None:
+    """Set how tokens are drafted."""
+    kind: str = given["type"]
+    name = kind.upper().replace("-", "_")
+    speculative = params.speculative
+    speculative.types = [getattr(native.common_speculative_type, f"COMMON_SPECULATIVE_TYPE_{name}")]
+    limits: Any = speculative.draft
+    if draft is not None:
+        limits.mparams.path = draft
+    elif kind == "ngram-mod":
+        limits = speculative.ngram_mod
+    elif kind != "draft-mtp" and hasattr(speculative, name.lower()):
+        limits = getattr(speculative, name.lower())
+        given = {"size_m": given["n_max"]} if "n_max" in given else {}
+    for limit in ("n_max", "n_min", "p_min", "size_m"):
+        if limit in given and hasattr(limits, limit):
+            setattr(limits, limit, given[limit])
 
 
 def _offload(native: Any, params: Any, given: dict[str, Any], layers: int) -> int:
@@ -107,6 +138,12 @@ def _offload(native: Any, params: Any, given: dict[str, Any], layers: int) -> in
     if ratio is not None:
         params.n_gpu_layers = round(ratio * (layers + 1)) if ratio < 1 and layers else (999 if ratio else 0)
     disabled: list[int] = given.get("disabled_gpus", [])
+    for field, indices in (("gpu.main_gpu", [given.get("main_gpu", 0)]), ("gpu.disabled_gpus", disabled)):
+        if gpus and max(indices, default=0) >= len(gpus):
+            raise ValueError(f"{field} names GPU {max(indices)}, and there are {len(gpus)}, counted from 0")
+    if "n_cpu_moe" in given and gpus:
+        layers_there = "|".join(str(index) for index in range(min(given["n_cpu_moe"], layers or 999)))
+        params.tensor_buft_overrides = rf"blk\.({layers_there})\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"
     if disabled and gpus:
         split = list(params.tensor_split)
         for index in range(len(gpus)):
