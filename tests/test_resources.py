@@ -25,7 +25,7 @@ MODEL = Model(
 
 
 def test_a_context_beyond_the_model_is_refused_unless_rope_stretches_it() -> None:
-    with pytest.raises(ConfigError, match="'context_length' is 4096.*2048"):
+    with pytest.raises(ConfigError, match=r"'context_length' is 4096.*2048"):
         load_settings_in_force(LoadConfig(context_length=4096), MODEL)
     stretched = load_settings_in_force(LoadConfig(context_length=4096, rope_frequency_scale=0.5), MODEL)
     assert stretched.context_length == 4096
