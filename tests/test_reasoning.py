@@ -1,0 +1,76 @@
+"""Reasoning is told from the answer however the text comes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studiolo.host.reasoning import ReasoningSplitter
+from studiolo.protocol.llm import Fragment
+
+TAGS = st.text("<>tab/", min_size=1, max_size=5)
+
+
+def split(pieces: list[str], start: str, end: str, prompt: str = "") -> list[Fragment]:
+    splitter = ReasoningSplitter(start, end, prompt)
+    out = [fragment for piece in pieces for fragment in splitter.feed(Fragment(content=piece, tokens_count=1))]
+    return [*out, *splitter.flush()]
+
+
+def runs(fragments: list[Fragment]) -> list[tuple[str, str]]:
+    """The text by type, neighbours of one type joined; tags stay apart."""
+    joined: list[tuple[str, str]] = []
+    for fragment in fragments:
+        if joined and joined[-1][0] == fragment.reasoning_type and "Tag" not in fragment.reasoning_type:
+            joined[-1] = (fragment.reasoning_type, joined[-1][1] + fragment.content)
+        else:
+            joined.append((fragment.reasoning_type, fragment.content))
+    return joined
+
+
+def expected(text: str, start: str, end: str) -> list[tuple[str, str]]:
+    """The same by the simplest means: the whole text at once."""
+    out: list[tuple[str, str]] = []
+    thinking = False
+    while text:
+        before, tag, text = text.partition(end if thinking else start)
+        if before:
+            out.append(("reasoning" if thinking else "none", before))
+        if tag:
+            out.append(("reasoningEndTag" if thinking else "reasoningStartTag", tag))
+            thinking = not thinking
+    return out
+
+
+@given(st.data(), TAGS, TAGS)
+def test_the_split_does_not_depend_on_the_fragments(data: st.DataObject, start: str, end: str) -> None:
+    pieces = data.draw(st.lists(st.sampled_from([start, end]) | st.text("<>tab/ ", max_size=6), max_size=8))
+    text = "".join(pieces)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
+    chunks = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    chunks = [chunk for chunk in chunks if chunk]
+    fragments = split(chunks, start, end)
+    assert runs(fragments) == expected(text, start, end)
+    assert sum(fragment.tokens_count for fragment in fragments) == len(chunks)
+    assert all(fragment.content for fragment in fragments)
+
+
+def test_a_thought_then_an_answer() -> None:
+    fragments = split(["<th", "ink>", "Hm", "m.</thi", "nk>", "\n", "Yes", " <b"], "<think>", "</think>")
+    assert runs(fragments) == [
+        ("reasoningStartTag", "<think>"),
+        ("reasoning", "Hmm."),
+        ("reasoningEndTag", "</think>"),
+        ("none", "\nYes <b"),
+    ]
+
+
+def test_a_prompt_that_ends_in_an_open_tag_begins_the_thought() -> None:
+    fragments = split(["Hm", "</think>", "Yes"], "<think>", "</think>", prompt="<|assistant|>\n<think>\n")
+    assert runs(fragments) == [("reasoning", "Hm"), ("reasoningEndTag", "</think>"), ("none", "Yes")]
+
+
+def test_text_that_is_no_tag_is_not_held_back_for_long() -> None:
+    splitter = ReasoningSplitter("<think>", "</think>")
+    assert [fragment.content for fragment in splitter.feed(Fragment(content="a <"))] == ["a "]
+    assert [(f.content, f.tokens_count) for f in splitter.feed(Fragment(content="b"))] == [("<b", 1)]
