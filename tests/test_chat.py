@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import studiolo as lm
+from studiolo.paths import Home
 
 QUESTION = "What is the capital of France?"
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 24}
@@ -215,6 +218,60 @@ def test_reasoning_is_told_from_the_answer(llm: lm.LLM) -> None:
     assert by_type["none"].startswith(before)
     off = list(llm.respond_stream(question, config={**GREEDY, "reasoning_parsing": {**parsing, "enabled": False}}))
     assert {fragment.reasoning_type for fragment in off} == {"none"}
+
+
+@pytest.fixture
+def settings(place: tuple[str, int]) -> Iterator[Path]:
+    """The host's settings file, which is removed after the test."""
+    path = Home.default().settings
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def test_a_preset_says_what_the_request_leaves_open(llm: lm.LLM, settings: Path) -> None:
+    settings.write_text("""
+        [presets.Terse]
+        temperature = 0
+        max_tokens = 3
+        [presets.shout.prompt_template]
+        type = "manual"
+        manual_prompt_template = { before_user = "U: ", before_assistant = " A:" }
+    """)
+    result = llm.respond("Say hi.", preset="Terse")
+    assert (result.prediction_config.temperature, result.prediction_config.max_tokens) == (0, 3)
+    assert result.stats.predicted_tokens_count == 3
+    again = llm.respond_stream("Say hi.", preset="@local:terse", config={"max_tokens": 2}).wait_for_result()
+    assert again.stats.predicted_tokens_count == 2
+    assert again.prediction_config.temperature == 0
+    assert llm.complete("Once", preset="terse").stats.predicted_tokens_count == 3
+    shouted = llm.respond("Say hi.", preset="shout", config=GREEDY)
+    assert shouted.content == llm.complete("U: Say hi. A:", config=GREEDY).content
+
+
+def test_a_preset_that_is_not_there(llm: lm.LLM, settings: Path) -> None:
+    with pytest.raises(lm.PresetNotFoundError, match=r"'nonesuch'.*There are none"):
+        llm.respond("hi", preset="nonesuch")
+    settings.write_text("[presets.precise]\ntemperature = 0\n")
+    with pytest.raises(lm.LMStudioPresetNotFoundError, match="Did you mean 'precise'") as caught:
+        llm.complete("hi", preset="precize")
+    assert caught.value.data["availablePresetsSample"] == [{"identifier": "precise", "name": "precise"}]
+
+
+def test_the_preset_of_a_model(llm: lm.LLM, settings: Path) -> None:
+    settings.write_text("""
+        [presets.short]
+        max_tokens = 3
+        temperature = 0
+        [models.smollm2-135m-instruct]
+        preset = "short"
+        prediction = { max_tokens = 4 }
+        [presets.shorter]
+        max_tokens = 2
+    """)
+    assert llm.respond("Say hi.").stats.predicted_tokens_count == 4
+    result = llm.respond("Say hi.", preset="shorter")
+    assert (result.stats.predicted_tokens_count, result.prediction_config.temperature) == (2, 0)
+    assert llm.respond("Say hi.", config={"max_tokens": 1}).stats.predicted_tokens_count == 1
 
 
 async def test_the_async_client(place: tuple[str, int]) -> None:

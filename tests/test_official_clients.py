@@ -107,6 +107,12 @@ with lm.Client() as client:
         assert "template" in str(error) and "no" in str(error), error
     else:
         raise AssertionError("no error")
+    try:
+        llm.respond("hi", preset="nonesuch")
+    except lm.LMStudioPresetNotFoundError as error:
+        assert "nonesuch" in str(error), error
+    else:
+        raise AssertionError("no error")
 print("all good")
 """
 

@@ -22,6 +22,7 @@ names the field; while a host runs, the last good settings stay in force and the
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 import tomllib
@@ -31,8 +32,8 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from .config import LoadConfig, PredictionConfig, load_config, prediction_config
-from .errors import ConfigError
+from .config import LoadConfig, PredictionConfig, explicit_fields, load_config, prediction_config
+from .errors import ConfigError, PresetNotFoundError
 
 Program = Literal["lmstudio", "huggingface", "ollama"]
 GuardrailLevel = Literal["off", "relaxed", "balanced", "strict"]
@@ -149,6 +150,53 @@ class Settings(Struct, kw_only=True, frozen=True):
     def model(self, key: str) -> ModelSettings:
         """The defaults of the model ``key``."""
         return self.models.get(key) or ModelSettings()
+
+    def prediction(self, key: str, preset: str | None = None) -> PredictionConfig:
+        """What predictions of a model begin with: the model's preset, its settings, then the preset asked for.
+
+        Parameters:
+            key: the model.
+            preset: the name of the preset asked for.
+
+        Raises:
+            PresetNotFoundError: there is no preset of that name.
+        """
+        model = self.model(key)
+        fields: dict[str, Any] = {}
+        if model.preset is not None:
+            fields |= explicit_fields(self.preset(model.preset))
+        fields |= explicit_fields(model.prediction)
+        if preset is not None:
+            fields |= explicit_fields(self.preset(preset))
+        return PredictionConfig(**fields)
+
+    def preset(self, name: str) -> PredictionConfig:
+        """The preset called ``name``; case, and LM Studio's prefix ``@local:``, do not matter.
+
+        Raises:
+            PresetNotFoundError: there is none.
+        """
+        wanted = name.removeprefix("@local:").casefold()
+        found = self.presets.get(name) or next(
+            (config for known, config in self.presets.items() if known.casefold() == wanted), None
+        )
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(wanted, self.presets, n=3)
+        raise PresetNotFoundError(
+            f"There is no preset {name!r}",
+            cause=f"The presets are {', '.join(sorted(self.presets)[:10])}." if self.presets else "There are none.",
+            suggestion=(
+                f"Did you mean {near[0]!r}?" if near else f"Write it into config.toml, under [presets.{name}]."
+            ),
+            data={
+                "specifiedFuzzyPresetIdentifier": name,
+                "availablePresetsSample": [
+                    {"identifier": known, "name": known} for known in near or sorted(self.presets)[:10]
+                ],
+                "totalAvailablePresets": len(self.presets),
+            },
+        )
 
 
 class SettingsFile:

@@ -190,10 +190,19 @@ class Host:
         raise not_loaded(identifier, self.instances.loaded())
 
     def predict(
-        self, instance: Instance, prompt: str | ChatRequest, config: PredictionConfig, client: str = ""
+        self,
+        instance: Instance,
+        prompt: str | ChatRequest,
+        config: PredictionConfig,
+        client: str = "",
+        preset: str | None = None,
     ) -> Prediction:
-        """Start to continue a text, exactly as it stands, or to answer a chat, on behalf of ``client``."""
-        own = self.settings.current().model(instance.model.key).prediction
+        """Start to continue a text, exactly as it stands, or to answer a chat, on behalf of ``client``.
+
+        Raises:
+            PresetNotFoundError: there is no ``preset`` of that name.
+        """
+        own = self.settings.current().prediction(instance.model.key, preset)
         in_force = settings_in_force(config, instance.config, own)
         return Prediction(instance, PredictionRequest(prompt=prompt, config=in_force), client)
 
@@ -203,7 +212,7 @@ class Host:
         Raises:
             ConfigError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.apply_template`.
         """
-        own = self.settings.current().model(instance.model.key).prediction
+        own = self.settings.current().prediction(instance.model.key)
         template = chat.template or own.prompt_template
         return await (await instance.engine()).apply_template(replace(chat, template=template))
 

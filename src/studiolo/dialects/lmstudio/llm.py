@@ -37,7 +37,7 @@ async def predict(
     else:
         _refuse_files(parameter.history)
         prompt = ChatRequest(messages=parameter.history.messages)
-    await _run(context, parameter.model_specifier, prompt, settings, channel)
+    await _run(context, parameter.model_specifier, prompt, settings, channel, parameter.fuzzy_preset_identifier)
 
 
 @channel(wire.COMPLETE_RAW_TEXT, "llm")
@@ -54,10 +54,11 @@ async def _run(
     prompt: str | ChatRequest,
     settings: dict[str, Any],
     channel: ServerChannel[wire.PredictMessage],
+    preset: str | None = None,
 ) -> None:
     config = decode_prediction_config(settings)
     instance = await context.host.resolve(specifier, "llm")
-    prediction = context.host.predict(instance, prompt, config, context.client)
+    prediction = context.host.predict(instance, prompt, config, context.client, preset)
     channel.on_cancel = prediction.stop
     try:
         async for event in prediction.events():
