@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studiolo.engines.tool_format import ToolCallReader, ToolNames, call_schema, with_instructions
+from studiolo.engines.tool_format import ToolCallReader, ToolNames, call_schema, with_instructions, without_tools
+from studiolo.protocol.chat import (
+    AssistantResponse,
+    ChatHistoryData,
+    TextData,
+    ToolCallRequest,
+    ToolCallRequestData,
+    text_of,
+)
 from studiolo.protocol.llm import Fragment
 from studiolo.protocol.tools import (
     Tool,
@@ -166,19 +174,30 @@ def test_the_schema_of_a_call_keeps_each_tools_definitions_apart() -> None:
 
 
 def test_a_chat_with_tools_becomes_plain_text_for_a_model_that_knows_none() -> None:
-    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-    messages = with_instructions(
-        [
-            {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": [{"type": "text", "text": "hi"}]},
-            {"role": "assistant", "content": "Well.", "tool_calls": [call, call]},
-            {"role": "tool", "content": "2", "tool_call_id": "1"},
-            {"role": "tool", "content": "3", "tool_call_id": "2"},
-        ],
-        NAMES.in_tools([tool("add", a={"type": "integer"})]),
+    call = {"type": "toolCallRequest", "toolCallRequest": {"type": "function", "name": "add", "arguments": {"a": 1}}}
+    chat = ChatHistoryData.from_dict(
+        {
+            "messages": [
+                {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+                {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+                {"role": "assistant", "content": [{"type": "text", "text": "Well."}, call, call]},
+                {"role": "tool", "content": [{"type": "toolCallResult", "content": text} for text in "23"]},
+            ]
+        }
     )
-    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
-    assert messages[0]["content"].startswith("Be brief.\n\n") and '"name": "add"' in messages[0]["content"]
+    messages = with_instructions(chat.messages, NAMES.in_tools([tool("add", a={"type": "integer"})]))
+    assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
+    assert text_of(messages[0]).startswith("Be brief.") and '"name": "add"' in text_of(messages[0])
     written = '[TOOL_REQUEST]{"name": "add", "arguments": {"a": 1}}[END_TOOL_REQUEST]'
-    assert messages[2]["content"] == f"Well.\n{written}\n{written}"
-    assert messages[3]["content"] == "[TOOL_RESULT]2[END_TOOL_RESULT]\n[TOOL_RESULT]3[END_TOOL_RESULT]"
+    assert text_of(messages[2]) == f"Well.{written}{written}"
+    assert text_of(messages[3]) == "[TOOL_RESULT]2[END_TOOL_RESULT][TOOL_RESULT]3[END_TOOL_RESULT]"
+    assert without_tools(messages) == messages
+
+
+def test_calls_in_a_chat_go_by_the_names_that_the_model_was_told() -> None:
+    request = ToolCallRequest(type="function", name="get the weather", id="1", arguments={})
+    message = AssistantResponse(content=[TextData(text="x"), ToolCallRequestData(tool_call_request=request)])
+    (renamed,) = NAMES.in_messages([message])
+    assert isinstance(renamed, AssistantResponse) and isinstance(renamed.content[1], ToolCallRequestData)
+    assert renamed.content[1].tool_call_request.name == "get_the_weather"
+    assert request.name == "get the weather"

@@ -208,6 +208,12 @@ if TYPE_CHECKING:
     from .protocol.repository import (
         DownloadProgressUpdate as DownloadProgressUpdate,
     )
+    from .sdk.act import (
+        ActResult as ActResult,
+    )
+    from .sdk.act import (
+        PredictionRoundResult as PredictionRoundResult,
+    )
     from .sdk.async_client import (
         AsyncClient as AsyncClient,
     )
@@ -289,6 +295,15 @@ if TYPE_CHECKING:
     from .sdk.sync_client import (
         PredictionStream as PredictionStream,
     )
+    from .sdk.tools import (
+        ToolDefinition as ToolDefinition,
+    )
+    from .sdk.tools import (
+        ToolFunctionDef as ToolFunctionDef,
+    )
+    from .sdk.tools import (
+        ToolFunctionDefDict as ToolFunctionDefDict,
+    )
 
 _NAMES = {
     "config": """
@@ -320,6 +335,9 @@ _NAMES = {
     "protocol.repository": """
         DownloadProgressUpdate
     """,
+    "sdk.act": """
+        ActResult PredictionRoundResult
+    """,
     "sdk.async_client": """
         AsyncClient
     """,
@@ -345,6 +363,9 @@ _NAMES = {
     """,
     "sdk.sync_client": """
         LLM Client EmbeddingModel PredictionStream
+    """,
+    "sdk.tools": """
+        ToolDefinition ToolFunctionDef ToolFunctionDefDict
     """,
 }
 """Where each public name lives: the names by module."""

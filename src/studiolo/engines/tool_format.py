@@ -9,12 +9,24 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from ..errors import PredictionError
-from ..protocol.chat import ToolCallRequest
+from ..protocol.chat import (
+    AnyChatMessage,
+    AssistantResponse,
+    FileHandle,
+    SystemPrompt,
+    TextData,
+    ToolCallRequest,
+    ToolCallRequestData,
+    ToolResultMessage,
+    UserMessage,
+)
 from ..protocol.errors import serialize_error
 from ..protocol.llm import Fragment
 from ..protocol.tools import (
@@ -41,8 +53,6 @@ Each tool, with a JSON schema of its arguments:
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
 _HEAD_LIMIT = 4096
 """Characters in which a call that has told no name yet is searched for one; it may still turn out well at its end."""
-
-Message = dict[str, Any]
 
 
 def new_call_id() -> str:
@@ -87,65 +97,59 @@ class ToolNames:
             for tool in tools
         ]
 
-    def in_messages(self, messages: Sequence[Message]) -> list[Message]:
-        """``messages`` in OpenAI's form with the names that the model was told in the calls of earlier rounds."""
-        return [self._in_message(message) for message in messages]
-
-    def _in_message(self, message: Message) -> Message:
-        calls = cast("list[dict[str, Any]] | None", message.get("tool_calls"))
-        if not calls:
-            return message
-        renamed = [
-            {**call, "function": {**call["function"], "name": self.written(call["function"]["name"])}} for call in calls
+    def in_messages(self, messages: Iterable[AnyChatMessage]) -> list[AnyChatMessage]:
+        """``messages`` with the names that the model was told, in the calls of earlier rounds."""
+        return [
+            self._in_response(message) if isinstance(message, AssistantResponse) else message for message in messages
         ]
-        return {**message, "tool_calls": renamed}
+
+    def _in_response(self, message: AssistantResponse) -> AssistantResponse:
+        parts = [
+            ToolCallRequestData(tool_call_request=replace(part.tool_call_request, name=self.written(name)))
+            if isinstance(part, ToolCallRequestData) and (name := part.tool_call_request.name) in self._written
+            else part
+            for part in message.content
+        ]
+        return AssistantResponse(content=parts)
 
 
-def with_instructions(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[Message]:
-    """``messages`` with tools as plain text: definitions in the system prompt, calls and results between markers."""
+def with_instructions(messages: Iterable[AnyChatMessage], tools: Sequence[dict[str, Any]]) -> list[AnyChatMessage]:
+    """``messages`` with tools as plain text: definitions in the system prompt, calls and results between markers.
+
+    Parameters:
+        messages: a chat.
+        tools: definitions in OpenAI's form.
+    """
     listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-    text = _INSTRUCTIONS.format(begin=CALL_BEGIN, end=CALL_END, tools=listed)
-    head, rest = [], list(messages)
-    if rest and rest[0]["role"] == "system":
-        head, rest = rest[:1], rest[1:]
-        text = f"{_text(head[0])}\n\n{text}"
-    return [{"role": "system", "content": text}, *_merged(map(_as_text, rest))]
+    told = TextData(text=_INSTRUCTIONS.format(begin=CALL_BEGIN, end=CALL_END, tools=listed))
+    rest = list(messages)
+    first = rest[0] if rest else None
+    if isinstance(first, SystemPrompt):
+        return [SystemPrompt(content=[*first.content, told]), *without_tools(rest[1:])]
+    return [SystemPrompt(content=[told]), *without_tools(rest)]
 
 
-def _as_text(message: Message) -> Message:
-    if message["role"] == "tool":
-        return {"role": "user", "content": f"{RESULT_BEGIN}{_text(message)}{RESULT_END}"}
-    if calls := message.get("tool_calls"):
-        written = "\n".join(_call_as_text(call["function"]) for call in calls)
-        before = _text(message)
-        return {"role": message["role"], "content": f"{before}\n{written}" if before else written}
+def without_tools(messages: Iterable[AnyChatMessage]) -> list[AnyChatMessage]:
+    """``messages`` with the calls and results of earlier rounds as text, for a template that knows neither."""
+    return [_as_text(message) for message in messages]
+
+
+def _as_text(message: AnyChatMessage) -> AnyChatMessage:
+    if isinstance(message, ToolResultMessage):
+        return UserMessage(
+            content=[TextData(text=f"{RESULT_BEGIN}{part.content}{RESULT_END}") for part in message.content]
+        )
+    if isinstance(message, AssistantResponse):
+        return AssistantResponse(content=[_call_as_text(part) for part in message.content])
     return message
 
 
-def _call_as_text(function: Mapping[str, Any]) -> str:
-    arguments = function.get("arguments") or "{}"
-    if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    return f'{CALL_BEGIN}{{"name": {json.dumps(function["name"])}, "arguments": {arguments}}}{CALL_END}'
-
-
-def _text(message: Message) -> str:
-    content: Any = message.get("content")
-    if isinstance(content, list):
-        return "".join(part.get("text", "") for part in cast("list[dict[str, Any]]", content))
-    return content or ""
-
-
-def _merged(messages: Iterable[Message]) -> list[Message]:
-    """Several results of one round as one message: many templates insist that user and assistant take turns."""
-    merged: list[Message] = []
-    for message in messages:
-        last = merged[-1] if merged else None
-        if last and message["role"] == last["role"] == "user" and str(message["content"]).startswith(RESULT_BEGIN):
-            merged[-1] = {"role": "user", "content": f"{_text(last)}\n{_text(message)}"}
-        else:
-            merged.append(message)
-    return merged
+def _call_as_text(part: TextData | FileHandle | ToolCallRequestData) -> TextData | FileHandle:
+    if not isinstance(part, ToolCallRequestData):
+        return part
+    request = part.tool_call_request
+    call = json.dumps({"name": request.name, "arguments": request.arguments or {}}, ensure_ascii=False)
+    return TextData(text=f"{CALL_BEGIN}{call}{CALL_END}")
 
 
 def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ..protocol.llm import (
     raw_completion,
 )
 from . import notices
+from .acting import AsyncActing
 from .async_stream import AsyncPredictionStream
 from .callbacks import call
 from .history import Chat, ChatHistoryDataDict
@@ -107,7 +108,7 @@ class AsyncModelHandle:
         return await self._client.call(self._namespace, endpoint, parameter)
 
 
-class AsyncLLM(AsyncModelHandle):
+class AsyncLLM(AsyncModelHandle, AsyncActing):
     """A loaded LLM."""
 
     def complete_stream(

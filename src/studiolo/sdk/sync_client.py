@@ -11,6 +11,7 @@ from ..protocol import models as wire
 from ..protocol.llm import ApplyPromptTemplateOpts, Fragment, PredictMessage
 from ..protocol.system import SystemInfo
 from . import notices
+from .acting import Acting
 from .async_client import AsyncClient, OnDownloadProgress, OnFinalize
 from .async_models import (
     DEFAULT_TTL_SEC,
@@ -132,7 +133,7 @@ class ModelHandle(Generic[A]):
         return run(self._handle.count_tokens(input))
 
 
-class LLM(ModelHandle[AsyncLLM]):
+class LLM(ModelHandle[AsyncLLM], Acting):
     """A loaded LLM."""
 
     def complete_stream(

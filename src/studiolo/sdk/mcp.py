@@ -1,0 +1,347 @@
+"""Tools of MCP servers: programs that speak the Model Context Protocol over standard input and output, or over HTTP.
+
+Servers are named as LM Studio's ``mcp.json`` does. The official ``mcp`` package is needed (``pip install
+"studiolo[mcp]"``) and is imported when the first server is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import msgspec
+
+from ..errors import ConfigError, ConnectionFailedError, StudioloError
+from ..paths import Home
+from ..protocol.tools import Tool, ToolFunction
+from . import background
+from .tools import BoundTool
+
+McpServer = str | Path | Mapping[str, Any]
+"""A server: its URL, its name in the user's ``mcp.json``, the path of an ``mcp.json``, or a dict of either form."""
+
+_log = logging.getLogger("studiolo.client")
+
+START_LIMIT_SEC = 60.0
+"""How long a server may take to answer for the first time: many are fetched when they are first started."""
+
+_PAGES = 100
+"""Pages of a server's list of tools that are read at most."""
+
+
+class ServerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
+    """A server, as an entry of ``mcpServers`` in ``mcp.json``.
+
+    Parameters:
+        command, args, env, cwd: a program to start, and what to start it with.
+        url, headers: an endpoint to reach, and what to send it with every request.
+        type: ``sse`` for an endpoint of the older kind; otherwise the form is seen from the other fields.
+        timeout: seconds that a call may take; by default as long as it needs.
+        disabled: leave it out.
+    """
+
+    command: str | None = None
+    args: list[str] = msgspec.field(default_factory=list[str])
+    env: dict[str, str] | None = None
+    cwd: str | None = None
+    url: str | None = None
+    headers: dict[str, str] | None = None
+    type: str | None = None
+    timeout: float | None = None
+    disabled: bool = False
+
+
+def mcp_json(home: Home | None = None) -> Path:
+    """The user's own list of servers: ``mcp.json`` under ``STUDIOLO_HOME``."""
+    return (home or Home.default()).root / "mcp.json"
+
+
+def server_configs(servers: Iterable[McpServer]) -> dict[str, ServerConfig]:
+    """The servers by name.
+
+    Raises:
+        ConfigError: a file cannot be read, an entry is malformed, or a name is not known or taken twice.
+    """
+    if isinstance(servers, str | Path | Mapping):
+        raise ConfigError("The MCP servers are not a list", suggestion="Put the one server into a list.")
+    found: dict[str, ServerConfig] = {}
+    for server in servers:
+        for name, config in _named(server):
+            if name in found:
+                raise ConfigError(f"Two MCP servers have the name {name!r}")
+            if not config.disabled:
+                found[name] = config
+    return found
+
+
+def _named(server: McpServer) -> Iterable[tuple[str, ServerConfig]]:
+    if isinstance(server, Mapping):
+        if "mcpServers" in server:
+            return _all(server, "the dict")
+        name = str(server.get("name") or server.get("command") or server.get("url") or "server")
+        return [(name, _config(name, {key: value for key, value in server.items() if key != "name"}))]
+    if isinstance(server, str) and re.match(r"https?://", server):
+        return [(server, ServerConfig(url=server))]
+    if isinstance(server, Path) or server.endswith(".json"):
+        return _all(_read(Path(server)), str(server))
+    path = mcp_json()
+    known = dict(_all(_read(path), str(path))) if path.exists() else {}
+    if server not in known:
+        raise ConfigError(
+            f"There is no MCP server {server!r}",
+            cause=f"{path} names {', '.join(known)}." if known else f"{path} names none.",
+            suggestion="Name one there, or give its command or URL.",
+        )
+    return [(server, known[server])]
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as a list of MCP servers", cause=str(error)) from None
+    return cast("Mapping[str, Any]", content)
+
+
+def _all(content: Mapping[str, Any], where: str) -> Iterable[tuple[str, ServerConfig]]:
+    servers: Any = content.get("mcpServers") if isinstance(content, Mapping) else None  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(servers, Mapping):
+        raise ConfigError(
+            f"{where} lists no MCP servers", suggestion='The form is {"mcpServers": {"name": {"command": ...}}}.'
+        )
+    return [(name, _config(name, config)) for name, config in cast("Mapping[str, Any]", servers).items()]
+
+
+def _config(name: str, entry: Any) -> ServerConfig:
+    try:
+        config = msgspec.convert(entry, ServerConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"The MCP server {name!r} is malformed", cause=str(error).replace("`", "'")) from None
+    if (config.command is None) == (config.url is None):
+        raise ConfigError(f"The MCP server {name!r} needs either a command or a url")
+    return config
+
+
+@contextlib.asynccontextmanager
+async def mcp_tools(servers: Iterable[McpServer], taken: Iterable[str] = ()) -> AsyncGenerator[dict[str, BoundTool]]:
+    """Connect to the servers and give their tools by name, until the block is left.
+
+    A tool whose name is taken, by ``taken`` or by another server, is called ``server_tool``.
+
+    Raises:
+        ConfigError: as :func:`server_configs`, or the ``mcp`` package is not installed.
+        ConnectionFailedError: a server cannot be started or reached.
+    """
+    connections = _Connections()
+    tools = await connections.begin(servers, taken)
+    try:
+        yield tools
+    finally:
+        await connections.end()
+
+
+class _Connections:
+    """Connections held open by a task of their own: what happens to those who use them does not pass through it."""
+
+    def __init__(self) -> None:
+        self._release = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self, servers: Iterable[McpServer], taken: Iterable[str]) -> dict[str, BoundTool]:
+        """Connect; raises as :func:`mcp_tools`."""
+        configs = await asyncio.to_thread(server_configs, servers)
+        if not configs:
+            return {}
+        ready: asyncio.Future[dict[str, BoundTool]] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._hold(configs, set(taken), ready), name="MCP servers")
+        try:
+            return await ready
+        except BaseException:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            raise
+
+    async def end(self) -> None:
+        """Close the connections, and end the programs behind them."""
+        self._release.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _hold(
+        self, configs: Mapping[str, ServerConfig], taken: set[str], ready: asyncio.Future[dict[str, BoundTool]]
+    ) -> None:
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                tools = await _connect_all(stack, configs, taken)
+                if not ready.done():
+                    ready.set_result(tools)
+                    await self._release.wait()
+        except Exception as error:
+            if not ready.done():
+                ready.set_exception(_innermost(error))
+            else:
+                _log.warning("the MCP servers could not be left in order: %r", error)
+        finally:
+            if not ready.done():
+                ready.set_exception(ConnectionFailedError("The MCP servers ended while they were being started"))
+
+
+async def _connect_all(
+    stack: contextlib.AsyncExitStack, configs: Mapping[str, ServerConfig], names: set[str]
+) -> dict[str, BoundTool]:
+    tools: dict[str, BoundTool] = {}
+    for server, config in configs.items():
+        client = await _connected(stack, server, config)
+        for tool in await _listed(client, server):
+            name = tool.name
+            if name in names:
+                name = re.sub(r"\W+", "_", f"{server}_{tool.name}").strip("_")
+            if name in names:
+                raise ConfigError(f"Two tools have the name {name!r}", cause=f"One is the MCP server {server!r}'s.")
+            names.add(name)
+            tools[name] = _bound(client, name, tool)
+    return tools
+
+
+async def _connected(stack: contextlib.AsyncExitStack, name: str, config: ServerConfig) -> Any:
+    package, transport = _package("mcp"), None
+    if config.command is not None:
+        parameters = package.StdioServerParameters(
+            command=config.command, args=config.args, env=config.env, cwd=config.cwd
+        )
+        log = stack.enter_context(_open_log(name))
+        transport = _package("mcp.client.stdio").stdio_client(parameters, errlog=log)
+    elif config.type == "sse":
+        transport = _package("mcp.client.sse").sse_client(config.url, headers=config.headers)
+    else:
+        http = _package("mcp.shared._httpx_utils").create_mcp_http_client(headers=config.headers)
+        client = await stack.enter_async_context(http)
+        transport = _package("mcp.client.streamable_http").streamable_http_client(config.url, http_client=client)
+    connection = package.Client(transport, read_timeout_seconds=config.timeout)
+    try:
+        async with asyncio.timeout(START_LIMIT_SEC):
+            return await stack.enter_async_context(connection)
+    except Exception as error:
+        raise _unreachable(name, config, error) from None
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            "MCP servers need the package mcp, which is not installed",
+            cause=str(error),
+            suggestion='Install it: pip install "studiolo[mcp]".',
+        ) from None
+
+
+def _log_path(name: str) -> Path:
+    return Home.default().logs / f"mcp-{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[-60:]}.log"
+
+
+def _open_log(name: str) -> TextIO:
+    """The file that takes what a server's program says on standard error."""
+    path = _log_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("w")
+
+
+def _unreachable(name: str, config: ServerConfig, error: BaseException) -> ConnectionFailedError:
+    error = _innermost(error)
+    told = f"Nothing was heard within {START_LIMIT_SEC:.0f} s" if isinstance(error, TimeoutError) else repr(error)
+    where = config.url or " ".join([config.command or "", *config.args])
+    suggestion = "Try the address in a browser." if config.url else f"What it said is in {_log_path(name)}."
+    return ConnectionFailedError(
+        f"The MCP server {name!r} cannot be {'reached' if config.url else 'started'}",
+        cause=f"{where}: {told}",
+        suggestion=suggestion,
+    )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error that a task group wraps."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
+
+
+async def _listed(client: Any, server: str) -> list[Any]:
+    tools: list[Any] = []
+    cursor: str | None = None
+    for _ in range(_PAGES):
+        page = await client.list_tools(cursor=cursor)
+        tools += page.tools
+        cursor = page.next_cursor
+        if not cursor:
+            return tools
+    raise ConfigError(f"The MCP server {server!r} lists tools without end")
+
+
+def _bound(client: Any, name: str, tool: Any) -> BoundTool:
+    async def call(**arguments: Any) -> Any:
+        return _content(tool.name, await client.call_tool(tool.name, arguments))
+
+    schema: dict[str, Any] = {"type": "object", "properties": {}, **(tool.input_schema or {})}
+    schema.pop("$schema", None)
+    function = ToolFunction(name=name, description=tool.description or tool.title or name, parameters=schema)
+    return BoundTool(definition=Tool(function=function), arguments=dict, call=call, is_async=True)
+
+
+class McpToolError(StudioloError):
+    """A tool of an MCP server reported an error."""
+
+    code = "studiolo.mcpTool"
+
+
+def _content(name: str, result: Any) -> Any:
+    """What the model is given of a result: text as it is, other kinds of content by their names and sizes."""
+    blocks = [_block(block) for block in result.content]
+    whole = "\n".join(block for block in blocks if isinstance(block, str))
+    if result.is_error:
+        raise McpToolError(f"The tool {name} failed", cause=whole or None)
+    if all(isinstance(block, str) for block in blocks):
+        return whole if blocks or result.structured_content is None else result.structured_content
+    return blocks
+
+
+def _block(block: Any) -> Any:
+    if block.type == "text":
+        return block.text
+    if block.type == "resource" and getattr(block.resource, "text", None) is not None:
+        return block.resource.text
+    fields = cast("dict[str, Any]", block.model_dump(mode="json", by_alias=True, exclude_none=True))
+    if isinstance(data := fields.pop("data", None), str):
+        fields["size"] = f"{len(data) * 3 // 4} bytes"
+    return fields
+
+
+@contextlib.contextmanager
+def mcp_tools_from_thread(servers: Iterable[McpServer], taken: Iterable[str] = ()) -> Generator[dict[str, BoundTool]]:
+    """:func:`mcp_tools` for a thread: the connections live on the background loop, the tools are ordinary functions."""
+    connections = background.run(_make())
+    tools = background.run(connections.begin(servers, taken))
+    try:
+        yield {name: _in_thread(tool) for name, tool in tools.items()}
+    finally:
+        background.run(connections.end())
+
+
+async def _make() -> _Connections:
+    return _Connections()
+
+
+def _in_thread(tool: BoundTool) -> BoundTool:
+    call = tool.call
+
+    def call_and_wait(**arguments: Any) -> Any:
+        return background.run(call(**arguments))
+
+    return BoundTool(definition=tool.definition, arguments=tool.arguments, call=call_and_wait, is_async=False)
