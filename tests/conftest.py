@@ -51,9 +51,13 @@ def cache_home() -> Home:
 
 @pytest.fixture
 def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A fresh home without models, which is this process's default home for the length of the test."""
+    """A fresh home without models, which is this process's default home for the length of the test.
+
+    Its settings leave other programs' models out: a test must not depend on what else is installed.
+    """
     home = Home(tmp_path / "home")
     home.root.mkdir()
+    home.settings.write_text("[library]\nprograms = []\n")
     monkeypatch.setenv("STUDIOLO_HOME", str(home.root))
     monkeypatch.delenv("STUDIOLO_HOST", raising=False)
     return home

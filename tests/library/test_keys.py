@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studiolo.library.model import assign_keys, base_key, is_model_file, split_name
+from studiolo.library.keys import assign_keys
+from studiolo.library.model import base_key, is_model_file, split_name
+from studiolo.library.scan import File, Found, Origin, publisher_of
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,7 @@ def test_a_key_is_the_name_without_the_quantization(file: str, key: str, quantiz
         ("a.GGUF", True),
         ("a.gguf.part", False),
         ("mmproj-a-f16.gguf", False),
+        ("a.mmproj-Q8_0.gguf", False),
         ("MMPROJ.gguf", False),
         ("a-00001-of-00002.gguf", True),
         ("a-00002-of-00002.gguf", False),
@@ -51,26 +56,55 @@ def test_companions_of_a_model_are_no_models(file: str, counts: bool) -> None:
     assert is_model_file(file) is counts
 
 
-def test_contested_keys_get_longer() -> None:
-    assert assign_keys(["p/a.gguf"]) == {"p/a.gguf": "a"}
-    assert assign_keys(["p/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf"]) == {
+def keys(*paths: str, reserved: dict[str, str] | None = None) -> dict[str, str]:
+    """The keys of files at ``/PATH``, by path."""
+    found = [found_at(path) for path in paths]
+    named = {f"/{path}": key for path, key in (reserved or {}).items()}
+    return {path.removeprefix("/"): each.key for path, each in assign_keys(found, named).items()}
+
+
+def found_at(path: str, origin: Origin = "home") -> Found:
+    return Found((File(Path(f"/{path}"), path, 1, 1, (0, hash(path)), origin, publisher_of(path)),))
+
+
+def test_variants_of_a_model_have_one_group() -> None:
+    assert keys("p/a.gguf") == {"p/a.gguf": "a"}
+    assert keys("p/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf", "p/x/m.gguf", "p/x/other.Q8_0.gguf") == {
         "p/x/m.Q4_0.gguf": "m@q4_0",
         "p/x/m.Q8_0.gguf": "m@q8_0",
+        "p/x/m.gguf": "m",
+        "p/x/other.Q8_0.gguf": "other",
     }
-    assert assign_keys(["p/x/m.Q4_0.gguf", "r/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf"]) == {
+    assert keys("p/x/m.Q4_0.gguf", "p/x/m-q4_0.gguf") == {
+        "p/x/m.Q4_0.gguf": "m@m.q4_0",
+        "p/x/m-q4_0.gguf": "m@m-q4_0",
+    }
+
+
+def test_contested_keys_get_longer() -> None:
+    assert keys("p/x/m.Q4_0.gguf", "r/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf") == {
         "p/x/m.Q4_0.gguf": "p/m@q4_0",
-        "r/x/m.Q4_0.gguf": "r/m@q4_0",
-        "p/x/m.Q8_0.gguf": "m@q8_0",
+        "p/x/m.Q8_0.gguf": "p/m@q8_0",
+        "r/x/m.Q4_0.gguf": "r/m",
     }
-    assert assign_keys(["p/x/m.Q4_0.gguf", "p/y/m.Q4_0.gguf"]) == {
-        "p/x/m.Q4_0.gguf": "p/x/m.Q4_0.gguf",
-        "p/y/m.Q4_0.gguf": "p/y/m.Q4_0.gguf",
+    assert keys("p/x/m.Q4_0.gguf", "p/y/m.Q4_0.gguf") == {
+        "p/x/m.Q4_0.gguf": "p/x/m",
+        "p/y/m.Q4_0.gguf": "p/y/m",
     }
 
 
 def test_a_model_of_the_catalog_keeps_its_name() -> None:
-    keys = assign_keys(["p/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf"], {"p/x/m.Q8_0.gguf": "m"})
-    assert keys == {"p/x/m.Q4_0.gguf": "m@q4_0", "p/x/m.Q8_0.gguf": "m"}
+    reserved = {"p/x/m.Q8_0.gguf": "m"}
+    assert keys("p/x/m.Q4_0.gguf", "p/x/m.Q8_0.gguf", "r/x/m.Q8_0.gguf", reserved=reserved) == {
+        "p/x/m.Q4_0.gguf": "m@q4_0",
+        "p/x/m.Q8_0.gguf": "m",
+        "r/x/m.Q8_0.gguf": "r/m",
+    }
+
+
+def test_a_model_of_the_home_is_not_renamed_by_those_of_other_programs() -> None:
+    found = [found_at("p/x/m.gguf"), found_at("lms/p/x/m.gguf", "lmstudio"), found_at("hf/p/x/m.gguf", "huggingface")]
+    assert [each.key for each in assign_keys(found).values()] == ["hf/m", "lms/m", "m"]
 
 
 _part = st.sampled_from(["a", "b", "A", "a@q4_0", "é"])
@@ -90,13 +124,13 @@ _paths = st.lists(
 @given(_paths, st.randoms(use_true_random=False), st.booleans())
 def test_keys_are_unique_and_do_not_depend_on_order(paths: list[str], random, reserve: bool) -> None:
     reserved = {paths[0]: base_key(paths[0].rpartition("/")[2])} if reserve and paths else None
-    keys = assign_keys(paths, reserved)
-    assert list(keys) == sorted(paths)
-    assert len(set(keys.values())) == len(paths)
+    assigned = keys(*paths, reserved=reserved)
+    assert list(assigned) == sorted(paths)
+    assert len(set(assigned.values())) == len(paths)
     if reserved:
-        assert keys[paths[0]] == reserved[paths[0]]
+        assert assigned[paths[0]] == reserved[paths[0]]
     random.shuffle(paths)
-    assert assign_keys(paths, reserved) == keys
+    assert keys(*paths, reserved=reserved) == assigned
 
 
 @given(st.text(min_size=1), st.sampled_from([".Q4_K_M", "-iq3_xs", "_bf16"]))

@@ -51,7 +51,7 @@ async def test_an_empty_library(library: Library) -> None:
 async def test_only_models_are_listed_and_links_are_followed(library: Library, tmp_path: Path) -> None:
     models = library.home.models
     write_gguf(models / "p" / "a" / "a.gguf")
-    for name in (".hidden.gguf", "mmproj-a.gguf", "b-00002-of-00002.gguf", "notes.txt"):
+    for name in (".hidden.gguf", "mmproj-a.gguf", "notes.txt"):
         (models / "p" / "a" / name).write_bytes(b"GGUF")
     write_gguf(models / ".hidden" / "c.gguf")
     write_gguf(tmp_path / "elsewhere" / "d" / "d.gguf")
@@ -65,7 +65,7 @@ async def test_only_models_are_listed_and_links_are_followed(library: Library, t
 
 
 async def test_headers_are_read_once(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    from studiolo.library import library as module
+    from studiolo.library import index as module
 
     reads: list[Path] = []
     read = module.read_metadata
@@ -129,6 +129,12 @@ async def stocked(library: Library) -> Library:
         ("sm", "small-3b"),
         ("other", "embed-text-v1"),
         ("tiny-1b@q8_0", "tiny-1b@q8_0"),
+        ("acme/tiny-1b@Q8_0", "tiny-1b@q8_0"),
+        ("tiny-1b", "tiny-1b@q4_k_m"),
+        ("acme/tiny-1b", "tiny-1b@q4_k_m"),
+        ("Acme/Tiny-1B-GGUF", "tiny-1b@q4_k_m"),
+        ("tiny", "tiny-1b@q4_k_m"),
+        ("embed-text-v1@f16", "embed-text-v1"),
         ("Acme/tiny-1b@q4", "tiny-1b@q4_k_m"),
         ("Tiny-1B.Q8_0.gguf", "tiny-1b@q8_0"),
     ],
@@ -137,11 +143,26 @@ async def test_names_that_mean_a_model(stocked: Library, name: str, key: str) ->
     assert (await stocked.resolve(name)).key == key
 
 
-@pytest.mark.parametrize("name", ["tiny-1b", "Acme/Tiny-1B-GGUF", "tiny"])
-async def test_a_name_that_means_several(stocked: Library, name: str) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"2 models answer.*tiny-1b@q4_k_m, tiny-1b@q8_0") as caught:
+@pytest.mark.parametrize(
+    ("name", "candidates"),
+    [
+        ("acme", ["small-3b", "tiny-1b"]),
+        ("tiny-1b@q", ["tiny-1b@q4_k_m", "tiny-1b@q8_0"]),
+        ("Acme/Tiny-1B-GGUF/Tiny", ["tiny-1b@q4_k_m", "tiny-1b@q8_0"]),
+    ],
+)
+async def test_a_name_that_means_several(stocked: Library, name: str, candidates: list[str]) -> None:
+    with pytest.raises(ModelNotFoundError, match=rf"2 models answer.*{', '.join(candidates)}") as caught:
         await stocked.resolve(name)
-    assert caught.value.data["candidates"] == ["tiny-1b@q4_k_m", "tiny-1b@q8_0"]
+    assert caught.value.data["candidates"] == candidates
+
+
+async def test_a_name_that_two_publishers_have(stocked: Library) -> None:
+    write_gguf(stocked.home.models / "Other" / "Tiny-1B-GGUF" / "Tiny-1B.Q4_0.gguf")
+    with pytest.raises(ModelNotFoundError, match=r"2 models answer.*acme/tiny-1b, other/tiny-1b"):
+        await stocked.resolve("tiny-1b")
+    assert (await stocked.resolve("other/tiny-1b")).relative_path == "Other/Tiny-1B-GGUF/Tiny-1B.Q4_0.gguf"
+    assert (await stocked.resolve("acme/tiny-1b@q8_0")).key == "acme/tiny-1b@q8_0"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +207,8 @@ async def test_the_default_is_the_llm_used_last(stocked: Library, tmp_path: Path
     tiny = await stocked.resolve("tiny-1b@q8_0")
     await stocked.remember_used(tiny)
     await stocked.remember_used(await stocked.resolve("embed-text-v1"))
+    tiny = await stocked.resolve("tiny-1b")
+    assert (tiny.key, tiny.selected) == ("tiny-1b@q8_0", True), "and of its variants the one that its key means now"
     assert await stocked.default() == tiny
     state = State(stocked.home.state)
     later = Library(stocked.home, state)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from studiolo.library.gguf_file import Metadata
 from studiolo.library.state import SCHEMA_VERSION, State
 
-METADATA = Metadata(architecture="llama", parameter_count=5, chat_template="{{ x }}", bits=4)
+ROW = ("/m.gguf", 10, 20, b"content")
 
 
 def test_what_is_put_is_there_for_the_next_process(tmp_path: Path) -> None:
@@ -20,13 +19,19 @@ def test_what_is_put_is_there_for_the_next_process(tmp_path: Path) -> None:
     assert not state.path.exists(), "reading must not make a file"
     state.remember("a", "1")
     state.remember("a", "2")
-    state.put_metadata(Path("/m.gguf"), 10, 20, METADATA)
+    state.remember("a:1", "x")
+    state.remember("a%2", "y")
+    state.put_model_files([ROW, ("/n.gguf", 1, 2, b"")])
+    state.put_model_files([("/n.gguf", 3, 4, b"new")])
     state.close()
     state = State(state.path)
     assert state.recall("a") == "2"
-    assert state.metadata(Path("/m.gguf"), 10, 20) == METADATA
-    assert state.metadata(Path("/m.gguf"), 11, 20) is None
-    assert state.metadata(Path("/m.gguf"), 10, 21) is None
+    assert state.recall_all("a:") == {"1": "x"}
+    assert state.model_files() == {"/m.gguf": (10, 20, b"content"), "/n.gguf": (3, 4, b"new")}
+    state.forget("a")
+    state.forget_model_files(["/m.gguf"])
+    assert state.recall("a") is None
+    assert list(state.model_files()) == ["/n.gguf"]
     state.close()
 
 
@@ -62,19 +67,7 @@ def test_a_file_damaged_in_its_pages_is_rebuilt_at_once(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
 
 
-def test_an_older_schema_loses_what_can_be_read_again_and_keeps_the_rest(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    state = State(path)
-    state.remember("a", "1")
-    state.put_metadata(Path("/m.gguf"), 1, 2, METADATA)
-    state.close()
-    with sqlite3.connect(path) as old:
-        old.execute("UPDATE model_files SET metadata = '{}'")
-    old.close()
-    state = State(path)
-    assert state.metadata(Path("/m.gguf"), 1, 2) is None, "metadata that is none is read again, not an error"
-    assert state.recall("a") == "1"
-    state.close()
+def test_there_is_one_schema_so_far() -> None:
     assert SCHEMA_VERSION == 1, "write the test of the migration with the first one"
 
 

@@ -44,7 +44,7 @@ class Host:
         self.home = home or Home.default()
         self.settings = SettingsFile(self.home.settings)
         self.settings.current()  # a wrong file is told of at once
-        self.library = Library(self.home)
+        self.library = Library(self.home, settings=lambda: self.settings.current().library)
         self._sockets = _socket_folder()
         self.instances = Instances(self.home.logs, self._sockets, self.settings.current)
         self.started_at = time.time()

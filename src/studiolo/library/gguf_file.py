@@ -65,7 +65,9 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
         block_count: layers.
         chat_template: the Jinja template of the chat format.
         domain: what the model is for.
-        vision: whether it takes images.
+        type: ``model``; ``mmproj`` for a projector that lets a model see; else what ``general.type`` says, such as
+            ``adapter``.
+        vision: whether a projector is for images.
         trained_for_tool_use: whether its chat template knows tools.
     """
 
@@ -79,6 +81,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     block_count: int | None = None
     chat_template: str | None = None
     domain: Domain = "llm"
+    type: str = "model"
     vision: bool = False
     trained_for_tool_use: bool = False
 
@@ -107,6 +110,11 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         ModelFileError: the file cannot be read, is not GGUF, or is damaged or incomplete.
     """
+    return _describe(read_header(path))
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of the file at ``path`` as it stands. Blocks, and raises, as :func:`read_metadata`."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -114,7 +122,7 @@ def read_metadata(path: Path) -> Metadata:
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read", cause=error.strerror or str(error)) from error
     _check_complete(path, header, size)
-    return _describe(header)
+    return header
 
 
 def _damaged(path: Path, cause: str) -> NoReturn:
@@ -273,6 +281,7 @@ def _describe(header: Header) -> Metadata:
     quantization = _quantization(number("general.file_type"), header.tensors)
     bits = re.search(r"\d+", quantization or "")
     template = text("tokenizer.chat_template")
+    kind = "mmproj" if architecture == "clip" else text("general.type") or "model"
     embeds = architecture in _ENCODERS or bool(number(f"{architecture}.pooling_type"))
     return Metadata(
         architecture=architecture,
@@ -285,6 +294,8 @@ def _describe(header: Header) -> Metadata:
         block_count=number(f"{architecture}.block_count"),
         chat_template=template,
         domain="embedding" if embeds else "llm",
+        type=kind,
+        vision=kind == "mmproj" and header.fields.get("clip.has_vision_encoder") is not False,
         trained_for_tool_use=bool(template and re.search(r"\btools\b", template)),
     )
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
-from ..errors import DownloadError, ModelFileError, ModelNotFoundError
+from ..errors import DownloadError, ModelNotFoundError
 from ..paths import Home
 from ..protocol.repository import DownloadProgressUpdate
+from ..settings import LibrarySettings, SettingsFile
 from . import names
 from .catalog import Catalog, Entry
 from .downloads import OnProgress, download, fetch_lock
-from .gguf_file import Metadata, read_metadata
-from .model import Model, assign_keys, publisher_of, split_name
-from .scan import Found, scan
+from .gguf_file import read_header
+from .index import Index
+from .model import Model
+from .programs import program_files
+from .scan import File, once_each, scan
 from .state import State
 
 log = logging.getLogger(__name__)
@@ -53,25 +56,27 @@ def _tell(listener: Callable[[], None]) -> None:
         log.exception("A listener to a download failed")
 
 
-def _may_pass(content: Metadata | ModelFileError) -> bool:
-    """Whether it is the system that refused (a permission): it may do otherwise now."""
-    return isinstance(content, ModelFileError) and isinstance(content.__cause__, OSError)
-
-
 class Library:
-    """The models under ``home.models``. Used from one event loop; nothing in it blocks that loop.
+    """The models under ``home.models``, in the further folders of the settings, and those of other programs.
+
+    Used from one event loop; nothing in it blocks that loop.
 
     Parameters:
         home: where the models lie.
         state: what is remembered between runs; the home's own where it is not given, closed by :meth:`close`.
+        settings: tells where else models lie; the home's settings file where it is not given.
     """
 
-    def __init__(self, home: Home, state: State | None = None) -> None:
+    def __init__(
+        self, home: Home, state: State | None = None, settings: Callable[[], LibrarySettings] | None = None
+    ) -> None:
         self.home = home
         self._state = state or State(home.state)
         self._owns_state = state is None
         self._lock = threading.Lock()
-        self._read: dict[Path, tuple[int, int, Metadata | ModelFileError]] = {}
+        self._index = Index(self._state)
+        file = SettingsFile(home.settings)
+        self._settings = settings or (lambda: file.current().library)
         self._catalog: tuple[tuple[int, int] | None, Catalog] | None = None
         self._fetches: dict[str, _Fetch] = {}
 
@@ -91,15 +96,20 @@ class Library:
         return self._catalog[1]
 
     async def models(self) -> list[Model]:
-        """The models on disk, by key. One whose file cannot be used is among them, with its ``error``."""
+        """The models on disk, each variant of each, by key. One that cannot be used is there with its ``error``.
+
+        Raises:
+            ConfigError: the user's catalog or the settings file is wrong.
+        """
         return await asyncio.to_thread(self._models)
 
     async def resolve(self, name: str) -> Model:
         """The model that ``name`` means.
 
         Parameters:
-            name: in any case: a key, ``publisher/name``, a path relative to the models folder, the absolute path of a
-                GGUF file anywhere, or the beginning of one of these that fits one model alone.
+            name: in any case: a key, ``publisher/name``, either with ``@quantization``, a path relative to the models
+                folder, the absolute path of a GGUF file anywhere, or the beginning of one of these that fits one
+                model alone. What fits all variants of one model means the one that was used last, else the best.
 
         Raises:
             ModelNotFoundError: nothing answers to the name, or several models do.
@@ -107,18 +117,29 @@ class Library:
         """
         model = await asyncio.to_thread(self._resolve, name)
         if model.error is not None:
-            known = self._read.get(model.path)
-            if known is not None and isinstance(known[2], ModelFileError):
-                raise copy.copy(known[2])
-            raise ModelFileError(f"{model.path} cannot be used", cause=model.error)
+            raise self._index.failure(model)
         return model
+
+    async def describe(self, name: str) -> tuple[Model, dict[str, Any]]:
+        """The model that ``name`` means, even one that cannot be used, and the fields of its file's header.
+
+        Arrays (the vocabulary) are left out. Raises :class:`ModelNotFoundError` as :meth:`resolve` does.
+        """
+
+        def look() -> tuple[Model, dict[str, Any]]:
+            model = self._resolve(name)
+            return model, {} if model.error is not None else read_header(model.path).fields
+
+        return await asyncio.to_thread(look)
 
     async def default(self) -> Model | None:
         """The model for those who name none: the LLM used last, else the catalog's default, else the first by key."""
         return await asyncio.to_thread(self._default)
 
     async def remember_used(self, model: Model) -> None:
-        """Take note that ``model`` was used. Only LLMs count: they alone are asked for without a name."""
+        """Take note that ``model`` was used: its key alone means this variant from now on, and no name at all means
+        it too if it is an LLM."""
+        await asyncio.to_thread(self._index.remember_used, model)
         if model.domain == "llm":
             await asyncio.to_thread(self._state.remember, _LAST_USED, str(model.path))
 
@@ -163,60 +184,39 @@ class Library:
     # What follows up to _entry runs in threads.
 
     def _models(self) -> list[Model]:
-        catalog = self.catalog
-        reserved = {entry.file: entry.name for entry in catalog.values()}
+        reserved = {self.home.models / entry.file: entry.name for entry in self.catalog.values()}
+        settings = self._settings()
         with self._lock:  # of two who ask at once, the second finds what the first has read
-            found = scan(self.home.models)
-            keys = assign_keys([item.relative_path for item in found], reserved)
-            models = [self._model(item, keys[item.relative_path]) for item in found]
-        return sorted(models, key=lambda model: model.key)
+            return self._index.models(once_each(self._files(settings)), reserved)
 
-    def _model(self, found: Found, key: str) -> Model:
-        name = PurePosixPath(found.relative_path).name
-        content = self._content(found)
-        return Model(
-            key=key,
-            path=found.path,
-            relative_path=found.relative_path,
-            display_name=split_name(name)[0],
-            publisher=publisher_of(found.relative_path),
-            size_bytes=found.size_bytes,
-            metadata=content if isinstance(content, Metadata) else None,
-            error=str(content) if isinstance(content, ModelFileError) else None,
-        )
-
-    def _content(self, found: Found) -> Metadata | ModelFileError:
-        known = self._read.get(found.path)
-        if known is not None and known[:2] == (found.size_bytes, found.mtime_ns) and not _may_pass(known[2]):
-            return known[2]
-        # Under the real path, so that a model that is linked into several homes is known in all of them.
-        place = (found.path.resolve(), found.size_bytes, found.mtime_ns)
-        content: Metadata | ModelFileError | None = self._state.metadata(*place)
-        if content is None:
-            try:
-                content = read_metadata(found.path)
-                self._state.put_metadata(*place, content)
-            except ModelFileError as error:
-                content = error
-        self._read[found.path] = (found.size_bytes, found.mtime_ns, content)
-        return content
+    def _files(self, settings: LibrarySettings) -> list[File]:
+        files = scan(self.home.models, "home")
+        for folder in settings.folders:
+            with contextlib.suppress(RuntimeError):  # "~nobody": there is no such user
+                files += scan(self.home.root / Path(folder).expanduser(), "folder")
+        for program in settings.programs:
+            with contextlib.suppress(RuntimeError):  # there is no home folder
+                files += program_files(program)
+        return files
 
     def _resolve(self, name: str) -> Model:
         name = name.strip()
         models = self._models()
-        path = Path(name).expanduser()
+        path = Path(name)
+        with contextlib.suppress(RuntimeError):  # "~nobody": there is no such user
+            path = path.expanduser()
         if path.is_absolute():
             return self._at(path, models)
         matches = names.matches(name, models)
         if len(matches) == 1:
-            return matches[0]
+            return matches[0].model
         raise names.not_found(name, matches, models, self.catalog)
 
     def _at(self, path: Path, models: list[Model]) -> Model:
         """The model at an absolute path: one of the library, or a file outside it, whose key is its path."""
         try:
             real = path.resolve()
-            status = path.stat()
+            path.stat()
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL in the name
             raise ModelNotFoundError(f"There is no file {path}", cause=str(error)) from error
         for model in models:
@@ -228,7 +228,7 @@ class Library:
         if not path.is_file():
             raise ModelNotFoundError(f"{path} is not a file", suggestion="Give the path of a GGUF file")
         with self._lock:
-            return self._model(Found(path, str(path), status.st_size, status.st_mtime_ns), key=str(path))
+            return self._index.model_at(path)
 
     def _default(self) -> Model | None:
         models = self._models()
@@ -239,7 +239,7 @@ class Library:
                 if model.domain == "llm":
                     return model
         preferred = self.catalog.default
-        llms = [model for model in models if model.domain == "llm"]
+        llms = [model for model in models if model.domain == "llm" and model.selected]
         for model in llms:
             if preferred is not None and model.key == preferred.name:
                 return model
@@ -247,7 +247,7 @@ class Library:
 
     def _have(self, entry: Entry) -> Model | None:
         for model in self._models():
-            if model.key == entry.name and model.error is None:
+            if model.key == entry.name and model.error is None:  # keys of the catalog are reserved for its files
                 return model
         return None
 

@@ -1,17 +1,14 @@
-"""A model on disk, and how it gets its key."""
+"""A model on disk, and what its file's name tells."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from msgspec import Struct
 
 from .gguf_file import Domain, Metadata
-
-_SHARD = re.compile(r"-(?P<index>\d{5})-of-\d{5}$")
+from .scan import Origin, without_shard
 
 # Ends of file names that name a quantisation: Q4_K_M, IQ3_XS, UD-Q4_K_XL, i1-Q5_K_S, TQ1_0, BF16, MXFP4_MOE, ...
 _QUANTIZATION = re.compile(
@@ -29,27 +26,42 @@ _QUANTIZATION = re.compile(
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """A model on disk.
+    """A model on disk: one variant, where there are several of the same model.
 
     Parameters:
-        key: the name that the model goes by: unique in the library.
-        path: the GGUF file.
-        relative_path: ``publisher/name/file.gguf`` under the models folder; the absolute path of one outside.
+        key: the name that it goes by: unique in the library.
+        group: the key of the model that it is a variant of; its own where there is but one.
+        variant: its quantisation in lower case, or Ollama's tag; ``None`` where neither is known.
+        variants: the keys of all variants, its own among them; empty where there is but one.
+        selected: whether ``group`` means this variant.
+        path: the GGUF file; the first shard of several.
+        relative_path: ``publisher/name/file.gguf`` under the folder that it was found in; the absolute path of a file
+            that is in none; Ollama's name of one in its store.
+        origin: whose it is.
         display_name: the file's name without its quantisation, for people.
         publisher: the first folder of ``relative_path``; empty where there is none.
-        size_bytes: the size of the file.
+        size_bytes: the size of all its shards.
+        shards: how many files the weights are in.
         mmproj: the file beside it that lets it see images.
+        vision: whether it takes images.
         metadata: what the file says of itself; ``None`` when it cannot be used.
-        error: why the file cannot be used.
+        error: why the model cannot be used.
     """
 
     key: str
+    group: str
+    variant: str | None = None
+    variants: tuple[str, ...] = ()
+    selected: bool = True
     path: Path
     relative_path: str
+    origin: Origin
     display_name: str
     publisher: str
     size_bytes: int
+    shards: int = 1
     mmproj: Path | None = None
+    vision: bool = False
     metadata: Metadata | None = None
     error: str | None = None
 
@@ -59,23 +71,24 @@ class Model(Struct, frozen=True, kw_only=True):
         return self.metadata.domain if self.metadata else None
 
 
-def is_model_file(name: str) -> bool:
-    """Whether a file called ``name`` stands for a model: a GGUF file, but no companion of another one.
+def is_projector_name(name: str) -> bool:
+    """Whether a file called ``name`` is a projector, which lets the model beside it see."""
+    return "mmproj" in name.lower()
 
-    The companions (an ``mmproj`` beside a vision model, the shards after the first) are left out of the library's
-    listing here; whoever groups them with their model one day starts from this function.
-    """
+
+def is_model_file(name: str) -> bool:
+    """Whether a file called ``name`` stands for a model: a GGUF file, but no projector and no later shard."""
     lower = name.lower()
-    if not lower.endswith(".gguf") or lower.startswith("mmproj"):
+    if not lower.endswith(".gguf") or is_projector_name(name):
         return False
-    shard = _SHARD.search(lower.removesuffix(".gguf"))
-    return shard is None or int(shard["index"]) == 1
+    stem = lower.removesuffix(".gguf")
+    return without_shard(stem) == stem or re.search(r"-0{4}1-of-\d{5}$", stem) is not None
 
 
 def split_name(file_name: str) -> tuple[str, str | None]:
     """A file's name without extension, shard number and quantisation; and the quantisation, in lower case."""
     stem = file_name[: -len(".gguf")] if file_name.lower().endswith(".gguf") else file_name
-    stem = _SHARD.sub("", stem)
+    stem = without_shard(stem)
     match = _QUANTIZATION.search(stem.lower())
     # lower() can change the length of exotic letters; the quantisation itself is ASCII, so count from the end
     if match is None:
@@ -86,36 +99,3 @@ def split_name(file_name: str) -> tuple[str, str | None]:
 def base_key(file_name: str) -> str:
     """The key that a file called ``file_name`` has when no other file contests it."""
     return split_name(file_name)[0].lower()
-
-
-def publisher_of(relative_path: str) -> str:
-    """The first folder of ``relative_path``, or ``""``."""
-    parts = PurePosixPath(relative_path).parts
-    return parts[0] if len(parts) > 1 else ""
-
-
-def assign_keys(relative_paths: Iterable[str], reserved: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give each path a key of its own: ``name``, else ``name@quant``, else ``publisher/name@quant``, else the path.
-
-    Files that contest a key all move on to their next one, so that the outcome does not depend on any order.
-
-    Parameters:
-        relative_paths: the files, each once.
-        reserved: paths that keep a certain key whatever others come (those of the catalog).
-    """
-    reserved = reserved or {}
-    choices: dict[str, list[str]] = {}
-    for path in sorted(relative_paths):
-        name, quantization = split_name(PurePosixPath(path).name)
-        plain = name.lower()
-        precise = f"{plain}@{quantization}" if quantization else plain
-        publisher = publisher_of(path).lower()
-        named = f"{publisher}/{precise}" if publisher else precise
-        choices[path] = [reserved[path]] if path in reserved else [plain, precise, named, path]
-    while True:
-        counts = Counter(options[0] for options in choices.values())
-        contested = [options for options in choices.values() if counts[options[0]] > 1 and len(options) > 1]
-        if not contested:
-            return {path: options[0] for path, options in choices.items()}
-        for options in contested:
-            del options[0]

@@ -3,47 +3,111 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from ..errors import ModelNotFoundError
 from .catalog import Catalog
 from .model import Model, split_name
 
 
-def matches(name: str, models: list[Model]) -> list[Model]:
+class Match(NamedTuple):
+    """A model that a name means, and the shortest key that names it."""
+
+    key: str
+    model: Model
+
+
+class _Names(NamedTuple):
+    """The names of a model, in lower case. The closest kind of match decides."""
+
+    key: set[str]
+    group: set[str]
+    """Shared with its variants; so are the next but one."""
+    path: set[str]
+    loose: set[str]
+    loose_group: set[str]
+
+
+def matches(name: str, models: list[Model]) -> list[Match]:
     """The models that ``name`` means, in any case. The closest kind of match decides: a key goes before a path, a
-    path before a name that several files may have, and that before the beginning of one."""
+    path before a name that several files may have, and that before the beginning of one. What names all variants of a
+    model means the selected one."""
     wanted = name.strip().removesuffix("/").casefold()
     if not wanted:
         return []
-    for tier in range(3):
-        found = [model for model in models if wanted in _names(model)[tier]]
+    named = [(model, _names(model)) for model in models]
+    tiers: list[tuple[Callable[[_Names], set[str]], Callable[[_Names], set[str]]]] = [
+        (lambda n: n.key, lambda _: set()),
+        (lambda _: set(), lambda n: n.group),
+        (lambda n: n.path, lambda _: set()),
+        (lambda n: n.loose, lambda n: n.loose_group),
+    ]
+    for own, shared in tiers:
+        found = _found(named, lambda n, own=own: wanted in own(n), lambda n, shared=shared: wanted in shared(n))
         if found:
             return found
-    return [model for model in models if any(each.startswith(wanted) for tier in _names(model) for each in tier)]
+
+    def begins(names: set[str]) -> bool:
+        return any(each.startswith(wanted) for each in names)
+
+    return _found(
+        named,
+        lambda n: begins(n.key) or begins(n.path) or begins(n.loose),
+        lambda n: begins(n.group) or begins(n.loose_group),
+    )
 
 
-def _names(model: Model) -> tuple[set[str], set[str], set[str]]:
-    """The names of ``model``: keys, paths, and looser ones."""
+def _found(
+    named: list[tuple[Model, _Names]], own: Callable[[_Names], bool], shared: Callable[[_Names], bool]
+) -> list[Match]:
+    groups = {model.group for model, names in named if shared(names)}
+    return [
+        Match(model.group if model.group in groups else model.key, model)
+        for model, names in named
+        if (model.selected if model.group in groups else own(names))
+    ]
+
+
+def _names(model: Model) -> _Names:
     path = PurePosixPath(model.relative_path)
-    plain, quantization = split_name(path.name)
-    parent = "" if str(path.parent) == "." else str(path.parent)
-    keys = {model.key}
-    paths = {model.relative_path, model.relative_path.removesuffix(path.suffix)}
-    loose = {plain, path.stem, path.name, f"{plain}@{quantization}", model.key}
-    loose |= {f"{model.publisher}/{each}" for each in loose} | {parent}
-    folded = [{each.casefold() for each in tier if each.strip("/")} for tier in (keys, paths, loose)]
-    return folded[0], folded[1], folded[2]
+    publisher = f"{model.publisher}/" if model.publisher else ""
+    if model.origin == "ollama":
+        plain, _, tag = model.relative_path.rpartition(":")
+        own = {f"{plain}@{tag}"}
+        shared = {plain, f"{publisher}{plain.rpartition('/')[2]}"}
+        paths = {model.relative_path}
+    else:
+        plain = split_name(path.name)[0]
+        own = {path.stem, path.name, f"{plain}@{model.variant}" if model.variant else plain}
+        shared = {plain, str(path.parent).removeprefix(".")}
+        paths = {model.relative_path, model.relative_path.removesuffix(path.suffix)}
+    loose = own | {f"{publisher}{each}" for each in (*own, model.key)} | {model.key}
+    if model.variant:
+        loose.add(f"{model.group}@{model.variant}")
+    return _Names(
+        key=_folded({model.key}),
+        group=_folded({model.group}),
+        path=_folded(paths),
+        loose=_folded(loose),
+        loose_group=_folded(shared | {f"{publisher}{plain}", f"{publisher}{model.group}"}),
+    )
 
 
-def not_found(name: str, found: list[Model], models: list[Model], catalog: Catalog) -> ModelNotFoundError:
+def _folded(names: set[str]) -> set[str]:
+    return {each.casefold() for each in names if each.strip("/")}
+
+
+def not_found(name: str, found: list[Match], models: list[Model], catalog: Catalog) -> ModelNotFoundError:
     """The error for a name that means several models, or none."""
-    keys = [model.key for model in models]
+    keys = list(dict.fromkeys(key for model in models for key in (model.group, model.key)))
     if found:
-        candidates = [model.key for model in found]
+        candidates = sorted(match.key for match in found)
+        shown = candidates[:10] + ([f"{len(candidates) - 10} more"] if len(candidates) > 10 else [])
         return ModelNotFoundError(
             f"{len(candidates)} models answer to {name!r}",
-            cause=f"They are {', '.join(candidates)}",
+            cause=f"They are {', '.join(shown)}",
             suggestion="Give one of these names",
             data={"name": name, "candidates": candidates},
         )

@@ -12,20 +12,16 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
-
-from .gguf_file import Metadata
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
-"""Kept in ``PRAGMA user_version``. Raise it when a table or :class:`Metadata` changes its meaning."""
+"""Kept in ``PRAGMA user_version``. Raise it when a table changes its meaning."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS model_files (
@@ -49,49 +45,56 @@ class State:
         self._in_memory = False
         self._inode: int | None = None
 
-    def metadata(self, path: Path, size: int, mtime_ns: int) -> Metadata | None:
-        """The metadata kept for the file at ``path``, if it is still the same file."""
-        sql = "SELECT metadata FROM model_files WHERE path = ? AND size = ? AND mtime_ns = ?"
-        row = self._read(sql, (str(path), size, mtime_ns))
-        if row is None:
-            return None
-        try:
-            return msgspec.json.decode(row, type=Metadata)
-        except (msgspec.DecodeError, TypeError):
-            return None
+    def model_files(self) -> dict[str, tuple[int, int, bytes]]:
+        """What is kept of model files: by path, their size, their time (in ns) and the content given for them."""
+        rows = self._read_all("SELECT path, size, mtime_ns, metadata FROM model_files", ())
+        return {path: (size, mtime_ns, content) for path, size, mtime_ns, content in rows}
 
-    def put_metadata(self, path: Path, size: int, mtime_ns: int, metadata: Metadata) -> None:
-        """Keep ``metadata`` for the file at ``path`` as long as its size and time (in ns) stay the same."""
-        sql = "INSERT OR REPLACE INTO model_files VALUES (?, ?, ?, ?)"
-        self._write(sql, (str(path), size, mtime_ns, msgspec.json.encode(metadata)))
+    def put_model_files(self, rows: Iterable[tuple[str, int, int, bytes]]) -> None:
+        """Keep rows of path, size, time (in ns) and content, in place of what was kept for the paths."""
+        self._write_all("INSERT OR REPLACE INTO model_files VALUES (?, ?, ?, ?)", list(rows))
+
+    def forget_model_files(self, paths: Iterable[str]) -> None:
+        """Keep nothing of the files at ``paths``."""
+        self._write_all("DELETE FROM model_files WHERE path = ?", [(path,) for path in paths])
 
     def remember(self, key: str, value: str) -> None:
         """Keep ``value`` under ``key``."""
-        self._write("INSERT OR REPLACE INTO memory VALUES (?, ?)", (key, value))
+        self._write_all("INSERT OR REPLACE INTO memory VALUES (?, ?)", [(key, value)])
+
+    def forget(self, key: str) -> None:
+        """Keep nothing under ``key``."""
+        self._write_all("DELETE FROM memory WHERE key = ?", [(key,)])
 
     def recall(self, key: str) -> str | None:
         """The value kept under ``key``."""
-        return self._read("SELECT value FROM memory WHERE key = ?", (key,))
+        rows = self._read_all("SELECT value FROM memory WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
+
+    def recall_all(self, prefix: str) -> dict[str, str]:
+        """The values whose keys begin with ``prefix``, by the rest of the key."""
+        rows = self._read_all("SELECT key, value FROM memory WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+        return {key[len(prefix) :]: value for key, value in rows}
 
     def close(self) -> None:
         """Close the file. The state can be used again afterwards: it is opened anew."""
         with self._lock:
             self._disconnect()
 
-    def _read(self, sql: str, parameters: tuple[object, ...]) -> str | None:
+    def _read_all(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
         with self._lock:
             if self._connection is None and not self.path.exists():
-                return None
-            row = self._do(lambda connection: connection.execute(sql, parameters).fetchone())
-            return None if row is None else row[0]
+                return []
+            return self._do(lambda connection: connection.execute(sql, parameters).fetchall())
 
-    def _write(self, sql: str, parameters: tuple[object, ...]) -> None:
+    def _write_all(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         def write(connection: sqlite3.Connection) -> None:
             with connection:
-                connection.execute(sql, parameters)
+                connection.executemany(sql, rows)
 
-        with self._lock:
-            self._do(write)
+        if rows:
+            with self._lock:
+                self._do(write)
 
     def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -78,6 +78,6 @@ def _common(model: Model) -> dict[str, Any]:
 def _llm_only(model: Model) -> dict[str, Any]:
     metadata = model.metadata
     return {
-        "vision": bool(metadata and metadata.vision),
+        "vision": model.vision,
         "trained_for_tool_use": bool(metadata and metadata.trained_for_tool_use),
     }

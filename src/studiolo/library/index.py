@@ -1,0 +1,283 @@
+"""The index: from files on disk to models, reading each header once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ..errors import ModelFileError
+from .gguf_file import Metadata, count_string, read_metadata
+from .keys import Keys, Name, assign_keys, name_of
+from .model import Model, is_projector_name, split_name
+from .scan import File, Found, join_shards
+from .state import State
+from .variants import select, usable_memory
+
+log = logging.getLogger(__name__)
+
+CONTENT_VERSION = 2
+"""What is kept of a file under another version is read again. Raise it when :class:`Metadata` changes its meaning."""
+
+_LAST_VARIANT = "last_variant:"
+_SPARE_ROWS = 500
+_PROJECTOR_TYPES = ("f16", "bf16", "q8_0", "f32")
+
+Content = Metadata | ModelFileError
+
+
+class _Kept(Struct, frozen=True, omit_defaults=True):
+    """A row's content in the database."""
+
+    version: int
+    metadata: Metadata | None = None
+    error: tuple[str, str | None, str | None, dict[str, Any]] | None = None
+
+
+class Index:
+    """What the files are. Blocks; the caller lets one thread at a time in.
+
+    Parameters:
+        state: where what was read is kept for the next process.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._read: dict[Path, tuple[int, int, Content]] = {}
+
+    def models(self, files: list[File], reserved: Mapping[Path, str]) -> list[Model]:
+        """The models that ``files`` make, by key.
+
+        Parameters:
+            files: each once.
+            reserved: keys that certain files have whatever others come.
+        """
+        contents = self._contents(files)
+        weights: list[File] = []
+        projectors: dict[Path, list[File]] = defaultdict(list)
+        for file in files:
+            content = contents[file.path]
+            projector = isinstance(content, Metadata) and content.type == "mmproj"
+            if projector or (file.tag is None and is_projector_name(file.path.name)):
+                if projector:
+                    projectors[file.path.parent].append(file)
+            else:
+                weights.append(file)
+        found = join_shards(weights)
+        keys = assign_keys(found, {str(path): key for path, key in reserved.items()})
+        names = {each.first.path: name_of(each) for each in found}
+        bases: dict[str, set[str]] = defaultdict(set)
+        for name in names.values():
+            bases[name.place].add(name.base)
+        groups: dict[str, list[Model]] = defaultdict(list)
+        for each in found:
+            path = each.first.path
+            name = names[path]
+            alone = len(bases[name.place]) == 1
+            mmproj = each.first.projector or _projector(each.first, name, alone, projectors[path.parent])
+            sees = contents.get(mmproj) if mmproj else None
+            vision = mmproj is not None and (not isinstance(sees, Metadata) or sees.vision)
+            groups[keys[str(path)].group].append(_model(each, keys[str(path)], name, contents, mmproj, vision))
+        return sorted(self._grouped(groups, reserved), key=lambda model: model.key)
+
+    def model_at(self, path: Path) -> Model:
+        """The model in a file that is in no folder of the library. Raises :class:`OSError`."""
+        status = path.stat()
+        identity = (status.st_dev, status.st_ino)
+        file = File(path, str(path), status.st_size, status.st_mtime_ns, identity, "path", "")
+        return _model(Found((file,)), Keys(str(path), str(path)), name_of(Found((file,))), self._one(file), None, False)
+
+    def remember_used(self, model: Model) -> None:
+        """Take note that ``model`` is the variant of its group that was used last."""
+        if model.variants:
+            self._state.remember(_LAST_VARIANT + model.group, str(model.path))
+
+    def failure(self, model: Model) -> ModelFileError:
+        """The error of a model that cannot be used."""
+        known = self._read.get(model.path)
+        if known is not None and isinstance(known[2], ModelFileError):
+            error = known[2]
+            return ModelFileError(error.title, cause=error.cause, suggestion=error.suggestion, data=error.data)
+        return ModelFileError(f"{model.path} cannot be used", cause=model.error)
+
+    def _grouped(self, groups: Mapping[str, list[Model]], reserved: Mapping[Path, str]) -> Iterable[Model]:
+        last = self._state.recall_all(_LAST_VARIANT) if any(len(each) > 1 for each in groups.values()) else {}
+        memory = usable_memory()
+        for group, variants in groups.items():
+            if len(variants) == 1:
+                yield variants[0]
+                continue
+            first = next((model.path for model in variants if model.path in reserved), None)
+            selected = select(variants, last.get(group), first, memory)
+            keys = tuple(sorted(model.key for model in variants))
+            for model in variants:
+                yield msgspec.structs.replace(model, variants=keys, selected=model is selected)
+
+    def _contents(self, files: list[File]) -> dict[Path, Content]:
+        """What each file holds: as it is known here, else as the database has it, else as the file says."""
+        known = {file.path: self._known(file) for file in files}
+        unknown = [file for file in files if known[file.path] is None]
+        if unknown:
+            kept = self._state.model_files()
+            new: list[tuple[str, int, int, bytes]] = []
+            for file in unknown:
+                # Under the real path, so that a model that is linked into several homes is known in all of them.
+                place = os.path.realpath(file.path)
+                content = _decode(kept.get(place), file)
+                if content is None:
+                    content = _read(file)
+                    if not _may_pass(content):
+                        new.append((place, file.size_bytes, file.mtime_ns, _encode(content)))
+                known[file.path] = content
+            self._state.put_model_files(new)
+            if len(kept) > 2 * len(files) + _SPARE_ROWS:
+                self._state.forget_model_files(path for path in kept if not os.path.lexists(path))
+        contents = {path: content for path, content in known.items() if content is not None}
+        self._read = {file.path: (file.size_bytes, file.mtime_ns, contents[file.path]) for file in files}
+        return contents
+
+    def _one(self, file: File) -> dict[Path, Content]:
+        content = self._known(file)
+        if content is None:
+            place = os.path.realpath(file.path)
+            content = _decode(self._state.model_files().get(place), file)
+            if content is None:
+                content = _read(file)
+                if not _may_pass(content):
+                    self._state.put_model_files([(place, file.size_bytes, file.mtime_ns, _encode(content))])
+            self._read[file.path] = (file.size_bytes, file.mtime_ns, content)
+        return {file.path: content}
+
+    def _known(self, file: File) -> Content | None:
+        known = self._read.get(file.path)
+        if known is None or known[:2] != (file.size_bytes, file.mtime_ns) or _may_pass(known[2]):
+            return None
+        return known[2]
+
+
+def _read(file: File) -> Content:
+    try:
+        return read_metadata(file.path)
+    except ModelFileError as error:
+        return error
+
+
+def _may_pass(content: Content) -> bool:
+    """Whether it is the system that refused (a permission): it may do otherwise now."""
+    return isinstance(content, ModelFileError) and isinstance(content.__cause__, OSError)
+
+
+def _encode(content: Content) -> bytes:
+    if isinstance(content, Metadata):
+        return msgspec.json.encode(_Kept(CONTENT_VERSION, metadata=content))
+    error = (content.title, content.cause, content.suggestion, content.data)
+    return msgspec.json.encode(_Kept(CONTENT_VERSION, error=error))
+
+
+_decode_kept = msgspec.json.Decoder(_Kept).decode
+
+
+def _decode(row: tuple[int, int, bytes] | None, file: File) -> Content | None:
+    if row is None or row[:2] != (file.size_bytes, file.mtime_ns):
+        return None
+    try:
+        kept = _decode_kept(row[2])
+    except (msgspec.DecodeError, TypeError):
+        return None
+    if kept.version != CONTENT_VERSION:
+        return None
+    if kept.error is not None:
+        title, cause, suggestion, data = kept.error
+        return ModelFileError(title, cause=cause, suggestion=suggestion, data=data)
+    return kept.metadata
+
+
+def _model(
+    found: Found, keys: Keys, name: Name, contents: Mapping[Path, Content], mmproj: Path | None, vision: bool
+) -> Model:
+    parts = [contents[part.path] for part in found.parts]
+    errors = [str(part) for part in parts if isinstance(part, ModelFileError)]
+    good = [part for part in parts if isinstance(part, Metadata)]
+    metadata = None if errors or found.missing else _joined(good)
+    error = _missing(found) or (errors[0] if errors else None)
+    if error is None and metadata is not None and (reason := _no_model(metadata)):
+        error, metadata = f"{found.first.path} is no model. {reason}.", None
+    llm = metadata is not None and metadata.domain == "llm"
+    quantization = metadata.quantization.lower() if metadata and metadata.quantization else None
+    return Model(
+        key=keys.key,
+        group=keys.group,
+        variant=name.variant or quantization,
+        path=found.first.path,
+        relative_path=found.first.relative_path,
+        origin=found.first.origin,
+        display_name=name.display,
+        publisher=found.first.publisher,
+        size_bytes=sum(part.size_bytes for part in found.parts),
+        shards=found.shards,
+        mmproj=mmproj if llm else None,
+        vision=vision and llm,
+        metadata=metadata,
+        error=error,
+    )
+
+
+def _joined(parts: list[Metadata]) -> Metadata:
+    """What the shards tell together: the first describes the model, each counts its own weights."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    total = sum(part.parameter_count for part in parts)
+    said = first.params_string
+    if said == count_string(first.parameter_count):
+        said = count_string(total)
+    return msgspec.structs.replace(first, parameter_count=total, params_string=said)
+
+
+def _missing(found: Found) -> str | None:
+    if not found.missing:
+        return None
+    some = ", ".join(map(str, found.missing[:5])) + (", ..." if len(found.missing) > 5 else "")
+    what = f"Shard {some} of {found.shards} is" if len(found.missing) == 1 else f"Shards {some} of {found.shards} are"
+    return f"{found.first.path} is incomplete. {what} missing."
+
+
+def _no_model(metadata: Metadata) -> str | None:
+    if metadata.type not in ("model", "mmproj"):
+        return f"It says of itself that it is of the type {metadata.type!r}"
+    return None
+
+
+def _projector(file: File, name: Name, alone: bool, candidates: list[File]) -> Path | None:
+    """The projector of those in the folder that belongs to a model, by their names.
+
+    One without a name of its own belongs to the only model of a folder, or to all of one that is a model's own.
+    """
+    ranked: list[tuple[int, int, str, Path]] = []
+    for candidate in candidates:
+        match = _likeness(candidate.path.name, name.base)
+        if match or alone or (match is None and "/" in file.relative_path):
+            quantization = split_name(candidate.path.name)[1] or ""
+            kind = _PROJECTOR_TYPES.index(quantization) if quantization in _PROJECTOR_TYPES else len(_PROJECTOR_TYPES)
+            ranked.append((-(match or 0), kind, candidate.path.name, candidate.path))
+    return min(ranked)[3] if ranked else None
+
+
+def _likeness(projector: str, base: str) -> int | None:
+    """How much of the model's name a projector's has: 0 for nothing in common, ``None`` where it has no name."""
+    own = _letters(split_name(projector)[0].lower().replace("mmproj", "").replace("model", ""))
+    wanted = _letters(base)
+    if not own:
+        return None
+    return min(len(own), len(wanted)) if own in wanted or wanted in own else 0
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text)

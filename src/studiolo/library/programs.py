@@ -1,0 +1,169 @@
+"""Other programs' models: LM Studio's folder, the cache of the Hugging Face hub, Ollama's store. They are only read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from ..settings import Program
+from .scan import File, found_file, scan
+
+_OLLAMA_SERVICE = Path("/usr/share/ollama/.ollama/models")  # where Ollama's Linux service keeps them
+_MODEL_LAYER = "application/vnd.ollama.image.model"
+_PROJECTOR_LAYER = "application/vnd.ollama.image.projector"
+_MAX_MANIFEST = 1 << 20
+
+
+def program_folders(program: Program) -> list[Path]:
+    """Where ``program`` keeps models on this machine, as far as the folders are there."""
+    return [folder for folder in _PROGRAMS[program][0]() if folder.is_dir()]
+
+
+def program_files(program: Program) -> list[File]:
+    """The models of ``program``."""
+    folders, files = _PROGRAMS[program]
+    return [file for folder in folders() for file in files(folder)]
+
+
+def _lmstudio() -> Iterator[Path]:
+    """The models folder of LM Studio's home: the one that its pointer file names, else the present or the older place.
+
+    Its settings may name another folder for downloads.
+    """
+    homes = [Path.home() / ".lmstudio", Path.home() / ".cache" / "lm-studio"]
+    pointer = _text(Path.home() / ".lmstudio-home-pointer").strip()
+    if pointer and Path(pointer).is_dir():
+        homes = [Path(pointer)]
+    for home in homes:
+        named = _object(home / "settings.json").get("downloadsFolder")
+        if isinstance(named, str) and Path(named).is_absolute():
+            yield Path(named)
+        yield home / "models"
+
+
+def _huggingface() -> Iterator[Path]:
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        yield Path(named).expanduser()
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser()
+    yield Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
+
+
+def _ollama() -> Iterator[Path]:
+    named = os.environ.get("OLLAMA_MODELS")
+    if named:
+        yield Path(named).expanduser()
+        return
+    yield Path.home() / ".ollama" / "models"
+    yield _OLLAMA_SERVICE
+
+
+def _lmstudio_files(folder: Path) -> list[File]:
+    return scan(folder, "lmstudio")
+
+
+def _huggingface_files(cache: Path) -> Iterator[File]:
+    """``models--publisher--name/snapshots/REVISION/...``: of each file, the one of the newest revision."""
+    for repository in _folders(cache):
+        if not repository.name.startswith("models--"):
+            continue
+        name = repository.name.removeprefix("models--").replace("--", "/")
+        main = _text(repository / "refs" / "main").strip()
+        revisions = sorted(
+            _folders(repository / "snapshots"), key=lambda path: (path.name == main, _mtime(path)), reverse=True
+        )
+        taken: set[str] = set()
+        for revision in revisions:
+            for file in scan(revision, "huggingface"):
+                if file.relative_path not in taken:
+                    taken.add(file.relative_path)
+                    yield file._replace(
+                        relative_path=f"{name}/{file.relative_path}", publisher=name.rpartition("/")[0] or name
+                    )
+
+
+def _ollama_files(store: Path) -> Iterator[File]:
+    """``manifests/REGISTRY/NAMESPACE/NAME/TAG`` names the blobs of a model; its weights are one of them."""
+    for registry in _folders(store / "manifests"):
+        for space in _folders(registry):
+            for name in _folders(space):
+                for manifest in _visible(name):
+                    if file := _ollama_file(store, registry.name, space.name, name.name, manifest):
+                        yield file
+
+
+def _ollama_file(store: Path, registry: str, space: str, name: str, manifest: Path) -> File | None:
+    blobs: dict[str, Path] = {}
+    layers: Any = _object(manifest).get("layers")
+    for layer in cast("list[Any]", layers) if isinstance(layers, list) else []:
+        entry = cast("dict[str, Any]", layer) if isinstance(layer, dict) else {}
+        kind, digest = entry.get("mediaType"), entry.get("digest")
+        if isinstance(kind, str) and isinstance(digest, str) and "/" not in digest:
+            blobs.setdefault(kind, store / "blobs" / digest.replace(":", "-"))
+    model = blobs.get(_MODEL_LAYER)
+    if model is None:
+        return None
+    try:
+        status = model.stat()
+    except OSError:
+        return None
+    projector = blobs.get(_PROJECTOR_LAYER)
+    return found_file(model, _ollama_name(registry, space, name, manifest.name), status, "ollama")._replace(
+        publisher="ollama" if space == "library" else space,
+        tag=manifest.name,
+        projector=projector if projector is not None and projector.is_file() else None,
+    )
+
+
+def _ollama_name(registry: str, space: str, name: str, tag: str) -> str:
+    """What Ollama itself calls it: ``llama3.2:3b``, ``user/name:tag``, ``hf.co/user/name:tag``."""
+    parts = [name] if space == "library" else [space, name]
+    if registry != "registry.ollama.ai":
+        parts = [registry, space, name]
+    return f"{'/'.join(parts)}:{tag}"
+
+
+_PROGRAMS: dict[Program, tuple[Callable[[], Iterator[Path]], Callable[[Path], Iterable[File]]]] = {
+    "lmstudio": (_lmstudio, _lmstudio_files),
+    "huggingface": (_huggingface, _huggingface_files),
+    "ollama": (_ollama, _ollama_files),
+}
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _visible(folder) if path.is_dir()]
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_MAX_MANIFEST)
+    except OSError:
+        return ""
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where there is none."""
+    try:
+        value: Any = json.loads(_text(path) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

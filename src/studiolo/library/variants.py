@@ -1,0 +1,70 @@
+"""Which variant of a model is meant by those who name none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .model import Model
+
+# Best first: what loses little and is small, then what is larger, then what loses more.
+_PREFERRED = (
+    *("q4_k_m", "q4_k_xl", "q4_k_l", "mxfp4_moe", "mxfp4", "nvfp4"),
+    *("iq4_nl", "iq4_xs", "q4_k_s", "q4_k", "q4_1", "q4_0"),
+    *("q5_k_m", "q5_k_xl", "q5_k_l", "q5_k_s", "q5_k", "q5_1", "q5_0", "q6_k", "q6_k_l", "q6_k_xl", "q8_0", "q8_k_xl"),
+    *("q3_k_l", "q3_k_xl", "q3_k_m", "q3_k_s", "q3_k", "iq3_m", "iq3_s", "iq3_xs", "iq3_xxs"),
+    *("bf16", "f16", "fp16", "f32", "fp32"),
+    *("q2_k_l", "q2_k_xl", "q2_k", "q2_k_s", "iq2_m", "iq2_s", "iq2_xs", "iq2_xxs", "tq2_0", "tq1_0", "iq1_m", "iq1_s"),
+)
+_RANK = {name: rank for rank, name in enumerate(_PREFERRED)}
+
+USABLE_MEMORY = 0.7
+"""The share of the machine's memory that weights may take: the cache and the computation need room too."""
+
+
+def preference(quantization: str | None) -> int:
+    """The place of ``quantization`` in the order of preference, best first; those not known come last."""
+    name = (quantization or "").lower().removeprefix("ud-").removeprefix("i1-")
+    return _RANK.get(name, len(_RANK))
+
+
+def select(variants: Sequence[Model], last_used: str | None, first_choice: Path | None, memory: int) -> Model:
+    """The variant that the model's key alone means.
+
+    Parameters:
+        variants: all of one model.
+        last_used: the path of the one that was used last.
+        first_choice: the one to take where none was used: that of the catalog.
+        memory: bytes of memory that weights may take.
+
+    Returns:
+        The one used last, else the first choice, else Ollama's ``latest``, else the one of the preferred quantisation
+        among those that fit into memory, else the smallest; one that can be used before one that cannot.
+    """
+    usable = [model for model in variants if model.error is None] or list(variants)
+    for model in usable:
+        if last_used is not None and str(model.path) == last_used:
+            return model
+    for model in usable:
+        if model.path == first_choice or (model.origin == "ollama" and model.variant == "latest"):
+            return model
+    fitting = [model for model in usable if model.size_bytes <= memory]
+    if not fitting:
+        return min(usable, key=lambda model: (model.size_bytes, model.key))
+    return min(fitting, key=lambda model: (preference(quantization_of(model)), model.key))
+
+
+def quantization_of(model: Model) -> str | None:
+    """The quantisation as the file's name has it, else as its header does."""
+    if model.variant is not None and model.origin != "ollama":
+        return model.variant
+    return model.metadata.quantization if model.metadata else None
+
+
+def usable_memory() -> int:
+    """Bytes of memory that weights may take on this machine."""
+    try:
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * USABLE_MEMORY)
+    except (ValueError, OSError, AttributeError):
+        return 1 << 62
