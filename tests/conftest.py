@@ -98,6 +98,16 @@ def vision_model(cache_home: Home) -> Path:
     return built(cache_home.root, "tiny-vision.F16.gguf", write_text_model, vocabulary)
 
 
+@pytest.fixture(scope="session")
+def templated_model(cache_home: Home) -> Path:
+    """The GGUF file of a tiny model with random weights and a chat template that is hard to please."""
+    from .models.built import built
+    from .models.templated import write_templated
+
+    vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
+    return built(cache_home.root, "tiny-templated.F16.gguf", write_templated, vocabulary)
+
+
 @pytest.fixture(scope="module", params=["embedded", "served"])
 def place(request: Any, cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Where the host is, and the process that holds its workers."""

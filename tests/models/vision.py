@@ -16,10 +16,18 @@ IMAGE, PATCH = 64, 16
 """Pixels a side; an image becomes 16 tokens."""
 
 
-def write_text_model(path: Path, vocabulary: Path) -> None:
-    """Write the language model to ``path``, with the vocabulary and the chat template of the file ``vocabulary``."""
+def write_text_model(path: Path, vocabulary: Path, **tokenizer: str | bool | int) -> None:
+    """Write the language model to ``path``, with the vocabulary and the chat template of the file ``vocabulary``.
+
+    ``tokenizer`` has metadata that goes before the vocabulary's, without the prefix ``tokenizer.``; ``__`` is a dot.
+    """
     import gguf
 
+    kinds = {
+        str: gguf.GGUFValueType.STRING,
+        bool: gguf.GGUFValueType.BOOL,
+        int: gguf.GGUFValueType.UINT32,
+    }
     source = gguf.GGUFReader(vocabulary)
     tokens = len(source.fields["tokenizer.ggml.tokens"].data)
     writer = gguf.GGUFWriter(path, "llama")
@@ -35,10 +43,13 @@ def write_text_model(path: Path, vocabulary: Path) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_vocab_size(tokens)
+    own = {f"tokenizer.{name.replace('__', '.')}": value for name, value in tokenizer.items()}
     for name, field in source.fields.items():
-        if name.startswith("tokenizer."):
+        if name.startswith("tokenizer.") and name not in own:
             kind, *items = field.types
             writer.add_key_value(name, field.contents(), kind, items[0] if items else None)
+    for name, value in own.items():
+        writer.add_key_value(name, value, kinds[type(value)])
 
     add = _adder(writer, seed=1)
     add("token_embd.weight", tokens, WIDTH)
