@@ -1,0 +1,84 @@
+"""How long a library of 500 models takes to list: ``python -m bench.library [COUNT]``.
+
+The files are real headers (a vocabulary, a chat template) without weights to speak of. Measured: the first listing,
+which reads every header; the listing of a new process, which finds them in the database; and the next in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from studiolo.library import Library
+from studiolo.paths import Home
+
+TOKENS = 32_000
+ROUNDS = 7
+
+
+def write_models(home: Home, count: int) -> None:
+    """Write ``count`` models, in folders as the hub names them, four variants each."""
+    import gguf
+    import numpy
+
+    template = home.root / "template.gguf"
+    writer = gguf.GGUFWriter(template, "llama")
+    writer.add_context_length(8192)
+    writer.add_token_list([f"token{number}" for number in range(TOKENS)])
+    writer.add_chat_template("{% for message in messages %}{{ message.content }}{% endfor %}" * 60)
+    writer.add_tensor("a.weight", numpy.zeros((4, 64), dtype=numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    content = template.read_bytes()
+    template.unlink()
+    kinds = ("Q4_K_M", "Q5_K_M", "Q8_0", "F16")
+    for number in range(count):
+        name = f"Model{number // len(kinds)}-7B"
+        path = home.models / f"publisher{number % 20}" / f"{name}-GGUF" / f"{name}.{kinds[number % len(kinds)]}.gguf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+async def measure(home: Home, count: int) -> dict[str, float]:
+    """Seconds of each kind of listing; the median of several where it can be repeated."""
+    first = await _listing(home, count)
+    cached = [await _listing(home, count) for _ in range(ROUNDS)]
+    library = Library(home)
+    await library.models()
+    again: list[float] = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        await library.models()
+        again.append(time.perf_counter() - began)
+    await library.close()
+    return {"first": first, "cached": statistics.median(cached), "again": statistics.median(again)}
+
+
+async def _listing(home: Home, count: int) -> float:
+    began = time.perf_counter()
+    library = Library(home)
+    models = await library.models()
+    took = time.perf_counter() - began
+    await library.close()
+    assert len(models) == count
+    return took
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder))
+        home.settings.write_text("[library]\nprograms = []\n")
+        write_models(home, count)
+        for name, seconds in asyncio.run(measure(home, count)).items():
+            print(f"{count} models, {name}: {seconds * 1000:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
