@@ -128,7 +128,7 @@ async def test_shards_are_one_model(library: Library) -> None:
     models = {model.key: model for model in await library.models()}
     assert sorted(models) == ["big@q4_0", "big@q8_0"]
     big = models["big@q8_0"]
-    assert big.path.name == "Big-Q8_0-00001-of-00003.gguf" and big.shards == 3
+    assert big.path.name == "Big-Q8_0-00001-of-00003.gguf" and len(big.parts) == 3
     assert big.size_bytes == sum(file.stat().st_size for file in folder.glob("Big-Q8_0-*"))
     assert big.metadata is not None and big.metadata.parameter_count == 3 * 704
     assert big.metadata.params_string == "2.1K"

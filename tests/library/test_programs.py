@@ -132,7 +132,7 @@ async def test_shards_in_the_hugging_face_cache(library: Library, user: Path, tm
         content = write_gguf(tmp_path / f"part{number}", general__name=str(number)).read_bytes()
         cached(user / ".cache/huggingface/hub", "org/Big", "r", f"Q8_0/big-Q8_0-0000{number}-of-00002.gguf", content)
     (model,) = await library.models()
-    assert model.shards == 2 and model.error is None
+    assert len(model.parts) == 2 and model.error is None
     assert model.path.name == "big-Q8_0-00001-of-00002.gguf", "the engine finds the others by its name"
 
 

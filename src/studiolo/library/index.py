@@ -221,7 +221,7 @@ def _model(
         display_name=name.display,
         publisher=found.first.publisher,
         size_bytes=sum(part.size_bytes for part in found.parts),
-        shards=found.shards,
+        parts=tuple(part.path for part in found.parts),
         mmproj=mmproj if llm else None,
         vision=vision and llm,
         metadata=metadata,

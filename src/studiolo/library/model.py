@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from .gguf_file import Domain, Metadata
 from .scan import Origin, without_shard
@@ -30,7 +31,7 @@ class Model(Struct, frozen=True, kw_only=True):
 
     Parameters:
         key: the name that it goes by: unique in the library.
-        group: the key of the model that it is a variant of; its own where there is but one.
+        group: the key of the model that it is a variant of; its own (the default) where there is but one.
         variant: its quantisation in lower case, or Ollama's tag; ``None`` where neither is known.
         variants: the keys of all variants, its own among them; empty where there is but one.
         selected: whether ``group`` means this variant.
@@ -41,7 +42,7 @@ class Model(Struct, frozen=True, kw_only=True):
         display_name: the file's name without its quantisation, for people.
         publisher: the first folder of ``relative_path``; empty where there is none.
         size_bytes: the size of all its shards.
-        shards: how many files the weights are in.
+        parts: the file (the default), or those of its shards that are there.
         mmproj: the file beside it that lets it see images.
         vision: whether it takes images.
         metadata: what the file says of itself; ``None`` when it cannot be used.
@@ -49,21 +50,27 @@ class Model(Struct, frozen=True, kw_only=True):
     """
 
     key: str
-    group: str
+    group: str = ""
     variant: str | None = None
     variants: tuple[str, ...] = ()
     selected: bool = True
     path: Path
     relative_path: str
-    origin: Origin
+    origin: Origin = "path"
     display_name: str
     publisher: str
     size_bytes: int
-    shards: int = 1
+    parts: tuple[Path, ...] = ()
     mmproj: Path | None = None
     vision: bool = False
     metadata: Metadata | None = None
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            force_setattr(self, "group", self.key)
+        if not self.parts:
+            force_setattr(self, "parts", (self.path,))
 
     @property
     def domain(self) -> Domain | None:

@@ -35,6 +35,11 @@ class ModelInfoBase(Message, frozen=True, kw_only=True):
     """Such as ``135M``."""
     architecture: str | None = None
     quantization: Quantization | None = None
+    publisher: str | None = None
+    variants: list[str] | None = None
+    """The keys of the variants where there are several; only in a listing of one entry a model."""
+    selected_variant: str | None = None
+    """The one of them that ``model_key`` means."""
 
 
 class LlmInfo(ModelInfoBase, frozen=True, tag="llm", kw_only=True):

@@ -11,6 +11,15 @@ from typing import Any, Self, TypeVar
 from ..errors import ChannelClosedError, ClientError, ConfigError
 from ..protocol import models as wire
 from ..protocol.endpoints import Channel, Rpc
+from ..protocol.library import (
+    LIST_LIBRARY,
+    LIST_VARIANTS,
+    SHOW_MODEL,
+    LibraryModel,
+    ModelDetails,
+    ModelKeyParameter,
+    NameParameter,
+)
 from ..protocol.repository import (
     DOWNLOAD_MODEL,
     DownloadModelParameter,
@@ -138,6 +147,18 @@ class AsyncSystemNamespace:
     async def list_downloaded_models(self) -> list[wire.ModelInfo]:
         """The models on the host's disk."""
         return await self._client.call("system", LIST_DOWNLOADED_MODELS, None)
+
+    async def list_downloaded_model_variants(self, model_key: str) -> list[wire.ModelInfo]:
+        """The variants of a model on the host's disk. Raises :class:`ModelNotFoundError` where there are none."""
+        return await self._client.call("system", LIST_VARIANTS, ModelKeyParameter(model_key))
+
+    async def list_library(self) -> list[LibraryModel]:
+        """Every variant of every model on the disk of a studiolo host, those that cannot be used among them."""
+        return await self._client.call("system", LIST_LIBRARY, None)
+
+    async def show_model(self, name: str) -> ModelDetails:
+        """All that a studiolo host knows of the model that ``name`` means. Raises :class:`ModelNotFoundError`."""
+        return await self._client.call("system", SHOW_MODEL, NameParameter(name))
 
     async def info(self) -> SystemInfo:
         """The process that answers, and what it runs."""

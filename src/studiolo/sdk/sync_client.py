@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from ..config import LoadConfig
 from ..protocol import models as wire
+from ..protocol.library import LibraryModel, ModelDetails
 from ..protocol.llm import ApplyPromptTemplateOpts, Fragment, PredictMessage
 from ..protocol.system import SystemInfo
 from . import notices
@@ -388,6 +389,18 @@ class SystemNamespace:
     def list_downloaded_models(self) -> list[wire.ModelInfo]:
         """See :meth:`AsyncSystemNamespace.list_downloaded_models`."""
         return run(self._client.system.list_downloaded_models())
+
+    def list_downloaded_model_variants(self, model_key: str) -> list[wire.ModelInfo]:
+        """See :meth:`AsyncSystemNamespace.list_downloaded_model_variants`."""
+        return run(self._client.system.list_downloaded_model_variants(model_key))
+
+    def list_library(self) -> list[LibraryModel]:
+        """See :meth:`AsyncSystemNamespace.list_library`."""
+        return run(self._client.system.list_library())
+
+    def show_model(self, name: str) -> ModelDetails:
+        """See :meth:`AsyncSystemNamespace.show_model`."""
+        return run(self._client.system.show_model(name))
 
     def info(self) -> SystemInfo:
         """See :meth:`AsyncSystemNamespace.info`."""

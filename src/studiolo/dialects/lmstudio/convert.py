@@ -56,21 +56,26 @@ def instance_status(instance: Instance) -> InstanceStatus:
     )
 
 
+def quantization(model: Model) -> Quantization | None:
+    """The quantisation, where the file's header tells it."""
+    metadata = model.metadata
+    if metadata is None or metadata.quantization is None or metadata.bits is None:
+        return None
+    return Quantization(name=metadata.quantization, bits=metadata.bits)
+
+
 def _common(model: Model) -> dict[str, Any]:
     metadata = model.metadata
     return {
         "model_key": model.key,
         "format": "gguf",
         "display_name": model.display_name,
+        "publisher": model.publisher,
         "path": model.relative_path,
         "size_bytes": model.size_bytes,
         "params_string": metadata.params_string if metadata else None,
         "architecture": metadata.architecture if metadata else None,
-        "quantization": (
-            Quantization(name=metadata.quantization, bits=metadata.bits)
-            if metadata and metadata.quantization and metadata.bits
-            else None
-        ),
+        "quantization": quantization(model),
         "max_context_length": (metadata.max_context_length or 0) if metadata else 0,
     }
 

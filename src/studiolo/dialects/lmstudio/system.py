@@ -9,15 +9,9 @@ from dataclasses import asdict
 
 from ..._version import __version__
 from ...protocol import system as wire
-from ...protocol.models import ModelInfo
 from .context import Context, ServerChannel
-from .convert import instance_status, model_info
+from .convert import instance_status
 from .registry import channel, rpc
-
-
-@rpc(wire.LIST_DOWNLOADED_MODELS, "system")
-async def list_downloaded_models(context: Context, _: None) -> list[ModelInfo]:
-    return [model_info(model) for model in await context.host.library.models() if model.error is None]
 
 
 @rpc(wire.VERSION, "system")

@@ -1,0 +1,95 @@
+"""The part of the ``system`` namespace that tells of the models on disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ...errors import ModelNotFoundError
+from ...library.model import Model
+from ...protocol import library as wire
+from ...protocol.models import ModelInfo
+from ...protocol.system import LIST_DOWNLOADED_MODELS
+from .context import Context
+from .convert import model_info, quantization
+from .registry import rpc
+
+_TEMPLATE = "tokenizer.chat_template"
+
+
+@rpc(LIST_DOWNLOADED_MODELS, "system")
+async def list_downloaded_models(context: Context, _: None) -> list[ModelInfo]:
+    return [_grouped(model) for model in await context.host.library.models() if model.error is None and model.selected]
+
+
+@rpc(wire.LIST_VARIANTS, "system")
+async def list_variants(context: Context, parameter: wire.ModelKeyParameter) -> list[ModelInfo]:
+    models = await context.host.library.models()
+    variants = [m for m in models if parameter.model_key in (m.group, m.key) and m.variants] or [
+        m for m in models if parameter.model_key in m.variants
+    ]
+    if not variants:
+        raise ModelNotFoundError(
+            f"{parameter.model_key!r} is no model with variants", suggestion="See them with: studiolo ls --variants"
+        )
+    group = variants[0].group
+    return [model_info(model) for model in models if model.group == group and model.error is None]
+
+
+@rpc(wire.LIST_LIBRARY, "system")
+async def list_library(context: Context, _: None) -> list[wire.LibraryModel]:
+    return [_library_model(context, model) for model in await context.host.library.models()]
+
+
+@rpc(wire.SHOW_MODEL, "system")
+async def show_model(context: Context, parameter: wire.NameParameter) -> wire.ModelDetails:
+    model, header = await context.host.library.describe(parameter.name)
+    template = header.get(_TEMPLATE)
+    return wire.ModelDetails(
+        model=_library_model(context, model),
+        chat_template=template if isinstance(template, str) else None,
+        header={name: value for name, value in header.items() if name != _TEMPLATE},
+    )
+
+
+def _grouped(model: Model) -> ModelInfo:
+    """A model with several variants goes by its own key, and names the one that is meant by it."""
+    info = model_info(model)
+    if not model.variants:
+        return info
+    changes: dict[str, Any] = {
+        "model_key": model.group,
+        "variants": list(model.variants),
+        "selected_variant": model.key,
+    }
+    return msgspec.structs.replace(info, **changes)
+
+
+def _library_model(context: Context, model: Model) -> wire.LibraryModel:
+    metadata = model.metadata
+    return wire.LibraryModel(
+        model_key=model.key,
+        group=model.group,
+        variant=model.variant,
+        variants=list(model.variants) or None,
+        selected=model.selected,
+        type=model.domain,
+        display_name=model.display_name,
+        publisher=model.publisher,
+        path=model.relative_path,
+        files=[str(part) for part in model.parts],
+        mmproj=str(model.mmproj) if model.mmproj else None,
+        origin=model.origin,
+        size_bytes=model.size_bytes,
+        params_string=metadata.params_string if metadata else None,
+        parameter_count=metadata.parameter_count if metadata else None,
+        architecture=metadata.architecture if metadata else None,
+        quantization=quantization(model),
+        max_context_length=metadata.max_context_length if metadata else None,
+        block_count=metadata.block_count if metadata else None,
+        vision=model.vision,
+        trained_for_tool_use=bool(metadata and metadata.trained_for_tool_use),
+        loaded_as=[each.identifier for each in context.host.instances.all() if each.model.path == model.path],
+        error=model.error,
+    )

@@ -1,0 +1,259 @@
+"""Put model files into the home's models folder, and take them out. Everything here blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import ConfigError, HostError, ModelFileError, ModelNotFoundError
+from ..paths import Home
+from .gguf_file import read_header
+from .model import Model, split_name
+from .scan import found_file, join_shards
+
+How = Literal["move", "copy", "hard-link", "symbolic-link"]
+OnCopied = Callable[[int, int], None]
+"""Told the bytes that are copied, and those in all."""
+
+_REPOSITORY = re.compile(r"[\w][\w.\- ]*/[\w][\w.\- ]*")
+_CHUNK = 8 << 20
+
+
+class LibraryFileError(HostError):
+    """A file could not be put into the library, or taken out of it."""
+
+    code = "studiolo.libraryFile"
+
+
+@dataclass(frozen=True)
+class Import:
+    """What an import will do: which files go where."""
+
+    how: How
+    files: tuple[tuple[Path, Path], ...]
+    """Sources and targets."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(source.stat().st_size for source, _ in self.files)
+
+
+def plan_import(home: Home, file: Path, how: How = "move", repository: str | None = None) -> Import:
+    """See what importing ``file`` into the home's models folder means. Nothing is changed.
+
+    A shard brings the others along.
+
+    Parameters:
+        home: whose models folder.
+        file: a GGUF file: a model, or a projector.
+        how: what happens to it.
+        repository: the folder it goes to, ``publisher/name``. By default the organisation that its header names, else
+            ``imported``, and the file's name.
+
+    Raises:
+        ConfigError: ``repository`` is not of that form.
+        ModelNotFoundError: there is no such file.
+        ModelFileError: it, or one of its shards, is not a usable GGUF file.
+        LibraryFileError: it is there already, or it is a link that is to be moved.
+    """
+    if repository is not None and (not _REPOSITORY.fullmatch(repository) or ".." in repository):
+        raise ConfigError(f"{repository!r} is not a place in the library", suggestion="Give it as publisher/name")
+    file = Path(os.path.abspath(file.expanduser()))  # noqa: PTH100  (links are not to be resolved)
+    sources = _with_shards(file)
+    header = read_header(sources[0])
+    for source in sources[1:]:
+        read_header(source)
+    folder = home.models / (repository or _guess_repository(file, header.fields.get("general.organization")))
+    if how == "move":
+        for source in sources:
+            if source.is_symlink():
+                raise LibraryFileError(
+                    f"{source} is a link to {source.resolve()}",
+                    cause="Moving the link or what it leads to could break whoever made it",
+                    suggestion="Choose --copy, --hard-link or --symbolic-link",
+                )
+    plan = Import(how, tuple((source, folder / source.name) for source in sources))
+    for _, target in plan.files:
+        if os.path.lexists(target):
+            raise LibraryFileError(
+                f"{target} is there already",
+                suggestion="Remove it first (studiolo rm), or choose another place with --user-repo",
+            )
+    return plan
+
+
+def carry_out(plan: Import, on_copied: OnCopied | None = None) -> list[Path]:
+    """Import; returns the files' new places. What was done is undone where it does not succeed.
+
+    Raises:
+        LibraryFileError: the system refused; what to do about it.
+    """
+    total = plan.size_bytes
+    copied = 0
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in plan.files:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if _place(
+                source, target, plan.how, lambda count, base=copied: on_copied and on_copied(base + count, total)
+            ):
+                copied += target.stat().st_size
+            done.append((source, target))
+        if plan.how == "move":
+            for source, target in done:
+                if os.path.lexists(source) and not source.samefile(target):  # it was copied: another file system
+                    source.unlink()
+    except BaseException as error:
+        for source, target in reversed(done):
+            _undo(source, target, plan.how)
+        _remove_empty(plan.files[0][1].parent, plan.files[0][1].parents[2])
+        if isinstance(error, OSError):
+            raise _refused(error, plan) from error
+        raise
+    return [target for _, target in done]
+
+
+def _place(source: Path, target: Path, how: How, on_copied: Callable[[int], object]) -> bool:
+    """Put one file in place; returns whether it had to be copied."""
+    if how == "symbolic-link":
+        target.symlink_to(source.resolve())
+        return False
+    if how == "hard-link":
+        target.hardlink_to(source.resolve())
+        return False
+    if how == "move":
+        try:
+            source.rename(target)
+            return False
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    _copy(source, target, on_copied)
+    return True
+
+
+def _copy(source: Path, target: Path, on_copied: Callable[[int], object]) -> None:
+    """Copy under a hidden name, which no listing shows, and rename when all of it is on the disk."""
+    size = source.stat().st_size
+    free = shutil.disk_usage(target.parent).free
+    if size > free:
+        raise OSError(errno.ENOSPC, f"it takes {size / 1e9:.2f} GB of disk, and {free / 1e9:.2f} GB are free")
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with source.open("rb") as reader, part.open("wb") as writer:
+            copied = 0
+            while chunk := reader.read(_CHUNK):
+                writer.write(chunk)
+                copied += len(chunk)
+                on_copied(copied)
+            writer.flush()
+            os.fsync(writer.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _undo(source: Path, target: Path, how: How) -> None:
+    with contextlib.suppress(OSError):
+        if how == "move" and not os.path.lexists(source):
+            target.rename(source)
+        else:
+            target.unlink()
+
+
+def _refused(error: OSError, plan: Import) -> LibraryFileError:
+    reason = error.strerror or str(error)
+    if error.errno == errno.EXDEV:
+        return LibraryFileError(
+            f"{plan.files[0][0]} cannot be linked",
+            cause="A hard link cannot lead to another file system",
+            suggestion="Choose --copy or --symbolic-link",
+        )
+    return LibraryFileError(f"{plan.files[0][0]} could not be imported", cause=reason)
+
+
+def _with_shards(file: Path) -> list[Path]:
+    try:
+        status = file.stat()
+        if not file.is_file():
+            raise ModelNotFoundError(f"{file} is not a file", suggestion="Give the path of a GGUF file")
+        beside = [path for path in file.parent.iterdir() if path.suffix.lower() == ".gguf" and path.is_file()]
+    except OSError as error:
+        raise ModelNotFoundError(f"{file} cannot be read", cause=error.strerror or str(error)) from error
+    files = [found_file(path, path.name, path.stat(), "path") for path in {*beside, file}]
+    for found in join_shards(files):
+        paths = [part.path for part in found.parts]
+        if file in paths:
+            if found.missing:
+                missing = ", ".join(map(str, found.missing))
+                raise ModelFileError(
+                    f"{file} is one of {found.shards} shards",
+                    cause=f"Those of the number {missing} are not beside it",
+                    suggestion="Fetch them too",
+                )
+            return paths
+    raise ModelNotFoundError(f"{file} is not a file", cause=f"It has {status.st_size} bytes")
+
+
+def _guess_repository(file: Path, organization: object) -> str:
+    """``publisher/name`` from the header, and from the file's own name."""
+    publisher = re.sub(r"[^\w.\-]+", "-", organization).strip("-.") if isinstance(organization, str) else ""
+    return f"{publisher or 'imported'}/{split_name(file.name)[0].lstrip('.')}-GGUF"
+
+
+def plan_removal(home: Home, model: Model, models: list[Model]) -> list[Path]:
+    """The files that go when ``model`` does: its own, and a projector that no other model needs. Links go, not what
+    they lead to.
+
+    Raises:
+        LibraryFileError: it is not in the home's models folder.
+    """
+    for part in model.parts:
+        if not _is_within(part, home.models):
+            owner = {"lmstudio": "LM Studio", "huggingface": "the Hugging Face cache", "ollama": "Ollama"}
+            raise LibraryFileError(
+                f"{model.key} is not in studiolo's own models folder",
+                cause=f"It is at {part}" + (f", of {owner[model.origin]}" if model.origin in owner else ""),
+                suggestion="Remove it with the program that it belongs to"
+                if model.origin in owner
+                else "Remove the file itself if it is not needed",
+            )
+    files = list(model.parts)
+    others = [other.mmproj for other in models if other.path != model.path]
+    if model.mmproj is not None and model.mmproj not in others and _is_within(model.mmproj, home.models):
+        files.append(model.mmproj)
+    return files
+
+
+def remove(home: Home, files: list[Path]) -> None:
+    """Remove ``files``, and the folders under the home's models folder that are empty then.
+
+    Raises:
+        LibraryFileError: the system refused.
+    """
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise LibraryFileError(f"{file} could not be removed", cause=error.strerror or str(error)) from error
+    for file in files:
+        _remove_empty(file.parent, home.models)
+
+
+def _is_within(file: Path, folder: Path) -> bool:
+    """Whether a file, or the link that stands for it, really lies under ``folder``."""
+    return file.parent.resolve().is_relative_to(folder.resolve()) and file.is_relative_to(folder)
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    with contextlib.suppress(OSError):
+        while folder != top and folder.is_relative_to(top):
+            folder.rmdir()
+            folder = folder.parent
