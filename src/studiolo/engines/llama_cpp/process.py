@@ -9,16 +9,19 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from ...errors import EngineDiedError, EngineError, EngineStartError
+from ..log_file import LogFile
 
 STOP_LIMIT_SEC = 3.0
 """How long a worker may take to end before it is killed."""
 
 LOG_TAIL_LINES = 8
+
+LOG_TRIM_INTERVAL_SEC = 30.0
 
 
 class _Answer(msgspec.Struct):
@@ -27,21 +30,12 @@ class _Answer(msgspec.Struct):
     gpu_layers: int | None = None
 
 
-def _open_log(path: Path, otherwise: Path) -> tuple[BinaryIO, Path]:
-    """The log file and its path: beside the socket where the logs' own folder cannot be written to."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb"), path
-    except OSError:
-        return otherwise.open("wb"), otherwise
-
-
 class WorkerProcess:
     """One worker. ``exited`` is set within milliseconds of its end, whatever ended it."""
 
-    def __init__(self, process: Process, log_path: Path) -> None:
+    def __init__(self, process: Process, log: LogFile) -> None:
         self._process = process
-        self._log_path = log_path
+        self._log = log
         self._stopping = False
         self._aborted: str | None = None
         self.exited = asyncio.Event()
@@ -51,16 +45,19 @@ class WorkerProcess:
     @classmethod
     async def spawn(cls, spec: dict[str, Any], log_path: Path) -> WorkerProcess:
         """Start a worker and hand it its ``spec``; :meth:`wait_ready` waits for it."""
-        log, log_path = _open_log(log_path, Path(spec["socket"]).with_suffix(".log"))
-        with log:
+        log = LogFile(log_path, otherwise=Path(spec["socket"]).with_suffix(".log"))
+        try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "studiolo.engines.llama_cpp.worker"),
                 stdin=PIPE,
                 stdout=PIPE,
-                stderr=log,
+                stderr=log.fileno(),
                 start_new_session=True,  # the terminal's Ctrl-C is not for it
             )
-        worker = cls(process, log_path)
+        except BaseException:
+            log.close()
+            raise
+        worker = cls(process, log)
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode({**spec, "parent_pid": os.getpid()}) + b"\n")
         return worker
@@ -79,21 +76,21 @@ class WorkerProcess:
             raise EngineStartError(
                 f"The engine did not load the model within {limit_sec:g} s",
                 cause=self._log_tail(),
-                suggestion=f"The whole log is in {self._log_path}.",
+                suggestion=f"The whole log is in {self._log.path}.",
             ) from None
         if not line:
             await self.exited.wait()
             raise EngineStartError(
                 f"The engine ended while it loaded the model ({self._how_it_ended()})",
                 cause=self._log_tail(),
-                suggestion=f"The whole log is in {self._log_path}.",
+                suggestion=f"The whole log is in {self._log.path}.",
             )
         answer = msgspec.json.decode(line, type=_Answer)
         if not answer.ready:
             raise EngineStartError(
                 "The engine could not load the model",
                 cause=f"{answer.error}\n{self._log_tail()}",
-                suggestion=f"The whole log is in {self._log_path}.",
+                suggestion=f"The whole log is in {self._log.path}.",
             )
         self.gpu_layers = answer.gpu_layers
 
@@ -110,7 +107,7 @@ class WorkerProcess:
         return EngineDiedError(
             f"The engine process {self.pid} ended unexpectedly ({self._how_it_ended()})",
             cause=self._log_tail(),
-            suggestion=f"The next request starts it anew. The whole log is in {self._log_path}.",
+            suggestion=f"The next request starts it anew. The whole log is in {self._log.path}.",
         )
 
     def abort(self, reason: str) -> None:
@@ -131,13 +128,16 @@ class WorkerProcess:
                 self._signal(signal.SIGKILL)
                 await self.exited.wait()
         await self._watcher
+        self._log.close()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
     async def _watch(self) -> None:
-        await self._process.wait()
+        ended = asyncio.ensure_future(self._process.wait())
+        while not (await asyncio.wait([ended], timeout=LOG_TRIM_INTERVAL_SEC))[0]:
+            self._log.trim()
         assert self._process.stdin is not None
         self._process.stdin.close()
         self.exited.set()
@@ -153,8 +153,7 @@ class WorkerProcess:
 
     def _log_tail(self) -> str:
         try:
-            text = self._log_path.read_text(errors="replace")
+            lines = self._log.tail(LOG_TAIL_LINES)
         except OSError as error:
             return f"Its log cannot be read: {error}"
-        lines = [line for line in text.splitlines() if line.strip()][-LOG_TAIL_LINES:]
         return "Its last words:\n" + "\n".join(f"  {line}" for line in lines) if lines else "It left no log."

@@ -1,0 +1,91 @@
+"""The log of an engine: a file that takes what the process prints, of bounded size, of one writer."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_BYTES = 8 << 20
+"""Beyond this, the older part of a log is dropped."""
+
+KEPT_BYTES = 1 << 20
+"""What is kept of it then."""
+
+MAX_WRITERS = 100
+
+TAIL_BYTES = 16384
+
+
+class LogFile:
+    """A log that is appended to.
+
+    The file is locked as long as a process writes to it, so that the engines of two hosts do not share one: the second
+    one takes ``name.2.log``. Where the logs' folder cannot be written to, the log is at ``otherwise``.
+    """
+
+    def __init__(self, path: Path, otherwise: Path) -> None:
+        self.path, self._file = _open(path, otherwise)
+        self._start = self.path.stat().st_size
+        self.trim()
+
+    def fileno(self) -> int:
+        """For the process that writes."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Let go of the file. A process that was given it goes on writing, and goes on holding the lock."""
+        self._file.close()
+
+    def trim(self) -> None:
+        """Drop the older part of a log that has become too long. What is written at this very moment may be lost."""
+        with contextlib.suppress(OSError):
+            size = self.path.stat().st_size
+            if size <= MAX_BYTES:
+                return
+            with self.path.open("r+b") as file:
+                file.seek(size - KEPT_BYTES)
+                file.readline()  # to the beginning of a line
+                kept = file.read()
+                file.seek(0)
+                file.truncate()
+            self._file.write(kept)  # at the end, like everything that is written here
+            self._file.flush()
+            self._start = max(self._start - (size - len(kept)), 0)
+
+    def tail(self, count: int) -> list[str]:
+        """The last ``count`` lines that this process has written, without empty ones.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with self.path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(self._start, size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+        return [line for line in text.splitlines() if line.strip()][-count:]
+
+
+def _open(path: Path, otherwise: Path) -> tuple[Path, BinaryIO]:
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in range(1, MAX_WRITERS):
+            candidate = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+            file = candidate.open("ab")
+            if _lock(file):
+                return candidate, file
+            file.close()
+    return otherwise, otherwise.open("ab")
+
+
+def _lock(file: BinaryIO) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
