@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from studiolo.paths import Home
 from studiolo.sdk.discovery import SDK_PORTS
 
-from .running import Server, environment, link_models, serving
+from .running import Server, environment, link_model, link_models, serving
 
 CONVENIENCE = """
 import lmstudio as lm
@@ -116,6 +117,53 @@ with lm.Client() as client:
 print("all good")
 """
 
+IMAGES = """
+import sys
+import lmstudio as lm
+from pathlib import Path
+with lm.Client() as client:
+    red, blue = (client.files.prepare_image(Path(path)) for path in sys.argv[1:])
+    assert red.file_type == "image" and red.name == "red.png"
+    llm = client.llm.model("tiny-vision")
+    assert llm.get_info().vision
+    answers = []
+    for image in (red, red, blue):
+        chat = lm.Chat()
+        chat.add_user_message("What is this?", images=[image])
+        answers.append(llm.respond(chat, config={"temperature": 0, "maxTokens": 8}).content)
+    assert answers[0] == answers[1] != answers[2], answers
+    llm.unload()
+    try:
+        client.llm.model("smollm2-135m-instruct").respond(chat)
+    except lm.LMStudioServerError as error:
+        assert "blue.png" in str(error) and "vision" in str(error), error
+    else:
+        raise AssertionError("no error")
+    try:
+        client.files.prepare_image(b"GIF89a" + bytes(20), "a.gif")
+    except lm.LMStudioServerError as error:
+        assert "GIF" in str(error), error
+    else:
+        raise AssertionError("no error")
+print("all good")
+"""
+
+TYPESCRIPT_IMAGES = """
+import { LMStudioClient } from "@lmstudio/sdk";
+import assert from "node:assert";
+const client = new LMStudioClient({ verboseErrorMessages: false });
+const [red, blue] = await Promise.all(process.argv.slice(2).map(path => client.files.prepareImage(path)));
+const llm = await client.llm.model("tiny-vision", { verbose: false });
+const see = async image => (await llm.respond(
+  [{ role: "user", content: "What is this?", images: [image] }], { temperature: 0, maxTokens: 8 })).content;
+const answers = [await see(red), await see(red), await see(blue)];
+assert.equal(answers[0], answers[1]);
+assert.notEqual(answers[0], answers[2]);
+await llm.unload();
+console.log("all good");
+process.exit(0);
+"""
+
 ASYNC_CLIENT = """
 import asyncio
 import lmstudio
@@ -187,19 +235,25 @@ process.exit(0);
 
 
 @pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("official")
-    home = Home(folder / "home")
+def server_home(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("official") / "home")
     home.root.mkdir()
     link_models(cache_home, home)
-    with serving(home, folder) as server:  # as the README starts it: a model is being loaded meanwhile
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(server_home: Home) -> Iterator[Server]:
+    with serving(
+        server_home, server_home.root.parent
+    ) as server:  # as the README starts it: a model is being loaded meanwhile
         assert server.sdk_port == SDK_PORTS[0], "another server holds the port where the official clients look first"
         yield server
 
 
-def run_python(program: str, home: Home) -> str:
+def run_python(program: str, home: Home, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment(home), capture_output=True, text=True, timeout=390
+        [sys.executable, "-c", program, *arguments], env=environment(home), capture_output=True, text=True, timeout=390
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -250,10 +304,15 @@ def _node_environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def run_typescript(program: str, folder: Path, name: str) -> str:
+def run_typescript(program: str, folder: Path, name: str, *arguments: str) -> str:
     (folder / name).write_text(program)
     done = subprocess.run(
-        [_node("node"), name], cwd=folder, env=_node_environment(), capture_output=True, text=True, timeout=390
+        [_node("node"), name, *arguments],
+        cwd=folder,
+        env=_node_environment(),
+        capture_output=True,
+        text=True,
+        timeout=390,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
@@ -266,3 +325,22 @@ def test_the_founding_program_with_the_official_typescript_client(server: Server
 
 def test_more_of_the_official_typescript_client(server: Server, typescript_client: Path) -> None:
     assert "all good" in run_typescript(TYPESCRIPT_REST, typescript_client, "rest.mjs")
+
+
+@pytest.fixture
+def pictures(server: Server, server_home: Home, vision_model: Path, tmp_path: Path) -> list[str]:
+    """Two files with pictures; the server has a model that sees them."""
+    if not any(server_home.models.rglob(vision_model.name)):
+        link_model(vision_model, server_home)
+    paths = [tmp_path / f"{colour}.png" for colour in ("red", "blue")]
+    for path in paths:
+        Image.new("RGB", (100, 60), path.stem).save(path)
+    return [str(path) for path in paths]
+
+
+def test_images_with_the_official_python_client(pictures: list[str], empty_home: Home) -> None:
+    assert "all good" in run_python(IMAGES, empty_home, *pictures)
+
+
+def test_images_with_the_official_typescript_client(pictures: list[str], typescript_client: Path) -> None:
+    assert "all good" in run_typescript(TYPESCRIPT_IMAGES, typescript_client, "images.mjs", *pictures)

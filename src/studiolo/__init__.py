@@ -68,6 +68,9 @@ if TYPE_CHECKING:
         EngineStartError as EngineStartError,
     )
     from .errors import (
+        FilesError as FilesError,
+    )
+    from .errors import (
         HostError as HostError,
     )
     from .errors import (
@@ -84,6 +87,9 @@ if TYPE_CHECKING:
     )
     from .errors import (
         LMStudioModelNotFoundError as LMStudioModelNotFoundError,
+    )
+    from .errors import (
+        LMStudioOSError as LMStudioOSError,
     )
     from .errors import (
         LMStudioPredictionError as LMStudioPredictionError,
@@ -105,6 +111,9 @@ if TYPE_CHECKING:
     )
     from .errors import (
         LMStudioWebsocketError as LMStudioWebsocketError,
+    )
+    from .errors import (
+        LocalFileError as LocalFileError,
     )
     from .errors import (
         ModelFileError as ModelFileError,
@@ -244,6 +253,12 @@ if TYPE_CHECKING:
     from .sdk.convenience import (
         llm as llm,
     )
+    from .sdk.convenience import (
+        prepare_image as prepare_image,
+    )
+    from .sdk.files import (
+        LocalFileInput as LocalFileInput,
+    )
     from .sdk.history import (
         AnyChatMessageDict as AnyChatMessageDict,
     )
@@ -313,6 +328,9 @@ _NAMES = {
         PredictionConfig
     """,
     "errors": """
+        LMStudioOSError
+        LocalFileError
+        FilesError
         CancelledError ChannelClosedError ClientError ConfigError ConnectionFailedError DomainMismatchError
         DownloadError EngineDiedError EngineError EngineStartError HostError LMStudioCancelledError
         LMStudioChannelClosedError LMStudioClientError LMStudioError LMStudioModelNotFoundError
@@ -348,8 +366,12 @@ _NAMES = {
         AsyncPredictionStream
     """,
     "sdk.convenience": """
+        prepare_image
         configure_default_client embedding_model get_default_client list_downloaded_models
         list_loaded_models llm
+    """,
+    "sdk.files": """
+        LocalFileInput
     """,
     "sdk.history": """
         AnyChatMessageDict AssistantResponseContent Chat ChatHistoryDataDict FileHandleDict FileHandleInput

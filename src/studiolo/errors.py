@@ -109,6 +109,12 @@ class ModelFileError(HostError):
     code = "studiolo.modelFile"
 
 
+class FilesError(HostError):
+    """A file that was given to the host cannot be used: unknown, too large, damaged, or of a wrong kind."""
+
+    code = "studiolo.files"
+
+
 class DownloadError(HostError):
     """A model could not be fetched."""
 
@@ -205,6 +211,12 @@ class ConfigError(StudioloError, ValueError):
     code = "studiolo.config"
 
 
+class LocalFileError(StudioloError, OSError):
+    """A file on this machine cannot be read."""
+
+    code = "studiolo.localFile"
+
+
 class UsageError(StudioloError, RuntimeError):
     """The calls were made in an order that makes no sense."""
 
@@ -222,5 +234,6 @@ LMStudioClientError = ClientError
 LMStudioCancelledError = CancelledError
 LMStudioWebsocketError = ConnectionFailedError
 LMStudioTimeoutError = RequestTimeoutError
+LMStudioOSError = LocalFileError
 LMStudioValueError = ConfigError
 LMStudioRuntimeError = UsageError

@@ -37,6 +37,11 @@ class Home:
         return self.root / "downloads"
 
     @property
+    def files(self) -> Path:
+        """Files that clients have given to the host: images of chats."""
+        return self.root / "files"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

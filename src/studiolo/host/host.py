@@ -14,13 +14,15 @@ from typing import Any
 
 from ..config import LoadConfig, PredictionConfig
 from ..engines.base import ChatRequest
-from ..errors import DomainMismatchError, ModelNotFoundError, ModelUnloadedError, StudioloError
+from ..errors import DomainMismatchError, ModelNotFoundError, ModelUnloadedError, StudioloError, UnsupportedError
 from ..library.library import Library
 from ..library.model import Model
 from ..paths import Home
+from ..protocol.chat import files_of
 from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelSpecifier
 from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
+from .files import FileStore
 from .instances import Instance, Instances, OnProgress
 from .predictions import Prediction, PredictionRequest, settings_in_force
 
@@ -45,6 +47,7 @@ class Host:
         self.settings = SettingsFile(self.home.settings)
         self.settings.current()  # a wrong file is told of at once
         self.library = Library(self.home, settings=lambda: self.settings.current().library)
+        self.files = FileStore(self.home.files)
         self._sockets = _socket_folder()
         self.instances = Instances(self.home.logs, self._sockets, self.settings.current)
         self.started_at = time.time()
@@ -201,10 +204,13 @@ class Host:
 
         Raises:
             PresetNotFoundError: there is no ``preset`` of that name.
+            UnsupportedError: the chat has images, and the model does not see.
         """
+        if isinstance(prompt, ChatRequest):
+            _check_sight(instance.model, prompt)
         own = self.settings.current().prediction(instance.model.key, preset)
         in_force = settings_in_force(config, instance.config, own)
-        return Prediction(instance, PredictionRequest(prompt=prompt, config=in_force), client)
+        return Prediction(instance, PredictionRequest(prompt=prompt, config=in_force, files=self.files), client)
 
     async def apply_template(self, instance: Instance, chat: ChatRequest) -> str:
         """The text of a chat, as the instance's model would be given it.
@@ -279,6 +285,23 @@ def _mismatch(model: Model, domain: Domain) -> StudioloError:
         suggestion=f"Use it through client.{actual}.",
         data={"path": model.relative_path, "actualDomain": actual, "expectedDomain": domain},
     )
+
+
+def _check_sight(model: Model, chat: ChatRequest) -> None:
+    for message in chat.messages:
+        for file in files_of(message):
+            if file.file_type != "image":
+                raise UnsupportedError(
+                    f"The file {file.name!r} in the chat is no image ({file.file_type})",
+                    suggestion="Images can be part of a chat; put the text of other files into a message.",
+                    data={"feature": "files", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+                )
+            if not model.vision:
+                raise UnsupportedError(
+                    f"{model.key} cannot see the image {file.name!r}: it is a model without vision",
+                    suggestion="Use a model with vision: studiolo ls --detailed tells which have it.",
+                    data={"feature": "vision", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+                )
 
 
 def _socket_folder() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, Pr
 from ..protocol.chat import text_of
 from ..protocol.llm import Fragment, PredictionStats, StopReason
 from ..protocol.streaming import MergingQueue, merge_fragments
+from .files import FileStore
+from .images import read_images
 from .reasoning import ReasoningSplitter
 
 if TYPE_CHECKING:
@@ -49,12 +51,12 @@ class PredictionRequest:
 
     Parameters:
         prompt: text to continue, exactly as it stands, or a chat to answer.
-        images: the images of the chat, in order: JPEG or PNG.
+        files: where the chat's images are.
     """
 
     prompt: str | ChatRequest
     config: PredictionConfig
-    images: Sequence[bytes] = ()
+    files: FileStore | None = None
 
     @property
     def length(self) -> int:
@@ -194,13 +196,16 @@ class Prediction:
 
     async def _as_text(self, engine: Engine) -> CompletionRequest:
         prompt, config = self._request.prompt, self._request.config
+        images: list[bytes] = []
         if isinstance(prompt, ChatRequest):
             chat = replace(prompt, template=config.prompt_template, as_prompt=True)
+            if self._request.files is not None:
+                images = await asyncio.to_thread(read_images, chat.messages, self._request.files)
             prompt = await engine.apply_template(chat)
             if config.prompt_template is not None and config.prompt_template.stop_strings:
                 stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
                 config = msgspec.structs.replace(config, stop_strings=stop_strings)
-        return CompletionRequest(prompt=prompt, config=config, images=self._request.images)
+        return CompletionRequest(prompt=prompt, config=config, images=images)
 
     def _put(self, fragments: Iterable[Fragment]) -> None:
         for fragment in fragments:

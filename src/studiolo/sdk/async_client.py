@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from ..errors import ChannelClosedError, ClientError, ConfigError
 from ..protocol import models as wire
+from ..protocol.chat import FileHandle
 from ..protocol.endpoints import Channel, Rpc
 from ..protocol.library import (
     LIST_LIBRARY,
@@ -32,6 +33,7 @@ from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, SystemInfo
 from .async_models import AsyncEmbeddingModel, AsyncEmbeddingNamespace, AsyncLLM, AsyncLlmNamespace
 from .callbacks import call
 from .discovery import find_transport
+from .files import AsyncFilesNamespace, LocalFileInput
 from .limits import within_limit
 from .transports.base import ClientChannel, Transport
 
@@ -60,6 +62,7 @@ class AsyncClient:
         self.embedding = AsyncEmbeddingNamespace(self)
         self.system = AsyncSystemNamespace(self)
         self.repository = AsyncRepositoryNamespace(self)
+        self.files = AsyncFilesNamespace(self)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -120,6 +123,10 @@ class AsyncClient:
             yield read()
         finally:
             await channel.close()
+
+    async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """See :meth:`AsyncFilesNamespace.prepare_image`."""
+        return await self.files.prepare_image(src, name)
 
     async def list_downloaded_models(self, namespace: str | None = None) -> list[wire.ModelInfo]:
         """The models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""

@@ -6,7 +6,9 @@ import threading
 
 from ..errors import ClientError
 from ..protocol import models as wire
+from ..protocol.chat import FileHandle
 from .async_models import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
+from .files import LocalFileInput
 from .sync_client import LLM, Client, EmbeddingModel
 
 _lock = threading.Lock()
@@ -81,3 +83,8 @@ def list_downloaded_models(namespace: str | None = None) -> list[wire.ModelInfo]
 def list_loaded_models(namespace: str | None = None) -> list[LLM | EmbeddingModel]:
     """Handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
     return get_default_client().list_loaded_models(namespace)
+
+
+def prepare_image(src: LocalFileInput, name: str | None = None) -> FileHandle:
+    """Give an image to the default client's host; see :meth:`AsyncFilesNamespace.prepare_image`."""
+    return get_default_client().prepare_image(src, name)

@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from ..config import LoadConfig
 from ..protocol import models as wire
+from ..protocol.chat import FileHandle
 from ..protocol.library import LibraryModel, ModelDetails
 from ..protocol.llm import ApplyPromptTemplateOpts, Fragment, PredictMessage
 from ..protocol.system import SystemInfo
@@ -27,6 +28,7 @@ from .async_models import (
 )
 from .async_stream import AsyncPredictionStream
 from .background import run, run_calling_here
+from .files import LocalFileInput
 from .prediction import OnFirstToken, OnFragment, OnMessage, OnPromptProgress, PredictionResult, PredictionStreamBase
 
 
@@ -46,6 +48,7 @@ class Client:
         self.embedding = EmbeddingNamespace(self.asynchronous.embedding, EmbeddingModel)
         self.system = SystemNamespace(self.asynchronous)
         self.repository = RepositoryNamespace(self.asynchronous)
+        self.files = FilesNamespace(self.asynchronous)
 
     def __enter__(self) -> Self:
         self.connect()
@@ -68,6 +71,10 @@ class Client:
     def api_host(self) -> str:
         """See :attr:`AsyncClient.api_host`."""
         return self.asynchronous.api_host
+
+    def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """See :meth:`AsyncFilesNamespace.prepare_image`."""
+        return self.files.prepare_image(src, name)
 
     def list_downloaded_models(self, namespace: str | None = None) -> list[wire.ModelInfo]:
         """See :meth:`AsyncClient.list_downloaded_models`."""
@@ -420,3 +427,14 @@ class RepositoryNamespace:
         return run_calling_here(
             lambda here: self._client.repository.download(name, here(on_progress), here(on_finalize))
         )
+
+
+class FilesNamespace:
+    """``client.files``: files that chats refer to."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """See :meth:`AsyncFilesNamespace.prepare_image`."""
+        return run(self._client.files.prepare_image(src, name))

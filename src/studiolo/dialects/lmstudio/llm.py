@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from ...engines.base import ChatRequest, PromptProgress
-from ...errors import ProtocolError, UnsupportedError
+from ...errors import ProtocolError
 from ...host.predictions import PredictionResult, Queued
 from ...protocol import llm as wire
-from ...protocol.chat import ChatHistoryData, TextData, files_of
+from ...protocol.chat import ChatHistoryData, TextData
 from ...protocol.kv import decode_prediction_config, encode_load_config, encode_prediction_config, flatten
 from ...protocol.models import LlmInstanceInfo, ModelSpecifier
 from .context import Context, ServerChannel
@@ -35,7 +35,6 @@ async def predict(
         del settings[wire.PROMPT_TEMPLATE_KEY]
         prompt = _text(parameter.history)
     else:
-        _refuse_files(parameter.history)
         prompt = ChatRequest(messages=parameter.history.messages)
     await _run(context, parameter.model_specifier, prompt, settings, channel, parameter.fuzzy_preset_identifier)
 
@@ -104,20 +103,10 @@ def _text(history: ChatHistoryData) -> str:
     return "".join(texts)
 
 
-def _refuse_files(history: ChatHistoryData) -> None:
-    for message in history.messages:
-        for file in files_of(message):
-            raise UnsupportedError(
-                f"This version of studiolo does not read files in chats ({file.name!r})",
-                data={"feature": "files", "engineName": "llama.cpp", "engineType": "llama.cpp"},
-            )
-
-
 @rpc(wire.APPLY_PROMPT_TEMPLATE, "llm")
 async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTemplateParameter) -> wire.FormattedPrompt:
     config = decode_prediction_config(flatten(parameter.prediction_config_stack))
     instance = await context.host.resolve(parameter.specifier, "llm")
-    _refuse_files(parameter.history)
     chat = ChatRequest(
         messages=parameter.history.messages,
         template=config.prompt_template,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...config import (
@@ -128,13 +129,16 @@ def _speculation(config: LoadConfig) -> dict[str, Any] | None:
     return {"type": kind, **{name: value for name, value in limits.items() if value is not None}}
 
 
-def completion_body(prompt: str | list[int], config: PredictionConfig, keep: int = 0) -> dict[str, Any]:
+def completion_body(
+    prompt: str | list[int], config: PredictionConfig, keep: int = 0, images: Sequence[bytes] = ()
+) -> dict[str, Any]:
     """The body of llama-server's ``POST /completion`` for a streamed completion.
 
     ``false`` for a sampler is the value at which llama.cpp's has no effect.
 
     Parameters:
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped.
+        images: what belongs where the prompt has media markers.
 
     Raises:
         UnsupportedError: the config asks for what llama.cpp does not do.
@@ -145,7 +149,7 @@ def completion_body(prompt: str | list[int], config: PredictionConfig, keep: int
         return off if value is None or value is False else value
 
     body: dict[str, Any] = {
-        "prompt": prompt,
+        "prompt": {"prompt_string": prompt, "multimodal_data": list(images)} if images else prompt,
         "stream": True,
         "cache_prompt": True,
         "return_progress": True,

@@ -1,0 +1,28 @@
+"""The ``files`` namespace."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ...host.files import image_format
+from ...host.images import prepare
+from ...protocol import files as wire
+from .context import Context
+from .registry import rpc
+
+
+@rpc(wire.UPLOAD_FILE_BASE64, "files")
+async def upload_file_base64(context: Context, parameter: wire.UploadFileBase64Parameter) -> wire.UploadedFile:
+    def keep() -> wire.UploadedFile:
+        if image_format(parameter.content_base64) is not None:
+            prepare(parameter.name, parameter.content_base64)  # what is wrong with it is told now, not in a chat
+        stored = context.host.files.add(parameter.name, parameter.content_base64)
+        return wire.UploadedFile(identifier=stored.identifier, file_type=stored.file_type, size_bytes=stored.size_bytes)
+
+    return await asyncio.to_thread(keep)
+
+
+@rpc(wire.GET_LOCAL_FILE_ABSOLUTE_PATH, "files")
+async def get_local_file_absolute_path(context: Context, parameter: wire.LocalFilePathParameter) -> wire.LocalFilePath:
+    path = await asyncio.to_thread(context.host.files.path, parameter.file_name)
+    return wire.LocalFilePath(path=str(path))

@@ -1,0 +1,174 @@
+"""The files that clients give to the host, kept for as long as there is room.
+
+A file is kept under the hash of its content, so that one that comes twice is there once. The identifier is that hash
+and the suffix of its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePath
+
+from ..errors import FilesError
+from ..protocol.chat import FileType
+
+MAX_FILE_BYTES = 45 * 2**20
+"""The largest file: in base64, it fits into a frame of the protocol."""
+
+MAX_TOTAL_BYTES = 2 * 2**30
+"""How much is kept; what was used longest ago goes first."""
+
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]{1,8})?")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that the host has."""
+
+    identifier: str
+    file_type: FileType
+    size_bytes: int
+
+
+class FileStore:
+    """The files in a folder. The methods block: call them in a thread.
+
+    Parameters:
+        folder: where they lie; it is made when the first one comes.
+        max_total_bytes: how much is kept.
+    """
+
+    def __init__(self, folder: Path, max_total_bytes: int = MAX_TOTAL_BYTES) -> None:
+        self._folder = folder
+        self._max_total_bytes = max_total_bytes
+
+    def add(self, name: str, data: bytes) -> StoredFile:
+        """Keep a file.
+
+        Parameters:
+            name: its name, whose suffix becomes part of the identifier.
+
+        Raises:
+            FilesError: it is empty, too large, or there is no room on the disk.
+        """
+        if not data:
+            raise FilesError(f"The file {name!r} is empty")
+        if len(data) > MAX_FILE_BYTES:
+            raise FilesError(
+                f"The file {name!r} has {_megabytes(len(data))}, and the limit is {_megabytes(MAX_FILE_BYTES)}",
+                suggestion="Make it smaller.",
+            )
+        suffix = PurePath(name).suffix.lower()
+        identifier = hashlib.sha256(data).hexdigest() + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "")
+        path = self._folder / identifier
+        try:
+            if path.exists():
+                os.utime(path)
+            else:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".part-", delete=False) as part:
+                    try:
+                        part.write(data)
+                        part.flush()
+                        Path(part.name).replace(path)
+                    except BaseException:
+                        Path(part.name).unlink(missing_ok=True)
+                        raise
+                self._make_room(path)
+        except OSError as error:
+            raise FilesError(f"The file {name!r} cannot be kept in {self._folder}", cause=error.strerror) from None
+        return StoredFile(identifier, file_type(name, data), len(data))
+
+    def path(self, identifier: str) -> Path:
+        """Where the file of this identifier lies. Raises :class:`FilesError` where there is none."""
+        path = self._folder / identifier
+        if _IDENTIFIER.fullmatch(identifier) is None or not path.is_file():
+            raise FilesError(
+                f"The host has no file {identifier!r}",
+                cause="It was given to another host, or so long ago that it had to make room.",
+                suggestion="Give it to this host: prepare_image() does.",
+            )
+        return path
+
+    def read(self, identifier: str) -> bytes:
+        """The content of a file, which counts as a use. Raises :class:`FilesError`."""
+        path = self.path(identifier)
+        try:
+            os.utime(path)
+            return path.read_bytes()
+        except OSError as error:
+            raise FilesError(f"The file {identifier!r} cannot be read", cause=error.strerror) from None
+
+    def _make_room(self, newest: Path) -> None:
+        files: list[tuple[float, int, Path]] = []
+        for path in self._folder.iterdir():
+            try:
+                status = path.stat()
+            except OSError:  # another host has just removed it
+                continue
+            files.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= self._max_total_bytes:
+                return
+            if path != newest:
+                path.unlink(missing_ok=True)
+                total -= size
+
+
+def file_type(name: str, data: bytes) -> FileType:
+    """What a file is, by its content; among texts, by its name."""
+    if image_format(data) in ("JPEG", "PNG", "WebP"):
+        return "image"
+    if data.startswith(b"%PDF-"):
+        return "application/pdf"
+    if data.startswith(b"PK\3\4"):
+        return "application/word" if _is_word(data) else "unknown"
+    try:
+        text = data[:4096].decode() if len(data) <= 4096 else data[:4096].decode(errors="ignore")
+    except UnicodeDecodeError:
+        return "unknown"
+    if "\0" in text or (len(data) > 4096 and len(text.encode()) < 4093):
+        return "unknown"
+    return "text/plain" if PurePath(name).suffix.lower() in ("", ".txt") else "text/other"
+
+
+_IMAGES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+)
+
+
+def image_format(data: bytes) -> str | None:
+    """The name of an image's format, by its first bytes; ``None`` for what is no image."""
+    for magic, name in _IMAGES:
+        if data.startswith(magic):
+            return name
+    if data[:2] == b"BM" and data[6:10] == bytes(4):
+        return "BMP"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"avif"):
+        return "AVIF" if data[8:12] == b"avif" else "HEIC"
+    return None
+
+
+def _is_word(data: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            return "word/document.xml" in archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError):
+        return False
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
