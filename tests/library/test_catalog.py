@@ -77,7 +77,7 @@ GOOD = 'file = "a/b/x.Q4_0.gguf"\nsources = [{ type = "file", path = "/x.gguf" }
         ("[models.x]\n" + GOOD.replace("a/b/", "../"), "models.x.file", "relative path"),
         ("[models.x]\n" + GOOD.replace("a/b/", "/a/"), "models.x.file", "relative path"),
         ("[models.X]\n" + GOOD, "models.X", "lower-case"),
-        ("[models.x]\n" + GOOD.replace('"file"', '"ftp"'), "models.x.sources[0].type", "only file, hf, pypi"),
+        ("[models.x]\n" + GOOD.replace('"file"', '"ftp"'), "models.x.sources[0].type", "only file, hf, https, pypi"),
         ("[models.x]\n" + GOOD.replace('type = "file", ', ""), "models.x.sources[0].type", "missing required"),
         ("[models.x]\n" + GOOD.replace('path = "/x', 'path = "x'), "models.x.sources[0]", "absolute path"),
         ("[models.x]\n" + GOOD.replace("path", "plath"), "models.x.sources[0].", "field"),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 Show = Callable[[str, int, int], None]
 """Told the name of a model, the bytes that are here, and the bytes in all."""
+
+LINE_SECONDS = 20.0
+"""How often a fetch is told of where there is no terminal."""
 
 
 def print_json(value: Any) -> None:
@@ -18,11 +22,11 @@ def print_json(value: Any) -> None:
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: plain columns, which people and pipes can both read."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO | None = None) -> None:
+    """Print a table: plain columns, which people and pipes can both read. To stdout, or to ``file``."""
     widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
     for row in (columns, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=file)
 
 
 def size(count: int) -> str:
@@ -49,14 +53,21 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def fetch_progress() -> Generator[Show, None, None]:
-    """Show how a fetch goes: a bar with bytes, rate and time left on a terminal, a line elsewhere."""
+    """Show how a fetch goes: a bar with bytes, rate and time left on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
-        named: set[str] = set()
+        told: dict[str, tuple[float, int]] = {}
 
-        def announce(name: str, _: int, total: int) -> None:
-            if name not in named:
-                named.add(name)
+        def announce(name: str, here: int, total: int) -> None:
+            now = time.monotonic()
+            if name not in told:
                 say(f"fetching {name}" + (f" ({size(total)})" if total else ""))
+            elif now - told[name][0] >= LINE_SECONDS:
+                rate = (here - told[name][1]) / (now - told[name][0])
+                left = f", {duration((total - here) / rate)} left" if total and rate > 0 else ""
+                say(f"fetching {name}: {size(here)}{f' of {size(total)}' if total else ''}, {size(int(rate))}/s{left}")
+            else:
+                return
+            told[name] = (now, here)
 
         yield announce
         return

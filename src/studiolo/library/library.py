@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,48 +11,21 @@ from typing import Any
 
 from ..errors import DownloadError, ModelNotFoundError
 from ..paths import Home
-from ..protocol.repository import DownloadProgressUpdate
 from ..settings import LibrarySettings, SettingsFile
-from . import names
+from . import hub, names, options, references, search
 from .catalog import Catalog, Entry
-from .downloads import OnProgress, download, fetch_lock
+from .downloads import OnProgress, download
 from .gguf_file import read_header
 from .index import Index
 from .model import Model
+from .options import DownloadOption
 from .programs import program_files
 from .scan import File, once_each, scan
+from .search import SearchResults
+from .shared import Fetch, SharedFetches
 from .state import State
 
-log = logging.getLogger(__name__)
-
 _LAST_USED = "last_used_model"
-
-
-class _Fetch:
-    """A fetch in progress, and all who wait for it."""
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[Model] | None = None
-        self.waiting = 0
-        self.finalizing = False
-        self.on_progress: list[OnProgress] = []
-        self.on_finalizing: list[Callable[[], None]] = []
-
-    def progress(self, update: DownloadProgressUpdate) -> None:
-        for listener in self.on_progress:
-            _tell(lambda listener=listener: listener(update))
-
-    def finalize(self) -> None:
-        self.finalizing = True
-        for listener in self.on_finalizing:
-            _tell(listener)
-
-
-def _tell(listener: Callable[[], None]) -> None:
-    try:
-        listener()
-    except Exception:  # it is one of several who wait for the same download
-        log.exception("A listener to a download failed")
 
 
 class Library:
@@ -78,7 +50,7 @@ class Library:
         file = SettingsFile(home.settings)
         self._settings = settings or (lambda: file.current().library)
         self._catalog: tuple[tuple[int, int] | None, Catalog] | None = None
-        self._fetches: dict[str, _Fetch] = {}
+        self._fetches: SharedFetches[Model] = SharedFetches()
 
     @property
     def catalog(self) -> Catalog:
@@ -143,45 +115,125 @@ class Library:
         if model.domain == "llm":
             await asyncio.to_thread(self._state.remember, _LAST_USED, str(model.path))
 
+    async def search(self, term: str, limit: int = 20) -> SearchResults:
+        """Look for models that can be fetched, in the catalog and on the hub.
+
+        Parameters:
+            term: words of the model's name.
+            limit: how many to find at most, 1 to 200.
+
+        A hub that cannot be reached is no error: the results have the catalog's models, and a note.
+        """
+        return await search.search(term, limit, self.catalog)
+
+    async def download_options(self, name: str) -> list[DownloadOption]:
+        """What can be fetched under ``name``, one of the options being recommended; the smallest first.
+
+        Parameters:
+            name: a name in the catalog, ``owner/repo`` or an address on the hub (each with ``@quantization`` or not),
+                the address of a GGUF file on a web server, or the path of one on this machine.
+
+        Raises:
+            ModelNotFoundError: the name is none of these, or the hub has nothing under it.
+            DownloadError: the hub cannot be reached, refuses, or is switched off (``HF_HUB_OFFLINE``).
+        """
+        entry = self.catalog.find(name)
+        reference = None if entry else self._variant(name) or references.parse(name)
+        memory = await asyncio.to_thread(options.available_memory)
+        if isinstance(reference, Entry):
+            entry = reference
+        if entry is not None:
+            return [options.of_entry(entry, memory)]
+        match reference:
+            case references.HubReference():
+                try:
+                    listing = await hub.list_files(reference.repo, reference.revision)
+                except hub.HubError as error:
+                    missing = error.kind in ("no repository", "no revision")
+                    kind = ModelNotFoundError if missing else DownloadError
+                    raise kind(
+                        f"{name!r} was not found on the hub" if missing else f"{name!r} could not be looked up",
+                        cause=error.reason,
+                        data={"name": name, "kind": error.kind},
+                    ) from error
+                return options.of_repository(reference, listing, memory)
+            case references.WebReference():
+                return [options.of_url(reference, memory)]
+            case references.PathReference():
+                return [await asyncio.to_thread(options.of_path, reference, memory)]
+            case _:
+                models = await asyncio.to_thread(self._models)
+                raise names.not_found(name, [], models, self.catalog)
+
+    async def fetch_option(
+        self,
+        option: DownloadOption,
+        on_progress: OnProgress | None = None,
+        on_finalizing: Callable[[], None] | None = None,
+    ) -> Model:
+        """Fetch what :meth:`download_options` offered; one that is there already is returned at once.
+
+        Those who ask for the same model share one download, in this process and in others. It is given up when the
+        last one who waits for it is cancelled; what came of it is kept, and gone on from by the next.
+
+        Parameters:
+            option: what to fetch.
+            on_progress: told how far it is, ten times a second at most, and once at 100 %.
+            on_finalizing: told that all bytes are there and are being checked.
+
+        Raises:
+            DownloadError: the model could not be fetched; it says what was tried, or that the disk is full.
+            ModelFileError: what came is not a model that can be used.
+        """
+        here = await asyncio.to_thread(self._have, option)
+        if here is not None:
+            return here
+
+        async def work(fetch: Fetch[Model]) -> Model:
+            path = await download(option.identifier, option.files, self.home, fetch.progress, fetch.finalize)
+            return await self.resolve(str(path))  # tells what is wrong with it, if anything is
+
+        return await self._fetches.join(option.path, work, on_progress, on_finalizing)
+
     async def fetch(
         self,
         name: str | None = None,
         on_progress: OnProgress | None = None,
         on_finalizing: Callable[[], None] | None = None,
     ) -> Model:
-        """Fetch a model of the catalog; one that is there already is returned at once.
-
-        Those who ask for the same model share one download, in this process and in others. It is given up when the
-        last one who waits for it is cancelled.
+        """Fetch a model: the recommended one of its :meth:`download_options`. Otherwise as :meth:`fetch_option`.
 
         Parameters:
-            name: the model's name in the catalog; ``None`` for the catalog's default.
-            on_progress: told how far it is, ten times a second at most, and once at 100 %.
-            on_finalizing: told that all bytes are there and are being checked.
+            name: see :meth:`download_options`; ``None`` for the catalog's default. The name of a model that is in the
+                library does too.
+            on_progress, on_finalizing: see :meth:`fetch_option`.
 
         Raises:
-            ModelNotFoundError: the name is neither in the catalog nor in the library.
-            DownloadError: the model could not be fetched.
+            ModelNotFoundError: nothing has that name.
+            DownloadError: the model could not be looked up or fetched.
         """
-        entry = self._entry(name)
-        if entry is None:
-            assert name is not None
+        if name is None:
+            if self.catalog.default is None:
+                raise DownloadError("The catalog names no default model", suggestion="Give the name of a model")
+            name = self.catalog.default.name
+        elif not self.catalog.find(name) and not self._variant(name) and references.parse(name) is None:
             return await self.resolve(name)
-        here = await asyncio.to_thread(self._have, entry)
-        if here is not None:
-            return here
-        return await self._share(entry, on_progress, on_finalizing)
+        try:
+            offered = await self.download_options(name)
+        except DownloadError:
+            with contextlib.suppress(ModelNotFoundError):
+                return await self.resolve(name)  # it is here, so that the hub is not needed
+            raise
+        chosen = next((each for each in offered if each.recommended), offered[0])
+        return await self.fetch_option(chosen, on_progress, on_finalizing)
 
     async def close(self) -> None:
         """Stop fetches that are under way and close the state."""
-        tasks = [fetch.task for fetch in self._fetches.values() if fetch.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._fetches.close()
         if self._owns_state:
             self._state.close()  # at once: an interpreter that is ending starts no more threads
 
-    # What follows up to _entry runs in threads.
+    # What follows runs in threads.
 
     def _models(self) -> list[Model]:
         reserved = {self.home.models / entry.file: entry.name for entry in self.catalog.values()}
@@ -245,61 +297,24 @@ class Library:
                 return model
         return llms[0] if llms else None
 
-    def _have(self, entry: Entry) -> Model | None:
-        for model in self._models():
-            if model.key == entry.name and model.error is None:  # keys of the catalog are reserved for its files
-                return model
+    def _have(self, option: DownloadOption) -> Model | None:
+        path = self.home.models / option.path
+        for file in option.files:
+            try:
+                if file.size_bytes not in (None, (self.home.models / file.file).stat().st_size):
+                    return None
+            except OSError:
+                return None
+        return next((model for model in self._models() if model.path == path and model.error is None), None)
+
+    def _variant(self, name: str) -> Entry | references.HubReference | None:
+        """What ``name@quantization`` means where ``name`` is in the catalog: the entry, or another one of its
+        repository on the hub."""
+        plain, at, quantization = name.strip().rpartition("@")
+        entry = self.catalog.find(plain) if at else None
+        if entry is None or entry.quantization.casefold() == quantization.casefold():
+            return entry
+        for source in entry.sources:
+            if source["type"] == "hf":
+                return references.HubReference(source["repo"], quantization=quantization.casefold())
         return None
-
-    def _entry(self, name: str | None) -> Entry | None:
-        if name is not None:
-            return self.catalog.find(name)
-        if self.catalog.default is None:
-            raise DownloadError("The catalog names no default model", suggestion="Give the name of a model")
-        return self.catalog.default
-
-    async def _share(
-        self, entry: Entry, on_progress: OnProgress | None, on_finalizing: Callable[[], None] | None
-    ) -> Model:
-        fetch = self._fetches.get(entry.name)
-        if fetch is None:
-            fetch = self._fetches[entry.name] = _Fetch()
-            fetch.task = asyncio.create_task(self._fetch(entry, fetch))
-        assert fetch.task is not None
-        if on_progress is not None:
-            fetch.on_progress.append(on_progress)
-        if on_finalizing is not None:
-            fetch.on_finalizing.append(on_finalizing)
-            if fetch.finalizing:
-                _tell(on_finalizing)
-        fetch.waiting += 1
-        try:
-            return await asyncio.shield(fetch.task)
-        finally:
-            fetch.waiting -= 1
-            if on_progress is not None:
-                fetch.on_progress.remove(on_progress)
-            if on_finalizing is not None:
-                fetch.on_finalizing.remove(on_finalizing)
-            if not fetch.waiting and not fetch.task.done():
-                self._forget(entry.name, fetch)  # who asks from now on starts anew
-                fetch.task.cancel()
-                await asyncio.gather(fetch.task, return_exceptions=True)
-
-    def _forget(self, name: str, fetch: _Fetch) -> None:
-        if self._fetches.get(name) is fetch:
-            del self._fetches[name]
-
-    async def _fetch(self, entry: Entry, fetch: _Fetch) -> Model:
-        try:
-            async with fetch_lock(self.home, entry.name):
-                # Another process may have fetched it while this one waited.
-                model = await asyncio.to_thread(self._have, entry)
-                if model is None:
-                    await download(entry, self.home, fetch.progress, fetch.finalize)
-                    model = await asyncio.to_thread(self._have, entry)
-        finally:
-            self._forget(entry.name, fetch)
-        if model is None:
-            return await self.resolve(str(self.home.models / entry.file))  # tells what is wrong with it
-        return model

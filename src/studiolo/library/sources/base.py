@@ -15,7 +15,11 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
 
+from .. import partial
+
 T = TypeVar("T")
+
+_CHUNK = 1 << 20
 
 OnBytes = Callable[[int, int], None]
 """Told the bytes fetched so far and in all (0 where that is not known), on the event loop's thread."""
@@ -32,6 +36,22 @@ class SourceUnavailable(Exception):
         self.reason = reason
 
 
+class Job(Struct, frozen=True, kw_only=True):
+    """A file to fetch.
+
+    Parameters:
+        target: where it goes. The folder is the fetch's own, and holds what an earlier one from the same place has left
+            there; when a fetch fails or is cancelled, what a later one can go on from shall stay, and nothing else.
+        on_bytes: to be told of progress.
+        size_bytes, sha256: what is known of the file beforehand. It is checked by the caller.
+    """
+
+    target: Path
+    on_bytes: OnBytes
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
 class Source(Protocol):
     """A kind of place to fetch models from."""
 
@@ -46,14 +66,12 @@ class Source(Protocol):
         """The bytes of disk that a fetch takes at its height, for a model of ``size_bytes``."""
         ...
 
-    async def fetch(self, spec: Any, folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
+    async def fetch(self, spec: Any, job: Job) -> str | None:
         """Fetch the model.
 
         Parameters:
             spec: an instance of ``spec_type``.
-            folder: an empty folder to work in. What is left there is deleted afterwards.
-            target: where the GGUF file goes.
-            on_bytes: to be told of progress.
+            job: what is asked for.
 
         Returns:
             The sha256 that the source itself states for the file, in hex, if it states one.
@@ -83,3 +101,20 @@ async def in_thread(work: Callable[[threading.Event], T], on_tick: Callable[[], 
             task.exception()  # looked at, so that asyncio does not complain
         raise
     return task.result()
+
+
+async def copy_file(source: Path, job: Job) -> None:
+    """Copy ``source`` to the job's target, going on from what is there of the same file."""
+    status = source.stat()
+    copied = 0
+
+    def copy(stop: threading.Event) -> None:
+        nonlocal copied
+        copied = partial.resume_at(job.target, f"{status.st_size} bytes of {status.st_mtime_ns}")
+        with source.open("rb") as stream, job.target.open("ab") as sink:
+            stream.seek(copied)
+            while (chunk := stream.read(_CHUNK)) and not stop.is_set():
+                copied += sink.write(chunk)
+
+    await in_thread(copy, lambda: job.on_bytes(copied, status.st_size))
+    job.on_bytes(copied, status.st_size)

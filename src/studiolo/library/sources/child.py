@@ -91,15 +91,3 @@ def _reason(output: str, code: int) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     chosen = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines
     return " ".join(chosen[-3:])[-800:] or f"it ended with code {code} and said nothing"
-
-
-def bytes_in(folder: Path) -> int:
-    """The bytes of all files under ``folder``. A file that is allocated but not yet written counts as far as it is
-    written."""
-    total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                status = Path(path, name).stat()
-                total += min(status.st_size, status.st_blocks * 512)
-    return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -10,9 +9,7 @@ from urllib.request import url2pathname
 
 from msgspec import Struct
 
-from .base import OnBytes, SourceUnavailable, in_thread
-
-_CHUNK = 1 << 20
+from .base import Job, SourceUnavailable, copy_file
 
 
 class FileSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,18 +43,8 @@ class FileSource:
     def space(self, spec: FileSpec, size_bytes: int) -> int:
         return size_bytes
 
-    async def fetch(self, spec: FileSpec, folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
+    async def fetch(self, spec: FileSpec, job: Job) -> str | None:
         if not spec.location.is_file():
             raise SourceUnavailable("there is no such file")
-        total = spec.location.stat().st_size
-        copied = 0
-
-        def copy(stop: threading.Event) -> None:
-            nonlocal copied
-            with spec.location.open("rb") as source, target.open("wb") as sink:
-                while (chunk := source.read(_CHUNK)) and not stop.is_set():
-                    copied += sink.write(chunk)
-
-        await in_thread(copy, lambda: on_bytes(copied, total))
-        on_bytes(copied, total)
+        await copy_file(spec.location, job)
         return None

