@@ -143,7 +143,9 @@ def _explain(failed: _Failed, what: str, repo: str) -> str:
         case "no file":
             return f"the hub's repository {repo} has no such file ({what})"
         case "offline":
-            return "offline mode is on (HF_HUB_OFFLINE), and the hub's cache on this machine does not have it"
+            return "offline mode is on (HF_HUB_OFFLINE)" + (
+                f", and {repo} is not in the hub's cache here" if repo else ""
+            )
         case "unreachable":
             return f"the hub at {hub} cannot be reached: {failed.reason}"
         case _:
