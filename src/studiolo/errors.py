@@ -121,6 +121,12 @@ class DownloadError(HostError):
     code = "studiolo.download"
 
 
+class NotEnoughMemoryError(HostError):
+    """A load needs more memory than the guardrail grants; the message has the figures."""
+
+    code = "studiolo.notEnoughMemory"
+
+
 class EngineError(HostError):
     """The engine process failed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ class EngineSpec:
         socket_path: where it listens; nothing exists there yet.
         mmproj_path: the file that lets the model see images, where it has one.
         draft_path: the file of the model that drafts, where the config names one.
+        on_progress: told how much of the model's file is read, 0 to 1, some ten times a second.
         layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
         start_limit_sec: seconds that loading the model may take.
     """
@@ -38,6 +39,7 @@ class EngineSpec:
     socket_path: Path
     mmproj_path: Path | None = None
     draft_path: Path | None = None
+    on_progress: Callable[[float], None] | None = None
     layers: int = 0
     start_limit_sec: float = 900.0
 

@@ -25,6 +25,7 @@ from ..settings import SettingsFile
 from .files import FileStore
 from .instances import Instance, Instances, OnProgress
 from .predictions import Prediction, PredictionRequest, settings_in_force
+from .resources import Estimate
 
 SOCKETS_PREFIX = "studiolo-sockets-"
 
@@ -49,7 +50,7 @@ class Host:
         self.library = Library(self.home, settings=lambda: self.settings.current().library)
         self.files = FileStore(self.home.files)
         self._sockets = _socket_folder()
-        self.instances = Instances(self.home.logs, self._sockets, self.settings.current)
+        self.instances = Instances(self.home.logs, self._sockets, self.settings.current, self.find_model)
         self.started_at = time.time()
         self._startup: asyncio.Task[Instance] | None = None
 
@@ -183,6 +184,15 @@ class Host:
         if model.domain == "llm":
             await self.library.remember_used(model)
         return instance
+
+    async def estimate(self, model: Model, config: LoadConfig) -> Estimate:
+        """What loading ``model`` with ``config`` would take of this machine's memory now. Nothing is loaded.
+
+        Raises:
+            ConfigError: the config asks for what cannot be done.
+            ModelFileError: the model's file cannot be used.
+        """
+        return await self.instances.estimate(model, config)
 
     async def unload(self, identifier: str) -> None:
         """Unload the instance called ``identifier``. Raises :class:`ModelNotFoundError`."""

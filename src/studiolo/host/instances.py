@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from ..settings import Settings
 from .crashes import Crashes, CrashReport
 from .events import Events
 from .predictions import Prediction
-from .resources import load_settings_in_force
+from .resources import Estimate, Loaded, checked_settings, require, settle
 from .slots import Slots
 
 InstanceState = Literal["loading", "idle", "busy", "crashed", "quarantined"]
@@ -61,6 +61,8 @@ class Instance:
         self.predictions: set[Prediction] = set()
         self.unloaded = False
         self._cut_off: set[Prediction] = set()  # by the end of the latest engine
+        self.draft: Model | None = None
+        self.estimate: Estimate | None = None
         self._files = files
         self._shared = shared
         self._watcher: asyncio.Task[None] | None = None
@@ -112,8 +114,11 @@ class Instance:
             self.predictions.discard(prediction)
             self._last_used = self._clock()
 
-    async def engine(self) -> Engine:
+    async def engine(self, on_progress: OnProgress | None = None) -> Engine:
         """The running engine; started, or started anew where it has died.
+
+        Parameters:
+            on_progress: told how much of the model's file the engine has read, 0 to 1, where it comes to a start.
 
         Raises:
             EngineStartError: it does not come up.
@@ -127,7 +132,7 @@ class Instance:
             if self._engine is None:
                 if self.unloaded:
                     raise HostError(f"The model {self.identifier} was unloaded")
-                self._engine = await self._start()
+                self._engine = await self._start(on_progress)
                 self._watcher = asyncio.create_task(self._watch(self._engine), name=f"watch {self.identifier}")
             self._last_used = self._clock()
             return self._engine
@@ -145,7 +150,7 @@ class Instance:
                 await self._engine.stop()
                 self._engine = None
 
-    async def _start(self) -> Engine:
+    async def _start(self, on_progress: OnProgress | None) -> Engine:
         settings, crashes = self._shared.settings(), self._shared.crashes
         crashes.check(self.model.path, self.model.key)
         await asyncio.sleep(crashes.restart_delay_sec(self.model.path, settings.limits))
@@ -161,6 +166,8 @@ class Instance:
             log_path=self._files.log,
             socket_path=self._files.socket,
             mmproj_path=self.model.mmproj,
+            draft_path=self.draft.path if self.draft else None,
+            on_progress=on_progress,
             layers=(self.model.metadata.block_count or 0) if self.model.metadata else 0,
             start_limit_sec=settings.loading.start_limit_sec,
         )
@@ -243,12 +250,21 @@ class Instances:
         logs: the folder of the engines' logs.
         sockets: the folder of the engines' sockets.
         settings: the settings in force.
+        find_model: finds a model in the library by its name; for draft models.
     """
 
-    def __init__(self, logs: Path, sockets: Path, settings: Callable[[], Settings]) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        sockets: Path,
+        settings: Callable[[], Settings],
+        find_model: Callable[[str], Awaitable[Model]],
+    ) -> None:
         self._logs = logs
         self._sockets = sockets
         self._settings = settings
+        self._find_model = find_model
+        self._fitting = asyncio.Lock()
         self.crashes = Crashes()
         self.events: Events[CrashReport] = Events()
         self._instances: dict[str, Instance] = {}
@@ -285,11 +301,11 @@ class Instances:
 
         Raises:
             ConfigError: the config asks for what the model cannot do, or the identifier is taken.
+            NotEnoughMemoryError: it needs more memory than the guardrail grants.
             EngineStartError: the engine does not come up with it.
             QuarantinedError: it is loaded just in time, and its engine has crashed again and again.
         """
-        own = explicit_fields(self._settings().model(model.key).load)
-        in_force = load_settings_in_force(LoadConfig(**{**own, **explicit_fields(config)}), model)
+        in_force = self._with_own_settings(model, config)
         if jit:
             self.crashes.check(model.path, model.key)
         else:
@@ -311,6 +327,10 @@ class Instances:
         task = asyncio.create_task(self._start(instance), name=f"load {identifier}")
         self._loads[identifier] = _Load(task)
         return await self.join_load(identifier, on_progress)
+
+    async def estimate(self, model: Model, config: LoadConfig) -> Estimate:
+        """What loading ``model`` with ``config`` would take now. Raises :class:`ConfigError`."""
+        return (await self._settle(model, self._with_own_settings(model, config)))[1]
 
     def is_loading(self, identifier: str) -> bool:
         return identifier in self._loads
@@ -351,16 +371,42 @@ class Instances:
                 await self._reaper
         await asyncio.gather(*(self.unload(instance) for instance in self.all()), return_exceptions=True)
 
+    def _with_own_settings(self, model: Model, config: LoadConfig) -> LoadConfig:
+        own = explicit_fields(self._settings().model(model.key).load)
+        return checked_settings(LoadConfig(**{**own, **explicit_fields(config)}), model)
+
+    async def _settle(
+        self, model: Model, config: LoadConfig, but: Instance | None = None
+    ) -> tuple[LoadConfig, Estimate, Model | None]:
+        draft = await self._find_model(config.drafts_with) if config.drafts_with else None
+        loaded = [
+            Loaded(other.pid, other.model.path, other.estimate.total_bytes if other.estimate else 0)
+            for other in self.all()
+            if other is not but
+        ]
+        guardrail = self._settings().loading.guardrail
+        return (*await asyncio.to_thread(settle, model, config, guardrail, loaded, draft), draft)
+
     async def _start(self, instance: Instance) -> Instance:
+        load = self._loads[instance.identifier]
+
+        def progress(done: float) -> None:
+            load.progress = done
+            for listener in list(load.listeners):
+                listener(done)
+
         try:
-            await instance.engine()
+            async with self._fitting:  # one after the other, so that two loads are not granted the same memory
+                settled = await self._settle(instance.model, instance.config, instance)
+                require(settled[1])
+                instance.config, instance.estimate, instance.draft = settled
+            await instance.engine(progress)
         except BaseException:
             del self._instances[instance.identifier]
             raise
         finally:
-            load = self._loads.pop(instance.identifier)
-        for listener in load.listeners:
-            listener(1.0)
+            del self._loads[instance.identifier]
+        progress(1.0)
         if instance.ttl_sec is not None:
             self._watch_idleness()
         return instance

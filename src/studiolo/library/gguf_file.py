@@ -30,6 +30,7 @@ _MAX_HEADER = 256 << 20
 _MAX_FIELDS = 1 << 16
 _MAX_TENSORS = 1 << 20
 _MAX_DIMENSIONS = 4
+_MAX_LIST = 4096  # a number for each layer is the longest list worth keeping
 
 # Value types of the header: code -> struct format. 8 is a string and 9 an array.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -97,7 +98,10 @@ class Tensor(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The header of a GGUF file. Arrays are left out of ``fields``: the vocabulary is most of the header."""
+    """The header of a GGUF file.
+
+    ``fields`` has of the arrays only short ones of numbers: the vocabulary is most of the header.
+    """
 
     fields: dict[str, Any]
     tensors: list[Tensor]
@@ -113,15 +117,20 @@ def read_metadata(path: Path) -> Metadata:
     return _describe(read_header(path))
 
 
-def read_header(path: Path) -> Header:
-    """Read the header of the file at ``path`` as it stands. Blocks, and raises, as :func:`read_metadata`."""
+def read_header(path: Path, *, check: bool = True) -> Header:
+    """Read the header of the file at ``path`` as it stands. Blocks, and raises, as :func:`read_metadata`.
+
+    Parameters:
+        check: whether to make sure that the file goes on to the end of its last tensor.
+    """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             header = _read_header(path, file, size)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read", cause=error.strerror or str(error)) from error
-    _check_complete(path, header, size)
+    if check:
+        _check_complete(path, header, size)
     return header
 
 
@@ -183,14 +192,17 @@ class _Cursor:
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
-            return self.skip_array()
+            return self.array()
         _damaged(self.path, f"A field in its header has the unknown type {kind}")
 
-    def skip_array(self) -> None:
+    def array(self) -> list[Any] | None:
+        """Step over an array; a short one of numbers is returned."""
         kind: int = self.number("I")
         count: int = self.number("Q")
         if kind in _SCALARS:
-            self.need(count * struct.calcsize("<" + _SCALARS[kind]))
+            start = self.need(count * struct.calcsize("<" + _SCALARS[kind]))
+            if count <= _MAX_LIST:
+                return list(struct.unpack_from(f"<{count}{_SCALARS[kind]}", self._buffer, start))
         elif kind == _STRING:
             # The hot loop of this module: a vocabulary has some 100,000 strings.
             unpack, buffer, need = struct.Struct("<Q").unpack_from, self._buffer, self.need
@@ -198,6 +210,7 @@ class _Cursor:
                 need(unpack(buffer, need(8))[0])
         else:
             _damaged(self.path, f"An array in its header has elements of the unknown type {kind}")
+        return None
 
 
 def _read_header(path: Path, file: BinaryIO, size: int) -> Header:

@@ -11,6 +11,7 @@ from ...errors import EngineError, PredictionError, UnsupportedError
 from ..base import ChatRequest, CompletionRequest, EngineEvent, EngineSpec
 from .params import worker_params
 from .process import WorkerProcess
+from .reading import tell_progress
 
 if TYPE_CHECKING:
     from ..chat_template import ModelTemplate
@@ -52,6 +53,11 @@ class LlamaCppEngine:
             },
             spec.log_path,
         )
+        progress = (
+            asyncio.create_task(tell_progress(worker.pid, spec.model_path, spec.on_progress), name="load progress")
+            if spec.on_progress
+            else None
+        )
         try:
             # The client's library takes its time to import: the worker is loading meanwhile.
             from .client import LlamaServerClient
@@ -61,6 +67,10 @@ class LlamaCppEngine:
             await asyncio.shield(worker.stop())
             spec.socket_path.unlink(missing_ok=True)
             raise
+        finally:
+            if progress is not None:
+                progress.cancel()
+                await asyncio.wait([progress])
         return cls(worker, LlamaServerClient(spec.socket_path, spec.config.context_length), spec)
 
     @property
