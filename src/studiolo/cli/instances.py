@@ -47,17 +47,83 @@ def load(
     parallel: Annotated[int | None, typer.Option(help="Predictions at once. Default: 4.")] = None,
     gpu: Annotated[str | None, typer.Option(help="off, max, or a share of the layers from 0 to 1.")] = None,
     ttl: Annotated[int | None, typer.Option(help="Unload after so many idle seconds. Default: never.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other load setting; may be given again."),
+    ] = None,
+    estimate_only: Annotated[
+        bool, typer.Option("--estimate-only", help="Tell what memory it would take, and load nothing.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --estimate-only: print JSON.")] = False,
 ) -> None:
     """Load a model into the running server."""
-    from .output import say
+    from .output import load_progress, say
 
     config: dict[str, Any] = {"context_length": context_length, "max_parallel_predictions": parallel}
     if gpu is not None:
         config["gpu"] = {"ratio": gpu if gpu in ("off", "max") else _ratio(gpu)}
-    config = {name: value for name, value in config.items() if value is not None}
-    with _server() as client:
-        handle = client.llm.load_new_instance(model, identifier, ttl=ttl, config=config)
-        say(f"{handle.identifier} is loaded.")
+    config = {name: value for name, value in config.items() if value is not None} | _settings(settings or [])
+    if estimate_only:
+        _estimate(model, config, json)
+        return
+    with _server() as client, load_progress(model) as show:
+        handle = client.llm.load_new_instance(model, identifier, ttl=ttl, config=config, on_load_progress=show)
+    say(f"{handle.identifier} is loaded.")
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    """The settings in ``NAME=VALUE``; a value that is no JSON is text."""
+    import msgspec
+
+    settings: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE.", param_hint="--set")
+        try:
+            settings[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            settings[name] = value
+    return settings
+
+
+def _estimate(name: str, given: dict[str, Any], json: bool) -> None:
+    import asyncio
+
+    from ..config import load_config
+    from ..host.host import Host
+    from .output import print_json, print_table, say, size
+
+    async def ask() -> Any:
+        host = Host()
+        try:
+            return await host.estimate(await host.find_model(name), config)
+        finally:
+            await host.stop()
+
+    config = load_config(given)
+    estimate = asyncio.run(ask())
+    if json:
+        print_json(estimate)
+    else:
+        parts = ("weights", "kv_cache", "compute", "checkpoints", "engine", "prompt_cache", "total")
+        print_table(
+            ("PART", "SIZE"), [(part.replace("_", " "), size(getattr(estimate, f"{part}_bytes"))) for part in parts]
+        )
+        print()
+        devices = [
+            (device.name, size(device.needed_bytes), size(device.available_bytes)) for device in estimate.devices
+        ]
+        print_table(("DEVICE", "NEEDED", "FREE"), devices)
+        print()
+        granted = "" if estimate.granted_bytes is None else f" and grants {size(max(estimate.granted_bytes, 0))}"
+        print(
+            f"Context: {estimate.context_length} tokens for each of {estimate.max_parallel_predictions} predictions;"
+            f" {estimate.largest_context_length or 'none'} at most. The guardrail is {estimate.guardrail}{granted}."
+        )
+    if not estimate.fits:
+        say("it does not fit.")
+        raise typer.Exit(1)
 
 
 def unload(

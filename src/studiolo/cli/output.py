@@ -90,3 +90,23 @@ def fetch_progress() -> Generator[Show, None, None]:
     finally:
         if tasks:
             progress.stop()
+
+
+@contextlib.contextmanager
+def load_progress(name: str) -> Generator[Callable[[float], None] | None, None, None]:
+    """Show how far a load is, 0 to 1: a bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"loading {name}", total=1.0)
+
+        def show(done: float) -> None:
+            progress.update(task, completed=done)
+
+        yield show
