@@ -15,10 +15,10 @@ from studiolo.config import LoadConfig
 from studiolo.errors import PredictionError
 from studiolo.protocol.chat import AssistantResponse, ToolCallRequest, ToolResultMessage
 from studiolo.protocol.errors import serialize_error
-from studiolo.protocol.kv import KvConfig, flatten
+from studiolo.protocol.kv import TOOL_CHOICE_KEY, TOOLS_KEY, KvConfig, flatten
 from studiolo.protocol.llm import Fragment, FragmentMessage, PredictionStats, PredictSuccess, PromptProcessingProgress
 from studiolo.protocol.models import LlmInstanceInfo
-from studiolo.protocol.tools import TOOL_CHOICE_KEY, TOOLS_KEY, ToolCallEnd, ToolCallFailed, ToolCallStart
+from studiolo.protocol.tools import ToolCallEnd, ToolCallFailed, ToolCallStart
 from studiolo.sdk.async_models import AsyncLLM
 from studiolo.sdk.sync_client import LLM
 

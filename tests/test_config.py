@@ -18,7 +18,7 @@ from studiolo.config import (
     load_config,
     prediction_config,
 )
-from studiolo.errors import ConfigError, UnsupportedError
+from studiolo.errors import ConfigError
 from studiolo.protocol import kv
 
 
@@ -170,10 +170,8 @@ def test_the_later_layer_wins() -> None:
     assert kv.decode_prediction_config(kv.flatten(stack)).temperature == 0.9
 
 
-def test_unknown_keys_are_passed_over_and_unsupported_ones_refused() -> None:
+def test_unknown_keys_are_passed_over() -> None:
     assert kv.decode_prediction_config({"llm.prediction.futureThing": 1}) == PredictionConfig()
-    with pytest.raises(UnsupportedError, match="tools"):
-        kv.decode_prediction_config({"llm.prediction.tools": {"type": "toolArray", "tools": []}})
     with pytest.raises(ConfigError, match="checkbox"):
         kv.decode_prediction_config({"llm.prediction.maxPredictedTokens": 5})
 

@@ -13,9 +13,18 @@ import lmstudio
 import msgspec
 import pytest
 
+from studiolo.config import prediction_config
 from studiolo.errors import ConfigError
-from studiolo.protocol.kv import KvConfig, flatten, stack_of
-from studiolo.protocol.tools import TOOL_CHOICE_KEY, TOOLS_KEY, decode_tool_use, encode_tool_use
+from studiolo.protocol.kv import (
+    TOOL_CHOICE_KEY,
+    TOOLS_KEY,
+    KvConfig,
+    decode_prediction_config,
+    encode_prediction_config,
+    flatten,
+    stack_of,
+)
+from studiolo.protocol.tools import encode_tool_use, parse_tools
 from studiolo.sdk.tools import BoundTool, ToolFunctionDef, bind_tools, result_as_text
 
 
@@ -202,39 +211,46 @@ def test_results_become_json() -> None:
         result_as_text(object())
 
 
-def settings(**values: Any) -> dict[str, Any]:
-    return {f"llm.prediction.{name}": value for name, value in values.items()}
+def decoded(values: dict[str, Any]) -> tuple[Any, bool, Any]:
+    config = decode_prediction_config(values)
+    return (*parse_tools(config.raw_tools), config.tool_choice)
 
 
 def test_the_settings_travel_there_and_back() -> None:
     tools = [bound(add).definition]
     values = flatten(stack_of(KvConfig(fields=encode_tool_use(tools, "required"))))
     assert values[TOOL_CHOICE_KEY] == {"type": "generic", "mode": "required"}
-    assert decode_tool_use(values) == (tools, "required")
-    assert decode_tool_use(flatten(stack_of(KvConfig(fields=encode_tool_use(tools))))) == (tools, "auto")
+    assert decoded(values) == (tools, False, "required")
+    assert flatten(stack_of(encode_prediction_config(decode_prediction_config(values)))) == values
+    assert decoded(flatten(stack_of(KvConfig(fields=encode_tool_use(tools))))) == (tools, False, None)
     assert flatten(stack_of(KvConfig(fields=encode_tool_use([])))) == {TOOLS_KEY: {"type": "none"}}
-    assert decode_tool_use({TOOLS_KEY: {"type": "none"}}) == decode_tool_use({}) == ([], "none")
-    forced = {**values, TOOLS_KEY: {**values[TOOLS_KEY], "force": True}}
-    del forced[TOOL_CHOICE_KEY]
-    assert decode_tool_use(forced) == (tools, "required")
-    assert decode_tool_use({**values, TOOL_CHOICE_KEY: "none"}) == ([], "none")
+    assert decoded({TOOLS_KEY: {"type": "none"}}) == decoded({}) == ([], False, None)
+    assert decoded({TOOLS_KEY: {**values[TOOLS_KEY], "force": True}}) == (tools, True, None)
+    assert decoded({TOOL_CHOICE_KEY: "none"}) == ([], False, "none")
+    schema = {"type": "object", "properties": {"camelCase": {"additionalProperties": False}}}
+    tool = {"type": "function", "function": {"name": "a", "parameters": schema}}
+    config = prediction_config({"rawTools": {"type": "toolArray", "tools": [tool]}, "toolChoice": "required"})
+    assert parse_tools(config.raw_tools)[0][0].function.parameters == schema
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("setting", "words"),
     [
-        (settings(tools=3), "tools is malformed"),
-        (settings(tools={"type": "nonsense"}), "tools is malformed"),
-        (settings(tools={"type": "toolArray", "tools": [{"type": "function"}]}), r"\$.tools\[0\]"),
-        (settings(tools={"type": "toolArray", "tools": [{"function": {"name": ""}}]}), "empty name"),
-        (settings(tools={"type": "toolArray", "tools": [{"function": {"name": "a"}}] * 2}), "Two tools .* 'a'"),
-        (
-            settings(tools={"type": "toolArray", "tools": [{"function": {"name": "a", "parameters": {"type": "x"}}}]}),
-            "'x'",
-        ),
-        (settings(toolChoice={"type": "generic", "mode": "perhaps"}), "toolChoice is malformed"),
+        ({"type": "nonsense"}, "tools is malformed"),
+        ({"type": "toolArray", "tools": [{"type": "function"}]}, r"\$.tools\[0\]"),
+        ({"type": "toolArray", "tools": [{"function": {"name": ""}}]}, "empty name"),
+        ({"type": "toolArray", "tools": [{"function": {"name": "a"}}] * 2}, "Two tools .* 'a'"),
+        ({"type": "toolArray", "tools": [{"function": {"name": "a", "parameters": {"type": "x"}}}]}, "'x'"),
     ],
 )
-def test_malformed_settings_are_refused_by_name(values: dict[str, Any], words: str) -> None:
+def test_malformed_settings_are_refused_by_name(setting: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        decode_tool_use(values)
+        parse_tools(setting)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(TOOLS_KEY, 3), (TOOL_CHOICE_KEY, {"mode": "perhaps"}), (TOOL_CHOICE_KEY, 3)]
+)
+def test_settings_of_the_wrong_type_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"raw_tools|tool_choice"):
+        decode_prediction_config({key: value})

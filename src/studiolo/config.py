@@ -305,6 +305,9 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         context_overflow_policy: what happens when prompt and answer outgrow the context: ``"stopAtLimit"``,
             ``"truncateMiddle"`` or ``"rollingWindow"``. Default: ``"stopAtLimit"``.
         structured: what form the text is held to. Default: none.
+        raw_tools: the tools of a chat, in LM Studio's form; ``act()`` sets them. Default: none.
+        tool_choice: ``"required"``: the model must call a tool; ``"none"``: it must not; ``"auto"``: as it sees fit,
+            the default. Without tools it means nothing.
         top_k_sampling: sample among this many likeliest tokens; 0 for all. Also ``top_k``. Default: 40.
         top_p_sampling: sample among the likeliest tokens whose probabilities add up to this, 0 to 1; ``False`` for
             off. Also ``top_p``. Default: 0.95.
@@ -339,6 +342,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     tool_call_stop_strings: list[str] | None = None
     context_overflow_policy: ContextOverflowPolicy | None = None
     structured: StructuredSetting | None = None
+    raw_tools: dict[str, Any] | None = None
+    tool_choice: Literal["auto", "required", "none"] | None = None
     top_k_sampling: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     top_p_sampling: Probability | bool | None = None
     min_p_sampling: Probability | bool | None = None
@@ -483,7 +488,7 @@ def snake_case_keys(value: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_KEPT_AS_THEY_ARE = frozenset({"json_schema", "raw", "input_config"})
+_KEPT_AS_THEY_ARE = frozenset({"json_schema", "raw", "raw_tools", "input_config"})
 
 
 def _snake_case(key: str) -> str:

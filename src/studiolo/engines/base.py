@@ -13,6 +13,7 @@ from ..errors import EngineError
 from ..protocol.chat import AnyChatMessage
 from ..protocol.llm import Fragment, StopReason
 from ..protocol.models import Domain
+from ..protocol.tools import ToolCallEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +53,14 @@ class CompletionRequest:
         prompt: the text, or its tokens.
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped to go on.
         images: the images of the prompt, in the order of their places in it: JPEG or PNG.
+        json_schema: what the text is held to: one JSON value that satisfies it.
     """
 
     prompt: str | list[int]
     config: PredictionConfig
     keep: int = 0
     images: Sequence[bytes] = ()
+    json_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,23 @@ class ChatRequest:
     omit_bos_token: bool = False
     omit_eos_token: bool = False
     as_prompt: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolChatRequest:
+    """A chat with tools, for a model whose own template knows them.
+
+    Parameters:
+        messages: what was said until now.
+        tools: what the model may call, as JSON objects in OpenAI's form.
+        config: the settings with every default filled in.
+        images: the images of the chat, in order: JPEG or PNG.
+    """
+
+    messages: Sequence[AnyChatMessage]
+    tools: Sequence[dict[str, Any]]
+    config: PredictionConfig
+    images: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -156,6 +176,14 @@ class Engine(Protocol):
             PredictionError: the model's own template refuses the chat.
             EngineDiedError: the process ended.
         """
+        ...
+
+    async def knows_tools(self) -> bool:
+        """Whether the model's own chat template knows tools and their calls."""
+        ...
+
+    def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
+        """Answer a chat in the model's own tool format; its calls come as events. Otherwise as :meth:`complete`."""
         ...
 
     async def tokenize(self, text: str) -> list[int]:

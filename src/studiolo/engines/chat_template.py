@@ -48,6 +48,7 @@ class ModelTemplate:
         media_marker: what stands in the text where an image belongs.
         takes_system: whether the template knows system messages.
         takes_text: whether it takes a message's content as text; else as a list of parts.
+        takes_tools: whether it knows tools and their calls.
     """
 
     template: str
@@ -57,6 +58,7 @@ class ModelTemplate:
     media_marker: str = ""
     takes_system: bool = True
     takes_text: bool = True
+    takes_tools: bool = False
 
 
 @dataclass

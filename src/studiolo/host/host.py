@@ -26,6 +26,7 @@ from .files import FileStore
 from .instances import Instance, Instances, OnProgress
 from .predictions import Prediction, PredictionRequest, settings_in_force
 from .resources import Estimate
+from .tool_use import tool_use
 
 SOCKETS_PREFIX = "studiolo-sockets-"
 
@@ -215,12 +216,15 @@ class Host:
         Raises:
             PresetNotFoundError: there is no ``preset`` of that name.
             UnsupportedError: the chat has images, and the model does not see.
+            ConfigError, UnsupportedError: the tools are malformed, or come with structured output.
         """
         if isinstance(prompt, ChatRequest):
             _check_sight(instance.model, prompt)
         own = self.settings.current().prediction(instance.model.key, preset)
         in_force = settings_in_force(config, instance.config, own)
-        return Prediction(instance, PredictionRequest(prompt=prompt, config=in_force, files=self.files), client)
+        tools = tool_use(in_force) if isinstance(prompt, ChatRequest) else None
+        request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools)
+        return Prediction(instance, request, client)
 
     async def apply_template(self, instance: Instance, chat: ChatRequest) -> str:
         """The text of a chat, as the instance's model would be given it.

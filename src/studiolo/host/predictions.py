@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
-from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, PromptProgress
+from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
 from ..protocol.chat import text_of
 from ..protocol.llm import Fragment, PredictionStats, StopReason
 from ..protocol.streaming import MergingQueue, merge_fragments
+from ..protocol.tools import ToolCallArguments, ToolCallEvent
 from .files import FileStore
 from .images import read_images
-from .reasoning import ReasoningSplitter
+from .tool_use import Said, ToolUse, say_with_tools, splitter, without_tool_messages
 
 if TYPE_CHECKING:
     from .instances import Instance
@@ -52,11 +53,13 @@ class PredictionRequest:
     Parameters:
         prompt: text to continue, exactly as it stands, or a chat to answer.
         files: where the chat's images are.
+        tools: the tools of the chat.
     """
 
     prompt: str | ChatRequest
     config: PredictionConfig
     files: FileStore | None = None
+    tools: ToolUse | None = None
 
     @property
     def length(self) -> int:
@@ -66,7 +69,7 @@ class PredictionRequest:
         return sum(len(text_of(message)) for message in self.prompt.messages)
 
 
-PredictionEvent = Fragment | PromptProgress | Queued | PredictionResult
+PredictionEvent = Fragment | ToolCallEvent | PromptProgress | Queued | PredictionResult
 
 
 def settings_in_force(
@@ -175,41 +178,50 @@ class Prediction:
 
     async def _complete(self) -> Completed:
         engine = self.engine = await self._instance.engine()
-        request = await self._as_text(engine)
-        split = _splitter(request)
+        source, said = await self._begin(engine)
+        completed: Completed | None = None
         try:
-            async with contextlib.aclosing(engine.complete(request)) as events:
+            async with contextlib.aclosing(source) as events:
                 async for event in events:
-                    if isinstance(event, Completed):
-                        return event
-                    if isinstance(event, Fragment):
-                        if self._first_token_at is None:
-                            self._first_token_at = self._clock()
-                        self._predicted_tokens += event.tokens_count
-                        self._put(split.feed(event) if split else (event,))
-                    else:
-                        self._prompt_tokens = event.total
-                        self._events.put(event)
+                    match event:
+                        case Completed():
+                            completed = event
+                            break
+                        case PromptProgress():
+                            self._prompt_tokens = event.total
+                            self._events.put(event)
+                        case _:
+                            if self._first_token_at is None:
+                                self._first_token_at = self._clock()
+                            if isinstance(event, Fragment):
+                                self._predicted_tokens += event.tokens_count
+                            self._put(said.feed(event))
         finally:
-            self._put(split.flush() if split else ())
-        raise RuntimeError("the engine broke its contract: it ended without a Completed")
+            self._put(said.flush())
+        if completed is None:
+            raise RuntimeError("the engine broke its contract: it ended without a Completed")
+        self._put(said.finish())
+        return said.ended(completed)
 
-    async def _as_text(self, engine: Engine) -> CompletionRequest:
+    async def _begin(self, engine: Engine) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
         prompt, config = self._request.prompt, self._request.config
-        images: list[bytes] = []
+        request = CompletionRequest(prompt="", config=config)
         if isinstance(prompt, ChatRequest):
             chat = replace(prompt, template=config.prompt_template, as_prompt=True)
             if self._request.files is not None:
                 images = await asyncio.to_thread(read_images, chat.messages, self._request.files)
-            prompt = await engine.apply_template(chat)
+                request = replace(request, images=images)
             if config.prompt_template is not None and config.prompt_template.stop_strings:
                 stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
-                config = msgspec.structs.replace(config, stop_strings=stop_strings)
-        return CompletionRequest(prompt=prompt, config=config, images=images)
+                request = replace(request, config=msgspec.structs.replace(config, stop_strings=stop_strings))
+            if self._request.tools is not None:
+                return await say_with_tools(engine, chat, request, self._request.tools)
+            prompt = await engine.apply_template(await without_tool_messages(engine, chat))
+        return engine.complete(replace(request, prompt=prompt)), Said(splitter(config, prompt))
 
-    def _put(self, fragments: Iterable[Fragment]) -> None:
-        for fragment in fragments:
-            self._events.put(fragment)
+    def _put(self, events: Iterable[Fragment | ToolCallEvent]) -> None:
+        for event in events:
+            self._events.put(event)
 
     def _stats(self, stop_reason: StopReason, completed: Completed | None = None) -> PredictionStats:
         now, first = self._clock(), self._first_token_at
@@ -229,18 +241,12 @@ class Prediction:
         )
 
 
-def _splitter(request: CompletionRequest) -> ReasoningSplitter | None:
-    parsing = request.config.reasoning_parsing
-    if parsing is None or not parsing.enabled:
-        return None
-    prompt = request.prompt if isinstance(request.prompt, str) else ""
-    return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
-
-
 def _merge(last: PredictionEvent, new: PredictionEvent) -> PredictionEvent | None:
     match last, new:
         case Fragment(), Fragment():
             return merge_fragments(last, new)
+        case ToolCallArguments(), ToolCallArguments():
+            return ToolCallArguments(content=last.content + new.content)
         case (PromptProgress(), PromptProgress()) | (Queued(), Queued()):
             return new
         case _:

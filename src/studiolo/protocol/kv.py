@@ -61,6 +61,7 @@ _PREDICTION_KEYS = (
     _Key("tool_call_stop_strings", "toolCallStopStrings"),
     _Key("context_overflow_policy", "contextOverflowPolicy"),
     _Key("structured", "structured"),
+    _Key("raw_tools", "tools"),
     _Key("top_k_sampling", "topKSampling"),
     _Key("top_p_sampling", "topPSampling", checkbox=True),
     _Key("min_p_sampling", "minPSampling", checkbox=True),
@@ -136,11 +137,8 @@ _LOAD_REFUSED = {
 }
 
 _PREDICTION = "llm.prediction."
-
-# Keys that ask for something that is not there yet, and the values that ask for nothing.
-_NOT_SUPPORTED: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "tools": ("tools", ({"type": "none"},)),
-}
+TOOLS_KEY = "llm.prediction.tools"
+TOOL_CHOICE_KEY = "llm.prediction.toolChoice"
 
 
 def flatten(stack: KvConfigStack) -> dict[str, Any]:
@@ -156,6 +154,8 @@ def stack_of(config: KvConfig, layer: str = "apiOverride") -> KvConfigStack:
 def encode_prediction_config(config: PredictionConfig) -> KvConfig:
     """The explicit fields of ``config``, as they travel; those of ``raw`` come last and win."""
     fields = _encode(_PREDICTION, _PREDICTION_KEYS, explicit_fields(config))
+    if config.tool_choice is not None:
+        fields.append(KvField(key=TOOL_CHOICE_KEY, value={"type": "generic", "mode": config.tool_choice}))
     if config.raw is not None:
         fields += _raw_fields(config.raw)
     return KvConfig(fields=fields)
@@ -182,18 +182,16 @@ def decode_prediction_config(values: Mapping[str, Any]) -> PredictionConfig:
 
     Raises:
         ConfigError: a value has the wrong type or range.
-        UnsupportedError: a known key asks for something that is not there yet.
     """
-    for key, (feature, nothing) in _NOT_SUPPORTED.items():
-        value = values.get(_PREDICTION + key)
-        if value is not None and value not in nothing:
-            raise UnsupportedError(
-                f"This version of studiolo does not do {feature}",
-                cause=f"The request sets {_PREDICTION}{key}.",
-                suggestion="Leave the setting out.",
-                data={"feature": feature, "engineName": "llama.cpp", "engineType": "llama.cpp"},
-            )
-    return prediction_config(_decode(_PREDICTION, _PREDICTION_KEYS, values))
+    fields = _decode(_PREDICTION, _PREDICTION_KEYS, values)
+    match values.get(TOOL_CHOICE_KEY):
+        case None:
+            pass
+        case {"mode": mode}:
+            fields["tool_choice"] = mode
+        case mode:
+            fields["tool_choice"] = mode
+    return prediction_config(fields)
 
 
 def encode_load_config(config: LoadConfig, domain: str = "llm") -> KvConfig:

@@ -10,11 +10,8 @@ import msgspec
 from ..errors import ConfigError
 from .chat import ToolCallRequest
 from .errors import SerializedError
-from .kv import KvField
+from .kv import TOOL_CHOICE_KEY, TOOLS_KEY, KvField
 from .structs import Message, WireStruct
-
-TOOLS_KEY = "llm.prediction.tools"
-TOOL_CHOICE_KEY = "llm.prediction.toolChoice"
 
 ToolChoice = Literal["auto", "required", "none"]
 
@@ -52,11 +49,6 @@ class ToolUse(WireStruct, frozen=True, kw_only=True, omit_defaults=False):
     type: Literal["none", "toolArray"] = "none"
     tools: list[Tool] = msgspec.field(default_factory=list[Tool])
     force: bool = False
-
-
-class _ToolChoice(WireStruct, frozen=True, kw_only=True):
-    type: Literal["generic"] = "generic"
-    mode: ToolChoice = "auto"
 
 
 class ToolCallStart(Message, frozen=True, tag="toolCallGenerationStart"):
@@ -99,19 +91,20 @@ def encode_tool_use(tools: list[Tool], choice: ToolChoice | None = None) -> list
     return fields
 
 
-def decode_tool_use(values: Mapping[str, Any]) -> tuple[list[Tool], ToolChoice]:
-    """The tools of flattened key-value settings, and whether the model must call one.
+def parse_tools(setting: Mapping[str, Any] | None) -> tuple[list[Tool], bool]:
+    """The tools of the setting ``llm.prediction.tools``, and whether the model must call one.
 
     Raises:
-        ConfigError: a setting is malformed, a tool has no name, or two have one name.
+        ConfigError: the setting is malformed, a tool has no name, or two have one name.
     """
-    use = _converted(values.get(TOOLS_KEY), ToolUse, TOOLS_KEY)
-    asked = values.get(TOOL_CHOICE_KEY)
-    choice = _converted({"mode": asked} if isinstance(asked, str) else asked, _ToolChoice, TOOL_CHOICE_KEY).mode
-    if use.type == "none" or choice == "none":
-        return [], "none"
-    if use.force:
-        choice = "required"
+    if setting is None:
+        return [], False
+    try:
+        use = msgspec.convert(setting, ToolUse)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"The setting {TOOLS_KEY} is malformed", cause=str(error).replace("`", "'")) from None
+    if use.type == "none":
+        return [], False
     seen: set[str] = set()
     for tool in use.tools:
         name = tool.function.name
@@ -123,13 +116,4 @@ def decode_tool_use(values: Mapping[str, Any]) -> tuple[list[Tool], ToolChoice]:
         kind: Any = "object" if tool.function.parameters is None else tool.function.parameters.get("type", "object")
         if kind != "object":
             raise ConfigError(f"The parameters of the tool {name!r} are a schema of type {kind!r}, not 'object'")
-    return (use.tools, choice) if use.tools else ([], "none")
-
-
-def _converted(value: Any, kind: type[Any], key: str) -> Any:
-    if value is None:
-        return kind()
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"The setting {key} is malformed", cause=str(error).replace("`", "'")) from None
+    return use.tools, use.force

@@ -77,8 +77,10 @@ async def _run(
                             prediction_config=encode_prediction_config(event.config),
                         )
                     )
-                case fragment:
-                    await channel.send(wire.fragment_message(fragment))
+                case wire.Fragment():
+                    await channel.send(wire.fragment_message(event))
+                case _:
+                    await channel.send(event)  # of a tool call
     finally:
         await prediction.close()
 

@@ -7,17 +7,25 @@ Source of the format: llama.cpp, tools/server/README.md and docs/function-callin
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from ...config import PredictionConfig
-from ...protocol.chat import ToolCallRequest
-from ...protocol.llm import Fragment
+from ...protocol.chat import (
+    AnyChatMessage,
+    AssistantResponse,
+    FileHandle,
+    TextData,
+    ToolCallRequest,
+    ToolCallRequestData,
+    ToolResultMessage,
+)
+from ...protocol.llm import Fragment, StopReason
 from ...protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallEvent, ToolCallName, ToolCallStart
-from ..base import Completed, EngineEvent, PromptProgress
-from ..tool_format import ToolNames, failed_call, new_call_id, parsed_arguments
+from ..base import Completed, EngineEvent, PromptProgress, ToolChatRequest
+from ..tool_format import failed_call, new_call_id, parsed_arguments
 from .params import completion_body
 
 
@@ -48,6 +56,9 @@ class _Progress(msgspec.Struct):
 
 
 class _Timings(msgspec.Struct):
+    cache_n: int = 0
+    prompt_n: int = 0
+    predicted_n: int = 0
     predicted_per_second: float | None = None
 
 
@@ -62,52 +73,79 @@ class _End(msgspec.Struct):
     timings: _Timings | None = None
 
 
-class _Fault(msgspec.Struct):
-    message: str = "no reason given"
-    type: str = ""
-    n_prompt_tokens: int | None = None
-    n_ctx: int | None = None
-
-
 class ChatChunk(msgspec.Struct):
     """One event of a streamed chat."""
 
     choices: list[_Choice] = msgspec.field(default_factory=list[_Choice])
     prompt_progress: _Progress | None = None
+    timings: _Timings | None = None
     end: _End | None = msgspec.field(default=None, name="__verbose")
-    error: _Fault | None = None
+    error: Any = None
+
+    @property
+    def tokens_predicted(self) -> int:
+        """Tokens of the answer until now."""
+        return self.timings.predicted_n if self.timings else 0
 
 
 decode_chunk = msgspec.json.Decoder(ChatChunk).decode
 
 
-def chat_body(
-    messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], config: PredictionConfig
-) -> dict[str, Any]:
-    """The body of a streamed chat with tools, all in OpenAI's form."""
-    body = completion_body("", config)
-    for key in ("prompt", "response_fields"):
+def chat_body(request: ToolChatRequest) -> dict[str, Any]:
+    """The body of a streamed chat with tools."""
+    body = completion_body("", request.config)
+    for key in ("prompt", "response_fields", "n_keep"):
         body.pop(key, None)
+    images = iter(request.images)
     return {
         **body,
-        "messages": list(messages),
-        "tools": list(tools),
+        "messages": [entry for message in request.messages for entry in _entries(message, images)],
+        "tools": list(request.tools),
         "tool_choice": "auto",
         "parallel_tool_calls": True,
         "reasoning_format": "none",  # what is thought and what is said is told apart further up
+        "timings_per_token": True,
         "verbose": True,  # the last event then says why the answer ended
     }
+
+
+def _entries(message: AnyChatMessage, images: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """A message in OpenAI's form; one of several results becomes several."""
+    if isinstance(message, ToolResultMessage):
+        for result in message.content:
+            yield {"role": "tool", "content": result.content, "tool_call_id": result.tool_call_id or ""}
+        return
+    parts: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    for part in message.content:
+        match part:
+            case TextData(text=text):
+                parts.append({"type": "text", "text": text})
+            case FileHandle():
+                image = next(images)
+                kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+                url = f"data:image/{kind};base64,{b64encode(image).decode()}"
+                parts.append({"type": "image_url", "image_url": {"url": url}})
+            case ToolCallRequestData(tool_call_request=request):
+                function = {"name": request.name, "arguments": json.dumps(request.arguments or {}, ensure_ascii=False)}
+                calls.append({"type": "function", "id": request.id or "", "function": function})
+    only_text = all(part["type"] == "text" for part in parts)
+    content: Any = "".join(part["text"] for part in parts) if only_text else parts
+    entry: dict[str, Any] = {"role": message.role, "content": content}
+    if calls and isinstance(message, AssistantResponse):
+        entry["tool_calls"] = calls
+    yield entry
 
 
 class ChatReader:
     """Events of a streamed chat in, the engine's events out.
 
     Parameters:
-        names: the tools' names.
+        limit: tokens, prompt and answer together, at which the answer ends; ``None`` where the engine sees to that.
     """
 
-    def __init__(self, names: ToolNames) -> None:
-        self._names = names
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
         self._open: int | None = None
         self._id = ""
         self._name = ""
@@ -127,6 +165,11 @@ class ChatReader:
         if chunk.end is not None:
             self._close(events)
             events.append(self._completed(chunk.end))
+        elif (now := chunk.timings) is not None and self._limit is not None:
+            prompt = now.cache_n + now.prompt_n
+            if prompt + now.predicted_n >= self._limit:
+                self._close(events)
+                events.append(_full(prompt, now))
         return events
 
     def _take(self, call: _CallDelta, events: list[EngineEvent | ToolCallEvent]) -> None:
@@ -137,7 +180,7 @@ class ChatReader:
             events.append(ToolCallStart(tool_call_id=self._id))
         function = call.function
         if function is not None and function.name and not self._name:
-            self._name = self._names.meant(function.name)
+            self._name = function.name
             events.append(ToolCallName(name=self._name))
         if function is not None and function.arguments:
             self._arguments += function.arguments
@@ -158,7 +201,7 @@ class ChatReader:
         self._calls += 1
 
     def _completed(self, end: _End) -> Completed:
-        reason: Any = "toolCalls" if self._calls else "eosFound"
+        reason: StopReason = "toolCalls" if self._calls else "eosFound"
         if end.stop_type == "word":
             reason = "stopStringFound"
         elif end.stop_type == "limit":
@@ -170,3 +213,13 @@ class ChatReader:
             predicted_tokens=end.tokens_predicted,
             tokens_per_second=end.timings.predicted_per_second if end.timings else None,
         )
+
+
+def _full(prompt: int, timings: _Timings) -> Completed:
+    return Completed(
+        stop_reason="contextLengthReached",
+        stop_string=None,
+        prompt_tokens=prompt,
+        predicted_tokens=timings.predicted_n,
+        tokens_per_second=timings.predicted_per_second,
+    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -14,8 +14,10 @@ import msgspec
 from ...config import PredictionConfig
 from ...errors import EngineError, PredictionError, PromptTooLongError
 from ...protocol.llm import Fragment, LogProb, StopReason
-from ..base import Completed, CompletionRequest, EngineEvent, PromptProgress
+from ...protocol.tools import ToolCallEvent
+from ..base import Completed, CompletionRequest, EngineEvent, PromptProgress, ToolChatRequest
 from ..chat_template import ModelTemplate
+from .chat_stream import ChatReader, chat_body, decode_chunk
 from .params import completion_body
 
 CALL_LIMIT_SEC = 60.0
@@ -89,6 +91,8 @@ class _TemplateFacts(msgspec.Struct):
 
     supports_system_role: bool = True
     supports_string_content: bool = True
+    supports_tools: bool = False
+    supports_tool_calls: bool = False
 
 
 class _Props(msgspec.Struct):
@@ -118,7 +122,10 @@ class LlamaServerClient:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
-        body = msgspec.json.encode(completion_body(request.prompt, request.config, request.keep, request.images))
+        fields = completion_body(request.prompt, request.config, request.keep, request.images)
+        if request.json_schema is not None:
+            fields["json_schema"] = request.json_schema
+        body = msgspec.json.encode(fields)
         # The engine would go on for ever, with a context that it shifts. Who wants to stop there leaves.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         async with _broken_connections_told(), self._session.post("/completion", data=body) as response:
@@ -127,7 +134,7 @@ class LlamaServerClient:
             told = 0  # tokens that fragments have accounted for
             candidates = _wanted_candidates(request.config)
             logprobs: list[list[LogProb]] = []
-            async for event in _events(response):
+            async for event in _events(response, _decode_event):
                 if event.error is not None:
                     raise _prediction_error(event.error)
                 if candidates is not None:
@@ -147,6 +154,23 @@ class LlamaServerClient:
                     return
         raise PredictionError("The engine ended its answer without saying why")
 
+    async def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
+        """Stream an answer to a chat; see :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
+        body = msgspec.json.encode(chat_body(request))
+        limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
+        reader = ChatReader(limit)
+        async with _broken_connections_told(), self._session.post("/v1/chat/completions", data=body) as response:
+            if response.status != 200:
+                raise _refusal(await response.read())
+            async for chunk in _events(response, decode_chunk):
+                if chunk.error is not None:
+                    raise _prediction_error(msgspec.convert(chunk.error, _Fault))
+                for event in reader.feed(chunk):
+                    yield event
+                    if isinstance(event, Completed):
+                        return
+        raise PredictionError("The engine ended its answer without saying why")
+
     async def model_template(self) -> ModelTemplate:
         """What the loaded model brings to turn chats into text."""
         limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
@@ -164,6 +188,7 @@ class LlamaServerClient:
             media_marker=props.media_marker,
             takes_system=props.chat_template_caps.supports_system_role,
             takes_text=props.chat_template_caps.supports_string_content,
+            takes_tools=props.chat_template_caps.supports_tools and props.chat_template_caps.supports_tool_calls,
         )
 
     async def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
@@ -194,7 +219,17 @@ async def _broken_connections_told() -> AsyncGenerator[None, None]:
         raise ConnectionError(f"{type(error).__name__}: {error}") from None
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[_Event]:
+class _Counted(Protocol):
+    """An event that tells how many tokens there are until now."""
+
+    @property
+    def tokens_predicted(self) -> int: ...
+
+
+E = TypeVar("E", bound=_Counted)
+
+
+async def _events(response: aiohttp.ClientResponse, decode: Callable[[bytes], E]) -> AsyncIterator[E]:
     """The server-sent events of a response, each decoded once."""
     rest = b""
     clock = asyncio.get_running_loop().time
@@ -203,8 +238,8 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[_Event]:
         *events, rest = (rest + chunk).split(b"\n\n")
         tokens = 0
         for text in events:
-            if text.startswith(b"data: "):
-                event = _decode_event(text[6:])
+            if text.startswith(b"data: ") and text != b"data: [DONE]":
+                event = decode(text[6:])
                 tokens = event.tokens_predicted
                 yield event
         pause = min(PACE_SEC, tokens * PACE_PER_TOKEN_SEC) - (clock() - began)

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from ...errors import EngineError, PredictionError, UnsupportedError
-from ..base import ChatRequest, CompletionRequest, EngineEvent, EngineSpec
+from ...protocol.tools import ToolCallEvent
+from ..base import ChatRequest, CompletionRequest, EngineEvent, EngineSpec, ToolChatRequest
 from .params import worker_params
 from .process import WorkerProcess
 from .reading import tell_progress
@@ -94,12 +95,28 @@ class LlamaCppEngine:
         """See :meth:`studiolo.engines.base.Engine.apply_template`."""
         from ..chat_template import apply_template
 
+        return await asyncio.to_thread(apply_template, chat, await self._model_template())
+
+    async def knows_tools(self) -> bool:
+        """See :meth:`studiolo.engines.base.Engine.knows_tools`."""
+        return (await self._model_template()).takes_tools
+
+    async def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
+        """See :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
+        try:
+            async with contextlib.aclosing(self._client.chat_with_tools(request)) as events:
+                async for event in events:
+                    yield event
+        except (OSError, PredictionError) as error:
+            raise await self._explain(error) from None
+
+    async def _model_template(self) -> ModelTemplate:
         try:
             if self._template is None:
                 self._template = await self._client.model_template()
         except OSError as error:
             raise await self._explain(error) from None
-        return await asyncio.to_thread(apply_template, chat, self._template)
+        return self._template
 
     async def tokenize(self, text: str) -> list[int]:
         """See :meth:`studiolo.engines.base.Engine.tokenize`."""

@@ -1,0 +1,160 @@
+"""Chats with tools: what the engine is asked, and how the calls are found in what it says.
+
+There are two ways. A model whose chat template knows tools writes its calls as it was trained to, and the engine reads
+them. Any other model is told of tools in plain text, and its calls are read here. A model that must call a tool goes
+the second way in any case, held to the schema of a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from ..config import PredictionConfig
+from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, ToolChatRequest
+from ..engines.tool_format import CALL_BEGIN, ToolCallReader, ToolNames, call_schema, with_instructions, without_tools
+from ..errors import UnsupportedError
+from ..protocol.chat import ToolCallRequestData, ToolResultMessage
+from ..protocol.llm import Fragment
+from ..protocol.tools import Tool, ToolCallEnd, ToolCallEvent, ToolCallName, parse_tools
+from .reasoning import ReasoningSplitter
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """The tools of a prediction, and whether it must call one."""
+
+    tools: list[Tool]
+    must_call: bool
+
+
+def tool_use(config: PredictionConfig) -> ToolUse | None:
+    """The tools that a config gives a prediction, if any.
+
+    Raises:
+        ConfigError: they are malformed.
+        UnsupportedError: structured output is asked for as well.
+    """
+    tools, forced = parse_tools(config.raw_tools)
+    if not tools or config.tool_choice == "none":
+        return None
+    if config.structured is not None and config.structured.type != "none":
+        raise UnsupportedError(
+            "One prediction cannot have both tools and structured output",
+            suggestion="Let one prediction call the tools, and another give the answer its form.",
+        )
+    return ToolUse(tools, forced or config.tool_choice == "required")
+
+
+class Said:
+    """What a model says, on its way out: reasoning is told from the answer, then calls from the text.
+
+    Parameters:
+        split: tells reasoning from the answer.
+        calls: finds calls in the text.
+        names: the tools' names, for calls that the engine finds.
+    """
+
+    def __init__(
+        self,
+        split: ReasoningSplitter | None = None,
+        calls: ToolCallReader | None = None,
+        names: ToolNames | None = None,
+    ) -> None:
+        self._split = split
+        self._calls = calls
+        self._names = names
+
+    def feed(self, event: Fragment | ToolCallEvent) -> Iterator[Fragment | ToolCallEvent]:
+        """What the engine's next words bring."""
+        if not isinstance(event, Fragment):
+            yield from self.flush()
+            yield self._named(event)
+            return
+        for fragment in self._split.feed(event) if self._split else (event,):
+            yield from self._calls.feed(fragment) if self._calls else (fragment,)
+
+    def flush(self) -> Iterator[Fragment | ToolCallEvent]:
+        """Text that was held back, when no more comes."""
+        for fragment in self._split.flush() if self._split else ():
+            yield from self._calls.feed(fragment) if self._calls else (fragment,)
+
+    def finish(self) -> Iterator[Fragment | ToolCallEvent]:
+        """What is left when the model has ended by itself or at a limit."""
+        yield from self._calls.finish() if self._calls else ()
+
+    def ended(self, completed: Completed) -> Completed:
+        """The end, for the reason that the calls are."""
+        if self._calls and self._calls.calls and completed.stop_reason == "eosFound":
+            return replace(completed, stop_reason="toolCalls")
+        return completed
+
+    def _named(self, event: ToolCallEvent) -> ToolCallEvent:
+        if self._names is None:
+            return event
+        match event:
+            case ToolCallName(name=name):
+                return ToolCallName(name=self._names.meant(name))
+            case ToolCallEnd(tool_call_request=request):
+                meant = msgspec.structs.replace(request, name=self._names.meant(request.name))
+                return msgspec.structs.replace(event, tool_call_request=meant)
+            case _:
+                return event
+
+
+async def without_tool_messages(engine: Engine, chat: ChatRequest) -> ChatRequest:
+    """``chat``, with the calls and results of earlier rounds as text where the model's template knows none."""
+    has_any = any(
+        isinstance(message, ToolResultMessage) or any(isinstance(part, ToolCallRequestData) for part in message.content)
+        for message in chat.messages
+    )
+    if not has_any or (chat.template is None and await engine.knows_tools()):
+        return chat
+    return replace(chat, messages=without_tools(chat.messages))
+
+
+async def say_with_tools(
+    engine: Engine, chat: ChatRequest, request: CompletionRequest, use: ToolUse
+) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
+    """Let the engine answer a chat with tools.
+
+    Parameters:
+        chat: the chat, with the template that it asks for.
+        request: the rest of the request; its prompt is left aside.
+        use: the tools.
+
+    Returns:
+        The engine's events, and the way out for them.
+    """
+    names = ToolNames(tool.function.name for tool in use.tools)
+    tools = names.in_tools(use.tools)
+    messages = names.in_messages(chat.messages)
+    own_format = chat.template is None and await engine.knows_tools()
+    config = request.config
+    if own_format and not use.must_call:
+        asked = ToolChatRequest(messages=messages, tools=tools, config=config, images=request.images)
+        return engine.chat_with_tools(asked), Said(splitter(config, ""), names=names)
+    if own_format:
+        prompt = await engine.apply_template(replace(chat, messages=messages, tools=tools))
+    else:
+        prompt = await engine.apply_template(replace(chat, messages=with_instructions(messages, tools)))
+    if not use.must_call:
+        calls = ToolCallReader(names)
+        return engine.complete(replace(request, prompt=prompt)), Said(splitter(config, prompt), calls)
+    parsing = config.reasoning_parsing
+    if parsing is not None and parsing.enabled and prompt.rstrip().endswith(parsing.start_string):
+        prompt += f"{parsing.end_string}\n\n"  # nothing is thought before a call that must be made
+    if not own_format:
+        prompt += CALL_BEGIN
+    forced = replace(request, prompt=prompt, json_schema=call_schema(tools))
+    return engine.complete(forced), Said(calls=ToolCallReader(names, forced=True))
+
+
+def splitter(config: PredictionConfig, prompt: str) -> ReasoningSplitter | None:
+    """What tells reasoning from the answer, where the config asks for that."""
+    parsing = config.reasoning_parsing
+    if parsing is None or not parsing.enabled:
+        return None
+    return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
