@@ -140,7 +140,8 @@ def _as_text(message: AnyChatMessage) -> AnyChatMessage:
             content=[TextData(text=f"{RESULT_BEGIN}{part.content}{RESULT_END}") for part in message.content]
         )
     if isinstance(message, AssistantResponse):
-        return AssistantResponse(content=[_call_as_text(part) for part in message.content])
+        parts = [_call_as_text(part) for part in message.content]
+        return AssistantResponse(content=[part for part in parts if not isinstance(part, TextData) or part.text])
     return message
 
 
