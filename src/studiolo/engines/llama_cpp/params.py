@@ -12,9 +12,11 @@ from ...config import (
     CacheType,
     LoadConfig,
     PredictionConfig,
+    StructuredSetting,
 )
 from ...errors import UnsupportedError
 from ...protocol.models import Domain
+from .grammar import grammar_of
 
 RANDOM_SEED = -1
 
@@ -181,8 +183,13 @@ def completion_body(
         body["logit_bias"] = [[token, False if bias == "-inf" else bias] for token, bias in config.logit_bias]
     if config.log_probs is not None and config.log_probs is not False:
         body["n_probs"] = max(config.log_probs, 1)  # 0 would switch the token's own off
-    if config.structured is not None and config.structured.type == "gbnf":
-        body["grammar"] = config.structured.gbnf_grammar
+    match config.structured:
+        case StructuredSetting(type="gbnf", gbnf_grammar=grammar):
+            body["grammar"] = grammar
+        case StructuredSetting(type="json", json_schema=schema):
+            body["grammar"] = grammar_of(schema)
+        case _:
+            pass
     return body
 
 
@@ -195,8 +202,6 @@ def _refuse_unsupported(config: PredictionConfig) -> None:
         raise _unsupported("cpu_threads", "llama.cpp sets its threads when it loads the model.")
     if config.tail_free_sampling:
         raise _unsupported("tail_free_sampling", "llama.cpp has given this sampler up; min_p_sampling took its place.")
-    if config.structured is not None and config.structured.type == "json":
-        raise _unsupported("structured", "JSON schemas are still to come.")
     if config.draft_model:
         raise _unsupported("draft_model", "Draft models are still to come.")
 
