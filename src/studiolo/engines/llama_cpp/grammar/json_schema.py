@@ -13,6 +13,7 @@ from .numbers import decimals, integers
 from .patterns import pattern_rule
 from .schemas import (
     MAX_NESTING,
+    MAX_VISITS,
     TYPES,
     References,
     Schema,
@@ -27,7 +28,6 @@ from .schemas import (
 )
 
 MAX_RULES = 5000
-MAX_VISITS = 20_000
 LARGEST_COUNT = 2000
 """The largest count of characters or items: llama.cpp writes each of them out."""
 
@@ -187,23 +187,29 @@ class _Compiler:
             raise refused(f"{path}.{keyword}", "it must be a list of schemas")
         alternatives = cast("list[Any]", given)
         paths = [f"{path}.{keyword}[{i}]" for i in range(len(alternatives))]
+        flat: list[Schema | bool] = []
+        if keyword == "oneOf" or rest:
+            flat = [
+                merge(rest, self._references.flat(alternative, where), where)
+                for alternative, where in zip(alternatives, paths, strict=True)
+            ]
         if keyword == "oneOf":
-            self._check_exclusive(alternatives, paths)
-        out: list[str] = []
-        for alternative, where in zip(alternatives, paths, strict=True):
-            if rest:
-                alternative = merge(rest, self._references.flat(alternative, where), where)
-            if alternative is not False:
-                out.append(self._expression(alternative, where, depth + 1))
+            self._check_exclusive(flat, paths)
+        if rest:
+            alternatives = flat
+        out = [
+            self._expression(alternative, where, depth + 1)
+            for alternative, where in zip(alternatives, paths, strict=True)
+            if alternative is not False
+        ]
         if not out:
             raise refused(path, "nothing satisfies it")
         return union(out)
 
-    def _check_exclusive(self, alternatives: list[Any], paths: list[str]) -> None:
-        flat = [self._references.flat(schema, path) for schema, path in zip(alternatives, paths, strict=True)]
-        for i, one in enumerate(flat):
+    def _check_exclusive(self, alternatives: list[Schema | bool], paths: list[str]) -> None:
+        for i, one in enumerate(alternatives):
             for j in range(i):
-                if not cannot_both_hold(one, flat[j], self._references):
+                if not cannot_both_hold(one, alternatives[j], self._references):
                     raise refused(paths[i], f"something may satisfy both it and {paths[j]}, of which oneOf allows one")
 
     def _values(self, schema: Schema, path: str) -> str:

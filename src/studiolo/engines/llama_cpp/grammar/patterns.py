@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -35,9 +36,12 @@ def pattern_rule(pattern: str, refuse: Refuse) -> str:
         refuse: makes the error for something that cannot be held to.
     """
     try:
-        tree = list(_parser.parse(pattern))
+        parsed = _parser.parse(pattern)
+        tree = list(parsed)
     except Exception as error:  # re.error, RecursionError, OverflowError
         raise refuse(f"it is not a regular expression: {error}") from None
+    if parsed.state.flags & ~re.UNICODE:
+        raise refuse("flags such as (?i) are not supported")
     if len(tree) == 1 and _name(tree[0][0]) == "BRANCH":
         return union(_anchored(list(branch), refuse) for branch in tree[0][1][1])
     return _anchored(tree, refuse)

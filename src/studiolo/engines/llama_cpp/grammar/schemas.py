@@ -22,6 +22,8 @@ ANNOTATIONS = frozenset(
 """Keywords that demand nothing."""
 
 MAX_NESTING = 64
+MAX_VISITS = 5000
+"""How many schemas are looked at before a document counts as too large: references can make much of little."""
 
 
 def refused(path: str, why: str) -> UnsupportedError:
@@ -47,6 +49,7 @@ class References:
 
     def __init__(self, document: Schema) -> None:
         self._document = document
+        self._visits = 0
 
     def target(self, reference: Any, path: str) -> tuple[Any, str]:
         """The schema that ``reference`` means, and its path."""
@@ -69,8 +72,9 @@ class References:
             return schema
         if not isinstance(schema, dict):
             raise refused(path, f"a schema is an object or a boolean, not {type(schema).__name__}")
-        if depth > MAX_NESTING:
-            raise refused(path, "a reference leads back to itself, or is nested too deep")
+        self._visits += 1
+        if depth > MAX_NESTING or self._visits > MAX_VISITS:
+            raise refused(path, "a reference leads back to itself, or the schema is too large")
         own = without_annotations(cast("Schema", schema))
         parts: list[tuple[Any, str]] = []
         if "$ref" in own:
