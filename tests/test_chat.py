@@ -216,6 +216,9 @@ def test_reasoning_is_told_from_the_answer(llm: lm.LLM) -> None:
     assert by_type["reasoningStartTag"].startswith(start) and by_type["reasoningEndTag"].startswith(end)
     assert by_type["reasoning"].startswith(thought)
     assert by_type["none"].startswith(before)
+    assert result.reasoning_content == by_type["reasoning"]
+    assert result.non_reasoning_content == by_type["none"]
+    assert (plain.reasoning_content, plain.non_reasoning_content) == ("", plain.content)
     off = list(llm.respond_stream(question, config={**GREEDY, "reasoning_parsing": {**parsing, "enabled": False}}))
     assert {fragment.reasoning_type for fragment in off} == {"none"}
 

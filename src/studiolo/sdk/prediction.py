@@ -41,6 +41,8 @@ class PredictionResult:
         load_config: the settings that the model was loaded with.
         prediction_config: the settings that were in force.
         logprobs: where ``log_probs`` asked for them: for each token, itself and then the other likeliest candidates.
+        reasoning_content, non_reasoning_content: what of the text is reasoning and what is the answer; the tags
+            between them are part of neither.
     """
 
     content: str
@@ -49,6 +51,8 @@ class PredictionResult:
     load_config: LoadConfig
     prediction_config: PredictionConfig
     logprobs: list[list[LogProb]] | None = None
+    reasoning_content: str = ""
+    non_reasoning_content: str = ""
 
     @property
     def parsed(self) -> str:
@@ -83,6 +87,7 @@ class PredictionState:
     def __init__(self, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
         self._content: list[str] = []
+        self._by_type: dict[str, list[str]] = {}
         self._logprobs: list[list[LogProb]] = []
         self._progress = -1.0
         self._had_token = False
@@ -115,6 +120,7 @@ class PredictionState:
                     self._had_token = True
                     call(self._callbacks.on_first_token)
                 self._content.append(fragment.content)
+                self._by_type.setdefault(fragment.reasoning_type, []).append(fragment.content)
                 self._logprobs += fragment.logprobs or ()
                 call(self._callbacks.on_prediction_fragment, fragment)
                 return fragment
@@ -130,6 +136,8 @@ class PredictionState:
                     load_config=decode_load_config(flatten(stack_of(message.load_model_config))),
                     prediction_config=decode_prediction_config(flatten(stack_of(message.prediction_config))),
                     logprobs=self._logprobs or None,
+                    reasoning_content="".join(self._by_type.get("reasoning", ())),
+                    non_reasoning_content="".join(self._by_type.get("none", ())),
                 )
                 answer = AssistantResponse(content=[TextData(text=self.outcome.content)])
                 call(self._callbacks.on_message, answer)

@@ -1,0 +1,48 @@
+"""The examples in the documentation run: each page is one program, its TOML the host's settings."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from studiolo.paths import Home
+
+from .running import environment
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ["chat.md", "images.md"]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", PAGES)
+def test_the_examples_of_a_page_run(name: str, home: Home, vision_model: Path, tmp_path: Path) -> None:
+    folder = home.models / "tests" / "qwen2-vl-2b-instruct"  # by the name of a real one
+    folder.mkdir(parents=True)
+    for file in (vision_model, vision_model.with_name(f"mmproj-{vision_model.name}")):
+        (folder / file.name.replace("tiny-vision", folder.name)).symlink_to(file)
+    page = (DOCS / name).read_text()
+    if settings := blocks(page, "toml"):
+        home.settings.write_text("\n".join(settings))
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
+    program = "\n".join(blocks(page, "python"))
+    assert program
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=390,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
