@@ -115,6 +115,12 @@ class FilesError(HostError):
     code = "studiolo.files"
 
 
+class LibraryFileError(HostError):
+    """A file could not be put into the library, or taken out of it."""
+
+    code = "studiolo.libraryFile"
+
+
 class DownloadError(HostError):
     """A model could not be fetched."""
 

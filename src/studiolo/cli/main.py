@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import complete, instances, models, serve
+from . import complete, instances, library, models, serve
 
 app = typer.Typer(
     name="studiolo",
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 complete.register(app)
 models.register(app)
+library.register(app)
 instances.register(app)
 serve.register(app)
 

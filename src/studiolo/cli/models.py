@@ -1,4 +1,4 @@
-"""``studiolo get``, ``search`` and ``ls``: models that can be fetched, and those on disk."""
+"""``studiolo get`` and ``search``: models that can be fetched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(get)
     app.command()(search)
-    app.command("ls")(list_models)
 
 
 def get(
@@ -181,31 +180,3 @@ def _ask(default: int, highest: int) -> int:
         if 1 <= number <= highest:
             return number
         typer.echo(f"Give a number from 1 to {highest}.", err=True)
-
-
-def list_models(
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the models on disk."""
-    from ..sdk.sync_client import Client
-    from .output import print_json, print_table, say, size
-
-    with Client() as client:
-        models = client.list_downloaded_models()
-    if json:
-        print_json(models)
-    elif not models:
-        say("the library is empty. studiolo get fetches the default model.")
-    else:
-        rows = [
-            (
-                model.model_key,
-                model.params_string or "-",
-                model.quantization.name if model.quantization else "-",
-                model.architecture or "-",
-                str(model.max_context_length or "-"),
-                size(model.size_bytes),
-            )
-            for model in models
-        ]
-        print_table(("MODEL", "PARAMS", "QUANT", "ARCH", "CONTEXT", "SIZE"), rows)

@@ -24,9 +24,15 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO | None = None) -> None:
     """Print a table: plain columns, which people and pipes can both read. To stdout, or to ``file``."""
-    widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
-    for row in (columns, *rows):
+    lines = [[printable(cell) for cell in row] for row in (columns, *rows)]
+    widths = [max(len(row[i]) for row in lines) for i in range(len(columns))]
+    for row in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=file)
+
+
+def printable(text: str) -> str:
+    """``text`` without what could steer a terminal: names come from files of anywhere."""
+    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)
 
 
 def size(count: int) -> str:
@@ -52,7 +58,7 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def fetch_progress() -> Generator[Show, None, None]:
+def fetch_progress(verb: str = "fetching") -> Generator[Show, None, None]:
     """Show how a fetch goes: a bar with bytes, rate and time left on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
         told: dict[str, tuple[float, int]] = {}
@@ -60,11 +66,11 @@ def fetch_progress() -> Generator[Show, None, None]:
         def announce(name: str, here: int, total: int) -> None:
             now = time.monotonic()
             if name not in told:
-                say(f"fetching {name}" + (f" ({size(total)})" if total else ""))
+                say(f"{verb} {name}" + (f" ({size(total)})" if total else ""))
             elif now - told[name][0] >= LINE_SECONDS:
                 rate = (here - told[name][1]) / (now - told[name][0])
                 left = f", {duration((total - here) / rate)} left" if total and rate > 0 else ""
-                say(f"fetching {name}: {size(here)}{f' of {size(total)}' if total else ''}, {size(int(rate))}/s{left}")
+                say(f"{verb} {name}: {size(here)}{f' of {size(total)}' if total else ''}, {size(int(rate))}/s{left}")
             else:
                 return
             told[name] = (now, here)
@@ -82,7 +88,7 @@ def fetch_progress() -> Generator[Show, None, None]:
     def show(name: str, here: int, total: int) -> None:
         if name not in tasks:
             progress.start()
-            tasks[name] = progress.add_task(f"fetching {name}", total=total or None)
+            tasks[name] = progress.add_task(f"{verb} {name}", total=total or None)
         progress.update(tasks[name], completed=here, total=total or None)
 
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import ConfigError, HostError, ModelFileError, ModelNotFoundError
+from ..errors import ConfigError, LibraryFileError, ModelFileError, ModelNotFoundError
 from ..paths import Home
 from .gguf_file import read_header
 from .model import Model, split_name
@@ -24,12 +24,6 @@ OnCopied = Callable[[int, int], None]
 
 _REPOSITORY = re.compile(r"[\w][\w.\- ]*/[\w][\w.\- ]*")
 _CHUNK = 8 << 20
-
-
-class LibraryFileError(HostError):
-    """A file could not be put into the library, or taken out of it."""
-
-    code = "studiolo.libraryFile"
 
 
 @dataclass(frozen=True)

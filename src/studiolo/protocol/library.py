@@ -22,7 +22,7 @@ class LibraryModel(WireStruct, frozen=True, kw_only=True):
     """Whether ``group`` means this variant."""
     type: str | None = None
     """``llm`` or ``embedding``; absent where the file cannot be used."""
-    format: str = "gguf"
+    format: str
     display_name: str
     publisher: str
     path: str

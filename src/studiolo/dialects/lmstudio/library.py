@@ -75,6 +75,7 @@ def _library_model(context: Context, model: Model) -> wire.LibraryModel:
         variants=list(model.variants) or None,
         selected=model.selected,
         type=model.domain,
+        format="gguf",
         display_name=model.display_name,
         publisher=model.publisher,
         path=model.relative_path,
