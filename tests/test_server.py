@@ -254,11 +254,38 @@ def test_a_signal_stops_the_server_and_its_engines(
                 client.llm.model().complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
             )
             next(stream)
-            assert server.stop(number) == status
+            server.process.send_signal(number)
+            wait_until(lambda: "1 predictions get 30 s to end" in server.said(), "the server to drain")
+            with pytest.raises(lm.StudioloError, match=r"stopping|No server answers"):
+                client.llm.model().complete("Too late")
+            assert server.stop(number) == status  # the second signal
             with pytest.raises(lm.ConnectionFailedError, match="lost"):
                 list(stream)
         assert has_ended(worker)
         assert "Traceback" not in server.said()
+
+
+def test_what_runs_when_the_server_is_told_to_stop_may_end(home: Home, tmp_path: Path) -> None:
+    with serving(home, tmp_path, "--no-load") as server, lm.Client(server.address) as client:
+        llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 256})
+        stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
+        for count, _ in enumerate(stream):
+            if count == 0:
+                server.process.send_signal(signal.SIGTERM)
+        assert stream.result().stats.stop_reason == "contextLengthReached"
+        assert server.process.wait(30) == 0
+
+
+def test_what_runs_too_long_is_ended_with_a_result(home: Home, tmp_path: Path) -> None:
+    home.settings.write_text("[server]\ndrain_limit_sec = 0.5\n")
+    with serving(home, tmp_path, "--no-load") as server, lm.Client(server.address) as client:
+        llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 8192})
+        stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
+        for count, _ in enumerate(stream):
+            if count == 0:
+                server.process.send_signal(signal.SIGTERM)
+        assert stream.result().stats.stop_reason == "modelUnloaded"
+        assert server.process.wait(30) == 0
 
 
 def test_no_engine_outlives_a_killed_server(home: Home, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -116,3 +117,24 @@ def test_a_change_for_the_worse_leaves_the_earlier_settings_in_force(
     assert "server.port" in caplog.text
     write(file.path, "[server]\nport = 22")
     assert file.current().server.port == 22
+
+
+def test_the_page_tells_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "server.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    told = {name.strip(" `"): default.strip(" `") for name, default in rows}
+    actual: dict[str, str] = {}
+    for table in ("library", "loading", "limits", "engine", "server"):
+        defaults = getattr(Settings(), table)
+        for field in defaults.__struct_fields__:
+            value = getattr(defaults, field)
+            value = list(value) if isinstance(value, tuple) else value
+            actual[f"{table}.{field}"] = "" if value is None else json.dumps(value)
+    assert told == actual
+
+
+def test_the_pages_example_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "server.md").read_text()
+    example = page.rpartition("```toml\n")[2].partition("```")[0]
+    settings = read_settings(write(tmp_path / "config.toml", example))
+    assert settings.model("smollm2-135m-instruct").preset == "precise"

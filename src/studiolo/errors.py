@@ -163,6 +163,12 @@ class BusyError(HostError):
     code = "studiolo.busy"
 
 
+class StoppingError(HostError):
+    """The host is stopping and takes no more predictions."""
+
+    code = "studiolo.stopping"
+
+
 class PredictionError(HostError):
     """The engine refused or failed a prediction."""
 

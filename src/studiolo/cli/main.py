@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import complete, instances, library, models, serve
+from . import complete, doctor, instances, library, log, models, serve, server
 
 app = typer.Typer(
     name="studiolo",
@@ -24,6 +24,9 @@ models.register(app)
 library.register(app)
 instances.register(app)
 serve.register(app)
+server.register(app)
+log.register(app)
+doctor.register(app)
 
 
 # Typer's, whichever click it stands on.

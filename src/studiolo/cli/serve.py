@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .server import HostOption, LoadOption, ModelOption, PortOption, SdkPortOption, serve_options
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -13,12 +15,12 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 for any free one.")] = 1234,
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", help="The model to load at once. Default: the one last used.")
-    ] = None,
-    load: Annotated[bool, typer.Option("--load/--no-load", help="Whether to load a model at once.")] = True,
+    host: HostOption = None,
+    port: PortOption = None,
+    model: ModelOption = None,
+    load: LoadOption = None,
+    sdk_port: SdkPortOption = None,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Serve models to LM Studio's SDKs and to studiolo's own."""
     from ..server.serve import ServeOptions
@@ -27,7 +29,14 @@ def serve(
 
     with fetch_progress() as show:
         status = run(
-            ServeOptions(host=host, port=port, load=load, model=model),
+            ServeOptions(
+                host=host,
+                port=port,
+                load=load is not False,
+                model=model,
+                sdk_port=sdk_port is not False,
+                background=serve_options(host, port, model, load, sdk_port) if background else None,
+            ),
             say,
             lambda name, update: show(name, update.downloaded_bytes, update.total_bytes),
         )

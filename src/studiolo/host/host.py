@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -14,7 +15,14 @@ from typing import Any
 
 from ..config import LoadConfig, PredictionConfig
 from ..engines.base import ChatRequest
-from ..errors import DomainMismatchError, ModelNotFoundError, ModelUnloadedError, StudioloError, UnsupportedError
+from ..errors import (
+    DomainMismatchError,
+    ModelNotFoundError,
+    ModelUnloadedError,
+    StoppingError,
+    StudioloError,
+    UnsupportedError,
+)
 from ..library.library import Library
 from ..library.model import Model
 from ..paths import Home
@@ -27,6 +35,9 @@ from .instances import Instance, Instances, OnProgress
 from .predictions import Prediction, PredictionRequest, settings_in_force
 from .resources import Estimate
 from .tool_use import tool_use
+
+DELIVERY_SEC = 0.1
+"""What callers get to hear of the end of their predictions before their connections close."""
 
 SOCKETS_PREFIX = "studiolo-sockets-"
 
@@ -54,6 +65,7 @@ class Host:
         self.instances = Instances(self.home.logs, self._sockets, self.settings.current, self.find_model)
         self.started_at = time.time()
         self._startup: asyncio.Task[Instance] | None = None
+        self._draining = False
 
     async def stop(self) -> None:
         """Stop everything: downloads, predictions, engines."""
@@ -65,6 +77,26 @@ class Host:
             await self.library.close()
         finally:
             shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def running_predictions(self) -> int:
+        """How many predictions run or wait."""
+        return sum(len(instance.predictions) for instance in self.instances.all())
+
+    async def drain(self, limit_sec: float) -> None:
+        """Take no more predictions, and wait for those there are; after ``limit_sec`` they are ended with a result."""
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_sec):
+                await self._until_idle()
+        for instance in self.instances.all():
+            for prediction in list(instance.predictions):
+                prediction.stop("modelUnloaded")
+        await self._until_idle()
+        await asyncio.sleep(DELIVERY_SEC)
+
+    async def _until_idle(self) -> None:
+        while running := [prediction for instance in self.instances.all() for prediction in instance.predictions]:
+            await asyncio.gather(*(prediction.ended() for prediction in running))
 
     def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance | None:
         """The loaded instance that ``specifier`` means, if any.
@@ -217,7 +249,10 @@ class Host:
             PresetNotFoundError: there is no ``preset`` of that name.
             UnsupportedError: the chat has images, and the model does not see.
             ConfigError, UnsupportedError: the tools are malformed, or come with structured output.
+            StoppingError: the host is stopping.
         """
+        if self._draining:
+            raise StoppingError("The server is stopping and takes no more predictions", suggestion="Try again later.")
         if isinstance(prompt, ChatRequest):
             _check_sight(instance.model, prompt)
         own = self.settings.current().prediction(instance.model.key, preset)

@@ -318,9 +318,7 @@ class Instances:
                 suggestion="Choose another, or unload that one first.",
             )
         self._count += 1
-        files = EngineFiles(
-            log=self._logs / f"{_file_name(identifier)}.log", socket=self._sockets / f"{self._count}.sock"
-        )
+        files = EngineFiles(log=self._logs / log_name(identifier), socket=self._sockets / f"{self._count}.sock")
         shared = Shared(self._settings, self.crashes, self.events)
         instance = Instance(identifier, model, in_force, ttl_sec, files, shared, jit=jit)
         self._instances[identifier] = instance
@@ -442,5 +440,6 @@ class Instances:
         return identifier
 
 
-def _file_name(identifier: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identifier)[:100]
+def log_name(identifier: str) -> str:
+    """The name of the log of the instance's engine."""
+    return "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identifier)[:100] + ".log"

@@ -114,6 +114,10 @@ class Prediction:
             self._stop_reason = reason
             self._task.cancel()
 
+    async def ended(self) -> None:
+        """Wait until it has ended, however that is."""
+        await asyncio.wait([self._task])
+
     def describe(self) -> str:
         """What it is, for a report that must not tell what anybody wrote."""
         return (

@@ -18,8 +18,9 @@ from ..errors import PortInUseError, StudioloError
 from ..host.host import Host, OnFetch
 from ..host.instances import Instance
 from ..protocol.frames import MAX_FRAME_BYTES
-from ..sdk.discovery import HTTP_PORT, SDK_PORTS, is_server
+from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app
+from .daemon import remove_record, write_record
 
 LOOPBACK = "127.0.0.1"
 DRAIN_LIMIT_SEC = 5
@@ -40,16 +41,20 @@ class ServeOptions:
     """How to serve.
 
     Parameters:
-        host: the address to listen on; loopback by default.
-        port: the port to listen on; 0 for any free one.
+        host: the address to listen on; that of the settings by default.
+        port: the port to listen on, 0 for any free one; that of the settings by default.
         load: whether to load a model at once, for clients that ask only for what is loaded.
         model: which one; by default the one last used, else the catalog's default.
+        sdk_port: whether to listen on one of the ports where LM Studio's SDKs look, too.
+        background: for a server in the background, the options that it was started with.
     """
 
-    host: str = LOOPBACK
-    port: int = HTTP_PORT
+    host: str | None = None
+    port: int | None = None
     load: bool = True
     model: str | None = None
+    sdk_port: bool = True
+    background: list[str] | None = None
 
 
 def serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) -> int:
@@ -82,13 +87,19 @@ def _raise_file_limit() -> None:
 
 
 async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) -> int:
-    sockets = [await _listen(options.host, options.port)]
-    port = sockets[0].getsockname()[1]
-    sdk_port = _listen_for_sdk(sockets, port)
     host = Host()
+    settings = host.settings.current().server
+    address, port = options.host or settings.host, settings.port if options.port is None else options.port
+    try:
+        sockets = [await _listen(address, port)]
+    except BaseException:
+        await host.stop()
+        raise
+    port = sockets[0].getsockname()[1]
+    sdk_port = _listen_for_sdk(sockets, port) if options.sdk_port else None
     server = _Server(
         uvicorn.Config(
-            create_app(host),
+            create_app(host, is_daemon=options.background is not None),
             lifespan="off",
             log_level="warning",
             access_log=False,
@@ -100,10 +111,24 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     )
     stopped_by: list[signal.Signals] = []
 
+    draining: list[asyncio.Task[None]] = []
+
     def stop(number: signal.Signals) -> None:
-        server.force_exit = bool(stopped_by)
-        server.should_exit = True
         stopped_by.append(number)
+        if len(stopped_by) == 1:
+            draining.append(asyncio.create_task(drain(), name="drain"))
+        else:
+            server.force_exit = server.should_exit = True
+
+    async def drain() -> None:
+        for listener in getattr(server, "servers", []):
+            listener.close()
+        running = host.running_predictions()
+        limit = host.settings.current().server.drain_limit_sec
+        if running:
+            say(f"stopping: {running} predictions get {limit:g} s to end. A second signal stops at once.")
+        await host.drain(limit)
+        server.should_exit = True
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -113,15 +138,21 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
         if options.load:
             startup = host.load_at_startup(options.model, on_fetch)
             startup.add_done_callback(lambda task: _tell_startup(task, say))
+        if options.background is not None:
+            write_record(host.home, f"{address}:{port}", options.background)
         sdk = f"; LM Studio's SDKs find it at port {sdk_port}" if sdk_port else ""
-        say(f"version {__version__} serves at http://{options.host}:{port}{sdk}")
-        if options.host not in (LOOPBACK, "localhost", "::1"):
+        say(f"version {__version__} serves at http://{address}:{port}{sdk}")
+        if address not in (LOOPBACK, "localhost", "::1"):
             say("Anyone who reaches this address can use it: there is no authentication.")
         await server.serve(sockets)
     finally:
+        for task in draining:
+            task.cancel()
         await host.stop()
         for listener in sockets:
             listener.close()
+        if options.background is not None:
+            remove_record(host.home)
     return 130 if stopped_by and stopped_by[0] == signal.SIGINT else 0
 
 

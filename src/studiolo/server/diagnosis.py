@@ -1,0 +1,256 @@
+"""What ``studiolo doctor`` looks at. Native code is tried in processes of its own, so that it may die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+import psutil
+from msgspec import Struct
+
+from .._version import __version__
+from ..errors import ConfigError
+from ..library.library import Library
+from ..paths import Home
+from ..sdk.discovery import SDK_PORTS, is_server
+from ..settings import Settings, read_settings
+from .daemon import running_daemon
+
+CPU_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "sve")
+LOW_DISK_BYTES = 5 * 10**9
+LOW_MEMORY_BYTES = 2 * 10**9
+PROBE_LIMIT_SEC = 60.0
+
+_PROBE = """
+import json, xllamacpp
+cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+devices = xllamacpp.get_device_info()
+print(json.dumps([
+    {"name": d["name"], "description": d["description"], "total": d["memory_total"], "cpu": d["type"] == cpu}
+    for d in devices
+]))
+"""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was looked at.
+
+    Parameters:
+        what: the thing.
+        found: how it is.
+        remedy: what to do about it; ``None`` where all is well.
+    """
+
+    what: str
+    found: str
+    remedy: str | None = None
+
+
+class _Device(Struct):
+    name: str
+    description: str
+    total: int
+    cpu: bool
+
+
+def examine(home: Home) -> list[Finding]:
+    """Look at everything. Blocks for some seconds; changes nothing but the cache of the models' metadata."""
+    settings, finding = _settings(home)
+    return [
+        Finding(what="studiolo", found=f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        *_engine(),
+        _processor(),
+        *_memory(),
+        *_folders(home, settings),
+        finding,
+        _state(home),
+        *_ports(settings),
+        _server(home),
+        *_library(home),
+        _network(),
+    ]
+
+
+def _settings(home: Home) -> tuple[Settings, Finding]:
+    try:
+        settings = read_settings(home.settings)
+    except ConfigError as error:
+        remedy = error.suggestion or "Mend the file."
+        return Settings(), Finding(what="settings", found=f"{error.title}. {error.cause or ''}", remedy=remedy)
+    found = str(home.settings) if home.settings.exists() else "the defaults (there is no config.toml)"
+    return settings, Finding(what="settings", found=found)
+
+
+def _engine() -> Iterator[Finding]:
+    try:
+        package = f"xllamacpp {version('xllamacpp')}"
+    except PackageNotFoundError:
+        yield Finding(what="engine", found="xllamacpp is not installed", remedy="pip install xllamacpp")
+        return
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, timeout=PROBE_LIMIT_SEC
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Finding(what="engine", found=f"{package} does not start: {error}", remedy="Install it anew.")
+        return
+    if done.returncode == -signal.SIGILL:
+        yield Finding(
+            what="engine",
+            found=f"{package} dies of an instruction that this processor does not have",
+            remedy='Build llama-server for this processor and name it in config.toml: [engine] name = "llama-server".',
+        )
+        return
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        yield Finding(what="engine", found=f"{package} does not start: {reason}", remedy="Install it anew.")
+        return
+    yield Finding(what="engine", found=f"{package} starts")
+    gpus = [device for device in msgspec.json.decode(lines[-1], type=list[_Device]) if not device.cpu]
+    found = "; ".join(f"{gpu.name}, {gpu.description}, {_gb(gpu.total)}" for gpu in gpus)
+    yield Finding(what="GPUs", found=found or "none that the engine sees: models run on the processor")
+
+
+def _processor() -> Finding:
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() in ("flags", "Features"):
+                flags = set(value.split())
+    features = [feature for feature in CPU_FEATURES if feature in flags]
+    cores = f"{psutil.cpu_count(logical=False) or '?'} cores, {psutil.cpu_count()} threads"
+    return Finding(
+        what="processor", found=f"{name}; {cores}; it advertises {', '.join(features) or 'no known features'}"
+    )
+
+
+def _memory() -> Iterator[Finding]:
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    low = memory.available < LOW_MEMORY_BYTES
+    yield Finding(
+        what="memory",
+        found=f"{_gb(memory.total)}, {_gb(memory.available)} available; swap {_gb(swap.total)}, {_gb(swap.used)} used",
+        remedy="Close other programs, or unload models: studiolo ps shows them." if low else None,
+    )
+
+
+def _folders(home: Home, settings: Settings) -> Iterator[Finding]:
+    place = home.root
+    while not place.exists():
+        place = place.parent
+    if os.access(place, os.W_OK):
+        free = shutil.disk_usage(place).free
+        yield Finding(
+            what="home",
+            found=f"{home.root}, {_gb(free)} free",
+            remedy="Few models fit: remove some (studiolo rm), or move STUDIOLO_HOME."
+            if free < LOW_DISK_BYTES
+            else None,
+        )
+    else:
+        yield Finding(
+            what="home",
+            found=f"{home.root} cannot be written to",
+            remedy=f"Give yourself the right to write to {place}.",
+        )
+    for name in settings.library.folders:
+        folder = Path(name).expanduser()
+        readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+        yield Finding(
+            what="model folder",
+            found=str(folder) if readable else f"{folder} is not a folder that can be read",
+            remedy=None if readable else "Mend library.folders in config.toml.",
+        )
+
+
+def _state(home: Home) -> Finding:
+    if not home.state.exists():
+        return Finding(what="state", found="none yet")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{home.state.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            verdict = str(connection.execute("PRAGMA quick_check").fetchone()[0])
+    except sqlite3.Error as error:
+        verdict = str(error)
+    if verdict == "ok":
+        return Finding(what="state", found=f"{home.state} is sound")
+    return Finding(
+        what="state", found=f"{home.state}: {verdict}", remedy="Delete it: it holds only what can be read again."
+    )
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    """Who listens where our servers and LM Studio's clients look."""
+    wanted = settings.server.port
+    holder = _holder(wanted)
+    yield Finding(
+        what=f"port {wanted}",
+        found=holder or "free",
+        remedy="Serve elsewhere: studiolo serve --port." if holder == "taken by another program" else None,
+    )
+    holders = {port: _holder(port) for port in SDK_PORTS}
+    taken = [f"{port} {holder}" for port, holder in holders.items() if holder]
+    full = all(holder == "taken by another program" for holder in holders.values())
+    yield Finding(
+        what="SDK ports",
+        found="; ".join(taken) or "free",
+        remedy="LM Studio's SDKs must be told the address of the server." if full else None,
+    )
+
+
+def _holder(port: int) -> str | None:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex(("127.0.0.1", port)):
+            return None
+    return "held by a server" if asyncio.run(is_server(f"127.0.0.1:{port}")) else "taken by another program"
+
+
+def _server(home: Home) -> Finding:
+    record = running_daemon(home)
+    found = f"runs at {record.address}, process {record.pid}" if record else "none runs in the background"
+    return Finding(what="server", found=found)
+
+
+def _library(home: Home) -> Iterator[Finding]:
+    async def list_models() -> tuple[int, list[str]]:
+        library = Library(home)
+        try:
+            models = await library.models()
+        finally:
+            await library.close()
+        return len(models), [f"{model.path}: {model.error}" for model in models if model.error]
+
+    try:
+        count, faulty = asyncio.run(list_models())
+    except ConfigError as error:
+        yield Finding(what="library", found=error.title, remedy=error.suggestion or "Mend the file.")
+        return
+    yield Finding(what="library", found=f"{count} models" if count else "empty: studiolo get fetches a model")
+    for fault in faulty:
+        yield Finding(what="model file", found=fault, remedy="Fetch it again, or delete it.")
+
+
+def _network() -> Finding:
+    names = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "PIP_INDEX_URL")
+    found = [name for name in names if os.environ.get(name) or os.environ.get(name.lower())]
+    return Finding(what="network", found=f"set: {', '.join(found)}" if found else "no proxy and no mirror is set")
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
