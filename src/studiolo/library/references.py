@@ -64,6 +64,6 @@ def _from_url(url: str) -> Reference | None:
     if parts.netloc.lower() in _HUB_HOSTS | {urlsplit(hub.endpoint()).netloc.lower()}:
         path = unquote(parts.path).strip("/")
         match = re.fullmatch(rf"({_REPO})(?:/(?:blob|resolve|raw)/([^/]+)/(\S+\.gguf)|/tree/([^/]+)(?:/.*)?)?", path)
-        if match is not None:
+        if match is not None and (match[3] or not match[1].lower().endswith(".gguf")):
             return HubReference(match[1], revision=match[2] or match[4] or "main", file=match[3])
     return WebReference(url) if unquote(parts.path).lower().endswith(".gguf") else None
