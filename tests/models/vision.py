@@ -16,9 +16,10 @@ IMAGE, PATCH = 64, 16
 """Pixels a side; an image becomes 16 tokens."""
 
 
-def write_text_model(path: Path, vocabulary: Path, **tokenizer: str | bool | int) -> None:
+def write_text_model(path: Path, vocabulary: Path, tensors_a_file: int = 0, **tokenizer: str | bool | int) -> None:
     """Write the language model to ``path``, with the vocabulary and the chat template of the file ``vocabulary``.
 
+    Where ``tensors_a_file`` is given, it becomes shards beside ``path``.
     ``tokenizer`` has metadata that goes before the vocabulary's, without the prefix ``tokenizer.``; ``__`` is a dot.
     """
     import gguf
@@ -30,7 +31,7 @@ def write_text_model(path: Path, vocabulary: Path, **tokenizer: str | bool | int
     }
     source = gguf.GGUFReader(vocabulary)
     tokens = len(source.fields["tokenizer.ggml.tokens"].data)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_a_file)
     writer.add_type("model")
     writer.add_name("Tiny Vision")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
