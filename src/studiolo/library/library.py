@@ -95,7 +95,7 @@ class Library:
     async def describe(self, name: str) -> tuple[Model, dict[str, Any]]:
         """The model that ``name`` means, even one that cannot be used, and the fields of its file's header.
 
-        Arrays (the vocabulary) are left out. Raises :class:`ModelNotFoundError` as :meth:`resolve` does.
+        Long lists (the vocabulary) are left out. Raises :class:`ModelNotFoundError` as :meth:`resolve` does.
         """
 
         def look() -> tuple[Model, dict[str, Any]]:

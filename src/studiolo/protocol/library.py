@@ -53,7 +53,7 @@ class ModelDetails(WireStruct, frozen=True, kw_only=True):
     model: LibraryModel
     chat_template: str | None = None
     header: dict[str, Any]
-    """The fields of the file's header, without arrays and the template."""
+    """The fields of the file's header, without the template and long lists (the vocabulary)."""
 
 
 class NameParameter(WireStruct, frozen=True):
