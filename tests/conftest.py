@@ -114,6 +114,7 @@ def place(request: Any, cache_home: Home, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("sdk")
     home = Home(folder / "home")
     home.root.mkdir()
+    home.settings.write_text("[library]\nprograms = []\n")
     link_models(cache_home, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIOLO_HOME", str(home.root))
