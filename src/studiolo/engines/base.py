@@ -190,6 +190,16 @@ class Engine(Protocol):
         """The tokens that ``text`` is made of, special ones included."""
         ...
 
+    async def embed(self, text: str) -> list[float]:
+        """The vector of ``text``, of length 1 where the model's pooling makes one vector of many.
+
+        Raises:
+            PromptTooLongError: the text does not fit into the context.
+            PredictionError: the engine refused or failed the request.
+            EngineDiedError: the process ended.
+        """
+        ...
+
     async def health(self) -> None:
         """Return when the engine has answered a health check. How long that may take is the caller's business.
 

@@ -60,6 +60,7 @@ class Instance:
         self.slots = Slots(identifier, config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS)
         self.predictions: set[Prediction] = set()
         self.unloaded = False
+        self._calls = 0  # that are no predictions
         self._cut_off: set[Prediction] = set()  # by the end of the latest engine
         self.draft: Model | None = None
         self.estimate: Estimate | None = None
@@ -77,7 +78,7 @@ class Instance:
             return "loading"
         if self._engine is None or self._engine.exited.is_set():
             return "quarantined" if self._shared.crashes.quarantine_sec(self.model.path) else "crashed"
-        return "busy" if self.predictions else "idle"
+        return "busy" if self.predictions or self._calls else "idle"
 
     @property
     def context_length(self) -> int:
@@ -94,7 +95,7 @@ class Instance:
     @property
     def idle_sec(self) -> float:
         """Seconds since the last request ended; 0 while one runs."""
-        return 0.0 if self.predictions else self._clock() - self._last_used
+        return 0.0 if self.predictions or self._calls else self._clock() - self._last_used
 
     @contextlib.asynccontextmanager
     async def slot(self, prediction: Prediction) -> AsyncGenerator[None]:
@@ -112,6 +113,21 @@ class Instance:
             raise
         finally:
             self.predictions.discard(prediction)
+            self._last_used = self._clock()
+
+    async def embed(self, text: str, client: str) -> list[float]:
+        """The vector of ``text``, on behalf of ``client``.
+
+        Raises:
+            PromptTooLongError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.embed`.
+        """
+        self._calls += 1
+        try:
+            # Texts come by the thousand, each in a call of its own: they wait, and none is refused.
+            async with self.slots.slot(client, text, None):
+                return await (await self.engine()).embed(text)
+        finally:
+            self._calls -= 1
             self._last_used = self._clock()
 
     async def engine(self, on_progress: OnProgress | None = None) -> Engine:

@@ -66,13 +66,13 @@ class Slots:
         return rounds
 
     @contextlib.asynccontextmanager
-    async def slot(self, client: str, owner: object, limits: LimitSettings) -> AsyncGenerator[None]:
+    async def slot(self, client: str, owner: object, limits: LimitSettings | None) -> AsyncGenerator[None]:
         """Wait for a slot and hold it.
 
         Parameters:
             client: who asks; clients take turns.
             owner: what asks, for :meth:`place`.
-            limits: how many may wait, and how long.
+            limits: how many may wait, and how long; ``None`` for any number and for ever.
 
         Raises:
             BusyError: too many wait already, or no slot came free in time.
@@ -84,17 +84,17 @@ class Slots:
             self.running -= 1
             self._grant()
 
-    async def _acquire(self, client: str, owner: object, limits: LimitSettings) -> None:
+    async def _acquire(self, client: str, owner: object, limits: LimitSettings | None) -> None:
         if self.running < self.count and not self._queues:
             self.running += 1
             return
         waiting = self.waiting
-        if waiting >= limits.queue_length:
+        if limits is not None and waiting >= limits.queue_length:
             raise self._busy(f"{self.running} predictions run and {waiting} wait, which is the limit", waiting)
         ticket = Ticket(client, owner, asyncio.get_running_loop().create_future())
         self._queues.setdefault(client, deque()).append(ticket)
         try:
-            async with asyncio.timeout(limits.queue_wait_sec):
+            async with asyncio.timeout(limits.queue_wait_sec if limits is not None else None):
                 await ticket.granted
         except BaseException as error:
             if ticket.granted.done() and not ticket.granted.cancelled():  # granted as it was given up
@@ -102,7 +102,7 @@ class Slots:
                 self._grant()
             else:
                 self._forget(ticket)
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError) and limits is not None:
                 cause = f"No slot came free within {limits.queue_wait_sec:g} s; {self.waiting} others wait"
                 raise self._busy(cause, self.waiting) from None
             raise

@@ -96,6 +96,18 @@ class InstanceReferenceSpecifier(Message, frozen=True, tag="instanceReference"):
 ModelSpecifier = QuerySpecifier | InstanceReferenceSpecifier
 
 
+class EmbedStringParameter(WireStruct, frozen=True):
+    model_specifier: ModelSpecifier
+    input_string: str
+
+
+class Embedding(WireStruct, frozen=True):
+    embedding: list[float]
+
+
+EMBED_STRING: Rpc[EmbedStringParameter, Embedding] = Rpc("embedString", EmbedStringParameter, Embedding)
+
+
 def specify(identifier: str | None) -> ModelSpecifier:
     """The specifier of the instance with this identifier; of any instance without one."""
     return QuerySpecifier(query=ModelQuery(identifier=identifier))

@@ -31,6 +31,7 @@ from .acting import AsyncActing
 from .async_stream import AsyncPredictionStream
 from .callbacks import call
 from .history import Chat, ChatHistoryDataDict
+from .many import each
 from .prediction import Callbacks, OnFirstToken, OnFragment, OnMessage, OnPromptProgress, PredictionResult
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class AsyncModelHandle:
         """The tokens of a text, or of each of several."""
         if isinstance(input, str):
             return (await self._call(wire.TOKENIZE, wire.TextParameter(self._specifier, input))).tokens
-        return [await self.tokenize(text) for text in input]
+        return await each(self.tokenize, input)
 
     async def count_tokens(self, input: str) -> int:
         """How many tokens ``input`` has."""
@@ -258,6 +259,27 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
 
 class AsyncEmbeddingModel(AsyncModelHandle):
     """A loaded embedding model."""
+
+    @overload
+    async def embed(self, input: str) -> list[float]: ...
+    @overload
+    async def embed(self, input: Iterable[str]) -> list[list[float]]: ...
+    async def embed(self, input: str | Iterable[str]) -> list[float] | list[list[float]]:
+        """The vector of a text, or of each of several, in their order.
+
+        Parameters:
+            input: a text, or any number of them. Each must fit into the context of the loaded model.
+
+        Returns:
+            As many floats as the model has dimensions. The vector's length is 1.
+
+        Raises:
+            ConfigError: the input is no text.
+            PromptTooLongError: a text does not fit into the context.
+        """
+        if isinstance(input, str):
+            return (await self._call(wire.EMBED_STRING, wire.EmbedStringParameter(self._specifier, input))).embedding
+        return await each(self.embed, input)
 
 
 H = TypeVar("H", bound=AsyncModelHandle)

@@ -17,6 +17,7 @@ from .acting import Acting
 from .async_client import AsyncClient, OnDownloadProgress, OnFinalize
 from .async_models import (
     DEFAULT_TTL_SEC,
+    AsyncEmbeddingModel,
     AsyncLLM,
     AsyncModelHandle,
     AsyncModelNamespace,
@@ -243,8 +244,16 @@ class LLM(ModelHandle[AsyncLLM], Acting):
         return run(self._handle.apply_prompt_template(history, opts))
 
 
-class EmbeddingModel(ModelHandle[AsyncModelHandle]):
+class EmbeddingModel(ModelHandle[AsyncEmbeddingModel]):
     """A loaded embedding model."""
+
+    @overload
+    def embed(self, input: str) -> list[float]: ...  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def embed(self, input: Iterable[str]) -> list[list[float]]: ...
+    def embed(self, input: str | Iterable[str]) -> list[float] | list[list[float]]:
+        """See :meth:`AsyncEmbeddingModel.embed`."""
+        return run(self._handle.embed(input))
 
 
 class PredictionStream(PredictionStreamBase):

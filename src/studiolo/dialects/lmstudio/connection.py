@@ -23,7 +23,8 @@ from .endpoints import find_channel, find_rpc
 
 HANDSHAKE_LIMIT_SEC = 10.0
 MAX_OPEN_CALLS = 1000
-"""Calls and channels that one socket may have under way."""
+"""Calls that one socket may have under way, and channels. Further calls are read when earlier ones have been answered;
+further channels are refused, since only the client can end some."""
 
 AUTH_VERSION = 1
 
@@ -49,6 +50,7 @@ class Connection:
         self._receive = receive
         self._send_text = send
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Task[None]] = set()
         self._channels: dict[int, tuple[ServerChannel[Any], asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
@@ -95,8 +97,11 @@ class Connection:
             return
         match frame:
             case frames.RpcCall():
-                if await self._has_room(lambda e: frames.RpcError(call_id=frame.call_id, error=serialize_error(e))):
-                    self._spawn(self._answer(frame))
+                while len(self._calls) >= MAX_OPEN_CALLS:
+                    await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
+                call = self._spawn(self._answer(frame))
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
             case frames.ChannelCreate():
                 await self._open(frame)
             case frames.RawChannelSend():
@@ -131,7 +136,12 @@ class Connection:
         if number in self._channels:
             await self._warn(f"The channel {number} is already open.")
             return
-        if not await self._has_room(lambda e: frames.ChannelError(channel_id=number, error=serialize_error(e))):
+        if len(self._channels) >= MAX_OPEN_CALLS:
+            error = ProtocolError(
+                f"This socket has {MAX_OPEN_CALLS} channels open, which is the limit",
+                suggestion="Wait for some of them to end.",
+            )
+            await self._send(frames.ChannelError(channel_id=number, error=serialize_error(error)))
             return
 
         async def send(message: Any) -> None:
@@ -176,16 +186,6 @@ class Connection:
             channel.on_cancel()
         else:
             task.cancel()
-
-    async def _has_room(self, refusal: Callable[[StudioloError], Any]) -> bool:
-        if len(self._tasks) < MAX_OPEN_CALLS:
-            return True
-        error = ProtocolError(
-            f"This socket has {MAX_OPEN_CALLS} calls under way, which is the limit",
-            suggestion="Wait for some of them to end.",
-        )
-        await self._send(refusal(error))
-        return False
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work)

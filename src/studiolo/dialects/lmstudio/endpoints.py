@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import files, library, llm, models, repository, system
+from . import embedding, files, library, llm, models, repository, system
 from .registry import find_channel, find_rpc
 
-__all__ = ["files", "find_channel", "find_rpc", "library", "llm", "models", "repository", "system"]
+__all__ = ["embedding", "files", "find_channel", "find_rpc", "library", "llm", "models", "repository", "system"]

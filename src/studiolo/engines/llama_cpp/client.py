@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -84,6 +85,18 @@ class _Failure(msgspec.Struct):
 
 class _Tokens(msgspec.Struct):
     tokens: list[int]
+
+
+class _Embedding(msgspec.Struct):
+    embedding: list[float]
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[_Embedding]
+
+
+# An embedding model takes a text in one batch, which is made as long as its context.
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)")
 
 
 class _TemplateFacts(msgspec.Struct):
@@ -195,14 +208,24 @@ class LlamaServerClient:
         answer = await self._post("/tokenize", {"content": text, "add_special": add_special, "parse_special": True})
         return msgspec.json.decode(answer, type=_Tokens).tokens
 
+    async def embed(self, text: str) -> list[float]:
+        body = {"input": text, "encoding_format": "float"}
+        try:
+            answer = await self._post("/v1/embeddings", body, limit_sec=None)
+        except PredictionError as error:
+            if (sizes := _TOO_LARGE.search(error.cause or "")) is not None:
+                raise _too_long(int(sizes[1]), int(sizes[2])) from None
+            raise
+        return msgspec.json.decode(answer, type=_Embeddings).data[0].embedding
+
     async def health(self) -> None:
         """Return when the server has said that it is well. Waits as long as it says nothing."""
         async with _broken_connections_told(), self._session.get("/health") as response:
             if response.status != 200:
                 raise EngineError("The engine is not well", cause=f"It answered {response.status} to a health check")
 
-    async def _post(self, path: str, body: dict[str, Any]) -> bytes:
-        limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
+    async def _post(self, path: str, body: dict[str, Any], limit_sec: float | None = CALL_LIMIT_SEC) -> bytes:
+        limit = aiohttp.ClientTimeout(total=limit_sec)
         data = msgspec.json.encode(body)
         async with _broken_connections_told(), self._session.post(path, data=data, timeout=limit) as response:
             answer = await response.read()
@@ -294,9 +317,13 @@ def _refusal(body: bytes) -> PredictionError:
 
 def _prediction_error(fault: _Fault) -> PredictionError:
     if fault.type == "exceed_context_size_error":
-        return PromptTooLongError(
-            f"The prompt has {fault.n_prompt_tokens} tokens, and the model is loaded with a context of {fault.n_ctx}",
-            suggestion="Shorten the prompt, or load the model with a longer context_length.",
-            data={"promptTokensCount": fault.n_prompt_tokens, "contextLength": fault.n_ctx},
-        )
+        return _too_long(fault.n_prompt_tokens, fault.n_ctx)
     return PredictionError("The engine refused the request", cause=fault.message)
+
+
+def _too_long(tokens: int | None, context: int | None) -> PromptTooLongError:
+    return PromptTooLongError(
+        f"The prompt has {tokens} tokens, and the model is loaded with a context of {context}",
+        suggestion="Shorten the prompt, or load the model with a longer context_length.",
+        data={"promptTokensCount": tokens, "contextLength": context},
+    )

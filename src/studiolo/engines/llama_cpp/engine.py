@@ -125,6 +125,13 @@ class LlamaCppEngine:
         except OSError as error:
             raise await self._explain(error) from None
 
+    async def embed(self, text: str) -> list[float]:
+        """See :meth:`studiolo.engines.base.Engine.embed`."""
+        try:
+            return await self._client.embed(text)
+        except OSError as error:
+            raise await self._explain(error) from None
+
     async def health(self) -> None:
         """See :meth:`studiolo.engines.base.Engine.health`."""
         try:
