@@ -223,6 +223,64 @@ def test_reasoning_is_told_from_the_answer(llm: lm.LLM) -> None:
     assert {fragment.reasoning_type for fragment in off} == {"none"}
 
 
+COUNTING = "Say exactly: one two three four five six seven eight nine ten"
+
+
+def test_reasoning_is_cut_short_at_its_budget(llm: lm.LLM) -> None:
+    plain = llm.respond(COUNTING, config=GREEDY)
+    first, second = plain.content.split()[:2]
+    parsing = {"enabled": True, "start_string": first, "end_string": "</think>"}
+    config = {**GREEDY, "reasoning_parsing": parsing, "reasoning_budget": 3}
+    result = llm.respond(COUNTING, config=config)
+    thought = result.reasoning_content
+    assert thought and plain.content.startswith(first + thought) and second in thought
+    assert len(llm.tokenize(thought)) == 3
+    assert result.content.startswith(f"{first}{thought}</think>\n\n")
+    prompt = llm.apply_prompt_template(COUNTING)
+    stats = result.stats
+    assert stats.prompt_tokens_count == llm.count_tokens(prompt)
+    answer = result.non_reasoning_content.removeprefix("\n\n")
+    assert answer and stats.predicted_tokens_count is not None and 4 < stats.predicted_tokens_count <= 24
+    assert stats.total_tokens_count == stats.prompt_tokens_count + stats.predicted_tokens_count
+    # What follows is what the model says after that prompt.
+    follows = llm.complete(f"{prompt}{first}{thought}</think>\n\n", config=GREEDY).content
+    assert follows.startswith(answer)
+    none = llm.respond(COUNTING, config={**config, "reasoning_budget": 0})
+    assert none.content.startswith(f"{first}</think>\n\n") and none.reasoning_content == ""
+    wide = llm.respond(COUNTING, config={**config, "reasoning_budget": 1000})
+    assert wide.content == plain.content
+
+
+def test_a_prompt_that_begins_a_thought_is_cut_too(llm: lm.LLM) -> None:
+    parsing = {"enabled": True, "start_string": "<think>", "end_string": "</think>"}
+    config = {**GREEDY, "reasoning_parsing": parsing}
+    prompt = llm.apply_prompt_template(COUNTING) + "<think>\n"
+    free = llm.complete(prompt, config=config)
+    assert free.reasoning_content == free.content
+    cut = llm.complete(prompt, config={**config, "reasoning_budget": 4})
+    assert free.content.startswith(cut.reasoning_content) and len(llm.tokenize(cut.reasoning_content)) == 4
+    none = llm.complete(prompt, config={**config, "reasoning_budget": 0})
+    assert none.content.startswith("</think>\n\n") and none.reasoning_content == ""
+    assert none.stats.predicted_tokens_count is not None and none.stats.predicted_tokens_count > 1
+
+
+def test_a_budget_needs_reasoning_that_is_told(llm: lm.LLM) -> None:
+    with pytest.raises(lm.ConfigError, match="reasoning_parsing is switched off"):
+        llm.respond("hi", config={"reasoning_budget": 3, "reasoning_parsing": {"enabled": False}})
+    with pytest.raises(lm.ConfigError, match="reasoning_budget"):
+        llm.respond("hi", config={"reasoning_budget": -1})
+
+
+def test_a_system_prompt_in_the_settings(llm: lm.LLM, settings: Path) -> None:
+    answer = llm.respond(terse(), config=GREEDY).content
+    assert llm.respond(QUESTION, config={**GREEDY, "system_prompt": "You are terse."}).content == answer
+    assert llm.respond(terse(), config={**GREEDY, "system_prompt": "You are loud."}).content == answer
+    settings.write_text('[presets.terse]\nsystem_prompt = "You are terse."\n')
+    assert llm.respond(QUESTION, config=GREEDY, preset="terse").content == answer
+    settings.write_text('[models.smollm2-135m-instruct.prediction]\nsystem_prompt = "You are terse."\n')
+    assert llm.apply_prompt_template(QUESTION) == PROMPT
+
+
 @pytest.fixture
 def settings(place: tuple[str, int]) -> Iterator[Path]:
     """The host's settings file, which is removed after the test."""

@@ -39,7 +39,7 @@ def test_the_examples_of_a_page_run(name: str, home: Home, vision_model: Path, t
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=tmp_path,
-        env=environment(home),
+        env=environment(home, STUDIOLO_HOST="embedded"),
         capture_output=True,
         text=True,
         timeout=390,

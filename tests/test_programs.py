@@ -14,7 +14,7 @@ import pytest
 
 from studiolo.paths import Home
 
-from .running import WORKER, environment, has_ended, wait_until, workers_of
+from .running import WORKER, environment, has_ended, serving, wait_until, workers_of
 
 CONVENIENCE = """
 import studiolo as lm
@@ -181,3 +181,12 @@ def test_the_public_module_is_light_and_its_names_are_all_there() -> None:
         "except AttributeError as error: assert 'nonesuch' in str(error)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_program_of_a_served_host_leaves_no_connection_open(home: Home, tmp_path: Path) -> None:
+    program = 'import studiolo as lm\nprint(lm.llm("smollm2-135m-instruct").respond("Hi", config={"max_tokens": 2}))'
+    with serving(home, tmp_path, "--no-load") as server:
+        command = [sys.executable, "-W", "error", "-c", program]
+        there = environment(home, STUDIOLO_HOST=server.address)
+        done = subprocess.run(command, env=there, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -327,8 +327,11 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             for off. Default: off.
         seed: the same seed, prompt and settings give the same text; -1 for a random one. Default: random.
         prompt_template: how a chat becomes text. Default: as the model's own template says.
+        system_prompt: what the model is told to be, in a chat that does not say it. Default: nothing.
         reasoning_parsing: how reasoning is told from the answer. Default: what stands between ``<think>`` and
             ``</think>``.
+        reasoning_budget: tokens of reasoning at most, 0 for none: it is then cut short, and the model goes on to
+            its answer. Default: no limit.
         cpu_threads: llama.cpp sets its threads when a model is loaded: refused.
         draft_model: the key of a smaller model that drafts tokens for this one to check. Default: none.
         speculative_decoding_num_draft_tokens_exact, speculative_decoding_min_draft_length_to_consider,
@@ -359,7 +362,9 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     log_probs: Annotated[int, Meta(ge=0, le=100)] | bool | None = None
     seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] | None = None
     prompt_template: PromptTemplate | None = None
+    system_prompt: str | None = None
     reasoning_parsing: ReasoningParsing | None = None
+    reasoning_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     cpu_threads: Annotated[int, Meta(ge=1)] | None = None
     draft_model: str | None = None
     speculative_decoding_num_draft_tokens_exact: Annotated[int, Meta(ge=1)] | None = None

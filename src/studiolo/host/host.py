@@ -32,7 +32,7 @@ from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
 from .files import FileStore
 from .instances import Instance, Instances, OnProgress
-from .predictions import Prediction, PredictionRequest, settings_in_force
+from .predictions import Prediction, PredictionRequest, settings_in_force, with_system_prompt
 from .resources import Estimate
 from .tool_use import tool_use
 
@@ -261,15 +261,19 @@ class Host:
         request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools)
         return Prediction(instance, request, client)
 
-    async def apply_template(self, instance: Instance, chat: ChatRequest) -> str:
+    async def apply_template(self, instance: Instance, chat: ChatRequest, config: PredictionConfig) -> str:
         """The text of a chat, as the instance's model would be given it.
+
+        Parameters:
+            config: its prompt template and system prompt are used.
 
         Raises:
             ConfigError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.apply_template`.
         """
         own = self.settings.current().prediction(instance.model.key)
-        template = chat.template or own.prompt_template
-        return await (await instance.engine()).apply_template(replace(chat, template=template))
+        in_force = settings_in_force(config, instance.config, own)
+        chat = replace(with_system_prompt(chat, in_force), template=in_force.prompt_template)
+        return await (await instance.engine()).apply_template(chat)
 
     def load_at_startup(self, name: str | None, on_fetch: OnFetch | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""

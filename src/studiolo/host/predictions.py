@@ -13,12 +13,14 @@ import msgspec
 
 from ..config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
 from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
-from ..protocol.chat import text_of
+from ..errors import UnsupportedError
+from ..protocol.chat import SystemPrompt, TextData, text_of
 from ..protocol.llm import Fragment, PredictionStats, StopReason
 from ..protocol.streaming import MergingQueue, merge_fragments
 from ..protocol.tools import ToolCallArguments, ToolCallEvent
 from .files import FileStore
 from .images import read_images
+from .reasoning import think_within
 from .tool_use import Said, ToolUse, say_with_tools, splitter, without_tool_messages
 
 if TYPE_CHECKING:
@@ -211,7 +213,9 @@ class Prediction:
         prompt, config = self._request.prompt, self._request.config
         request = CompletionRequest(prompt="", config=config)
         if isinstance(prompt, ChatRequest):
-            chat = replace(prompt, template=config.prompt_template, as_prompt=True)
+            chat = replace(with_system_prompt(prompt, config), template=config.prompt_template, as_prompt=True)
+            if config.reasoning_budget == 0:
+                chat = replace(chat, template_variables={**chat.template_variables, "enable_thinking": False})
             if self._request.files is not None:
                 images = await asyncio.to_thread(read_images, chat.messages, self._request.files)
                 request = replace(request, images=images)
@@ -219,9 +223,10 @@ class Prediction:
                 stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
                 request = replace(request, config=msgspec.structs.replace(config, stop_strings=stop_strings))
             if self._request.tools is not None:
+                _refuse_budget(config)
                 return await say_with_tools(engine, chat, request, self._request.tools)
             prompt = await engine.apply_template(await without_tool_messages(engine, chat))
-        return engine.complete(replace(request, prompt=prompt)), Said(splitter(config, prompt))
+        return think_within(engine, replace(request, prompt=prompt)), Said(splitter(config, prompt))
 
     def _put(self, events: Iterable[Fragment | ToolCallEvent]) -> None:
         for event in events:
@@ -242,6 +247,23 @@ class Prediction:
             prompt_tokens_count=self._prompt_tokens,
             predicted_tokens_count=self._predicted_tokens,
             total_tokens_count=self._prompt_tokens + self._predicted_tokens,
+        )
+
+
+def with_system_prompt(chat: ChatRequest, config: PredictionConfig) -> ChatRequest:
+    """The chat, with the config's system prompt where it has none."""
+    if not config.system_prompt or any(isinstance(message, SystemPrompt) for message in chat.messages):
+        return chat
+    first = SystemPrompt(content=[TextData(text=config.system_prompt)])
+    return replace(chat, messages=[first, *chat.messages])
+
+
+def _refuse_budget(config: PredictionConfig) -> None:
+    if config.reasoning_budget is not None:
+        raise UnsupportedError(
+            "A reasoning_budget and tools do not go together",
+            suggestion="Leave the prediction config's reasoning_budget out.",
+            data={"feature": "reasoning_budget", "engineName": "llama.cpp", "engineType": "llama.cpp"},
         )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 
 import msgspec
 
+from ..engines.base import Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
+from ..errors import ConfigError
 from ..protocol.llm import Fragment, ReasoningType
 from ..protocol.streaming import merge_fragments
 
@@ -59,6 +63,11 @@ class ReasoningSplitter:
             rest = fragment if not text else _textless(fragment)
             self._held = msgspec.structs.replace(rest, content=fragment.content[-keep:])
 
+    @property
+    def thinking(self) -> bool:
+        """Whether what comes next is reasoning, as far as it is known."""
+        return self._thinking and self._held is None
+
     def flush(self) -> Iterator[Fragment]:
         """What was held back, when nothing more comes."""
         held, self._held = self._held, None
@@ -87,3 +96,68 @@ def _overlap(text: str, tag: str) -> int:
         if tag.startswith(text[-length:]):
             return length
     return 0
+
+
+async def think_within(engine: Engine, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
+    """A completion whose reasoning ends after ``reasoning_budget`` tokens, where the config sets that.
+
+    The end tag is then put after the thought, and the model goes on from there.
+
+    Raises:
+        ConfigError: the budget is set, and reasoning is not told from the answer.
+    """
+    config, prompt = request.config, request.prompt
+    parsing, budget = config.reasoning_parsing, config.reasoning_budget
+    if budget is None or not isinstance(prompt, str):
+        async with contextlib.aclosing(engine.complete(request)) as events:
+            async for event in events:
+                yield event
+        return
+    if parsing is None or not parsing.enabled:
+        raise ConfigError(
+            "The prediction config has a reasoning_budget, and its reasoning_parsing is switched off",
+            suggestion="Enable reasoning_parsing, so that reasoning can be counted.",
+        )
+    split = ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
+    closing = f"{parsing.end_string}\n\n"
+    thought = spent = 0
+    prompt_tokens: int | None = None  # those of the first run; later runs count what was said as well
+    while True:
+        before = spent
+        if not (split.thinking and thought >= budget):
+            said = ""
+            async with contextlib.aclosing(engine.complete(request)) as events:
+                async for event in events:
+                    if isinstance(event, Completed):
+                        told = event.prompt_tokens if prompt_tokens is None else prompt_tokens
+                        yield replace(event, prompt_tokens=told, predicted_tokens=before + event.predicted_tokens)
+                        return
+                    if isinstance(event, PromptProgress):
+                        if before == 0:
+                            prompt_tokens = event.total
+                            yield event
+                        continue
+                    yield event
+                    said += event.content
+                    spent += event.tokens_count
+                    thought += sum(
+                        part.tokens_count for part in split.feed(event) if part.reasoning_type == "reasoning"
+                    )
+                    if split.thinking and thought >= budget:
+                        break
+            prompt += said
+        if config.max_tokens and spent >= config.max_tokens:
+            yield Completed(
+                stop_reason="maxPredictedTokensReached",
+                stop_string=None,
+                prompt_tokens=prompt_tokens or 0,
+                predicted_tokens=spent,
+                tokens_per_second=None,
+            )
+            return
+        end = Fragment(content=closing, tokens_count=0)
+        yield end
+        _ = list(split.feed(end))  # it notes that the thought is over
+        prompt += closing
+        left = config.max_tokens - spent if config.max_tokens else False
+        request = replace(request, prompt=prompt, config=msgspec.structs.replace(config, max_tokens=left))

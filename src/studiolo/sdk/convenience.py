@@ -7,6 +7,7 @@ import threading
 from ..errors import ClientError
 from ..protocol import models as wire
 from ..protocol.chat import FileHandle
+from . import background
 from .async_models import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
 from .files import LocalFileInput
 from .sync_client import LLM, Client, EmbeddingModel
@@ -47,6 +48,7 @@ def get_default_client(api_host: str | None = None) -> Client:
         if _default_client is None:
             client = Client(_default_host)
             client.connect()
+            background.at_close(client.asynchronous.close)  # nobody else closes it
             _default_client = client
         return _default_client
 

@@ -111,9 +111,8 @@ async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTem
     instance = await context.host.resolve(parameter.specifier, "llm")
     chat = ChatRequest(
         messages=parameter.history.messages,
-        template=config.prompt_template,
         tools=parameter.opts.tool_definitions or (),
         omit_bos_token=bool(parameter.opts.omit_bos_token),
         omit_eos_token=bool(parameter.opts.omit_eos_token),
     )
-    return wire.FormattedPrompt(formatted=await context.host.apply_template(instance, chat))
+    return wire.FormattedPrompt(formatted=await context.host.apply_template(instance, chat, config))
