@@ -168,6 +168,9 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         if host.instances:
             print()
             print_table(COLUMNS, [_row(instance) for instance in host.instances])
+            for instance in host.instances:
+                if instance.note:
+                    print(f"{instance.identifier}: {instance.note}.")
         if host.crashes:
             print(f"\nEngines that crashed ({len(host.crashes)} lately; --json tells all of them):")
         for crash in host.crashes[-SHOWN_CRASHES:]:

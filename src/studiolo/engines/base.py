@@ -29,6 +29,8 @@ class EngineSpec:
         mmproj_path: the file that lets the model see images, where it has one.
         draft_path: the file of the model that drafts, where the config names one.
         on_progress: told how much of the model's file is read, 0 to 1, some ten times a second.
+        binary: the program of the user's own that the settings name, for engines that run one.
+        architecture: the model's, such as ``llama``; empty where it is not known.
         layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
         start_limit_sec: seconds that loading the model may take.
     """
@@ -41,6 +43,8 @@ class EngineSpec:
     mmproj_path: Path | None = None
     draft_path: Path | None = None
     on_progress: Callable[[float], None] | None = None
+    binary: str | None = None
+    architecture: str = ""
     layers: int = 0
     start_limit_sec: float = 900.0
 
@@ -136,6 +140,15 @@ class Engine(Protocol):
     """
 
     exited: asyncio.Event
+
+    name: str
+    """What it is registered as."""
+
+    version: str | None
+    """The version of a program of the user's own."""
+
+    note: str | None
+    """What the user should know of how it was started; ``None`` for nothing."""
 
     @property
     def pid(self) -> int: ...

@@ -89,6 +89,15 @@ class Instance:
         return self._engine.gpu_layers if self._engine else None
 
     @property
+    def engine_name(self) -> str | None:
+        return self._engine.name if self._engine else None
+
+    @property
+    def engine_note(self) -> str | None:
+        """What the user should know of how the engine was started."""
+        return self._engine.note if self._engine else None
+
+    @property
     def pid(self) -> int | None:
         return self._engine.pid if self._engine and not self._engine.exited.is_set() else None
 
@@ -184,12 +193,14 @@ class Instance:
             mmproj_path=self.model.mmproj,
             draft_path=self.draft.path if self.draft else None,
             on_progress=on_progress,
+            binary=settings.engine.llama_server,
+            architecture=self.model.metadata.architecture if self.model.metadata else "",
             layers=(self.model.metadata.block_count or 0) if self.model.metadata else 0,
             start_limit_sec=settings.loading.start_limit_sec,
         )
         self._cut_off.clear()
         try:
-            return await engine_class().start(spec)
+            return await engine_class(settings.engine.name).start(spec)
         except EngineStartError as error:
             self._report(error, None)
             raise

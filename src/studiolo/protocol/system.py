@@ -43,6 +43,12 @@ class InstanceStatus(WireStruct, frozen=True, kw_only=True):
     """Seconds of idleness after which the instance is unloaded; null for never."""
     idle_sec: float
     pid: int | None
+    engine: str | None = None
+    """The engine that runs it, as it is registered."""
+    note: str | None = None
+    """What the user should know of how the engine was started."""
+    memory_bytes: int | None = None
+    """What it was estimated to take, when it was loaded."""
 
 
 class QueuedStatus(WireStruct, frozen=True, kw_only=True):

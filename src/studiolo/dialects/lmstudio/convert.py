@@ -53,6 +53,9 @@ def instance_status(instance: Instance) -> InstanceStatus:
         ttl_sec=instance.ttl_sec,
         idle_sec=instance.idle_sec,
         pid=instance.pid,
+        engine=instance.engine_name,
+        note=instance.engine_note,
+        memory_bytes=instance.estimate.total_bytes if instance.estimate else None,
     )
 
 

@@ -122,11 +122,30 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 class LlamaServerClient:
     """The calls of one llama-server. A broken or refused connection comes out as :class:`ConnectionError`."""
 
-    def __init__(self, socket_path: Path, context_length: int | None = None) -> None:
+    def __init__(
+        self,
+        socket_path: Path,
+        context_length: int | None = None,
+        *,
+        address: str | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        """
+        Parameters:
+            address: where it listens, where that is not on ``socket_path``.
+            api_key: what it wants to be shown there.
+        """
         # The server closes its connection after a streamed answer, so that there is none to keep.
-        connector = aiohttp.UnixConnector(str(socket_path), force_close=True, limit=0)
+        connector = (
+            aiohttp.TCPConnector(force_close=True, limit=0)
+            if address
+            else aiohttp.UnixConnector(str(socket_path), force_close=True, limit=0)
+        )
         self._session = aiohttp.ClientSession(
-            "http://engine", connector=connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
+            address or "http://engine",
+            connector=connector,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
         )
         self._context_length = context_length
 

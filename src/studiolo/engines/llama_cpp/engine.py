@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ...errors import EngineError, PredictionError, UnsupportedError
 from ...protocol.tools import ToolCallEvent
-from ..base import ChatRequest, CompletionRequest, EngineEvent, EngineSpec, ToolChatRequest
+from ..base import ChatRequest, CompletionRequest, Engine, EngineEvent, EngineSpec, ToolChatRequest
 from .params import worker_params
 from .process import WorkerProcess
-from .reading import tell_progress
+from .reading import following
 
 if TYPE_CHECKING:
     from ..chat_template import ModelTemplate
@@ -25,6 +25,10 @@ DEATH_NOTICE_SEC = 1.0
 class LlamaCppEngine:
     """llama.cpp's server in a worker process, over a Unix socket."""
 
+    name = "llama.cpp"
+    version: str | None = None
+    note: str | None = None
+
     def __init__(self, worker: WorkerProcess, client: LlamaServerClient, spec: EngineSpec) -> None:
         self._worker = worker
         self._client = client
@@ -33,7 +37,7 @@ class LlamaCppEngine:
         self.exited = worker.exited
 
     @classmethod
-    async def start(cls, spec: EngineSpec) -> LlamaCppEngine:
+    async def start(cls, spec: EngineSpec) -> Engine:
         """See :meth:`studiolo.engines.base.Engine.start`."""
         if spec.config.num_experts:
             raise UnsupportedError(
@@ -54,24 +58,16 @@ class LlamaCppEngine:
             },
             spec.log_path,
         )
-        progress = (
-            asyncio.create_task(tell_progress(worker.pid, spec.model_path, spec.on_progress), name="load progress")
-            if spec.on_progress
-            else None
-        )
         try:
             # The client's library takes its time to import: the worker is loading meanwhile.
             from .client import LlamaServerClient
 
-            await worker.wait_ready(spec.start_limit_sec)
+            async with following(worker.pid, spec):
+                await worker.wait_ready(spec.start_limit_sec)
         except BaseException:
             await asyncio.shield(worker.stop())
             spec.socket_path.unlink(missing_ok=True)
             raise
-        finally:
-            if progress is not None:
-                progress.cancel()
-                await asyncio.wait([progress])
         return cls(worker, LlamaServerClient(spec.socket_path, spec.config.context_length), spec)
 
     @property

@@ -43,12 +43,18 @@ class WorkerProcess:
         self._watcher = asyncio.create_task(self._watch(), name=f"watch worker {process.pid}")
 
     @classmethod
-    async def spawn(cls, spec: dict[str, Any], log_path: Path) -> WorkerProcess:
-        """Start a worker and hand it its ``spec``; :meth:`wait_ready` waits for it."""
+    async def spawn(
+        cls, spec: dict[str, Any], log_path: Path, module: str = "studiolo.engines.llama_cpp.worker"
+    ) -> WorkerProcess:
+        """Start a worker and hand it its ``spec``; :meth:`wait_ready` waits for it.
+
+        Parameters:
+            module: what Python runs; it reads the spec, and ends with this process.
+        """
         log = LogFile(log_path, otherwise=Path(spec["socket"]).with_suffix(".log"))
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "studiolo.engines.llama_cpp.worker"),
+                *(sys.executable, "-P", "-m", module),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log.fileno(),
@@ -73,18 +79,10 @@ class WorkerProcess:
             async with asyncio.timeout(limit_sec):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise EngineStartError(
-                f"The engine did not load the model within {limit_sec:g} s",
-                cause=self._log_tail(),
-                suggestion=f"The whole log is in {self._log.path}.",
-            ) from None
+            raise self.late(limit_sec) from None
         if not line:
             await self.exited.wait()
-            raise EngineStartError(
-                f"The engine ended while it loaded the model ({self._how_it_ended()})",
-                cause=self._log_tail(),
-                suggestion=f"The whole log is in {self._log.path}.",
-            )
+            raise self.ended_early()
         answer = msgspec.json.decode(line, type=_Answer)
         if not answer.ready:
             raise EngineStartError(
@@ -93,6 +91,27 @@ class WorkerProcess:
                 suggestion=f"The whole log is in {self._log.path}.",
             )
         self.gpu_layers = answer.gpu_layers
+
+    def late(self, limit_sec: float) -> EngineStartError:
+        """The error of a start that took longer than ``limit_sec``."""
+        return EngineStartError(
+            f"The engine did not load the model within {limit_sec:g} s",
+            cause=self._log_tail(),
+            suggestion=f"The whole log is in {self._log.path}.",
+        )
+
+    def ended_early(self) -> EngineStartError:
+        """The error of a start that the process's end cut off."""
+        return EngineStartError(
+            f"The engine ended while it loaded the model ({self._how_it_ended()})",
+            cause=self._log_tail(),
+            suggestion=f"The whole log is in {self._log.path}.",
+        )
+
+    @property
+    def exit_status(self) -> int | None:
+        """What it ended with; minus the signal's number where one ended it."""
+        return self._process.returncode
 
     def death(self) -> EngineError:
         """The error for a caller whose request the process's end cut off."""

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import glob
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+
+from ..base import EngineSpec
 
 INTERVAL_SEC = 0.1
 
 ALMOST = 0.99
 """What is told of a file that is read to its end while the engine is still busy with buffers and a first run."""
+
+
+@contextlib.asynccontextmanager
+async def following(pid: int, spec: EngineSpec) -> AsyncGenerator[None]:
+    """Tell ``spec.on_progress``, where there is one, how far the process is, until the block is left."""
+    if spec.on_progress is None:
+        yield
+        return
+    task = asyncio.create_task(tell_progress(pid, spec.model_path, spec.on_progress), name="load progress")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def tell_progress(pid: int, model: Path, tell: Callable[[float], None]) -> None:

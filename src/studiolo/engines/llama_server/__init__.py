@@ -1,0 +1,1 @@
+"""A user's own ``llama-server`` as the engine: same HTTP, same client, another process."""

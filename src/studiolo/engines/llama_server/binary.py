@@ -1,0 +1,100 @@
+"""A ``llama-server`` binary: found, and asked what it is before it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from dataclasses import dataclass
+from pathlib import Path
+
+NAME = "llama-server"
+
+ANSWER_LIMIT_SEC = 20.0
+"""How long it may take to tell its version: one that is built for GPUs sets them up first."""
+
+
+class UnusableBinaryError(Exception):
+    """A binary cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A binary that answers.
+
+    Parameters:
+        options: the names of all its options.
+        unix_sockets: whether it can listen on one.
+    """
+
+    path: str
+    version: str
+    options: frozenset[str]
+    unix_sockets: bool
+
+
+_known: dict[tuple[str, int, int], Binary] = {}
+
+
+async def inspect(named: str | None) -> Binary:
+    """The binary that the settings name, or the one on ``PATH``, after a look at whether it runs here.
+
+    Raises:
+        UnusableBinaryError: it is not there, cannot be executed, dies, or is no llama-server.
+    """
+    path = shutil.which(str(Path(named).expanduser()) if named else NAME)
+    if path is None:
+        if named is None:
+            raise UnusableBinaryError(f"there is no {NAME} on PATH")
+        there = Path(named).expanduser().exists()
+        raise UnusableBinaryError(f"{named} is not executable" if there else f"there is no {named}")
+    path = str(Path(path).absolute())
+    status = Path(path).stat()
+    key = (path, status.st_mtime_ns, status.st_size)
+    if key not in _known:
+        version = re.search(r"version: *(.+)", await _ask(path, "--version"))
+        if version is None:
+            raise UnusableBinaryError(f"{path} is no {NAME}: it does not tell a version")
+        text = await _ask(path, "--help")
+        options = frozenset(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", text))
+        if not {"--model", "--host", "--ctx-size", "--parallel"} <= options:
+            raise UnusableBinaryError(f"{path} is no {NAME}: it lacks the options of one")
+        sockets = "unix socket" in text.lower()
+        _known[key] = Binary(path, version[1].strip(), options, sockets)
+    return _known[key]
+
+
+def how_it_died(status: int) -> str:
+    """How a process with this exit status ended, in words."""
+    if status == -signal.SIGILL:
+        return "died with an illegal instruction: it is built for another processor"
+    if status < 0:
+        try:
+            return f"died of {signal.Signals(-status).name}"
+        except ValueError:
+            return f"died of signal {-status}"
+    return f"ended with exit status {status}"
+
+
+async def _ask(path: str, option: str) -> str:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            path, option, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True, env=dict(os.environ)
+        )
+    except OSError as error:
+        raise UnusableBinaryError(f"{path} cannot be executed: {error.strerror or error}") from None
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT_SEC):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        raise UnusableBinaryError(f"{path} did not answer {option} within {ANSWER_LIMIT_SEC:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise UnusableBinaryError(f"{path} {how_it_died(process.returncode)}")
+    return output.decode(errors="replace")
