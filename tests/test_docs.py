@@ -15,7 +15,7 @@ from studiolo.paths import Home
 from .running import environment
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["chat.md", "images.md", "library.md"]
+PAGES = ["chat.md", "images.md", "library.md", "tools.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:
