@@ -298,6 +298,12 @@ if TYPE_CHECKING:
     from .sdk.prediction import (
         PredictionResult as PredictionResult,
     )
+    from .sdk.structured import (
+        BaseModel as BaseModel,
+    )
+    from .sdk.structured import (
+        ModelSchema as ModelSchema,
+    )
     from .sdk.sync_client import (
         LLM as LLM,
     )
@@ -322,8 +328,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "config": """
-        StructuredSetting
-        MirostatSetting
+        MirostatSetting StructuredSetting
         GpuSetting LoadConfig LlmLoadModelConfig LlmPredictionConfig
         PredictionConfig
     """,
@@ -382,6 +387,9 @@ _NAMES = {
     """,
     "sdk.prediction": """
         PredictionResult
+    """,
+    "sdk.structured": """
+        BaseModel ModelSchema
     """,
     "sdk.sync_client": """
         LLM Client EmbeddingModel PredictionStream

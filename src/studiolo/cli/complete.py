@@ -62,7 +62,7 @@ def complete(
         print(_summary(result), file=sys.stderr)
 
 
-def _summary(result: PredictionResult) -> str:
+def _summary(result: PredictionResult[Any]) -> str:
     stats = result.stats
     first, rate, total = stats.time_to_first_token_sec, stats.tokens_per_second, stats.total_time_sec
     parts = [

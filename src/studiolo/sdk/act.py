@@ -24,7 +24,7 @@ from .tools import BoundTool, result_as_text
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class PredictionRoundResult(PredictionResult):
+class PredictionRoundResult(PredictionResult[Any]):
     """The result of the prediction of one round.
 
     Parameters:
@@ -34,7 +34,7 @@ class PredictionRoundResult(PredictionResult):
     round_index: int
 
     @classmethod
-    def from_result(cls, result: PredictionResult, round_index: int) -> Self:
+    def from_result(cls, result: PredictionResult[Any], round_index: int) -> Self:
         """``result``, as that of a round."""
         values = {field.name: getattr(result, field.name) for field in fields(result) if field.init}
         return cls(round_index=round_index, **values)
@@ -196,11 +196,11 @@ class ActState:
         told.__cause__ = error
         return made.told(json.dumps(self._invalid(told, made.request), ensure_ascii=False))
 
-    def predicted(self, result: PredictionResult) -> None:
+    def predicted(self, result: PredictionResult[Any]) -> None:
         """Take in the result of this round's prediction; the tools may still be running."""
         call(self._callbacks.on_prediction_completed, PredictionRoundResult.from_result(result, self.round_index))
 
-    def end_round(self, result: PredictionResult, answers: Sequence[ToolCallResultData]) -> None:
+    def end_round(self, result: PredictionResult[Any], answers: Sequence[ToolCallResultData]) -> None:
         """Take in the results of the round's tool calls, in the order of the calls, and end the round.
 
         Raises:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .async_client import AsyncClient
     from .async_models import AsyncLLM, HistoryInput, PredictionConfigInput
 
-MakeStream = Callable[[list[KvField], Callbacks], AsyncPredictionStream]
+MakeStream = Callable[[list[KvField], Callbacks], AsyncPredictionStream[Any]]
 """Makes the prediction of a round from the settings and callbacks that are the round's own."""
 
 
@@ -197,7 +197,7 @@ class AsyncActing:
         """What makes the predictions of an ``act``."""
         fields = encode_prediction_config(prediction_config(config)).fields
 
-        def make(more: list[KvField], callbacks: Callbacks) -> AsyncPredictionStream:
+        def make(more: list[KvField], callbacks: Callbacks) -> AsyncPredictionStream[Any]:
             parameter = PredictParameter(
                 model_specifier=self._specifier,
                 history=state.chat.history_data(),

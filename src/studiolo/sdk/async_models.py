@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -32,7 +32,16 @@ from .async_stream import AsyncPredictionStream
 from .callbacks import call
 from .history import Chat, ChatHistoryDataDict
 from .many import each
-from .prediction import Callbacks, OnFirstToken, OnFragment, OnMessage, OnPromptProgress, PredictionResult
+from .prediction import (
+    Callbacks,
+    OnFirstToken,
+    OnFragment,
+    OnMessage,
+    OnPromptProgress,
+    PredictionOptions,
+    PredictionResult,
+)
+from .structured import ResponseFormat, structured_setting
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient
@@ -112,23 +121,34 @@ class AsyncModelHandle:
 class AsyncLLM(AsyncModelHandle, AsyncActing):
     """A loaded LLM."""
 
+    @overload
+    def complete_stream(
+        self, prompt: str, *, response_format: None = None, **options: Unpack[PredictionOptions]
+    ) -> AsyncPredictionStream[str]: ...
+    @overload
+    def complete_stream(
+        self, prompt: str, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
+    ) -> AsyncPredictionStream[dict[str, Any]]: ...
     def complete_stream(
         self,
         prompt: str,
         *,
+        response_format: ResponseFormat | None = None,
         config: PredictionConfigInput | None = None,
         preset: str | None = None,
         on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> AsyncPredictionStream:
+    ) -> AsyncPredictionStream[Any]:
         """Continue ``prompt`` as it stands, fragment by fragment.
 
         The request is sent when the stream is first read.
 
         Parameters:
             prompt: the text to continue; no chat template is applied.
+            response_format: what form the text is held to: a class, a JSON schema, or a
+                :class:`~studiolo.config.StructuredSetting`; see docs/structured-output.md.
             config: the settings; see :class:`~studiolo.config.PredictionConfig`.
             preset: the name of a preset of the host's, which says what ``config`` leaves open.
             on_message: called once, with the whole answer as a message of a chat.
@@ -141,7 +161,7 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         """
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"The prompt is a {type(prompt).__name__}, not a str")
-        settings = encode_prediction_config(prediction_config(config))
+        settings = encode_prediction_config(_with_format(config, response_format))
         parameter = raw_completion(prompt, self._specifier, settings, preset)
         callbacks = Callbacks(
             on_message=on_message,
@@ -151,20 +171,30 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         )
         return AsyncPredictionStream(self._client, parameter, callbacks)
 
+    @overload
+    async def complete(
+        self, prompt: str, *, response_format: None = None, **options: Unpack[PredictionOptions]
+    ) -> PredictionResult[str]: ...
+    @overload
+    async def complete(
+        self, prompt: str, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
+    ) -> PredictionResult[dict[str, Any]]: ...
     async def complete(
         self,
         prompt: str,
         *,
+        response_format: ResponseFormat | None = None,
         config: PredictionConfigInput | None = None,
         preset: str | None = None,
         on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionResult:
+    ) -> PredictionResult[Any]:
         """Continue ``prompt`` as it stands and wait for the whole; see :meth:`complete_stream`."""
         stream = self.complete_stream(
             prompt,
+            response_format=response_format,
             config=config,
             preset=preset,
             on_message=on_message,
@@ -174,25 +204,34 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         )
         return await stream.wait_for_result()
 
+    @overload
+    def respond_stream(
+        self, history: HistoryInput, *, response_format: None = None, **options: Unpack[PredictionOptions]
+    ) -> AsyncPredictionStream[str]: ...
+    @overload
+    def respond_stream(
+        self, history: HistoryInput, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
+    ) -> AsyncPredictionStream[dict[str, Any]]: ...
     def respond_stream(
         self,
         history: HistoryInput,
         *,
+        response_format: ResponseFormat | None = None,
         config: PredictionConfigInput | None = None,
         preset: str | None = None,
         on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> AsyncPredictionStream:
+    ) -> AsyncPredictionStream[Any]:
         """Answer a chat, fragment by fragment.
 
         The request is sent when the stream is first read, with the chat as it is now.
 
         Parameters:
             history: a :class:`Chat`, a dict as it travels, or a text, which is what the user says.
-            config, preset, on_message, on_first_token, on_prediction_fragment, on_prompt_processing_progress: as for
-                :meth:`complete_stream`.
+            response_format, config, preset, on_message, on_first_token, on_prediction_fragment,
+            on_prompt_processing_progress: as for :meth:`complete_stream`.
 
         Raises:
             ConfigError: a setting has a wrong name, type or range, or the history is none.
@@ -200,7 +239,7 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         parameter = PredictParameter(
             model_specifier=self._specifier,
             history=Chat.from_history(history).history_data(),
-            prediction_config_stack=stack_of(encode_prediction_config(prediction_config(config))),
+            prediction_config_stack=stack_of(encode_prediction_config(_with_format(config, response_format))),
             fuzzy_preset_identifier=preset,
         )
         callbacks = Callbacks(
@@ -211,20 +250,30 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         )
         return AsyncPredictionStream(self._client, parameter, callbacks)
 
+    @overload
+    async def respond(
+        self, history: HistoryInput, *, response_format: None = None, **options: Unpack[PredictionOptions]
+    ) -> PredictionResult[str]: ...
+    @overload
+    async def respond(
+        self, history: HistoryInput, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
+    ) -> PredictionResult[dict[str, Any]]: ...
     async def respond(
         self,
         history: HistoryInput,
         *,
+        response_format: ResponseFormat | None = None,
         config: PredictionConfigInput | None = None,
         preset: str | None = None,
         on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionResult:
+    ) -> PredictionResult[Any]:
         """Answer a chat and wait for the whole; see :meth:`respond_stream`."""
         stream = self.respond_stream(
             history,
+            response_format=response_format,
             config=config,
             preset=preset,
             on_message=on_message,
@@ -450,3 +499,12 @@ def _milliseconds(seconds: float | None) -> int | None:
     if not seconds > 0:
         raise ConfigError(f"The ttl is {seconds!r}, not a positive number of seconds")
     return max(1, round(seconds * 1000))
+
+
+def _with_format(config: PredictionConfigInput | None, response_format: ResponseFormat | None) -> PredictionConfig:
+    checked = prediction_config(config)
+    if response_format is not None:
+        if checked.structured is not None:
+            raise ConfigError("A response_format and the config's field 'structured' are two names of one setting")
+        checked.structured = structured_setting(response_format)
+    return checked

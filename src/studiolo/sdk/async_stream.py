@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import CancelledError, ChannelClosedError
 from ..protocol.llm import PREDICT, Fragment, PredictMessage, PredictParameter
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from .async_client import AsyncClient
 
 
-class AsyncPredictionStream(PredictionStreamBase):
+T = TypeVar("T")
+
+
+class AsyncPredictionStream(PredictionStreamBase[T]):
     """A prediction as it happens: iterate over its fragments, then ask for its :meth:`result`.
 
     Leaving the iteration early, or the ``async with`` block, stops the engine's work.
@@ -85,7 +88,7 @@ class AsyncPredictionStream(PredictionStreamBase):
             raise ChannelClosedError("The host ended the prediction without a result")
         return messages
 
-    async def wait_for_result(self) -> PredictionResult:
+    async def wait_for_result(self) -> PredictionResult[T]:
         """Read to the end and return the result."""
         async for _ in self:
             pass

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypedDict, TypeVar
 
 from ..config import LoadConfig, PredictionConfig
-from ..errors import CancelledError, UsageError
+from ..errors import CancelledError, ConfigError, UsageError
 from ..protocol.chat import AssistantResponse, TextData
 from ..protocol.kv import decode_load_config, decode_prediction_config, flatten, stack_of
 from ..protocol.llm import (
@@ -23,6 +23,10 @@ from ..protocol.llm import (
 )
 from ..protocol.models import LlmInstanceInfo
 from .callbacks import call
+from .structured import convert, parse
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 OnFirstToken = Callable[[], Any]
 OnFragment = Callable[[Fragment], Any]
@@ -31,11 +35,13 @@ OnMessage = Callable[[AssistantResponse], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionResult:
+class PredictionResult(Generic[T]):
     """The final result of a prediction. It prints as its text.
 
     Parameters:
         content: the generated text.
+        parsed: the value that a structured answer is the JSON of; the text where there is no such value, because the
+            answer was cut off (see the stop reason) or is not structured.
         stats: how it went.
         model_info: the model that generated it.
         load_config: the settings that the model was loaded with.
@@ -46,6 +52,7 @@ class PredictionResult:
     """
 
     content: str
+    parsed: T
     stats: PredictionStats
     model_info: LlmInstanceInfo
     load_config: LoadConfig
@@ -55,14 +62,21 @@ class PredictionResult:
     non_reasoning_content: str = ""
 
     @property
-    def parsed(self) -> str:
-        """The content; other values come with structured output."""
-        return self.content
-
-    @property
     def structured(self) -> bool:
-        """Whether ``parsed`` is something else than the text."""
-        return False
+        """Whether ``parsed`` is a value that was read from the text."""
+        return self.parsed is not self.content
+
+    def parsed_as(self, kind: type[V]) -> V:
+        """``parsed`` as an instance of a class: a pydantic model, a msgspec Struct, a dataclass, or another type.
+
+        Raises:
+            ConfigError: the answer was cut off, or does not have the form of ``kind``.
+        """
+        if not self.structured:
+            raise ConfigError(
+                "The answer has no parsed value", cause=f"The prediction ended with {self.stats.stop_reason}."
+            )
+        return convert(self.parsed, kind)
 
     def __str__(self) -> str:
         return self.content
@@ -81,6 +95,17 @@ class Callbacks:
     on_message: OnMessage | None = None
 
 
+class PredictionOptions(TypedDict, total=False):
+    """What every prediction takes by name."""
+
+    config: PredictionConfig | Mapping[str, Any] | None
+    preset: str | None
+    on_message: OnMessage | None
+    on_first_token: OnFirstToken | None
+    on_prediction_fragment: OnFragment | None
+    on_prompt_processing_progress: OnPromptProgress | None
+
+
 class PredictionState:
     """What a prediction stream knows. Messages go in, fragments come out; no I/O happens here."""
 
@@ -95,7 +120,7 @@ class PredictionState:
         self.cancelled = False
         self.queue_position: int | None = None
         self.error: BaseException | None = None
-        self.outcome: PredictionResult | None = None
+        self.outcome: PredictionResult[Any] | None = None
 
     @property
     def finished(self) -> bool:
@@ -129,12 +154,15 @@ class PredictionState:
                 if not self.cancelled:
                     self._tell_progress(progress)
             case PredictSuccess():
+                content = "".join(self._content)
+                config = decode_prediction_config(flatten(stack_of(message.prediction_config)))
                 self.outcome = PredictionResult(
-                    content="".join(self._content),
+                    content=content,
+                    parsed=parse(content, config.structured, message.stats.stop_reason),
                     stats=message.stats,
                     model_info=message.model_info,
                     load_config=decode_load_config(flatten(stack_of(message.load_model_config))),
-                    prediction_config=decode_prediction_config(flatten(stack_of(message.prediction_config))),
+                    prediction_config=config,
                     logprobs=self._logprobs or None,
                     reasoning_content="".join(self._by_type.get("reasoning", ())),
                     non_reasoning_content="".join(self._by_type.get("none", ())),
@@ -162,7 +190,7 @@ class PredictionState:
                 suggestion="Use cancel() and go on reading for the result of the part that was generated.",
             )
 
-    def result(self) -> PredictionResult:
+    def result(self) -> PredictionResult[Any]:
         """The result. Raises what the prediction failed with, or :class:`UsageError` while there is none."""
         if self.error is not None:
             raise self.error
@@ -181,7 +209,7 @@ class PredictionState:
             call(self._callbacks.on_prompt_processing_progress, progress)
 
 
-class PredictionStreamBase:
+class PredictionStreamBase(Generic[T]):
     """What the sync and the async stream have in common."""
 
     def __init__(self, state: PredictionState) -> None:
@@ -202,7 +230,7 @@ class PredictionStreamBase:
         """The model, once the prediction has ended."""
         return self.state.outcome.model_info if self.state.outcome else None
 
-    def result(self) -> PredictionResult:
+    def result(self) -> PredictionResult[T]:
         """The result of a prediction that has ended; does not wait.
 
         Raises:

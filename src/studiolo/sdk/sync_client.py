@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 from ..config import LoadConfig
 from ..protocol import models as wire
@@ -30,7 +30,16 @@ from .async_models import (
 from .async_stream import AsyncPredictionStream
 from .background import run, run_calling_here
 from .files import LocalFileInput
-from .prediction import OnFirstToken, OnFragment, OnMessage, OnPromptProgress, PredictionResult, PredictionStreamBase
+from .prediction import (
+    OnFirstToken,
+    OnFragment,
+    OnMessage,
+    OnPromptProgress,
+    PredictionOptions,
+    PredictionResult,
+    PredictionStreamBase,
+)
+from .structured import ResponseFormat
 
 
 class Client:
@@ -92,6 +101,7 @@ async def _make_client(api_host: str | None) -> AsyncClient:
 
 
 A = TypeVar("A", bound=AsyncModelHandle)
+T = TypeVar("T")
 
 
 class ModelHandle(Generic[A]):
@@ -145,21 +155,31 @@ class ModelHandle(Generic[A]):
 class LLM(ModelHandle[AsyncLLM], Acting):
     """A loaded LLM."""
 
+    @overload
+    def complete_stream(
+        self, prompt: str, *, response_format: None = None, **options: Unpack[PredictionOptions]
+    ) -> PredictionStream[str]: ...
+    @overload
+    def complete_stream(
+        self, prompt: str, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
+    ) -> PredictionStream[dict[str, Any]]: ...
     def complete_stream(
         self,
         prompt: str,
         *,
+        response_format: ResponseFormat | None = None,
         config: PredictionConfigInput | None = None,
         preset: str | None = None,
         on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionStream:
+    ) -> PredictionStream[Any]:
         """See :meth:`AsyncLLM.complete_stream`. The callbacks are called in the thread that reads the stream."""
         return PredictionStream(
             self._handle.complete_stream(
                 prompt,
+                response_format=response_format,
                 config=config,
                 preset=preset,
                 on_message=on_message,
@@ -169,20 +189,30 @@ class LLM(ModelHandle[AsyncLLM], Acting):
             )
         )
 
+    @overload
+    def complete(
+        self, prompt: str, *, response_format: None = None, **options: Unpack[PredictionOptions]
+    ) -> PredictionResult[str]: ...
+    @overload
+    def complete(
+        self, prompt: str, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
+    ) -> PredictionResult[dict[str, Any]]: ...
     def complete(
         self,
         prompt: str,
         *,
+        response_format: ResponseFormat | None = None,
         config: PredictionConfigInput | None = None,
         preset: str | None = None,
         on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionResult:
+    ) -> PredictionResult[Any]:
         """See :meth:`AsyncLLM.complete`."""
         return self.complete_stream(
             prompt,
+            response_format=response_format,
             config=config,
             preset=preset,
             on_message=on_message,
@@ -191,21 +221,31 @@ class LLM(ModelHandle[AsyncLLM], Acting):
             on_prompt_processing_progress=on_prompt_processing_progress,
         ).wait_for_result()
 
+    @overload
+    def respond_stream(
+        self, history: HistoryInput, *, response_format: None = None, **options: Unpack[PredictionOptions]
+    ) -> PredictionStream[str]: ...
+    @overload
+    def respond_stream(
+        self, history: HistoryInput, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
+    ) -> PredictionStream[dict[str, Any]]: ...
     def respond_stream(
         self,
         history: HistoryInput,
         *,
+        response_format: ResponseFormat | None = None,
         config: PredictionConfigInput | None = None,
         preset: str | None = None,
         on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionStream:
+    ) -> PredictionStream[Any]:
         """See :meth:`AsyncLLM.respond_stream`. The callbacks are called in the thread that reads the stream."""
         return PredictionStream(
             self._handle.respond_stream(
                 history,
+                response_format=response_format,
                 config=config,
                 preset=preset,
                 on_message=on_message,
@@ -215,20 +255,30 @@ class LLM(ModelHandle[AsyncLLM], Acting):
             )
         )
 
+    @overload
+    def respond(
+        self, history: HistoryInput, *, response_format: None = None, **options: Unpack[PredictionOptions]
+    ) -> PredictionResult[str]: ...
+    @overload
+    def respond(
+        self, history: HistoryInput, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
+    ) -> PredictionResult[dict[str, Any]]: ...
     def respond(
         self,
         history: HistoryInput,
         *,
+        response_format: ResponseFormat | None = None,
         config: PredictionConfigInput | None = None,
         preset: str | None = None,
         on_message: OnMessage | None = None,
         on_first_token: OnFirstToken | None = None,
         on_prediction_fragment: OnFragment | None = None,
         on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionResult:
+    ) -> PredictionResult[Any]:
         """See :meth:`AsyncLLM.respond`."""
         return self.respond_stream(
             history,
+            response_format=response_format,
             config=config,
             preset=preset,
             on_message=on_message,
@@ -256,14 +306,14 @@ class EmbeddingModel(ModelHandle[AsyncEmbeddingModel]):
         return run(self._handle.embed(input))
 
 
-class PredictionStream(PredictionStreamBase):
+class PredictionStream(PredictionStreamBase[T]):
     """A prediction as it happens: iterate over its fragments, then ask for its :meth:`result`.
 
     Leaving the iteration early, or the ``with`` block, stops the engine's work. :meth:`cancel` may be called from
     another thread.
     """
 
-    def __init__(self, stream: AsyncPredictionStream) -> None:
+    def __init__(self, stream: AsyncPredictionStream[T]) -> None:
         super().__init__(stream.state)
         self._stream = stream
 
@@ -302,7 +352,7 @@ class PredictionStream(PredictionStreamBase):
         finally:
             self.close()
 
-    def wait_for_result(self) -> PredictionResult:
+    def wait_for_result(self) -> PredictionResult[T]:
         """Read to the end and return the result."""
         for _ in self:
             pass

@@ -28,8 +28,8 @@ from .schemas import (
 )
 
 MAX_RULES = 5000
-LARGEST_COUNT = 2000
-"""The largest count of characters or items: llama.cpp writes each of them out."""
+LARGEST_COUNT = 1000
+"""The largest count of characters or items: llama.cpp writes each of them out, and has a limit."""
 
 _OF_OBJECTS = frozenset({"properties", "required", "additionalProperties", "minProperties", "maxProperties"})
 _OF_ARRAYS = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"})

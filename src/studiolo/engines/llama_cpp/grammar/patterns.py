@@ -24,7 +24,7 @@ _CATEGORIES: dict[str, list[Range]] = {
     "CATEGORY_SPACE": _SPACE,
     "CATEGORY_NOT_SPACE": complement([*_SPACE, (0x1C, 0x1F)], _ASCII_LAST),
 }
-_LARGEST_COUNT = 2000
+_LARGEST_COUNT = 1000
 
 Refuse = Callable[[str], Exception]
 
@@ -65,13 +65,13 @@ def _anchored(tree: list[Any], refuse: Refuse) -> str:
 _EMPTY = '""'
 
 
-def _sequence(tree: list[Any], refuse: Refuse) -> tuple[str, bool]:
+def _sequence(tree: list[Any], refuse: Refuse, times: int = 1) -> tuple[str, bool]:
     """The expression of a sequence, and whether it can be empty."""
-    parts = [_item(_name(code), value, refuse) for code, value in tree]
+    parts = [_item(_name(code), value, refuse, times) for code, value in tree]
     return " ".join(expression for expression, _ in parts if expression), all(empty for _, empty in parts)
 
 
-def _item(code: str, value: Any, refuse: Refuse) -> tuple[str, bool]:
+def _item(code: str, value: Any, refuse: Refuse, times: int) -> tuple[str, bool]:
     match code:
         case "LITERAL":
             return _one([(value, value)], refuse), False
@@ -82,25 +82,26 @@ def _item(code: str, value: Any, refuse: Refuse) -> tuple[str, bool]:
         case "IN":
             return _one(_class(value, refuse), refuse), False
         case "BRANCH":
-            branches = [_sequence(list(branch), refuse) for branch in value[1]]
+            branches = [_sequence(list(branch), refuse, times) for branch in value[1]]
             expression = " | ".join(text or _EMPTY for text, _ in branches)
             return f"( {expression} )", any(empty for _, empty in branches)
         case "SUBPATTERN":
             _, switched_on, switched_off, tree = value
             if switched_on or switched_off:
                 raise refuse("flags such as (?i:...) are not supported")
-            expression, empty = _sequence(list(tree), refuse)
+            expression, empty = _sequence(list(tree), refuse, times)
             return (f"( {expression} )" if expression else ""), empty
         case "MAX_REPEAT" | "MIN_REPEAT":
             least, most, tree = value
-            expression, empty = _sequence(list(tree), refuse)
             endless = _name(most) == "MAXREPEAT"
+            times *= max(1, least if endless else most)
+            if times > _LARGEST_COUNT:
+                raise refuse(f"counts above {_LARGEST_COUNT}, multiplied where they are nested, are not supported")
+            expression, empty = _sequence(list(tree), refuse, times)
             if not expression:
                 return "", True
             if empty and (endless or most > 1):
                 raise refuse("a repetition of what can be empty is not supported")
-            if least > _LARGEST_COUNT or (not endless and most > _LARGEST_COUNT):
-                raise refuse(f"counts above {_LARGEST_COUNT} are not supported")
             return repeated(expression, least, None if endless else most), empty or least == 0
         case "AT":
             raise refuse("an anchor such as ^, $ or \\b is supported at the beginning and the end alone")

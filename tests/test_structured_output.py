@@ -1,0 +1,176 @@
+"""Structured output on the real model, embedded and served: what it is held to, and what is read from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from typing import Any, Literal
+
+import jsonschema
+import msgspec
+import pydantic
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import studiolo as lm
+from studiolo.engines.llama_cpp.grammar import grammar_of
+
+from .grammar.schemas import documents
+
+PROMPT = "The Hobbit, as JSON: "
+CALM = {"temperature": 0, "max_tokens": 200}
+
+
+class PydanticBook(pydantic.BaseModel):
+    title: str = pydantic.Field(max_length=30)
+    year: int = pydantic.Field(ge=1900, le=1999)
+    genre: Literal["novel", "poem"]
+    rating: float | None = None
+
+
+class StructBook(msgspec.Struct):
+    title: str
+    year: int
+
+
+@dataclasses.dataclass
+class DataBook:
+    title: str
+    year: int
+
+
+class OurBook(lm.BaseModel):
+    title: str
+    year: int
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"type": "string", "maxLength": 30}, "year": {"type": "integer", "maximum": 1999}},
+    "required": ["title", "year"],
+}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [SCHEMA, PydanticBook, StructBook, DataBook, OurBook, {"type": "json", "jsonSchema": SCHEMA}],
+    ids=["schema", "pydantic", "struct", "dataclass", "ours", "setting"],
+)
+def test_an_answer_has_the_form_that_is_asked_for(llm: lm.LLM, form: Any) -> None:
+    result = llm.complete(PROMPT, response_format=form, config=CALM)
+    assert result.stats.stop_reason == "eosFound"
+    assert result.structured
+    assert result.parsed == json.loads(result.content)
+    assert isinstance(result.parsed["title"], str) and isinstance(result.parsed["year"], int)
+    if isinstance(form, type):
+        book = result.parsed_as(form)
+        assert isinstance(book, form)
+        assert (book.title, book.year) == (result.parsed["title"], result.parsed["year"])
+
+
+def test_a_chat_is_held_to_a_form_too(llm: lm.LLM) -> None:
+    result = llm.respond("Tell me about The Hobbit.", response_format=PydanticBook, config=CALM)
+    assert PydanticBook.model_validate(result.parsed) == result.parsed_as(PydanticBook)
+    stream = llm.respond_stream("Tell me about The Hobbit.", response_format=OurBook, config=CALM)
+    text = "".join(fragment.content for fragment in stream)
+    assert json.loads(text) == stream.result().parsed
+
+
+async def test_the_async_client_does_the_same(place: tuple[str, int]) -> None:
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+        result = await llm.complete(PROMPT, response_format=StructBook, config=CALM)
+        assert result.parsed_as(StructBook).year == result.parsed["year"]
+        answer = await llm.respond("Tell me about The Hobbit.", response_format=StructBook, config=CALM)
+        assert answer.structured
+
+
+def test_a_setting_in_the_config_does_the_same(llm: lm.LLM) -> None:
+    config = {**CALM, "structured": {"type": "json", "jsonSchema": SCHEMA}}
+    assert (
+        llm.complete(PROMPT, config=config).parsed == llm.complete(PROMPT, config=CALM, response_format=SCHEMA).parsed
+    )
+    with pytest.raises(lm.ConfigError, match="response_format"):
+        llm.complete(PROMPT, config=config, response_format=SCHEMA)
+    assert llm.complete(PROMPT, config={**CALM, "structured": {"type": "json"}, "max_tokens": 400}).content[0] == "{"
+
+
+def test_a_grammar_and_what_is_read_of_it(llm: lm.LLM) -> None:
+    grammar = {"type": "gbnf", "gbnfGrammar": 'root ::= "yes" | "no"'}
+    result = llm.complete(PROMPT, response_format=grammar, config=CALM)
+    assert result.parsed == result.content in ("yes", "no")
+    assert not result.structured
+    json_grammar = lm.StructuredSetting(type="gbnf", gbnf_grammar=r'root ::= "{\"a\": " [0-9] "}"')
+    result = llm.complete(PROMPT, response_format=json_grammar, config=CALM)
+    assert list(result.parsed) == ["a"] and result.structured
+
+
+@pytest.mark.parametrize("limit", [{"max_tokens": 4}, {"max_tokens": 1}])
+def test_an_answer_that_was_cut_off_is_not_half_parsed(llm: lm.LLM, limit: dict[str, Any]) -> None:
+    result = llm.complete(PROMPT, response_format=OurBook, config={**CALM, **limit})
+    assert result.stats.stop_reason == "maxPredictedTokensReached"
+    assert result.parsed == result.content
+    assert not result.structured
+    with pytest.raises(lm.ConfigError, match="maxPredictedTokensReached"):
+        result.parsed_as(OurBook)
+    number = {"type": "integer", "minimum": 100000}
+    result = llm.complete(PROMPT, response_format=number, config={**CALM, "max_tokens": 2})
+    assert result.content.isdigit() and not result.structured
+
+
+def test_a_cancelled_answer_is_not_parsed(llm: lm.LLM) -> None:
+    stream = llm.complete_stream(PROMPT, response_format={"type": "array", "items": {"const": 1}}, config={"seed": 1})
+    for _fragment in stream:
+        stream.cancel()
+    assert not stream.result().structured
+
+
+def test_values_that_are_no_objects_are_parsed_too(llm: lm.LLM) -> None:
+    forms: list[tuple[dict[str, Any], type]] = [
+        ({"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2}, list),
+        ({"type": "integer", "minimum": 1, "maximum": 9}, int),
+        ({"enum": ["a", "b"]}, str),
+    ]
+    for schema, kind in forms:
+        result = llm.complete(PROMPT, response_format=schema, config=CALM)
+        assert isinstance(result.parsed, kind) and result.parsed != result.content
+
+
+def test_what_cannot_be_held_to_is_refused_with_its_path(llm: lm.LLM) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"not": {"type": "null"}}}}}
+    with pytest.raises(lm.UnsupportedError, match=r"\$\.properties\.a\.items\.not") as caught:
+        llm.complete(PROMPT, response_format=schema)
+    assert caught.value.data["path"] == "$.properties.a.items.not"
+    for wrong in (object, lambda: None, 3):
+        with pytest.raises(lm.ConfigError, match="response_format"):
+            llm.complete(PROMPT, response_format=wrong)  # type: ignore[call-overload]
+
+
+SEEDS = random.Random(7)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(schema=documents(), seed=st.integers(0, 2**31))
+def test_what_the_model_writes_after_a_random_schema_satisfies_it(
+    llm: lm.LLM, schema: dict[str, Any], seed: int
+) -> None:
+    try:
+        grammar_of(schema)
+    except lm.UnsupportedError:
+        with pytest.raises(lm.UnsupportedError):
+            llm.complete("x", response_format=lm.StructuredSetting(type="json", json_schema=schema))
+        return
+    setting = lm.StructuredSetting(type="json", json_schema=schema)
+    wild = {"temperature": 3, "top_k": 0, "top_p": False, "min_p": False, "seed": seed, "max_tokens": 120}
+    result = llm.complete("Data: ", response_format=setting, config=wild)
+    if result.structured:
+        jsonschema.Draft202012Validator(schema).validate(result.parsed)
+    else:
+        assert result.stats.stop_reason == "maxPredictedTokensReached" or schema == {} or isinstance(result.parsed, str)
