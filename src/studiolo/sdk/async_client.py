@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from ..errors import ChannelClosedError, ClientError, ConfigError
+from ..errors import ClientError, ConfigError
 from ..protocol import models as wire
 from ..protocol.chat import FileHandle
 from ..protocol.endpoints import Channel, Rpc
@@ -21,27 +21,16 @@ from ..protocol.library import (
     ModelKeyParameter,
     NameParameter,
 )
-from ..protocol.repository import (
-    DOWNLOAD_MODEL,
-    DownloadModelParameter,
-    DownloadProgress,
-    DownloadProgressUpdate,
-    DownloadSuccess,
-    StartFinalizing,
-)
 from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, SystemInfo
 from .async_models import AsyncEmbeddingModel, AsyncEmbeddingNamespace, AsyncLLM, AsyncLlmNamespace
-from .callbacks import call
 from .discovery import find_transport
 from .files import AsyncFilesNamespace, LocalFileInput
 from .limits import within_limit
+from .repository import AsyncRepositoryNamespace
 from .transports.base import ClientChannel, Transport
 
 P = TypeVar("P")
 R = TypeVar("R")
-
-OnDownloadProgress = Callable[[DownloadProgressUpdate], Any]
-OnFinalize = Callable[[], Any]
 
 
 class AsyncClient:
@@ -170,42 +159,6 @@ class AsyncSystemNamespace:
     async def info(self) -> SystemInfo:
         """The process that answers, and what it runs."""
         return await self._client.call("system", INFO, None)
-
-
-class AsyncRepositoryNamespace:
-    """``client.repository``: getting models."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    async def download(
-        self,
-        name: str,
-        on_progress: OnDownloadProgress | None = None,
-        on_finalize: OnFinalize | None = None,
-    ) -> str:
-        """Fetch a model of the catalog; returns the key to load it by.
-
-        Parameters:
-            name: its name in the catalog.
-            on_progress: called with a :class:`DownloadProgressUpdate` about ten times a second.
-            on_finalize: called when all is here and is being checked.
-
-        Raises:
-            ModelNotFoundError: the catalog has no such name.
-            DownloadError: no source could be had; it tells what was tried.
-        """
-        parameter = DownloadModelParameter(name)
-        async with self._client.messages("repository", DOWNLOAD_MODEL, parameter) as messages:
-            async for message in messages:
-                match message:
-                    case DownloadProgress(update=update):
-                        call(on_progress, update)
-                    case StartFinalizing():
-                        call(on_finalize)
-                    case DownloadSuccess(default_identifier=key):
-                        return key
-        raise ChannelClosedError(f"The host ended the download of {name} without a result")
 
 
 def _domain(model: wire.ModelInfo) -> str:

@@ -14,7 +14,7 @@ from ..protocol.llm import ApplyPromptTemplateOpts, Fragment, PredictMessage
 from ..protocol.system import SystemInfo
 from . import notices
 from .acting import Acting
-from .async_client import AsyncClient, OnDownloadProgress, OnFinalize
+from .async_client import AsyncClient
 from .async_models import (
     DEFAULT_TTL_SEC,
     AsyncEmbeddingModel,
@@ -39,6 +39,7 @@ from .prediction import (
     PredictionResult,
     PredictionStreamBase,
 )
+from .repository import RepositoryNamespace
 from .structured import ResponseFormat
 
 
@@ -471,21 +472,6 @@ class SystemNamespace:
     def info(self) -> SystemInfo:
         """See :meth:`AsyncSystemNamespace.info`."""
         return run(self._client.system.info())
-
-
-class RepositoryNamespace:
-    """``client.repository``: getting models."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    def download(
-        self, name: str, on_progress: OnDownloadProgress | None = None, on_finalize: OnFinalize | None = None
-    ) -> str:
-        """See :meth:`AsyncRepositoryNamespace.download`."""
-        return run_calling_here(
-            lambda here: self._client.repository.download(name, here(on_progress), here(on_finalize))
-        )
 
 
 class FilesNamespace:

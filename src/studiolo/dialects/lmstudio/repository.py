@@ -7,7 +7,53 @@ import asyncio
 from ...library.model import Model
 from ...protocol import repository as wire
 from .context import Context, ServerChannel
-from .registry import channel
+from .registry import channel, rpc
+
+DEFAULT_LIMIT = 20
+
+
+@rpc(wire.SEARCH_MODELS, "repository")
+async def search_models(context: Context, parameter: wire.SearchModelsParameter) -> wire.SearchResults:
+    opts = parameter.opts
+    if opts.compatibility_types and "gguf" not in opts.compatibility_types:
+        return wire.SearchResults(results=[])  # there are models of that one kind alone
+    found = await context.host.library.search(opts.search_term or "", opts.limit or DEFAULT_LIMIT)
+    return wire.SearchResults(
+        results=[
+            wire.ModelSearchResultEntryData(
+                name=hit.name,
+                identifier=_result(hit.source, hit.identifier),
+                exact=hit.exact,
+                staff_pick=hit.source == "catalog",
+            )
+            for hit in found.hits
+        ]
+    )
+
+
+@rpc(wire.DOWNLOAD_OPTIONS, "repository")
+async def get_model_download_options(
+    context: Context, parameter: wire.DownloadOptionsParameter
+) -> wire.DownloadOptions:
+    options = await context.host.library.download_options(parameter.model_search_result_identifier.identifier)
+    return wire.DownloadOptions(
+        results=[
+            wire.ModelSearchResultDownloadOptionData(
+                name=option.name,
+                quantization=option.quantization,
+                size_bytes=option.size_bytes,
+                fit_estimation=option.fit,
+                recommended=option.recommended,
+                download_identifier=option.identifier,
+                indexed_model_identifier=option.files[0].file,
+            )
+            for option in options
+        ]
+    )
+
+
+def _result(source: str, identifier: str) -> wire.SearchResultIdentifier:
+    return wire.CatalogResult(identifier) if source == "catalog" else wire.HubResult(identifier)
 
 
 @channel(wire.DOWNLOAD_MODEL, "repository")
