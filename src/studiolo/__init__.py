@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         GpuSetting as GpuSetting,
     )
     from .config import (
+        JinjaPromptTemplate as JinjaPromptTemplate,
+    )
+    from .config import (
         LlmLoadModelConfig as LlmLoadModelConfig,
     )
     from .config import (
@@ -29,10 +32,19 @@ if TYPE_CHECKING:
         LoadConfig as LoadConfig,
     )
     from .config import (
+        ManualPromptTemplate as ManualPromptTemplate,
+    )
+    from .config import (
         MirostatSetting as MirostatSetting,
     )
     from .config import (
         PredictionConfig as PredictionConfig,
+    )
+    from .config import (
+        PromptTemplate as PromptTemplate,
+    )
+    from .config import (
+        ReasoningParsing as ReasoningParsing,
     )
     from .config import (
         StructuredSetting as StructuredSetting,
@@ -296,7 +308,19 @@ if TYPE_CHECKING:
         set_sync_api_timeout as set_sync_api_timeout,
     )
     from .sdk.prediction import (
+        PredictionFirstTokenCallback as PredictionFirstTokenCallback,
+    )
+    from .sdk.prediction import (
+        PredictionFragmentCallback as PredictionFragmentCallback,
+    )
+    from .sdk.prediction import (
+        PredictionMessageCallback as PredictionMessageCallback,
+    )
+    from .sdk.prediction import (
         PredictionResult as PredictionResult,
+    )
+    from .sdk.prediction import (
+        PromptProcessingCallback as PromptProcessingCallback,
     )
     from .sdk.structured import (
         BaseModel as BaseModel,
@@ -328,6 +352,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "config": """
+        JinjaPromptTemplate ManualPromptTemplate PromptTemplate ReasoningParsing
         MirostatSetting StructuredSetting
         GpuSetting LoadConfig LlmLoadModelConfig LlmPredictionConfig
         PredictionConfig
@@ -386,6 +411,7 @@ _NAMES = {
         get_sync_api_timeout set_sync_api_timeout
     """,
     "sdk.prediction": """
+        PredictionFirstTokenCallback PredictionFragmentCallback PredictionMessageCallback PromptProcessingCallback
         PredictionResult
     """,
     "sdk.structured": """

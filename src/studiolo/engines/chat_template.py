@@ -7,7 +7,9 @@ functions, the same handling of white space, and a sandbox, since models and cli
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,7 +33,7 @@ CHATML = (
 """The template of models that bring none."""
 
 MAX_STEPS = 1_000_000
-"""Steps of ``range`` that one run of a template may take, all loops together."""
+"""Rounds of loops and calls that one run of a template may take in all."""
 
 MAX_CHARACTERS = 2**26
 """The longest prompt, and the longest text that a template may make on the way to it."""
@@ -142,9 +144,9 @@ def _render(messages: Sequence[AnyChatMessage], setting: _Setting, model: ModelT
         "add_generation_prompt": True,
         "raise_exception": _raise_exception,
         "strftime_now": _strftime_now,
-        "range": _Range(),
         **setting.variables,
     }
+    _run.steps = 0
     pieces: list[str] = []
     length = 0
     for piece in _compiled(setting.template).generate(**variables):
@@ -238,24 +240,36 @@ class _TooMuch(Exception):
     """A template wants more than it may have."""
 
 
-class _Range:
-    """``range`` for one run of a template, with a limit on what all its loops take together."""
+_run = threading.local()  # a template runs in one thread from its beginning to its end
 
-    def __init__(self) -> None:
-        self._left = MAX_STEPS
 
-    def __call__(self, *arguments: int) -> range:
-        steps = range(*arguments)
-        self._left -= len(steps)
-        if self._left < 0:
-            raise _TooMuch(f"Its loops take more than {MAX_STEPS} steps.")
-        return steps
+def _step(count: int = 1) -> None:
+    _run.steps += count
+    if _run.steps > MAX_STEPS:
+        raise _TooMuch(f"Its loops and calls take more than {MAX_STEPS} steps.")
+
+
+def _counted(items: Any) -> Any:
+    """What a loop goes through, counted before it does."""
+    counted = items if hasattr(items, "__len__") else list[Any](itertools.islice(items, MAX_STEPS + 1))
+    _step(len(counted))
+    return counted
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja without a way out, and without sums that never end."""
+    """Jinja without a way out, and without work that never ends."""
 
     intercepted_binops = frozenset({"*", "**"})
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        template = super()._parse(source, name, filename)
+        for loop in template.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None, lineno=loop.lineno)
+        return template
+
+    def call(self, /, *arguments: Any, **named: Any) -> Any:
+        _step()
+        return super().call(*arguments, **named)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
@@ -279,7 +293,7 @@ class _Generation(Extension):
 @functools.lru_cache(maxsize=32)
 def _compiled(template: str) -> Any:
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation])
-    environment.filters["tojson"] = _to_json
+    environment.filters |= {"tojson": _to_json, "counted": _counted}
     return environment.from_string(template)
 
 

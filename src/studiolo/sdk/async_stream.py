@@ -106,3 +106,6 @@ class AsyncPredictionStream(PredictionStreamBase[T]):
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+
+    aclose = close
+    """LM Studio's name for the same."""

@@ -33,6 +33,12 @@ OnFragment = Callable[[Fragment], Any]
 OnPromptProgress = Callable[[float], Any]
 OnMessage = Callable[[AssistantResponse], Any]
 
+# The official client's names for the same types.
+PredictionFirstTokenCallback = OnFirstToken
+PredictionFragmentCallback = OnFragment
+PredictionMessageCallback = OnMessage
+PromptProcessingCallback = OnPromptProgress
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionResult(Generic[T]):
