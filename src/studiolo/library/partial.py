@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path, PurePosixPath
@@ -29,7 +30,9 @@ KEEP_DAYS = 7
 """Days after which a part that nobody has come back to is deleted."""
 
 FILE_NAME = "model.gguf"
+_TAG = "tag"
 
+_CHUNK = 1 << 20
 _LOCK_POLL_SECONDS = 0.2
 
 
@@ -83,7 +86,7 @@ def kept_tag(target: Path) -> str | None:
 
 
 def _tag_file(target: Path) -> Path:
-    return target.with_name("tag")
+    return target.with_name(_TAG)
 
 
 def _short_hash(text: str | bytes) -> str:
@@ -102,12 +105,20 @@ def bytes_in(folder: Path) -> int:
     return total
 
 
+def sha256_of(file: Path, stop: threading.Event | None = None) -> str:
+    """The sha256 of ``file``, in hex; of a part of it once ``stop`` is set."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while (chunk := stream.read(_CHUNK)) and not (stop and stop.is_set()):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def prune(folder: Path) -> None:
     """Delete what a later fetch cannot go on from, in the folder of a file."""
     with contextlib.suppress(OSError):
         for each in folder.iterdir():
-            target = each / FILE_NAME
-            if not target.exists() or target.stat().st_size == 0 or kept_tag(target) is None:
+            if not any(each.rglob(_TAG)):
                 shutil.rmtree(each, ignore_errors=True)
         folder.rmdir()  # if nothing is left
 

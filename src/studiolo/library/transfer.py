@@ -35,11 +35,11 @@ LONGEST_WAIT_SECONDS = 60.0
 CONNECT_SECONDS = 20.0
 STALL_SECONDS = 30.0
 """A connection that brings nothing for so long has failed."""
+TELL_SECONDS = 0.25
 
 _BUFFER = 1 << 20
 _FLUSH_SECONDS = 0.5
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
-_GGUF = b"GGUF"
 
 
 class Remote(Struct, frozen=True, kw_only=True):
@@ -51,6 +51,8 @@ class Remote(Struct, frozen=True, kw_only=True):
         size_bytes, sha256: what is known of it beforehand.
         tag: what else tells its content from an earlier one at the same place, where that is known beforehand.
         hint: what to do when the server refuses (401, 403).
+        starts_with: the first bytes of a file of its kind.
+        certificates: a file of certificates to trust beside the system's.
     """
 
     url: str
@@ -59,6 +61,8 @@ class Remote(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     tag: str | None = None
     hint: str = ""
+    starts_with: bytes = b"GGUF"
+    certificates: str | None = None
 
 
 class _Passing(Exception):
@@ -89,21 +93,33 @@ async def transfer(remote: Remote, target: Path, on_bytes: OnBytes) -> None:
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
-    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls))
+    try:
+        tls = await asyncio.to_thread(_tls, remote.certificates)
+    except OSError as error:
+        raise SourceUnavailable(f"the certificates cannot be read: {error}") from error
+    connector = aiohttp.TCPConnector(ssl=tls)
     fetch = _Fetch(remote, target, on_bytes)
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, trust_env=True, auto_decompress=False
     ) as session:
-        failures = 0
-        while True:
-            before = fetch.received
-            try:
-                return await fetch.attempt(session)
-            except _Passing as failure:
-                failures = 1 if fetch.received > before else failures + 1
-                if failures >= failure.tries:
-                    raise SourceUnavailable(f"{failure.reason} ({failures} times)") from failure
-                await fetch.wait(failure.wait or FIRST_WAIT_SECONDS * 2 ** (failures - 1) * random.uniform(0.8, 1.2))
+        teller = asyncio.create_task(fetch.keep_telling())
+        try:
+            await _try(fetch, session)
+        finally:
+            teller.cancel()
+
+
+async def _try(fetch: _Fetch, session: aiohttp.ClientSession) -> None:
+    failures = 0
+    while True:
+        before = fetch.received
+        try:
+            return await fetch.attempt(session)
+        except _Passing as failure:
+            failures = 1 if fetch.received > before else failures + 1
+            if failures >= failure.tries:
+                raise SourceUnavailable(f"{failure.reason} ({failures} times)") from failure
+            await fetch.wait(failure.wait or FIRST_WAIT_SECONDS * 2 ** (failures - 1) * random.uniform(0.8, 1.2))
 
 
 class _Fetch:
@@ -214,8 +230,10 @@ class _Fetch:
                 self.here += len(chunk)
                 if self.total and self.here > self.total:
                     raise SourceUnavailable(f"the server sends more than the {self.total:,} bytes that it stated")
-                if self.here >= len(_GGUF) and self.here == len(buffer) and not buffer.startswith(_GGUF):
-                    raise SourceUnavailable(f"what it sends is no GGUF file ({_kind(response)})")
+                start = self.remote.starts_with
+                if len(start) <= self.here == len(buffer) and not buffer.startswith(start):
+                    buffer.clear()
+                    raise SourceUnavailable(f"what it sends is not the file ({_kind(response)})")
                 self._tell()
                 if len(buffer) >= _BUFFER or time.monotonic() - flushed >= _FLUSH_SECONDS:
                     full, buffer = buffer, bytearray()
@@ -226,11 +244,14 @@ class _Fetch:
                 _write_all(file, buffer)  # at once, a megabyte at most: it may be that this is being cancelled
 
     async def wait(self, seconds: float) -> None:
-        """Wait before the next attempt, and let the listener know that the fetch is alive."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        """Wait before the next attempt."""
+        await asyncio.sleep(seconds)
+
+    async def keep_telling(self) -> None:
+        """Tell how far it is even when nothing comes, so that the rate is true and the listener knows of life."""
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
             self._tell()
-            await asyncio.sleep(min(left, 5.0))
 
     def _tell(self) -> None:
         self.on_bytes(self.here, self.total)
@@ -282,10 +303,10 @@ def _kind(response: aiohttp.ClientResponse) -> str:
     return response.headers.get("Content-Type", "of no stated type").partition(";")[0]
 
 
-def _tls() -> ssl.SSLContext:
+def _tls(certificates: str | None) -> ssl.SSLContext:
     """The system's certificates and those that the usual variables name; without any, those of ``certifi``."""
     context = ssl.create_default_context()
-    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    named = certificates or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     if named:
         path = Path(named)
         context.load_verify_locations(capath=named) if path.is_dir() else context.load_verify_locations(cafile=named)

