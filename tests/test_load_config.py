@@ -13,8 +13,9 @@ import pytest
 
 from studiolo.config import LoadConfig, check_load_config, explicit_fields, load_config
 from studiolo.engines.base import Completed, CompletionRequest, Engine, EngineSpec
+from studiolo.engines.llama_cpp.params import worker_params
 from studiolo.engines.registry import engine_class
-from studiolo.errors import ConfigError, UnsupportedError
+from studiolo.errors import ConfigError, EngineStartError, UnsupportedError
 from studiolo.host.predictions import settings_in_force
 from studiolo.paths import Home
 from studiolo.protocol import kv
@@ -41,7 +42,7 @@ async def start(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             model_path=path,
             domain=domain,
             config=load_config(settings),
-            log_path=tmp_path / "engine.log",
+            log_path=tmp_path / f"{len(started)}.log",
             socket_path=tmp_path / f"{len(started)}.sock",
             draft_path=draft,
         )
@@ -54,8 +55,8 @@ async def start(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def logged(folder: Path, pattern: str) -> str:
-    """What the first group of ``pattern`` matches last in the engine's log."""
-    found = re.findall(pattern, (folder / "engine.log").read_text(errors="replace"))
+    """What the first group of ``pattern`` matches last in the log of the engine that was started last."""
+    found = re.findall(pattern, max(folder.glob("*.log")).read_text(errors="replace"))
     assert found, f"the engine's log has nothing like {pattern!r}"
     return found[-1]
 
@@ -183,9 +184,17 @@ async def test_a_draft_model_drafts(start: Start, model: Path, tmp_path: Path) -
     engine = await start(draft=model, **config)
     await run(engine, "Once upon a time", max_tokens=24)
     accepted, generated = re.findall(
-        r"draft acceptance\D*[\d.]+ \( *(\d+) accepted / *(\d+) generated\)", (tmp_path / "engine.log").read_text()
+        r"draft acceptance\D*[\d.]+ \( *(\d+) accepted / *(\d+) generated\)", (tmp_path / "0.log").read_text()
     )[-1]
     assert 0 < int(accepted) <= int(generated)
+
+
+async def test_a_draft_model_that_the_engine_passes_over_is_an_error(
+    start: Start, embedding_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineStartError, match="does not draft with all-MiniLM"):
+        await start(draft=embedding_model, speculative_draft_model="other")
+    assert not (tmp_path / "0.sock").exists()
 
 
 async def test_the_pooling_type_of_an_embedding_model(start: Start, embedding_model: Path, tmp_path: Path) -> None:
@@ -210,10 +219,26 @@ async def test_an_embedding_model_takes_a_whole_text_at_once(
     assert logged(tmp_path, r"n_ubatch += (\d+)") == "512"
 
 
+@pytest.mark.parametrize(
+    ("config", "params"),
+    [
+        ({"gpu": {"ratio": 0.5}}, {"gpu_ratio": 0.5}),
+        ({"gpu": {"ratio": "max"}}, {"gpu_ratio": 1.0}),
+        ({"gpu": {"split_strategy": "favorMainGpu", "main_gpu": 1}}, {"main_gpu": 1, "split_mode": "NONE"}),
+        ({"gpu": {"num_cpu_expert_layers_ratio": 0.5}}, {"n_cpu_moe": 15}),
+        ({"gpu_strict_vram_cap": True}, {"fit_params": True}),
+        ({"offload_kv_cache_to_gpu": False}, {"no_kv_offload": True}),
+    ],
+)
+def test_what_only_a_gpu_shows_is_mapped(config: dict[str, Any], params: dict[str, Any]) -> None:
+    settings = load_config({"context_length": 256, "max_parallel_predictions": 1, **config})
+    assert params.items() <= worker_params(settings, "llm", layers=30).items()
+
+
 async def test_what_the_bundled_engine_cannot_do_is_refused_before_a_start(start: Start, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="'num_experts'"):
         await start(num_experts=2)
-    assert not (tmp_path / "engine.log").exists()
+    assert not (tmp_path / "0.log").exists()
 
 
 @pytest.mark.parametrize(

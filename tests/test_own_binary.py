@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -190,7 +191,8 @@ async def test_its_death_is_told_with_its_log(engine: Engine) -> None:
     with pytest.raises(EngineDiedError, match="SIGKILL"):
         async for event in engine.complete(request("1 2 3 4", repeat_penalty=False)):
             if isinstance(event, Fragment) and not engine.exited.is_set():
-                os.kill(engine.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(engine.pid, signal.SIGKILL)
 
 
 def test_it_ends_with_a_host_that_is_killed(binary: Path, home: Home, tmp_path: Path) -> None:

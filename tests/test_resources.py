@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from studiolo.config import LoadConfig, load_config
-from studiolo.errors import ConfigError, NotEnoughMemoryError
+from studiolo.errors import ConfigError, ModelNotFoundError, NotEnoughMemoryError
 from studiolo.host import machine, resources
 from studiolo.host.host import Host
 from studiolo.host.machine import Gpu
@@ -25,6 +25,7 @@ from studiolo.paths import Home
 from studiolo.protocol.models import QuerySpecifier
 
 from .conftest import DEFAULT_MODEL
+from .running import link_model
 
 MODEL = Model(
     key="small",
@@ -274,6 +275,24 @@ def _named(identifier: str) -> QuerySpecifier:
     from studiolo.protocol.models import ModelQuery
 
     return QuerySpecifier(query=ModelQuery(identifier=identifier))
+
+
+async def test_ways_to_draft_that_the_model_does_not_have_are_refused_by_name(
+    home: Home, embedding_model: Path
+) -> None:
+    link_model(embedding_model, home)
+    host = Host(home)
+    try:
+        model = await host.find_model(DEFAULT_MODEL)
+        with pytest.raises(ConfigError, match="'speculative_draft_mtp'"):
+            await host.load(model, LoadConfig(speculative_draft_mtp=True))
+        with pytest.raises(ConfigError, match=r"'speculative_draft_model' is all-minilm.*vocabular"):
+            await host.load(model, LoadConfig(speculative_draft_model="all-minilm-l6-v2"))
+        with pytest.raises(ModelNotFoundError, match="none-such"):
+            await host.load(model, LoadConfig(speculative_draft_model="none-such"))
+        assert not host.instances.all()
+    finally:
+        await host.stop()
 
 
 async def test_progress_is_told_as_the_file_is_read(home: Home) -> None:

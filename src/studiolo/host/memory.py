@@ -74,6 +74,10 @@ class Shape:
     vocabulary: int
     state_bytes: int
     """What the layers without attention keep for each prediction, however long it is."""
+    drafting_layers: int
+    """Layers that predict several tokens ahead."""
+    tokenizer: dict[str, Any]
+    """What a draft model's tokens must agree in."""
 
     @property
     def weight_bytes(self) -> int:
@@ -179,6 +183,8 @@ def shape_of(header: Header, size_bytes: int) -> Shape:
         vocabulary=next((t.elements // embedding for t in header.tensors if t.name == "token_embd.weight"), 0)
         if embedding
         else 0,
+        drafting_layers=number("nextn_predict_layers"),
+        tokenizer={name: fields.get(f"tokenizer.ggml.{name}") for name in ("model", "bos_token_id", "eos_token_id")},
         state_bytes=recurrent * 4 * (max(number("ssm.conv_kernel") - 1, 0) * convolved + inner * state),
     )
 

@@ -38,6 +38,9 @@ UNKNOWN_LIMIT = 131072
 
 QUANTIZED_BLOCK = 32
 
+VOCABULARY_SLACK = 128
+"""Tokens by which the vocabulary of a draft model may differ in length: llama.cpp's own limit."""
+
 
 class DeviceEstimate(Struct, frozen=True, kw_only=True):
     """What a load takes of one device. ``available_bytes`` is what is free there for models."""
@@ -204,6 +207,7 @@ class _Plan:
         elif guardrail != "off":
             self.granted = int(self.available * SHARES[guardrail])
         self._check_cache_types()
+        self._check_drafting(draft)
 
     def largest_context(self, limit: int) -> int | None:
         """The longest context up to ``limit`` that the guardrail lets pass, without a prompt cache of its own."""
@@ -301,6 +305,26 @@ class _Plan:
                     f" {self._shape.head_size}.",
                     suggestion="Choose f16.",
                 )
+
+    def _check_drafting(self, draft: Model | None) -> None:
+        if self._config.speculative_draft_mtp and not self._shape.drafting_layers:
+            raise ConfigError(
+                f"The load config's field 'speculative_draft_mtp' is true, and {self._model.key} cannot do it",
+                cause="Its file has no layers that predict several tokens ahead.",
+                suggestion="Leave the field out, or draft with speculative_draft_model or speculative_ngram.",
+            )
+        if draft is None or self._draft is None:
+            return
+        own, other = self._shape, self._draft
+        differ = abs(own.vocabulary - other.vocabulary) > VOCABULARY_SLACK
+        if differ or own.tokenizer != other.tokenizer:
+            raise ConfigError(
+                f"The load config's field 'speculative_draft_model' is {draft.key}, which cannot draft for"
+                f" {self._model.key}",
+                cause="They have different vocabularies:"
+                f" {other.vocabulary} and {own.vocabulary} tokens, {other.tokenizer} and {own.tokenizer}.",
+                suggestion="Choose a smaller model of the same family.",
+            )
 
 
 def _shape(path: Path) -> Shape:

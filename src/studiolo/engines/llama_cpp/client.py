@@ -79,6 +79,10 @@ class _Event(msgspec.Struct):
     error: _Fault | None = None
 
 
+class _Slot(msgspec.Struct):
+    speculative: bool = True  # where it does not tell, it is believed
+
+
 class _Failure(msgspec.Struct):
     error: _Fault
 
@@ -242,6 +246,13 @@ class LlamaServerClient:
         async with _broken_connections_told(), self._session.get("/health") as response:
             if response.status != 200:
                 raise EngineError("The engine is not well", cause=f"It answered {response.status} to a health check")
+
+    async def drafts(self) -> bool:
+        """Whether its slots draft tokens."""
+        limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
+        async with _broken_connections_told(), self._session.get("/slots", timeout=limit) as response:
+            slots = msgspec.json.decode(await response.read(), type=list[_Slot])
+            return all(slot.speculative for slot in slots)
 
     async def _post(self, path: str, body: dict[str, Any], limit_sec: float | None = CALL_LIMIT_SEC) -> bytes:
         limit = aiohttp.ClientTimeout(total=limit_sec)

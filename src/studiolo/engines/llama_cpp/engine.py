@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from ...errors import EngineError, PredictionError, UnsupportedError
+from ...errors import EngineError, EngineStartError, PredictionError, UnsupportedError
 from ...protocol.tools import ToolCallEvent
 from ..base import ChatRequest, CompletionRequest, Engine, EngineEvent, EngineSpec, ToolChatRequest
 from .params import worker_params
@@ -58,17 +58,22 @@ class LlamaCppEngine:
             },
             spec.log_path,
         )
+        client: LlamaServerClient | None = None
         try:
             # The client's library takes its time to import: the worker is loading meanwhile.
             from .client import LlamaServerClient
 
             async with following(worker.pid, spec):
                 await worker.wait_ready(spec.start_limit_sec)
+            client = LlamaServerClient(spec.socket_path, spec.config.context_length)
+            await check_drafting(client, spec)
         except BaseException:
+            if client is not None:
+                await client.close()
             await asyncio.shield(worker.stop())
             spec.socket_path.unlink(missing_ok=True)
             raise
-        return cls(worker, LlamaServerClient(spec.socket_path, spec.config.context_length), spec)
+        return cls(worker, client, spec)
 
     @property
     def pid(self) -> int:
@@ -159,3 +164,13 @@ class LlamaCppEngine:
         if self.exited.is_set():
             return self._worker.death()
         return EngineError("The connection to the engine broke", cause=f"{type(error).__name__}: {error}")
+
+
+async def check_drafting(client: LlamaServerClient, spec: EngineSpec) -> None:
+    """The engine goes on without drafting where a draft model does not suit it. Raises :class:`EngineStartError`."""
+    if spec.draft_path is not None and not await client.drafts():
+        raise EngineStartError(
+            f"The engine does not draft with {spec.draft_path.name}",
+            cause="It is not made for the same vocabulary, or cannot be loaded; the engine's log tells more.",
+            suggestion="Choose a smaller model of the same family as speculative_draft_model, or leave it out.",
+        )

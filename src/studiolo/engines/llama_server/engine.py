@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import EngineError
 from ..base import Engine, EngineSpec
-from ..llama_cpp.engine import LlamaCppEngine
+from ..llama_cpp.engine import LlamaCppEngine, check_drafting
 from ..llama_cpp.process import WorkerProcess
 from ..llama_cpp.reading import following
 from .binary import NAME, Binary, UnusableBinaryError, how_it_died, inspect
@@ -72,6 +72,7 @@ class LlamaServerEngine(LlamaCppEngine):
             client = LlamaServerClient(spec.socket_path, spec.config.context_length, address=address, api_key=key)
             async with following(worker.pid, spec):
                 await _wait_ready(worker, client, binary, spec.start_limit_sec)
+            await check_drafting(client, spec)
         except BaseException:
             if client is not None:
                 await client.close()
