@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..protocol.library import LibraryModel
     from ..sdk.sync_client import Client
 
-_OWNERS = {"lmstudio": "LM Studio", "huggingface": "Hugging Face", "ollama": "Ollama"}
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -296,10 +294,18 @@ def _table(models: list[LibraryModel], each_variant: bool, detailed: bool) -> tu
                 model.type or "-",
                 ",".join(abilities) or "-",
                 ",".join(model.loaded_as) or "-",
-                _OWNERS.get(model.origin, "studiolo" if model.origin == "home" else "folder"),
+                _owner(model),
                 model.files[0] if model.files else model.path,
             ]
     return columns, rows
+
+
+def _owner(model: LibraryModel) -> str:
+    """Whose a model is: studiolo's, another program's, or that of whoever keeps the folder."""
+    from ..library.programs import PROGRAM_NAMES
+
+    names = {**PROGRAM_NAMES, "home": "studiolo"}
+    return names.get(model.origin, "folder")
 
 
 def _facts(model: LibraryModel) -> list[tuple[str, str]]:
@@ -324,7 +330,7 @@ def _facts(model: LibraryModel) -> list[tuple[str, str]]:
         ("Vision", "yes" if model.vision else "no"),
         ("Tools", "yes" if model.trained_for_tool_use else "no"),
         ("Size", f"{size(model.size_bytes)} ({model.size_bytes:,} bytes)"),
-        ("From", _OWNERS.get(model.origin, {"home": "studiolo's models folder"}.get(model.origin, "a folder"))),
+        ("From", _owner(model)),
         *(("File", file) for file in model.files),
     ]
     if model.mmproj is not None:

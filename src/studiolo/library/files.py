@@ -16,6 +16,7 @@ from ..errors import ConfigError, LibraryFileError, ModelFileError, ModelNotFoun
 from ..paths import Home
 from .gguf_file import read_header
 from .model import Model, split_name
+from .programs import PROGRAM_NAMES
 from .scan import found_file, join_shards
 
 How = Literal["move", "copy", "hard-link", "symbolic-link"]
@@ -211,12 +212,12 @@ def plan_removal(home: Home, model: Model, models: list[Model]) -> list[Path]:
     """
     for part in model.parts:
         if not _is_within(part, home.models):
-            owner = {"lmstudio": "LM Studio", "huggingface": "the Hugging Face cache", "ollama": "Ollama"}
+            owner = next((name for program, name in PROGRAM_NAMES.items() if program == model.origin), None)
             raise LibraryFileError(
                 f"{model.key} is not in studiolo's own models folder",
-                cause=f"It is at {part}" + (f", of {owner[model.origin]}" if model.origin in owner else ""),
+                cause=f"It is at {part}" + (f", of {owner}" if owner else ""),
                 suggestion="Remove it with the program that it belongs to"
-                if model.origin in owner
+                if owner
                 else "Remove the file itself if it is not needed",
             )
     files = list(model.parts)

@@ -19,7 +19,7 @@ from .gguf_file import read_header
 from .index import Index
 from .model import Model
 from .options import DownloadOption
-from .programs import program_files
+from .programs import further_folder, program_files
 from .scan import File, once_each, scan
 from .search import SearchResults
 from .shared import Fetch, SharedFetches
@@ -244,11 +244,9 @@ class Library:
     def _files(self, settings: LibrarySettings) -> list[File]:
         files = scan(self.home.models, "home")
         for folder in settings.folders:
-            with contextlib.suppress(RuntimeError):  # "~nobody": there is no such user
-                files += scan(self.home.root / Path(folder).expanduser(), "folder")
+            files += scan(further_folder(self.home, folder), "folder")
         for program in settings.programs:
-            with contextlib.suppress(RuntimeError):  # there is no home folder
-                files += program_files(program)
+            files += program_files(program)
         return files
 
     def _resolve(self, name: str) -> Model:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from ..paths import Home
 from ..settings import Program
 from .scan import File, found_file, scan
+
+PROGRAM_NAMES: dict[Program, str] = {"lmstudio": "LM Studio", "huggingface": "Hugging Face", "ollama": "Ollama"}
+"""What people call them."""
 
 _OLLAMA_SERVICE = Path("/usr/share/ollama/.ollama/models")  # where Ollama's Linux service keeps them
 _MODEL_LAYER = "application/vnd.ollama.image.model"
@@ -17,15 +22,25 @@ _PROJECTOR_LAYER = "application/vnd.ollama.image.projector"
 _MAX_MANIFEST = 1 << 20
 
 
+def further_folder(home: Home, name: str) -> Path:
+    """The folder that ``name`` in the settings' ``library.folders`` means."""
+    folder = Path(name)
+    with contextlib.suppress(RuntimeError):  # "~nobody": there is no such user
+        folder = folder.expanduser()
+    return home.root / folder
+
+
 def program_folders(program: Program) -> list[Path]:
     """Where ``program`` keeps models on this machine, as far as the folders are there."""
-    return [folder for folder in _PROGRAMS[program][0]() if folder.is_dir()]
+    try:
+        return [folder for folder in _PROGRAMS[program][0]() if folder.is_dir()]
+    except RuntimeError:  # the user has no home folder
+        return []
 
 
 def program_files(program: Program) -> list[File]:
     """The models of ``program``."""
-    folders, files = _PROGRAMS[program]
-    return [file for folder in folders() for file in files(folder)]
+    return [file for folder in program_folders(program) for file in _PROGRAMS[program][1](folder)]
 
 
 def _lmstudio() -> Iterator[Path]:

@@ -62,10 +62,6 @@ class State:
         """Keep ``value`` under ``key``."""
         self._write_all("INSERT OR REPLACE INTO memory VALUES (?, ?)", [(key, value)])
 
-    def forget(self, key: str) -> None:
-        """Keep nothing under ``key``."""
-        self._write_all("DELETE FROM memory WHERE key = ?", [(key,)])
-
     def recall(self, key: str) -> str | None:
         """The value kept under ``key``."""
         rows = self._read_all("SELECT value FROM memory WHERE key = ?", (key,))

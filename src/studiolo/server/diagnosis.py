@@ -23,6 +23,7 @@ from msgspec import Struct
 from .._version import __version__
 from ..errors import ConfigError
 from ..library.library import Library
+from ..library.programs import PROGRAM_NAMES, further_folder, program_folders
 from ..paths import Home
 from ..sdk.discovery import SDK_PORTS, is_server
 from ..settings import Settings, read_settings
@@ -170,13 +171,16 @@ def _folders(home: Home, settings: Settings) -> Iterator[Finding]:
             remedy=f"Give yourself the right to write to {place}.",
         )
     for name in settings.library.folders:
-        folder = Path(name).expanduser()
+        folder = further_folder(home, name)
         readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
         yield Finding(
             what="model folder",
             found=str(folder) if readable else f"{folder} is not a folder that can be read",
             remedy=None if readable else "Mend library.folders in config.toml.",
         )
+    for program in settings.library.programs:
+        for folder in program_folders(program):
+            yield Finding(what=f"models of {PROGRAM_NAMES[program]}", found=str(folder))
 
 
 def _state(home: Home) -> Finding:
