@@ -138,3 +138,10 @@ def test_the_pages_example_is_right(tmp_path: Path) -> None:
     example = page.rpartition("```toml\n")[2].partition("```")[0]
     settings = read_settings(write(tmp_path / "config.toml", example))
     assert settings.model("smollm2-135m-instruct").preset == "precise"
+
+
+def test_defaults_of_a_model_are_those_of_its_variants_that_have_none_of_their_own(tmp_path: Path) -> None:
+    text = "[models.a]\nload = { contextLength = 512 }\n[models.'a@q8_0']\nload = { contextLength = 64 }\n"
+    settings = read_settings(write(tmp_path / "config.toml", text))
+    lengths = {key: settings.model(key).load.context_length for key in ("a", "a@q4_k_m", "a@q8_0", "b@q8_0")}
+    assert lengths == {"a": 512, "a@q4_k_m": 512, "a@q8_0": 64, "b@q8_0": None}

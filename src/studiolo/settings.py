@@ -148,8 +148,8 @@ class Settings(Struct, kw_only=True, frozen=True):
     presets: dict[str, PredictionConfig] = msgspec.field(default_factory=dict[str, PredictionConfig])
 
     def model(self, key: str) -> ModelSettings:
-        """The defaults of the model ``key``."""
-        return self.models.get(key) or ModelSettings()
+        """The defaults of the model ``key``: its own, or for a variant (``name@q4_k_m``) those of ``name``."""
+        return self.models.get(key) or self.models.get(key.partition("@")[0]) or ModelSettings()
 
     def prediction(self, key: str, preset: str | None = None) -> PredictionConfig:
         """What predictions of a model begin with: the model's preset, its settings, then the preset asked for.
