@@ -95,6 +95,7 @@ class Server:
     process: subprocess.Popen[str]
     address: str
     sdk_port: int
+    """0 where it does not listen on one."""
     log: Path
 
     @property
@@ -115,18 +116,22 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(home: Home, folder: Path, *options: str) -> Iterator[Server]:
-    """Run ``studiolo serve`` on free ports, until the block is left."""
+def serving(home: Home, folder: Path, *options: str, sdk_port: bool = False) -> Iterator[Server]:
+    """Run ``studiolo serve`` on a free port, until the block is left.
+
+    With ``sdk_port``, also where clients look that were told no address: one server of a machine at a time.
+    """
     log = folder / f"serve-{time.monotonic_ns()}.log"
     command = [sys.executable, "-m", "studiolo", "serve", "--port", "0", *options]
+    command.append("--sdk-port" if sdk_port else "--no-sdk-port")
     with log.open("w") as out:
         process = subprocess.Popen(command, env=environment(home), stdout=out, stderr=out, text=True)
     try:
-        pattern = re.compile(r"serves at http://(\S+:\d+); LM Studio's SDKs find it at port (\d+)")
+        pattern = re.compile(r"serves at http://([^\s;]+:\d+)(?:; LM Studio's SDKs find it at port (\d+))?")
         wait_until(lambda: pattern.search(log.read_text()) or process.poll() is not None, "the server to listen")
         match = pattern.search(log.read_text())
         assert match is not None, log.read_text()
-        yield Server(process, match[1], int(match[2]), log)
+        yield Server(process, match[1], int(match[2] or 0), log)
     finally:
         if process.poll() is None:
             process.terminate()

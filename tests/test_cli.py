@@ -269,7 +269,7 @@ def _on_a_terminal(home: Home, *words: str) -> str:
 
 @pytest.fixture
 def server(home: Home, tmp_path: Path) -> Iterator[Server]:
-    with serving(home, tmp_path) as server:
+    with serving(home, tmp_path, sdk_port=True) as server:
         wait_until(lambda: "is loaded" in server.said(), "the first model")
         yield server
 

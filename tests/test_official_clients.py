@@ -244,9 +244,8 @@ def server_home(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> H
 
 @pytest.fixture(scope="module")
 def server(server_home: Home) -> Iterator[Server]:
-    with serving(
-        server_home, server_home.root.parent
-    ) as server:  # as the README starts it: a model is being loaded meanwhile
+    # As the README starts it: a model is being loaded meanwhile.
+    with serving(server_home, server_home.root.parent, sdk_port=True) as server:
         assert server.sdk_port == SDK_PORTS[0], "another server holds the port where the official clients look first"
         yield server
 

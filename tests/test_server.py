@@ -33,7 +33,7 @@ def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     home = Home(folder / "home")
     home.root.mkdir()
     link_models(cache_home, home)
-    with serving(home, folder) as server:
+    with serving(home, folder, sdk_port=True) as server:
         wait_until(lambda: "is loaded" in server.said(), "the first model")
         yield server
 
