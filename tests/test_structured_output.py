@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import random
 from typing import Any, Literal
 
 import jsonschema
@@ -148,11 +147,8 @@ def test_what_cannot_be_held_to_is_refused_with_its_path(llm: lm.LLM) -> None:
             llm.complete(PROMPT, response_format=wrong)  # type: ignore[call-overload]
 
 
-SEEDS = random.Random(7)
-
-
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

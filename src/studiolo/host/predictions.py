@@ -20,6 +20,7 @@ from ..protocol.streaming import MergingQueue, merge_fragments
 from ..protocol.tools import ToolCallArguments, ToolCallEvent
 from .files import FileStore
 from .images import read_images
+from .overflow import fit_chat, fit_text
 from .reasoning import think_within
 from .tool_use import Said, ToolUse, say_with_tools, splitter, without_tool_messages
 
@@ -225,8 +226,12 @@ class Prediction:
             if self._request.tools is not None:
                 _refuse_budget(config)
                 return await say_with_tools(engine, chat, request, self._request.tools)
-            prompt = await engine.apply_template(await without_tool_messages(engine, chat))
-        return think_within(engine, replace(request, prompt=prompt)), Said(splitter(config, prompt))
+            chat = await without_tool_messages(engine, chat)
+            if not request.images:
+                chat = await fit_chat(engine, chat, config, self._instance.context_length)
+            prompt = await engine.apply_template(chat)
+        request = await fit_text(engine, replace(request, prompt=prompt), self._instance.context_length)
+        return think_within(engine, request), Said(splitter(config, prompt))
 
     def _put(self, events: Iterable[Fragment | ToolCallEvent]) -> None:
         for event in events:

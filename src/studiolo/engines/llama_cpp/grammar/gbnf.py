@@ -38,8 +38,9 @@ def literal(text: str) -> str:
 
 
 def json_literal(value: Any) -> str:
-    """A JSON value, written in one way."""
-    return literal(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
+    """A JSON value, as it stands or in ASCII: there are vocabularies that cannot write every character."""
+    ways = (json.dumps(value, ensure_ascii=ascii_alone, separators=(", ", ": ")) for ascii_alone in (False, True))
+    return union(literal(way) for way in ways)
 
 
 def union(alternatives: Iterable[str]) -> str:
@@ -117,7 +118,13 @@ def json_char(ranges: Iterable[Range]) -> str | None:
         if any(a <= code <= b for a, b in wanted):
             escape = _SHORT_ESCAPES.get(code) or f"u{code:04x}"
             alternatives.append(literal("\\" + escape))
+    if wanted and wanted[0][0] > 0x7F:  # none that every vocabulary can write
+        alternatives += [literal(_ascii_escape(code)) for code in {code for pair in plain[:8] for code in pair}]
     return union(alternatives) if alternatives else None
+
+
+def _ascii_escape(code: int) -> str:
+    return json.dumps(chr(code))[1:-1]
 
 
 def other_strings(names: Iterable[str]) -> str:

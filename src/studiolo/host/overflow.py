@@ -1,0 +1,84 @@
+"""What becomes of a prompt that outgrows the context, by the policy that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..config import PredictionConfig
+from ..engines.base import ChatRequest, CompletionRequest, Engine
+from ..protocol.chat import AnyChatMessage
+
+SHARE_FOR_THE_ANSWER = 4
+"""A prompt that is cut leaves one part in this many of the context to the answer, or as much as it may use."""
+
+
+def cuts(config: PredictionConfig) -> bool:
+    """Whether the policy cuts what is too long, rather than refusing it."""
+    return config.context_overflow_policy not in (None, "stopAtLimit")
+
+
+def room_for_prompt(config: PredictionConfig, context_length: int) -> int:
+    """The tokens that a prompt is cut down to."""
+    answer = context_length // SHARE_FOR_THE_ANSWER
+    if config.max_tokens:
+        answer = min(answer, config.max_tokens)
+    return max(context_length - max(answer, 1), 1)
+
+
+async def fit_text(engine: Engine, request: CompletionRequest, context_length: int) -> CompletionRequest:
+    """``request`` with a prompt that the context holds, and with what of it stays when the answer fills the context.
+
+    ``truncateMiddle`` leaves the tokens in the middle out, ``rollingWindow`` the oldest ones. A prompt that fits is
+    left alone.
+    """
+    if not cuts(request.config) or request.images or not isinstance(request.prompt, str):
+        return request
+    tokens = await engine.tokenize(request.prompt)
+    keeps_beginning = request.config.context_overflow_policy == "truncateMiddle"
+    if len(tokens) < context_length:
+        return replace(request, keep=min(len(tokens), context_length // 2) if keeps_beginning else 0)
+    if request.config.reasoning_budget is not None:
+        return request  # the budget goes by text; the engine tells that the prompt is too long
+    room = room_for_prompt(request.config, context_length)
+    if keeps_beginning:
+        head = room // 2
+        return replace(request, prompt=[*tokens[:head], *tokens[len(tokens) - (room - head) :]], keep=head)
+    begin = await engine.tokenize("")  # the token that begins a text, where the model has one
+    return replace(request, prompt=[*begin, *tokens[len(tokens) - (room - len(begin)) :]])
+
+
+async def fit_chat(engine: Engine, chat: ChatRequest, config: PredictionConfig, context_length: int) -> ChatRequest:
+    """``chat`` without as many messages as it takes for the context to hold the rest.
+
+    System messages and the last message stay, and with ``truncateMiddle`` the first user message. What is left may
+    still be too long; it is then for :func:`fit_text` to cut.
+    """
+
+    async def count_tokens(chat: ChatRequest) -> int:
+        return len(await engine.tokenize(await engine.apply_template(chat)))
+
+    if not cuts(config) or await count_tokens(chat) < context_length:
+        return chat
+    room = room_for_prompt(config, context_length)
+    spare = _spare(chat.messages, keep_first=config.context_overflow_policy == "truncateMiddle")
+    fewest, most = 0, len(spare)  # of the messages that go, the oldest first
+    while fewest < most:
+        middle = (fewest + most) // 2
+        if await count_tokens(_without(chat, spare[:middle])) <= room:
+            most = middle
+        else:
+            fewest = middle + 1
+    return _without(chat, spare[:most])
+
+
+def _spare(messages: Sequence[AnyChatMessage], keep_first: bool) -> list[int]:
+    """The places of the messages that may go."""
+    kept = {index for index, message in enumerate(messages) if message.role == "system"} | {len(messages) - 1}
+    if keep_first:
+        kept |= {next((index for index, message in enumerate(messages) if message.role == "user"), 0)}
+    return [index for index in range(len(messages)) if index not in kept]
+
+
+def _without(chat: ChatRequest, gone: Sequence[int]) -> ChatRequest:
+    return replace(chat, messages=[message for index, message in enumerate(chat.messages) if index not in set(gone)])
