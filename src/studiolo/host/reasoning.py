@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
+from ..config import ReasoningParsing
 from ..engines.base import Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
 from ..errors import ConfigError
 from ..protocol.llm import Fragment, ReasoningType
@@ -98,7 +99,7 @@ def _overlap(text: str, tag: str) -> int:
     return 0
 
 
-async def think_within(engine: Engine, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
+def think_within(engine: Engine, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
     """A completion whose reasoning ends after ``reasoning_budget`` tokens, where the config sets that.
 
     The end tag is then put after the thought, and the model goes on from there.
@@ -106,18 +107,21 @@ async def think_within(engine: Engine, request: CompletionRequest) -> AsyncGener
     Raises:
         ConfigError: the budget is set, and reasoning is not told from the answer.
     """
-    config, prompt = request.config, request.prompt
-    parsing, budget = config.reasoning_parsing, config.reasoning_budget
+    budget, prompt, parsing = request.config.reasoning_budget, request.prompt, request.config.reasoning_parsing
     if budget is None or not isinstance(prompt, str):
-        async with contextlib.aclosing(engine.complete(request)) as events:
-            async for event in events:
-                yield event
-        return
+        return engine.complete(request)
     if parsing is None or not parsing.enabled:
         raise ConfigError(
             "The prediction config has a reasoning_budget, and its reasoning_parsing is switched off",
             suggestion="Enable reasoning_parsing, so that reasoning can be counted.",
         )
+    return _cut_short(engine, request, prompt, parsing, budget)
+
+
+async def _cut_short(
+    engine: Engine, request: CompletionRequest, prompt: str, parsing: ReasoningParsing, budget: int
+) -> AsyncGenerator[EngineEvent, None]:
+    config = request.config
     split = ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
     closing = f"{parsing.end_string}\n\n"
     thought = spent = 0
