@@ -311,6 +311,9 @@ async def test_what_nobody_came_back_to_is_deleted_in_the_end(
     then = old.stat().st_mtime - (partial.KEEP_DAYS + 1) * 86400
     for each in (*old.rglob("*"), old):
         os.utime(each, (then, then))
+    lock = library.home.downloads / "killed.gguf-0123456789ab.lock"
+    lock.touch()
+    os.utime(lock, (then, then))
     (library.home.models / "me/other-GGUF/other.Q4_0.gguf").unlink()
     await library.fetch("other")
     assert clean(library)
@@ -338,6 +341,18 @@ async def test_a_disk_that_becomes_full_keeps_what_came(
     await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
     assert (await library.fetch("tiny")).path.read_bytes() == content
     went_on(web.transfers(CDN), content)
+    await library.close()
+
+
+async def test_a_disk_that_becomes_full_while_pip_works_is_told_as_such(
+    small_disk: Path, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "127.0.0.1")  # leaves the wheel to pip
+    library = Library(Home(small_disk / "home"))
+    library.home.root.mkdir()
+    wheel = {**web.add_wheel("tiny-one", {"tiny_one/m": content}), "size_bytes": 0}
+    write_catalog(library.home, {"type": "pypi", "wheels": [wheel]}, {"type": "file", "path": "/nonesuch"})
+    await refused(library, r"The disk became full while tiny was fetched")
     await library.close()
 
 
@@ -382,6 +397,32 @@ async def test_kill_9_in_mid_download_loses_nothing(library: Library, web: Web, 
     (model,) = await library.models()
     assert model.path == library.home.models / "me/tiny/tiny.Q4_0.gguf" and model.path.read_bytes() == content
     assert clean(library)
+
+
+async def test_ctrl_c_keeps_what_came(library: Library, web: Web, content: bytes) -> None:
+    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
+    web.go_on.clear()
+    process = get("tiny")
+    await asyncio.to_thread(web.wait_until_held)
+    process.send_signal(signal.SIGINT)
+    said = (await asyncio.to_thread(process.communicate, timeout=30))[1]
+    assert process.returncode == 130 and "Traceback" not in said, said
+    web.go_on.set()
+    assert (await library.fetch("tiny")).path.read_bytes() == content
+    went_on(web.transfers(CDN), content)
+
+
+async def test_a_copy_is_gone_on_from(library: Library, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "made.gguf").write_bytes(content)
+    source = {"type": "file", "path": str(tmp_path / "made.gguf")}
+    write_catalog(library.home, source)
+    folder = partial.source_folder(partial.folder_of(library.home, "me/tiny-GGUF/tiny.Q4_0.gguf"), source)
+    folder.mkdir(parents=True)
+    status = (tmp_path / "made.gguf").stat()
+    partial.start_over(folder / partial.FILE_NAME, f"{status.st_size} bytes of {status.st_mtime_ns}")
+    marked = content[: len(content) // 2 - 4] + b"mark"
+    (folder / partial.FILE_NAME).write_bytes(marked)
+    assert (await library.fetch("tiny")).path.read_bytes() == marked + content[len(marked) :]
 
 
 async def test_who_waits_for_another_process_hears_how_far_it_is(library: Library, web: Web, content: bytes) -> None:

@@ -152,7 +152,9 @@ class Web:
             self._send(handler, request, fault.status, fault.headers, b"")
         else:
             status, more, body = self._find(request)
-            if status == 200 and not (fault is not None and fault.ignore_ranges):
+            if fault is not None and fault.ignore_ranges:
+                more = {name: value for name, value in more.items() if name != "Accept-Ranges"}
+            elif status == 200:
                 status, more, body = _part(headers, more, body)
             self._send(handler, request, status, more, body, fault)
 
@@ -281,14 +283,15 @@ class Web:
 
 def _part(headers: dict[str, str], more: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
     """The part that a request asks for (``Range``, ``If-Range``), else all of it."""
-    match = re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", ""))
     condition = headers.get("if-range")
     if match is None or (condition is not None and condition not in (more.get("ETag"), more.get("Last-Modified"))):
         return 200, more, body
     start = int(match[1])
     if start >= len(body):
         return 416, {**more, "Content-Range": f"bytes */{len(body)}"}, b""
-    return 206, {**more, "Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}, body[start:]
+    part = body[start : int(match[2]) + 1] if match[2] else body[start:]
+    return 206, {**more, "Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(body)}"}, part
 
 
 def _json(value: Any) -> tuple[int, dict[str, str], bytes]:

@@ -128,11 +128,13 @@ def clean(home: Home, now: float | None = None) -> None:
     oldest = (time.time() if now is None else now) - KEEP_DAYS * 86400
     with contextlib.suppress(OSError):
         for each in home.downloads.iterdir():
-            if each.is_dir() and _newest(each) < oldest:
-                lock = _try_lock(each)
-                if lock is not None:
-                    shutil.rmtree(each, ignore_errors=True)
-                    _release(lock)
+            if _newest(each) >= oldest:
+                continue
+            folder = each.with_suffix("") if each.suffix == ".lock" else each  # a lock that a killed process has left
+            lock = _try_lock(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                _release(lock)
 
 
 def _newest(folder: Path) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .base import TICK_SECONDS, SourceUnavailable
+
+_FULL = os.strerror(errno.ENOSPC)
 
 _WORKER = Path(__file__).with_name("_worker.py")
 
@@ -32,6 +35,7 @@ async def run_worker(
 
     Raises:
         SourceUnavailable: the worker failed; the reason is in its own words.
+        OSError: it failed because the disk is full.
     """
     if not sys.executable:
         raise SourceUnavailable("this program has no Python executable to start")
@@ -65,7 +69,10 @@ async def run_worker(
         if process.stdin is not None:
             process.stdin.close()
     if code:
-        raise SourceUnavailable(_reason(errors.decode(errors="replace"), code))
+        output = errors.decode(errors="replace")
+        if _FULL in output or f"[Errno {errno.ENOSPC}]" in output:
+            raise OSError(errno.ENOSPC, _FULL)
+        raise SourceUnavailable(_reason(output, code))
 
 
 async def _lines(stream: asyncio.StreamReader, on_line: Callable[[bytes], None]) -> None:

@@ -22,7 +22,7 @@ from .child import run_worker
 _OF_PIP_ALONE = {"proxy", "client-cert", "trusted-host", "keyring-provider"}
 
 _METADATA_BYTES = 4_000_000
-"""An index that keeps no metadata apart makes pip fetch whole wheels to tell where they are; it is stopped then."""
+"""Without metadata apart from the wheel, and without ranges, pip fetches the wheel to look into it: it is stopped."""
 
 
 class Location(Struct, frozen=True):
@@ -69,10 +69,11 @@ async def locate(requirements: Sequence[str], options: Sequence[str], folder: Pa
 
     def look() -> None:
         if bytes_in(temporary) > _METADATA_BYTES:
-            raise SourceUnavailable("the index keeps no metadata")
+            raise SourceUnavailable("pip fetches the wheel already")
 
     settings: list[str] = []
     command = ["pip", "install", "--dry-run", "--ignore-installed", "--quiet", *options, "--report", str(report)]
+    command.append("--use-feature=fast-deps")  # no metadata apart: it reads that part of the wheel
     try:
         await run_worker(["pip", "config", "list"], on_line=lambda line: settings.append(line.decode()))
         configured = {match[1]: match[2] for line in settings if (match := re.match(r"\S*\.([\w-]+)='(.*)'", line))}
