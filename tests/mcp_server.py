@@ -1,4 +1,7 @@
-"""A small MCP server, made with the official package: over standard input and output, or HTTP on the port given."""
+"""A small MCP server, made with the official package: over standard input and output, or HTTP on the port given.
+
+A second argument asks for the older kind of HTTP.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ def picture() -> Image:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 2:
+        server.run(transport="sse", host="127.0.0.1", port=int(sys.argv[1]))
+    elif len(sys.argv) > 1:
         server.run(transport="streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
     else:
         server.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,8 @@ async def test_every_event_of_a_call_travels(place: tuple[str, int]) -> None:
             assert name.name == end.tool_call_request.name == "add"
             assert start.tool_call_id == end.tool_call_request.id
             pieces = [event.content for event in events if isinstance(event, ToolCallArguments)]
-            assert len(pieces) > 1 and end.raw_content == f'{{"name": "add", "arguments": {"".join(pieces)}}}'
+            assert len(pieces) > 1 and json.loads("".join(pieces)) == end.tool_call_request.arguments
+            assert end.raw_content.startswith("{") and "".join(pieces) in end.raw_content
             assert events.index(start) < events.index(name) < events.index(end) < len(events) - 1
             assert events[-1].stats.stop_reason == "toolCalls"
             assert not any(isinstance(event, ToolCallFailed) for event in events)
@@ -238,3 +240,40 @@ def test_tools_of_an_mcp_server_are_called(llm: lm.LLM) -> None:
     request, answer = messages[0].content[-1].tool_call_request, messages[1].content[0].content
     assert request.name in ("multiply", "greet", "environment", "broken", "picture")
     assert answer
+
+
+async def test_tools_of_an_mcp_server_with_the_async_api(place: tuple[str, int]) -> None:
+    server = {"command": sys.executable, "args": [str(Path(__file__).with_name("mcp_server.py"))]}
+    messages: list[Any] = []
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+        await llm.act("Hi.", [add], mcp=[server], max_prediction_rounds=2, on_message=messages.append, **REQUIRED)
+    assert [message.role for message in messages] == ["assistant", "tool", "assistant"]
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"type": "nonsense"}, {"$ref": "#/$defs/Nonesuch"}, {"not": {"type": "string"}}]
+)
+def test_a_schema_that_a_model_cannot_be_held_to_is_refused_not_dropped(llm: lm.LLM, parameters: Any) -> None:
+    schema = {"type": "object", "properties": {"a": parameters}, "required": ["a"]}
+    tools = {"type": "toolArray", "tools": [{"function": {"name": "t", "parameters": schema}}], "force": True}
+    with pytest.raises(lm.StudioloError) as info:
+        llm.respond("hi", config={**GREEDY, "raw_tools": tools})
+    assert isinstance(info.value, lm.UnsupportedError) and "arguments" in str(info.value)
+    assert llm.respond("hi", config={"max_tokens": 2}).stats.predicted_tokens_count == 2
+
+
+async def test_cancelling_act_in_the_middle_frees_the_slot(place: tuple[str, int]) -> None:
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+        begun = asyncio.Event()
+        config = {"temperature": 0, "repeat_penalty": False}
+        task = asyncio.create_task(
+            llm.act("Count to a thousand.", [colour], config=config, on_first_token=lambda _: begun.set())
+        )
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for _ in range(4):  # as many as there are slots
+            assert (await llm.respond("hi", config={"max_tokens": 1})).stats.predicted_tokens_count == 1

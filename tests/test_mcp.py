@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -27,8 +28,14 @@ STDIO: dict[str, Any] = {"command": sys.executable, "args": [SERVER], "env": {"G
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
+    with listening() as port:
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+@contextlib.contextmanager
+def listening(*options: str) -> Iterator[int]:
     port = free_port()
-    process = subprocess.Popen([sys.executable, SERVER, str(port)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, SERVER, str(port), *options], stderr=subprocess.DEVNULL)
     try:
 
         def answers() -> bool:
@@ -36,7 +43,7 @@ def url() -> Iterator[str]:
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
         wait_until(answers, "the MCP server to listen")
-        yield f"http://127.0.0.1:{port}/mcp"
+        yield port
     finally:
         process.terminate()
         process.wait(30)
@@ -75,6 +82,13 @@ async def test_the_tools_of_a_server_are_listed_and_called(server: Any) -> None:
             await tools["multiply"].call(a=1)
         (picture,) = await tools["picture"].call()
         assert (picture["type"], picture["mimeType"]) == ("image", "image/png") and "data" not in picture
+
+
+async def test_an_endpoint_of_the_older_kind() -> None:
+    with listening("sse") as port:
+        server = {"name": "old", "url": f"http://127.0.0.1:{port}/sse", "type": "sse", "headers": {"X-Test": "1"}}
+        async with mcp_tools([server]) as tools:
+            assert await tools["multiply"].call(a=6, b=7) == "42"
 
 
 async def test_a_program_gets_its_environment_and_ends_with_the_block() -> None:

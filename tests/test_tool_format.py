@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studiolo.engines.tool_format import ToolCallReader, ToolNames, call_schema, with_instructions, without_tools
+from studiolo.engines.tool_format import ToolNames, call_schema, with_instructions, without_tools
+from studiolo.engines.tool_reader import ToolCallReader
 from studiolo.protocol.chat import (
     AssistantResponse,
     ChatHistoryData,

@@ -233,12 +233,20 @@ def test_the_settings_travel_there_and_back() -> None:
     assert parse_tools(config.raw_tools)[0][0].function.parameters == schema
 
 
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ({"type": "nonsense"}, "tools is malformed"),
         ({"type": "toolArray", "tools": [{"type": "function"}]}, r"\$.tools\[0\]"),
         ({"type": "toolArray", "tools": [{"function": {"name": ""}}]}, "empty name"),
+        ({"type": "toolArray", "tools": [{"function": {"name": "a", "parameters": nested(100)}}]}, "'a' are nested"),
         ({"type": "toolArray", "tools": [{"function": {"name": "a"}}] * 2}, "Two tools .* 'a'"),
         ({"type": "toolArray", "tools": [{"function": {"name": "a", "parameters": {"type": "x"}}}]}, "'x'"),
     ],

@@ -57,14 +57,12 @@ class CompletionRequest:
         prompt: the text, or its tokens.
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped to go on.
         images: the images of the prompt, in the order of their places in it: JPEG or PNG.
-        json_schema: what the text is held to: one JSON value that satisfies it.
     """
 
     prompt: str | list[int]
     config: PredictionConfig
     keep: int = 0
     images: Sequence[bytes] = ()
-    json_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +96,14 @@ class ToolChatRequest:
         tools: what the model may call, as JSON objects in OpenAI's form.
         config: the settings with every default filled in.
         images: the images of the chat, in order: JPEG or PNG.
+        template_variables: further variables for the template, such as ``enable_thinking``.
     """
 
     messages: Sequence[AnyChatMessage]
     tools: Sequence[dict[str, Any]]
     config: PredictionConfig
     images: Sequence[bytes] = ()
+    template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)

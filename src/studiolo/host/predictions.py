@@ -264,7 +264,7 @@ def with_system_prompt(chat: ChatRequest, config: PredictionConfig) -> ChatReque
 
 
 def _refuse_budget(config: PredictionConfig) -> None:
-    if config.reasoning_budget is not None:
+    if config.reasoning_budget:  # none at all can be had: the template then says so
         raise UnsupportedError(
             "A reasoning_budget and tools do not go together",
             suggestion="Leave the prediction config's reasoning_budget out.",

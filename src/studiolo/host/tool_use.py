@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from ..config import PredictionConfig
+from ..config import PredictionConfig, StructuredSetting
 from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, ToolChatRequest
-from ..engines.tool_format import CALL_BEGIN, ToolCallReader, ToolNames, call_schema, with_instructions, without_tools
+from ..engines.tool_format import CALL_BEGIN, ToolNames, call_schema, with_instructions, without_tools
+from ..engines.tool_reader import ToolCallReader
 from ..errors import UnsupportedError
 from ..protocol.chat import ToolCallRequestData, ToolResultMessage
 from ..protocol.llm import Fragment
@@ -134,7 +135,13 @@ async def say_with_tools(
     own_format = chat.template is None and await engine.knows_tools()
     config = request.config
     if own_format and not use.must_call:
-        asked = ToolChatRequest(messages=messages, tools=tools, config=config, images=request.images)
+        asked = ToolChatRequest(
+            messages=messages,
+            tools=tools,
+            config=config,
+            images=request.images,
+            template_variables=chat.template_variables,
+        )
         return engine.chat_with_tools(asked), Said(splitter(config, ""), names=names)
     if own_format:
         prompt = await engine.apply_template(replace(chat, messages=messages, tools=tools))
@@ -148,8 +155,9 @@ async def say_with_tools(
         prompt += f"{parsing.end_string}\n\n"  # nothing is thought before a call that must be made
     if not own_format:
         prompt += CALL_BEGIN
-    forced = replace(request, prompt=prompt, json_schema=call_schema(tools))
-    return engine.complete(forced), Said(calls=ToolCallReader(names, forced=True))
+    held = msgspec.structs.replace(config, structured=StructuredSetting(type="json", json_schema=call_schema(tools)))
+    forced = engine.complete(replace(request, prompt=prompt, config=held))
+    return forced, Said(calls=ToolCallReader(names, forced=True))
 
 
 def splitter(config: PredictionConfig, prompt: str) -> ReasoningSplitter | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -12,6 +12,9 @@ from .chat import ToolCallRequest
 from .errors import SerializedError
 from .kv import TOOL_CHOICE_KEY, TOOLS_KEY, KvField
 from .structs import Message, WireStruct
+
+MAX_SCHEMA_DEPTH = 64
+"""Levels of objects and lists that the schema of a tool may have."""
 
 ToolChoice = Literal["auto", "required", "none"]
 
@@ -113,7 +116,19 @@ def parse_tools(setting: Mapping[str, Any] | None) -> tuple[list[Tool], bool]:
         if name in seen:
             raise ConfigError(f"Two tools of {TOOLS_KEY} have the name {name!r}")
         seen.add(name)
+        if _is_deeper(tool.function.parameters, MAX_SCHEMA_DEPTH):
+            raise ConfigError(f"The parameters of the tool {name!r} are nested deeper than {MAX_SCHEMA_DEPTH} levels")
         kind: Any = "object" if tool.function.parameters is None else tool.function.parameters.get("type", "object")
         if kind != "object":
             raise ConfigError(f"The parameters of the tool {name!r} are a schema of type {kind!r}, not 'object'")
     return use.tools, use.force
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        items = list(cast("dict[str, Any]", value).values())
+    elif isinstance(value, list):
+        items = cast("list[Any]", value)
+    else:
+        return False
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)

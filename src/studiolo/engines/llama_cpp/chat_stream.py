@@ -25,7 +25,7 @@ from ...protocol.chat import (
 from ...protocol.llm import Fragment, StopReason
 from ...protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallEvent, ToolCallName, ToolCallStart
 from ..base import Completed, EngineEvent, PromptProgress, ToolChatRequest
-from ..tool_format import failed_call, new_call_id, parsed_arguments
+from ..tool_reader import failed_call, new_call_id, parsed_arguments
 from .params import completion_body
 
 
@@ -103,6 +103,7 @@ def chat_body(request: ToolChatRequest) -> dict[str, Any]:
         "tools": list(request.tools),
         "tool_choice": "auto",
         "parallel_tool_calls": True,
+        "chat_template_kwargs": dict(request.template_variables),
         "reasoning_format": "none",  # what is thought and what is said is told apart further up
         "timings_per_token": True,
         "verbose": True,  # the last event then says why the answer ended

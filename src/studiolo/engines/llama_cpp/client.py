@@ -158,10 +158,7 @@ class LlamaServerClient:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
-        fields = completion_body(request.prompt, request.config, request.keep, request.images)
-        if request.json_schema is not None:
-            fields["json_schema"] = request.json_schema
-        body = msgspec.json.encode(fields)
+        body = msgspec.json.encode(completion_body(request.prompt, request.config, request.keep, request.images))
         # The engine would go on for ever, with a context that it shifts. Who wants to stop there leaves.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         async with _broken_connections_told(), self._session.post("/completion", data=body) as response:
