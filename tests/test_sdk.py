@@ -297,8 +297,11 @@ def test_tokens(llm: lm.LLM) -> None:
 
 
 def test_what_is_on_disk(client: lm.Client) -> None:
-    (model,) = client.list_downloaded_models()
+    (downloaded,) = client.list_downloaded_models()
+    assert isinstance(downloaded, lm.DownloadedLlm)
+    model = downloaded.info
     assert isinstance(model, lm.LlmInfo)
+    assert (downloaded.model_key, downloaded.path, downloaded.type) == (model.model_key, model.path, "llm")
     assert model.model_key == "smollm2-135m-instruct"
     assert model.path == "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf"
     assert (model.params_string, model.size_bytes, model.max_context_length) == ("135M", 98362432, 8192)

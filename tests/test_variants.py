@@ -21,7 +21,7 @@ def variants(place: tuple[str, int], vision_model: Path) -> None:
 
 
 def test_a_model_is_listed_once_with_the_keys_of_its_variants(client: lm.Client) -> None:
-    models = {model.model_key: model for model in client.list_downloaded_models()}
+    models = {model.model_key: model.info for model in client.list_downloaded_models()}
     assert sorted(models) == ["smollm2-135m-instruct", "tiny-vision"]
     tiny, smol = models["tiny-vision"], models["smollm2-135m-instruct"]
     assert tiny.variants == ["tiny-vision@f16", "tiny-vision@q8_0"] and tiny.selected_variant in tiny.variants
@@ -37,7 +37,7 @@ def test_a_model_is_listed_once_with_the_keys_of_its_variants(client: lm.Client)
 def test_the_variant_that_was_loaded_last_is_the_one_that_the_key_means(client: lm.Client) -> None:
     for key in ("tiny-vision@f16", "tiny-vision@q8_0"):
         client.llm.model(key).unload()
-        (tiny,) = [model for model in client.list_downloaded_models() if model.model_key == "tiny-vision"]
+        (tiny,) = [model.info for model in client.list_downloaded_models() if model.model_key == "tiny-vision"]
         assert tiny.selected_variant == key
         handle = client.llm.model("tiny-vision")
         assert handle.identifier == key == handle.get_info().model_key

@@ -17,6 +17,12 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .config import (
+        EmbeddingLoadModelConfig as EmbeddingLoadModelConfig,
+    )
+    from .config import (
+        EmbeddingLoadModelConfigDict as EmbeddingLoadModelConfigDict,
+    )
+    from .config import (
         GpuSetting as GpuSetting,
     )
     from .config import (
@@ -26,7 +32,13 @@ if TYPE_CHECKING:
         LlmLoadModelConfig as LlmLoadModelConfig,
     )
     from .config import (
+        LlmLoadModelConfigDict as LlmLoadModelConfigDict,
+    )
+    from .config import (
         LlmPredictionConfig as LlmPredictionConfig,
+    )
+    from .config import (
+        LlmPredictionConfigDict as LlmPredictionConfigDict,
     )
     from .config import (
         LoadConfig as LoadConfig,
@@ -98,6 +110,9 @@ if TYPE_CHECKING:
         LMStudioError as LMStudioError,
     )
     from .errors import (
+        LMStudioFileNotFoundError as LMStudioFileNotFoundError,
+    )
+    from .errors import (
         LMStudioModelNotFoundError as LMStudioModelNotFoundError,
     )
     from .errors import (
@@ -117,6 +132,9 @@ if TYPE_CHECKING:
     )
     from .errors import (
         LMStudioTimeoutError as LMStudioTimeoutError,
+    )
+    from .errors import (
+        LMStudioUnknownMessageWarning as LMStudioUnknownMessageWarning,
     )
     from .errors import (
         LMStudioValueError as LMStudioValueError,
@@ -199,6 +217,9 @@ if TYPE_CHECKING:
     from .protocol.chat import (
         UserMessage as UserMessage,
     )
+    from .protocol.errors import (
+        SerializedLMSExtendedError as SerializedLMSExtendedError,
+    )
     from .protocol.llm import (
         Fragment as Fragment,
     )
@@ -226,8 +247,29 @@ if TYPE_CHECKING:
     from .protocol.models import (
         LlmInstanceInfo as LlmInstanceInfo,
     )
+    from .protocol.models import (
+        ModelInfo as ModelInfo,
+    )
+    from .protocol.models import (
+        ModelInstanceInfo as ModelInstanceInfo,
+    )
+    from .protocol.models import (
+        ModelQuery as ModelQuery,
+    )
+    from .protocol.models import (
+        ModelQueryDict as ModelQueryDict,
+    )
+    from .protocol.models import (
+        ModelSpecifier as ModelSpecifier,
+    )
+    from .protocol.models import (
+        ModelSpecifierDict as ModelSpecifierDict,
+    )
     from .protocol.repository import (
         DownloadProgressUpdate as DownloadProgressUpdate,
+    )
+    from .protocol.structs import (
+        AnyLMStudioStruct as AnyLMStudioStruct,
     )
     from .sdk.act import (
         ActResult as ActResult,
@@ -239,10 +281,19 @@ if TYPE_CHECKING:
         AsyncClient as AsyncClient,
     )
     from .sdk.async_models import (
+        AnyLoadConfig as AnyLoadConfig,
+    )
+    from .sdk.async_models import (
+        AnyModelSpecifier as AnyModelSpecifier,
+    )
+    from .sdk.async_models import (
         AsyncEmbeddingModel as AsyncEmbeddingModel,
     )
     from .sdk.async_models import (
         AsyncLLM as AsyncLLM,
+    )
+    from .sdk.async_models import (
+        ModelLoadResult as ModelLoadResult,
     )
     from .sdk.async_stream import (
         AsyncPredictionStream as AsyncPredictionStream,
@@ -267,6 +318,24 @@ if TYPE_CHECKING:
     )
     from .sdk.convenience import (
         prepare_image as prepare_image,
+    )
+    from .sdk.downloaded import (
+        AnyAsyncDownloadedModel as AnyAsyncDownloadedModel,
+    )
+    from .sdk.downloaded import (
+        AnyDownloadedModel as AnyDownloadedModel,
+    )
+    from .sdk.downloaded import (
+        AsyncDownloadedEmbeddingModel as AsyncDownloadedEmbeddingModel,
+    )
+    from .sdk.downloaded import (
+        AsyncDownloadedLlm as AsyncDownloadedLlm,
+    )
+    from .sdk.downloaded import (
+        DownloadedEmbeddingModel as DownloadedEmbeddingModel,
+    )
+    from .sdk.downloaded import (
+        DownloadedLlm as DownloadedLlm,
     )
     from .sdk.files import (
         LocalFileInput as LocalFileInput,
@@ -322,11 +391,41 @@ if TYPE_CHECKING:
     from .sdk.prediction import (
         PromptProcessingCallback as PromptProcessingCallback,
     )
+    from .sdk.repository import (
+        AsyncAvailableModel as AsyncAvailableModel,
+    )
+    from .sdk.repository import (
+        AsyncModelDownloadOption as AsyncModelDownloadOption,
+    )
+    from .sdk.repository import (
+        AvailableModel as AvailableModel,
+    )
+    from .sdk.repository import (
+        DownloadFinalizedCallback as DownloadFinalizedCallback,
+    )
+    from .sdk.repository import (
+        DownloadProgressCallback as DownloadProgressCallback,
+    )
+    from .sdk.repository import (
+        ModelDownloadOption as ModelDownloadOption,
+    )
     from .sdk.structured import (
         BaseModel as BaseModel,
     )
     from .sdk.structured import (
+        DictObject as DictObject,
+    )
+    from .sdk.structured import (
+        DictSchema as DictSchema,
+    )
+    from .sdk.structured import (
         ModelSchema as ModelSchema,
+    )
+    from .sdk.structured import (
+        ResponseSchema as ResponseSchema,
+    )
+    from .sdk.structured import (
+        ValidationError as ValidationError,
     )
     from .sdk.sync_client import (
         LLM as LLM,
@@ -340,6 +439,9 @@ if TYPE_CHECKING:
     from .sdk.sync_client import (
         PredictionStream as PredictionStream,
     )
+    from .sdk.sync_client import (
+        SyncModelHandle as SyncModelHandle,
+    )
     from .sdk.tools import (
         ToolDefinition as ToolDefinition,
     )
@@ -352,36 +454,39 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "config": """
-        JinjaPromptTemplate ManualPromptTemplate PromptTemplate ReasoningParsing
-        MirostatSetting StructuredSetting
-        GpuSetting LoadConfig LlmLoadModelConfig LlmPredictionConfig
-        PredictionConfig
+        EmbeddingLoadModelConfig EmbeddingLoadModelConfigDict GpuSetting JinjaPromptTemplate LlmLoadModelConfig
+        LlmLoadModelConfigDict LlmPredictionConfig LlmPredictionConfigDict LoadConfig ManualPromptTemplate
+        MirostatSetting PredictionConfig PromptTemplate ReasoningParsing StructuredSetting
     """,
     "errors": """
-        LMStudioOSError
-        LocalFileError
-        FilesError
         CancelledError ChannelClosedError ClientError ConfigError ConnectionFailedError DomainMismatchError
-        DownloadError EngineDiedError EngineError EngineStartError HostError LMStudioCancelledError
-        LMStudioChannelClosedError LMStudioClientError LMStudioError LMStudioModelNotFoundError
-        LMStudioPredictionError LMStudioPresetNotFoundError LMStudioRuntimeError LMStudioServerError
-        LMStudioTimeoutError LMStudioValueError LMStudioWebsocketError ModelFileError ModelNotFoundError
-        ModelUnloadedError PortInUseError PredictionError PresetNotFoundError PromptTooLongError
-        ProtocolError RequestTimeoutError StudioloError UnsupportedError UsageError
+        DownloadError EngineDiedError EngineError EngineStartError FilesError HostError LMStudioCancelledError
+        LMStudioChannelClosedError LMStudioClientError LMStudioError LMStudioFileNotFoundError
+        LMStudioModelNotFoundError LMStudioOSError LMStudioPredictionError LMStudioPresetNotFoundError
+        LMStudioRuntimeError LMStudioServerError LMStudioTimeoutError LMStudioUnknownMessageWarning LMStudioValueError
+        LMStudioWebsocketError LocalFileError ModelFileError ModelNotFoundError ModelUnloadedError PortInUseError
+        PredictionError PresetNotFoundError PromptTooLongError ProtocolError RequestTimeoutError StudioloError
+        UnsupportedError UsageError
     """,
     "protocol.chat": """
-        AnyChatMessage AssistantResponse ChatHistoryData FileHandle FileType SystemPrompt TextData
-        ToolCallRequest ToolCallRequestData ToolCallResultData ToolResultMessage UserMessage
+        AnyChatMessage AssistantResponse ChatHistoryData FileHandle FileType SystemPrompt TextData ToolCallRequest
+        ToolCallRequestData ToolCallResultData ToolResultMessage UserMessage
+    """,
+    "protocol.errors": """
+        SerializedLMSExtendedError
     """,
     "protocol.llm": """
-        LogProb
-        Fragment LlmPredictionFragment LlmPredictionStats PredictionStats
+        Fragment LlmPredictionFragment LlmPredictionStats LogProb PredictionStats
     """,
     "protocol.models": """
-        EmbeddingModelInfo EmbeddingModelInstanceInfo LlmInfo LlmInstanceInfo
+        EmbeddingModelInfo EmbeddingModelInstanceInfo LlmInfo LlmInstanceInfo ModelInfo ModelInstanceInfo ModelQuery
+        ModelQueryDict ModelSpecifier ModelSpecifierDict
     """,
     "protocol.repository": """
         DownloadProgressUpdate
+    """,
+    "protocol.structs": """
+        AnyLMStudioStruct
     """,
     "sdk.act": """
         ActResult PredictionRoundResult
@@ -390,15 +495,18 @@ _NAMES = {
         AsyncClient
     """,
     "sdk.async_models": """
-        AsyncEmbeddingModel AsyncLLM
+        AnyLoadConfig AnyModelSpecifier AsyncEmbeddingModel AsyncLLM ModelLoadResult
     """,
     "sdk.async_stream": """
         AsyncPredictionStream
     """,
     "sdk.convenience": """
+        configure_default_client embedding_model get_default_client list_downloaded_models list_loaded_models llm
         prepare_image
-        configure_default_client embedding_model get_default_client list_downloaded_models
-        list_loaded_models llm
+    """,
+    "sdk.downloaded": """
+        AnyAsyncDownloadedModel AnyDownloadedModel AsyncDownloadedEmbeddingModel AsyncDownloadedLlm
+        DownloadedEmbeddingModel DownloadedLlm
     """,
     "sdk.files": """
         LocalFileInput
@@ -411,14 +519,18 @@ _NAMES = {
         get_sync_api_timeout set_sync_api_timeout
     """,
     "sdk.prediction": """
-        PredictionFirstTokenCallback PredictionFragmentCallback PredictionMessageCallback PromptProcessingCallback
-        PredictionResult
+        PredictionFirstTokenCallback PredictionFragmentCallback PredictionMessageCallback PredictionResult
+        PromptProcessingCallback
+    """,
+    "sdk.repository": """
+        AsyncAvailableModel AsyncModelDownloadOption AvailableModel DownloadFinalizedCallback DownloadProgressCallback
+        ModelDownloadOption
     """,
     "sdk.structured": """
-        BaseModel ModelSchema
+        BaseModel DictObject DictSchema ModelSchema ResponseSchema ValidationError
     """,
     "sdk.sync_client": """
-        LLM Client EmbeddingModel PredictionStream
+        Client EmbeddingModel LLM PredictionStream SyncModelHandle
     """,
     "sdk.tools": """
         ToolDefinition ToolFunctionDef ToolFunctionDefDict

@@ -410,6 +410,10 @@ PREDICTION_DEFAULTS = PredictionConfig(
 # The official client's names for the same types.
 LlmLoadModelConfig = LoadConfig
 LlmPredictionConfig = PredictionConfig
+EmbeddingLoadModelConfig = LoadConfig
+LlmLoadModelConfigDict = Mapping[str, Any]
+LlmPredictionConfigDict = Mapping[str, Any]
+EmbeddingLoadModelConfigDict = Mapping[str, Any]
 
 C = TypeVar("C", LoadConfig, PredictionConfig)
 

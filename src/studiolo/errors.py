@@ -235,6 +235,18 @@ class LocalFileError(StudioloError, OSError):
     code = "studiolo.localFile"
 
 
+class LocalFileNotFoundError(LocalFileError, FileNotFoundError):
+    """There is no such file on this machine."""
+
+    code = "studiolo.localFileNotFound"
+
+
+class UnknownMessageWarning(ClientError, UserWarning):
+    """The official client warns so of messages that it does not know; studiolo's client logs them instead."""
+
+    code = "studiolo.unknownMessage"
+
+
 class UsageError(StudioloError, RuntimeError):
     """The calls were made in an order that makes no sense."""
 
@@ -253,5 +265,7 @@ LMStudioCancelledError = CancelledError
 LMStudioWebsocketError = ConnectionFailedError
 LMStudioTimeoutError = RequestTimeoutError
 LMStudioOSError = LocalFileError
+LMStudioFileNotFoundError = LocalFileNotFoundError
+LMStudioUnknownMessageWarning = UnknownMessageWarning
 LMStudioValueError = ConfigError
 LMStudioRuntimeError = UsageError

@@ -225,7 +225,7 @@ def _entries(client: Client) -> list[LibraryModel]:
     if client.system.info().studiolo is not None:
         with contextlib.suppress(ProtocolError):  # a server of an older version
             return client.system.list_library()
-    return [_foreign(model) for model in client.list_downloaded_models()]
+    return [_foreign(model.info) for model in client.list_downloaded_models()]
 
 
 def _foreign(model: Any) -> LibraryModel:

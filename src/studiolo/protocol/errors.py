@@ -24,6 +24,9 @@ class SerializedError(WireStruct, frozen=True, kw_only=True):
     stack: str | None = None
 
 
+SerializedLMSExtendedError = SerializedError  # the official client's name
+
+
 def serialize_error(error: BaseException) -> SerializedError:
     """The wire form of any error; one that is not studiolo's own is named by its class."""
     if not isinstance(error, StudioloError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -45,6 +46,8 @@ class ModelInfoBase(Message, frozen=True, kw_only=True):
 class LlmInfo(ModelInfoBase, frozen=True, tag="llm", kw_only=True):
     """An LLM on disk."""
 
+    type: ClassVar[Literal["llm"]] = "llm"
+
     vision: bool
     trained_for_tool_use: bool
     max_context_length: int
@@ -52,6 +55,8 @@ class LlmInfo(ModelInfoBase, frozen=True, tag="llm", kw_only=True):
 
 class EmbeddingModelInfo(ModelInfoBase, frozen=True, tag="embedding", kw_only=True):
     """An embedding model on disk."""
+
+    type: ClassVar[Literal["embedding"]] = "embedding"
 
     max_context_length: int
 
@@ -94,6 +99,8 @@ class InstanceReferenceSpecifier(Message, frozen=True, tag="instanceReference"):
 
 
 ModelSpecifier = QuerySpecifier | InstanceReferenceSpecifier
+ModelQueryDict = Mapping[str, Any]
+ModelSpecifierDict = Mapping[str, Any]
 
 
 class EmbedStringParameter(WireStruct, frozen=True):

@@ -11,3 +11,6 @@ class WireStruct(Struct, rename="camel", omit_defaults=True, frozen=True):
 
 class Message(WireStruct, frozen=True, tag_field="type"):
     """A JSON object that is one of several, told apart by ``type``."""
+
+
+AnyLMStudioStruct = WireStruct  # the official client's name

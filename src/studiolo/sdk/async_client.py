@@ -24,6 +24,7 @@ from ..protocol.library import (
 from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, SystemInfo
 from .async_models import AsyncEmbeddingModel, AsyncEmbeddingNamespace, AsyncLLM, AsyncLlmNamespace
 from .discovery import find_transport
+from .downloaded import AnyAsyncDownloadedModel, AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
 from .files import AsyncFilesNamespace, LocalFileInput
 from .limits import within_limit
 from .repository import AsyncRepositoryNamespace
@@ -117,11 +118,11 @@ class AsyncClient:
         """See :meth:`AsyncFilesNamespace.prepare_image`."""
         return await self.files.prepare_image(src, name)
 
-    async def list_downloaded_models(self, namespace: str | None = None) -> list[wire.ModelInfo]:
+    async def list_downloaded_models(self, namespace: str | None = None) -> list[AnyAsyncDownloadedModel]:
         """The models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
         _check_namespace(namespace)
         models = await self.system.list_downloaded_models()
-        return [model for model in models if namespace is None or _domain(model) == namespace]
+        return [model for model in models if namespace is None or model.type == namespace]
 
     async def list_loaded_models(self, namespace: str | None = None) -> list[AsyncLLM | AsyncEmbeddingModel]:
         """Handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
@@ -140,9 +141,15 @@ class AsyncSystemNamespace:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
-    async def list_downloaded_models(self) -> list[wire.ModelInfo]:
-        """The models on the host's disk."""
-        return await self._client.call("system", LIST_DOWNLOADED_MODELS, None)
+    async def list_downloaded_models(self) -> list[AnyAsyncDownloadedModel]:
+        """The models on the host's disk, which can be loaded by what is returned."""
+        infos = await self._client.call("system", LIST_DOWNLOADED_MODELS, None)
+        return [
+            AsyncDownloadedEmbeddingModel(info, self._client.embedding)
+            if isinstance(info, wire.EmbeddingModelInfo)
+            else AsyncDownloadedLlm(info, self._client.llm)
+            for info in infos
+        ]
 
     async def list_downloaded_model_variants(self, model_key: str) -> list[wire.ModelInfo]:
         """The variants of a model on the host's disk. Raises :class:`ModelNotFoundError` where there are none."""
@@ -159,10 +166,6 @@ class AsyncSystemNamespace:
     async def info(self) -> SystemInfo:
         """The process that answers, and what it runs."""
         return await self._client.call("system", INFO, None)
-
-
-def _domain(model: wire.ModelInfo) -> str:
-    return "embedding" if isinstance(model, wire.EmbeddingModelInfo) else "llm"
 
 
 def _check_namespace(namespace: str | None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, cast, overload
 
 import msgspec
 
@@ -45,6 +46,7 @@ from .structured import ResponseFormat, structured_setting
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient
+    from .downloaded import AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -55,8 +57,20 @@ DEFAULT_TTL_SEC = 3600
 LoadConfigInput = LoadConfig | Mapping[str, Any]
 PredictionConfigInput = PredictionConfig | Mapping[str, Any]
 HistoryInput = Chat | ChatHistoryDataDict | str
+ModelSpecifierInput = str | wire.ModelQuery | wire.ModelSpecifier | Mapping[str, Any]
+AnyLoadConfig = LoadConfig
+AnyModelSpecifier = ModelSpecifierInput
 OnLoadProgress = Callable[[float], Any]
 OnFetching = Callable[[wire.Fetching], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLoadResult:
+    """What a load brings, in the official client's form; handles are what studiolo's own functions return."""
+
+    identifier: str
+    instance_reference: str
+    path: str
 
 
 class AsyncModelHandle:
@@ -439,13 +453,20 @@ class AsyncModelNamespace(Generic[H]):
         infos = await self._client.call(self._namespace, wire.LIST_LOADED, None)
         return [self._handle(info.identifier, self._client, self._namespace) for info in infos]
 
-    async def list_downloaded(self) -> list[wire.ModelInfo]:
-        """The models on the host's disk."""
-        return await self._client.list_downloaded_models(self._namespace)
+    async def get_model_info(self, model_specifier: ModelSpecifierInput) -> wire.ModelInstanceInfo:
+        """What is known of a loaded model.
 
-    async def get_model_info(self, model_identifier: str) -> wire.ModelInstanceInfo:
-        """What is known of a loaded model. Raises :class:`ModelNotFoundError`."""
-        return await self._handle(model_identifier, self._client, self._namespace).get_info()
+        Parameters:
+            model_specifier: its identifier, or a query: a :class:`ModelQuery`, a specifier, or either as a dict.
+
+        Raises:
+            ModelNotFoundError: none is loaded that fits.
+            ConfigError: the specifier is of none of these forms.
+        """
+        parameter = wire.GetModelInfoParameter(specifier_of(model_specifier), True)
+        info = await self._client.call(self._namespace, wire.GET_MODEL_INFO, parameter)
+        assert info is not None
+        return info
 
 
 class AsyncLlmNamespace(AsyncModelNamespace[AsyncLLM]):
@@ -454,12 +475,39 @@ class AsyncLlmNamespace(AsyncModelNamespace[AsyncLLM]):
     _namespace = "llm"
     _handle = AsyncLLM
 
+    async def list_downloaded(self) -> list[AsyncDownloadedLlm]:
+        """The LLMs on the host's disk."""
+        return cast("list[AsyncDownloadedLlm]", await self._client.list_downloaded_models("llm"))
+
 
 class AsyncEmbeddingNamespace(AsyncModelNamespace[AsyncEmbeddingModel]):
     """``client.embedding``: the embedding models."""
 
     _namespace = "embedding"
     _handle = AsyncEmbeddingModel
+
+    async def list_downloaded(self) -> list[AsyncDownloadedEmbeddingModel]:
+        """The embedding models on the host's disk."""
+        return cast("list[AsyncDownloadedEmbeddingModel]", await self._client.list_downloaded_models("embedding"))
+
+
+def specifier_of(given: ModelSpecifierInput) -> wire.ModelSpecifier:
+    """An identifier, a query or a specifier, as a specifier. Raises :class:`ConfigError`."""
+    match given:
+        case str():
+            return wire.specify(given)
+        case wire.ModelQuery():
+            return wire.QuerySpecifier(query=given)
+        case wire.QuerySpecifier() | wire.InstanceReferenceSpecifier():
+            return given
+        case _:
+            pass
+    try:
+        if "type" in given:
+            return msgspec.convert(given, wire.ModelSpecifier)
+        return wire.QuerySpecifier(query=msgspec.convert(given, wire.ModelQuery))
+    except (msgspec.ValidationError, TypeError) as error:
+        raise ConfigError(f"{given!r} does not specify a model", cause=str(error)) from None
 
 
 def _rising(callback: OnLoadProgress | None) -> Callable[[float], None]:

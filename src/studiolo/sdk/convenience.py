@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 from ..errors import ClientError
-from ..protocol import models as wire
 from ..protocol.chat import FileHandle
 from . import background
 from .async_models import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
+from .downloaded import AnyDownloadedModel
 from .files import LocalFileInput
 from .sync_client import LLM, Client, EmbeddingModel
 
@@ -77,7 +77,7 @@ def embedding_model(
     return get_default_client().embedding.model(model_key, ttl=ttl, config=config, on_load_progress=on_load_progress)
 
 
-def list_downloaded_models(namespace: str | None = None) -> list[wire.ModelInfo]:
+def list_downloaded_models(namespace: str | None = None) -> list[AnyDownloadedModel]:
     """The models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
     return get_default_client().list_downloaded_models(namespace)
 

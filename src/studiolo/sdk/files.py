@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
-from ..errors import ConfigError, FilesError, LocalFileError
+from ..errors import ConfigError, FilesError, LocalFileError, LocalFileNotFoundError
 from ..protocol.chat import FileHandle
 from ..protocol.files import UPLOAD_FILE_BASE64, UploadFileBase64Parameter
 
@@ -66,6 +66,7 @@ def _read(src: LocalFileInput, name: str | None) -> tuple[str, bytes]:
         return name or str(uuid.uuid4()), bytes(memoryview(cast("Any", src)))
     except OSError as error:
         what = f"The file {os.fspath(src)!r}" if isinstance(src, str | os.PathLike) else "The file"
-        raise LocalFileError(f"{what} cannot be read", cause=error.strerror or str(error)) from None
+        kind = LocalFileNotFoundError if isinstance(error, FileNotFoundError) else LocalFileError
+        raise kind(f"{what} cannot be read", cause=error.strerror or str(error)) from None
     except TypeError:
         raise ConfigError(f"A {type(src).__name__} is neither a path, nor bytes, nor an open file") from None

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 OnDownloadProgress = Callable[[DownloadProgressUpdate], Any]
 OnFinalize = Callable[[], Any]
+DownloadProgressCallback = OnDownloadProgress  # the official client's name
+DownloadFinalizedCallback = OnFinalize
 
 MAX_RESULTS = 25
 """What LM Studio's protocol allows for one search."""

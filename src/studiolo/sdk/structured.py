@@ -44,6 +44,13 @@ ResponseFormat = type[Any] | Mapping[str, Any] | StructuredSetting
 """A class (pydantic model, :class:`BaseModel`, msgspec Struct, dataclass, ...), a JSON schema, or a setting."""
 
 
+# The official client's names.
+ResponseSchema = ResponseFormat
+DictObject = Mapping[str, Any]
+DictSchema = Mapping[str, Any]
+ValidationError = msgspec.ValidationError
+
+
 def structured_setting(response_format: ResponseFormat) -> StructuredSetting:
     """The setting that holds an answer to ``response_format``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
 
 from ..config import LoadConfig
 from ..protocol import models as wire
@@ -18,17 +18,21 @@ from .async_client import AsyncClient
 from .async_models import (
     DEFAULT_TTL_SEC,
     AsyncEmbeddingModel,
+    AsyncEmbeddingNamespace,
     AsyncLLM,
+    AsyncLlmNamespace,
     AsyncModelHandle,
     AsyncModelNamespace,
     HistoryInput,
     LoadConfigInput,
+    ModelSpecifierInput,
     OnFetching,
     OnLoadProgress,
     PredictionConfigInput,
 )
 from .async_stream import AsyncPredictionStream
 from .background import run, run_calling_here
+from .downloaded import AnyDownloadedModel, AsyncDownloadedLlm, DownloadedEmbeddingModel, DownloadedLlm
 from .files import LocalFileInput
 from .prediction import (
     OnFirstToken,
@@ -57,7 +61,7 @@ class Client:
         self.asynchronous = run(_make_client(api_host))
         self.llm = LlmNamespace(self.asynchronous.llm, LLM)
         self.embedding = EmbeddingNamespace(self.asynchronous.embedding, EmbeddingModel)
-        self.system = SystemNamespace(self.asynchronous)
+        self.system = SystemNamespace(self)
         self.repository = RepositoryNamespace(self.asynchronous)
         self.files = FilesNamespace(self.asynchronous)
 
@@ -87,9 +91,15 @@ class Client:
         """See :meth:`AsyncFilesNamespace.prepare_image`."""
         return self.files.prepare_image(src, name)
 
-    def list_downloaded_models(self, namespace: str | None = None) -> list[wire.ModelInfo]:
+    def list_downloaded_models(self, namespace: str | None = None) -> list[AnyDownloadedModel]:
         """See :meth:`AsyncClient.list_downloaded_models`."""
-        return run(self.asynchronous.list_downloaded_models(namespace))
+        models = run(self.asynchronous.list_downloaded_models(namespace))
+        return [
+            DownloadedLlm(model.info, self.llm)
+            if isinstance(model, AsyncDownloadedLlm)
+            else DownloadedEmbeddingModel(model.info, self.embedding)
+            for model in models
+        ]
 
     def list_loaded_models(self, namespace: str | None = None) -> list[LLM | EmbeddingModel]:
         """See :meth:`AsyncClient.list_loaded_models`."""
@@ -151,6 +161,9 @@ class ModelHandle(Generic[A]):
     def count_tokens(self, input: str) -> int:
         """See :meth:`AsyncModelHandle.count_tokens`."""
         return run(self._handle.count_tokens(input))
+
+
+SyncModelHandle = ModelHandle  # the official client's name
 
 
 class LLM(ModelHandle[AsyncLLM], Acting):
@@ -430,32 +443,39 @@ class ModelNamespace(Generic[A, H]):
         """See :meth:`AsyncModelNamespace.list_loaded`."""
         return [self._handle(handle) for handle in run(self._namespace.list_loaded())]
 
-    def list_downloaded(self) -> list[wire.ModelInfo]:
-        """See :meth:`AsyncModelNamespace.list_downloaded`."""
-        return run(self._namespace.list_downloaded())
-
-    def get_model_info(self, model_identifier: str) -> wire.ModelInstanceInfo:
+    def get_model_info(self, model_specifier: ModelSpecifierInput) -> wire.ModelInstanceInfo:
         """See :meth:`AsyncModelNamespace.get_model_info`."""
-        return run(self._namespace.get_model_info(model_identifier))
+        return run(self._namespace.get_model_info(model_specifier))
 
 
 class LlmNamespace(ModelNamespace[AsyncLLM, LLM]):
     """``client.llm``: the LLMs."""
 
+    def list_downloaded(self) -> list[DownloadedLlm]:
+        """See :meth:`AsyncLlmNamespace.list_downloaded`."""
+        models = run(cast(AsyncLlmNamespace, self._namespace).list_downloaded())
+        return [DownloadedLlm(model.info, self) for model in models]
 
-class EmbeddingNamespace(ModelNamespace[Any, EmbeddingModel]):
+
+class EmbeddingNamespace(ModelNamespace[AsyncEmbeddingModel, EmbeddingModel]):
     """``client.embedding``: the embedding models."""
+
+    def list_downloaded(self) -> list[DownloadedEmbeddingModel]:
+        """See :meth:`AsyncEmbeddingNamespace.list_downloaded`."""
+        models = run(cast(AsyncEmbeddingNamespace, self._namespace).list_downloaded())
+        return [DownloadedEmbeddingModel(model.info, self) for model in models]
 
 
 class SystemNamespace:
     """``client.system``: the host itself."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, owner: Client) -> None:
+        self._owner = owner
+        self._client = owner.asynchronous
 
-    def list_downloaded_models(self) -> list[wire.ModelInfo]:
+    def list_downloaded_models(self) -> list[AnyDownloadedModel]:
         """See :meth:`AsyncSystemNamespace.list_downloaded_models`."""
-        return run(self._client.system.list_downloaded_models())
+        return self._owner.list_downloaded_models()
 
     def list_downloaded_model_variants(self, model_key: str) -> list[wire.ModelInfo]:
         """See :meth:`AsyncSystemNamespace.list_downloaded_model_variants`."""
