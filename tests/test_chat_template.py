@@ -160,3 +160,20 @@ def test_a_real_template_without_a_system_role(strict_llm: lm.LLM) -> None:
     chat = Chat("Be kind.")
     chat.add_user_message("hi")
     assert strict_llm.apply_prompt_template(chat) == f"{BOS}<user>Be kind.\n\nhi{EOS}<assistant>"
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{% for a in [1, 2] %}{{ a }}{{ loop.length }}{{ loop.last }};{% endfor %}", "12False;22True;"),
+        ("{% for a in range(3) if a != 1 %}{{ a }}{{ loop.index }};{% else %}none{% endfor %}", "01;22;"),
+        ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
+        ("{% for a in [{'c': [{'c': []}]}] recursive %}[{{ loop(a.c) }}]{% endfor %}", "[[]]"),
+        ("{% for a in nothing %}x{% else %}empty{% endfor %}", "empty"),
+        ("{% for a in messages | map(attribute='role') %}{{ a }}{% endfor %}", "user"),
+        ("{% set n = namespace(x=0) %}{% for m in messages[::-1] %}{% set n.x = n.x + 1 %}{% endfor %}{{ n.x }}", "1"),
+        ("{{ '%02d' % 3 }}{{ 'a' * 3 }}{{ messages[0].content.upper() }}", "03aaaHI"),
+    ],
+)
+def test_what_is_counted_works_as_ever(template: str, text: str) -> None:
+    assert render(Chat.from_history("hi"), template) == text
