@@ -59,7 +59,7 @@ bench: $(VENV)/.dev
 lock: | $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --upgrade --extra build \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
-	$(UV) pip compile --quiet --universal --generate-hashes --extra build --extra mcp --extra dev \
+	$(UV) pip compile --quiet --universal --generate-hashes --extra build --extra documents --extra mcp --extra dev \
 		--custom-compile-command "make lock" -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
