@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studiolo.library.keys import assign_keys
-from studiolo.library.model import base_key, is_model_file, split_name
+from studiolo.library.model import Model, base_key, is_model_file, split_name
+from studiolo.library.names import matches
 from studiolo.library.scan import File, Found, Origin, publisher_of
 
 
@@ -138,3 +139,22 @@ def test_the_quantization_is_taken_off_any_name(name: str, suffix: str) -> None:
     stem, quantization = split_name(f"{name}x{suffix}.gguf")
     assert stem == f"{name}x"
     assert quantization == suffix[1:].lower()
+
+
+@given(_paths)
+def test_every_key_means_its_model(paths: list[str]) -> None:
+    found = [found_at(path) for path in paths]
+    models = [
+        Model(
+            key=each.key,
+            group=each.group,
+            path=Path(path),
+            relative_path=path.removeprefix("/"),
+            display_name="",
+            publisher=publisher_of(path.removeprefix("/")),
+            size_bytes=1,
+        )
+        for path, each in assign_keys(found).items()
+    ]
+    for model in models:
+        assert [match.model for match in matches(model.key, models)] == [model]

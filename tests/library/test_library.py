@@ -157,6 +157,37 @@ async def test_a_name_that_means_several(stocked: Library, name: str, candidates
     assert caught.value.data["candidates"] == candidates
 
 
+async def test_names_of_all_kinds(stocked: Library) -> None:
+    folder = stocked.home.models / "names"
+    content = write_gguf(folder / "plain.gguf").read_bytes()
+    for name in (
+        "a b.gguf",
+        "ü☃.gguf",
+        "Q8_0.gguf",
+        "x\ny.gguf",
+        "x\x1b[0m.gguf",
+        "-.gguf",
+        "~.gguf",
+        "x" * 200 + ".gguf",
+    ):
+        (folder / name).write_bytes(content)
+    (Path(os.fsdecode(os.fsencode(folder) + b"/\xff.gguf"))).write_bytes(content)
+    models = [model for model in await stocked.models() if model.publisher == "names"]
+    assert len(models) == 9 and all(model.error is None for model in models)
+    for model in models:
+        assert await stocked.resolve(model.key) == model
+
+
+async def test_names_that_differ_by_case_alone(stocked: Library) -> None:
+    for folder in ("me/Case", "me/case"):
+        write_gguf(stocked.home.models / folder / "same.gguf")
+    assert [model.key for model in await stocked.models() if "same" in model.key] == ["me/Case/same", "me/case/same"]
+    for folder in ("me/Case", "me/case"):
+        assert (await stocked.resolve(f"{folder}/same")).relative_path == f"{folder}/same.gguf"
+    with pytest.raises(ModelNotFoundError, match=r"2 models answer.*me/Case/same, me/case/same"):
+        await stocked.resolve("ME/CASE/same")
+
+
 async def test_a_name_that_two_publishers_have(stocked: Library) -> None:
     write_gguf(stocked.home.models / "Other" / "Tiny-1B-GGUF" / "Tiny-1B.Q4_0.gguf")
     with pytest.raises(ModelNotFoundError, match=r"2 models answer.*acme/tiny-1b, other/tiny-1b"):

@@ -93,7 +93,8 @@ def show(
         for name, value in sorted(details.header.items()):
             print(printable(f"  {name} = {_one_line(value)}"))
     if details.chat_template is not None:
-        print(f"\nChat template\n{printable(details.chat_template)}")
+        print("\nChat template")
+        print(printable(details.chat_template, keep="\n\t"))
 
 
 def import_file(

@@ -30,9 +30,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], file: Tex
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=file)
 
 
-def printable(text: str) -> str:
-    """``text`` without what could steer a terminal: names come from files of anywhere."""
-    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)
+def printable(text: str, keep: str = "") -> str:
+    """``text`` without what could steer a terminal, save the letters in ``keep``: names come from files of anywhere."""
+    return "".join(each if each.isprintable() or each in keep else f"\\x{ord(each):02x}" for each in text)
 
 
 def size(count: int) -> str:

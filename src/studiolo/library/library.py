@@ -253,8 +253,9 @@ class Library:
         name = name.strip()
         models = self._models()
         path = Path(name)
-        with contextlib.suppress(RuntimeError):  # "~nobody": there is no such user
-            path = path.expanduser()
+        if name.startswith("~") and "/" in name:
+            with contextlib.suppress(RuntimeError):  # "~nobody/": there is no such user
+                path = path.expanduser()
         if path.is_absolute():
             return self._at(path, models)
         matches = names.matches(name, models)

@@ -37,6 +37,9 @@ def matches(name: str, models: list[Model]) -> list[Match]:
     wanted = name.strip().removesuffix("/").casefold()
     if not wanted:
         return []
+    for model in models:  # keys can differ by nothing but case
+        if model.key == name.strip():
+            return [Match(model.key, model)]
     named = [(model, _names(model)) for model in models]
     tiers: list[tuple[Callable[[_Names], set[str]], Callable[[_Names], set[str]]]] = [
         (lambda n: n.key, lambda _: set()),

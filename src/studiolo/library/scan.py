@@ -50,7 +50,7 @@ def scan(folder: Path, origin: Origin) -> list[File]:
     """The GGUF files under ``folder`` at any depth: real ones first, then those that links lead to.
 
     Symbolic links are followed, each folder is visited once (a real one rather than a link to it), and what is
-    hidden, broken or unreadable is passed over.
+    hidden, broken or unreadable, or has a name that is not UTF-8, is passed over.
     """
     seen: set[tuple[int, int]] = set()
     real: list[File] = []
@@ -134,7 +134,11 @@ def _entries(path: str, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(path) as entries:
-            visible = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda e: e.name)
+            visible = sorted((entry for entry in entries if _is_shown(entry.name)), key=lambda e: e.name)
     except OSError:
         return
     yield from visible
+
+
+def _is_shown(name: str) -> bool:
+    return name[0] != "." and not any("\ud800" <= letter <= "\udfff" for letter in name)
