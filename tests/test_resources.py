@@ -256,6 +256,21 @@ async def test_the_guardrail_of_the_settings_stops_a_load_before_a_process_start
         await host.stop()
 
 
+async def test_the_models_own_settings_give_way_to_a_request(home: Home) -> None:
+    home.settings.write_text(
+        f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 1024, max_parallel_predictions = 2 }}'
+    )
+    host = Host(home)
+    try:
+        model = await host.find_model(DEFAULT_MODEL)
+        own = await host.estimate(model, LoadConfig())
+        assert (own.context_length, own.max_parallel_predictions) == (1024, 2)
+        assert (await host.estimate(model, LoadConfig(context_length=512))).context_length == 512
+        assert (await host.estimate(model, LoadConfig(auto_fit=True))).context_length == 8192
+    finally:
+        await host.stop()
+
+
 async def test_a_draft_model_of_the_library_is_loaded_and_counted(home: Home) -> None:
     host = Host(home)
     try:

@@ -397,8 +397,11 @@ class Instances:
         await asyncio.gather(*(self.unload(instance) for instance in self.all()), return_exceptions=True)
 
     def _with_own_settings(self, model: Model, config: LoadConfig) -> LoadConfig:
-        own = explicit_fields(self._settings().model(model.key).load)
-        return checked_settings(LoadConfig(**{**own, **explicit_fields(config)}), model)
+        own, asked = explicit_fields(self._settings().model(model.key).load), explicit_fields(config)
+        for one, other in (("context_length", "auto_fit"), ("auto_fit", "context_length")):
+            if asked.get(one):  # the two ways to say how long a context is wanted: the request's stands
+                own.pop(other, None)
+        return checked_settings(LoadConfig(**{**own, **asked}), model)
 
     async def _settle(
         self, model: Model, config: LoadConfig, but: Instance | None = None
