@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import pytest
 
 from studiolo.errors import DownloadError
 from studiolo.library import Library, partial, transfer
-from studiolo.paths import Home
 from studiolo.protocol.repository import DownloadProgressUpdate
 
 from .files import write_catalog, write_gguf
@@ -317,55 +316,6 @@ async def test_what_nobody_came_back_to_is_deleted_in_the_end(
     (library.home.models / "me/other-GGUF/other.Q4_0.gguf").unlink()
     await library.fetch("other")
     assert clean(library)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 6 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-async def test_a_disk_that_becomes_full_keeps_what_came(
-    small_disk: Path, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library = Library(Home(small_disk / "home"))
-    library.home.root.mkdir()
-    from_hub(library, web, content)
-    monkeypatch.setattr(transfer, "_check_space", lambda *_: None)  # another program takes the space meanwhile
-    error = await refused(library, r"The disk became full while tiny was fetched.*are kept")
-    assert error.data["kept_bytes"] > 4_000_000
-    await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
-    assert (await library.fetch("tiny")).path.read_bytes() == content
-    went_on(web.transfers(CDN), content)
-    await library.close()
-
-
-async def test_a_disk_that_becomes_full_while_pip_works_is_told_as_such(
-    small_disk: Path, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PIP_TRUSTED_HOST", "127.0.0.1")  # leaves the wheel to pip
-    library = Library(Home(small_disk / "home"))
-    library.home.root.mkdir()
-    wheel = {**web.add_wheel("tiny-one", {"tiny_one/m": content}), "size_bytes": 0}
-    write_catalog(library.home, {"type": "pypi", "wheels": [wheel]}, {"type": "file", "path": "/nonesuch"})
-    await refused(library, r"The disk became full while tiny was fetched")
-    await library.close()
-
-
-async def test_a_disk_too_small_is_told_before_anything_comes(small_disk: Path, web: Web, content: bytes) -> None:
-    library = Library(Home(small_disk / "home"))
-    library.home.root.mkdir()
-    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
-    await refused(library, r"no room for tiny.*8\.0 MB of disk and \d\.\d MB are free")
-    assert web.requests == []
-    from_hub(library, web, content)  # its size is known when the server answers
-    await refused(library, "disk")
-    assert not list(library.home.downloads.rglob("model.gguf")), "nothing was written"
-    await library.close()
 
 
 def get(name: str) -> subprocess.Popen[str]:
