@@ -99,7 +99,8 @@ def _judge(error: Exception) -> tuple[str, float | None]:
         return "no file", None
     response = getattr(error, "response", None)
     if response is None:
-        return ("unreachable", 0) if type(error).__module__.startswith("httpx") else ("failed", None)
+        clients = ("httpx", "requests", "urllib3")
+        return ("unreachable", 0) if type(error).__module__.startswith(clients) else ("failed", None)
     if isinstance(error, errors.RepositoryNotFoundError):
         # The hub answers 401 for what does not exist as well, so that nobody can tell the private ones.
         return "no repository", None
