@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ...config import PredictionConfig
 from ...protocol.chat import (
     AnyChatMessage,
     AssistantResponse,
@@ -142,10 +143,12 @@ class ChatReader:
     """Events of a streamed chat in, the engine's events out.
 
     Parameters:
+        config: the settings in force.
         limit: tokens, prompt and answer together, at which the answer ends; ``None`` where the engine sees to that.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, config: PredictionConfig, limit: int | None = None) -> None:
+        self._config = config
         self._limit = limit
         self._open: int | None = None
         self._id = ""
@@ -204,9 +207,11 @@ class ChatReader:
     def _completed(self, end: _End) -> Completed:
         reason: StopReason = "toolCalls" if self._calls else "eosFound"
         if end.stop_type == "word":
-            reason = "stopStringFound"
+            ends_a_call = end.stopping_word in (self._config.tool_call_stop_strings or ())
+            reason = "toolCalls" if ends_a_call else "stopStringFound"
         elif end.stop_type == "limit":
-            reason = "contextLengthReached" if end.truncated else "maxPredictedTokensReached"
+            full = end.truncated and end.tokens_predicted < (self._config.max_tokens or 2**31)
+            reason = "contextLengthReached" if full else "maxPredictedTokensReached"
         return Completed(
             stop_reason=reason,
             stop_string=end.stopping_word or None,

@@ -191,7 +191,7 @@ class LlamaServerClient:
         """Stream an answer to a chat; see :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
         body = msgspec.json.encode(chat_body(request))
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
-        reader = ChatReader(limit)
+        reader = ChatReader(request.config, limit)
         async with _broken_connections_told(), self._session.post("/v1/chat/completions", data=body) as response:
             if response.status != 200:
                 raise _refusal(await response.read())
