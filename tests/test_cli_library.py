@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ import pytest
 from studiolo.paths import Home
 
 from .library.files import write_gguf
-from .running import link_model, serving
-from .test_cli import good, run
+from .running import environment, link_model, serving
+from .test_cli import STUDIOLO, good, run
 
 
 @pytest.fixture
@@ -120,6 +122,27 @@ def test_import_and_rm(empty_home: Home, tmp_path: Path) -> None:
     removed = run(empty_home, "rm", "mine", "--yes")
     assert good(removed) == "" and str(place) in removed.stderr and "mine is removed" in removed.stderr
     assert list(empty_home.models.iterdir()) == []
+
+
+@pytest.mark.parametrize(("answer", "status"), [("n", 130), ("y", 0)])
+def test_rm_asks_at_a_terminal(empty_home: Home, answer: str, status: int) -> None:
+    file = write_gguf(empty_home.models / "mine.gguf")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*STUDIOLO, "rm", "mine"],
+        env=environment(empty_home, STUDIOLO_HOST="embedded"),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    os.write(ours, f"{answer}\n".encode())
+    said, _ = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == status, said
+    assert "Remove mine (17 kB)?" in said and str(file) in said
+    assert file.exists() == (answer == "n")
 
 
 def test_rm_of_a_model_with_variants_wants_to_know_which(stocked: Home) -> None:

@@ -13,6 +13,7 @@ from studiolo.library import Library
 from studiolo.library import programs as programs_module
 from studiolo.library.programs import program_folders
 from studiolo.paths import Home
+from studiolo.server.diagnosis import examine
 
 from .files import write_gguf
 
@@ -221,6 +222,15 @@ async def test_what_several_programs_have_is_listed_once(library: Library, user:
     own.parent.mkdir()
     own.hardlink_to(real)
     assert await keys(library) == {"mine": "mine.gguf"}
+
+
+def test_doctor_tells_where_the_programs_models_are(library: Library, user: Path) -> None:
+    write_gguf(user / ".lmstudio" / "models" / "a.gguf")
+    library.home.settings.write_text('[library]\nprograms = ["lmstudio", "ollama"]\nfolders = ["~nobody-at-all/x"]\n')
+    found = {finding.what: finding.found for finding in examine(library.home)}
+    assert found["models of LM Studio"] == str(user / ".lmstudio" / "models")
+    assert "models of Ollama" not in found
+    assert "is not a folder that can be read" in found["model folder"]
 
 
 async def test_programs_can_be_left_out(library: Library, user: Path) -> None:
