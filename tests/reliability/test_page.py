@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 
-def tests_in(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     return set(re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE))
 
 
@@ -19,8 +19,8 @@ def test_the_page_and_the_tests_agree() -> None:
     for place, name in re.findall(r"`(\S+?)::(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()):
         if place != "…":
             file = ROOT / place if "/" in place else HERE / place
-        assert name in tests_in(file), (file.name, name)
+        assert name in names_in(file), (file.name, name)
         named.add(name)
     for path in HERE.glob("test_*.py"):
         if path != Path(__file__):
-            assert tests_in(path) <= named, path.name
+            assert names_in(path) <= named, path.name
