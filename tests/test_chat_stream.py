@@ -28,8 +28,8 @@ def end(**verbose: Any) -> dict[str, Any]:
     return {**last, "__verbose": {**told, **verbose}}
 
 
-def read(*chunks: dict[str, Any], limit: int | None = None) -> list[Any]:
-    reader = ChatReader(limit)
+def read(*chunks: dict[str, Any], limit: int | None = None, **config: Any) -> list[Any]:
+    reader = ChatReader(PredictionConfig(**config), limit)
     return [event for chunk in chunks for event in reader.feed(decode_chunk(json.dumps(chunk).encode()))]
 
 
@@ -75,7 +75,10 @@ def test_arguments_that_are_cut_off_or_no_object_are_told_as_such() -> None:
 
 def test_why_it_ended() -> None:
     assert read(end(stop_type="word", stopping_word="x"))[0].stop_reason == "stopStringFound"
+    assert read(end(stop_type="word", stopping_word="x"), tool_call_stop_strings=["x"])[0].stop_reason == "toolCalls"
     assert read(end(stop_type="limit", truncated=True))[0].stop_reason == "contextLengthReached"
+    limited = read(end(stop_type="limit", truncated=True), max_tokens=7)
+    assert limited[0].stop_reason == "maxPredictedTokensReached"
     full = {**delta(content="x"), "timings": {"cache_n": 2, "prompt_n": 3, "predicted_n": 5}}
     *_, completed = read(full, limit=10)
     assert (completed.stop_reason, completed.prompt_tokens, completed.predicted_tokens) == (
