@@ -15,7 +15,7 @@ from studiolo.paths import Home
 from .running import environment
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["chat.md", "images.md", "library.md", "tools.md"]
+PAGES = ["chat.md", "images.md", "library.md", "prediction-config.md", "structured-output.md", "tools.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:

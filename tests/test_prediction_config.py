@@ -215,3 +215,33 @@ def test_the_settings_in_force_are_told(llm: lm.LLM) -> None:
     assert told.structured == lm.StructuredSetting(type="gbnf", gbnf_grammar='root ::= "a"')
     for name, value in given.items():
         assert name == "structured" or getattr(told, name) == value, name
+
+
+def test_a_draft_model_is_the_one_that_the_model_was_loaded_with(client: lm.Client, llm: lm.LLM) -> None:
+    with pytest.raises(lm.UnsupportedError, match=r"without a draft model.*'smol'.*speculative_draft_model"):
+        llm.complete(PROMPT, config={"draft_model": "smol"})
+    with pytest.raises(lm.UnsupportedError, match="num_draft_tokens_exact"):
+        llm.complete(PROMPT, config={"speculative_decoding_num_draft_tokens_exact": 3})
+    plain = llm.complete(PROMPT, config={**GREEDY, "max_tokens": 24})
+    key = "smollm2-135m-instruct"
+    drafted = client.llm.load_new_instance(
+        key, "drafted", config={"speculative_draft_model": key, "context_length": 512}
+    )
+    try:
+        config = {**GREEDY, "max_tokens": 24, "draft_model": key, "speculative_decoding_num_draft_tokens_exact": 4}
+        stream = drafted.complete_stream(PROMPT, config=config)
+        fragments = list(stream)
+        result = stream.result()
+        assert result.content == plain.content
+        stats = result.stats
+        assert stats.used_draft_model_key == key
+        assert stats.total_draft_tokens_count and stats.accepted_draft_tokens_count
+        told = (stats.accepted_draft_tokens_count, stats.rejected_draft_tokens_count)
+        assert sum(told) == stats.total_draft_tokens_count  # type: ignore[arg-type]
+        assert any(fragment.contains_drafted for fragment in fragments)
+        assert not fragments[0].contains_drafted
+        with pytest.raises(lm.UnsupportedError, match=f"with the draft model {key}.*'other'"):
+            drafted.complete(PROMPT, config={"draft_model": "other"})
+    finally:
+        drafted.unload()
+    assert plain.stats.used_draft_model_key is None

@@ -333,7 +333,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         reasoning_budget: tokens of reasoning at most, 0 for none: it is then cut short, and the model goes on to
             its answer. Default: no limit.
         cpu_threads: llama.cpp sets its threads when a model is loaded: refused.
-        draft_model: the key of a smaller model that drafts tokens for this one to check. Default: none.
+        draft_model: the key of the draft model that the model was loaded with; another one is refused. Default: the
+            one that it was loaded with.
         speculative_decoding_num_draft_tokens_exact, speculative_decoding_min_draft_length_to_consider,
         speculative_decoding_min_continue_drafting_probability: how the draft model drafts.
         raw: further settings in LM Studio's key-value form, ``{"fields": [{"key": ..., "value": ...}]}``.

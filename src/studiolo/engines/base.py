@@ -127,6 +127,8 @@ class Completed:
     prompt_tokens: int
     predicted_tokens: int
     tokens_per_second: float | None
+    draft_tokens: int | None = None
+    accepted_draft_tokens: int | None = None
 
 
 EngineEvent = Fragment | PromptProgress | Completed

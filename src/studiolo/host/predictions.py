@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +18,7 @@ from ..protocol.chat import SystemPrompt, TextData, text_of
 from ..protocol.llm import Fragment, PredictionStats, StopReason
 from ..protocol.streaming import MergingQueue, merge_fragments
 from ..protocol.tools import ToolCallArguments, ToolCallEvent
+from .drafting import check_draft
 from .files import FileStore
 from .images import read_images
 from .overflow import fit_chat, fit_text
@@ -212,6 +213,7 @@ class Prediction:
 
     async def _begin(self, engine: Engine) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
         prompt, config = self._request.prompt, self._request.config
+        check_draft(config, self._instance.identifier, self._instance.draft)
         request = CompletionRequest(prompt="", config=config)
         if isinstance(prompt, ChatRequest):
             chat = replace(with_system_prompt(prompt, config), template=config.prompt_template, as_prompt=True)
@@ -252,7 +254,21 @@ class Prediction:
             prompt_tokens_count=self._prompt_tokens,
             predicted_tokens_count=self._predicted_tokens,
             total_tokens_count=self._prompt_tokens + self._predicted_tokens,
+            **self._draft_stats(completed),
         )
+
+    def _draft_stats(self, completed: Completed | None) -> dict[str, Any]:
+        draft = self._instance.draft
+        if draft is None or completed is None or completed.draft_tokens is None:
+            return {}
+        accepted = completed.accepted_draft_tokens or 0
+        return {
+            "used_draft_model_key": draft.key,
+            "total_draft_tokens_count": completed.draft_tokens,
+            "accepted_draft_tokens_count": accepted,
+            "rejected_draft_tokens_count": completed.draft_tokens - accepted,
+            "ignored_draft_tokens_count": 0,
+        }
 
 
 def with_system_prompt(chat: ChatRequest, config: PredictionConfig) -> ChatRequest:

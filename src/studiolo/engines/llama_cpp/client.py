@@ -55,6 +55,8 @@ class _Token(_Candidate):
 
 class _Timings(msgspec.Struct):
     predicted_per_second: float | None = None
+    draft_n: int | None = None
+    draft_n_accepted: int | None = None
 
 
 class _Fault(msgspec.Struct):
@@ -165,6 +167,7 @@ class LlamaServerClient:
             if response.status != 200:
                 raise _refusal(await response.read())
             told = 0  # tokens that fragments have accounted for
+            drafted = taken = 0  # drafted tokens that were taken, and those that have come out since
             candidates = _wanted_candidates(request.config)
             logprobs: list[list[LogProb]] = []
             async for event in _events(response, _decode_event):
@@ -177,7 +180,15 @@ class LlamaServerClient:
                 elif event.content:
                     # A token may bring no text of its own (half a character, a space to come): the next one's does.
                     count = max(event.tokens_predicted - told, 0)
-                    yield Fragment(content=event.content, tokens_count=count, logprobs=logprobs or None)
+                    accepted = (event.timings and event.timings.draft_n_accepted) or 0
+                    is_drafted = taken < max(accepted, drafted)
+                    drafted, taken = max(accepted, drafted), min(taken + count, max(accepted, drafted))
+                    yield Fragment(
+                        content=event.content,
+                        tokens_count=count,
+                        contains_drafted=is_drafted,
+                        logprobs=logprobs or None,
+                    )
                     told, logprobs = event.tokens_predicted, []
                 if event.stop_type is not None:
                     yield _completed(event, request.config)
@@ -316,6 +327,8 @@ def _completed(event: _Event, config: PredictionConfig) -> Completed:
         prompt_tokens=event.tokens_evaluated,
         predicted_tokens=event.tokens_predicted,
         tokens_per_second=event.timings.predicted_per_second if event.timings else None,
+        draft_tokens=event.timings.draft_n if event.timings else None,
+        accepted_draft_tokens=event.timings.draft_n_accepted if event.timings else None,
     )
 
 

@@ -175,6 +175,14 @@ def completion_body(
             *("tokens_predicted", "tokens_evaluated", "timings"),
         ],
     }
+    drafting = {
+        "speculative.n_max": config.speculative_decoding_num_draft_tokens_exact,
+        "speculative.n_min": config.speculative_decoding_min_draft_length_to_consider,
+        "speculative.p_min": config.speculative_decoding_min_continue_drafting_probability,
+    }
+    body |= {name: value for name, value in drafting.items() if value is not None}
+    if config.draft_model:
+        body["timings_per_token"] = True  # which tell how many drafted tokens were taken
     if config.mirostat_sampling is not None:
         body["mirostat"] = config.mirostat_sampling.version
         body["mirostat_eta"] = config.mirostat_sampling.learning_rate
@@ -202,8 +210,6 @@ def _refuse_unsupported(config: PredictionConfig) -> None:
         raise _unsupported("cpu_threads", "llama.cpp sets its threads when it loads the model.")
     if config.tail_free_sampling:
         raise _unsupported("tail_free_sampling", "llama.cpp has given this sampler up; min_p_sampling took its place.")
-    if config.draft_model:
-        raise _unsupported("draft_model", "Draft models are still to come.")
 
 
 def _unsupported(field: str, cause: str) -> UnsupportedError:
