@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -182,3 +183,12 @@ def test_any_dict_is_either_a_config_or_a_config_error(config: dict[str, Any]) -
         prediction_config(config)
     except ConfigError as error:
         assert str(error)
+
+
+def test_the_page_on_the_prediction_config_has_every_field_and_key() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "prediction-config.md").read_text()
+    for field in PredictionConfig.__struct_fields__:
+        assert f"`{field}`" in page, field
+    on_another_page = ("prompt_template", "reasoning_parsing", "reasoning_budget", "system_prompt")
+    for entry in kv._PREDICTION_KEYS:
+        assert f"`{entry.key}`" in page or entry.field in on_another_page, entry
