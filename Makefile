@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# Processes that run tests side by side.
+WORKERS ?= 3
 BIN := $(VENV)/bin
 # uv from PyPI makes and reads the lock files.
 UV := $(BIN)/uv
@@ -41,7 +43,7 @@ run: $(VENV)/.run
 	@$(BIN)/studiolo complete "My name is" --stats
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

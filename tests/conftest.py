@@ -136,3 +136,15 @@ def client(place: tuple[str, int]) -> Iterator[lm.Client]:
 @pytest.fixture
 def llm(client: lm.Client) -> lm.LLM:
     return client.llm.model()
+
+
+# Files whose tests serve on, or look at, the ports where clients look that were told no address. They run in one
+# process, one after the other; the other files are spread over the processes.
+ON_SDK_PORTS = {"test_cli", "test_official_clients", "test_programs", "test_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each file's tests in one process, for the sake of its fixtures."""
+    for item in items:
+        group = "sdk ports" if item.path.stem in ON_SDK_PORTS else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
