@@ -388,3 +388,19 @@ def test_a_slow_reader_that_is_a_stand_in_for_the_engine_is_followed(tmp_path: P
         reader.kill()
     assert told == sorted(told)
     assert len(told) >= 4, "it was told in fewer steps than it was read"
+
+
+async def test_an_unload_that_its_caller_gives_up_is_carried_through(home: Home) -> None:
+    host = Host(home)
+    try:
+        instance = await host.load(await host.find_model(DEFAULT_MODEL), LoadConfig(context_length=256))
+        assert psutil.Process().children()
+        async with instance._starting:  # so that it does not end at once
+            unload = asyncio.create_task(host.unload(instance.identifier))
+            await asyncio.sleep(0.1)
+            unload.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await unload
+    finally:
+        await host.stop()
+    assert not psutil.Process().children()

@@ -296,6 +296,7 @@ class Instances:
         self.events: Events[CrashReport] = Events()
         self._instances: dict[str, Instance] = {}
         self._loads: dict[str, _Load] = {}
+        self._endings: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.Task[None] | None = None
         self._count = 0
 
@@ -386,7 +387,11 @@ class Instances:
             await asyncio.wait([load.task])
         if self._instances.get(instance.identifier) is instance:
             del self._instances[instance.identifier]
-        await instance.unload()
+        # Whoever asked may be cancelled meanwhile, and nobody else knows of the instance any more.
+        ending = asyncio.create_task(instance.unload(), name=f"unload {instance.identifier}")
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        await asyncio.shield(ending)
 
     async def stop(self) -> None:
         """Unload everything."""
@@ -395,6 +400,7 @@ class Instances:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reaper
         await asyncio.gather(*(self.unload(instance) for instance in self.all()), return_exceptions=True)
+        await asyncio.gather(*self._endings, return_exceptions=True)
 
     def _with_own_settings(self, model: Model, config: LoadConfig) -> LoadConfig:
         own, asked = explicit_fields(self._settings().model(model.key).load), explicit_fields(config)
