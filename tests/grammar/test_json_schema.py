@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from studiolo.engines.llama_cpp.grammar import grammar_of
+from studiolo.engines.llama_cpp.grammar.formats import FORMATS, LENGTHS
 from studiolo.errors import UnsupportedError
 
 from .sampler import Grammar
@@ -72,6 +73,10 @@ def test_any_nonsense_is_compiled_or_refused(schema: Any) -> None:
 
 
 SUPPORTED: list[dict[str, Any]] = [
+    {"type": "string", "maxLength": 1234},
+    {"type": "string", "minLength": 501, "maxLength": 2001},
+    {"type": "string", "minLength": 1, "maxLength": 2083, "format": "uri"},
+    {"type": "string", "minLength": 10, "maxLength": 10, "format": "date"},
     {"type": "integer", "minimum": 7},
     {"type": "integer", "maximum": -7},
     {"type": "integer", "minimum": -15, "maximum": 1234},
@@ -142,6 +147,8 @@ REFUSED: list[tuple[Any, str]] = [
     ({"type": "string", "pattern": "a", "minLength": 3}, "$"),
     ({"type": "string", "format": "regex"}, "$.format"),
     ({"type": "string", "maxLength": 10**6}, "$.maxLength"),
+    ({"type": "string", "minLength": 20, "format": "date"}, "$"),
+    ({"type": "string", "minLength": 1001}, "$.minLength"),
     ({"type": "number", "multipleOf": 0.5}, "$.multipleOf"),
     ({"type": "integer", "multipleOf": 3}, "$.multipleOf"),
     ({"type": "integer", "minimum": 3, "maximum": 2}, "$"),
@@ -182,6 +189,14 @@ def test_a_schema_that_unfolds_without_end_is_given_up() -> None:
         doubling["properties"]["c"] = {"allOf": [reference, {"description": "y", "minProperties": 0}]}
     with pytest.raises(UnsupportedError, match="too large"):
         grammar_of({**doubling, "$defs": definitions})
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_the_lengths_of_formats(form: str) -> None:
+    grammar = Grammar(grammar_of({"type": "string", "format": form}))
+    shortest, longest = LENGTHS[form]
+    lengths = {len(json.loads(grammar.sample(random.Random(seed)))) for seed in range(500)}
+    assert shortest <= min(lengths) <= max(lengths) <= longest
 
 
 def test_any_json_object_without_a_schema() -> None:

@@ -36,6 +36,20 @@ FORMATS = {
 }
 """Each format, and the rule for what stands between the quotation marks."""
 
+LENGTHS = {
+    "date": (10, 10),
+    "time": (9, 21),
+    "date-time": (20, 32),
+    "uuid": (36, 36),
+    "ipv4": (7, 15),
+    "hostname": (4, 97),
+    "email": (6, 130),
+    "uri": (11, 351),
+    "url": (11, 351),
+    "duration": (3, 24),
+}
+"""The shortest and the longest string of each format, or less and more."""
+
 WITHOUT_FORM = frozenset({"password", "binary", "byte", "path", "file-path", "directory-path"})
 """Formats that say what a string is for, not what it looks like."""
 

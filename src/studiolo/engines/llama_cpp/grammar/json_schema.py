@@ -31,6 +31,10 @@ MAX_RULES = 5000
 LARGEST_COUNT = 1000
 """The largest count of characters or items: llama.cpp writes each of them out, and has a limit."""
 
+LONGEST_STRING = 100_000
+CHUNK = 500
+"""The characters of a string whose limit is higher than that are counted in chunks."""
+
 _OF_OBJECTS = frozenset({"properties", "required", "additionalProperties", "minProperties", "maxProperties"})
 _OF_ARRAYS = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"})
 _OF_STRINGS = frozenset({"minLength", "maxLength", "pattern", "format"})
@@ -317,11 +321,14 @@ class _Compiler:
         return _listed("[", "]", firsts, f"{item} ws", least, most)
 
     def _string(self, schema: Schema, path: str) -> str:
-        least, most = _count(schema, "minLength", path), _count(schema, "maxLength", path)
+        least, most = _count(schema, "minLength", path), _count(schema, "maxLength", path, LONGEST_STRING)
         pattern, form = schema.get("pattern"), schema.get("format")
         bounded = least is not None or most is not None
         if form in formats.WITHOUT_FORM or form in formats.NUMERIC:
             form = None
+        shortest, longest = formats.LENGTHS.get(form or "", (0, 0))
+        if form is not None and (least or 0) <= shortest and (most is None or longest <= most):
+            bounded = False
         if sum([pattern is not None, form is not None, bounded]) > 1:
             raise refused(path, "of pattern, format and a length, one at a time is supported")
         if pattern is not None:
@@ -337,8 +344,17 @@ class _Compiler:
         if bounded:
             if most is not None and (least or 0) > most:
                 raise refused(path, "minLength exceeds maxLength")
-            return f'"\\"" {repeated("char", least or 0, most)} "\\""'
+            return f'"\\"" {self._chars(least or 0, most)} "\\""'
         return "string"
+
+    def _chars(self, least: int, most: int | None) -> str:
+        if most is None or most <= LARGEST_COUNT:
+            return repeated("char", least, most)
+        chunk = self._rule(f"char{{{CHUNK}}}")
+        rest = self._rule(repeated("char", 0, (most - least) % CHUNK) or '""')
+        for _ in range((most - least) // CHUNK):
+            rest = self._rule(f"char{{0,{CHUNK - 1}}} | {chunk} {rest}")
+        return " ".join(part for part in (repeated("char", least, least) if least else "", rest) if part)
 
     def _number(self, schema: Schema, path: str, whole: bool) -> str:
         form = schema.get("format")
@@ -404,14 +420,14 @@ def _mapping(schema: Schema, key: str, path: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value)
 
 
-def _count(schema: Schema, key: str, path: str) -> int | None:
+def _count(schema: Schema, key: str, path: str, largest: int = LARGEST_COUNT) -> int | None:
     value = schema.get(key)
     if value is None:
         return None
     if type_of(value) != "number" or value < 0 or int(value) != value:
         raise refused(f"{path}.{key}", "it must be a whole number from 0")
-    if value > LARGEST_COUNT:
-        raise refused(f"{path}.{key}", f"counts above {LARGEST_COUNT} are not supported")
+    if value > largest:
+        raise refused(f"{path}.{key}", f"counts above {largest} are not supported")
     return int(value)
 
 
