@@ -10,7 +10,7 @@ from typing import Any, cast
 from . import formats
 from .gbnf import BASE_RULES, json_literal, other_strings, repeated, union
 from .numbers import decimals, integers
-from .patterns import pattern_rule
+from .patterns import Building, pattern_rule
 from .schemas import (
     MAX_NESTING,
     MAX_VISITS,
@@ -334,7 +334,7 @@ class _Compiler:
         if pattern is not None:
             if not isinstance(pattern, str):
                 raise refused(f"{path}.pattern", "it must be a string")
-            inner = pattern_rule(pattern, lambda why: refused(f"{path}.pattern", why))
+            inner = pattern_rule(pattern, Building(lambda why: refused(f"{path}.pattern", why), self._rule))
             return f'"\\"" {inner} "\\""'
         if form is not None:
             if form not in formats.FORMATS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -26,14 +27,28 @@ _CATEGORIES: dict[str, list[Range]] = {
 }
 _LARGEST_COUNT = 1000
 
-Refuse = Callable[[str], Exception]
+
+@dataclass(frozen=True)
+class Building:
+    """Makes the error for something that cannot be held to.
+
+    Parameters:
+        error: makes the error.
+        rule: makes a rule of an expression, and returns its name.
+    """
+
+    error: Callable[[str], Exception]
+    rule: Callable[[str], str]
+
+    def __call__(self, why: str) -> Exception:
+        return self.error(why)
 
 
-def pattern_rule(pattern: str, refuse: Refuse) -> str:
+def pattern_rule(pattern: str, refuse: Building) -> str:
     """What stands between the quotation marks of a JSON string that has a match of ``pattern``.
 
     Parameters:
-        refuse: makes the error for something that cannot be held to.
+        refuse: makes the error for something that cannot be held to, and rules.
     """
     try:
         parsed = _parser.parse(pattern)
@@ -51,7 +66,7 @@ def _name(code: Any) -> str:
     return str(code)
 
 
-def _anchored(tree: list[Any], refuse: Refuse) -> str:
+def _anchored(tree: list[Any], refuse: Building) -> str:
     """A sequence with anything before and after it, but where an anchor stands."""
     before = after = "char*"
     while tree and _name(tree[0][0]) == "AT" and _name(tree[0][1]) in ("AT_BEGINNING", "AT_BEGINNING_STRING"):
@@ -65,13 +80,13 @@ def _anchored(tree: list[Any], refuse: Refuse) -> str:
 _EMPTY = '""'
 
 
-def _sequence(tree: list[Any], refuse: Refuse, times: int = 1) -> tuple[str, bool]:
+def _sequence(tree: list[Any], refuse: Building, times: int = 1) -> tuple[str, bool]:
     """The expression of a sequence, and whether it can be empty."""
     parts = [_item(_name(code), value, refuse, times) for code, value in tree]
     return " ".join(expression for expression, _ in parts if expression), all(empty for _, empty in parts)
 
 
-def _item(code: str, value: Any, refuse: Refuse, times: int) -> tuple[str, bool]:
+def _item(code: str, value: Any, refuse: Building, times: int) -> tuple[str, bool]:
     match code:
         case "LITERAL":
             return _one([(value, value)], refuse), False
@@ -102,7 +117,7 @@ def _item(code: str, value: Any, refuse: Refuse, times: int) -> tuple[str, bool]
                 return "", True
             if empty and (endless or most > 1):
                 raise refuse("a repetition of what can be empty is not supported")
-            return repeated(expression, least, None if endless else most), empty or least == 0
+            return repeated(refuse.rule(expression), least, None if endless else most), empty or least == 0
         case "AT":
             raise refuse("an anchor such as ^, $ or \\b is supported at the beginning and the end alone")
         case _:
@@ -111,7 +126,7 @@ def _item(code: str, value: Any, refuse: Refuse, times: int) -> tuple[str, bool]
             raise refuse(f"{names.get(code, code.lower().replace('_', ' '))}: not supported")
 
 
-def _class(items: list[Any], refuse: Refuse) -> list[Range]:
+def _class(items: list[Any], refuse: Building) -> list[Range]:
     ranges: list[Range] = []
     negated = False
     last = 0x10FFFF
@@ -137,7 +152,7 @@ def _class(items: list[Any], refuse: Refuse) -> list[Range]:
     return complement(ranges, last)
 
 
-def _one(ranges: list[Range], refuse: Refuse) -> str:
+def _one(ranges: list[Range], refuse: Building) -> str:
     expression = json_char(ranges)
     if expression is None:
         raise refuse("a class of characters is empty")
