@@ -73,8 +73,8 @@ def went_on(requests: list[Request], content: bytes) -> None:
 
 async def test_a_reset_in_mid_body_is_gone_on_from(library: Library, web: Web, content: bytes) -> None:
     from_hub(library, web, content)
-    web.fail(CDN, reset_after=3_000_000)
     updates: list[DownloadProgressUpdate] = []
+    web.fail(CDN, reset_after=3_000_000, until=lambda: updates and updates[-1].downloaded_bytes == 3_000_000)
     assert (await library.fetch("tiny", updates.append)).path.read_bytes() == content
     went_on(web.transfers(CDN), content)
     assert updates[-1].downloaded_bytes == updates[-1].total_bytes == len(content)
@@ -83,9 +83,10 @@ async def test_a_reset_in_mid_body_is_gone_on_from(library: Library, web: Web, c
 
 async def test_resets_are_borne_as_long_as_bytes_come(library: Library, web: Web, content: bytes) -> None:
     from_hub(library, web, content)
-    for _ in range(12):
-        web.fail(CDN, reset_after=500_000)
-    assert (await library.fetch("tiny")).path.read_bytes() == content
+    updates: list[DownloadProgressUpdate] = []
+    for number in range(1, 13):
+        web.fail(CDN, reset_after=500_000, until=lambda n=number: updates[-1].downloaded_bytes == n * 500_000)
+    assert (await library.fetch("tiny", updates.append)).path.read_bytes() == content
 
 
 async def test_an_answer_that_ends_early_is_gone_on_from(library: Library, web: Web, content: bytes) -> None:

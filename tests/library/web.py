@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -47,6 +48,8 @@ class Fault:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     reset_after: int | None = None
+    """Bytes after which the connection is reset, once ``until`` is true: a reset takes what was not read yet along."""
+    until: Callable[[], object] = lambda: True
     ignore_ranges: bool = False
     cut_after: int | None = None
     """Bytes after which the connection ends as if all were well."""
@@ -254,6 +257,9 @@ class Web:
             half = len(body) // 2 if len(body) > LARGE and not self.go_on.is_set() else len(body)
             if fault is not None and fault.reset_after is not None:
                 self._write(handler, request, body[: fault.reset_after])
+                end = time.monotonic() + 30
+                while not fault.until() and time.monotonic() < end:
+                    time.sleep(0.05)
                 # Closing with this set sends a reset in place of a proper end.
                 handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 handler.connection.close()

@@ -190,7 +190,8 @@ class Library:
             return here
 
         async def work(fetch: Fetch[Model]) -> Model:
-            path = await download(option.identifier, option.files, self.home, fetch.progress, fetch.finalize)
+            name = option.identifier.partition("?")[0]  # what follows may be a secret of the address
+            path = await download(name, option.files, self.home, fetch.progress, fetch.finalize)
             return await self.resolve(str(path))  # tells what is wrong with it, if anything is
 
         return await self._fetches.join(option.path, work, on_progress, on_finalizing)
