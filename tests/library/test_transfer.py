@@ -356,7 +356,10 @@ async def test_ctrl_c_keeps_what_came(library: Library, web: Web, content: bytes
     process = get("tiny")
     await asyncio.to_thread(web.wait_until_held)
     process.send_signal(signal.SIGINT)
-    said = (await asyncio.to_thread(process.communicate, timeout=30))[1]
+    try:
+        said = (await asyncio.to_thread(process.communicate, timeout=90))[1]
+    finally:
+        process.kill()
     assert process.returncode == 130 and "Traceback" not in said, said
     web.go_on.set()
     assert (await library.fetch("tiny")).path.read_bytes() == content
