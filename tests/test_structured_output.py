@@ -147,6 +147,20 @@ def test_what_cannot_be_held_to_is_refused_with_its_path(llm: lm.LLM) -> None:
             llm.complete(PROMPT, response_format=wrong)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "maxLength": 100_000},
+        {"type": "string", "minLength": 1000, "maxLength": 1000},
+        {"type": "string", "pattern": r"^(ab|c){1000}$"},
+        {"type": "string", "pattern": r"^[\s\S]{0,1000}$"},
+        {"type": "array", "maxItems": 1000, "items": {"type": "number", "minimum": -0.5, "maximum": 123.25}},
+    ],
+)
+def test_the_engine_takes_the_largest_counts(llm: lm.LLM, schema: dict[str, Any]) -> None:
+    assert llm.complete(PROMPT, response_format=schema, config={**CALM, "max_tokens": 3}).content
+
+
 @settings(
     max_examples=25,
     deadline=None,
