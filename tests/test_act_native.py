@@ -167,6 +167,23 @@ def test_a_prompt_that_is_too_long_is_refused(llm: lm.LLM) -> None:
         llm.act("word " * 2000, [ADD], config=GREEDY)
 
 
+@pytest.mark.parametrize("policy", ["truncateMiddle", "rollingWindow"])
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_a_chat_that_is_too_long_is_cut_where_the_policy_says_so(llm: lm.LLM, policy: str, choice: Any) -> None:
+    chat = lm.Chat("Be brief.")
+    for number in range(12):
+        chat.add_user_message(f"{number} " + "word " * 100)
+        chat.add_assistant_response("Yes.")
+    chat.add_user_message("What is 5 plus 6?")
+    rounds: list[lm.PredictionRoundResult] = []
+    config = {**GREEDY, "context_overflow_policy": policy}
+    llm.act(
+        chat, [ADD], config=config, tool_choice=choice, max_prediction_rounds=2, on_prediction_completed=rounds.append
+    )
+    assert 300 < (rounds[0].stats.prompt_tokens_count or 0) < 1024
+    assert (rounds[0].stats.stop_reason == "toolCalls") == (choice == "required")
+
+
 def test_the_template_of_the_model_itself_shows_the_tools(llm: lm.LLM) -> None:
     definitions = [{"type": "function", "function": {"name": "add", "description": "Add."}}]
     text = llm.apply_prompt_template("hi", {"tool_definitions": definitions})

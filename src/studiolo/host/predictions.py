@@ -227,7 +227,7 @@ class Prediction:
                 request = replace(request, config=msgspec.structs.replace(config, stop_strings=stop_strings))
             if self._request.tools is not None:
                 _refuse_budget(config)
-                return await say_with_tools(engine, chat, request, self._request.tools)
+                return await say_with_tools(engine, chat, request, self._request.tools, self._instance.context_length)
             chat = await without_tool_messages(engine, chat)
             if not request.images:
                 chat = await fit_chat(engine, chat, config, self._instance.context_length)

@@ -20,6 +20,7 @@ from ..errors import UnsupportedError
 from ..protocol.chat import ToolCallRequestData, ToolResultMessage
 from ..protocol.llm import Fragment
 from ..protocol.tools import Tool, ToolCallEnd, ToolCallEvent, ToolCallName, parse_tools
+from .overflow import fit_chat, fit_text
 from .reasoning import ReasoningSplitter
 
 
@@ -117,7 +118,7 @@ async def without_tool_messages(engine: Engine, chat: ChatRequest) -> ChatReques
 
 
 async def say_with_tools(
-    engine: Engine, chat: ChatRequest, request: CompletionRequest, use: ToolUse
+    engine: Engine, chat: ChatRequest, request: CompletionRequest, use: ToolUse, context_length: int
 ) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
     """Let the engine answer a chat with tools.
 
@@ -125,6 +126,7 @@ async def say_with_tools(
         chat: the chat, with the template that it asks for.
         request: the rest of the request; its prompt is left aside.
         use: the tools.
+        context_length: tokens that the chat and its answer may have together.
 
     Returns:
         The engine's events, and the way out for them.
@@ -133,31 +135,37 @@ async def say_with_tools(
     tools = names.in_tools(use.tools)
     messages = names.in_messages(chat.messages)
     own_format = chat.template is None and await engine.knows_tools()
+    if own_format:
+        chat = replace(chat, messages=messages, tools=tools)
+    else:
+        chat = replace(chat, messages=with_instructions(messages, tools))
     config = request.config
+    if not request.images:
+        chat = await fit_chat(engine, chat, config, context_length)
     if own_format and not use.must_call:
         asked = ToolChatRequest(
-            messages=messages,
+            messages=chat.messages,
             tools=tools,
             config=config,
             images=request.images,
             template_variables=chat.template_variables,
         )
         return engine.chat_with_tools(asked), Said(splitter(config, ""), names=names)
-    if own_format:
-        prompt = await engine.apply_template(replace(chat, messages=messages, tools=tools))
-    else:
-        prompt = await engine.apply_template(replace(chat, messages=with_instructions(messages, tools)))
+    prompt = await engine.apply_template(chat)
     if not use.must_call:
-        calls = ToolCallReader(names)
-        return engine.complete(replace(request, prompt=prompt)), Said(splitter(config, prompt), calls)
-    parsing = config.reasoning_parsing
-    if parsing is not None and parsing.enabled and prompt.rstrip().endswith(parsing.start_string):
-        prompt += f"{parsing.end_string}\n\n"  # nothing is thought before a call that must be made
-    if not own_format:
-        prompt += CALL_BEGIN
-    held = msgspec.structs.replace(config, structured=StructuredSetting(type="json", json_schema=call_schema(tools)))
-    forced = engine.complete(replace(request, prompt=prompt, config=held))
-    return forced, Said(calls=ToolCallReader(names, forced=True))
+        said = Said(splitter(config, prompt), ToolCallReader(names))
+    else:
+        parsing = config.reasoning_parsing
+        if parsing is not None and parsing.enabled and prompt.rstrip().endswith(parsing.start_string):
+            prompt += f"{parsing.end_string}\n\n"  # nothing is thought before a call that must be made
+        if not own_format:
+            prompt += CALL_BEGIN
+        config = msgspec.structs.replace(
+            config, structured=StructuredSetting(type="json", json_schema=call_schema(tools))
+        )
+        said = Said(calls=ToolCallReader(names, forced=True))
+    fitting = await fit_text(engine, replace(request, prompt=prompt, config=config), context_length)
+    return engine.complete(fitting), said
 
 
 def splitter(config: PredictionConfig, prompt: str) -> ReasoningSplitter | None:
