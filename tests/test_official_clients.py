@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -282,15 +283,19 @@ def typescript_client(cache_home: Home) -> Path:
     lock = package.with_name("package-lock.json")
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     folder = cache_home.root / f"typescript-{digest}"
-    if not (folder / "node_modules" / ".installed").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        shutil.copy(package, folder)
-        shutil.copy(lock, folder)
-        command = [_node("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=folder, env=_node_environment(), capture_output=True, text=True, timeout=170)
-        assert done.returncode == 0, done.stderr
-        (folder / "node_modules" / ".installed").touch()
+    with (cache_home.root / "typescript.lock").open("w") as installing:
+        fcntl.flock(installing, fcntl.LOCK_EX)  # tests in several processes may begin at once
+        if not (folder / "node_modules" / ".installed").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            shutil.copy(package, folder)
+            shutil.copy(lock, folder)
+            command = [_node("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            done = subprocess.run(
+                command, cwd=folder, env=_node_environment(), capture_output=True, text=True, timeout=170
+            )
+            assert done.returncode == 0, done.stderr
+            (folder / "node_modules" / ".installed").touch()
     return folder
 
 
