@@ -8,7 +8,7 @@ from pathlib import Path
 from studiolo.paths import Home
 
 from .conftest import DEFAULT_MODEL
-from .running import serving
+from .running import link_model, serving
 from .test_cli import good, run
 
 
@@ -43,3 +43,10 @@ def test_any_setting_is_given_by_name(home: Home, tmp_path: Path) -> None:
         assert "is loaded" in run(home, *load, host=server.address).stderr
         refused = run(home, "load", DEFAULT_MODEL, "--set", "physical_batch_size=4096", host=server.address)
         assert refused.returncode == 1 and "physical_batch_size" in refused.stderr
+
+
+def test_an_embedding_model_is_loaded_too(home: Home, embedding_model: Path, tmp_path: Path) -> None:
+    link_model(embedding_model, home)
+    with serving(home, tmp_path, "--no-load") as server:
+        assert "all-minilm-l6-v2 is loaded" in run(home, "load", "all-minilm-l6-v2", host=server.address).stderr
+        assert "all-minilm-l6-v2 is unloaded" in run(home, "unload", "all-minilm-l6-v2", host=server.address).stderr

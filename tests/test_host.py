@@ -12,7 +12,7 @@ import pytest
 from studiolo.config import LoadConfig, PredictionConfig
 from studiolo.errors import ConfigError, ModelNotFoundError
 from studiolo.host.host import Host
-from studiolo.host.instances import Instance
+from studiolo.host.instance import Instance
 from studiolo.host.predictions import PredictionResult
 from studiolo.paths import Home
 from studiolo.protocol.models import ModelQuery, QuerySpecifier

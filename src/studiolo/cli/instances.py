@@ -57,6 +57,7 @@ def load(
     json: Annotated[bool, typer.Option("--json", help="With --estimate-only: print JSON.")] = False,
 ) -> None:
     """Load a model into the running server."""
+    from ..errors import DomainMismatchError
     from .output import load_progress, say
 
     config: dict[str, Any] = {"context_length": context_length, "max_parallel_predictions": parallel}
@@ -67,8 +68,13 @@ def load(
         _estimate(model, config, json)
         return
     with _server() as client, load_progress(model) as show:
-        handle = client.llm.load_new_instance(model, identifier, ttl=ttl, config=config, on_load_progress=show)
-    say(f"{handle.identifier} is loaded.")
+        try:
+            llm = client.llm.load_new_instance(model, identifier, ttl=ttl, config=config, on_load_progress=show)
+            name = llm.identifier
+        except DomainMismatchError:
+            other = client.embedding.load_new_instance(model, identifier, ttl=ttl, config=config, on_load_progress=show)
+            name = other.identifier
+    say(f"{name} is loaded.")
 
 
 def _settings(given: list[str]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelSpecifier
 from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
 from .files import FileStore
-from .instances import Instance, Instances, OnProgress
+from .instance import Instance, OnProgress
+from .instances import Instances
 from .predictions import Prediction, PredictionRequest, settings_in_force, with_system_prompt
 from .resources import Estimate
 from .tool_use import tool_use
@@ -192,13 +193,21 @@ class Host:
                 return await self.instances.join_load(model.key, on_progress)
         return await self.load(model, config or LoadConfig(), ttl_sec=ttl_sec, jit=jit, on_progress=on_progress)
 
-    async def find_model(self, name: str) -> Model:
-        """The model in the library that ``name`` means. Raises :class:`ModelNotFoundError`, :class:`ModelFileError`."""
+    async def find_model(self, name: str, domain: Domain | None = None) -> Model:
+        """The model in the library that ``name`` means.
+
+        Raises:
+            ModelNotFoundError, ModelFileError: there is none of that name, or it cannot be used.
+            DomainMismatchError: it is not of ``domain``.
+        """
         try:
-            return await self.library.resolve(name)
+            model = await self.library.resolve(name)
         except ModelNotFoundError as error:
             error.data |= _query(name, self.instances.loaded())
             raise
+        if domain is not None and model.domain != domain:
+            raise _mismatch(model, domain)
+        return model
 
     async def load(
         self,

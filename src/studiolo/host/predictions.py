@@ -26,7 +26,7 @@ from .reasoning import think_within
 from .tool_use import Said, ToolUse, say_with_tools, splitter, without_tool_messages
 
 if TYPE_CHECKING:
-    from .instances import Instance
+    from .instance import Instance
 
 HEARTBEAT_SEC = 10.0
 """How often progress is told while nothing else happens before the first token, so that a wait never looks dead."""

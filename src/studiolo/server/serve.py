@@ -16,7 +16,7 @@ import uvicorn
 from .._version import __version__
 from ..errors import PortInUseError, StudioloError
 from ..host.host import Host, OnFetch
-from ..host.instances import Instance
+from ..host.instance import Instance
 from ..protocol.frames import MAX_FRAME_BYTES
 from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app

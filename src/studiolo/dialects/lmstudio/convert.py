@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...host.instances import Instance
+from ...host.instance import Instance
 from ...library.model import Model
 from ...protocol.models import (
     EmbeddingModelInfo,

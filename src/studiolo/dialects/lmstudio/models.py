@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ...host.host import not_loaded
-from ...host.instances import Instance
+from ...host.instance import Instance
 from ...library.model import Model
 from ...protocol import models as wire
 from ...protocol.kv import KvConfig, decode_load_config, encode_load_config, flatten
@@ -29,7 +29,7 @@ async def load_model(
     context: Context, parameter: wire.LoadModelParameter, channel: ServerChannel[wire.LoadModelMessage]
 ) -> None:
     config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
-    model = await context.host.find_model(parameter.model_key)
+    model = await context.host.find_model(parameter.model_key, context.domain)
     await channel.send(wire.LoadResolved(info=model_info(model)))
 
     async def load(report: Callable[[wire.LoadModelMessage], None]) -> Instance:

@@ -10,6 +10,8 @@ from .context import Context, ServerChannel
 from .registry import channel, rpc
 
 DEFAULT_LIMIT = 20
+MAX_UNSENT = 16
+"""Updates of a download's progress that wait for a client to read."""
 
 
 @rpc(wire.SEARCH_MODELS, "repository")
@@ -62,11 +64,15 @@ async def download_model(
 ) -> None:
     messages: asyncio.Queue[wire.DownloadMessage | None] = asyncio.Queue()
 
+    def tell(update: wire.DownloadProgressUpdate) -> None:
+        if messages.qsize() < MAX_UNSENT:  # a client that does not read misses some
+            messages.put_nowait(wire.DownloadProgress(update=update))
+
     async def fetch() -> Model:
         try:
             return await context.host.library.fetch(
                 parameter.download_identifier,
-                lambda update: messages.put_nowait(wire.DownloadProgress(update=update)),
+                tell,
                 lambda: messages.put_nowait(wire.StartFinalizing()),
             )
         finally:
