@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +21,7 @@ import pytest
 import studiolo as lm
 from studiolo.paths import Home
 from studiolo.sdk import background
+from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
 
 from .running import link_models, serving
@@ -137,6 +140,18 @@ def client(place: tuple[str, int]) -> Iterator[lm.Client]:
 def llm(client: lm.Client) -> lm.LLM:
     return client.llm.model()
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _hosts_end_with_their_module() -> Iterator[None]:
+    """An embedded host outlives its clients; the next file's tests shall not find its engines."""
+    yield
+    if embedded._hosts:
+        background.run(close_hosts())
+
+
+# A process that a shell has put in the background ignores Ctrl-C, and so would the programs that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files whose tests serve on, or look at, the ports where clients look that were told no address. They run in one
 # process, one after the other; the other files are spread over the processes.

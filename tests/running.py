@@ -73,6 +73,11 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+def children() -> set[int]:
+    """The processes that this one has started; those of other tests' hosts are among them."""
+    return {child.pid for child in psutil.Process().children()}
+
+
 def has_ended(process: psutil.Process) -> bool:
     """Whether a process is gone, or waits only for its parent to notice."""
     try:

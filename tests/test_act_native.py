@@ -114,8 +114,9 @@ def test_several_calls_in_one_answer(llm: lm.LLM) -> None:
     messages: list[Any] = []
     llm.act(chat, [ADD], config=GREEDY, on_message=messages.append, max_prediction_rounds=2, max_parallel_tool_calls=2)
     calls = [part.tool_call_request for part in messages[0].content if hasattr(part, "tool_call_request")]
-    assert [call.arguments for call in calls] == [{"a": 5, "b": 6}, {"a": 6, "b": 6}]
-    assert [result.content for result in messages[1].content] == ["11", "12"]
+    assert len(calls) == 2  # which numbers a model of this size takes is not the point
+    sums = [str(call.arguments["a"] + call.arguments["b"]) for call in calls]
+    assert [result.content for result in messages[1].content] == sums
     assert [result.tool_call_id for result in messages[1].content] == [call.id for call in calls]
 
 

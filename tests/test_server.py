@@ -195,11 +195,12 @@ def test_a_raw_completion_streams_is_cancelled_and_acknowledged(server: Server) 
     assert {field["key"] for field in success["loadModelConfig"]["fields"]} >= {"llm.load.contextLength"}
 
 
-def test_what_is_not_built_yet_is_refused_as_a_feature(server: Server) -> None:
+def test_what_the_engine_cannot_do_is_refused_as_a_feature(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
-        chat = predict("")
-        chat["history"] = {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}
-        socket.send({"type": "channelCreate", "endpoint": "predict", "channelId": 1, "creationParameter": chat})
+        request = predict("hi", **{"llama.cpuThreads": 2})
+        socket.send(
+            {"type": "channelCreate", "endpoint": "completeRawText", "channelId": 1, "creationParameter": request}
+        )
         error = socket.receive()["error"]
         assert error["displayData"]["code"] == "generic.engineDoesNotSupportFeature"
 

@@ -19,6 +19,8 @@ HTTP_PORT = 1234
 """Where HTTP APIs conventionally live."""
 
 ANSWER_LIMIT_SEC = 1.0
+NAMED_LIMIT_SEC = 10.0
+"""What a server gets that is insisted on: it may be busy."""
 
 EMBEDDED = "embedded"
 
@@ -36,10 +38,10 @@ async def find_transport(host: str | None) -> Transport:
     named = host or os.environ.get("STUDIOLO_HOST")
     if named:
         address = check_address(named)
-        if address != EMBEDDED and not await is_server(address):
+        if address != EMBEDDED and not await is_server(address, NAMED_LIMIT_SEC):
             from .transports.websocket import unreachable
 
-            raise unreachable(address, f"Nothing there answers as a server within {ANSWER_LIMIT_SEC:.0f} s.")
+            raise unreachable(address, f"Nothing there answers as a server within {NAMED_LIMIT_SEC:.0f} s.")
     else:
         address = await find_local_server() or EMBEDDED
     if address == EMBEDDED:
@@ -73,11 +75,11 @@ async def find_local_server() -> str | None:
     return None
 
 
-async def is_server(address: str) -> bool:
+async def is_server(address: str, limit_sec: float = ANSWER_LIMIT_SEC) -> bool:
     """Whether a server that speaks LM Studio's protocol answers at ``address``."""
     host, _, port = address.rpartition(":")
     try:
-        async with asyncio.timeout(ANSWER_LIMIT_SEC):
+        async with asyncio.timeout(limit_sec):
             return await _greets(host.strip("[]"), int(port))
     except (OSError, TimeoutError):
         return False

@@ -60,11 +60,11 @@ def _namespace_socket(context: Context) -> Any:
         async def send(text: str) -> None:
             try:
                 await socket.send({"type": "websocket.send", "text": text, "bytes": None})
-            except (WebSocketDisconnect, RuntimeError) as error:  # uvicorn's words for a socket that is gone
+            except (WebSocketDisconnect, RuntimeError, OSError) as error:  # uvicorn's words for a socket that is gone
                 raise ConnectionError(str(error)) from None
 
         await Connection(context, receive, send).run()
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
             await socket.send({"type": "websocket.close", "code": 1000, "reason": ""})
 
     return serve
