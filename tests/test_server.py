@@ -335,6 +335,14 @@ def test_the_environment_names_the_host(server: Server, monkeypatch: pytest.Monk
         assert client.system.info().pid == server.pid
 
 
+async def test_a_server_is_asked_whether_it_is_one(server: Server) -> None:
+    assert lm.Client.is_valid_api_host(server.address)
+    assert not lm.Client.is_valid_api_host(f"127.0.0.1:{free_port()}")
+    found = lm.Client.find_default_local_api_host()
+    assert found is not None and lm.Client.is_valid_api_host(found)
+    assert await lm.AsyncClient.find_default_local_api_host() == found
+
+
 def test_a_server_on_this_machine_is_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STUDIOLO_HOST", raising=False)
     with lm.Client() as client:

@@ -23,7 +23,7 @@ from ..protocol.library import (
 )
 from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, SystemInfo
 from .async_models import AsyncEmbeddingModel, AsyncEmbeddingNamespace, AsyncLLM, AsyncLlmNamespace
-from .discovery import find_transport
+from .discovery import find_local_server, find_transport, is_server
 from .downloaded import AnyAsyncDownloadedModel, AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
 from .files import AsyncFilesNamespace, LocalFileInput
 from .limits import within_limit
@@ -72,6 +72,20 @@ class AsyncClient:
         found, self._found = self._found, None
         if found is not None:
             await found.close()
+
+    async def aclose(self) -> None:
+        """The official client's name for :meth:`close`."""
+        await self.close()
+
+    @classmethod
+    async def is_valid_api_host(cls, api_host: str) -> bool:
+        """Whether a server answers at ``api_host``, ``"host:port"``."""
+        return await is_server(api_host)
+
+    @classmethod
+    async def find_default_local_api_host(cls) -> str | None:
+        """The address of a server that answers on this machine, if there is one."""
+        return await find_local_server()
 
     @property
     def api_host(self) -> str:

@@ -82,6 +82,16 @@ class Client:
         """See :meth:`AsyncClient.close`."""
         run(self.asynchronous.close())
 
+    @classmethod
+    def is_valid_api_host(cls, api_host: str) -> bool:
+        """See :meth:`AsyncClient.is_valid_api_host`."""
+        return run(AsyncClient.is_valid_api_host(api_host))
+
+    @classmethod
+    def find_default_local_api_host(cls) -> str | None:
+        """See :meth:`AsyncClient.find_default_local_api_host`."""
+        return run(AsyncClient.find_default_local_api_host())
+
     @property
     def api_host(self) -> str:
         """See :attr:`AsyncClient.api_host`."""
