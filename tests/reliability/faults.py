@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -29,6 +30,9 @@ health_limit_sec = 2
 crash_limit = 4
 quarantine_sec = 600
 """
+
+
+_numbers = itertools.count()
 
 
 @contextlib.contextmanager
@@ -72,7 +76,7 @@ def undisturbed(address: str) -> Iterator[None]:
     faults: list[BaseException] = []
     done = threading.Event()
     with lm.Client(address) as client:
-        llm = client.llm.load_new_instance(MODEL, f"bystander-{threading.get_ident()}", config=SMALL)
+        llm = client.llm.load_new_instance(MODEL, f"bystander-{next(_numbers)}", config=SMALL)
         expected, pid = answer(llm), pid_of(client, llm.identifier)
 
         def predict() -> None:
@@ -91,10 +95,11 @@ def undisturbed(address: str) -> Iterator[None]:
         finally:
             done.set()
             thread.join()
+            after = pid_of(client, llm.identifier)
+            llm.unload()
         assert not faults, faults
         assert set(texts) == {expected}
-        assert pid_of(client, llm.identifier) == pid
-        llm.unload()
+        assert after == pid
 
 
 @dataclass(frozen=True)

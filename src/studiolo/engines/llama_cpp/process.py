@@ -65,7 +65,8 @@ class WorkerProcess:
             raise
         worker = cls(process, log)
         assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode({**spec, "parent_pid": os.getpid()}) + b"\n")
+        with contextlib.suppress(OSError, RuntimeError):  # it has ended already, which wait_ready tells
+            process.stdin.write(msgspec.json.encode({**spec, "parent_pid": os.getpid()}) + b"\n")
         return worker
 
     @property
