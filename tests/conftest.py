@@ -158,9 +158,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_threa
 ON_SDK_PORTS = {"test_cli", "test_official_clients", "test_programs", "test_server"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep each file's tests in one process, for the sake of its fixtures."""
-    for item in items:
-        group = "sdk ports" if item.path.stem in ON_SDK_PORTS else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    group = "sdk ports" if item.path.stem in ON_SDK_PORTS else str(item.path)
+    item.add_marker(pytest.mark.xdist_group(group))
