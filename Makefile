@@ -43,7 +43,7 @@ run: $(VENV)/.run
 	@$(BIN)/studiolo complete "My name is" --stats
 
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

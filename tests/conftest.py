@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import studiolo as lm
 from studiolo.paths import Home
@@ -158,7 +159,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_threa
 ON_SDK_PORTS = {"test_cli", "test_official_clients", "test_programs", "test_server"}
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Keep each file's tests in one process, for the sake of its fixtures."""
-    group = "sdk ports" if item.path.stem in ON_SDK_PORTS else str(item.path)
-    item.add_marker(pytest.mark.xdist_group(group))
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "SDK ports" if Path(file).stem in ON_SDK_PORTS else file
+
+    return ByFile(config, log)
