@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -34,6 +32,7 @@ from msgspec import Meta, Struct
 
 from .config import LoadConfig, PredictionConfig, explicit_fields, load_config, prediction_config
 from .errors import ConfigError, PresetNotFoundError
+from .toml_file import located, read_toml, wrong_field
 
 Program = Literal["lmstudio", "huggingface", "ollama"]
 GuardrailLevel = Literal["off", "relaxed", "balanced", "strict"]
@@ -243,20 +242,12 @@ def read_settings(path: Path) -> Settings:
     Raises:
         ConfigError: it cannot be read, is not TOML, or has a wrong field; the message names it.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Settings()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read", cause=error.strerror or str(error)) from None
-    except ValueError as error:  # TOML's own errors tell line and column
-        raise ConfigError(f"{path} is not TOML", cause=str(error)) from None
     fields: dict[str, Any] = {}
-    for name, table in document.items():
+    for name, table in read_toml(path).items():
         if name not in Settings.__struct_fields__:
-            raise _wrong(path, name, f"there is no such table; there are {', '.join(Settings.__struct_fields__)}")
+            raise wrong_field(path, name, f"there is no such table; there are {', '.join(Settings.__struct_fields__)}")
         if not isinstance(table, dict):
-            raise _wrong(path, name, "it must be a table")
+            raise wrong_field(path, name, "it must be a table")
         content = cast("dict[str, Any]", table)
         match name:
             case "models":
@@ -270,24 +261,27 @@ def read_settings(path: Path) -> Settings:
                 try:
                     fields[name] = msgspec.convert(content, kind)
                 except msgspec.ValidationError as error:
-                    raise _invalid(path, name, error) from None
+                    place, message = located(error)
+                    raise wrong_field(path, name + place, message.replace("`", "'")) from None
     settings = Settings(**fields)
     for key, model in settings.models.items():
         if model.preset is not None and model.preset not in settings.presets:
-            raise _wrong(path, f"models.{key}.preset", f"there is no preset {model.preset!r}")
+            raise wrong_field(path, f"models.{key}.preset", f"there is no preset {model.preset!r}")
     return settings
 
 
 def _model(path: Path, key: str, value: Any) -> ModelSettings:
     where = f"models.{key}"
     if not isinstance(value, dict):
-        raise _wrong(path, where, "it must be a table")
+        raise wrong_field(path, where, "it must be a table")
     table = cast("dict[str, Any]", value)
     if unknown := table.keys() - set(ModelSettings.__struct_fields__):
-        raise _wrong(path, f"{where}.{min(unknown)}", "there is no such setting; there are load, prediction and preset")
+        raise wrong_field(
+            path, f"{where}.{min(unknown)}", "there is no such setting; there are load, prediction and preset"
+        )
     preset = table.get("preset")
     if preset is not None and not isinstance(preset, str):
-        raise _wrong(path, f"{where}.preset", "it must be the name of a preset")
+        raise wrong_field(path, f"{where}.preset", "it must be the name of a preset")
     return ModelSettings(
         load=_config(path, f"{where}.load", load_config, table.get("load")),
         prediction=_config(path, f"{where}.prediction", prediction_config, table.get("prediction")),
@@ -299,19 +293,4 @@ def _config(path: Path, where: str, check: Any, value: Any) -> Any:
     try:
         return check(value)
     except ConfigError as error:
-        raise _wrong(path, where, str(error)) from None
-
-
-def _invalid(path: Path, table: str, error: msgspec.ValidationError) -> ConfigError:
-    message, _, place = str(error).partition(" - at `$")
-    unknown = re.search(r"unknown field `(\w+)`", message)
-    return _wrong(path, table + place.rstrip("`") + (f".{unknown[1]}" if unknown else ""), message.replace("`", "'"))
-
-
-def _wrong(path: Path, field: str, cause: str) -> ConfigError:
-    return ConfigError(
-        f"{path}: {field} is wrong",
-        cause=cause,
-        suggestion="Mend it or remove it.",
-        data={"file": str(path), "field": field},
-    )
+        raise wrong_field(path, where, str(error)) from None

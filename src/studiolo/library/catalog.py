@@ -7,7 +7,6 @@ and overrides, field by field, those that are there.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, cast
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..errors import ConfigError
+from ..toml_file import located, read_toml, wrong_field
 from . import sources
 from .model import base_key, is_model_file
 
@@ -66,7 +66,7 @@ class Catalog(Mapping[str, Entry]):
             ConfigError: the user's file is not what a catalog looks like; the title names file and field.
         """
         built_in = _tables(_BUILT_IN)
-        own = _tables(user_file) if user_file is not None and user_file.exists() else {}
+        own = _tables(user_file) if user_file is not None else {}
         entries = {name: _entry(_BUILT_IN, name, table) for name, table in built_in.items() if name not in own}
         for name, table in own.items():
             assert user_file is not None
@@ -96,31 +96,26 @@ class Catalog(Mapping[str, Entry]):
 
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read", cause=error.strerror or str(error)) from error
-    except ValueError as error:  # TOML's own errors tell line and column
-        raise ConfigError(f"{file} is not TOML", cause=str(error)) from error
+    document = read_toml(file)
     for key in document:
         if key != "models":
-            raise _bad(file, key, "there is no such setting; models are tables named [models.NAME]")
+            raise wrong_field(file, key, "there is no such setting; models are tables named [models.NAME]")
     models = document.get("models", {})
     if not isinstance(models, dict):
-        raise _bad(file, "models", "it must be a table of models, [models.NAME]")
+        raise wrong_field(file, "models", "it must be a table of models, [models.NAME]")
     tables = cast(dict[str, Any], models)
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise _bad(file, f"models.{name}", "it must be a table")
+            raise wrong_field(file, f"models.{name}", "it must be a table")
     return tables
 
 
 def _entry(file: Path, name: str, table: dict[str, Any]) -> Entry:
     field = f"models.{name}"
     if not _NAME.fullmatch(name):
-        raise _bad(file, field, "a name is made of lower-case letters, digits, '.', '_' and '-'")
+        raise wrong_field(file, field, "a name is made of lower-case letters, digits, '.', '_' and '-'")
     if "name" in table:
-        raise _bad(file, f"{field}.name", "the name is that of the table")
+        raise wrong_field(file, f"{field}.name", "the name is that of the table")
     try:
         entry = msgspec.convert({**table, "name": name}, Entry)
     except msgspec.ValidationError as error:
@@ -132,30 +127,19 @@ def _entry(file: Path, name: str, table: dict[str, Any]) -> Entry:
         except msgspec.ValidationError as error:
             raise _invalid(file, f"{field}.sources[{index}]", error) from error
         except sources.SourceUnavailable as error:
-            raise _bad(file, f"{field}.sources[{index}].type", error.reason) from error
+            raise wrong_field(file, f"{field}.sources[{index}].type", error.reason) from error
     return entry
 
 
 def _check_file(file: Path, field: str, entry: Entry) -> None:
     path = PurePosixPath(entry.file)
     if path.is_absolute() or any(part.startswith(".") for part in path.parts) or not is_model_file(path.name):
-        raise _bad(file, field, "it must be a relative path to a .gguf file, such as publisher/name/file.gguf")
+        raise wrong_field(file, field, "it must be a relative path to a .gguf file, such as publisher/name/file.gguf")
     key = base_key(path.name)
     if key != entry.name:
-        raise _bad(file, field, f"a file of this name has the key {key!r}, not {entry.name!r}")
+        raise wrong_field(file, field, f"a file of this name has the key {key!r}, not {entry.name!r}")
 
 
 def _invalid(file: Path, field: str, error: msgspec.ValidationError) -> ConfigError:
-    """msgspec says "Expected `int`, got `str` - at `$.size_bytes`", and nothing of where for a missing field."""
-    message, _, path = str(error).partition(" - at `$")
-    missing = re.search(r"(?:missing required|unknown) field `(\w+)`", message)
-    return _bad(file, field + path.rstrip("`") + (f".{missing[1]}" if missing else ""), message)
-
-
-def _bad(file: Path, field: str, cause: str) -> ConfigError:
-    return ConfigError(
-        f"{file}: {field} is wrong",
-        cause=cause,
-        suggestion="Mend it or remove it",
-        data={"file": str(file), "field": field},
-    )
+    place, message = located(error)
+    return wrong_field(file, field + place, message)
