@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import EngineError, QuarantinedError
+from ..protocol.system import CrashReport
 from ..settings import LimitSettings
 
 BACKOFF_SEC = 0.5
@@ -16,29 +17,6 @@ BACKOFF_SEC = 0.5
 BACKOFF_LIMIT_SEC = 30.0
 
 KEPT_REPORTS = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class CrashReport:
-    """One end of an engine that nobody asked for.
-
-    Parameters:
-        time: when, in seconds since 1970.
-        identifier: the instance.
-        model_key: its model.
-        pid: the engine's process, where there was one.
-        reason: how it ended, such as ``signal SIGKILL``.
-        log_tail: the last lines of its log.
-        running: what ran on it, a line for each prediction.
-    """
-
-    time: float
-    identifier: str
-    model_key: str
-    pid: int | None
-    reason: str
-    log_tail: str
-    running: list[str]
 
 
 @dataclass

@@ -17,8 +17,9 @@ from ..engines.base import Engine, EngineSpec
 from ..engines.registry import engine_class
 from ..errors import EngineDiedError, EngineError, EngineStartError, HostError, ModelFileError
 from ..library.model import Model
+from ..protocol.system import CrashReport
 from ..settings import Settings
-from .crashes import Crashes, CrashReport
+from .crashes import Crashes
 from .events import Events
 from .predictions import Prediction
 from .resources import Estimate

@@ -11,8 +11,9 @@ from pathlib import Path
 from ..config import LoadConfig, explicit_fields
 from ..errors import ConfigError
 from ..library.model import Model
+from ..protocol.system import CrashReport
 from ..settings import Settings
-from .crashes import Crashes, CrashReport
+from .crashes import Crashes
 from .events import Events
 from .instance import EngineFiles, Instance, OnProgress, Shared
 from .resources import Estimate, Loaded, checked_settings, require, settle
@@ -52,6 +53,7 @@ class Instances:
         self._fitting = asyncio.Lock()
         self.crashes = Crashes()
         self.events: Events[CrashReport] = Events()
+        self._shared = Shared(settings, self.crashes, self.events)
         self._instances: dict[str, Instance] = {}
         self._loads: dict[str, _Load] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -105,8 +107,7 @@ class Instances:
             )
         self._count += 1
         files = EngineFiles(log=self._logs / log_name(identifier), socket=self._sockets / f"{self._count}.sock")
-        shared = Shared(self._settings, self.crashes, self.events)
-        instance = Instance(identifier, model, in_force, ttl_sec, files, shared, jit=jit)
+        instance = Instance(identifier, model, in_force, ttl_sec, files, self._shared, jit=jit)
         self._instances[identifier] = instance
         task = asyncio.create_task(self._start(instance), name=f"load {identifier}")
         self._loads[identifier] = _Load(task)

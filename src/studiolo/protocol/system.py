@@ -56,8 +56,18 @@ class QueuedStatus(WireStruct, frozen=True, kw_only=True):
     waited_sec: float
 
 
-class CrashStatus(WireStruct, frozen=True, kw_only=True):
-    """One end of an engine that nobody asked for; see :class:`studiolo.host.crashes.CrashReport`."""
+class CrashReport(WireStruct, frozen=True, kw_only=True):
+    """One end of an engine that nobody asked for.
+
+    Parameters:
+        time: when, in seconds since 1970.
+        identifier: the instance.
+        model_key: its model.
+        pid: the engine's process, where there was one.
+        reason: how it ended, such as ``signal SIGKILL``.
+        log_tail: the last lines of its log.
+        running: what ran on it, a line for each prediction.
+    """
 
     time: float
     identifier: str
@@ -73,7 +83,7 @@ class HostInfo(WireStruct, frozen=True, kw_only=True):
     models_folder: str
     uptime_sec: float
     instances: list[InstanceStatus]
-    crashes: list[CrashStatus]
+    crashes: list[CrashReport]
 
 
 class Alive(Message, frozen=True, tag="alive"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import asdict
 
 from ..._version import __version__
 from ...protocol import system as wire
@@ -31,7 +30,7 @@ async def info(context: Context, _: None) -> wire.SystemInfo:
             models_folder=str(host.home.models),
             uptime_sec=time.time() - host.started_at,
             instances=[instance_status(instance) for instance in host.instances.all()],
-            crashes=[wire.CrashStatus(**asdict(report)) for report in host.instances.crashes.reports],
+            crashes=list(host.instances.crashes.reports),
         ),
     )
 
