@@ -138,6 +138,6 @@ async def test_jumps_of_the_wall_clock_do_not_matter_to_idleness(home: Home, mon
             await asyncio.sleep(0.4)
             assert host.instances.all() == [instance]
         await asyncio.to_thread(wait_until, lambda: not host.instances.all(), "the instance to be unloaded")
-        assert instance.pid is None
+        await asyncio.to_thread(wait_until, lambda: instance.pid is None, "its engine to be stopped")
     finally:
         await host.stop()

@@ -86,6 +86,9 @@ class WorkerProcess:
             raise self.ended_early()
         answer = msgspec.json.decode(line, type=_Answer)
         if not answer.ready:
+            with contextlib.suppress(TimeoutError):  # its log is whole when it has ended
+                async with asyncio.timeout(STOP_LIMIT_SEC):
+                    await self.exited.wait()
             raise EngineStartError(
                 "The engine could not load the model",
                 cause=f"{answer.error}\n{self._log_tail()}",
@@ -152,7 +155,8 @@ class WorkerProcess:
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+            # Process.send_signal may reap the process before asyncio does, which then takes its exit status for 255.
+            os.kill(self.pid, number)
 
     async def _watch(self) -> None:
         ended = asyncio.ensure_future(self._process.wait())

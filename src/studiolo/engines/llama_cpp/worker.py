@@ -37,7 +37,7 @@ def main() -> None:
         facts = _serve(spec)
     except BaseException as error:
         _say(answer, {"error": f"{type(error).__name__}: {error}"})
-        os._exit(1)
+        sys.exit(1)  # in order, so that the native library writes out what it has to log
     _say(answer, {"ready": True, **facts})
     while True:
         signal.pause()
