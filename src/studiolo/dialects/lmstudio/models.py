@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 from ...host.host import not_loaded
 from ...host.instance import Instance
@@ -15,8 +13,7 @@ from ...protocol.repository import DownloadProgressUpdate
 from .context import Context, ServerChannel
 from .convert import instance_info, model_info
 from .registry import channel, rpc
-
-T = TypeVar("T")
+from .reporting import reporting
 
 BOTH = ("llm", "embedding")
 
@@ -41,7 +38,7 @@ async def load_model(
             on_progress=lambda progress: report(wire.LoadProgress(progress=progress)),
         )
 
-    instance = await _reporting(load, channel.send)
+    instance = await reporting(load, channel.send, heartbeat_sec=HEARTBEAT_SEC)
     await channel.send(wire.LoadSuccess(info=instance_info(instance)))
 
 
@@ -78,7 +75,7 @@ async def get_or_load(
             on_fetch=fetching,
         )
 
-    info = instance_info(await _reporting(get, channel.send))
+    info = instance_info(await reporting(get, channel.send, heartbeat_sec=HEARTBEAT_SEC))
     await channel.send(wire.GetOrLoadSuccess(info=info) if loading else wire.AlreadyLoaded(info=info))
 
 
@@ -133,31 +130,3 @@ async def _tokens(context: Context, parameter: wire.TextParameter) -> list[int]:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
-
-
-M = TypeVar("M")
-
-
-async def _reporting(
-    work: Callable[[Callable[[M], None]], Coroutine[Any, Any, T]], send: Callable[[M], Awaitable[None]]
-) -> T:
-    """Run ``work`` and send on what it reports; where it is silent, the latest report again."""
-    reports: asyncio.Queue[M] = asyncio.Queue()
-    latest: M | None = None
-    task = asyncio.ensure_future(work(reports.put_nowait))
-    try:
-        while not (task.done() and reports.empty()):
-            report = asyncio.ensure_future(reports.get())
-            await asyncio.wait({task, report}, timeout=HEARTBEAT_SEC, return_when=asyncio.FIRST_COMPLETED)
-            if report.done():
-                latest = report.result()
-                await send(latest)
-            else:
-                report.cancel()
-                if latest is not None and not task.done():
-                    await send(latest)
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])

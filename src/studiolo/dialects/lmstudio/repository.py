@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 
 from ...library.model import Model
 from ...protocol import repository as wire
 from .context import Context, ServerChannel
 from .registry import channel, rpc
+from .reporting import reporting
 
 DEFAULT_LIMIT = 20
-MAX_UNSENT = 16
-"""Updates of a download's progress that wait for a client to read."""
 
 
 @rpc(wire.SEARCH_MODELS, "repository")
@@ -62,29 +61,12 @@ def _result(source: str, identifier: str) -> wire.SearchResultIdentifier:
 async def download_model(
     context: Context, parameter: wire.DownloadModelParameter, channel: ServerChannel[wire.DownloadMessage]
 ) -> None:
-    messages: asyncio.Queue[wire.DownloadMessage | None] = asyncio.Queue()
+    async def fetch(report: Callable[[wire.DownloadMessage], None]) -> Model:
+        return await context.host.library.fetch(
+            parameter.download_identifier,
+            lambda update: report(wire.DownloadProgress(update=update)),
+            lambda: report(wire.StartFinalizing()),
+        )
 
-    def tell(update: wire.DownloadProgressUpdate) -> None:
-        if messages.qsize() < MAX_UNSENT:  # a client that does not read misses some
-            messages.put_nowait(wire.DownloadProgress(update=update))
-
-    async def fetch() -> Model:
-        try:
-            return await context.host.library.fetch(
-                parameter.download_identifier,
-                tell,
-                lambda: messages.put_nowait(wire.StartFinalizing()),
-            )
-        finally:
-            messages.put_nowait(None)
-
-    task = asyncio.create_task(fetch())
-    try:
-        while (message := await messages.get()) is not None:
-            await channel.send(message)
-        model = await task
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+    model = await reporting(fetch, channel.send)
     await channel.send(wire.DownloadSuccess(default_identifier=model.key))
