@@ -1,0 +1,91 @@
+"""What any config is checked by, whether it comes as its type or as a dict."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Set
+from typing import Annotated, Any, TypeVar, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ..errors import ConfigError
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+
+C = TypeVar("C", bound=Struct)
+
+
+def explicit_fields(config: Struct) -> dict[str, Any]:
+    """The fields that say something, by name."""
+    return {name: value for name in config.__struct_fields__ if (value := getattr(config, name)) is not None}
+
+
+def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_by_false: Set[str]) -> C:
+    """A checked config of ``kind``.
+
+    Parameters:
+        what: what it is called in errors.
+        off_by_false: the fields that ``False`` switches off and for which ``True`` says nothing.
+
+    Raises:
+        ConfigError: a field has a wrong name, type or range.
+    """
+    if value is None:
+        return kind()
+    if isinstance(value, kind):
+        fields = explicit_fields(value)
+    elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        fields = snake_case_keys(value)
+    else:
+        raise ConfigError(f"The {what} is a {type(value).__name__}, not a dict or a {kind.__name__}")
+    known = kind.__struct_fields__
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"The {what} has no field {name!r}",
+                suggestion=f"Did you mean {near[0]!r}?" if near else f"The fields are {', '.join(known)}.",
+            )
+    for name, field in fields.items():
+        if isinstance(field, float):
+            if not math.isfinite(field):
+                raise ConfigError(f"The {what}'s field {name!r} is {field}, not a finite number")
+            fields[name] = int(field) if field.is_integer() else field  # 40.0 is a fine top_k
+        if field is True and name in off_by_false:
+            raise ConfigError(f"The {what}'s field {name!r} is true; give a value, or false to switch it off")
+    try:
+        return msgspec.convert(msgspec.to_builtins(fields), kind)
+    except (msgspec.ValidationError, TypeError) as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise config_error(error, what) from None
+
+
+def config_error(error: Exception, what: str) -> ConfigError:
+    """msgspec's error as one that names the field in the user's words."""
+    message, _, path = str(error).partition(" - at `$.")
+    field = re.sub(r"`$", "", path)
+    where = f"field {field!r}" if field else "value"
+    return ConfigError(f"The {what}'s {where} is wrong", cause=message.replace("`", "'"))
+
+
+def snake_case_keys(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with every key, nested ones too, in snake_case."""
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        name = _snake_case(str(key))
+        if isinstance(item, Mapping) and name not in _KEPT_AS_THEY_ARE:
+            item = snake_case_keys(cast("Mapping[str, Any]", item))
+        out[name] = item
+    return out
+
+
+_KEPT_AS_THEY_ARE = frozenset({"json_schema", "raw", "raw_tools", "input_config"})
+
+
+def _snake_case(key: str) -> str:
+    key = key.replace("KVCache", "KvCache")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key).lower()

@@ -1,0 +1,246 @@
+"""The settings of a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from ..errors import ConfigError
+from .checking import Probability, checked
+
+FiniteAmount = Annotated[float, Meta(ge=0, le=1e30)]
+Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
+
+
+class StructuredSetting(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What form the generated text is held to.
+
+    Parameters:
+        type: ``"json"`` for text that satisfies ``json_schema``, ``"gbnf"`` for a ``gbnf_grammar``, ``"none"``.
+        json_schema: a JSON Schema; without one, any JSON.
+        gbnf_grammar: a grammar in llama.cpp's GBNF, whose start is the rule ``root``.
+    """
+
+    type: Literal["none", "json", "gbnf"]
+    json_schema: dict[str, Any] | bool | None = None
+    gbnf_grammar: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.type == "gbnf" and not self.gbnf_grammar:
+            raise ConfigError("The structured setting is of type 'gbnf' and has no gbnf_grammar")
+
+
+class MirostatSetting(Struct, kw_only=True, omit_defaults=False, forbid_unknown_fields=True):
+    """Mirostat: sampling that keeps the text at one level of surprise.
+
+    Parameters:
+        version: 1 or 2; 0 for off.
+        learning_rate: how fast the level is corrected (eta).
+        target_entropy: the level of surprise, in bits (tau).
+    """
+
+    version: Literal[0, 1, 2]
+    learning_rate: FiniteAmount = 0.1
+    target_entropy: FiniteAmount = 5.0
+
+
+ContextOverflowPolicy = Literal["stopAtLimit", "truncateMiddle", "rollingWindow"]
+Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class JinjaPromptTemplate(Struct, kw_only=True, omit_defaults=True):
+    """A chat template in Jinja.
+
+    Parameters:
+        template: the template.
+        bos_token, eos_token: the tokens that begin and end a text. Default: the model's own.
+        input_config: in LM Studio's form, whether a message's content is text or a list of parts. Default: text.
+    """
+
+    template: str
+    bos_token: str | None = None
+    eos_token: str | None = None
+    input_config: dict[str, Any] | None = None
+
+
+class ManualPromptTemplate(Struct, kw_only=True):
+    """A chat template that is put together from what stands before and after each role's messages."""
+
+    before_system: str = ""
+    after_system: str = ""
+    before_user: str = ""
+    after_user: str = ""
+    before_assistant: str = ""
+    after_assistant: str = ""
+
+
+class PromptTemplate(Struct, kw_only=True, omit_defaults=True):
+    """How a chat becomes text, instead of the model's own way.
+
+    Parameters:
+        type: which of the two templates is meant: ``"jinja"`` or ``"manual"``.
+        jinja_prompt_template, manual_prompt_template: the template.
+        stop_strings: further stop strings, which end the assistant's turn.
+    """
+
+    type: Literal["jinja", "manual"]
+    stop_strings: list[str] = []
+    jinja_prompt_template: JinjaPromptTemplate | None = None
+    manual_prompt_template: ManualPromptTemplate | None = None
+
+    def __post_init__(self) -> None:
+        wanted = f"{self.type}_prompt_template"
+        if getattr(self, wanted) is None:
+            raise ConfigError(f"The prompt template is of type {self.type!r} and has no {wanted}")
+
+
+class ReasoningParsing(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How what a model thinks is told from what it answers.
+
+    Parameters:
+        enabled: whether it is told.
+        start_string, end_string: what stands before and after a stretch of reasoning.
+    """
+
+    enabled: bool
+    start_string: str = "<think>"
+    end_string: str = "</think>"
+
+    def __post_init__(self) -> None:
+        if self.enabled and not (self.start_string and self.end_string):
+            raise ConfigError("The reasoning_parsing setting needs a start_string and an end_string")
+
+
+class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How text is generated. docs/prediction-config.md tells each setting's effect at length.
+
+    Parameters:
+        temperature: 0 always takes the likeliest token; higher is more varied. Default: 0.8.
+        max_tokens: tokens to generate at most; ``False`` or -1 for no limit but the context. Default: no limit.
+        stop_strings: generation ends before the first of these. Default: none.
+        tool_call_stop_strings: as ``stop_strings``, with the stop reason ``toolCalls``. Default: none.
+        context_overflow_policy: what happens when prompt and answer outgrow the context: ``"stopAtLimit"``,
+            ``"truncateMiddle"`` or ``"rollingWindow"``. Default: ``"stopAtLimit"``.
+        structured: what form the text is held to. Default: none.
+        raw_tools: the tools of a chat, in LM Studio's form; ``act()`` sets them. Default: none.
+        tool_choice: ``"required"``: the model must call a tool; ``"none"``: it must not; ``"auto"``: as it sees fit,
+            the default. Without tools it means nothing.
+        top_k_sampling: sample among this many likeliest tokens; 0 for all. Also ``top_k``. Default: 40.
+        top_p_sampling: sample among the likeliest tokens whose probabilities add up to this, 0 to 1; ``False`` for
+            off. Also ``top_p``. Default: 0.95.
+        min_p_sampling: leave out tokens less likely than this share of the likeliest, 0 to 1; ``False`` for off.
+            Also ``min_p``. Default: 0.05.
+        repeat_penalty: divides the score of tokens seen lately; 1 or ``False`` for off. Default: 1.1.
+        presence_penalty: taken from the score of every token seen lately, once. Default: off.
+        frequency_penalty: taken from the score of a token for each time it was seen lately. Default: off.
+        xtc_probability: the chance, 0 to 1, that a token is chosen without the likeliest candidates. Default: off.
+        xtc_threshold: which those are: all with at least this probability but the least likely of them. Default: 0.1.
+        locally_typical_sampling: sample among the tokens whose surprise is nearest to the expected one, until their
+            probabilities add up to this, 0 to 1. Default: off.
+        tail_free_sampling: llama.cpp does it no more; anything but ``False`` is refused.
+        mirostat_sampling: Mirostat instead of the other samplers. Default: off.
+        logit_bias: pairs of a token's number and what is added to its score; ``"-inf"`` forbids the token.
+        log_probs: tell the log-probability of each token and of this many likeliest candidates, 0 to 100; ``False``
+            for off. Default: off.
+        seed: the same seed, prompt and settings give the same text; -1 for a random one. Default: random.
+        prompt_template: how a chat becomes text. Default: as the model's own template says.
+        system_prompt: what the model is told to be, in a chat that does not say it. Default: nothing.
+        reasoning_parsing: how reasoning is told from the answer. Default: what stands between ``<think>`` and
+            ``</think>``.
+        reasoning_budget: tokens of reasoning at most, 0 for none: it is then cut short, and the model goes on to
+            its answer. Default: no limit.
+        cpu_threads: llama.cpp sets its threads when a model is loaded: refused.
+        draft_model: the key of the draft model that the model was loaded with; another one is refused. Default: the
+            one that it was loaded with.
+        speculative_decoding_num_draft_tokens_exact, speculative_decoding_min_draft_length_to_consider,
+        speculative_decoding_min_continue_drafting_probability: how the draft model drafts.
+        raw: further settings in LM Studio's key-value form, ``{"fields": [{"key": ..., "value": ...}]}``.
+    """
+
+    temperature: Annotated[float, Meta(ge=0)] | None = None
+    max_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | bool | None = None
+    stop_strings: list[str] | None = None
+    tool_call_stop_strings: list[str] | None = None
+    context_overflow_policy: ContextOverflowPolicy | None = None
+    structured: StructuredSetting | None = None
+    raw_tools: dict[str, Any] | None = None
+    tool_choice: Literal["auto", "required", "none"] | None = None
+    top_k_sampling: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    top_p_sampling: Probability | bool | None = None
+    min_p_sampling: Probability | bool | None = None
+    repeat_penalty: Annotated[float, Meta(ge=0)] | bool | None = None
+    presence_penalty: float | bool | None = None
+    frequency_penalty: float | bool | None = None
+    xtc_probability: Probability | bool | None = None
+    xtc_threshold: Probability | bool | None = None
+    locally_typical_sampling: Probability | bool | None = None
+    tail_free_sampling: Probability | bool | None = None
+    mirostat_sampling: MirostatSetting | None = None
+    logit_bias: list[tuple[Token, Finite | Literal["-inf"]]] | None = None
+    log_probs: Annotated[int, Meta(ge=0, le=100)] | bool | None = None
+    seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] | None = None
+    prompt_template: PromptTemplate | None = None
+    system_prompt: str | None = None
+    reasoning_parsing: ReasoningParsing | None = None
+    reasoning_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    cpu_threads: Annotated[int, Meta(ge=1)] | None = None
+    draft_model: str | None = None
+    speculative_decoding_num_draft_tokens_exact: Annotated[int, Meta(ge=1)] | None = None
+    speculative_decoding_min_draft_length_to_consider: Annotated[int, Meta(ge=0)] | None = None
+    speculative_decoding_min_continue_drafting_probability: Probability | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    top_p: Probability | bool | None = None
+    min_p: Probability | bool | None = None
+    raw: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tokens == -1:
+            self.max_tokens = False
+        elif self.max_tokens == 0 and self.max_tokens is not False:
+            raise ConfigError(
+                "The prediction config's field 'max_tokens' is 0", suggestion="Give at least 1, or false."
+            )
+        for short in ("top_k", "top_p", "min_p"):
+            long = f"{short}_sampling"
+            a, b = getattr(self, short), getattr(self, long)
+            if a is not None and b is not None and a != b:
+                raise ConfigError(
+                    f"{short} and {long} are two names of one setting, and they differ ({a!r} and {b!r})",
+                    suggestion="Give one of them.",
+                )
+            setattr(self, short, b if a is None else a)
+            setattr(self, long, b if a is None else a)
+
+
+PREDICTION_DEFAULTS = PredictionConfig(
+    temperature=0.8,
+    max_tokens=False,
+    stop_strings=[],
+    context_overflow_policy="stopAtLimit",
+    top_k_sampling=40,
+    top_p_sampling=0.95,
+    min_p_sampling=0.05,
+    repeat_penalty=1.1,
+    reasoning_parsing=ReasoningParsing(enabled=True),
+)
+"""LM Studio's defaults."""
+
+_OFF_BY_FALSE = frozenset(
+    {
+        *("max_tokens", "top_p", "top_p_sampling", "min_p", "min_p_sampling", "repeat_penalty"),
+        *("presence_penalty", "frequency_penalty", "xtc_probability", "xtc_threshold", "log_probs"),
+        *("locally_typical_sampling", "tail_free_sampling"),
+    }
+)
+
+
+def prediction_config(value: PredictionConfig | Mapping[str, Any] | None) -> PredictionConfig:
+    """A checked prediction config from a typed one, a dict, or nothing. Raises :class:`ConfigError`."""
+    return checked(PredictionConfig, value, "prediction config", _OFF_BY_FALSE)
+
+
+# The official client's names for the same types.
+LlmPredictionConfig = PredictionConfig
+LlmPredictionConfigDict = Mapping[str, Any]
