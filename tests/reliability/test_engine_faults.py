@@ -129,11 +129,13 @@ def test_killed_with_eight_clients_at_once(server: Server, client: lm.Client) ->
         llm = load(client, "eight", max_parallel_predictions=4)
         outcomes: list[object] = []
         begun = [threading.Event() for _ in range(8)]
+        running = {**ENDLESS_CONFIG, "context_overflow_policy": "rollingWindow"}
+        waiting = {**ENDLESS_CONFIG, "max_tokens": 20}
 
         def predict(index: int) -> None:
             try:
                 with lm.Client(server.address) as own:
-                    stream = own.llm.model("eight").complete_stream(ENDLESS, config=ENDLESS_CONFIG)
+                    stream = own.llm.model("eight").complete_stream(ENDLESS, config=running if index < 4 else waiting)
                     for _ in stream:
                         begun[index].set()
                     outcomes.append(stream.result())
@@ -145,16 +147,19 @@ def test_killed_with_eight_clients_at_once(server: Server, client: lm.Client) ->
             return status.running, len(status.queue)
 
         threads = [threading.Thread(target=predict, args=(index,)) for index in range(8)]
-        for thread in threads:
+        for thread in threads[:4]:
             thread.start()
-        wait_until(lambda: sum(event.is_set() for event in begun) >= 4 and standing() == (4, 4), "four of eight to run")
+        wait_until(lambda: all(event.is_set() for event in begun[:4]), "four to run")
+        for thread in threads[4:]:
+            thread.start()
+        wait_until(lambda: standing() == (4, 4), "four to wait")
         kill_engine(client, "eight")
         for thread in threads:
             thread.join()
         assert sum(isinstance(outcome, EngineDiedError) for outcome in outcomes) == 4, outcomes
         results = [outcome for outcome in outcomes if isinstance(outcome, lm.PredictionResult)]
         assert len(results) == 4
-        assert all(result.stats.stop_reason == "contextLengthReached" for result in results)
+        assert all(result.stats.stop_reason == "maxPredictedTokensReached" for result in results)
         assert len(last_crash(client).running) == 4
         llm.unload()
 

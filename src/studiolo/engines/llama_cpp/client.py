@@ -304,7 +304,7 @@ async def _events(response: aiohttp.ClientResponse, decode: Callable[[bytes], E]
     """The server-sent events of a response, each decoded once."""
     rest = b""
     clock = asyncio.get_running_loop().time
-    async for chunk in response.content.iter_any():
+    while chunk := await _read(response.content):
         began = clock()
         *events, rest = (rest + chunk).split(b"\n\n")
         tokens = 0
@@ -321,6 +321,13 @@ async def _events(response: aiohttp.ClientResponse, decode: Callable[[bytes], E]
                 await asyncio.sleep(pause)
             finally:
                 transport.resume_reading()
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    try:
+        return await content.readany()
+    except RuntimeError as error:  # aiohttp's word for a connection that went while nobody was reading
+        raise ConnectionError(str(error)) from None
 
 
 def _completed(event: _Event, config: PredictionConfig) -> Completed:
