@@ -144,7 +144,7 @@ def test_an_empty_library_is_filled_with_the_default_model(empty_home: Home, cac
         (("complete", "x", "--max-tokens", "0"), 1, "max_tokens"),
         (("complete", "x", "-m", "smollm"), 0, ""),
         (("complete", "x", "-m", "smolllm2"), 1, "smollm2-135m-instruct"),
-        (("complete", "hello " * 5000), 1, "context of 4096"),
+        (("complete", "hello " * 9000), 1, "context of 8192"),
         (("load", "smollm2-135m-instruct"), 1, "studiolo serve"),
     ],
 )

@@ -144,8 +144,15 @@ def test_the_longest_context_that_fits_is_found() -> None:
 
 def test_a_context_that_nobody_asked_for_is_what_fits(model: Model, free: Any) -> None:
     free(100_000)
-    assert settled(model, "balanced")[0].context_length == 4096
-    assert settled(model, "balanced", auto_fit=True)[0].context_length == 8192
+    assert settled(model, "balanced")[0].context_length == 8192
+    free(2000)
+    config, estimate = settled(model, "relaxed")
+    assert 4096 < config.context_length < 8192
+    assert estimate.total_bytes + estimate.kv_cache_bytes == pytest.approx(2000 * MIB, rel=0.05)
+    assert settled(model, "off")[0].context_length < config.context_length  # no guardrail, and yet no more than fits
+    assert settled(model, "relaxed", auto_fit=True)[0].context_length == 8192
+    free(700)
+    assert settled(model, "relaxed")[0].context_length == 4096
     free(450)
     config, estimate = settled(model, "relaxed")
     assert 1024 < config.context_length < 4096 and estimate.fits
@@ -154,7 +161,7 @@ def test_a_context_that_nobody_asked_for_is_what_fits(model: Model, free: Any) -
 
 def test_the_prompt_cache_gets_what_is_left(model: Model, free: Any) -> None:
     free(100_000)
-    assert settled(model, "balanced")[0].prompt_cache_mib == 360
+    assert settled(model, "balanced")[0].prompt_cache_mib == 720
     free(600)
     config, estimate = settled(model, "relaxed", context_length=4096)
     assert 0 < config.prompt_cache_mib < 100

@@ -56,7 +56,7 @@ def test_a_result_tells_how_it_went_and_with_which_settings(llm: lm.LLM) -> None
     assert 0 < stats.time_to_first_token_sec < stats.total_time_sec
     assert result.model_info.model_key == "smollm2-135m-instruct"
     assert result.model_info.architecture == "llama"
-    assert result.load_config.context_length == 4096
+    assert result.load_config.context_length == 8192
     assert result.prediction_config.top_k == 7
     assert result.prediction_config.temperature == 0.8
     assert result.prediction_config.max_tokens == 5

@@ -43,7 +43,9 @@ def ps(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 def load(
     model: Annotated[str, typer.Argument(help="A model; see studiolo ls.")],
     identifier: Annotated[str | None, typer.Option(help="The name of the instance. Default: the model's.")] = None,
-    context_length: Annotated[int | None, typer.Option(help="Tokens of context. Default: 4096.")] = None,
+    context_length: Annotated[
+        int | None, typer.Option(help="Tokens of context. Default: what fits, up to the model's limit.")
+    ] = None,
     parallel: Annotated[int | None, typer.Option(help="Predictions at once. Default: 4.")] = None,
     gpu: Annotated[str | None, typer.Option(help="off, max, or a share of the layers from 0 to 1.")] = None,
     ttl: Annotated[int | None, typer.Option(help="Unload after so many idle seconds. Default: never.")] = None,

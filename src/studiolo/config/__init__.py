@@ -12,7 +12,6 @@ from .checking import (
     snake_case_keys,
 )
 from .load import (
-    DEFAULT_CONTEXT_LENGTH,
     DEFAULT_EVAL_BATCH,
     DEFAULT_PARALLEL_PREDICTIONS,
     DEFAULT_PHYSICAL_BATCH,
@@ -45,7 +44,6 @@ from .prediction import (
 )
 
 __all__ = [
-    "DEFAULT_CONTEXT_LENGTH",
     "DEFAULT_EVAL_BATCH",
     "DEFAULT_PARALLEL_PREDICTIONS",
     "DEFAULT_PHYSICAL_BATCH",

@@ -10,9 +10,6 @@ from msgspec import Meta, Struct
 from ..errors import ConfigError
 from .checking import Probability, checked
 
-DEFAULT_CONTEXT_LENGTH = 4096
-"""Tokens, where nobody asks for more; less where the model's own limit or the memory is lower."""
-
 DEFAULT_PARALLEL_PREDICTIONS = 4
 DEFAULT_EVAL_BATCH = 2048
 DEFAULT_PHYSICAL_BATCH = 512
@@ -49,9 +46,10 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     """How a model is loaded. ``docs/loading.md`` has the table of what each field does in the engine.
 
     Parameters:
-        context_length: tokens that one prediction can hold, prompt and answer together. Default: 4096, or less
-            where the model's own limit or the memory that the guardrail grants is lower.
-        auto_fit: make the context as long as the model and the memory allow. Default: false.
+        context_length: tokens that one prediction can hold, prompt and answer together. Default: the
+            model's own limit, or what fits while twice as much again stays free for prompts and other models.
+        auto_fit: make the context as long as the model and all memory that the guardrail grants allow.
+            Default: false.
         max_parallel_predictions: predictions that run at once. Default: 4.
         use_unified_kv_cache: share one context length among all predictions that run at once, instead of giving it
             to each. Default: false.

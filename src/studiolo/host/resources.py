@@ -15,7 +15,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..config import (
-    DEFAULT_CONTEXT_LENGTH,
     DEFAULT_PARALLEL_PREDICTIONS,
     UNQUANTIZED,
     LoadConfig,
@@ -27,14 +26,20 @@ from ..library.model import Model
 from ..protocol.models import Domain
 from ..settings import GuardrailLevel
 from .machine import Gpu, available_memory, gpus
-from .memory import MIB, Parts, Shape, largest_context, needed, read_shape
+from .memory import CELLS, MIB, Parts, Shape, largest_context, needed, read_shape
 
 SHARES: dict[GuardrailLevel, float] = {"relaxed": 1.0, "balanced": 0.85, "strict": 0.7}
 """How much of the memory that is free for models a load may take."""
 
+GPU_SHARE = 0.9
+"""How much of a GPU's free memory is filled where the load does not say."""
+
 MAX_PROMPT_CACHE = 8192 * MIB
 UNKNOWN_LIMIT = 131072
-"""Tokens that ``auto_fit`` stays below where a model does not tell its limit."""
+"""The longest context that is chosen for a model that does not tell its limit."""
+
+MIN_DEFAULT_CONTEXT_LENGTH = 4096
+"""A context that nobody asked for is not shortened below this for the sake of other models."""
 
 QUANTIZED_BLOCK = 32
 
@@ -144,8 +149,8 @@ def settle(
         limit = context = config.context_length
         longest = plan.largest_context(limit)
     else:
-        wanted = limit if config.auto_fit else min(limit, DEFAULT_CONTEXT_LENGTH)
         longest = plan.largest_context(limit)
+        wanted = limit if config.auto_fit else plan.default_context(limit)
         context = min(wanted, longest or wanted)
     in_force, parts = plan.with_context(context)
     return in_force, plan.estimate(in_force, parts, longest)
@@ -212,6 +217,22 @@ class _Plan:
     def largest_context(self, limit: int) -> int | None:
         """The longest context up to ``limit`` that the guardrail lets pass, without a prompt cache of its own."""
         return largest_context(lambda context: self._passes(self._needed(context)[1]), limit)
+
+    def default_context(self, limit: int) -> int:
+        """The context of a load that asks for none: up to ``limit``, as long as enough memory stays for others."""
+        base = self._needed(min(CELLS, limit))[1]
+        free_on_gpus = sum(device.free_bytes for device in self._gpus)
+        on_gpus = free_on_gpus > 0 and self._config.offload_kv_cache_to_gpu is not False
+        main = self.granted if self.granted is not None else int(self.available * SHARES["balanced"])
+
+        def leaves_room(context: int) -> bool:
+            parts = self._needed(context)[1]
+            growth = parts.total - base.total
+            if on_gpus and parts.total + growth > free_on_gpus * GPU_SHARE:
+                return False
+            return (growth if on_gpus else parts.total + 2 * growth) <= main  # the prompt cache may take as much
+
+        return max(largest_context(leaves_room, limit) or 0, min(limit, MIN_DEFAULT_CONTEXT_LENGTH))
 
     def with_context(self, context: int) -> tuple[LoadConfig, Parts]:
         """The settings in force with this context, and what they take; the prompt cache gets what is left."""
@@ -280,7 +301,7 @@ class _Plan:
         elif ratio == "max" and not self._config.gpu_strict_vram_cap:
             share = 1.0
         else:  # the engine moves what fits
-            share = min(max((free * 0.9 - parts.compute) / max(movable, 1), 0.0), 1.0)
+            share = min(max((free * GPU_SHARE - parts.compute) / max(movable, 1), 0.0), 1.0)
         moved = int(movable * share) + (parts.compute if share else 0)
         return [
             DeviceEstimate(name="main memory", needed_bytes=parts.total - moved, available_bytes=self.available),
