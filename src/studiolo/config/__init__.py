@@ -9,7 +9,6 @@ names the field.
 from .checking import (
     config_error,
     explicit_fields,
-    is_text,
     snake_case_keys,
 )
 from .load import (
@@ -41,7 +40,6 @@ from .prediction import (
     PromptTemplate,
     ReasoningParsing,
     StructuredSetting,
-    ToolNaming,
     prediction_config,
 )
 
@@ -70,11 +68,9 @@ __all__ = [
     "PromptTemplate",
     "ReasoningParsing",
     "StructuredSetting",
-    "ToolNaming",
     "check_load_config",
     "config_error",
     "explicit_fields",
-    "is_text",
     "load_config",
     "prediction_config",
     "snake_case_keys",

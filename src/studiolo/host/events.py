@@ -11,14 +11,14 @@ from typing import Generic, TypeVar
 E = TypeVar("E")
 
 BACKLOG = 1000
-"""Events that wait for a subscriber who lags; older ones are dropped."""
+"""Events that wait for a subscriber who lags, unless it asks for less; older ones are dropped."""
 
 
 class Subscription(Generic[E]):
     """The events since the subscription, in their order: iterate over it."""
 
-    def __init__(self) -> None:
-        self._waiting: deque[E] = deque(maxlen=BACKLOG)
+    def __init__(self, backlog: int = BACKLOG) -> None:
+        self._waiting: deque[E] = deque(maxlen=backlog)
         self._wake = asyncio.Event()
 
     def put(self, event: E) -> None:
@@ -39,15 +39,24 @@ class Events(Generic[E]):
     def __init__(self) -> None:
         self._subscriptions: set[Subscription[E]] = set()
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._subscriptions)
+
     def publish(self, event: E) -> None:
         """Tell every subscriber. Never waits."""
         for subscription in self._subscriptions:
             subscription.put(event)
 
     @contextlib.contextmanager
-    def subscribe(self) -> Generator[Subscription[E], None, None]:
-        """Hear what is published while the block lasts."""
-        subscription: Subscription[E] = Subscription()
+    def subscribe(self, backlog: int = BACKLOG) -> Generator[Subscription[E], None, None]:
+        """Hear what is published while the block lasts.
+
+        Parameters:
+            backlog: events that wait for one who lags; older ones are dropped.
+        """
+        subscription: Subscription[E] = Subscription(backlog)
         self._subscriptions.add(subscription)
         try:
             yield subscription

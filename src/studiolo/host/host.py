@@ -30,12 +30,15 @@ from ..protocol.chat import files_of
 from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelSpecifier
 from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
+from .documents import Documents
+from .events import Events
 from .files import FileStore
 from .instance import Instance, OnProgress
 from .instances import Instances
-from .predictions import Prediction, PredictionRequest, check_asked, settings_in_force, with_system_prompt
+from .predictions import Prediction, PredictionInput, PredictionRequest, settings_in_force, with_system_prompt
 from .resources import Estimate
-from .tool_use import template_input, tool_use
+from .retrieval import Retriever
+from .tool_use import tool_use
 
 DELIVERY_SEC = 0.1
 """What callers get to hear of the end of their predictions before their connections close."""
@@ -62,6 +65,9 @@ class Host:
         self.settings.current()  # a wrong file is told of at once
         self.library = Library(self.home, settings=lambda: self.settings.current().library)
         self.files = FileStore(self.home.files)
+        self.documents = Documents(self.files)
+        self.retriever = Retriever(self.documents)
+        self.inputs: Events[PredictionInput] = Events()
         self._sockets = _socket_folder()
         self.instances = Instances(self.home.logs, self._sockets, self.settings.current, self.find_model)
         self.started_at = time.time()
@@ -257,8 +263,7 @@ class Host:
         Raises:
             PresetNotFoundError: there is no ``preset`` of that name.
             UnsupportedError: the chat has images, and the model does not see.
-            ConfigError, UnsupportedError: the tools are malformed, or come with structured output or with a text;
-                see :func:`check_asked`.
+            ConfigError, UnsupportedError: the tools are malformed, or come with structured output.
             StoppingError: the host is stopping.
         """
         if self._draining:
@@ -267,9 +272,8 @@ class Host:
             _check_sight(instance.model, prompt)
         own = self.settings.current().prediction(instance.model.key, preset)
         in_force = settings_in_force(config, instance.config, own)
-        check_asked(config, in_force, of_chat=isinstance(prompt, ChatRequest))
         tools = tool_use(in_force) if isinstance(prompt, ChatRequest) else None
-        request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools)
+        request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools, inputs=self.inputs)
         return Prediction(instance, request, client)
 
     async def apply_template(self, instance: Instance, chat: ChatRequest, config: PredictionConfig) -> str:
@@ -284,8 +288,7 @@ class Host:
         own = self.settings.current().prediction(instance.model.key)
         in_force = settings_in_force(config, instance.config, own)
         chat = replace(with_system_prompt(chat, in_force), template=in_force.prompt_template)
-        engine = await instance.engine()
-        return await engine.apply_template(await template_input(engine, chat, in_force))
+        return await (await instance.engine()).apply_template(chat)
 
     def load_at_startup(self, name: str | None, on_fetch: OnFetch | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .chat import FileType
-from .endpoints import Rpc
-from .structs import WireStruct
+from .endpoints import Channel, Rpc
+from .kv import KvConfig
+from .structs import Message, WireStruct
 
 
 class UploadFileBase64Parameter(WireStruct, frozen=True):
@@ -37,3 +40,131 @@ class LocalFilePath(WireStruct, frozen=True):
 GET_LOCAL_FILE_ABSOLUTE_PATH: Rpc[LocalFilePathParameter, LocalFilePath] = Rpc(
     "getLocalFileAbsolutePath", LocalFilePathParameter, LocalFilePath
 )
+
+PageOrLine = int | tuple[int, int]
+"""Counted from 1; the first and the last where there are several."""
+
+
+class ParserIdentifier(WireStruct, frozen=True):
+    """What reads a kind of document."""
+
+    library: str
+    version: str
+
+
+class ParseOpts(WireStruct, frozen=True):
+    parser_id: ParserIdentifier | None = None
+
+
+class ParseDocumentParameter(WireStruct, frozen=True):
+    file_identifier: str
+    parse_opts: ParseOpts = ParseOpts()
+
+
+class ParserLoaded(Message, frozen=True, tag="parserLoaded"):
+    parser: ParserIdentifier
+
+
+class ParseProgress(Message, frozen=True, tag="progress"):
+    progress: float
+
+
+class ParsedDocument(Message, frozen=True, tag="result"):
+    """What a document says, and what has read it."""
+
+    content: str
+    parser: ParserIdentifier
+
+
+ParseMessage = ParserLoaded | ParseProgress | ParsedDocument
+
+PARSE_DOCUMENT: Channel[ParseDocumentParameter, ParseMessage] = Channel(
+    "parseDocument", ParseDocumentParameter, ParseMessage
+)
+
+
+class FileIdentifierParameter(WireStruct, frozen=True):
+    file_identifier: str
+
+
+GET_PARSING_LIBRARY: Rpc[FileIdentifierParameter, ParserIdentifier] = Rpc(
+    "getDocumentParsingLibrary", FileIdentifierParameter, ParserIdentifier
+)
+
+Step = Literal["loading", "chunking", "embedding"]
+
+
+class RetrieveParameter(WireStruct, frozen=True):
+    query: str
+    file_identifiers: list[str]
+    config: KvConfig
+    """The keys are ``retrieval.chunkingMethod``, ``retrieval.limit`` and ``retrieval.embeddingModel``."""
+
+
+class FileProcessList(Message, frozen=True, tag="onFileProcessList"):
+    """The files that are not known yet."""
+
+    indices: list[int]
+
+
+class FileProcessingStart(Message, frozen=True, tag="onFileProcessingStart"):
+    index: int
+
+
+class FileProcessingEnd(Message, frozen=True, tag="onFileProcessingEnd"):
+    index: int
+
+
+class StepStart(Message, frozen=True, tag="onFileProcessingStepStart"):
+    index: int
+    step: Step
+
+
+class StepProgress(Message, frozen=True, tag="onFileProcessingStepProgress"):
+    index: int
+    step: Step
+    progress: float
+
+
+class StepEnd(Message, frozen=True, tag="onFileProcessingStepEnd"):
+    index: int
+    step: Step
+
+
+class SearchingStart(Message, frozen=True, tag="onSearchingStart"):
+    pass
+
+
+class SearchingEnd(Message, frozen=True, tag="onSearchingEnd"):
+    pass
+
+
+class RetrievedEntry(WireStruct, frozen=True, kw_only=True):
+    content: str
+    score: float
+    source_index: int
+    page_number: PageOrLine | None = None
+    line_number: PageOrLine | None = None
+
+
+class RetrievedEntries(WireStruct, frozen=True, omit_defaults=False):
+    entries: list[RetrievedEntry]
+
+
+class Retrieved(Message, frozen=True, tag="result"):
+    result: RetrievedEntries
+
+
+RetrieveMessage = (
+    FileProcessList
+    | FileProcessingStart
+    | FileProcessingEnd
+    | StepStart
+    | StepProgress
+    | StepEnd
+    | SearchingStart
+    | SearchingEnd
+    | Retrieved
+)
+
+RETRIEVE: Channel[RetrieveParameter, RetrieveMessage] = Channel("retrieve", RetrieveParameter, RetrieveMessage)

@@ -90,6 +90,24 @@ class Alive(Message, frozen=True, tag="alive"):
     """Sent once, when the channel opens."""
 
 
+class Notification(WireStruct, frozen=True):
+    """Something to tell the user of the host."""
+
+    title: str
+    description: str | None = None
+    no_auto_dismiss: bool | None = None
+
+
+class ExperimentFlag(WireStruct, frozen=True):
+    code: str
+    value: bool
+
+
+NOTIFY: Rpc[Notification, None] = Rpc("notify", Notification, None)
+GET_EXPERIMENT_FLAGS: Rpc[None, list[str]] = Rpc("getExperimentFlags", None, list[str])
+SET_EXPERIMENT_FLAG: Rpc[ExperimentFlag, None] = Rpc("setExperimentFlag", ExperimentFlag, None)
+START_HTTP_SERVER: Rpc[None, None] = Rpc("startHttpServer", None, None)
+STOP_HTTP_SERVER: Rpc[None, None] = Rpc("stopHttpServer", None, None)
 LIST_DOWNLOADED_MODELS: Rpc[None, list[ModelInfo]] = Rpc("listDownloadedModels", None, list[ModelInfo])
 VERSION: Rpc[None, Version] = Rpc("version", None, Version)
 INFO: Rpc[None, SystemInfo] = Rpc("info", None, SystemInfo)

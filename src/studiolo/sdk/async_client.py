@@ -21,8 +21,9 @@ from ..protocol.library import (
     ModelKeyParameter,
     NameParameter,
 )
-from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, SystemInfo
+from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, NOTIFY, VERSION, Notification, SystemInfo, Version
 from .async_models import AsyncEmbeddingModel, AsyncEmbeddingNamespace, AsyncLLM, AsyncLlmNamespace
+from .diagnostics import AsyncDiagnosticsNamespace
 from .discovery import find_local_server, find_transport, is_server
 from .downloaded import AnyAsyncDownloadedModel, AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
 from .files import AsyncFilesNamespace, LocalFileInput
@@ -53,6 +54,7 @@ class AsyncClient:
         self.system = AsyncSystemNamespace(self)
         self.repository = AsyncRepositoryNamespace(self)
         self.files = AsyncFilesNamespace(self)
+        self.diagnostics = AsyncDiagnosticsNamespace(self)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -176,6 +178,14 @@ class AsyncSystemNamespace:
     async def show_model(self, name: str) -> ModelDetails:
         """All that a studiolo host knows of the model that ``name`` means. Raises :class:`ModelNotFoundError`."""
         return await self._client.call("system", SHOW_MODEL, NameParameter(name))
+
+    async def version(self) -> Version:
+        """The version of the host's program."""
+        return await self._client.call("system", VERSION, None)
+
+    async def notify(self, title: str, description: str | None = None) -> None:
+        """Tell the user of the host something: LM Studio shows it, studiolo writes it into its log."""
+        await self._client.call("system", NOTIFY, Notification(title, description))
 
     async def info(self) -> SystemInfo:
         """The process that answers, and what it runs."""

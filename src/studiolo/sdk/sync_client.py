@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
 
 from ..config import LoadConfig
 from ..protocol import models as wire
 from ..protocol.chat import FileHandle
+from ..protocol.files import ParsedDocument, ParserIdentifier
 from ..protocol.library import LibraryModel, ModelDetails
 from ..protocol.llm import ApplyPromptTemplateOpts, Fragment, PredictMessage
-from ..protocol.system import SystemInfo
+from ..protocol.system import SystemInfo, Version
 from . import notices
 from .acting import Acting
 from .async_client import AsyncClient
@@ -31,7 +32,9 @@ from .async_models import (
     PredictionConfigInput,
 )
 from .async_stream import AsyncPredictionStream
-from .background import run, run_calling_here
+from .background import Here, run, run_calling_here
+from .diagnostics import DiagnosticsNamespace
+from .documents import RetrievalCallbacks, RetrievalResult
 from .downloaded import AnyDownloadedModel, AsyncDownloadedLlm, DownloadedEmbeddingModel, DownloadedLlm
 from .files import LocalFileInput
 from .prediction import (
@@ -64,6 +67,7 @@ class Client:
         self.system = SystemNamespace(self)
         self.repository = RepositoryNamespace(self.asynchronous)
         self.files = FilesNamespace(self.asynchronous)
+        self.diagnostics = DiagnosticsNamespace(self.asynchronous)
 
     def __enter__(self) -> Self:
         self.connect()
@@ -499,6 +503,14 @@ class SystemNamespace:
         """See :meth:`AsyncSystemNamespace.show_model`."""
         return run(self._client.system.show_model(name))
 
+    def version(self) -> Version:
+        """See :meth:`AsyncSystemNamespace.version`."""
+        return run(self._client.system.version())
+
+    def notify(self, title: str, description: str | None = None) -> None:
+        """See :meth:`AsyncSystemNamespace.notify`."""
+        run(self._client.system.notify(title, description))
+
     def info(self) -> SystemInfo:
         """See :meth:`AsyncSystemNamespace.info`."""
         return run(self._client.system.info())
@@ -513,3 +525,53 @@ class FilesNamespace:
     def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """See :meth:`AsyncFilesNamespace.prepare_image`."""
         return run(self._client.files.prepare_image(src, name))
+
+    def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """See :meth:`AsyncFilesNamespace.prepare_file`."""
+        return run(self._client.files.prepare_file(src, name))
+
+    def get_document_parsing_library(self, file: FileHandle) -> ParserIdentifier:
+        """See :meth:`AsyncFilesNamespace.get_document_parsing_library`."""
+        return run(self._client.files.get_document_parsing_library(file))
+
+    def parse_document(
+        self,
+        file: FileHandle,
+        *,
+        on_parser_loaded: Callable[[ParserIdentifier], Any] | None = None,
+        on_progress: Callable[[float], Any] | None = None,
+    ) -> ParsedDocument:
+        """See :meth:`AsyncFilesNamespace.parse_document`."""
+        return run_calling_here(
+            lambda here: self._client.files.parse_document(
+                file, on_parser_loaded=here(on_parser_loaded), on_progress=here(on_progress)
+            )
+        )
+
+    def retrieve(
+        self,
+        query: str,
+        files: Sequence[FileHandle],
+        *,
+        embedding_model: EmbeddingModel | str | None = None,
+        limit: int | None = None,
+        chunk_size: int | None = None,
+        chunk_overlap: int | None = None,
+        **callbacks: Unpack[RetrievalCallbacks],
+    ) -> RetrievalResult:
+        """See :meth:`AsyncFilesNamespace.retrieve`."""
+        model = embedding_model.identifier if isinstance(embedding_model, EmbeddingModel) else embedding_model
+
+        def start(here: Here) -> Coroutine[Any, Any, RetrievalResult]:
+            told = {name: here(cast("Callable[..., Any]", callback)) for name, callback in callbacks.items()}
+            return self._client.files.retrieve(
+                query,
+                files,
+                embedding_model=model,
+                limit=limit,
+                chunk_size=chunk_size,
+                chunk_overlap=chunk_overlap,
+                **cast("RetrievalCallbacks", told),
+            )
+
+        return run_calling_here(start)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from . import embedding, files, library, llm, models, repository, system
+from . import diagnostics, documents, embedding, files, library, llm, models, plugins, repository, system
 from .registry import find_channel, find_rpc
 
-__all__ = ["embedding", "files", "find_channel", "find_rpc", "library", "llm", "models", "repository", "system"]
+__all__ = [
+    "diagnostics",
+    "documents",
+    "embedding",
+    "files",
+    "find_channel",
+    "find_rpc",
+    "library",
+    "llm",
+    "models",
+    "plugins",
+    "repository",
+    "system",
+]

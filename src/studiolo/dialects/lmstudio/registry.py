@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from ...errors import ProtocolError
+from ...errors import ProtocolError, StudioloError, UnsupportedError
 from ...protocol.endpoints import Channel, Rpc
 from .context import Context, ServerChannel
 
@@ -51,7 +51,8 @@ def channel(
 
 
 def find_rpc(namespace: str, name: str) -> tuple[Rpc[Any, Any], RpcFunction]:
-    """The endpoint and its function. Raises :class:`ProtocolError` where there is none."""
+    """The endpoint and its function. Raises :class:`ProtocolError` where there is none, :class:`UnsupportedError`
+    where it is a plugin's."""
     try:
         return _rpcs[namespace, name]
     except KeyError:
@@ -59,14 +60,21 @@ def find_rpc(namespace: str, name: str) -> tuple[Rpc[Any, Any], RpcFunction]:
 
 
 def find_channel(namespace: str, name: str) -> tuple[Channel[Any, Any], ChannelFunction]:
-    """The endpoint and its function. Raises :class:`ProtocolError` where there is none."""
+    """The endpoint and its function. Raises :class:`ProtocolError` where there is none, :class:`UnsupportedError`
+    where it is a plugin's."""
     try:
         return _channels[namespace, name]
     except KeyError:
         raise _unknown(namespace, name, "rpc" if (namespace, name) in _rpcs else None) from None
 
 
-def _unknown(namespace: str, name: str, other_kind: str | None) -> ProtocolError:
+def _unknown(namespace: str, name: str, other_kind: str | None) -> StudioloError:
+    if namespace == "plugins":
+        return UnsupportedError(
+            f"studiolo runs no plugins, so that there is no {name!r}",
+            suggestion="Give tools to a model with act(), from functions or from MCP servers.",
+            data={"feature": "plugins", "engineName": "studiolo", "engineType": "studiolo"},
+        )
     if other_kind:
         return ProtocolError(f"The endpoint {namespace}/{name} is a {other_kind} endpoint")
     return ProtocolError(

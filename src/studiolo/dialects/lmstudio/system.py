@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 
 from ..._version import __version__
+from ...errors import UnsupportedError
 from ...protocol import system as wire
 from .context import Context, ServerChannel
 from .convert import instance_status
 from .registry import channel, rpc
+
+_log = logging.getLogger("studiolo.lmstudio")
 
 
 @rpc(wire.VERSION, "system")
@@ -33,6 +37,49 @@ async def info(context: Context, _: None) -> wire.SystemInfo:
             crashes=list(host.instances.crashes.reports),
         ),
     )
+
+
+@rpc(wire.NOTIFY, "system")
+async def notify(context: Context, parameter: wire.Notification) -> None:
+    """The log is where a host without windows tells its user something."""
+    _log.warning(
+        "%s says: %s%s",
+        _printable(context.client),
+        _printable(parameter.title),
+        f": {_printable(parameter.description)}" if parameter.description else "",
+    )
+
+
+@rpc(wire.GET_EXPERIMENT_FLAGS, "system")
+async def get_experiment_flags(context: Context, _: None) -> list[str]:
+    return []
+
+
+@rpc(wire.SET_EXPERIMENT_FLAG, "system")
+async def set_experiment_flag(context: Context, parameter: wire.ExperimentFlag) -> None:
+    raise _unsupported(f"There is no experiment flag {parameter.code!r}", "experiment flags")
+
+
+@rpc(wire.START_HTTP_SERVER, "system")
+async def start_http_server(context: Context, _: None) -> None:
+    raise _unsupported(
+        "A client cannot start the host's HTTP server", "startHttpServer", "Start one: studiolo server start"
+    )
+
+
+@rpc(wire.STOP_HTTP_SERVER, "system")
+async def stop_http_server(context: Context, _: None) -> None:
+    raise _unsupported("A client cannot stop the host's HTTP server", "stopHttpServer", "Stop it: studiolo server stop")
+
+
+def _unsupported(title: str, feature: str, suggestion: str | None = None) -> UnsupportedError:
+    data = {"feature": feature, "engineName": "studiolo", "engineType": "studiolo"}
+    return UnsupportedError(title, suggestion=suggestion, data=data)
+
+
+def _printable(text: str) -> str:
+    """On one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:1000])
 
 
 @channel(wire.ALIVE, "system")

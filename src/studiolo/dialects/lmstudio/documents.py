@@ -1,0 +1,154 @@
+"""The part of the ``files`` namespace that reads documents and finds passages in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ...errors import ConfigError, ModelNotFoundError, UnsupportedError
+from ...host.documents import Document, Parser
+from ...host.instance import Instance
+from ...host.retrieval import Found, Watcher
+from ...protocol import files as wire
+from ...protocol.models import specify
+from .context import Context, ServerChannel
+from .registry import channel, rpc
+from .reporting import reporting
+
+DEFAULT_LIMIT = 5
+DEFAULT_CHUNK_SIZE = 512
+DEFAULT_CHUNK_OVERLAP = 100
+
+
+class _Chunking(msgspec.Struct, rename="camel"):
+    type: str = "recursive-v1"
+    chunk_size: int = DEFAULT_CHUNK_SIZE
+    chunk_overlap: int = DEFAULT_CHUNK_OVERLAP
+
+
+class _Settings(msgspec.Struct, rename="camel"):
+    chunking_method: _Chunking = msgspec.field(default_factory=_Chunking)
+    limit: int = DEFAULT_LIMIT
+    embedding_model: str = ""
+    database_file: str = ""
+
+
+@rpc(wire.GET_PARSING_LIBRARY, "files")
+async def get_document_parsing_library(
+    context: Context, parameter: wire.FileIdentifierParameter
+) -> wire.ParserIdentifier:
+    return _parser(await context.host.documents.parser(parameter.file_identifier))
+
+
+@channel(wire.PARSE_DOCUMENT, "files")
+async def parse_document(
+    context: Context, parameter: wire.ParseDocumentParameter, channel: ServerChannel[wire.ParseMessage]
+) -> None:
+    name = parameter.file_identifier
+    documents = context.host.documents
+    parser = _parser(await documents.parser(name))
+    asked = parameter.parse_opts.parser_id
+    if asked is not None and asked.library != parser.library:
+        raise _unsupported(
+            f"The file {name!r} is read with {parser.library}, not with {asked.library}",
+            asked.library,
+            "Leave the parser out.",
+        )
+    await channel.send(wire.ParserLoaded(parser))
+
+    async def read(report: Callable[[wire.ParseMessage], None]) -> Document:
+        return await documents.read(name, lambda share: report(wire.ParseProgress(share)))
+
+    document = await reporting(read, channel.send)
+    await channel.send(wire.ParsedDocument(document.content, parser))
+
+
+@channel(wire.RETRIEVE, "files")
+async def retrieve(
+    context: Context, parameter: wire.RetrieveParameter, channel: ServerChannel[wire.RetrieveMessage]
+) -> None:
+    settings = _settings(parameter)
+    model = await _embedding_model(context, settings.embedding_model)
+
+    async def find(report: Callable[[wire.RetrieveMessage], None]) -> list[Found]:
+        return await context.host.retriever.retrieve(
+            parameter.query,
+            parameter.file_identifiers,
+            model,
+            context.client,
+            _watcher(report),
+            limit=settings.limit,
+            chunk_size=settings.chunking_method.chunk_size,
+            chunk_overlap=settings.chunking_method.chunk_overlap,
+        )
+
+    found = await reporting(find, channel.send)
+    entries = [
+        wire.RetrievedEntry(
+            content=each.chunk.content,
+            score=each.score,
+            source_index=each.source,
+            page_number=each.chunk.page,
+            line_number=each.chunk.line,
+        )
+        for each in found
+    ]
+    await channel.send(wire.Retrieved(wire.RetrievedEntries(entries)))
+
+
+def _watcher(report: Callable[[wire.RetrieveMessage], None]) -> Watcher:
+    def step(index: int, name: wire.Step, progress: float | None, done: bool) -> None:
+        if progress is not None:
+            report(wire.StepProgress(index, name, progress))
+        else:
+            report(wire.StepEnd(index, name) if done else wire.StepStart(index, name))
+
+    return Watcher(
+        files=lambda indices: report(wire.FileProcessList(indices)),
+        file=lambda index, done: report(wire.FileProcessingEnd(index) if done else wire.FileProcessingStart(index)),
+        step=step,
+        searching=lambda done: report(wire.SearchingEnd() if done else wire.SearchingStart()),
+    )
+
+
+def _settings(parameter: wire.RetrieveParameter) -> _Settings:
+    given: dict[str, Any] = {
+        field.key.removeprefix("retrieval."): field.value
+        for field in parameter.config.fields
+        if field.key.startswith("retrieval.") and field.value is not None
+    }
+    try:
+        settings = msgspec.convert(given, _Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError("The retrieval's settings are wrong", cause=str(error)) from None
+    if settings.database_file:
+        raise _unsupported(
+            "Vectors are not kept in a file of the client's choice", "databasePath", "Leave the database path out."
+        )
+    if settings.chunking_method.type != "recursive-v1":
+        raise ConfigError(f"There is no chunking method {settings.chunking_method.type!r}, only 'recursive-v1'")
+    if settings.limit < 1:
+        raise ConfigError(f"The limit of a retrieval is {settings.limit}, not at least 1")
+    return settings
+
+
+async def _embedding_model(context: Context, name: str) -> Instance:
+    """The model called ``name``; without a name any that is loaded, else the library's first."""
+    specifier = specify(name or None)
+    if name or context.host.find(specifier, "embedding") is not None:
+        return await context.host.resolve(specifier, "embedding")
+    models = [m for m in await context.host.library.models() if m.domain == "embedding" and m.error is None]
+    if not models:
+        raise ModelNotFoundError("The library has no embedding model", suggestion="Get one: studiolo search embedding")
+    return await context.host.resolve(specify(models[0].key), "embedding")
+
+
+def _parser(parser: Parser) -> wire.ParserIdentifier:
+    return wire.ParserIdentifier(parser.library, parser.version)
+
+
+def _unsupported(title: str, feature: str, suggestion: str) -> UnsupportedError:
+    data = {"feature": feature, "engineName": "studiolo", "engineType": "studiolo"}
+    return UnsupportedError(title, suggestion=suggestion, data=data)

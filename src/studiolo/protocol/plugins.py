@@ -1,0 +1,7 @@
+"""Messages of the ``plugins`` namespace: as much of it as a host without plugins has."""
+
+from __future__ import annotations
+
+from .endpoints import Rpc
+
+REINDEX_PLUGINS: Rpc[None, None] = Rpc("reindexPlugins", None, None)

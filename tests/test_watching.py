@@ -1,0 +1,76 @@
+"""What clients ask of a host beside predictions: its logs, its version, its plugins; over both transports."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import studiolo as lm
+
+from .running import wait_until
+
+
+def test_what_models_are_given_can_be_watched(client: lm.Client, llm: lm.LLM) -> None:
+    seen: list[object] = []
+    listening = threading.Event()
+
+    def watch() -> None:
+        logs = client.diagnostics.stream_logs()
+        listening.set()
+        for event in logs:
+            seen.append(event)
+            if len(seen) == 2:
+                logs.close()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    listening.wait()
+
+    def predict() -> bool:  # the channel may open after the first predictions
+        llm.complete("My name is", config={"max_tokens": 1})
+        llm.respond("Hello", config={"max_tokens": 1})
+        watcher.join(0.2)
+        return not watcher.is_alive()
+
+    wait_until(predict, "what two predictions were given")
+    kinds = {event.data.input for event in seen}  # type: ignore[attr-defined]
+    assert "My name is" in kinds
+    assert any(text.startswith("<|im_start|>") and "Hello" in text for text in kinds)
+    assert {event.data.model_identifier for event in seen} == {llm.identifier}  # type: ignore[attr-defined]
+
+
+def test_the_host_tells_its_version(client: lm.Client) -> None:
+    assert client.system.version().version == lm.__version__ == client.system.info().version
+    client.system.notify("Hello")
+
+
+def test_a_model_that_was_found_loads_itself(client: lm.Client) -> None:
+    (downloaded,) = client.llm.list_downloaded()
+    handle = downloaded.model()
+    assert handle.identifier == downloaded.model_key
+    other = downloaded.load_new_instance(instance_identifier="another", config={"context_length": 512})
+    assert other.identifier == "another" and other.get_context_length() == 512
+    for specifier in (
+        "another",
+        {"identifier": "another"},
+        lm.ModelQuery(identifier="another"),
+        {"type": "query", "query": {"identifier": "another"}},
+        {"type": "instanceReference", "instanceReference": other.get_info().instance_reference},
+    ):
+        assert client.llm.get_model_info(specifier).identifier == "another"
+    with pytest.raises(lm.ConfigError, match="does not specify a model"):
+        client.llm.get_model_info({"identifier": 5})
+    other.unload()
+    with pytest.raises(lm.ModelNotFoundError):
+        client.llm.get_model_info("another")
+
+
+async def test_plugins_are_refused_in_words() -> None:
+    from studiolo.dialects.lmstudio.endpoints import find_channel, find_rpc
+
+    with pytest.raises(lm.UnsupportedError, match="runs no plugins"):
+        find_channel("plugins", "setToolsProvider")
+    with pytest.raises(lm.UnsupportedError, match="runs no plugins"):
+        find_rpc("plugins", "pluginInitCompleted")
+    assert find_rpc("plugins", "reindexPlugins")
