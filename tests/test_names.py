@@ -60,3 +60,34 @@ def test_what_nobody_asked_for_is_not_imported() -> None:
     code = "import sys, studiolo; print([m for m in ('msgspec', 'asyncio', 'websockets') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+EXAMPLES: dict[str, dict[str, object]] = {
+    "LlmPredictionStats": {"stopReason": "eosFound", "promptTokensCount": 3, "tokensPerSecond": 1.5},
+    "LlmPredictionFragment": {"content": "a", "tokensCount": 1, "containsDrafted": False, "reasoningType": "none"},
+    "LlmPredictionConfig": {
+        "maxTokens": False,
+        "topKSampling": 4,
+        "stopStrings": ["a"],
+        "structured": {"type": "json", "jsonSchema": {"a_b": 1}},
+        "reasoningParsing": {"enabled": True, "startString": "<", "endString": ">"},
+    },
+    "LlmLoadModelConfig": {"contextLength": 3, "gpu": {"ratio": 0.5}, "useFp16ForKVCache": True},
+    "ModelQuery": {"identifier": "a"},
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_objects_to_and_from_dicts(name: str) -> None:
+    ours, example = getattr(studiolo, name), EXAMPLES[name]
+    assert getattr(lmstudio, name).from_dict(example).to_dict() == example
+    assert example.items() <= ours.from_dict(example).to_dict().items()
+    with pytest.raises(studiolo.LMStudioValueError):
+        ours.from_dict({**example, next(iter(example)): object()})
+
+
+def test_what_the_official_objects_can_do_ours_can() -> None:
+    for name in NAMES:
+        theirs, ours = getattr(lmstudio, name), getattr(studiolo, name)
+        for method in ("to_dict", "from_dict"):
+            assert not isinstance(theirs, type) or not hasattr(theirs, method) or hasattr(ours, method), name

@@ -23,6 +23,19 @@ def explicit_fields(config: Struct) -> dict[str, Any]:
     return {name: value for name in config.__struct_fields__ if (value := getattr(config, name)) is not None}
 
 
+def camel_case_dict(config: Struct, *, without: Set[str] = frozenset()) -> dict[str, Any]:
+    """The explicit fields of ``config``, nested ones too, as LM Studio's clients name them."""
+    fields = {name: value for name, value in explicit_fields(config).items() if name not in without}
+    return {
+        _camel_case(name): camel_case_dict(value) if isinstance(value, Struct) else msgspec.to_builtins(value)
+        for name, value in fields.items()
+    }
+
+
+def _camel_case(name: str) -> str:
+    return re.sub(r"_(\w)", lambda found: found[1].upper(), name).replace("KvCache", "KVCache")
+
+
 def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_by_false: Set[str]) -> C:
     """A checked config of ``kind``.
 

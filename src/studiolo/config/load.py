@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from ..errors import ConfigError
-from .checking import Probability, checked
+from .checking import Probability, camel_case_dict, checked
 
 DEFAULT_PARALLEL_PREDICTIONS = 4
 DEFAULT_EVAL_BATCH = 2048
@@ -115,6 +115,15 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     speculative_ngram: NgramSpeculation | None = None
     pooling_type: PoolingType | None = None
     seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] | bool | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LoadConfig:
+        """The config in a dict with keys in snake_case or camelCase. Raises :class:`ConfigError`."""
+        return load_config(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that say something, as a dict with keys in camelCase."""
+        return camel_case_dict(self)
 
     @property
     def drafts_with(self) -> str | None:

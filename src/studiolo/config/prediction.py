@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from ..errors import ConfigError
-from .checking import Probability, checked
+from .checking import Probability, camel_case_dict, checked
 
 FiniteAmount = Annotated[float, Meta(ge=0, le=1e30)]
 Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
@@ -202,7 +202,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             raise ConfigError(
                 "The prediction config's field 'max_tokens' is 0", suggestion="Give at least 1, or false."
             )
-        for short in ("top_k", "top_p", "min_p"):
+        for short in _SHORT_NAMES:
             long = f"{short}_sampling"
             a, b = getattr(self, short), getattr(self, long)
             if a is not None and b is not None and a != b:
@@ -213,6 +213,17 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             setattr(self, short, b if a is None else a)
             setattr(self, long, b if a is None else a)
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PredictionConfig:
+        """The config in a dict with keys in snake_case or camelCase. Raises :class:`ConfigError`."""
+        return prediction_config(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that say something, as a dict with keys in camelCase."""
+        return camel_case_dict(self, without=_SHORT_NAMES)
+
+
+_SHORT_NAMES = frozenset({"top_k", "top_p", "min_p"})
 
 PREDICTION_DEFAULTS = PredictionConfig(
     temperature=0.8,

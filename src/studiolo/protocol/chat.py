@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 import msgspec
 from msgspec import Struct
 
-from ..errors import ConfigError
+from .structs import struct_from_dict
 
 FileType = Literal["image", "text/plain", "application/pdf", "application/word", "text/other", "unknown"]
 
@@ -23,10 +23,7 @@ class ChatStruct(Struct, rename="camel", omit_defaults=True, kw_only=True):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """An instance from a dict with keys in camelCase or snake_case. Raises :class:`ConfigError`."""
-        try:
-            return msgspec.convert(_camel_case_keys(cls, data), cls)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"This is not a {cls.__name__}: {data!r}", cause=str(error).replace("`", "'")) from None
+        return struct_from_dict(cls, data)
 
     def to_dict(self) -> dict[str, Any]:
         """The instance as a dict with keys in camelCase."""
@@ -34,12 +31,6 @@ class ChatStruct(Struct, rename="camel", omit_defaults=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{type(self).__name__}.from_dict({json.dumps(self.to_dict(), indent=2, sort_keys=True)})"
-
-
-def _camel_case_keys(kind: type[Struct], data: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` with the names of ``kind``'s own fields as they travel."""
-    wire_name = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
-    return {wire_name.get(key, key): value for key, value in data.items()}
 
 
 class TextData(ChatStruct, kw_only=True, tag_field="type", tag="text"):

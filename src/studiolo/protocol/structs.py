@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar
+
+import msgspec
 from msgspec import Struct
+
+from ..errors import ConfigError
+
+S = TypeVar("S", bound=Struct)
+
+
+def struct_from_dict(kind: type[S], data: Mapping[str, Any]) -> S:
+    """An instance of ``kind`` from a dict with keys in camelCase or snake_case. Raises :class:`ConfigError`."""
+    wire_name = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    try:
+        return msgspec.convert({wire_name.get(key, key): value for key, value in data.items()}, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"This is not a {kind.__name__}: {data!r}", cause=str(error).replace("`", "'")) from None
 
 
 class WireStruct(Struct, rename="camel", omit_defaults=True, frozen=True):
     """A JSON object. Fields that this version does not know are ignored, as both official clients do."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """An instance from a dict with keys in camelCase or snake_case. Raises :class:`ConfigError`."""
+        return struct_from_dict(cls, data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The instance as a dict with keys in camelCase."""
+        return msgspec.to_builtins(self, order="deterministic")
 
 
 class Message(WireStruct, frozen=True, tag_field="type"):
