@@ -10,16 +10,22 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+import msgspec
 import pytest
 
 import studiolo as lm
 from studiolo.host.documents import Document, Documents, Limits, Parser
 from studiolo.host.files import MAX_FILE_BYTES, FileStore
-from studiolo.host.retrieval import chunks_of
+from studiolo.host.retrieval import Retriever, Watcher, chunks_of
 from studiolo.paths import Home
 
 from .running import Server, children, link_model, serving, wait_until
+
+if TYPE_CHECKING:
+    from studiolo.host.instance import Instance
 
 MODEL = "all-minilm-l6-v2"
 
@@ -291,6 +297,7 @@ def test_reading_and_finding(client: lm.Client) -> None:
     assert loaded == ["pypdf"] and progress[-1] == 1
 
     steps: list[object] = []
+    shares: list[float] = []
     found = client.files.retrieve(
         "monetary policy",
         files,
@@ -299,8 +306,10 @@ def test_reading_and_finding(client: lm.Client) -> None:
         chunk_overlap=0,
         on_file_process_list=lambda wanted: steps.append([file.name for file in wanted]),
         on_file_processing_step_start=lambda file, step: steps.append((file.name, step)),
+        on_file_processing_step_progress=lambda file, step, share: shares.append(share),
         on_searching_end=lambda: steps.append("searched"),
     )
+    assert len(shares) >= 3 and all(0 < share <= 1 for share in shares)
     names = [file.name for file in files]
     assert steps == [
         names,
@@ -314,6 +323,67 @@ def test_reading_and_finding(client: lm.Client) -> None:
     (dog,) = client.files.retrieve("a barking animal", files[1:], limit=1, embedding_model=MODEL).entries
     assert dog.page_number == 2 and dog.content == "Dogs bark."
     client.embedding.unload(MODEL)
+
+
+async def test_the_async_client(served: Server, empty_home: Home, embedding_model: Path) -> None:
+    link_model(embedding_model, empty_home)
+    for address in (served.address, "embedded"):
+        async with lm.AsyncClient(address) as client:
+            file = await client.files.prepare_file(pdf(["Cats purr.", "Dogs bark."]), "pets.pdf")
+            parsed = await client.files.parse_document(file)
+            assert parsed.content == "Cats purr.\n\nDogs bark."
+            model = await client.embedding.model(MODEL)
+            found = await client.files.retrieve(
+                "a barking animal",
+                [file],
+                embedding_model=model,
+                limit=1,
+            )
+            assert [(entry.content, entry.page_number) for entry in found.entries] == [("Dogs bark.", 2)]
+            assert (await client.system.info()).studiolo is not None
+            await model.unload()
+
+
+def test_passages_that_are_too_long_for_the_model_are_halved(client: lm.Client) -> None:
+    """Each character is a token here, and the model's context has 512."""
+    line = "银行提高了利率，蜜蜂采蜜。" * 50  # noqa: RUF001 (this is Chinese)
+    file = client.files.prepare_file(f"{line}\n{line}\n".encode(), "chinese.txt")
+    model = client.embedding.model(MODEL)
+    found = client.files.retrieve("x", [file], limit=1000, chunk_size=2000, chunk_overlap=0, embedding_model=model)
+    pieces = [entry.content for entry in found.entries]
+    assert len(pieces) >= 3 and sum(map(len, pieces)) in range(2 * len(line) - 2, 2 * len(line) + 2)
+    assert {1, 2} <= {entry.line_number for entry in found.entries} <= {1, 2, (1, 2)}
+    again: list[object] = []
+    same = client.files.retrieve(
+        "x", [file, file], limit=1, chunk_size=2000, chunk_overlap=0, on_file_process_list=again.append
+    )
+    assert again == [[]], "what was computed is kept"
+    assert same.entries[0] == found.entries[0]
+    model.unload()
+
+
+async def test_what_is_kept_has_a_bound_by_a_stub_of_the_model(tmp_path: Path) -> None:
+    class Stub:
+        model = SimpleNamespace(path=tmp_path)
+        asked = 0
+
+        async def embed(self, text: str, client: str) -> list[float]:
+            self.asked += 1
+            return [1.0, 0.0]
+
+    files = FileStore(tmp_path)
+    names = [files.add("a.txt", f"{number} {'word ' * 100}".encode()).identifier for number in range(3)]
+    retriever, stub = Retriever(Documents(files), max_kept_bytes=2000), Stub()
+    watcher = Watcher(lambda _: None, lambda *_: None, lambda *_: None, lambda _: None)
+
+    async def ask(*identifiers: str) -> int:
+        before, model = stub.asked, cast("Instance", stub)
+        await retriever.retrieve("q", identifiers, model, "", watcher, limit=1, chunk_size=600, chunk_overlap=0)
+        return stub.asked - before - 1  # one is the question
+
+    assert await ask(*names) == 3
+    assert await ask(*names[1:]) == 0, "the latest are kept"
+    assert await ask(names[0]) == 1, "the oldest has made room"
 
 
 def test_wrong_uses_are_named(client: lm.Client) -> None:
@@ -330,5 +400,10 @@ def test_wrong_uses_are_named(client: lm.Client) -> None:
         client.files.retrieve("x", [text], chunk_size=10, chunk_overlap=10)
     with pytest.raises(lm.ConfigError, match="limit of a retrieval is 0"):
         client.files.retrieve("x", [text], limit=0)
+    for wrong in ("a.txt", ["a.txt"], text):
+        with pytest.raises(lm.ConfigError, match=r"handles of files, which prepare_file\(\) returns"):
+            client.files.retrieve("x", wrong)  # type: ignore[arg-type]
+    with pytest.raises(lm.FilesError, match="The host has no file"):
+        client.files.retrieve("x", [msgspec.structs.replace(text, identifier="0" * 64)])
     with pytest.raises(lm.ModelNotFoundError, match="nothing"):
         client.files.retrieve("x", [text], embedding_model="nothing")

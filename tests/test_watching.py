@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import platform
 import threading
+import time
 
+import psutil
 import pytest
 
 import studiolo as lm
+from studiolo.sdk.transports import embedded
 
 from .running import wait_until
 
@@ -40,9 +46,33 @@ def test_what_models_are_given_can_be_watched(client: lm.Client, llm: lm.LLM) ->
     assert {event.data.model_identifier for event in seen} == {llm.identifier}  # type: ignore[attr-defined]
 
 
+async def test_the_async_client_watches_too(place: tuple[str, int]) -> None:
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+
+        async def predict() -> None:  # the channel may open after the first predictions
+            while True:
+                await llm.complete("My name is", config={"max_tokens": 1})
+
+        async with asyncio.timeout(60), contextlib.aclosing(client.diagnostics.stream_logs()) as logs:
+            predicting = asyncio.ensure_future(predict())
+            event = await anext(logs)
+            predicting.cancel()
+            await asyncio.wait([predicting])
+        assert event.data.input == "My name is" and event.data.model_identifier == llm.identifier
+        assert abs(event.timestamp / 1000 - time.time()) < 600
+    if place[0] == "embedded":
+        (host,) = embedded._hosts.values()
+        await asyncio.to_thread(wait_until, lambda: not host.inputs.heard, "the end of the watch")
+
+
 def test_the_host_tells_its_version(client: lm.Client) -> None:
     assert client.system.version().version == lm.__version__ == client.system.info().version
     client.system.notify("Hello")
+    about = client.system.info().studiolo
+    assert about is not None and about.machine is not None
+    assert about.machine.memory_bytes == psutil.virtual_memory().total and about.machine.threads >= 1
+    assert about.machine.architecture == platform.machine() and about.machine.processor
 
 
 def test_a_model_that_was_found_loads_itself(client: lm.Client) -> None:

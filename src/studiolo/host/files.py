@@ -90,7 +90,7 @@ class FileStore:
             raise FilesError(
                 f"The host has no file {identifier!r}",
                 cause="It was given to another host, or so long ago that it had to make room.",
-                suggestion="Give it to this host: prepare_image() does.",
+                suggestion="Give it to this host: prepare_image() and prepare_file() do.",
             )
         return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import platform
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -19,6 +20,28 @@ CGROUP = Path("/sys/fs/cgroup")
 
 # Where there is none of these, there is no GPU that the engine could use, and asking costs a fifth of a second.
 _GPU_SIGNS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128", "/dev/dxg")
+
+
+class Processor(Struct, frozen=True):
+    """The processor: its name, its architecture (such as ``x86_64``), and the features that it advertises."""
+
+    name: str
+    architecture: str
+    features: frozenset[str]
+
+
+@functools.cache
+def processor() -> Processor:
+    """This machine's processor; asked once. What it advertises is known on Linux alone."""
+    name, features = platform.processor() or platform.machine(), frozenset[str]()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() in ("flags", "Features"):
+                features = frozenset(value.split())
+    return Processor(name, platform.machine(), features)
 
 
 class Gpu(Struct, frozen=True):
@@ -56,6 +79,13 @@ def available_memory(loaded: Iterable[tuple[int | None, Path, int]] = ()) -> int
         mapped[path] = max(mapped.get(path, 0), shared)
         free -= max(estimated - resident, 0)
     return max(free - sum(mapped.values()), 0)
+
+
+def total_memory() -> int:
+    """Bytes of main memory in all."""
+    import psutil  # late: it takes its time to import
+
+    return int(psutil.virtual_memory().total)
 
 
 def _container_limit() -> int | None:

@@ -78,12 +78,38 @@ class CrashReport(WireStruct, frozen=True, kw_only=True):
     running: list[str]
 
 
+class GpuInfo(WireStruct, frozen=True):
+    name: str
+    memory_bytes: int
+
+
+class MachineInfo(WireStruct, frozen=True, kw_only=True):
+    """The machine that the host runs on.
+
+    Parameters:
+        system: its operating system, with version.
+        processor: the processor's name.
+        architecture: the processor's kind, such as ``x86_64``.
+        threads: how many it runs at a time.
+        memory_bytes: main memory in all.
+        gpus: those that the bundled engine can use.
+    """
+
+    system: str
+    processor: str
+    architecture: str
+    threads: int
+    memory_bytes: int
+    gpus: list[GpuInfo]
+
+
 class HostInfo(WireStruct, frozen=True, kw_only=True):
     home: str
     models_folder: str
     uptime_sec: float
     instances: list[InstanceStatus]
     crashes: list[CrashReport]
+    machine: MachineInfo | None = None
 
 
 class Alive(Message, frozen=True, tag="alive"):
@@ -107,6 +133,7 @@ NOTIFY: Rpc[Notification, None] = Rpc("notify", Notification, None)
 GET_EXPERIMENT_FLAGS: Rpc[None, list[str]] = Rpc("getExperimentFlags", None, list[str])
 SET_EXPERIMENT_FLAG: Rpc[ExperimentFlag, None] = Rpc("setExperimentFlag", ExperimentFlag, None)
 START_HTTP_SERVER: Rpc[None, None] = Rpc("startHttpServer", None, None)
+REQUEST_SHUTDOWN: Rpc[None, None] = Rpc("requestShutdown", None, None)
 STOP_HTTP_SERVER: Rpc[None, None] = Rpc("stopHttpServer", None, None)
 LIST_DOWNLOADED_MODELS: Rpc[None, list[ModelInfo]] = Rpc("listDownloadedModels", None, list[ModelInfo])
 VERSION: Rpc[None, Version] = Rpc("version", None, Version)

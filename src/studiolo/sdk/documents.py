@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from ..errors import ChannelClosedError, ConfigError
 from ..protocol import files as wire
@@ -87,6 +87,11 @@ async def retrieve(
     """See :meth:`AsyncFilesNamespace.retrieve`."""
     for name in callbacks.keys() - RetrievalCallbacks.__annotations__.keys():
         raise ConfigError(f"retrieve() has no parameter {name!r}")
+    given: Any = files
+    if not isinstance(given, Sequence) or not all(
+        isinstance(file, FileHandle) for file in cast("Sequence[Any]", given)
+    ):
+        raise ConfigError("retrieve() takes a list of handles of files, which prepare_file() returns")
     if embedding_model is not None and not isinstance(embedding_model, str):
         embedding_model = embedding_model.identifier
     sizes = {"chunkSize": chunk_size, "chunkOverlap": chunk_overlap}

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import msgspec
 import psutil
@@ -22,6 +21,7 @@ from msgspec import Struct
 
 from .._version import __version__
 from ..errors import ConfigError
+from ..host import machine
 from ..library.library import Library
 from ..library.programs import PROGRAM_NAMES, further_folder, program_folders
 from ..paths import Home
@@ -126,18 +126,11 @@ def _engine() -> Iterator[Finding]:
 
 
 def _processor() -> Finding:
-    name, flags = platform.processor() or platform.machine(), set[str]()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-            elif key.strip() in ("flags", "Features"):
-                flags = set(value.split())
-    features = [feature for feature in CPU_FEATURES if feature in flags]
+    processor = machine.processor()
+    features = [feature for feature in CPU_FEATURES if feature in processor.features]
     cores = f"{psutil.cpu_count(logical=False) or '?'} cores, {psutil.cpu_count()} threads"
     return Finding(
-        what="processor", found=f"{name}; {cores}; it advertises {', '.join(features) or 'no known features'}"
+        what="processor", found=f"{processor.name}; {cores}; it advertises {', '.join(features) or 'no known features'}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import diagnostics, documents, embedding, files, library, llm, models, plugins, repository, system
+from . import diagnostics, documents, embedding, files, library, llm, models, plugins, repository, runtime, system
 from .registry import find_channel, find_rpc
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "models",
     "plugins",
     "repository",
+    "runtime",
     "system",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import time
 
 from ..._version import __version__
 from ...errors import UnsupportedError
+from ...host.machine import gpus, processor, total_memory
 from ...protocol import system as wire
 from .context import Context, ServerChannel
 from .convert import instance_status
@@ -35,7 +37,19 @@ async def info(context: Context, _: None) -> wire.SystemInfo:
             uptime_sec=time.time() - host.started_at,
             instances=[instance_status(instance) for instance in host.instances.all()],
             crashes=list(host.instances.crashes.reports),
+            machine=await asyncio.to_thread(_machine),
         ),
+    )
+
+
+def _machine() -> wire.MachineInfo:
+    return wire.MachineInfo(
+        system=platform.platform(),
+        processor=processor().name,
+        architecture=processor().architecture,
+        threads=os.cpu_count() or 1,
+        memory_bytes=total_memory(),
+        gpus=[wire.GpuInfo(gpu.name, gpu.total_bytes) for gpu in gpus()],
     )
 
 
@@ -57,6 +71,8 @@ async def get_experiment_flags(context: Context, _: None) -> list[str]:
 
 @rpc(wire.SET_EXPERIMENT_FLAG, "system")
 async def set_experiment_flag(context: Context, parameter: wire.ExperimentFlag) -> None:
+    if not parameter.value:
+        return  # it is off already
     raise _unsupported(f"There is no experiment flag {parameter.code!r}", "experiment flags")
 
 
@@ -70,6 +86,11 @@ async def start_http_server(context: Context, _: None) -> None:
 @rpc(wire.STOP_HTTP_SERVER, "system")
 async def stop_http_server(context: Context, _: None) -> None:
     raise _unsupported("A client cannot stop the host's HTTP server", "stopHttpServer", "Stop it: studiolo server stop")
+
+
+@rpc(wire.REQUEST_SHUTDOWN, "system")
+async def request_shutdown(context: Context, _: None) -> None:
+    raise _unsupported("A client cannot stop the host", "requestShutdown", "Stop it: studiolo server stop")
 
 
 def _unsupported(title: str, feature: str, suggestion: str | None = None) -> UnsupportedError:

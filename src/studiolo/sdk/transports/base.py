@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
+from ...protocol.diagnostics import LogMessage
 from ...protocol.endpoints import Channel, Rpc
 from ...protocol.llm import FragmentMessage, PromptProcessingProgress
 from ...protocol.streaming import merge_fragments
@@ -64,13 +65,13 @@ class Transport(Protocol):
 
 
 def merge_messages(last: Any, new: Any) -> Any | None:
-    """Two messages to a client that lags as one, where that loses nothing."""
+    """Two messages to a client that lags as one. What is lost is progress that is past, and prompts not looked at."""
     match last, new:
         case FragmentMessage(), FragmentMessage():
             merged = merge_fragments(last.fragment, new.fragment)
             return None if merged is None else FragmentMessage(fragment=merged)
-        case PromptProcessingProgress(), PromptProcessingProgress():
-            return new
+        case (PromptProcessingProgress(), PromptProcessingProgress() as newer) | (LogMessage(), LogMessage() as newer):
+            return newer
         case ToolCallArguments(), ToolCallArguments():
             return ToolCallArguments(content=last.content + new.content)
         case _:
