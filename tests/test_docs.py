@@ -12,10 +12,11 @@ from PIL import Image
 
 from studiolo.paths import Home
 
-from .running import environment
+from .running import environment, link_model
+from .test_documents import pdf
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["chat.md", "images.md", "library.md", "prediction-config.md", "structured-output.md", "tools.md"]
+PAGES = ["chat.md", "files.md", "images.md", "library.md", "prediction-config.md", "structured-output.md", "tools.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -25,7 +26,9 @@ def blocks(page: str, language: str) -> list[str]:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", PAGES)
-def test_the_examples_of_a_page_run(name: str, home: Home, vision_model: Path, tmp_path: Path) -> None:
+def test_the_examples_of_a_page_run(
+    name: str, home: Home, vision_model: Path, embedding_model: Path, tmp_path: Path
+) -> None:
     folder = home.models / "tests" / "qwen2-vl-2b-instruct"  # by the name of a real one
     folder.mkdir(parents=True)
     for file in (vision_model, vision_model.with_name(f"mmproj-{vision_model.name}")):
@@ -34,6 +37,9 @@ def test_the_examples_of_a_page_run(name: str, home: Home, vision_model: Path, t
     if settings := blocks(page, "toml"):
         home.settings.write_text("\n".join(settings))
     Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
+    if name == "files.md":
+        link_model(embedding_model, home)
+        (tmp_path / "report.pdf").write_bytes(pdf(["Sales rose by a tenth.", "Costs fell."]))
     program = "\n".join(blocks(page, "python"))
     assert program
     done = subprocess.run(
