@@ -15,6 +15,7 @@ from studiolo.protocol.models import specify
 from studiolo.protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallName, ToolCallStart, encode_tool_use
 from studiolo.sdk import background
 from studiolo.sdk.tools import bind_tools
+from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
 
 from .models.built import built
@@ -66,6 +67,14 @@ def examples(count: int = 5, calls: int = 1) -> lm.Chat:
         )
         chat.add_assistant_response("It is " + " and ".join(str(a + b) for a, b in pairs) + ".")
     return chat
+
+
+def test_who_watches_is_told_of_the_tools(llm: lm.LLM) -> None:
+    (host,) = embedded._hosts.values()
+    with host.inputs.subscribe() as inputs:
+        llm.act("What is 5 plus 6?", [ADD], config={"max_tokens": 1})
+    (told,) = inputs._waiting
+    assert "What is 5 plus 6?" in told.text and "Add two numbers." in told.text
 
 
 def test_the_model_calls_by_itself(llm: lm.LLM) -> None:

@@ -17,6 +17,11 @@ from studiolo.sdk.transports import embedded
 from .running import wait_until
 
 
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
 def test_what_models_are_given_can_be_watched(client: lm.Client, llm: lm.LLM) -> None:
     seen: list[object] = []
     listening = threading.Event()
@@ -26,7 +31,7 @@ def test_what_models_are_given_can_be_watched(client: lm.Client, llm: lm.LLM) ->
         listening.set()
         for event in logs:
             seen.append(event)
-            if len(seen) == 2:
+            if len(seen) == 3:
                 logs.close()
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -36,13 +41,15 @@ def test_what_models_are_given_can_be_watched(client: lm.Client, llm: lm.LLM) ->
     def predict() -> bool:  # the channel may open after the first predictions
         llm.complete("My name is", config={"max_tokens": 1})
         llm.respond("Hello", config={"max_tokens": 1})
+        llm.act("Hello", [add], config={"max_tokens": 1})
         watcher.join(0.2)
         return not watcher.is_alive()
 
-    wait_until(predict, "what two predictions were given")
+    wait_until(predict, "what three predictions were given")
     kinds = {event.data.input for event in seen}  # type: ignore[attr-defined]
     assert "My name is" in kinds
     assert any(text.startswith("<|im_start|>") and "Hello" in text for text in kinds)
+    assert any("Add two numbers." in text for text in kinds)
     assert {event.data.model_identifier for event in seen} == {llm.identifier}  # type: ignore[attr-defined]
 
 

@@ -249,9 +249,14 @@ class Prediction:
                 request = replace(request, config=msgspec.structs.replace(config, stop_strings=stop_strings))
             if self._request.tools is not None:
                 _refuse_budget(config)
-                if self._is_watched:
-                    self._tell_watchers(await engine.apply_template(chat))
-                return await say_with_tools(engine, chat, request, self._request.tools, self._instance.context_length)
+                return await say_with_tools(
+                    engine,
+                    chat,
+                    request,
+                    self._request.tools,
+                    self._instance.context_length,
+                    self._tell_watchers if self._is_watched else None,
+                )
             chat = await without_tool_messages(engine, chat)
             if not request.images:
                 chat = await fit_chat(engine, chat, config, self._instance.context_length)

@@ -7,7 +7,7 @@ the second way in any case, held to the schema of a call.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -118,7 +118,12 @@ async def without_tool_messages(engine: Engine, chat: ChatRequest) -> ChatReques
 
 
 async def say_with_tools(
-    engine: Engine, chat: ChatRequest, request: CompletionRequest, use: ToolUse, context_length: int
+    engine: Engine,
+    chat: ChatRequest,
+    request: CompletionRequest,
+    use: ToolUse,
+    context_length: int,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
     """Let the engine answer a chat with tools.
 
@@ -127,6 +132,7 @@ async def say_with_tools(
         request: the rest of the request; its prompt is left aside.
         use: the tools.
         context_length: tokens that the chat and its answer may have together.
+        tell: told the text that the engine is given, where somebody wants to know.
 
     Returns:
         The engine's events, and the way out for them.
@@ -150,6 +156,8 @@ async def say_with_tools(
             images=request.images,
             template_variables=chat.template_variables,
         )
+        if tell is not None:
+            tell(await engine.apply_template(chat))  # the engine does the same by itself
         return engine.chat_with_tools(asked), Said(splitter(config, ""), names=names)
     prompt = await engine.apply_template(chat)
     if not use.must_call:
@@ -165,6 +173,8 @@ async def say_with_tools(
         )
         said = Said(calls=ToolCallReader(names, forced=True))
     fitting = await fit_text(engine, replace(request, prompt=prompt, config=config), context_length)
+    if tell is not None:
+        tell(prompt)
     return engine.complete(fitting), said
 
 
