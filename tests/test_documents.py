@@ -100,6 +100,7 @@ def no_progress(_: float) -> None: ...
         ("a.pdf", pdf(["Page one.", "Page two."]), "Page one.\n\nPage two.", "pypdf"),
         ("a.docx", docx(), "A paragraph of Word.\nleft\tright", "python-docx"),
         ("a.html", HTML, "Title\nOne two", "beautifulsoup4"),
+        ("a.htm", '<meta charset="latin1"><p>na\u00efve'.encode("latin-1"), "na\u00efve", "beautifulsoup4"),
         ("a.md", b"# Title\n\ntext", "# Title\n\ntext", "studiolo"),
         ("a.txt", "\ufeffna\u00efve".encode(), "na\u00efve", "studiolo"),
     ],
@@ -309,7 +310,7 @@ def test_reading_and_finding(client: lm.Client) -> None:
         on_file_processing_step_progress=lambda file, step, share: shares.append(share),
         on_searching_end=lambda: steps.append("searched"),
     )
-    assert len(shares) >= 3 and all(0 < share <= 1 for share in shares)
+    assert len(shares) >= 3 and all(0 <= share <= 1 for share in shares)
     names = [file.name for file in files]
     assert steps == [
         names,
@@ -320,9 +321,17 @@ def test_reading_and_finding(client: lm.Client) -> None:
     best = found.entries[0]
     assert "interest rate" in best.content and best.source == files[0] and best.line_number == 3
     assert best.score > found.entries[1].score + 0.1
-    (dog,) = client.files.retrieve("a barking animal", files[1:], limit=1, embedding_model=MODEL).entries
+    (dog,) = client.files.retrieve("a barking animal", files[1:], limit=1, chunk_size=40, embedding_model=MODEL).entries
     assert dog.page_number == 2 and dog.content == "Dogs bark."
     client.embedding.unload(MODEL)
+
+
+def test_progress_is_told_again_while_nothing_happens(empty_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studiolo.dialects.lmstudio.documents.HEARTBEAT_SEC", 0.01)
+    with lm.Client("embedded") as client:
+        progress: list[float] = []
+        client.files.parse_document(client.files.prepare_file(pdf(["text"]), "a.pdf"), on_progress=progress.append)
+    assert progress.count(0) > 1 and progress[-1] == 1
 
 
 async def test_the_async_client(served: Server, empty_home: Home, embedding_model: Path) -> None:
@@ -403,6 +412,12 @@ def test_wrong_uses_are_named(client: lm.Client) -> None:
     for wrong in ("a.txt", ["a.txt"], text):
         with pytest.raises(lm.ConfigError, match=r"handles of files, which prepare_file\(\) returns"):
             client.files.retrieve("x", wrong)  # type: ignore[arg-type]
+    with pytest.raises(lm.ConfigError, match="chunk_size is 'large', not a whole number"):
+        client.files.retrieve("x", [text], chunk_size="large")  # type: ignore[arg-type]
+    with pytest.raises(lm.ConfigError, match="The question is 5, not a text"):
+        client.files.retrieve(5, [text])  # type: ignore[arg-type]
+    with pytest.raises(lm.ConfigError, match="no parameter 'on_nothing'"):
+        client.files.retrieve("x", [text], on_nothing=print)  # type: ignore[call-arg]
     with pytest.raises(lm.FilesError, match="The host has no file"):
         client.files.retrieve("x", [msgspec.structs.replace(text, identifier="0" * 64)])
     with pytest.raises(lm.ModelNotFoundError, match="nothing"):

@@ -131,15 +131,22 @@ class Documents:
         return Document(pages, kind == "pdf", parser)
 
     def _kind(self, identifier: str) -> str:
-        kind = file_type(identifier, self._files.read(identifier))
-        if kind in ("text/plain", "text/other"):
-            return "html" if PurePath(identifier).suffix in _HTML else "text"
-        if kind in ("application/pdf", "application/word"):
-            return "pdf" if kind == "application/pdf" else "docx"
-        raise FilesError(
-            f"The file {identifier!r} is no document that can be read ({kind})",
-            suggestion="PDF, DOCX, HTML, Markdown and plain text in UTF-8 can be read.",
-        )
+        data = self._files.read(identifier)
+        kind = file_type(identifier, data)
+        if PurePath(identifier).suffix in _HTML and kind in ("text/other", "unknown") and b"\0" not in data:
+            return "html"  # in whichever encoding: it says so itself
+        match kind:
+            case "text/plain" | "text/other":
+                return "text"
+            case "application/pdf":
+                return "pdf"
+            case "application/word":
+                return "docx"
+            case _:
+                raise FilesError(
+                    f"The file {identifier!r} is no document that can be read ({kind})",
+                    suggestion="PDF, DOCX, HTML, and Markdown and plain text in UTF-8 can be read.",
+                )
 
     def _text(self, identifier: str) -> str:
         data = self._files.read(identifier)

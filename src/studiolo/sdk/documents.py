@@ -16,6 +16,9 @@ from .callbacks import call
 if TYPE_CHECKING:
     from .async_client import AsyncClient
 
+DEFAULT_CHUNK_SIZE = 512
+DEFAULT_CHUNK_OVERLAP = 100
+
 
 class RetrievalCallbacks(TypedDict, total=False):
     """Who is told how far a retrieval is. A step is ``loading``, ``chunking`` or ``embedding``; progress is 0 to 1."""
@@ -92,15 +95,18 @@ async def retrieve(
         isinstance(file, FileHandle) for file in cast("Sequence[Any]", given)
     ):
         raise ConfigError("retrieve() takes a list of handles of files, which prepare_file() returns")
+    if not isinstance(cast("Any", query), str):
+        raise ConfigError(f"The question is {query!r}, not a text")
+    for name, value in {"limit": limit, "chunk_size": chunk_size, "chunk_overlap": chunk_overlap}.items():
+        if value is not None and (not isinstance(cast("Any", value), int) or isinstance(value, bool)):
+            raise ConfigError(f"{name} is {value!r}, not a whole number")
     if embedding_model is not None and not isinstance(embedding_model, str):
         embedding_model = embedding_model.identifier
-    sizes = {"chunkSize": chunk_size, "chunkOverlap": chunk_overlap}
-    chunking = {name: size for name, size in sizes.items() if size is not None}
-    settings = {
-        "chunkingMethod": {"type": "recursive-v1", **chunking} if chunking else None,
-        "limit": limit,
-        "embeddingModel": embedding_model,
-    }
+    settings: dict[str, Any] = {"limit": limit, "embeddingModel": embedding_model}
+    if chunk_size is not None or chunk_overlap is not None:
+        size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
+        overlap = min(DEFAULT_CHUNK_OVERLAP, size // 5) if chunk_overlap is None else chunk_overlap
+        settings["chunkingMethod"] = {"type": "recursive-v1", "chunkSize": size, "chunkOverlap": overlap}
     fields = [KvField(f"retrieval.{key}", value) for key, value in settings.items() if value is not None]
     parameter = wire.RetrieveParameter(query, [file.identifier for file in files], KvConfig(fields))
     async with client.messages("files", wire.RETRIEVE, parameter) as messages:

@@ -119,7 +119,8 @@ class AsyncFilesNamespace:
                 in the library.
             limit: how many passages at most. Default: 5.
             chunk_size: characters of a passage at most. Default: 512.
-            chunk_overlap: characters that two neighbouring passages have in common, about. Default: 100.
+            chunk_overlap: characters that two neighbouring passages have in common, about. Default: 100, or a fifth of
+                ``chunk_size`` where that is less.
             callbacks: see :class:`RetrievalCallbacks`.
 
         Raises:

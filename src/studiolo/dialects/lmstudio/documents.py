@@ -22,6 +22,10 @@ DEFAULT_CHUNK_SIZE = 512
 DEFAULT_CHUNK_OVERLAP = 100
 
 
+HEARTBEAT_SEC = 10.0
+"""Where nothing happens for so long, progress is told again, so that a client does not give up."""
+
+
 class _Chunking(msgspec.Struct, rename="camel"):
     type: str = "recursive-v1"
     chunk_size: int = DEFAULT_CHUNK_SIZE
@@ -59,9 +63,10 @@ async def parse_document(
     await channel.send(wire.ParserLoaded(parser))
 
     async def read(report: Callable[[wire.ParseMessage], None]) -> Document:
+        report(wire.ParseProgress(0.0))
         return await documents.read(name, lambda share: report(wire.ParseProgress(share)))
 
-    document = await reporting(read, channel.send)
+    document = await reporting(read, channel.send, heartbeat_sec=HEARTBEAT_SEC)
     await channel.send(wire.ParsedDocument(document.content, parser))
 
 
@@ -84,7 +89,12 @@ async def retrieve(
             chunk_overlap=settings.chunking_method.chunk_overlap,
         )
 
-    found = await reporting(find, channel.send)
+    found = await reporting(
+        find,
+        channel.send,
+        heartbeat_sec=HEARTBEAT_SEC,
+        repeatable=lambda message: isinstance(message, wire.StepProgress),  # the others would happen twice
+    )
     entries = [
         wire.RetrievedEntry(
             content=each.chunk.content,
@@ -104,6 +114,8 @@ def _watcher(report: Callable[[wire.RetrieveMessage], None]) -> Watcher:
             report(wire.StepProgress(index, name, progress))
         else:
             report(wire.StepEnd(index, name) if done else wire.StepStart(index, name))
+            if not done:
+                report(wire.StepProgress(index, name, 0.0))
 
     return Watcher(
         files=lambda indices: report(wire.FileProcessList(indices)),

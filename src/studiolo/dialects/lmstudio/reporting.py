@@ -17,6 +17,7 @@ async def reporting(
     send: Callable[[M], Awaitable[None]],
     *,
     heartbeat_sec: float | None = None,
+    repeatable: Callable[[M], bool] = lambda _: True,
 ) -> T:
     """Run ``work`` and send on what it reports, until it ends; returns its result. Ended with it when it is cancelled.
 
@@ -25,6 +26,7 @@ async def reporting(
             slack, only the newest is kept.
         send: sends a report.
         heartbeat_sec: where it is silent for so long, the latest report is sent again.
+        repeatable: whether a report may be sent again.
     """
     reports: MergingQueue[M] = MergingQueue(_newest)
     latest: M | None = None
@@ -36,7 +38,7 @@ async def reporting(
                 async with asyncio.timeout(heartbeat_sec):
                     waiting = await reports.get_all()
             except TimeoutError:
-                if latest is not None:
+                if latest is not None and repeatable(latest):
                     await send(latest)
                 continue
             if not waiting:
