@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import msgspec
+import psutil
 import pytest
 
 import studiolo as lm
@@ -22,7 +24,7 @@ from studiolo.host.files import MAX_FILE_BYTES, FileStore
 from studiolo.host.retrieval import Retriever, Watcher, chunks_of
 from studiolo.paths import Home
 
-from .running import Server, children, link_model, serving, wait_until
+from .running import Server, children, has_ended, link_model, serving, wait_until
 
 if TYPE_CHECKING:
     from studiolo.host.instance import Instance
@@ -168,7 +170,7 @@ def many_pages() -> bytes:
 
 
 def packed_twice() -> bytes:
-    stream = zlib.compress(zlib.compress(b"(ha) Tj " * 20_000_000))
+    stream = zlib.compress(zlib.compress(b"(ha) Tj " * 10_000_000))
     content = b"<< /Length %d /Filter [/FlateDecode /FlateDecode] >>\nstream\n%s\nendstream" % (len(stream), stream)
     page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R >>"
     return pdf_of([CATALOG, b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>", page, content])
@@ -186,7 +188,7 @@ def much_html() -> bytes:
         ("a.docx", much_unpacked, Limits(), "too large when it is unpacked"),
         ("a.docx", many_entities, SMALL, "XMLSyntaxError"),
         ("a.pdf", many_pages, Limits(time_sec=5), ""),
-        ("a.html", much_html, Limits(time_sec=1), "takes longer than 1 s"),
+        ("a.html", much_html, Limits(time_sec=0.3), "takes longer than 0.3 s"),
     ],
 )
 async def test_bombs_are_refused_and_leave_nothing(
@@ -232,6 +234,15 @@ async def test_reading_ends_when_it_is_cancelled(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert children() <= before
+
+
+async def test_a_host_that_can_start_no_process_says_so_by_a_stub_of_the_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents, identifier = written(tmp_path, "a.pdf", pdf(["text"]))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
+    with pytest.raises(lm.FilesError, match="No process to read it can be started"):
+        await documents.read(identifier, no_progress)
 
 
 async def test_a_missing_library_is_named_with_its_extra_by_a_stub_of_the_installation(
@@ -332,6 +343,27 @@ def test_progress_is_told_again_while_nothing_happens(empty_home: Home, monkeypa
         progress: list[float] = []
         client.files.parse_document(client.files.prepare_file(pdf(["text"]), "a.pdf"), on_progress=progress.append)
     assert progress.count(0) > 1 and progress[-1] == 1
+
+
+def test_reading_ends_with_the_host(empty_home: Home, tmp_path: Path) -> None:
+    with serving(empty_home, tmp_path, "--no-load") as server, lm.Client(server.address) as client:
+        file = client.files.prepare_file(much_html(), "slow.html")
+        failures: list[str] = []
+
+        def read() -> None:
+            try:
+                client.files.parse_document(file)
+            except lm.StudioloError as error:
+                failures.append(str(error))
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        readers: list[psutil.Process] = []
+        wait_until(lambda: readers.extend(psutil.Process(server.pid).children()) or readers, "the process that reads")
+        server.process.kill()
+        wait_until(lambda: all(has_ended(reader) for reader in readers), "its end")
+        reading.join()
+    assert failures, "whoever waits for the text is told"
 
 
 async def test_the_async_client(served: Server, empty_home: Home, embedding_model: Path) -> None:

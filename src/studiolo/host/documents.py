@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -168,6 +166,8 @@ class Documents:
                     on_progress(said.share)
         except TimeoutError:
             raise self._refusal(identifier, "time") from None
+        except OSError as error:
+            raise self._refusal(identifier, "unstarted", f"No process to read it can be started: {error}") from None
         raise self._refusal(identifier, "crashed")
 
     async def _run(self, kind: str, path: Path) -> AsyncGenerator[_Said]:
@@ -195,8 +195,8 @@ class Documents:
             return  # a line without end, or none of the worker's: it has lost its mind
         finally:
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
             await process.wait()
             if process.stdin is not None:
                 process.stdin.close()
