@@ -16,7 +16,7 @@ import pytest
 
 import studiolo as lm
 from studiolo.paths import Home
-from studiolo.server.daemon import DaemonRecord, record_path, running_daemon
+from studiolo.server.daemon import DaemonRecord, log_path, record_path, running_daemon, stop_daemon
 
 from .running import environment, has_ended, serving, wait_until, workers_of
 
@@ -101,6 +101,51 @@ def test_stopping_now_cuts_off_what_runs(tidy: Home) -> None:
                     assert stopped.returncode == 0, stopped.stderr
 
 
+def begin(home: Home, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "studiolo", *words]
+    return subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True)
+
+
+def test_of_two_commands_that_start_it_at_once_one_does(tidy: Home) -> None:
+    both = [begin(tidy, "server", "start", "--port", "0", "--no-load", "--no-sdk-port") for _ in range(2)]
+    said = [command.communicate(timeout=120)[1] for command in both]
+    assert [command.returncode for command in both] == [0, 0], said
+    assert sorted("already" in each for each in said) == [False, True]
+    record = running_daemon(tidy)
+    assert record is not None and all(f"{record.address}, process {record.pid}" in each for each in said)
+    assert studiolo(tidy, "server", "stop", "--now").returncode == 0
+    assert f"serves at http://{record.address}" in log_path(tidy).read_text()
+    assert log_path(tidy).read_text().count("serves at") == 1
+
+
+@pytest.mark.parametrize("word", [(), ("--now",)])
+def test_a_server_that_hangs_is_killed_and_said_so(tidy: Home, word: tuple[str, ...]) -> None:
+    tidy.settings.write_text("[server]\ndrain_limit_sec = 0.1\n")
+    assert studiolo(tidy, "server", "start", "--port", "0", "--no-load", "--no-sdk-port").returncode == 0
+    record = running_daemon(tidy)
+    assert record is not None
+    process = psutil.Process(record.pid)
+    process.suspend()
+    stopped = subprocess.run(
+        [sys.executable, "-c", QUICK, *word], env=environment(tidy), capture_output=True, text=True, timeout=60
+    )
+    assert stopped.returncode == 0, stopped.stderr
+    limit = "0.3" if word else "0.2"
+    assert f"process {record.pid}, did not end within {limit} s and was killed" in stopped.stderr
+    assert has_ended(process) and not record_path(tidy).exists()
+
+
+QUICK = """
+import sys
+from studiolo.cli import main
+from studiolo.server import daemon
+daemon.NOW_LIMIT_SEC, daemon.GRACE_SEC = 0.3, 0.1
+sys.argv[1:1] = ["server", "stop"]
+main.main()
+"""
+"""``studiolo server stop`` with limits that a test can wait for."""
+
+
 @pytest.mark.parametrize("created", [0.0, None])
 def test_the_record_of_a_dead_server_means_nobody(home: Home, created: float | None) -> None:
     """Neither a process that is gone nor one that has taken its number is taken for the server."""
@@ -117,6 +162,38 @@ def test_the_record_of_a_dead_server_means_nobody(home: Home, created: float | N
         assert stranger.poll() in (None, -signal.SIGKILL)
         if stranger.poll() is None:
             stranger.communicate(b"\n")
+
+
+@pytest.mark.parametrize("pid", ["0", "-5", '"one"', "1e400", str(10**20)])
+def test_a_record_with_a_wrong_process_means_nobody_and_is_told(
+    home: Home, pid: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = f'{{"pid": {pid}, "created": 1.0, "address": "127.0.0.1:1", "options": []}}'
+    record_path(home).write_text(record)
+    assert running_daemon(home) is None
+    assert "is no record of a server" in caplog.text and str(record_path(home)) in caplog.text
+    assert stop_daemon(home) is None
+    assert not record_path(home).exists()
+
+
+def test_the_status_of_a_wrong_record_is_told_in_words(home: Home) -> None:
+    record_path(home).write_bytes(b"\xff\xfe")
+    done = studiolo(home, "server", "status")
+    assert done.returncode == 1 and "No server runs" in done.stdout
+    assert "no record of a server" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_home_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for home, words in (
+        *((Home(file), words) for words in (("server", "start"), ("serve",), ("server", "status"), ("ls",))),
+        (Home(file / "below"), ("log",)),
+    ):
+        done = studiolo(home, *words)
+        assert done.returncode == 1, words
+        assert f"{file} is not a folder" in done.stderr and "STUDIOLO_HOME" in done.stderr
+        assert "Traceback" not in done.stderr and "Error:" not in done.stderr
 
 
 def test_without_the_sdk_port_only_the_named_port_is_taken(home: Home, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import LocalFileError
+
 
 @dataclass(frozen=True)
 class Home:
@@ -18,13 +20,49 @@ class Home:
 
     @classmethod
     def default(cls) -> Home:
-        """The home that the environment names (``STUDIOLO_HOME``), else the platform's data folder."""
+        """The home that the environment names (``STUDIOLO_HOME``), else the platform's data folder.
+
+        Raises:
+            LocalFileError: it is no folder, or cannot be made.
+        """
+        home = cls.named()
+        if (fault := home.fault()) is not None:
+            raise _unusable(home.root, fault)
+        return home
+
+    @classmethod
+    def named(cls) -> Home:
+        """As :meth:`default`, whether it can be used or not."""
         named = os.environ.get("STUDIOLO_HOME")
         if named:
-            return cls(Path(named).expanduser().absolute())
+            try:
+                return cls(Path(named).expanduser().absolute())
+            except RuntimeError as error:  # ~nobody
+                raise _unusable(Path(named), str(error)) from None
         import platformdirs
 
         return cls(platformdirs.user_data_path("studiolo", appauthor=False))
+
+    def fault(self) -> str | None:
+        """Why the home folder cannot be used, as far as can be told without writing; ``None`` where it can."""
+        place = self.root
+        try:
+            while not os.path.lexists(place) and place != place.parent:
+                place = place.parent
+            if not place.is_dir():
+                return f"{place} is not a folder"
+        except OSError as error:
+            return error.strerror or str(error)
+        if not os.access(place, os.X_OK) or (place != self.root and not os.access(place, os.W_OK)):
+            return f"{place} is not yours to use"
+        return None
+
+    def create(self) -> None:
+        """Make the folder where it is not there. Raises :class:`LocalFileError`."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(self.root, error.strerror or str(error)) from None
 
     @property
     def models(self) -> Path:
@@ -59,3 +97,11 @@ class Home:
     def settings(self) -> Path:
         """The settings of the host."""
         return self.root / "config.toml"
+
+
+def _unusable(root: Path, cause: str) -> LocalFileError:
+    return LocalFileError(
+        f"The home folder {root} cannot be used",
+        cause=cause,
+        suggestion="Set STUDIOLO_HOME to a folder that can be written to.",
+    )

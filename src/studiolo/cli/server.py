@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..paths import Home
+    from ..server.daemon import Stopped
 
 server = typer.Typer(help="Run the server in the background.", no_args_is_help=True)
 
@@ -23,9 +23,6 @@ SdkPortOption = Annotated[
     bool | None, typer.Option("--sdk-port/--no-sdk-port", help="Whether to listen where LM Studio's SDKs look, too.")
 ]
 NowOption = Annotated[bool, typer.Option("--now", help="Do not wait for the predictions that run.")]
-
-GRACE_SEC = 15.0
-"""What a server gets beyond the time for its predictions, before it is killed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,29 +40,25 @@ def start(
 ) -> None:
     """Start it; does nothing where it runs already."""
     from ..paths import Home
-    from ..server.daemon import running_daemon, start_daemon
+    from ..server.daemon import start_daemon
     from .output import say
 
-    home = Home.default()
-    running = running_daemon(home)
-    if running is not None:
-        say(f"the server runs already at {running.address}, process {running.pid}.")
-        return
-    home.root.mkdir(parents=True, exist_ok=True)
-    record = start_daemon(home, serve_options(host, port, model, load, sdk_port))
-    say(f"the server runs at {record.address}, process {record.pid}; studiolo log shows what it says.")
+    record, started = start_daemon(Home.default(), serve_options(host, port, model, load, sdk_port))
+    if started:
+        say(f"the server runs at {record.address}, process {record.pid}; studiolo log shows what it says.")
+    else:
+        say(f"the server runs already at {record.address}, process {record.pid}.")
 
 
 @server.command()
 def stop(now: NowOption = False) -> None:
-    """Stop it, when the predictions that run have ended."""
+    """Stop it, when the predictions that run have ended. It is killed where it does not stop in time."""
     from ..paths import Home
     from ..server.daemon import stop_daemon
     from .output import say
 
-    home = Home.default()
-    record = stop_daemon(home, _limit(home), now=now)
-    say("no server runs in the background." if record is None else f"the server at {record.address} is stopped.")
+    stopped = stop_daemon(Home.default(), now=now)
+    say("no server runs in the background." if stopped is None else _told(stopped))
 
 
 @server.command()
@@ -79,13 +72,12 @@ def restart(
 ) -> None:
     """Stop it and start it again, with the options that it had where none are given."""
     from ..paths import Home
-    from ..server.daemon import start_daemon, stop_daemon
+    from ..server.daemon import restart_daemon
     from .output import say
 
-    home = Home.default()
-    before = stop_daemon(home, _limit(home), now=now)
-    options = serve_options(host, port, model, load, sdk_port)
-    record = start_daemon(home, options or (before.options if before else []))
+    record, stopped = restart_daemon(Home.default(), serve_options(host, port, model, load, sdk_port), now=now)
+    if stopped is not None and stopped.killed_after_sec is not None:
+        say(_told(stopped))
     say(f"the server runs at {record.address}, process {record.pid}.")
 
 
@@ -124,7 +116,10 @@ def serve_options(
     return options
 
 
-def _limit(home: Home) -> float:
-    from ..settings import read_settings
-
-    return read_settings(home.settings).server.drain_limit_sec + GRACE_SEC
+def _told(stopped: Stopped) -> str:
+    if stopped.killed_after_sec is None:
+        return f"the server at {stopped.record.address} is stopped."
+    return (
+        f"the server at {stopped.record.address}, process {stopped.record.pid}, did not end within "
+        f"{stopped.killed_after_sec:g} s and was killed."
+    )

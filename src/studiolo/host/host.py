@@ -57,10 +57,12 @@ class Host:
 
     Raises:
         ConfigError: the settings file is wrong.
+        LocalFileError: the home folder cannot be made.
     """
 
     def __init__(self, home: Home | None = None) -> None:
         self.home = home or Home.default()
+        self.home.create()
         self.settings = SettingsFile(self.home.settings)
         self.settings.current()  # a wrong file is told of at once
         self.library = Library(self.home, settings=lambda: self.settings.current().library)
