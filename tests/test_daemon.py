@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,8 @@ import pytest
 
 import studiolo as lm
 from studiolo.paths import Home
-from studiolo.server.daemon import DaemonRecord, log_path, record_path, running_daemon, stop_daemon
+from studiolo.server.daemon import DaemonRecord, record_path, running_daemon, stop_daemon
+from studiolo.server.daemon_log import MAX_LOG_BYTES, log_path, old_log_path
 
 from .running import environment, has_ended, serving, wait_until, workers_of
 
@@ -227,8 +229,8 @@ def test_logs_are_shown_by_source_and_followed(home: Home, tmp_path: Path) -> No
         assert shown.returncode == 0
         assert len(shown.stdout.splitlines()) == 3
         assert all(line.startswith("[tom/thumb] ") for line in shown.stdout.splitlines())
-        as_json = studiolo(home, "log", "--json", "-n", "1").stdout.splitlines()
-        assert [json.loads(line)["source"] for line in as_json] == ["tom_thumb"]
+        (line,) = map(json.loads, studiolo(home, "log", "--json", "-n", "1").stdout.splitlines())
+        assert (line["source"], line["time"]) == ("tom_thumb", None)
         assert studiolo(home, "log", "--instance", "nobody").returncode == 1
 
         command = [sys.executable, "-m", "studiolo", "log", "-f", "-n", "0", "--json"]
@@ -251,6 +253,35 @@ def test_logs_are_shown_by_source_and_followed(home: Home, tmp_path: Path) -> No
             _, errors = following.communicate(timeout=30)
         assert following.returncode == 130
         assert errors == b""
+        first = json.loads(out.read_text().splitlines()[0])
+        assert datetime.fromisoformat(first["time"]).tzinfo == UTC
+
+
+def test_the_log_of_the_server_has_times_and_is_kept_short_while_it_runs(tidy: Home) -> None:
+    """And an instance may be called as the server's log is."""
+    assert studiolo(tidy, "server", "start", "--port", "0", "--no-load", "--no-sdk-port").returncode == 0
+    record = running_daemon(tidy)
+    assert record is not None
+    with lm.Client(record.address) as client:
+        client.llm.load_new_instance(MODEL, "server", config={"context_length": 256})
+        shown = [json.loads(line) for line in studiolo(tidy, "log", "--json").stdout.splitlines()]
+        said = [line for line in shown if line["source"] == "server"]
+        assert len(said) == 1 and said[0]["line"].startswith(f"studiolo: version {lm.__version__} serves")
+        assert datetime.fromisoformat(said[0]["time"]).tzinfo == UTC
+        assert {line["source"] for line in shown} == {"server", "engines/server"}
+        of_instance = studiolo(tidy, "log", "--instance", "server").stdout
+        assert "model loaded" in of_instance and "serves at" not in of_instance
+
+        with log_path(tidy).open("a") as log:
+            log.write("filling\n" * (MAX_LOG_BYTES // 8 + 1))
+        wait_until(lambda: log_path(tidy).stat().st_size < MAX_LOG_BYTES, "the log to be put aside")
+        client.system.notify("After", "the log was put aside")
+        wait_until(lambda: "After" in log_path(tidy).read_text(), "a word in the new log")
+        assert studiolo(tidy, "server", "stop").returncode == 0
+    assert "After" not in old_log_path(tidy).read_text()
+    shown = [json.loads(line) for line in studiolo(tidy, "log", "--json", "-n", "3").stdout.splitlines()]
+    assert [line["line"] for line in shown if line["source"] == "server"][:2] == ["filling"] * 2
+    assert {line["source"] for line in shown} == {"server", "engines/server"}
 
 
 def test_the_doctor_finds_all_well(home: Home) -> None:

@@ -84,6 +84,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def engine_logs(self) -> Path:
+        """The logs of engines, apart from the others: an instance may have any name."""
+        return self.logs / "engines"
+
+    @property
     def state(self) -> Path:
         """The SQLite database of what is worth remembering between runs."""
         return self.root / "state.db"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from ..paths import Home
+
 POLL_SEC = 0.2
-READ_BYTES = 4 << 20
-"""The end of a log that is looked at for its last lines."""
+KEPT = "\t"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,62 +29,39 @@ def log(
 ) -> None:
     """Show what the server in the background and the engines have said."""
     from ..paths import Home
+    from ..server.daemon_log import log_path, now, old_log_path
     from .output import say
+    from .tail import Tail
 
-    folder = Home.default().logs
-    logs = {path: Tail(path, instance) for path in _logs(folder, instance)}
-    if not logs and not follow:
-        say(f"there is no log{f' of {instance!r}' if instance else ''} in {folder}.")
+    home = Home.default()
+    tails = {path: Tail(path) for path in _logs(home, instance)}
+    if not tails and not follow:
+        say(f"there is no log{f' of {instance!r}' if instance else ''} in {home.logs}.")
         raise typer.Exit(1)
-    for tail in logs.values():
-        _show(tail.name, tail.last(lines), json)
+    for path, tail in tails.items():
+        shown = tail.last(lines, follow=follow)
+        if path == log_path(home) and len(shown) < lines:
+            shown = [*Tail(old_log_path(home)).last(lines - len(shown)), *shown]
+        _show(_name(path, home, instance), shown, None, json)
     while follow:
         time.sleep(POLL_SEC)
-        for path in _logs(folder, instance):
-            tail = logs.setdefault(path, Tail(path, instance))
-            _show(tail.name, tail.added(), json)
+        there = list(_logs(home, instance))
+        for gone in tails.keys() - {*there, log_path(home)}:
+            tails.pop(gone).close()
+        for path in [path for path in tails if path not in there] + there:
+            tail = tails.setdefault(path, Tail(path))
+            _show(_name(path, home, instance), tail.added(), now(), json)
 
 
-class Tail:
-    """A log file that may grow, shrink and be replaced."""
-
-    def __init__(self, path: Path, instance: str | None) -> None:
-        self.path = path
-        self.name = instance or path.stem
-        self._position = 0
-        self._rest = b""
-
-    def last(self, count: int) -> list[str]:
-        """The last ``count`` lines; :meth:`added` goes on from there."""
-        try:
-            with self.path.open("rb") as file:
-                size = file.seek(0, 2)
-                file.seek(max(size - READ_BYTES, 0))
-                content = file.read()
-        except OSError:
-            return []
-        self._position = size
-        return [line.decode(errors="replace") for line in deque(content.splitlines(), maxlen=count)]
-
-    def added(self) -> list[str]:
-        """The lines that have come since."""
-        try:
-            with self.path.open("rb") as file:
-                if file.seek(0, 2) < self._position:  # its older part was dropped
-                    self._position, self._rest = 0, b""
-                file.seek(self._position)
-                content = file.read(READ_BYTES)
-        except OSError:
-            return []
-        self._position += len(content)
-        *lines, self._rest = (self._rest + content).split(b"\n")
-        return [line.decode(errors="replace") for line in lines]
-
-
-def _logs(folder: Path, instance: str | None) -> Iterator[Path]:
+def _logs(home: Home, instance: str | None) -> Iterator[Path]:
     from ..host.instances import log_name
+    from ..server.daemon_log import log_path
 
-    for path in sorted(folder.glob("*.log")):
+    if instance is None:
+        if log_path(home).exists():
+            yield log_path(home)
+        yield from sorted(home.logs.glob("mcp-*.log"))
+    for path in sorted(home.engine_logs.glob("*.log")):
         # The second and further hosts that use an identifier write to NAME.2.log and so on.
         name, _, number = path.stem.rpartition(".")
         plain = name if name and number.isdigit() else path.stem
@@ -91,8 +69,24 @@ def _logs(folder: Path, instance: str | None) -> Iterator[Path]:
             yield path
 
 
-def _show(name: str, lines: list[str], json: bool) -> None:
+def _name(path: Path, home: Home, instance: str | None) -> str:
+    """What a log is called: of an engine by the instance, apart from the names that other logs have."""
+    if instance is not None:
+        return instance
+    taken = path.parent == home.engine_logs and (path.stem == "server" or path.stem.startswith("mcp-"))
+    return f"engines/{path.stem}" if taken else path.stem
+
+
+def _show(name: str, lines: list[str], read_at: str | None, json: bool) -> None:
     import msgspec
 
+    from ..server.daemon_log import split_stamp
+    from .output import printable
+
     for line in lines:
-        print(msgspec.json.encode({"source": name, "line": line}).decode() if json else f"[{name}] {line}", flush=True)
+        if json:
+            time, text = split_stamp(line)
+            shown = msgspec.json.encode({"source": name, "time": time or read_at, "line": text}).decode()
+        else:
+            shown = f"[{name}] {printable(line, KEPT)}"
+        print(shown, flush=True)

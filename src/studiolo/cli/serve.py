@@ -23,6 +23,12 @@ def serve(
     background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Serve models to LM Studio's SDKs and to studiolo's own."""
+    if background:
+        import sys
+
+        from ..server.daemon_log import StampedLines
+
+        sys.stdout = sys.stderr = StampedLines(sys.stderr)
     from ..server.serve import ServeOptions
     from ..server.serve import serve as run
     from .output import fetch_progress, say

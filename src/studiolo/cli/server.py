@@ -85,7 +85,8 @@ def restart(
 def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Tell whether it runs. Exit status: 0 where it does, 1 where it does not."""
     from ..paths import Home
-    from ..server.daemon import log_path, running_daemon
+    from ..server.daemon import running_daemon
+    from ..server.daemon_log import log_path
     from .output import print_json
 
     home = Home.default()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,9 @@ KEPT_BYTES = 1 << 20
 """What is kept of it then."""
 
 MAX_WRITERS = 100
+
+MAX_LOGS = 100
+"""Logs that a folder keeps; beyond them, the oldest ones that nobody writes to are deleted."""
 
 TAIL_BYTES = 16384
 
@@ -39,20 +43,23 @@ class LogFile:
         self._file.close()
 
     def trim(self) -> None:
-        """Drop the older part of a log that has become too long. What is written at this very moment may be lost."""
+        """Drop the older part of a log that has become too long.
+
+        The file stays the same, because the process writes to it: what is kept is copied to its beginning, then it is
+        cut there. A line that comes between the last look and the cut, which is microseconds, is lost.
+        """
         with contextlib.suppress(OSError):
             size = self.path.stat().st_size
             if size <= MAX_BYTES:
                 return
-            with self.path.open("r+b") as file:
-                file.seek(size - KEPT_BYTES)
-                file.readline()  # to the beginning of a line
-                kept = file.read()
-                file.seek(0)
-                file.truncate()
-            self._file.write(kept)  # at the end, like everything that is written here
-            self._file.flush()
-            self._start = max(self._start - (size - len(kept)), 0)
+            with self.path.open("rb") as reading, self.path.open("r+b", buffering=0) as writing:
+                reading.seek(size - KEPT_BYTES)
+                reading.readline()  # to the beginning of a line
+                dropped = reading.tell()
+                while chunk := reading.read(KEPT_BYTES):
+                    writing.write(chunk)
+                writing.truncate()
+            self._start = max(self._start - dropped, 0)
 
     def tail(self, count: int) -> list[str]:
         """The last ``count`` lines that this process has written, without empty ones.
@@ -67,16 +74,38 @@ class LogFile:
         return [line for line in text.splitlines() if line.strip()][-count:]
 
 
+def prune(folder: Path, keep: int = MAX_LOGS) -> None:
+    """Delete the oldest logs of ``folder`` beyond ``keep``, those that are written to excepted."""
+    with contextlib.suppress(OSError):
+        logs = sorted((path.stat().st_mtime_ns, path) for path in folder.glob("*.log"))
+        excess = len(logs) - keep
+        for _, path in logs:
+            if excess <= 0:
+                return
+            with contextlib.suppress(OSError), path.open("ab") as file:
+                if _lock(file):
+                    path.unlink()  # while it is held, so that nobody begins to write to it meanwhile
+                    excess -= 1
+
+
 def _open(path: Path, otherwise: Path) -> tuple[Path, BinaryIO]:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         for number in range(1, MAX_WRITERS):
             candidate = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
             file = candidate.open("ab")
-            if _lock(file):
+            if _lock(file) and _is_at(file, candidate):
                 return candidate, file
             file.close()
     return otherwise, otherwise.open("ab")
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether ``file`` is still the one at ``path``; it may have been deleted before it was locked."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -71,7 +71,7 @@ class Host:
         self.retriever = Retriever(self.documents)
         self.inputs: Events[PredictionInput] = Events()
         self._sockets = _socket_folder()
-        self.instances = Instances(self.home.logs, self._sockets, self.settings.current, self.find_model)
+        self.instances = Instances(self.home.engine_logs, self._sockets, self.settings.current, self.find_model)
         self.started_at = time.time()
         self._startup: asyncio.Task[Instance] | None = None
         self._draining = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import LoadConfig, explicit_fields
+from ..engines.log_file import prune
 from ..errors import ConfigError
 from ..library.model import Model
 from ..protocol.system import CrashReport
@@ -193,6 +194,7 @@ class Instances:
                 settled = await self._settle(instance.model, instance.config, instance)
                 require(settled[1])
                 instance.config, instance.estimate, instance.draft = settled
+            await asyncio.to_thread(prune, self._logs)
             await instance.engine(progress)
         except BaseException:
             del self._instances[instance.identifier]
@@ -237,4 +239,5 @@ class Instances:
 
 def log_name(identifier: str) -> str:
     """The name of the log of the instance's engine."""
-    return "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identifier)[:100] + ".log"
+    plain = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identifier)
+    return plain.encode(errors="replace")[:100].decode(errors="ignore") + ".log"

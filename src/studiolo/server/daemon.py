@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 from ..errors import ConfigError, HostError
 from ..paths import Home
 from ..settings import ServerSettings, read_settings
+from .daemon_log import last_words, log_path, put_aside_if_large
 
 START_LIMIT_SEC = 60.0
 POLL_SEC = 0.05
@@ -36,9 +37,6 @@ GRACE_SEC = 12.0
 
 NOW_LIMIT_SEC = 8.0
 """What a server gets that is to stop at once, before it is killed: a hanging engine alone takes three seconds."""
-
-MAX_LOG_BYTES = 8 << 20
-"""A larger log is put aside, and takes the place of the one put aside before."""
 
 _log = logging.getLogger("studiolo.daemon")
 
@@ -79,15 +77,6 @@ class DaemonError(HostError):
 
 def record_path(home: Home) -> Path:
     return home.root / "server.json"
-
-
-def log_path(home: Home) -> Path:
-    return home.logs / "server.log"
-
-
-def old_log_path(home: Home) -> Path:
-    """The older part of the log."""
-    return home.logs / "server.old.log"
 
 
 def write_record(home: Home, address: str, options: list[str]) -> None:
@@ -164,31 +153,11 @@ def restart_daemon(home: Home, options: list[str], *, now: bool = False) -> tupl
         return _start(home, options or (stopped.record.options if stopped else [])), stopped
 
 
-def rotate_log(home: Home) -> bool:
-    """Put this process's log aside where it has become too large, and go on in a new one. Returns whether it was.
-
-    Standard output and error must be the log. Nothing is lost: what is written meanwhile goes to the one or the other.
-    """
-    path = log_path(home)
-    try:
-        if path.stat().st_size <= MAX_LOG_BYTES:
-            return False
-        path.replace(old_log_path(home))
-        with path.open("ab") as fresh:
-            os.dup2(fresh.fileno(), 1)
-            os.dup2(fresh.fileno(), 2)
-    except OSError as error:
-        _log.warning("%s cannot be put aside: %s", path, error)
-        return False
-    return True
-
-
 def _start(home: Home, options: list[str]) -> DaemonRecord:
     log = log_path(home)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-            log.replace(old_log_path(home))
+        put_aside_if_large(home)
         out = log.open("ab")
     except OSError as error:
         raise DaemonError(
@@ -210,7 +179,7 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
     try:
         while time.monotonic() < end:
             if process.poll() is not None:
-                raise DaemonError("The server did not come up", cause=_said(log, start))
+                raise DaemonError("The server did not come up", cause=last_words(log, start) or "It said nothing.")
             record = running_daemon(home)
             if record is not None and record.pid == process.pid:
                 process.returncode = 0  # it is nobody's child from here on
@@ -222,7 +191,9 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
         raise
     process.kill()
     process.wait()
-    raise DaemonError(f"The server did not answer within {START_LIMIT_SEC:.0f} s", cause=_said(log, start))
+    raise DaemonError(
+        f"The server did not answer within {START_LIMIT_SEC:.0f} s", cause=last_words(log, start) or "It said nothing."
+    )
 
 
 def _stop(home: Home, now: bool) -> Stopped | None:
@@ -328,10 +299,3 @@ def _process(record: DaemonRecord) -> psutil.Process | None:
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (psutil.Error, ValueError, OverflowError):
         return None
-
-
-def _said(log: Path, start: int) -> str:
-    with log.open("rb") as file:
-        file.seek(start)
-        lines = file.read().decode(errors="replace").strip().splitlines()
-    return "\n".join(lines[-8:]).removeprefix("studiolo: ") or "It said nothing."

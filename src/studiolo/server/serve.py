@@ -17,10 +17,12 @@ from .._version import __version__
 from ..errors import PortInUseError, StudioloError
 from ..host.host import Host, OnFetch
 from ..host.instance import Instance
+from ..paths import Home
 from ..protocol.frames import MAX_FRAME_BYTES
 from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app
 from .daemon import remove_record, write_record
+from .daemon_log import CHECK_SEC, rotate_log
 
 LOOPBACK = "127.0.0.1"
 DRAIN_LIMIT_SEC = 5
@@ -111,12 +113,12 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     )
     stopped_by: list[signal.Signals] = []
 
-    draining: list[asyncio.Task[None]] = []
+    beside: list[asyncio.Task[None]] = []
 
     def stop(number: signal.Signals) -> None:
         stopped_by.append(number)
         if len(stopped_by) == 1:
-            draining.append(asyncio.create_task(drain(), name="drain"))
+            beside.append(asyncio.create_task(drain(), name="drain"))
         else:
             server.force_exit = server.should_exit = True
 
@@ -140,13 +142,14 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
             startup.add_done_callback(lambda task: _tell_startup(task, say))
         if options.background is not None:
             write_record(host.home, f"{address}:{port}", options.background)
+            beside.append(asyncio.create_task(_keep_log_short(host.home), name="keep the log short"))
         sdk = f"; LM Studio's SDKs find it at port {sdk_port}" if sdk_port else ""
         say(f"version {__version__} serves at http://{address}:{port}{sdk}")
         if address not in (LOOPBACK, "localhost", "::1"):
             say("Anyone who reaches this address can use it: there is no authentication.")
         await server.serve(sockets)
     finally:
-        for task in draining:
+        for task in beside:
             task.cancel()
         await host.stop()
         for listener in sockets:
@@ -154,6 +157,12 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
         if options.background is not None:
             remove_record(host.home)
     return 130 if stopped_by and stopped_by[0] == signal.SIGINT else 0
+
+
+async def _keep_log_short(home: Home) -> None:
+    while True:
+        await asyncio.sleep(CHECK_SEC)
+        await asyncio.to_thread(rotate_log, home)
 
 
 class _Server(uvicorn.Server):

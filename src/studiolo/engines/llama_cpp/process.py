@@ -161,7 +161,7 @@ class WorkerProcess:
     async def _watch(self) -> None:
         ended = asyncio.ensure_future(self._process.wait())
         while not (await asyncio.wait([ended], timeout=LOG_TRIM_INTERVAL_SEC))[0]:
-            self._log.trim()
+            await asyncio.to_thread(self._log.trim)
         assert self._process.stdin is not None
         self._process.stdin.close()
         self.exited.set()
