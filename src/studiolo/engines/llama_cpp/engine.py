@@ -68,10 +68,7 @@ class LlamaCppEngine:
             client = LlamaServerClient(spec.socket_path, spec.config.context_length)
             await check_drafting(client, spec)
         except BaseException:
-            if client is not None:
-                await client.close()
-            await asyncio.shield(worker.stop())
-            spec.socket_path.unlink(missing_ok=True)
+            await give_up(worker, client, spec)
             raise
         return cls(worker, client, spec)
 
@@ -164,6 +161,14 @@ class LlamaCppEngine:
         if self.exited.is_set():
             return self._worker.death()
         return EngineError("The connection to the engine broke", cause=f"{type(error).__name__}: {error}")
+
+
+async def give_up(worker: WorkerProcess, client: LlamaServerClient | None, spec: EngineSpec) -> None:
+    """Leave nothing of a start that failed."""
+    if client is not None:
+        await client.close()
+    await asyncio.shield(worker.stop())
+    spec.socket_path.unlink(missing_ok=True)
 
 
 async def check_drafting(client: LlamaServerClient, spec: EngineSpec) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import EngineError
 from ..base import Engine, EngineSpec
-from ..llama_cpp.engine import LlamaCppEngine, check_drafting
+from ..llama_cpp.engine import LlamaCppEngine, check_drafting, give_up
 from ..llama_cpp.process import WorkerProcess
 from ..llama_cpp.reading import following
 from .binary import NAME, Binary, UnusableBinaryError, how_it_died, inspect
@@ -74,10 +74,7 @@ class LlamaServerEngine(LlamaCppEngine):
                 await _wait_ready(worker, client, binary, spec.start_limit_sec)
             await check_drafting(client, spec)
         except BaseException:
-            if client is not None:
-                await client.close()
-            await asyncio.shield(worker.stop())
-            spec.socket_path.unlink(missing_ok=True)
+            await give_up(worker, client, spec)
             raise
         engine = cls(worker, client, spec)
         engine.version = binary.version
