@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from websockets.sync.client import ClientConnection, connect
 
 import studiolo as lm
+from studiolo.errors import StoppingError
 from studiolo.paths import Home
 from studiolo.protocol.endpoints import NAMESPACES
 
@@ -266,26 +267,51 @@ def test_a_signal_stops_the_server_and_its_engines(
         assert "Traceback" not in server.said()
 
 
-def test_what_runs_when_the_server_is_told_to_stop_may_end(home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("drain_limit_sec", "context_length", "reason"),
+    [(30.0, 256, "contextLengthReached"), (0.5, 8192, "modelUnloaded")],
+    ids=["to its end", "no longer than the limit"],
+)
+def test_what_runs_when_the_server_is_told_to_stop_goes_on(
+    drain_limit_sec: float, context_length: int, reason: str, home: Home, tmp_path: Path
+) -> None:
+    home.settings.write_text(f"[server]\ndrain_limit_sec = {drain_limit_sec}\n")
     with serving(home, tmp_path, "--no-load") as server, lm.Client(server.address) as client:
-        llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 256})
+        llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": context_length})
         stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
         for count, _ in enumerate(stream):
             if count == 0:
                 server.process.send_signal(signal.SIGTERM)
-        assert stream.result().stats.stop_reason == "contextLengthReached"
+        assert stream.result().stats.stop_reason == reason
         assert server.process.wait(30) == 0
 
 
-def test_what_runs_too_long_is_ended_with_a_result(home: Home, tmp_path: Path) -> None:
-    home.settings.write_text("[server]\ndrain_limit_sec = 0.5\n")
-    with serving(home, tmp_path, "--no-load") as server, lm.Client(server.address) as client:
+def test_a_server_that_stops_refuses_new_work_on_open_sockets(home: Home, tmp_path: Path) -> None:
+    with (
+        serving(home, tmp_path, "--no-load") as server,
+        lm.Client(server.address) as client,
+        Socket(server.address, "embedding") as embedding,
+    ):
         llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 8192})
-        stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
-        for count, _ in enumerate(stream):
-            if count == 0:
-                server.process.send_signal(signal.SIGTERM)
-        assert stream.result().stats.stop_reason == "modelUnloaded"
+        stream = iter(llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False}))
+        next(stream)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "1 predictions get 30 s to end" in server.said(), "the server to drain")
+        refused: list[Callable[[], object]] = [
+            lambda: llm.complete("Too late"),
+            lambda: llm.respond("Too late"),
+            lambda: client.llm.load_new_instance("smollm2-135m-instruct", "another"),
+            lambda: client.llm.model("another"),
+        ]
+        for call in refused:
+            with pytest.raises(StoppingError, match="shutting down"):
+                call()
+        specifier = {"type": "query", "query": {}}
+        answer = embedding.call("embedString", {"modelSpecifier": specifier, "inputString": "Too late"})
+        assert answer["type"] == "rpcError" and "shutting down" in answer["error"]["title"]
+        assert [each.identifier for each in client.llm.list_loaded()] == ["smollm2-135m-instruct"]
+        assert next(stream).content  # what runs goes on
+        server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
 
 

@@ -103,6 +103,15 @@ class Host:
         await self._until_idle()
         await asyncio.sleep(DELIVERY_SEC)
 
+    def check_taking(self) -> None:
+        """Raises :class:`StoppingError` where the host is stopping, and takes no more work."""
+        if self._draining:
+            raise StoppingError(
+                "The server is shutting down: it is stopping and takes no more work",
+                cause="What is under way goes on to its end.",
+                suggestion="Try again later.",
+            )
+
     async def _until_idle(self) -> None:
         while running := [prediction for instance in self.instances.all() for prediction in instance.predictions]:
             await asyncio.gather(*(prediction.ended() for prediction in running))
@@ -179,12 +188,14 @@ class Host:
 
         Raises:
             ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError, DomainMismatchError
+            StoppingError: it would have to be loaded, and the host is stopping.
         """
         for instance in self.instances.loaded():
             if instance.identifier == name or (name is None and instance.model.domain == domain):
                 return _of_domain(instance, domain)
         if name is not None and self.instances.is_loading(name):
             return _of_domain(await self.instances.join_load(name, on_progress), domain)
+        self.check_taking()
         model = await (self._default_model(domain, on_fetch) if name is None else self.find_model(name))
         if model.domain != domain:
             raise _mismatch(model, domain)
@@ -227,7 +238,12 @@ class Host:
         jit: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Instance:
-        """Load a new instance of ``model``; see :meth:`Instances.load`."""
+        """Load a new instance of ``model``; see :meth:`Instances.load`.
+
+        Raises:
+            StoppingError: the host is stopping.
+        """
+        self.check_taking()
         instance = await self.instances.load(
             model, config, identifier=identifier, ttl_sec=ttl_sec, jit=jit, on_progress=on_progress
         )
@@ -268,8 +284,7 @@ class Host:
             ConfigError, UnsupportedError: the tools are malformed, or come with structured output.
             StoppingError: the host is stopping.
         """
-        if self._draining:
-            raise StoppingError("The server is stopping and takes no more predictions", suggestion="Try again later.")
+        self.check_taking()
         if isinstance(prompt, ChatRequest):
             _check_sight(instance.model, prompt)
         own = self.settings.current().prediction(instance.model.key, preset)
