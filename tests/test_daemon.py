@@ -19,6 +19,7 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.server.daemon import DaemonRecord, record_path, running_daemon, stop_daemon
 from studiolo.server.daemon_log import MAX_LOG_BYTES, log_path, old_log_path
+from studiolo.server.diagnosis import examine
 
 from .running import environment, has_ended, serving, wait_until, workers_of
 
@@ -291,7 +292,10 @@ def test_the_doctor_finds_all_well(home: Home) -> None:
     assert "avx2" in findings["processor"]["found"] or "asimd" in findings["processor"]["found"]
     assert findings["library"]["found"].startswith("1 models") or "models" in findings["library"]["found"]
     faults = {what for what, finding in findings.items() if finding["remedy"]}
-    assert faults <= {"memory", "home", "port 1234"}  # what the machine of the day may lack
+    assert faults <= {"memory", "home", "models", "port 1234"}  # what the machine of the day may lack
+    assert findings["models"]["found"].startswith(f"{home.models}, ") and "GB free" in findings["models"]["found"]
+    assert findings["logs"]["found"].startswith(f"{home.logs}, not made yet")
+    assert "llama-server" not in findings
     assert done.returncode == (1 if faults else 0)
     assert "ok  engine" in studiolo(home, "doctor").stdout
 
@@ -309,6 +313,21 @@ def test_the_doctor_names_what_to_mend(home: Home, tmp_path: Path) -> None:
     home.settings.write_text("[library")
     broken = studiolo(home, "doctor")
     assert broken.returncode == 1 and "is not TOML" in broken.stdout
+
+
+def test_the_doctor_looks_at_each_folder(home: Home, tmp_path: Path) -> None:
+    further = tmp_path / "further"
+    further.mkdir()
+    home.settings.write_text(f'[library]\nprograms = []\nfolders = ["{further}"]\n')
+    home.logs.touch()
+    findings = {finding.what: finding for finding in examine(home)}
+    assert findings["logs"].found == f"{home.logs} is not a folder" and findings["logs"].remedy
+    assert findings["model folder"].found.startswith(f"{further}, ") and findings["model folder"].remedy is None
+    assert "GB free" in findings["model folder"].found
+    file = Home(home.logs)
+    faulty = studiolo(file, "doctor")
+    assert faulty.returncode == 1
+    assert f"{home.logs} is not a folder" in faulty.stdout and "STUDIOLO_HOME" in faulty.stdout
 
 
 def test_an_engine_that_dies_of_an_illegal_instruction_is_told_by_a_stub(

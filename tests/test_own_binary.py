@@ -28,6 +28,7 @@ from studiolo.errors import EngineDiedError, EngineStartError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.paths import Home
 from studiolo.protocol.llm import Fragment
+from studiolo.server.diagnosis import Finding, examine
 
 from .conftest import DEFAULT_MODEL
 from .running import children, has_ended, wait_until
@@ -308,3 +309,26 @@ async def test_cancelling_its_start_leaves_no_process(binary: Path, spec: Callab
     with pytest.raises(asyncio.CancelledError):
         await start
     assert children() <= before
+
+
+def test_the_doctor_tries_a_llama_server_of_ones_own(home: Home, binary: Path, tmp_path: Path) -> None:
+    def tried(settings: str) -> Finding | None:
+        home.settings.write_text(f"[library]\nprograms = []\n[engine]\n{settings}\n")
+        return next((finding for finding in examine(home) if finding.what == "llama-server"), None)
+
+    found = tried(f'name = "llama-server"\nllama_server = "{binary}"')
+    assert found is not None and found.remedy is None
+    assert str(binary) in found.found and re.search(r"version \S+", found.found)
+    unused = tried(f'llama_server = "{binary}"')
+    assert unused is not None and "not used" in unused.found
+    missing = tried(f'name = "llama-server"\nllama_server = "{tmp_path}/nowhere"')
+    assert missing is not None and missing.remedy and f"there is no {tmp_path}/nowhere" in missing.found
+    # A script in the place of one that is built for another processor: it tells its version, and dies when it sets up.
+    dying = tmp_path / "dying"
+    dying.write_text(
+        "#!/bin/sh\ncase $1 in --version) echo version: 1;; --help) echo --model --host --ctx-size --parallel "
+        "--list-devices;; *) kill -ILL $$;; esac\n"
+    )
+    dying.chmod(0o755)
+    died = tried(f'name = "llama-server"\nllama_server = "{dying}"')
+    assert died is not None and died.remedy and "illegal instruction" in died.found

@@ -20,7 +20,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     from ..server.diagnosis import examine
     from .output import print_json
 
-    findings = examine(Home.default())
+    findings = examine(Home.named())
     if json:
         print_json([msgspec.structs.asdict(finding) for finding in findings])
     else:

@@ -14,12 +14,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import msgspec
 import psutil
 from msgspec import Struct
 
 from .._version import __version__
+from ..engines.llama_server import binary as llama_server
 from ..errors import ConfigError
 from ..host import machine
 from ..library.library import Library
@@ -68,12 +70,20 @@ class _Device(Struct):
 
 def examine(home: Home) -> list[Finding]:
     """Look at everything. Blocks for some seconds; changes nothing but the cache of the models' metadata."""
-    settings, finding = _settings(home)
-    return [
+    fault = home.fault()
+    settings, finding = _settings(home) if fault is None else (Settings(), None)
+    findings = [
         Finding(what="studiolo", found=f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
         *_engine(),
+        *_own_binary(settings),
         _processor(),
         *_memory(),
+    ]
+    if finding is None:
+        remedy = "Set STUDIOLO_HOME to a folder that can be written to."
+        return [*findings, Finding(what="home", found=f"{home.root}: {fault}", remedy=remedy), _network()]
+    return [
+        *findings,
         *_folders(home, settings),
         finding,
         _state(home),
@@ -125,6 +135,29 @@ def _engine() -> Iterator[Finding]:
     yield Finding(what="GPUs", found=found or "none that the engine sees: models run on the processor")
 
 
+def _own_binary(settings: Settings) -> Iterator[Finding]:
+    """The ``llama-server`` that the settings name, or choose: it is run, and asked for its version and devices."""
+    named, chosen = settings.engine.llama_server, settings.engine.name == llama_server.NAME
+    if named is None and not chosen:
+        return
+    unused = "" if chosen else "; it is not used, because engine.name is not llama-server"
+    instead = "; the bundled engine runs instead" if chosen else unused
+    try:
+        binary = asyncio.run(llama_server.inspect(named))
+        devices = asyncio.run(llama_server.devices(binary))
+    except llama_server.UnusableBinaryError as error:
+        yield Finding(
+            what=llama_server.NAME,
+            found=f"{error}{instead}",
+            remedy="Mend engine.llama_server in config.toml, or build llama-server for this processor.",
+        )
+        return
+    found = f"{binary.path}, version {binary.version}, starts and sets up its devices on this processor{unused}"
+    yield Finding(what=llama_server.NAME, found=found)
+    if devices:
+        yield Finding(what=f"GPUs of {llama_server.NAME}", found="; ".join(devices))
+
+
 def _processor() -> Finding:
     processor = machine.processor()
     features = [feature for feature in CPU_FEATURES if feature in processor.features]
@@ -145,35 +178,53 @@ def _memory() -> Iterator[Finding]:
 
 
 def _folders(home: Home, settings: Settings) -> Iterator[Finding]:
-    place = home.root
-    while not place.exists():
-        place = place.parent
-    if os.access(place, os.W_OK):
-        free = shutil.disk_usage(place).free
-        yield Finding(
-            what="home",
-            found=f"{home.root}, {_gb(free)} free",
-            remedy="Few models fit: remove some (studiolo rm), or move STUDIOLO_HOME."
-            if free < LOW_DISK_BYTES
-            else None,
-        )
-    else:
-        yield Finding(
-            what="home",
-            found=f"{home.root} cannot be written to",
-            remedy=f"Give yourself the right to write to {place}.",
-        )
+    yield _folder("home", home.root, "Few models fit: remove some (studiolo rm), or move STUDIOLO_HOME.")
+    yield _folder("models", home.models, "Few models fit: remove some (studiolo rm), or move STUDIOLO_HOME.")
+    yield _folder("logs", home.logs, None)
     for name in settings.library.folders:
         folder = further_folder(home, name)
-        readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+        try:
+            readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+            found = f"{folder}, {_gb(shutil.disk_usage(folder).free)} free" if readable else ""
+        except OSError:
+            found = ""
+        if found and not os.access(folder, os.W_OK):
+            found += ", read only"
         yield Finding(
             what="model folder",
-            found=str(folder) if readable else f"{folder} is not a folder that can be read",
-            remedy=None if readable else "Mend library.folders in config.toml.",
+            found=found or f"{folder} is not a folder that can be read",
+            remedy=None if found else "Mend library.folders in config.toml.",
         )
     for program in settings.library.programs:
         for folder in program_folders(program):
             yield Finding(what=f"models of {PROGRAM_NAMES[program]}", found=str(folder))
+
+
+def _folder(what: str, folder: Path, scarce: str | None) -> Finding:
+    """A folder that studiolo writes to; it may not be there yet.
+
+    Parameters:
+        scarce: what to do where there is little space; ``None`` where little is needed.
+    """
+    place = folder
+    try:
+        while not os.path.lexists(place):
+            place = place.parent
+        if not place.is_dir():
+            return Finding(what=what, found=f"{place} is not a folder", remedy=f"Move {place} away.")
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        found = f"{folder} cannot be looked at: {error.strerror or error}"
+        return Finding(what=what, found=found, remedy=f"Give yourself the right to read {folder}.")
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(
+            what=what,
+            found=f"{folder} cannot be read and written to",
+            remedy=f"Give yourself the right to write to {place}.",
+        )
+    missing = "" if place == folder else ", not made yet"
+    low = scarce is not None and free < LOW_DISK_BYTES
+    return Finding(what=what, found=f"{folder}{missing}, {_gb(free)} free", remedy=scarce if low else None)
 
 
 def _state(home: Home) -> Finding:

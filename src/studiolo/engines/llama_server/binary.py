@@ -67,6 +67,19 @@ async def inspect(named: str | None) -> Binary:
     return _known[key]
 
 
+async def devices(binary: Binary) -> list[str]:
+    """The devices beside the processor that it finds, each in its words. It sets up everything that it computes with.
+
+    Raises:
+        UnusableBinaryError: it dies of that, as one does that is built for another processor.
+    """
+    if "--list-devices" not in binary.options:
+        return []
+    _, _, listed = (await _ask(binary.path, "--list-devices")).partition("Available devices:")
+    lines = [line.strip() for line in listed.splitlines()]
+    return [line for line in lines if line and line != "(none)"]
+
+
 def how_it_died(status: int) -> str:
     """How a process with this exit status ended, in words."""
     if status == -signal.SIGILL:
