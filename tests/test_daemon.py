@@ -179,11 +179,15 @@ def test_a_record_with_a_wrong_process_means_nobody_and_is_told(
     assert not record_path(home).exists()
 
 
-def test_the_status_of_a_wrong_record_is_told_in_words(home: Home) -> None:
-    record_path(home).write_bytes(b"\xff\xfe")
-    done = studiolo(home, "server", "status")
+def test_a_wrong_record_is_told_in_words_once_and_is_no_obstacle(tidy: Home) -> None:
+    record_path(tidy).write_bytes(b"\xff\xfe")
+    done = studiolo(tidy, "server", "status")
     assert done.returncode == 1 and "No server runs" in done.stdout
     assert "no record of a server" in done.stderr and "Traceback" not in done.stderr
+    started = studiolo(tidy, "server", "start", "--port", "0", "--no-load", "--no-sdk-port")
+    assert started.returncode == 0, started.stderr
+    assert started.stderr.count("no record of a server") == 1
+    assert studiolo(tidy, "server", "stop", "--now").returncode == 0
 
 
 def test_a_home_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path) -> None:

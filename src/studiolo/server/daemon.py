@@ -158,6 +158,7 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         put_aside_if_large(home)
+        record_path(home).unlink(missing_ok=True)  # a stale one, or a wrong one that has been told of
         out = log.open("ab")
     except OSError as error:
         raise DaemonError(
