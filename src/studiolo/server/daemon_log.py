@@ -16,7 +16,7 @@ from ..paths import Home
 MAX_LOG_BYTES = 8 << 20
 """A larger log is put aside, and takes the place of the one put aside before."""
 
-CHECK_SEC = 5.0
+CHECK_SEC = 2.0
 """How often a server looks how large its log is."""
 
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (.*)", re.DOTALL)
