@@ -150,6 +150,43 @@ def test_an_answer_without_calls_streams_and_can_be_left(llm: lm.LLM) -> None:
     assert rounds[0].stats.predicted_tokens_count == 5
 
 
+def test_log_probabilities_are_told_of_what_it_says(llm: lm.LLM) -> None:
+    fragments: list[lm.Fragment] = []
+    rounds: list[lm.PredictionRoundResult] = []
+    llm.act(
+        "Say hello.",
+        [ADD],
+        config={**GREEDY, "max_tokens": 5, "log_probs": 2},
+        on_prediction_fragment=lambda fragment, _: fragments.append(fragment),
+        on_prediction_completed=rounds.append,
+    )
+    told = rounds[0].logprobs
+    assert told is not None and len(told) == 5
+    assert [entry for fragment in fragments for entry in fragment.logprobs or []] == told
+    assert "".join(entry[0].text for entry in told) == rounds[0].content
+    assert all(len(entry) == 2 and 0 >= entry[0].logprob >= entry[1].logprob for entry in told)
+    assert sum(fragment.tokens_count for fragment in fragments) == 5
+
+
+@pytest.mark.parametrize(("naming", "written"), [(None, "add_up"), ("camelCase", "addUp"), ("passThrough", NAME)])
+async def test_the_model_writes_the_name_that_the_naming_gives(llm: lm.LLM, naming: Any, written: str) -> None:
+    fields = encode_tool_use(
+        [tool.definition for tool in bind_tools([ADD], allow_async=False).values()], choice="required"
+    )
+    settings = {"temperature": 0, "toolNaming": naming}
+    parameter = PredictParameter(
+        model_specifier=specify(llm.identifier),
+        history=lm.Chat.from_history("What is 5 plus 6?").history_data(),
+        prediction_config_stack=stack_of(
+            KvConfig(fields=[*fields, *(KvField(key=f"llm.prediction.{k}", value=v) for k, v in settings.items())])
+        ),
+    )
+    async with lm.AsyncClient("embedded") as client, client.messages("llm", PREDICT, parameter) as stream:
+        (end,) = [message async for message in stream if isinstance(message, ToolCallEnd)]
+    assert end.tool_call_request.name == NAME
+    assert f'"{written}"' in (end.raw_content or "")
+
+
 def test_stop_strings_and_a_full_context_are_told(llm: lm.LLM) -> None:
     rounds: list[lm.PredictionRoundResult] = []
     options: Any = {"on_prediction_completed": rounds.append}
@@ -158,6 +195,7 @@ def test_stop_strings_and_a_full_context_are_told(llm: lm.LLM) -> None:
     llm.act(chat, [ADD], config={"temperature": 0, "stop_strings": ["e"]}, **options)
     assert (rounds[0].stats.stop_reason, rounds[0].stats.stop_string) == ("stopStringFound", "e")
     endless = {"temperature": 0, "repeat_penalty": False, "logit_bias": [(2, "-inf"), (0, "-inf")]}
+    chat.add_user_message("word " * 800)  # which is faster than to generate as much
     llm.act(chat, [ADD], config=endless, **options)
     last = rounds[-1].stats
     assert last.stop_reason == "contextLengthReached" and last.total_tokens_count == 1024

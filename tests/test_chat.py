@@ -197,6 +197,27 @@ def test_options_of_a_prompt_template(llm: lm.LLM) -> None:
             llm.apply_prompt_template(terse(), wrong)
 
 
+def test_tools_are_shown_as_the_model_is_told_of_them(llm: lm.LLM) -> None:
+    """This model's template knows none: it is told in plain text, and so is whoever asks for the template."""
+    definitions = [{"type": "function", "function": {"name": "look up", "description": "Find a word."}}]
+    text = llm.apply_prompt_template(QUESTION, {"tool_definitions": definitions})
+    assert '"look_up"' in text and "Find a word." in text
+    config = {**GREEDY, "max_tokens": 1, "raw_tools": {"type": "toolArray", "tools": definitions}}
+    assert llm.respond(QUESTION, config=config).stats.prompt_tokens_count == llm.count_tokens(text)
+
+
+def test_an_answer_in_json_has_no_room_for_a_thought(llm: lm.LLM) -> None:
+    template = "{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n"
+    config = {**GREEDY, "prompt_template": {"type": "jinja", "jinja_prompt_template": {"template": template}}}
+    schema = {"const": {"a": "<think>"}}
+    for budget in (None, 0, 1):
+        result = llm.respond(QUESTION, response_format=schema, config={**config, "reasoning_budget": budget})
+        assert result.parsed == {"a": "<think>"}
+        assert (result.reasoning_content, result.non_reasoning_content) == ("", result.content)
+    free = llm.respond(QUESTION, config={**config, "max_tokens": 3})
+    assert free.reasoning_content == free.content
+
+
 def test_reasoning_is_told_from_the_answer(llm: lm.LLM) -> None:
     # The tags are words that the model is sure to say.
     question = "Say exactly: one two three four five six"

@@ -106,11 +106,11 @@ prediction_configs = st.builds(
     PredictionConfig,
     temperature=st.none() | st.floats(0, 10),
     max_tokens=st.none() | st.integers(1, 10**6) | st.just(False),
-    stop_strings=st.none() | st.lists(st.text()),
+    stop_strings=st.none() | st.lists(st.text(min_size=1)),
     top_k_sampling=st.none() | st.integers(0, 1000),
     top_p_sampling=st.none() | probabilities,
     min_p_sampling=st.none() | probabilities,
-    repeat_penalty=st.none() | st.floats(0, 10) | st.just(False),
+    repeat_penalty=st.none() | st.floats(0.01, 10) | st.just(False),
     seed=st.none() | st.integers(0, 2**32 - 1),
     context_overflow_policy=st.none() | st.sampled_from(["stopAtLimit", "truncateMiddle", "rollingWindow"]),
     structured=st.none()
@@ -128,6 +128,9 @@ prediction_configs = st.builds(
     speculative_decoding_num_draft_tokens_exact=st.none() | st.integers(1, 64),
     speculative_decoding_min_draft_length_to_consider=st.none() | st.integers(0, 64),
     speculative_decoding_min_continue_drafting_probability=st.none() | st.floats(0, 1),
+    tool_naming=st.none() | st.sampled_from(["passThrough", "removeSpecial", "snakeCase", "camelCase"]),
+    user_max_image_dimension_pixels=st.none() | st.integers(1, 4096) | st.just(False),
+    ignore_model_preferred_max_image_dimension=st.none() | st.booleans(),
 )
 cache_types = st.none() | st.sampled_from(["f16", "q8_0", "q4_0"])
 load_configs = st.builds(

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import studiolo as lm
+from studiolo.config import prediction_config
 from studiolo.host import images
 from studiolo.host.files import FileStore, file_type
 from studiolo.paths import Home
@@ -171,6 +172,20 @@ def test_a_large_image_is_scaled_down_and_a_small_one_left_alone() -> None:
     assert Image.open(BytesIO(images.prepare("x", large))).size == (images.MAX_SIDE, 205)
     for small in (encoded(picture(size=(2048, 10))), encoded(picture(), "JPEG")):
         assert images.prepare("x", small) == small
+
+
+def test_the_limit_of_a_side_can_be_set(client: lm.Client, eyes: lm.LLM) -> None:
+    large = encoded(picture(size=(5000, 500)))
+    assert Image.open(BytesIO(images.prepare("x", large, 100))).size == (100, 10)
+    assert images.prepare("x", large, None) == large
+    for field, pixels in ((None, images.MAX_SIDE), (False, None), (100, 100)):
+        assert images.max_side(prediction_config({"user_max_image_dimension_pixels": field})) == pixels
+    chat = lm.Chat()
+    small = Image.open(BytesIO(encoded(picture()))).resize((3, 2), Image.Resampling.LANCZOS)
+    chat.add_user_message("What is this?", images=[client.files.prepare_image(encoded(picture()))])
+    whole = eyes.respond(chat, config=CONFIG).content
+    limited = eyes.respond(chat, config={**CONFIG, "userMaxImageDimensionPixels": 3}).content
+    assert limited == seen(eyes, client.files.prepare_image(encoded(small))) != whole
 
 
 def test_a_photograph_taken_sideways_is_turned_upright() -> None:

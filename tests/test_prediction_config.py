@@ -224,9 +224,8 @@ def test_a_draft_model_is_the_one_that_the_model_was_loaded_with(client: lm.Clie
         llm.complete(PROMPT, config={"speculative_decoding_num_draft_tokens_exact": 3})
     plain = llm.complete(PROMPT, config={**GREEDY, "max_tokens": 24})
     key = "smollm2-135m-instruct"
-    drafted = client.llm.load_new_instance(
-        key, "drafted", config={"speculative_draft_model": key, "context_length": 512}
-    )
+    load = {"speculative_draft_model": key, "context_length": 512, "speculative_draft_max_tokens": 4}
+    drafted = client.llm.load_new_instance(key, "drafted", config=load)
     try:
         config = {**GREEDY, "max_tokens": 24, "draft_model": key, "speculative_decoding_num_draft_tokens_exact": 4}
         stream = drafted.complete_stream(PROMPT, config=config)
@@ -242,6 +241,21 @@ def test_a_draft_model_is_the_one_that_the_model_was_loaded_with(client: lm.Clie
         assert not fragments[0].contains_drafted
         with pytest.raises(lm.UnsupportedError, match=f"with the draft model {key}.*'other'"):
             drafted.complete(PROMPT, config={"draft_model": "other"})
+        # A draft of the same model is always taken, and four tokens are drafted at once: about four in five.
+        assert stats.accepted_draft_tokens_count == stats.total_draft_tokens_count
+        assert stats.total_draft_tokens_count >= 18
+        unasked = list(drafted.complete_stream(PROMPT, config={**GREEDY, "max_tokens": 24}))
+        assert any(fragment.contains_drafted for fragment in unasked)
+        for field, value, setting in (
+            ("num_draft_tokens_exact", 5, "speculative_draft_max_tokens=5"),
+            ("min_draft_length_to_consider", 2, "speculative_draft_min_tokens=2"),
+            ("min_continue_drafting_probability", 0.5, "speculative_draft_min_continue_probability=0.5"),
+        ):
+            with pytest.raises(lm.UnsupportedError, match=f"{field}' is {value}.*{setting}"):
+                drafted.complete(PROMPT, config={f"speculative_decoding_{field}": value})
+        as_loaded = {"speculative_decoding_min_draft_length_to_consider": 0}
+        as_loaded["speculative_decoding_min_continue_drafting_probability"] = 0
+        assert drafted.complete(PROMPT, config={**config, **as_loaded}).content == plain.content
     finally:
         drafted.unload()
     assert plain.stats.used_draft_model_key is None

@@ -19,7 +19,7 @@ from studiolo.protocol.chat import (
     ToolCallRequestData,
     text_of,
 )
-from studiolo.protocol.llm import Fragment
+from studiolo.protocol.llm import Fragment, LogProb
 from studiolo.protocol.tools import (
     Tool,
     ToolCallArguments,
@@ -101,6 +101,36 @@ def test_names_that_would_be_written_alike_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    ("naming", "written"),
+    [
+        (None, "get_The-Weather2_now"),
+        ("removeSpecial", "get_The-Weather2_now"),
+        ("passThrough", "get The-Weather2/now!"),
+        ("snakeCase", "get_the_weather_2_now"),
+        ("camelCase", "getTheWeather2Now"),
+    ],
+)
+def test_names_are_written_as_the_naming_says(naming: Any, written: str) -> None:
+    names = ToolNames(["get The-Weather2/now!", "!"], naming)
+    assert names.written("get The-Weather2/now!") == written
+    assert names.meant(written) == "get The-Weather2/now!"
+    assert names.written("!") == ("!" if naming == "passThrough" else "tool")
+
+
+@pytest.mark.parametrize(
+    ("words", "naming", "written"),
+    [
+        ("HTMLPage", "snakeCase", "html_page"),
+        ("HTMLPage", "camelCase", "htmlPage"),
+        ("x" * 100, "snakeCase", "x" * 64),
+        ("x" * 100, "passThrough", "x" * 100),
+    ],
+)
+def test_words_in_names(words: str, naming: Any, written: str) -> None:
+    assert ToolNames([words], naming).written(words) == written
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         "nonsense",
@@ -135,6 +165,15 @@ def test_what_a_model_thinks_is_not_read_for_calls() -> None:
 def test_tokens_are_accounted_for_outside_calls() -> None:
     events = read(["a", "[TOOL", "b"])
     assert sum(event.tokens_count for event in events) == 3
+
+
+def test_log_probabilities_stay_with_the_text_outside_calls() -> None:
+    reader = ToolCallReader(NAMES)
+    pieces = ["a [TOOL", " b", '[TOOL_REQUEST]{"name": "add", "arguments": {}}', "c", "[TO"]
+    fed = [Fragment(content=piece, logprobs=[[LogProb(piece, -1.0)]]) for piece in pieces]
+    events = [event for fragment in fed for event in reader.feed(fragment)] + reader.finish()
+    told = [entry[0].text for event in events if isinstance(event, Fragment) for entry in event.logprobs or []]
+    assert told == ["a [TOOL", " b", "c", "[TO"]
 
 
 @given(

@@ -9,6 +9,7 @@ names the field.
 from .checking import (
     config_error,
     explicit_fields,
+    is_text,
     snake_case_keys,
 )
 from .load import (
@@ -40,6 +41,7 @@ from .prediction import (
     PromptTemplate,
     ReasoningParsing,
     StructuredSetting,
+    ToolNaming,
     prediction_config,
 )
 
@@ -68,9 +70,11 @@ __all__ = [
     "PromptTemplate",
     "ReasoningParsing",
     "StructuredSetting",
+    "ToolNaming",
     "check_load_config",
     "config_error",
     "explicit_fields",
+    "is_text",
     "load_config",
     "prediction_config",
     "snake_case_keys",

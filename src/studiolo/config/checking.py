@@ -51,7 +51,10 @@ def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_b
     if isinstance(value, kind):
         fields = explicit_fields(value)
     elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        fields = snake_case_keys(value)
+        try:
+            fields = snake_case_keys(value)
+        except RecursionError:
+            raise ConfigError(f"The {what} is nested too deeply") from None
     else:
         raise ConfigError(f"The {what} is a {type(value).__name__}, not a dict or a {kind.__name__}")
     known = kind.__struct_fields__
@@ -62,19 +65,62 @@ def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_b
                 f"The {what} has no field {name!r}",
                 suggestion=f"Did you mean {near[0]!r}?" if near else f"The fields are {', '.join(known)}.",
             )
+    plain: dict[str, Any] = {}
     for name, field in fields.items():
-        if isinstance(field, float):
-            if not math.isfinite(field):
-                raise ConfigError(f"The {what}'s field {name!r} is {field}, not a finite number")
-            fields[name] = int(field) if field.is_integer() else field  # 40.0 is a fine top_k
         if field is True and name in off_by_false:
             raise ConfigError(f"The {what}'s field {name!r} is true; give a value, or false to switch it off")
+        field = _plain(field, what, name)
+        plain[name] = int(field) if isinstance(field, float) and field.is_integer() else field  # 40.0 is a fine top_k
     try:
-        return msgspec.convert(msgspec.to_builtins(fields), kind)
+        return msgspec.convert(plain, kind)
     except (msgspec.ValidationError, TypeError) as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         raise config_error(error, what) from None
+
+
+def _plain(value: Any, what: str, name: str) -> Any:
+    """The value of a field as JSON has it. Raises :class:`ConfigError` where JSON has no such thing."""
+    try:
+        plain = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
+        found = _no_json(plain)
+    except RecursionError:
+        raise ConfigError(f"The {what}'s field {name!r} is nested too deeply") from None
+    except TypeError as error:
+        raise ConfigError(f"The {what}'s field {name!r} is wrong", cause=str(error)) from None
+    if found is not None:
+        path, fault = found
+        raise ConfigError(f"The {what}'s field {name + path!r} is {fault}")
+    return plain
+
+
+def _no_json(value: Any) -> tuple[str, str] | None:
+    """Where in ``value`` there is something that JSON cannot carry, and what it is."""
+    if isinstance(value, str):
+        return None if value.isascii() or is_text(value) else ("", f"no text: {value[:40]!r} has half of a character")
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ("", f"{value}, not a finite number")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "", "bytes, not text"
+    if isinstance(value, dict):
+        items = [(f".{key}", item) for key, item in cast("dict[Any, Any]", value).items()]
+    elif isinstance(value, list | tuple):
+        items = [(f"[{index}]", item) for index, item in enumerate(cast("list[Any]", value))]
+    else:
+        return None
+    for path, item in items:
+        if (found := _no_json(item)) is not None:
+            return path + found[0], found[1]
+    return None
+
+
+def is_text(value: str) -> bool:
+    """Whether ``value`` can be sent as text: a lone surrogate (half of a character of UTF-16) cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def config_error(error: Exception, what: str) -> ConfigError:

@@ -11,6 +11,7 @@ from ..errors import ConfigError
 from .checking import Probability, camel_case_dict, checked
 
 FiniteAmount = Annotated[float, Meta(ge=0, le=1e30)]
+StopString = Annotated[str, Meta(min_length=1)]
 Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
 
 
@@ -30,6 +31,9 @@ class StructuredSetting(Struct, kw_only=True, omit_defaults=True, forbid_unknown
     def __post_init__(self) -> None:
         if self.type == "gbnf" and not self.gbnf_grammar:
             raise ConfigError("The structured setting is of type 'gbnf' and has no gbnf_grammar")
+        other = {"gbnf": "json_schema", "json": "gbnf_grammar"}.get(self.type)
+        if other is not None and getattr(self, other) is not None:
+            raise ConfigError(f"The structured setting is of type {self.type!r} and has a {other} as well")
 
 
 class MirostatSetting(Struct, kw_only=True, omit_defaults=False, forbid_unknown_fields=True):
@@ -46,6 +50,7 @@ class MirostatSetting(Struct, kw_only=True, omit_defaults=False, forbid_unknown_
     target_entropy: FiniteAmount = 5.0
 
 
+ToolNaming = Literal["passThrough", "removeSpecial", "snakeCase", "camelCase"]
 ContextOverflowPolicy = Literal["stopAtLimit", "truncateMiddle", "rollingWindow"]
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -86,7 +91,7 @@ class PromptTemplate(Struct, kw_only=True, omit_defaults=True):
     """
 
     type: Literal["jinja", "manual"]
-    stop_strings: list[str] = []
+    stop_strings: list[StopString] = []
     jinja_prompt_template: JinjaPromptTemplate | None = None
     manual_prompt_template: ManualPromptTemplate | None = None
 
@@ -126,7 +131,10 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         structured: what form the text is held to. Default: none.
         raw_tools: the tools of a chat, in LM Studio's form; ``act()`` sets them. Default: none.
         tool_choice: ``"required"``: the model must call a tool; ``"none"``: it must not; ``"auto"``: as it sees fit,
-            the default. Without tools it means nothing.
+            the default. Without tools, ``"required"`` is refused.
+        tool_naming: how tools' names are told to the model, whatever they are: ``"removeSpecial"`` (the default) puts
+            ``_`` for what is no letter, digit, ``_`` or ``-``; ``"snakeCase"`` and ``"camelCase"`` rewrite the words;
+            ``"passThrough"`` leaves them as they are.
         top_k_sampling: sample among this many likeliest tokens; 0 for all. Also ``top_k``. Default: 40.
         top_p_sampling: sample among the likeliest tokens whose probabilities add up to this, 0 to 1; ``False`` for
             off. Also ``top_p``. Default: 0.95.
@@ -155,24 +163,31 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         draft_model: the key of the draft model that the model was loaded with; another one is refused. Default: the
             one that it was loaded with.
         speculative_decoding_num_draft_tokens_exact, speculative_decoding_min_draft_length_to_consider,
-        speculative_decoding_min_continue_drafting_probability: how the draft model drafts.
+        speculative_decoding_min_continue_drafting_probability: how the draft model drafts, as the load config's
+            ``speculative_draft_max_tokens``, ``_min_tokens`` and ``_min_continue_probability`` have it; anything else
+            is refused.
+        user_max_image_dimension_pixels: pixels of the longer side of an image at most: larger ones are scaled down;
+            ``False`` for no limit. Default: 2048.
+        ignore_model_preferred_max_image_dimension: llama.cpp gives a model its images in the size that it was made
+            for: ``True`` is refused.
         raw: further settings in LM Studio's key-value form, ``{"fields": [{"key": ..., "value": ...}]}``.
     """
 
-    temperature: Annotated[float, Meta(ge=0)] | None = None
+    temperature: FiniteAmount | None = None
     max_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | bool | None = None
-    stop_strings: list[str] | None = None
-    tool_call_stop_strings: list[str] | None = None
+    stop_strings: list[StopString] | None = None
+    tool_call_stop_strings: list[StopString] | None = None
     context_overflow_policy: ContextOverflowPolicy | None = None
     structured: StructuredSetting | None = None
     raw_tools: dict[str, Any] | None = None
     tool_choice: Literal["auto", "required", "none"] | None = None
+    tool_naming: ToolNaming | None = None
     top_k_sampling: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     top_p_sampling: Probability | bool | None = None
     min_p_sampling: Probability | bool | None = None
-    repeat_penalty: Annotated[float, Meta(ge=0)] | bool | None = None
-    presence_penalty: float | bool | None = None
-    frequency_penalty: float | bool | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=1e30)] | bool | None = None
+    presence_penalty: Finite | bool | None = None
+    frequency_penalty: Finite | bool | None = None
     xtc_probability: Probability | bool | None = None
     xtc_threshold: Probability | bool | None = None
     locally_typical_sampling: Probability | bool | None = None
@@ -190,6 +205,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     speculative_decoding_num_draft_tokens_exact: Annotated[int, Meta(ge=1)] | None = None
     speculative_decoding_min_draft_length_to_consider: Annotated[int, Meta(ge=0)] | None = None
     speculative_decoding_min_continue_drafting_probability: Probability | None = None
+    user_max_image_dimension_pixels: Annotated[int, Meta(ge=1, le=2**31 - 1)] | bool | None = None
+    ignore_model_preferred_max_image_dimension: bool | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     top_p: Probability | bool | None = None
     min_p: Probability | bool | None = None
@@ -242,7 +259,7 @@ _OFF_BY_FALSE = frozenset(
     {
         *("max_tokens", "top_p", "top_p_sampling", "min_p", "min_p_sampling", "repeat_penalty"),
         *("presence_penalty", "frequency_penalty", "xtc_probability", "xtc_threshold", "log_probs"),
-        *("locally_typical_sampling", "tail_free_sampling"),
+        *("locally_typical_sampling", "tail_free_sampling", "user_max_image_dimension_pixels"),
     }
 )
 

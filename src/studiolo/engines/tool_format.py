@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from ..config import ToolNaming
 from ..protocol.chat import (
     AnyChatMessage,
     AssistantResponse,
@@ -23,9 +24,7 @@ from ..protocol.chat import (
     ToolResultMessage,
     UserMessage,
 )
-from ..protocol.tools import (
-    Tool,
-)
+from ..protocol.tools import Tool
 
 CALL_BEGIN = "[TOOL_REQUEST]"
 CALL_END = "[END_TOOL_REQUEST]"
@@ -40,13 +39,19 @@ Each tool, with a JSON schema of its arguments:
 
 
 class ToolNames:
-    """Names that a model can write, for tools of any name: letters, digits, ``_`` and ``-``, 64 at most."""
+    """Names that a model can write, for tools of any name.
 
-    def __init__(self, names: Iterable[str]) -> None:
+    Parameters:
+        names: the tools' own.
+        naming: how they are rewritten; see :class:`~studiolo.config.PredictionConfig`. What is rewritten has 64
+            characters at most. Names that would be written alike are numbered.
+    """
+
+    def __init__(self, names: Iterable[str], naming: ToolNaming | None = None) -> None:
         self._written: dict[str, str] = {}
         self._meant: dict[str, str] = {}
         for name in names:
-            plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64] or "tool"
+            plain = _rewritten(name, naming or "removeSpecial")
             written, number = plain, 2
             while written in self._meant:
                 written = f"{plain[:60]}_{number}"
@@ -90,6 +95,17 @@ class ToolNames:
             for part in message.content
         ]
         return AssistantResponse(content=parts)
+
+
+def _rewritten(name: str, naming: ToolNaming) -> str:
+    if naming == "passThrough":
+        return name
+    if naming == "removeSpecial":
+        return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64] or "tool"
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name) or ["tool"]
+    if naming == "snakeCase":
+        return "_".join(word.lower() for word in words)[:64]
+    return (words[0].lower() + "".join(word.capitalize() for word in words[1:]))[:64]
 
 
 def with_instructions(messages: Iterable[AnyChatMessage], tools: Sequence[dict[str, Any]]) -> list[AnyChatMessage]:

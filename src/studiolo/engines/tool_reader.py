@@ -11,7 +11,7 @@ from typing import Any, cast
 from ..errors import PredictionError
 from ..protocol.chat import ToolCallRequest
 from ..protocol.errors import serialize_error
-from ..protocol.llm import Fragment
+from ..protocol.llm import Fragment, LogProb
 from ..protocol.tools import (
     ToolCallArguments,
     ToolCallEnd,
@@ -95,6 +95,7 @@ class ToolCallReader:
         self._forced = forced
         self._held = ""  # text that may be the beginning of a marker
         self._held_tokens = 0
+        self._held_logprobs: list[list[LogProb]] = []
         self._call: _Call | None = None
         self._begun = False
         self._after_call = False
@@ -112,6 +113,7 @@ class ToolCallReader:
             self._begin(events)
         text = fragment.content
         self._held_tokens += fragment.tokens_count
+        self._held_logprobs += fragment.logprobs or ()
         while text or self._held:
             if self._call is not None:
                 rest = self._read_call(self._held + text, events)
@@ -138,8 +140,14 @@ class ToolCallReader:
 
     def _flush(self, events: list[Fragment | ToolCallEvent]) -> None:
         if self._held:
-            events.append(Fragment(content=self._held, tokens_count=self._held_tokens))
-        self._held, self._held_tokens = "", 0
+            events.append(Fragment(content=self._held, **self._accounted()))
+        self._held = ""
+
+    def _accounted(self) -> dict[str, Any]:
+        """What the next fragment tells of the tokens until now."""
+        accounted = {"tokens_count": self._held_tokens, "logprobs": self._held_logprobs or None}
+        self._held_tokens, self._held_logprobs = 0, []
+        return accounted
 
     def _begin(self, events: list[Fragment | ToolCallEvent]) -> None:
         self._begun = True
@@ -161,18 +169,17 @@ class ToolCallReader:
             events.append(
                 Fragment(
                     content=text[:keep],
-                    tokens_count=self._held_tokens,
+                    **self._accounted(),
                     contains_drafted=fragment.contains_drafted,
                     reasoning_type=fragment.reasoning_type,
                     is_structural=fragment.is_structural,
                 )
             )
-            self._held_tokens = 0
         if begin < 0:
             self._held = text[keep:]
             return False
         self._held = text[begin + len(CALL_BEGIN) :]
-        self._held_tokens = 0
+        self._accounted()
         self._begin(events)
         return True
 

@@ -35,10 +35,17 @@ from .events import Events
 from .files import FileStore
 from .instance import Instance, OnProgress
 from .instances import Instances
-from .predictions import Prediction, PredictionInput, PredictionRequest, settings_in_force, with_system_prompt
+from .predictions import (
+    Prediction,
+    PredictionInput,
+    PredictionRequest,
+    check_asked,
+    settings_in_force,
+    with_system_prompt,
+)
 from .resources import Estimate
 from .retrieval import Retriever
-from .tool_use import tool_use
+from .tool_use import template_input, tool_use
 
 DELIVERY_SEC = 0.1
 """What callers get to hear of the end of their predictions before their connections close."""
@@ -281,7 +288,8 @@ class Host:
         Raises:
             PresetNotFoundError: there is no ``preset`` of that name.
             UnsupportedError: the chat has images, and the model does not see.
-            ConfigError, UnsupportedError: the tools are malformed, or come with structured output.
+            ConfigError, UnsupportedError: the tools are malformed, or come with structured output or with a text;
+                see :func:`check_asked`.
             StoppingError: the host is stopping.
         """
         self.check_taking()
@@ -289,6 +297,7 @@ class Host:
             _check_sight(instance.model, prompt)
         own = self.settings.current().prediction(instance.model.key, preset)
         in_force = settings_in_force(config, instance.config, own)
+        check_asked(config, in_force, of_chat=isinstance(prompt, ChatRequest))
         tools = tool_use(in_force) if isinstance(prompt, ChatRequest) else None
         request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools, inputs=self.inputs)
         return Prediction(instance, request, client)
@@ -305,7 +314,8 @@ class Host:
         own = self.settings.current().prediction(instance.model.key)
         in_force = settings_in_force(config, instance.config, own)
         chat = replace(with_system_prompt(chat, in_force), template=in_force.prompt_template)
-        return await (await instance.engine()).apply_template(chat)
+        engine = await instance.engine()
+        return await engine.apply_template(await template_input(engine, chat, in_force))
 
     def load_at_startup(self, name: str | None, on_fetch: OnFetch | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""

@@ -13,18 +13,18 @@ import msgspec
 
 from ..config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
 from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
-from ..errors import UnsupportedError
+from ..errors import ConfigError, UnsupportedError
 from ..protocol.chat import SystemPrompt, TextData, text_of
 from ..protocol.llm import Fragment, PredictionStats, StopReason
 from ..protocol.streaming import MergingQueue, merge_fragments
-from ..protocol.tools import ToolCallArguments, ToolCallEvent
+from ..protocol.tools import ToolCallArguments, ToolCallEvent, parse_tools
 from .drafting import check_draft
 from .events import Events
 from .files import FileStore
-from .images import read_images
+from .images import max_side, read_images
 from .overflow import fit_chat, fit_text
-from .reasoning import think_within
-from .tool_use import Said, ToolUse, say_with_tools, splitter, without_tool_messages
+from .reasoning import is_held_to_json, splitter, think_within, with_thought_closed
+from .tool_use import Said, ToolUse, say_with_tools, without_tool_messages
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -107,6 +107,62 @@ def settings_in_force(
         settings["seed"] = load.seed
     own = explicit_fields(model) if model is not None else {}
     return PredictionConfig(**{**settings, **own, **explicit_fields(config)})
+
+
+def check_asked(asked: PredictionConfig, in_force: PredictionConfig, *, of_chat: bool) -> None:
+    """Refuse what a request asks for and cannot have; presets and a model's own settings may say it all the same.
+
+    Parameters:
+        asked: what the request itself says.
+        in_force: with all that it leaves open.
+        of_chat: whether it is a chat, or text that is continued as it stands.
+
+    Raises:
+        UnsupportedError: the text is to have tools, a template or a system prompt.
+        ConfigError: the chat has no tools, and one must be called.
+    """
+    tools, _ = parse_tools(asked.raw_tools)
+    for_chats = {
+        "raw_tools": bool(tools),
+        "tool_choice": asked.tool_choice == "required",
+        "system_prompt": bool(asked.system_prompt),
+        "prompt_template": asked.prompt_template is not None,
+    }
+    if not of_chat:
+        for field in (field for field, is_asked in for_chats.items() if is_asked):
+            raise UnsupportedError(
+                f"The prediction config's field {field!r} has no effect on text that is continued as it stands",
+                suggestion="Use respond(), which takes a chat, or leave the field out.",
+                data={"feature": field, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            )
+    elif for_chats["tool_choice"] and in_force.raw_tools is None:
+        raise ConfigError(
+            "The prediction config's field 'tool_choice' is 'required', and there are no tools",
+            suggestion="Give tools: act() takes functions, raw_tools LM Studio's setting.",
+        )
+
+
+def check_drafting(config: PredictionConfig, load: LoadConfig) -> None:
+    """Refuse to draft in another way than the model was loaded to: the engine would pass over it.
+
+    Raises:
+        UnsupportedError: a setting differs from that of the load.
+    """
+    asked = {
+        "speculative_draft_max_tokens": ("speculative_decoding_num_draft_tokens_exact", 3),
+        "speculative_draft_min_tokens": ("speculative_decoding_min_draft_length_to_consider", 0),
+        "speculative_draft_min_continue_probability": ("speculative_decoding_min_continue_drafting_probability", 0),
+    }
+    for load_field, (field, default) in asked.items():
+        loaded = getattr(load, load_field)
+        loaded = default if loaded is None else loaded
+        if (wanted := getattr(config, field)) is not None and wanted != loaded:
+            raise UnsupportedError(
+                f"The prediction config's field {field!r} is {wanted}, and the model is loaded to draft with {loaded}",
+                cause="llama.cpp settles how it drafts when it loads the model.",
+                suggestion=f"Load it with the load setting {load_field}={wanted}, or leave the field out.",
+                data={"feature": field, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            )
 
 
 class Prediction:
@@ -236,13 +292,16 @@ class Prediction:
     async def _begin(self, engine: Engine) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
         prompt, config = self._request.prompt, self._request.config
         check_draft(config, self._instance.identifier, self._instance.draft)
+        check_drafting(config, self._instance.config)
+        if self._instance.draft is not None and not config.draft_model:
+            config = msgspec.structs.replace(config, draft_model=self._instance.draft.key)
         request = CompletionRequest(prompt="", config=config)
         if isinstance(prompt, ChatRequest):
             chat = replace(with_system_prompt(prompt, config), template=config.prompt_template, as_prompt=True)
             if config.reasoning_budget == 0:
                 chat = replace(chat, template_variables={**chat.template_variables, "enable_thinking": False})
             if self._request.files is not None:
-                images = await asyncio.to_thread(read_images, chat.messages, self._request.files)
+                images = await asyncio.to_thread(read_images, chat.messages, self._request.files, max_side(config))
                 request = replace(request, images=images)
             if config.prompt_template is not None and config.prompt_template.stop_strings:
                 stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
@@ -261,6 +320,8 @@ class Prediction:
             if not request.images:
                 chat = await fit_chat(engine, chat, config, self._instance.context_length)
             prompt = await engine.apply_template(chat)
+            if is_held_to_json(config):
+                prompt = with_thought_closed(prompt, config)
         request = await fit_text(engine, replace(request, prompt=prompt), self._instance.context_length)
         self._tell_watchers(prompt)
         return think_within(engine, request), Said(splitter(config, prompt))

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import msgspec
 
-from ..config import ReasoningParsing
+from ..config import PredictionConfig, ReasoningParsing
 from ..engines.base import Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
-from ..errors import ConfigError
+from ..errors import ConfigError, UnsupportedError
 from ..protocol.llm import Fragment, ReasoningType
 from ..protocol.streaming import merge_fragments
 
@@ -84,6 +84,27 @@ class ReasoningSplitter:
             yield msgspec.structs.replace(fragment, content=text, reasoning_type=kind)
 
 
+def splitter(config: PredictionConfig, prompt: str) -> ReasoningSplitter | None:
+    """What tells reasoning from the answer, where the config asks for that and the answer may have any."""
+    parsing = config.reasoning_parsing
+    if parsing is None or not parsing.enabled or is_held_to_json(config):
+        return None
+    return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
+
+
+def is_held_to_json(config: PredictionConfig) -> bool:
+    """Whether an answer is JSON from its first character, so that no thought can stand before it."""
+    return config.structured is not None and config.structured.type == "json"
+
+
+def with_thought_closed(prompt: str, config: PredictionConfig) -> str:
+    """``prompt``; where it ends in an open thought, that is closed, because the answer has no room for one."""
+    parsing = config.reasoning_parsing
+    if parsing is None or not parsing.enabled or not prompt.rstrip().endswith(parsing.start_string):
+        return prompt
+    return f"{prompt}{parsing.end_string}\n\n"
+
+
 def _textless(fragment: Fragment) -> Fragment:
     """A fragment for the rest of one whose tokens are accounted for already."""
     return Fragment(
@@ -106,10 +127,17 @@ def think_within(engine: Engine, request: CompletionRequest) -> AsyncGenerator[E
 
     Raises:
         ConfigError: the budget is set, and reasoning is not told from the answer.
+        UnsupportedError: the budget is set, and so is a grammar, which a cut would leave in the middle.
     """
     budget, prompt, parsing = request.config.reasoning_budget, request.prompt, request.config.reasoning_parsing
-    if budget is None or not isinstance(prompt, str):
+    if budget is None or not isinstance(prompt, str) or is_held_to_json(request.config):
         return engine.complete(request)
+    if request.config.structured is not None and request.config.structured.type == "gbnf":
+        raise UnsupportedError(
+            "A reasoning_budget and a grammar of one's own do not go together",
+            suggestion="Leave one of them out of the prediction config.",
+            data={"feature": "reasoning_budget", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+        )
     if parsing is None or not parsing.enabled:
         raise ConfigError(
             "The prediction config has a reasoning_budget, and its reasoning_parsing is switched off",

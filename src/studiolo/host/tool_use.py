@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
-from ..config import PredictionConfig, StructuredSetting
+from ..config import PredictionConfig, StructuredSetting, ToolNaming
 from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, ToolChatRequest
 from ..engines.tool_format import CALL_BEGIN, ToolNames, call_schema, with_instructions, without_tools
 from ..engines.tool_reader import ToolCallReader
@@ -21,7 +22,7 @@ from ..protocol.chat import ToolCallRequestData, ToolResultMessage
 from ..protocol.llm import Fragment
 from ..protocol.tools import Tool, ToolCallEnd, ToolCallEvent, ToolCallName, parse_tools
 from .overflow import fit_chat, fit_text
-from .reasoning import ReasoningSplitter
+from .reasoning import ReasoningSplitter, splitter, with_thought_closed
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class ToolUse:
 
     tools: list[Tool]
     must_call: bool
+    naming: ToolNaming | None = None
+
+    def names(self) -> ToolNames:
+        """What the model calls the tools."""
+        return ToolNames((tool.function.name for tool in self.tools), self.naming)
 
 
 def tool_use(config: PredictionConfig) -> ToolUse | None:
@@ -47,7 +53,7 @@ def tool_use(config: PredictionConfig) -> ToolUse | None:
             "One prediction cannot have both tools and structured output",
             suggestion="Let one prediction call the tools, and another give the answer its form.",
         )
-    return ToolUse(tools, forced or config.tool_choice == "required")
+    return ToolUse(tools, forced or config.tool_choice == "required", config.tool_naming)
 
 
 class Said:
@@ -117,6 +123,33 @@ async def without_tool_messages(engine: Engine, chat: ChatRequest) -> ChatReques
     return replace(chat, messages=without_tools(chat.messages))
 
 
+async def template_input(engine: Engine, chat: ChatRequest, config: PredictionConfig) -> ChatRequest:
+    """``chat`` as a template gets it, in the same form as for a prediction.
+
+    Parameters:
+        chat: its tools are definitions as they came.
+
+    Raises:
+        ConfigError: a definition is malformed.
+    """
+    if not chat.tools:
+        return await without_tool_messages(engine, chat)
+    tools, _ = parse_tools({"type": "toolArray", "tools": list(chat.tools)})
+    names = ToolUse(tools, False, config.tool_naming).names()
+    told, _ = await _told_of_tools(engine, replace(chat, tools=()), names, names.in_tools(tools))
+    return told
+
+
+async def _told_of_tools(
+    engine: Engine, chat: ChatRequest, names: ToolNames, tools: list[dict[str, Any]]
+) -> tuple[ChatRequest, bool]:
+    """``chat`` with what the model is told of its tools, and whether that is in the form of the model's template."""
+    messages = names.in_messages(chat.messages)
+    if chat.template is None and await engine.knows_tools():
+        return replace(chat, messages=messages, tools=tools), True
+    return replace(chat, messages=with_instructions(messages, tools)), False
+
+
 async def say_with_tools(
     engine: Engine,
     chat: ChatRequest,
@@ -137,14 +170,9 @@ async def say_with_tools(
     Returns:
         The engine's events, and the way out for them.
     """
-    names = ToolNames(tool.function.name for tool in use.tools)
+    names = use.names()
     tools = names.in_tools(use.tools)
-    messages = names.in_messages(chat.messages)
-    own_format = chat.template is None and await engine.knows_tools()
-    if own_format:
-        chat = replace(chat, messages=messages, tools=tools)
-    else:
-        chat = replace(chat, messages=with_instructions(messages, tools))
+    chat, own_format = await _told_of_tools(engine, chat, names, tools)
     config = request.config
     if not request.images:
         chat = await fit_chat(engine, chat, config, context_length)
@@ -163,9 +191,7 @@ async def say_with_tools(
     if not use.must_call:
         said = Said(splitter(config, prompt), ToolCallReader(names))
     else:
-        parsing = config.reasoning_parsing
-        if parsing is not None and parsing.enabled and prompt.rstrip().endswith(parsing.start_string):
-            prompt += f"{parsing.end_string}\n\n"  # nothing is thought before a call that must be made
+        prompt = with_thought_closed(prompt, config)
         if not own_format:
             prompt += CALL_BEGIN
         config = msgspec.structs.replace(
@@ -176,11 +202,3 @@ async def say_with_tools(
     if tell is not None:
         tell(prompt)
     return engine.complete(fitting), said
-
-
-def splitter(config: PredictionConfig, prompt: str) -> ReasoningSplitter | None:
-    """What tells reasoning from the answer, where the config asks for that."""
-    parsing = config.reasoning_parsing
-    if parsing is None or not parsing.enabled:
-        return None
-    return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)

@@ -87,7 +87,20 @@ _PREDICTION_KEYS = (
     _Key(
         "speculative_decoding_min_continue_drafting_probability", "speculativeDecoding.minContinueDraftingProbability"
     ),
+    _Key("tool_naming", "toolNaming"),
+    _Key("user_max_image_dimension_pixels", "vision.userMaxImageDimensionPixels", checkbox=True),
+    _Key("ignore_model_preferred_max_image_dimension", "vision.ignoreModelPreferredMaxImageDimension"),
 )
+
+# Prediction keys of LM Studio that ask for what there is not: why not, and what there is instead.
+_PREDICTION_REFUSED = {
+    "contextPrefill": ("Here a chat's own messages are all that is put before an answer.", "Put them into the chat."),
+    "speculativeDecoding.maxTokensToDraft": (
+        "Here it goes by another name.",
+        "Use speculative_decoding_num_draft_tokens_exact.",
+    ),
+    "speculativeDecoding.numReuseTokens": ("llama.cpp reuses what it can by itself.", "Leave it out."),
+}
 
 _LOAD_KEYS = (
     _Key("context_length", "contextLength"),
@@ -194,6 +207,18 @@ def decode_prediction_config(values: Mapping[str, Any]) -> PredictionConfig:
         case mode:
             fields["tool_choice"] = mode
     return prediction_config(fields)
+
+
+def refuse_prediction_keys(values: Mapping[str, Any]) -> None:
+    """Raise :class:`UnsupportedError` where a key of LM Studio's asks for what there is not."""
+    for key, (why, instead) in _PREDICTION_REFUSED.items():
+        if values.get(_PREDICTION + key) not in (None, []):
+            raise UnsupportedError(
+                f"The prediction setting {_PREDICTION + key!r} is not supported",
+                cause=why,
+                suggestion=instead,
+                data={"feature": key, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            )
 
 
 def encode_load_config(config: LoadConfig, domain: str = "llm") -> KvConfig:

@@ -49,7 +49,7 @@ class ToolUse(WireStruct, frozen=True, kw_only=True, omit_defaults=False):
         force: the model must call one of them, whatever the prompt.
     """
 
-    type: Literal["none", "toolArray"] = "none"
+    type: Literal["none", "toolArray"]
     tools: list[Tool] = msgspec.field(default_factory=list[Tool])
     force: bool = False
 
@@ -98,7 +98,7 @@ def parse_tools(setting: Mapping[str, Any] | None) -> tuple[list[Tool], bool]:
     """The tools of the setting ``llm.prediction.tools``, and whether the model must call one.
 
     Raises:
-        ConfigError: the setting is malformed, a tool has no name, or two have one name.
+        ConfigError: the setting is malformed or forces a call of no tools, a tool has no name, or two have one name.
     """
     if setting is None:
         return [], False
@@ -108,6 +108,8 @@ def parse_tools(setting: Mapping[str, Any] | None) -> tuple[list[Tool], bool]:
         raise ConfigError(f"The setting {TOOLS_KEY} is malformed", cause=str(error).replace("`", "'")) from None
     if use.type == "none":
         return [], False
+    if use.force and not use.tools:
+        raise ConfigError(f"The setting {TOOLS_KEY} forces a call, and has no tools")
     seen: set[str] = set()
     for tool in use.tools:
         name = tool.function.name

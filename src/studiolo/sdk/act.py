@@ -17,7 +17,7 @@ from ..protocol.errors import deserialize_error
 from ..protocol.kv import KvField
 from ..protocol.llm import Fragment, PredictMessage
 from ..protocol.tools import ToolCallEnd, ToolCallFailed, ToolChoice, encode_tool_use
-from .callbacks import call
+from .callbacks import call, check_callbacks
 from .history import Chat
 from .prediction import Callbacks, PredictionResult
 from .tools import BoundTool, result_as_text
@@ -69,6 +69,9 @@ class ActCallbacks:
     on_prediction_completed: Callable[[PredictionRoundResult], Any] | None = None
     on_prompt_processing_progress: Callable[[float, int], Any] | None = None
     handle_invalid_tool_request: HandleInvalidToolRequest | None = None
+
+    def __post_init__(self) -> None:
+        check_callbacks(self)
 
 
 @dataclass(frozen=True, kw_only=True)

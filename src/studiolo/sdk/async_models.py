@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, cast, overload
 import msgspec
 
 from ..config import LoadConfig, PredictionConfig, config_error, load_config, prediction_config
-from ..errors import ChannelClosedError, ConfigError
+from ..errors import ChannelClosedError, ConfigError, UnsupportedError
 from ..protocol import models as wire
 from ..protocol.endpoints import Rpc
 from ..protocol.kv import (
@@ -42,6 +42,7 @@ from .prediction import (
     PredictionOptions,
     PredictionResult,
 )
+from .sending import sendable
 from .structured import ResponseFormat, structured_setting
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class AsyncModelHandle:
         return (await self._call(wire.COUNT_TOKENS, wire.TextParameter(self._specifier, input))).token_count
 
     async def _call(self, endpoint: Rpc[P, R], parameter: P) -> R:
-        return await self._client.call(self._namespace, endpoint, parameter)
+        return await self._client.call(self._namespace, endpoint, sendable(parameter))
 
 
 class AsyncLLM(AsyncModelHandle, AsyncActing):
@@ -172,11 +173,17 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
 
         Raises:
             ConfigError: a setting has a wrong name, type or range.
+            UnsupportedError: a setting is for chats alone.
         """
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"The prompt is a {type(prompt).__name__}, not a str")
-        settings = encode_prediction_config(_with_format(config, response_format))
-        parameter = raw_completion(prompt, self._specifier, settings, preset)
+        settings = _with_format(config, response_format)
+        if settings.prompt_template is not None:
+            raise UnsupportedError(
+                "The prediction config's field 'prompt_template' has no effect on text that is continued as it stands",
+                suggestion="Use respond(), which takes a chat, or leave the field out.",
+            )
+        parameter = raw_completion(prompt, self._specifier, encode_prediction_config(settings), preset)
         callbacks = Callbacks(
             on_message=on_message,
             on_first_token=on_first_token,
@@ -554,5 +561,5 @@ def _with_format(config: PredictionConfigInput | None, response_format: Response
     if response_format is not None:
         if checked.structured is not None:
             raise ConfigError("A response_format and the config's field 'structured' are two names of one setting")
-        checked.structured = structured_setting(response_format)
+        return prediction_config(msgspec.structs.replace(checked, structured=structured_setting(response_format)))
     return checked

@@ -10,6 +10,7 @@ from ..errors import CancelledError, ChannelClosedError
 from ..protocol.llm import PREDICT, Fragment, PredictMessage, PredictParameter
 from .limits import get_sync_api_timeout, timed_out, within_limit
 from .prediction import Callbacks, PredictionResult, PredictionState, PredictionStreamBase
+from .sending import sendable
 from .transports.base import ClientChannel
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class AsyncPredictionStream(PredictionStreamBase[T]):
             self.state.error = CancelledError("The prediction was cancelled before it was started")
             return
         with self.state.noting_failure():
-            self._channel = await self._client.open("llm", PREDICT, self._parameter)
+            self._channel = await self._client.open("llm", PREDICT, sendable(self._parameter))
 
     async def __aiter__(self) -> AsyncIterator[Fragment]:
         if not self.state.started:
@@ -84,7 +85,9 @@ class AsyncPredictionStream(PredictionStreamBase[T]):
                 raise timed_out("the prediction") from None
 
     def _checked(self, messages: list[PredictMessage]) -> list[PredictMessage]:
-        if not messages:
+        if not messages and self.state.cancelled:
+            self.state.error = CancelledError("The prediction was cancelled before it began")
+        elif not messages:
             raise ChannelClosedError("The host ended the prediction without a result")
         return messages
 

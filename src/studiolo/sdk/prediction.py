@@ -22,7 +22,7 @@ from ..protocol.llm import (
     received_fragment,
 )
 from ..protocol.models import LlmInstanceInfo
-from .callbacks import call
+from .callbacks import call, check_callbacks
 from .structured import convert, parse
 
 T = TypeVar("T")
@@ -93,12 +93,19 @@ class PredictionResult(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """What a caller wants to be told. An exception in a callback is logged and ends nothing."""
+    """What a caller wants to be told. An exception in a callback is logged and ends nothing.
+
+    Raises:
+        ConfigError: one is no function, or async.
+    """
 
     on_first_token: OnFirstToken | None = None
     on_prediction_fragment: OnFragment | None = None
     on_prompt_processing_progress: OnPromptProgress | None = None
     on_message: OnMessage | None = None
+
+    def __post_init__(self) -> None:
+        check_callbacks(self)
 
 
 class PredictionOptions(TypedDict, total=False):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -25,6 +26,9 @@ HANDSHAKE_LIMIT_SEC = 10.0
 MAX_OPEN_CALLS = 1000
 """Calls that one socket may have under way, and channels. Further calls are read when earlier ones have been answered;
 further channels are refused, since only the client can end some."""
+
+LOOSE_LIMIT = 4 * 2**20
+"""Characters of a broken frame that are looked through for whom to answer."""
 
 AUTH_VERSION = 1
 
@@ -93,7 +97,7 @@ class Connection:
         try:
             frame = frames.decode_client_frame(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            await self._warn(f"A frame could not be understood: {error}")
+            await self._refuse_frame(raw, error)
             return
         match frame:
             case frames.RpcCall():
@@ -118,6 +122,21 @@ class Connection:
                 _log.warning("a client warns: %s", frame.warning)
             case _:
                 pass  # acknowledgements, and the ends of subscriptions that never were
+
+    async def _refuse_frame(self, raw: str | bytes, fault: Exception) -> None:
+        """Tell whoever waits for the answer to a frame that is no strict JSON; warn where nobody can be told.
+
+        Clients write NaN and halves of characters as Python and JavaScript do, and would wait for ever.
+        """
+        error = serialize_error(ProtocolError("The call is not JSON that can be understood", cause=str(fault)))
+        broken = not isinstance(fault, msgspec.ValidationError) and len(raw) < LOOSE_LIMIT
+        match _loosely_decoded(raw) if broken else None:
+            case {"type": "rpcCall", "callId": int(number)}:
+                await self._send(frames.RpcError(call_id=number, error=error))
+            case {"type": "channelCreate", "channelId": int(number)} if number not in self._channels:
+                await self._send(frames.ChannelError(channel_id=number, error=error))
+            case _:
+                await self._warn(f"A frame could not be understood: {fault}")
 
     async def _answer(self, call: frames.RpcCall) -> None:
         what = f"{self._context.namespace}/{call.endpoint}"
@@ -182,6 +201,7 @@ class Connection:
             await self._warn(f"The channel {frame.channel_id} takes no message of type {message.get('type')!r}.")
             return
         channel, task = opened
+        await asyncio.sleep(0)  # one that has only just been opened says first what a cancel does
         if channel.on_cancel is not None:
             channel.on_cancel()
         else:
@@ -199,6 +219,13 @@ class Connection:
     async def _send(self, frame: Any) -> None:
         with contextlib.suppress(ConnectionError):  # the reader notices that the client has gone
             await self._send_text(frames.encode(frame).decode())
+
+
+def _loosely_decoded(raw: str | bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _no_signal(namespace: str, name: str) -> ProtocolError:

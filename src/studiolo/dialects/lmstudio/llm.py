@@ -10,7 +10,13 @@ from ...errors import ProtocolError
 from ...host.predictions import PredictionResult, Queued
 from ...protocol import llm as wire
 from ...protocol.chat import ChatHistoryData, TextData
-from ...protocol.kv import decode_prediction_config, encode_load_config, encode_prediction_config, flatten
+from ...protocol.kv import (
+    decode_prediction_config,
+    encode_load_config,
+    encode_prediction_config,
+    flatten,
+    refuse_prediction_keys,
+)
 from ...protocol.models import LlmInstanceInfo, ModelSpecifier
 from .context import Context, ServerChannel
 from .convert import instance_info
@@ -55,6 +61,7 @@ async def _run(
     channel: ServerChannel[wire.PredictMessage],
     preset: str | None = None,
 ) -> None:
+    refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
     instance = await context.host.resolve(specifier, "llm")
     prediction = context.host.predict(instance, prompt, config, context.client, preset)

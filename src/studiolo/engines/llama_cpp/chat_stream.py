@@ -23,10 +23,11 @@ from ...protocol.chat import (
     ToolCallRequestData,
     ToolResultMessage,
 )
-from ...protocol.llm import Fragment, StopReason
+from ...protocol.llm import Fragment
 from ...protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallEvent, ToolCallName, ToolCallStart
-from ..base import Completed, EngineEvent, PromptProgress, ToolChatRequest
+from ..base import EngineEvent, PromptProgress, ToolChatRequest
 from ..tool_reader import failed_call, new_call_id, parsed_arguments
+from .answers import DraftedTokens, End, Progress, Timings, Token, completed, context_full, wanted_candidates
 from .params import completion_body
 
 
@@ -46,41 +47,23 @@ class _Delta(msgspec.Struct):
     tool_calls: list[_CallDelta] = msgspec.field(default_factory=list[_CallDelta])
 
 
+class _LogProbs(msgspec.Struct):
+    content: list[Token] | None = None
+
+
 class _Choice(msgspec.Struct):
     delta: _Delta
     finish_reason: str | None = None
-
-
-class _Progress(msgspec.Struct):
-    total: int
-    processed: int
-
-
-class _Timings(msgspec.Struct):
-    cache_n: int = 0
-    prompt_n: int = 0
-    predicted_n: int = 0
-    predicted_per_second: float | None = None
-
-
-class _End(msgspec.Struct):
-    """What the last piece tells in llama-server's own words, where a chat's are too few."""
-
-    stop_type: str = "eos"
-    stopping_word: str = ""
-    truncated: bool = False
-    tokens_predicted: int = 0
-    tokens_evaluated: int = 0
-    timings: _Timings | None = None
+    logprobs: _LogProbs | None = None
 
 
 class ChatChunk(msgspec.Struct):
     """One event of a streamed chat."""
 
     choices: list[_Choice] = msgspec.field(default_factory=list[_Choice])
-    prompt_progress: _Progress | None = None
-    timings: _Timings | None = None
-    end: _End | None = msgspec.field(default=None, name="__verbose")
+    prompt_progress: Progress | None = None
+    timings: Timings | None = None
+    end: End | None = msgspec.field(default=None, name="__verbose")
     error: Any = None
 
     @property
@@ -155,6 +138,9 @@ class ChatReader:
         self._name = ""
         self._arguments = ""
         self._calls = 0
+        self._candidates = wanted_candidates(config)
+        self._drafted = DraftedTokens()
+        self._told = 0  # tokens that events have accounted for
 
     def feed(self, chunk: ChatChunk) -> list[EngineEvent | ToolCallEvent]:
         """What an event brings; the last list ends in a :class:`Completed`."""
@@ -163,18 +149,29 @@ class ChatReader:
             events.append(PromptProgress(chunk.prompt_progress.processed, chunk.prompt_progress.total))
         for choice in chunk.choices:
             if choice.delta.content:
-                events.append(Fragment(content=choice.delta.content))
+                events.append(self._fragment(choice.delta.content, choice.logprobs, chunk.timings))
             for call in choice.delta.tool_calls:
                 self._take(call, events)
+        self._told = max(self._told, chunk.tokens_predicted)
         if chunk.end is not None:
             self._close(events)
-            events.append(self._completed(chunk.end))
+            events.append(completed(chunk.end, self._config, calls=self._calls > 0))
         elif (now := chunk.timings) is not None and self._limit is not None:
             prompt = now.cache_n + now.prompt_n
             if prompt + now.predicted_n >= self._limit:
                 self._close(events)
-                events.append(_full(prompt, now))
+                events.append(context_full(prompt, now.predicted_n, now))
         return events
+
+    def _fragment(self, text: str, logprobs: _LogProbs | None, timings: Timings | None) -> Fragment:
+        count = timings.predicted_n - self._told if timings else 1
+        told = logprobs.content or () if logprobs and self._candidates is not None else ()
+        return Fragment(
+            content=text,
+            tokens_count=max(count, 0),
+            contains_drafted=self._drafted.are_among(count, timings),
+            logprobs=[token.told(self._candidates or 0) for token in told] or None,
+        )
 
     def _take(self, call: _CallDelta, events: list[EngineEvent | ToolCallEvent]) -> None:
         if call.index != self._open:
@@ -203,29 +200,3 @@ class ChatReader:
         request = ToolCallRequest(type="function", name=self._name, arguments=arguments, id=self._id)
         events.append(ToolCallEnd(tool_call_request=request, raw_content=raw))
         self._calls += 1
-
-    def _completed(self, end: _End) -> Completed:
-        reason: StopReason = "toolCalls" if self._calls else "eosFound"
-        if end.stop_type == "word":
-            ends_a_call = end.stopping_word in (self._config.tool_call_stop_strings or ())
-            reason = "toolCalls" if ends_a_call else "stopStringFound"
-        elif end.stop_type == "limit":
-            full = end.truncated and end.tokens_predicted < (self._config.max_tokens or 2**31)
-            reason = "contextLengthReached" if full else "maxPredictedTokensReached"
-        return Completed(
-            stop_reason=reason,
-            stop_string=end.stopping_word or None,
-            prompt_tokens=end.tokens_evaluated,
-            predicted_tokens=end.tokens_predicted,
-            tokens_per_second=end.timings.predicted_per_second if end.timings else None,
-        )
-
-
-def _full(prompt: int, timings: _Timings) -> Completed:
-    return Completed(
-        stop_reason="contextLengthReached",
-        stop_string=None,
-        prompt_tokens=prompt,
-        predicted_tokens=timings.predicted_n,
-        tokens_per_second=timings.predicted_per_second,
-    )

@@ -13,11 +13,12 @@ import aiohttp
 import msgspec
 
 from ...config import PredictionConfig
-from ...errors import EngineError, PredictionError, PromptTooLongError
-from ...protocol.llm import Fragment, LogProb, StopReason
+from ...errors import ConfigError, EngineError, PredictionError, PromptTooLongError
+from ...protocol.llm import Fragment, LogProb
 from ...protocol.tools import ToolCallEvent
 from ..base import Completed, CompletionRequest, EngineEvent, PromptProgress, ToolChatRequest
 from ..chat_template import ModelTemplate
+from .answers import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
 from .chat_stream import ChatReader, chat_body, decode_chunk
 from .params import completion_body
 
@@ -31,34 +32,6 @@ takes a core from the engine's threads, which wait for each other. A stream gets
 that a short answer is not held up. Slower tokens are passed on as they come."""
 
 
-class _Progress(msgspec.Struct):
-    total: int
-    processed: int
-
-
-class _Candidate(msgspec.Struct):
-    id: int
-    token: str
-    logprob: float
-
-
-class _Token(_Candidate):
-    top_logprobs: list[_Candidate]
-
-    def told(self, count: int) -> list[LogProb]:
-        """The token itself, then the others of the ``count`` likeliest."""
-        others = [LogProb(other.token, other.logprob) for other in self.top_logprobs[:count] if other.id != self.id]
-        # The text of a token that the engine holds back, because it may begin a stop string, is told by its rivals.
-        text = self.token or next((other.token for other in self.top_logprobs if other.id == self.id), "")
-        return [LogProb(text, self.logprob), *others]
-
-
-class _Timings(msgspec.Struct):
-    predicted_per_second: float | None = None
-    draft_n: int | None = None
-    draft_n_accepted: int | None = None
-
-
 class _Fault(msgspec.Struct):
     message: str = "no reason given"
     type: str = ""
@@ -66,23 +39,29 @@ class _Fault(msgspec.Struct):
     n_ctx: int | None = None
 
 
-class _Event(msgspec.Struct):
+class _Event(End):
     """One event of a streamed completion; the last one has ``stop_type``."""
 
     content: str = ""
-    tokens_predicted: int = 0
-    tokens_evaluated: int = 0
-    prompt_progress: _Progress | None = None
-    stop_type: str | None = None
-    stopping_word: str = ""
-    truncated: bool = False
-    completion_probabilities: list[_Token] | None = None
-    timings: _Timings | None = None
+    prompt_progress: Progress | None = None
+    completion_probabilities: list[Token] | None = None
     error: _Fault | None = None
 
 
 class _Slot(msgspec.Struct):
     speculative: bool = True  # where it does not tell, it is believed
+
+
+class _ModelMeta(msgspec.Struct):
+    n_vocab: int | None = None
+
+
+class _Model(msgspec.Struct):
+    meta: _ModelMeta = msgspec.field(default_factory=_ModelMeta)
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model] = msgspec.field(default_factory=list[_Model])
 
 
 class _Failure(msgspec.Struct):
@@ -154,12 +133,14 @@ class LlamaServerClient:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
         )
         self._context_length = context_length
+        self._vocabulary: int | None = None
 
     async def close(self) -> None:
         await self._session.close()
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
+        await self._check_bias(request.config)
         body = await _completion_body(request)
         # The engine would go on for ever, with a context that it shifts. Who wants to stop there leaves.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
@@ -167,8 +148,8 @@ class LlamaServerClient:
             if response.status != 200:
                 raise _refusal(await response.read())
             told = 0  # tokens that fragments have accounted for
-            drafted = taken = 0  # drafted tokens that were taken, and those that have come out since
-            candidates = _wanted_candidates(request.config)
+            drafted = DraftedTokens()
+            candidates = wanted_candidates(request.config)
             logprobs: list[list[LogProb]] = []
             async for event in _events(response, _decode_event):
                 if event.error is not None:
@@ -180,26 +161,25 @@ class LlamaServerClient:
                 elif event.content:
                     # A token may bring no text of its own (half a character, a space to come): the next one's does.
                     count = max(event.tokens_predicted - told, 0)
-                    accepted = (event.timings and event.timings.draft_n_accepted) or 0
-                    is_drafted = taken < max(accepted, drafted)
-                    drafted, taken = max(accepted, drafted), min(taken + count, max(accepted, drafted))
                     yield Fragment(
                         content=event.content,
                         tokens_count=count,
-                        contains_drafted=is_drafted,
+                        contains_drafted=drafted.are_among(count, event.timings),
                         logprobs=logprobs or None,
                     )
                     told, logprobs = event.tokens_predicted, []
                 if event.stop_type is not None:
-                    yield _completed(event, request.config)
+                    yield completed(event, request.config)
                     return
                 if limit is not None and event.tokens_evaluated + event.tokens_predicted >= limit:
-                    yield _context_full(event, limit)
+                    predicted = min(event.tokens_predicted, limit - event.tokens_evaluated)
+                    yield context_full(event.tokens_evaluated, predicted, event.timings)
                     return
         raise PredictionError("The engine ended its answer without saying why")
 
     async def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
         """Stream an answer to a chat; see :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
+        await self._check_bias(request.config)
         body = msgspec.json.encode(chat_body(request))
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         reader = ChatReader(request.config, limit)
@@ -261,6 +241,30 @@ class LlamaServerClient:
         async with _broken_connections_told(), self._session.get("/slots", timeout=limit) as response:
             slots = msgspec.json.decode(await response.read(), type=list[_Slot])
             return all(slot.speculative for slot in slots)
+
+    async def _check_bias(self, config: PredictionConfig) -> None:
+        """Refuse a ``logit_bias`` that is beside the model's vocabulary: the engine would pass over it."""
+        if not config.logit_bias:
+            return
+        size = await self._vocabulary_size()
+        if size is None:
+            return
+        for index, (token, _) in enumerate(config.logit_bias):
+            if token >= size:
+                raise ConfigError(
+                    f"The prediction config's field 'logit_bias[{index}]' names a token that the model has not",
+                    cause=f"It is {token}, and the model's tokens go from 0 to {size - 1}.",
+                )
+        if len({token for token, bias in config.logit_bias if bias == "-inf"}) >= size:
+            raise ConfigError("The prediction config's field 'logit_bias' forbids every token of the model")
+
+    async def _vocabulary_size(self) -> int | None:
+        if self._vocabulary is None:
+            limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
+            async with _broken_connections_told(), self._session.get("/v1/models", timeout=limit) as response:
+                told = msgspec.json.decode(await response.read(), type=_Models)
+            self._vocabulary = told.data[0].meta.n_vocab if told.data else None
+        return self._vocabulary
 
     async def _post(self, path: str, body: dict[str, Any], limit_sec: float | None = CALL_LIMIT_SEC) -> bytes:
         limit = aiohttp.ClientTimeout(total=limit_sec)
@@ -328,40 +332,6 @@ async def _read(content: aiohttp.StreamReader) -> bytes:
         return await content.readany()
     except RuntimeError as error:  # aiohttp's word for a connection that went while nobody was reading
         raise ConnectionError(str(error)) from None
-
-
-def _completed(event: _Event, config: PredictionConfig) -> Completed:
-    stop_reason: StopReason = "eosFound"
-    if event.stop_type == "word":
-        ends_a_tool_call = event.stopping_word in (config.tool_call_stop_strings or ())
-        stop_reason = "toolCalls" if ends_a_tool_call else "stopStringFound"
-    elif event.stop_type == "limit":
-        full = event.truncated and event.tokens_predicted < (config.max_tokens or 2**31)
-        stop_reason = "contextLengthReached" if full else "maxPredictedTokensReached"
-    return Completed(
-        stop_reason=stop_reason,
-        stop_string=event.stopping_word or None,
-        prompt_tokens=event.tokens_evaluated,
-        predicted_tokens=event.tokens_predicted,
-        tokens_per_second=event.timings.predicted_per_second if event.timings else None,
-        draft_tokens=event.timings.draft_n if event.timings else None,
-        accepted_draft_tokens=event.timings.draft_n_accepted if event.timings else None,
-    )
-
-
-def _context_full(event: _Event, limit: int) -> Completed:
-    return Completed(
-        stop_reason="contextLengthReached",
-        stop_string=None,
-        prompt_tokens=event.tokens_evaluated,
-        predicted_tokens=min(event.tokens_predicted, limit - event.tokens_evaluated),
-        tokens_per_second=None,
-    )
-
-
-def _wanted_candidates(config: PredictionConfig) -> int | None:
-    """How many candidates to tell for each token; ``None`` for no log-probabilities at all."""
-    return None if config.log_probs is None or config.log_probs is False else int(config.log_probs)
 
 
 def _refusal(body: bytes) -> PredictionError:

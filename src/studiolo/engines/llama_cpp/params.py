@@ -175,12 +175,6 @@ def completion_body(
             *("tokens_predicted", "tokens_evaluated", "timings"),
         ],
     }
-    drafting = {
-        "speculative.n_max": config.speculative_decoding_num_draft_tokens_exact,
-        "speculative.n_min": config.speculative_decoding_min_draft_length_to_consider,
-        "speculative.p_min": config.speculative_decoding_min_continue_drafting_probability,
-    }
-    body |= {name: value for name, value in drafting.items() if value is not None}
     if config.draft_model:
         body["timings_per_token"] = True  # which tell how many drafted tokens were taken
     if config.mirostat_sampling is not None:
@@ -210,6 +204,11 @@ def _refuse_unsupported(config: PredictionConfig) -> None:
         raise _unsupported("cpu_threads", "llama.cpp sets its threads when it loads the model.")
     if config.tail_free_sampling:
         raise _unsupported("tail_free_sampling", "llama.cpp has given this sampler up; min_p_sampling took its place.")
+    if config.ignore_model_preferred_max_image_dimension:
+        raise _unsupported(
+            "ignore_model_preferred_max_image_dimension",
+            "llama.cpp gives a model its images in the size it was made for.",
+        )
 
 
 def _unsupported(field: str, cause: str) -> UnsupportedError:

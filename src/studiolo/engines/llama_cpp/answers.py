@@ -1,0 +1,120 @@
+"""What llama-server's streamed answers have in common, whichever endpoint gives them.
+
+Source of the formats: llama.cpp, tools/server/README.md.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...config import PredictionConfig
+from ...protocol.llm import LogProb, StopReason
+from ..base import Completed
+
+
+class Progress(msgspec.Struct):
+    """Tokens of the prompt."""
+
+    total: int
+    processed: int
+
+
+class Candidate(msgspec.Struct):
+    """A token that the model might have chosen."""
+
+    id: int
+    token: str
+    logprob: float
+
+
+class Token(Candidate):
+    """A token that it chose, and the likeliest."""
+
+    top_logprobs: list[Candidate]
+
+    def told(self, count: int) -> list[LogProb]:
+        """The token itself, then the others of the ``count`` likeliest."""
+        others = [LogProb(other.token, other.logprob) for other in self.top_logprobs[:count] if other.id != self.id]
+        # The text of a token that the engine holds back, because it may begin a stop string, is told by its rivals.
+        text = self.token or next((other.token for other in self.top_logprobs if other.id == self.id), "")
+        return [LogProb(text, self.logprob), *others]
+
+
+class Timings(msgspec.Struct):
+    """Counts and rates until now."""
+
+    cache_n: int = 0
+    prompt_n: int = 0
+    predicted_n: int = 0
+    predicted_per_second: float | None = None
+    draft_n: int | None = None
+    draft_n_accepted: int | None = None
+
+
+class End(msgspec.Struct):
+    """Why and where an answer ended."""
+
+    stop_type: str | None = None
+    stopping_word: str = ""
+    truncated: bool = False
+    tokens_predicted: int = 0
+    tokens_evaluated: int = 0
+    timings: Timings | None = None
+
+
+def wanted_candidates(config: PredictionConfig) -> int | None:
+    """How many candidates to tell for each token; ``None`` for no log-probabilities at all."""
+    return None if config.log_probs is None or config.log_probs is False else int(config.log_probs)
+
+
+def completed(end: End, config: PredictionConfig, *, calls: bool = False) -> Completed:
+    """The end as the host is told it.
+
+    Parameters:
+        config: the settings in force.
+        calls: whether the answer has tool calls.
+    """
+    stop_reason: StopReason = "toolCalls" if calls else "eosFound"
+    if end.stop_type == "word":
+        ends_a_tool_call = end.stopping_word in (config.tool_call_stop_strings or ())
+        stop_reason = "toolCalls" if ends_a_tool_call else "stopStringFound"
+    elif end.stop_type == "limit":
+        full = end.truncated and end.tokens_predicted < (config.max_tokens or 2**31)
+        stop_reason = "contextLengthReached" if full else "maxPredictedTokensReached"
+    return Completed(
+        stop_reason=stop_reason,
+        stop_string=end.stopping_word or None,
+        prompt_tokens=end.tokens_evaluated,
+        predicted_tokens=end.tokens_predicted,
+        tokens_per_second=end.timings.predicted_per_second if end.timings else None,
+        draft_tokens=end.timings.draft_n if end.timings else None,
+        accepted_draft_tokens=end.timings.draft_n_accepted if end.timings else None,
+    )
+
+
+def context_full(prompt: int, predicted: int, timings: Timings | None) -> Completed:
+    """The end of an answer that has filled the context."""
+    return Completed(
+        stop_reason="contextLengthReached",
+        stop_string=None,
+        prompt_tokens=prompt,
+        predicted_tokens=predicted,
+        tokens_per_second=timings.predicted_per_second if timings else None,
+        draft_tokens=timings.draft_n if timings else None,
+        accepted_draft_tokens=timings.draft_n_accepted if timings else None,
+    )
+
+
+class DraftedTokens:
+    """Tells which tokens came from a draft: those that are taken come out one after the other."""
+
+    def __init__(self) -> None:
+        self._accepted = self._out = 0
+
+    def are_among(self, count: int, timings: Timings | None) -> bool:
+        """Whether drafted tokens are among the next ``count``."""
+        accepted = (timings and timings.draft_n_accepted) or 0
+        drafted = self._out < max(accepted, self._accepted)
+        self._accepted = max(accepted, self._accepted)
+        self._out = min(self._out + count, self._accepted)
+        return drafted
