@@ -99,6 +99,15 @@ async def test_a_second_instance_is_numbered_and_a_taken_identifier_refused(host
         await host.load(model, SMALL, identifier=f"{MODEL}:2")
 
 
+async def test_a_prediction_that_is_stopped_before_its_first_step_has_an_end(host: Host) -> None:
+    instance = await host.resolve(named(MODEL), "llm")
+    prediction = host.predict(instance, "Once upon a time", PredictionConfig())
+    prediction.stop()
+    async with asyncio.timeout(20):
+        (result,) = [event async for event in prediction.events()]
+    assert isinstance(result, PredictionResult) and result.stats.stop_reason == "userStopped"
+
+
 async def test_settings_of_a_model_go_between_the_request_and_the_defaults(host: Host) -> None:
     host.home.settings.write_text(
         f"""

@@ -183,6 +183,7 @@ class Prediction:
         self._request = request
         self._events: MergingQueue[PredictionEvent] = MergingQueue(_merge)
         self._stop_reason: StopReason | None = None
+        self._running = False
         self._clock = time.perf_counter  # the event loop's own clock may be a coarse one
         self._began = self._clock()
         self._first_token_at: float | None = None
@@ -194,7 +195,8 @@ class Prediction:
         """End the prediction now; its result tells ``reason`` and what was generated until now."""
         if self._stop_reason is None and not self._task.done():
             self._stop_reason = reason
-            self._task.cancel()
+            if self._running:  # a task that is cancelled before its first step would never tell its end
+                self._task.cancel()
 
     async def ended(self) -> None:
         """Wait until it has ended, however that is."""
@@ -244,7 +246,10 @@ class Prediction:
         return progress if place is None else Queued(place)
 
     async def _run(self) -> None:
+        self._running = True
         try:
+            if self._stop_reason is not None:
+                raise asyncio.CancelledError
             async with self._instance.slot(self):
                 self.has_slot = True
                 completed = await self._complete()
