@@ -33,6 +33,12 @@ def link_models(source: Home, target: Home) -> None:
         shutil.copy(source.state, target.state)
 
 
+def short_answers(home: Home) -> None:
+    """Bound the completions without a limit, which go on for as long as the model likes, by a small default context."""
+    with home.settings.open("a") as settings:
+        settings.write('[models."smollm2-135m-instruct"]\nload = { context_length = 1024 }\n')
+
+
 def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
     """Link the file ``model``, and its mmproj if it has one, into ``home``; returns its path in the models folder."""
     relative = f"{publisher}/{model.stem}-GGUF/{model.name}"

@@ -18,7 +18,7 @@ from PIL import Image
 from studiolo.paths import Home
 from studiolo.sdk.discovery import SDK_PORTS
 
-from .running import Server, environment, link_model, link_models, serving
+from .running import Server, environment, link_model, link_models, serving, short_answers
 
 CONVENIENCE = """
 import lmstudio as lm
@@ -50,7 +50,7 @@ with lm.Client() as client:
     assert result.stats.stop_reason == "maxPredictedTokensReached", result.stats
     assert result.stats.predicted_tokens_count == 4
     assert result.prediction_config.max_tokens == 4
-    assert result.load_config.context_length == 8192
+    assert result.load_config.context_length == 1024
     assert result.model_info.model_key == "smollm2-135m-instruct"
     progress, first, fragments = [], [], []
     stream = llm.complete_stream(
@@ -241,6 +241,7 @@ def server_home(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> H
     home = Home(tmp_path_factory.mktemp("official") / "home")
     home.root.mkdir()
     link_models(cache_home, home)
+    short_answers(home)
     return home
 
 
@@ -264,7 +265,6 @@ def run_python(program: str, home: Home, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(400)  # without a limit, a completion goes on for as long as the model likes
 @pytest.mark.parametrize("program", [CONVENIENCE, CLIENT])
 def test_the_founding_programs_with_the_official_python_client(program: str, server: Server, empty_home: Home) -> None:
     assert len(run_python(program, empty_home)) > 10

@@ -14,7 +14,7 @@ import pytest
 
 from studiolo.paths import Home
 
-from .running import WORKER, environment, has_ended, serving, wait_until, workers_of
+from .running import WORKER, environment, has_ended, serving, short_answers, wait_until, workers_of
 
 CONVENIENCE = """
 import studiolo as lm
@@ -76,9 +76,9 @@ print("engine:", lm.get_default_client().system.info().studiolo.instances[0].pid
 """
 
 
-@pytest.mark.timeout(400)  # without a limit, a completion goes on for as long as the model likes
 @pytest.mark.parametrize("program", [CONVENIENCE, CLIENT, ASYNC_CLIENT])
 def test_the_program_prints_completions_and_leaves_nothing(program: str, home: Home) -> None:
+    short_answers(home)
     temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path: sockets lie in it
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", program],

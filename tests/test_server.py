@@ -331,7 +331,7 @@ def test_an_old_handle_works_again_after_the_server_was_restarted(home: Home, tm
         assert llm.complete("My name is", config={"max_tokens": 1, "temperature": 0}).content
     with pytest.raises(lm.ConnectionFailedError, match=address):
         llm.complete("x")
-    # pytest's own server helper takes free ports; this one must come back on the same.
+    # It must come back on the same port, and serving() takes a free one.
     command = [sys.executable, "-m", "studiolo", "serve", "--port", address.rpartition(":")[2], "--no-load"]
     again = subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True)
     try:

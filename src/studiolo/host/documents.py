@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from .._version import __version__
+from ..children import send_signal
 from ..errors import FilesError, UnsupportedError
 from .files import FileStore, file_type
 
@@ -194,9 +196,7 @@ class Documents:
         except (ValueError, msgspec.MsgspecError):
             return  # a line without end, or none of the worker's: it has lost its mind
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+            send_signal(process, signal.SIGKILL)
             await process.wait()
             if process.stdin is not None:
                 process.stdin.close()

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ...children import send_signal
 from ...errors import EngineDiedError, EngineError, EngineStartError
 from ..log_file import LogFile
 
@@ -137,26 +138,21 @@ class WorkerProcess:
         """End the process at once, for ``reason``."""
         if not self.exited.is_set():
             self._aborted = reason
-            self._signal(signal.SIGKILL)
+            send_signal(self._process, signal.SIGKILL)
 
     async def stop(self) -> None:
         """End the process, politely first."""
         self._stopping = True
         if not self.exited.is_set():
-            self._signal(signal.SIGTERM)
+            send_signal(self._process, signal.SIGTERM)
             try:
                 async with asyncio.timeout(STOP_LIMIT_SEC):
                     await self.exited.wait()
             except TimeoutError:
-                self._signal(signal.SIGKILL)
+                send_signal(self._process, signal.SIGKILL)
                 await self.exited.wait()
         await self._watcher
         self._log.close()
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            # Process.send_signal may reap the process before asyncio does, which then takes its exit status for 255.
-            os.kill(self.pid, number)
 
     async def _watch(self) -> None:
         ended = asyncio.ensure_future(self._process.wait())

@@ -11,6 +11,8 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...children import send_signal
+
 NAME = "llama-server"
 
 ANSWER_LIMIT_SEC = 20.0
@@ -105,9 +107,8 @@ async def _ask(path: str, option: str) -> str:
     except TimeoutError:
         raise UnusableBinaryError(f"{path} did not answer {option} within {ANSWER_LIMIT_SEC:g} s") from None
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        send_signal(process, signal.SIGKILL)
+        await process.wait()
     if process.returncode:
         raise UnusableBinaryError(f"{path} {how_it_died(process.returncode)}")
     return output.decode(errors="replace")
