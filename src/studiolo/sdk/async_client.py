@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
 from typing import Self, TypeVar
@@ -49,6 +50,7 @@ class AsyncClient:
         self._requested_host = api_host
         self._found: Transport | None = None
         self._finding = asyncio.Lock()
+        self._finding_where: object = None
         self.llm = AsyncLlmNamespace(self)
         self.embedding = AsyncEmbeddingNamespace(self)
         self.system = AsyncSystemNamespace(self)
@@ -98,9 +100,14 @@ class AsyncClient:
 
     async def transport(self) -> Transport:
         """The way to the host; found on the first call."""
+        if self._found is not None:
+            return self._found
+        here = (os.getpid(), asyncio.get_running_loop())
+        if self._finding_where != here:  # a lock of another event loop, or held at a fork, is of no use here
+            self._finding, self._finding_where = asyncio.Lock(), here
         async with self._finding:
             if self._found is None:
-                self._found = await find_transport(self._requested_host)
+                self._found = await within_limit(find_transport(self._requested_host), "the host to be found")
             return self._found
 
     async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
@@ -111,7 +118,8 @@ class AsyncClient:
 
     async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
         """Open a channel of the protocol."""
-        return await (await self.transport()).open(namespace, endpoint, parameter)
+        transport = await self.transport()
+        return await within_limit(transport.open(namespace, endpoint, parameter), f"{namespace}/{endpoint.name}")
 
     @contextlib.asynccontextmanager
     async def messages(

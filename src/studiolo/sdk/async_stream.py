@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ..errors import CancelledError, ChannelClosedError
+from ..errors import CancelledError, ChannelClosedError, UsageError
 from ..protocol.llm import PREDICT, Fragment, PredictMessage, PredictParameter
 from .limits import get_sync_api_timeout, timed_out, within_limit
 from .prediction import Callbacks, PredictionResult, PredictionState, PredictionStreamBase
@@ -31,6 +32,7 @@ class AsyncPredictionStream(PredictionStreamBase[T]):
         self._client = client
         self._parameter = parameter
         self._channel: ClientChannel[PredictMessage] | None = None
+        self._pid = os.getpid()
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Awaiting a stream gives the stream: LM Studio's async API hands streams out through ``await``."""
@@ -79,6 +81,11 @@ class AsyncPredictionStream(PredictionStreamBase[T]):
         if self._channel is None:
             return []
         with self.state.noting_failure():
+            if self._pid != os.getpid():
+                raise UsageError(
+                    "The prediction was started before this process was forked, and belongs to its parent",
+                    suggestion="Start another one here.",
+                )
             try:
                 return self._checked(self._channel.receive_blocking(get_sync_api_timeout()))
             except TimeoutError:
@@ -100,14 +107,14 @@ class AsyncPredictionStream(PredictionStreamBase[T]):
     async def cancel(self) -> None:
         """Stop the prediction. Go on reading for the result, which tells ``userStopped`` and what was generated."""
         self.state.cancelled = True
-        if self._channel is not None:
+        if self._channel is not None and self._pid == os.getpid():
             self._channel.cancel()
 
     async def close(self) -> None:
         """Stop the prediction, if it still runs, and let go of it."""
         self.state.abandon()
         channel, self._channel = self._channel, None
-        if channel is not None:
+        if channel is not None and self._pid == os.getpid():  # in a fork it goes on: it is the parent's
             await channel.close()
 
     aclose = close

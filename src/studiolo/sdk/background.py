@@ -52,7 +52,10 @@ class _Background:
 
     async def _stop_everything(self) -> None:
         for closer in self.closers:
-            await closer()
+            try:
+                await closer()
+            except Exception:
+                _log.exception("what was started could not be stopped in order")
         mine = asyncio.current_task()
         rest = [task for task in asyncio.all_tasks() if task is not mine]
         for task in rest:
@@ -63,12 +66,24 @@ class _Background:
 
 _background: _Background | None = None
 _lock = threading.Lock()
+_inherited: list[object] = []
+"""What a fork has of its parent's loop, kept from the garbage collector, which would end what belongs to the parent."""
+
+
+def _start_afresh() -> None:
+    global _background, _lock
+    _inherited.append(_background)
+    _background, _lock = None, threading.Lock()  # another thread may have held the lock at the fork
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)
 
 
 def _get() -> _Background:
     global _background
     with _lock:
-        if _background is None or _background.pid != os.getpid():  # a fork has no threads of its parent's
+        if _background is None:
             _background = _Background()
         return _background
 

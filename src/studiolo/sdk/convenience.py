@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from ..errors import ClientError
@@ -13,6 +14,16 @@ from .files import LocalFileInput
 from .sync_client import LLM, Client, EmbeddingModel
 
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it at the fork
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 _default_host: str | None = None
 _default_client: Client | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -22,6 +23,17 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 _hosts: dict[Path, Host] = {}  # one a home; touched on the background loop alone
+_inherited: list[object] = []
+"""What a fork has of its parent's hosts, kept from the garbage collector, which would end their engines."""
+
+
+def _forget_hosts() -> None:
+    _inherited.append(dict(_hosts))
+    _hosts.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_hosts)
 
 
 def _host() -> Host:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import uuid
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +13,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from ...errors import ConnectionFailedError, ProtocolError, StudioloError
+from ...errors import ConnectionFailedError, ProtocolError, StudioloError, UsageError
 from ...protocol import frames
 from ...protocol.endpoints import Channel, Rpc
 from ...protocol.errors import deserialize_error
@@ -24,7 +25,18 @@ R = TypeVar("R")
 
 CONNECT_LIMIT_SEC = 10.0
 
+CLOSE_LIMIT_SEC = 2.0
+"""What a server gets to answer a farewell. One that hangs does not keep a program from ending."""
+
+PING_INTERVAL_SEC = 20.0
+PING_LIMIT_SEC = 60.0
+"""A server that answers no ping for so long is taken for gone: one that vanished without a word, while this machine
+slept or because a cable was pulled, sends nothing that would tell."""
+
 _log = logging.getLogger("studiolo.client")
+
+_inherited: list[object] = []
+"""What a fork has of its parent's connections, kept from the garbage collector: they are the parent's to close."""
 
 
 class WebSocketTransport:
@@ -40,6 +52,8 @@ class WebSocketTransport:
         self._client_passkey = str(uuid.uuid4())
         self._sockets: dict[str, _Socket] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
 
     async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
         """See :meth:`.base.Transport.call`."""
@@ -54,10 +68,31 @@ class WebSocketTransport:
 
     async def close(self) -> None:
         """See :meth:`.base.Transport.close`."""
+        self._settle_here()
         sockets, self._sockets = list(self._sockets.values()), {}
         await asyncio.gather(*(socket.close() for socket in sockets))
 
+    def _settle_here(self) -> None:
+        """See to it that the sockets are those of the running event loop, and of this process.
+
+        Raises:
+            UsageError: they belong to another event loop, which still runs.
+        """
+        here = asyncio.get_running_loop()
+        if self._pid != os.getpid():
+            _inherited.append((self._sockets, self._loop))
+        elif self._loop is here:
+            return
+        elif self._sockets and self._loop is not None and not self._loop.is_closed():
+            raise UsageError(
+                "This AsyncClient is connected in another event loop, which still runs",
+                suggestion="Make a client for each event loop, or close this one there first.",
+            )
+        self._sockets, self._locks = {}, {}
+        self._loop, self._pid = here, os.getpid()
+
     async def _socket(self, namespace: str) -> _Socket:
+        self._settle_here()
         async with self._locks.setdefault(namespace, asyncio.Lock()):
             socket = self._sockets.get(namespace)
             if socket is None or socket.lost:
@@ -72,13 +107,27 @@ class WebSocketTransport:
         handshake = frames.Handshake(
             auth_version=1, client_identifier=self._client_identifier, client_passkey=self._client_passkey
         )
+        connection: ClientConnection | None = None
+        greeted = False
         try:
             async with asyncio.timeout(CONNECT_LIMIT_SEC):
-                connection = await connect(url, max_size=frames.MAX_FRAME_BYTES, proxy=None, compression=None)
+                connection = await connect(
+                    url,
+                    max_size=frames.MAX_FRAME_BYTES,
+                    proxy=None,
+                    compression=None,
+                    close_timeout=CLOSE_LIMIT_SEC,
+                    ping_interval=PING_INTERVAL_SEC,
+                    ping_timeout=PING_LIMIT_SEC,
+                )
                 await connection.send(frames.encode(handshake).decode())
                 answer = msgspec.json.decode(await connection.recv(), type=_HandshakeAnswer)
+            greeted = True
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, msgspec.DecodeError) as error:
             raise unreachable(self.address, f"{type(error).__name__}: {error}") from None
+        finally:
+            if connection is not None and not greeted:
+                connection.transport.abort()
         if not answer.success:
             await connection.close()
             raise ConnectionFailedError(f"The server at {self.address} refused this client", cause=answer.error)
@@ -121,6 +170,8 @@ class _Socket:
             return await answer
         finally:
             del self._calls[number]
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # heard of, also where sending has told of the same loss
 
     async def open(self, endpoint: Channel[Any, R], parameter: Any) -> WebSocketChannel[R]:
         number = self._next_id()
@@ -145,7 +196,7 @@ class _Socket:
 
     async def close(self) -> None:
         await self._connection.close()
-        await self._reader
+        await asyncio.wait([self._reader])
 
     async def _read(self) -> None:
         error: Exception | None = None
@@ -157,13 +208,17 @@ class _Socket:
                     _log.warning("a frame of the server could not be understood: %s", fault)
         except ConnectionClosed as closed:
             error = closed
-        self.lost = True
-        loss = self._loss(error)
-        for call in self._calls.values():
-            if not call.done():
-                call.set_exception(loss)
-        for channel in self._channels.values():
-            channel.queue.close(loss)
+        except asyncio.CancelledError:
+            self._connection.transport.abort()  # the event loop ends, and nobody has closed the client
+            raise
+        finally:
+            self.lost = True
+            loss = self._loss(error)
+            for call in self._calls.values():
+                if not call.done():
+                    call.set_exception(loss)
+            for channel in self._channels.values():
+                channel.queue.close(loss)
 
     def _take(self, frame: Any) -> None:
         match frame:
@@ -246,5 +301,6 @@ class WebSocketChannel(Generic[R]):
 
     async def _send_cancel(self) -> None:
         message = msgspec.Raw(b'{"type":"cancel"}')
-        with contextlib.suppress(ConnectionFailedError):
-            await self._socket.send(frames.RawChannelSend(channel_id=self._number, message=message))
+        with contextlib.suppress(ConnectionFailedError, TimeoutError):
+            async with asyncio.timeout(CLOSE_LIMIT_SEC):
+                await self._socket.send(frames.RawChannelSend(channel_id=self._number, message=message))
