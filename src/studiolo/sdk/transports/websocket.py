@@ -107,8 +107,6 @@ class WebSocketTransport:
         handshake = frames.Handshake(
             auth_version=1, client_identifier=self._client_identifier, client_passkey=self._client_passkey
         )
-        connection: ClientConnection | None = None
-        greeted = False
         try:
             async with asyncio.timeout(CONNECT_LIMIT_SEC):
                 connection = await connect(
@@ -120,14 +118,14 @@ class WebSocketTransport:
                     ping_interval=PING_INTERVAL_SEC,
                     ping_timeout=PING_LIMIT_SEC,
                 )
-                await connection.send(frames.encode(handshake).decode())
-                answer = msgspec.json.decode(await connection.recv(), type=_HandshakeAnswer)
-            greeted = True
+                try:
+                    await connection.send(frames.encode(handshake).decode())
+                    answer = msgspec.json.decode(await connection.recv(), type=_HandshakeAnswer)
+                except BaseException:
+                    connection.transport.abort()
+                    raise
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, msgspec.DecodeError) as error:
             raise unreachable(self.address, f"{type(error).__name__}: {error}") from None
-        finally:
-            if connection is not None and not greeted:
-                connection.transport.abort()
         if not answer.success:
             await connection.close()
             raise ConnectionFailedError(f"The server at {self.address} refused this client", cause=answer.error)
