@@ -18,6 +18,7 @@ import pytest
 
 import studiolo as lm
 from studiolo.paths import Home
+from studiolo.sdk import background
 from studiolo.sdk.transports import websocket
 
 from .running import Server, environment, free_port, link_models, serving, wait_until
@@ -193,6 +194,21 @@ async def test_an_async_client_in_two_event_loops_at_once_is_refused(server: Ser
             await asyncio.to_thread(asyncio.run, client.llm.list_loaded())
 
 
+def test_an_iteration_that_is_collected_on_the_background_loop_is_stopped(where: str) -> None:
+    with lm.Client(where) as client:
+        llm = client.llm.model(MODEL)
+        left = [iter(llm.complete_stream(COUNT, config=ENDLESS))]
+        next(left[0])
+        background.loop().call_soon_threadsafe(left.clear)  # what the collector may do with a cycle
+        wait_until(lambda: _running(client) == 0, "the prediction to be stopped")
+
+
+def _running(client: lm.Client) -> int:
+    about = client.system.info().studiolo
+    assert about is not None
+    return sum(instance.running for instance in about.instances)
+
+
 def _sockets() -> int:
     return len([found for found in psutil.Process().net_connections("tcp") if found.status == "ESTABLISHED"])
 
@@ -258,6 +274,11 @@ import studiolo as lm
 client = lm.Client(sys.argv[1])
 print(client.llm.model("{MODEL}").complete("x", config={{"max_tokens": 2}}))
 client.embedding.list_loaded()
+class Keeper:  # in a cycle, which is collected when everything else has ended
+    pass
+keeper = Keeper()
+keeper.me, keeper.left = keeper, iter(client.llm.model("{MODEL}").complete_stream("{COUNT}"))
+next(keeper.left)
 """
 
 UNCLOSED_ASYNC = f"""

@@ -62,6 +62,12 @@ if TYPE_CHECKING:
         StructuredSetting as StructuredSetting,
     )
     from .errors import (
+        AuthenticationError as AuthenticationError,
+    )
+    from .errors import (
+        BusyError as BusyError,
+    )
+    from .errors import (
         CancelledError as CancelledError,
     )
     from .errors import (
@@ -171,6 +177,9 @@ if TYPE_CHECKING:
     )
     from .errors import (
         RequestTimeoutError as RequestTimeoutError,
+    )
+    from .errors import (
+        StoppingError as StoppingError,
     )
     from .errors import (
         StudioloError as StudioloError,
@@ -459,13 +468,15 @@ _NAMES = {
         MirostatSetting PredictionConfig PromptTemplate ReasoningParsing StructuredSetting
     """,
     "errors": """
-        CancelledError ChannelClosedError ClientError ConfigError ConnectionFailedError DomainMismatchError
+        AuthenticationError BusyError CancelledError ChannelClosedError ClientError ConfigError ConnectionFailedError
+        DomainMismatchError
         DownloadError EngineDiedError EngineError EngineStartError FilesError HostError LMStudioCancelledError
         LMStudioChannelClosedError LMStudioClientError LMStudioError LMStudioFileNotFoundError
         LMStudioModelNotFoundError LMStudioOSError LMStudioPredictionError LMStudioPresetNotFoundError
         LMStudioRuntimeError LMStudioServerError LMStudioTimeoutError LMStudioUnknownMessageWarning LMStudioValueError
         LMStudioWebsocketError LocalFileError ModelFileError ModelNotFoundError ModelUnloadedError PortInUseError
-        PredictionError PresetNotFoundError PromptTooLongError ProtocolError RequestTimeoutError StudioloError
+        PredictionError PresetNotFoundError PromptTooLongError ProtocolError RequestTimeoutError StoppingError
+        StudioloError
         UnsupportedError UsageError
     """,
     "protocol.chat": """

@@ -187,6 +187,12 @@ class ProtocolError(HostError):
     code = "studiolo.protocol"
 
 
+class AuthenticationError(HostError):
+    """The server asks for an API token, and was given none, or none that it knows."""
+
+    code = "studiolo.authentication"
+
+
 class PortInUseError(HostError):
     """A port to listen on is taken."""
 

@@ -114,11 +114,13 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         host: the address. Default: 127.0.0.1.
         port: the port. Default: 1234.
         drain_limit_sec: seconds that predictions get to end after the order to stop. Default: 30.
+        token_file: a file with the API tokens that let clients in, one a line. Without one, everyone is let in.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 1234
     drain_limit_sec: Annotated[float, Meta(ge=0)] = 30.0
+    token_file: str | None = None
 
 
 class ModelSettings(Struct, kw_only=True, frozen=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .server import HostOption, LoadOption, ModelOption, PortOption, SdkPortOption, serve_options
+from .server import HostOption, LoadOption, ModelOption, PortOption, SdkPortOption, TokenFileOption, serve_options
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +20,7 @@ def serve(
     model: ModelOption = None,
     load: LoadOption = None,
     sdk_port: SdkPortOption = None,
+    token_file: TokenFileOption = None,
     background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Serve models to LM Studio's SDKs and to studiolo's own."""
@@ -41,7 +42,8 @@ def serve(
                 load=load is not False,
                 model=model,
                 sdk_port=sdk_port is not False,
-                background=serve_options(host, port, model, load, sdk_port) if background else None,
+                token_file=token_file,
+                background=serve_options(host, port, model, load, sdk_port, token_file) if background else None,
             ),
             say,
             lambda name, update: show(name, update.downloaded_bytes, update.total_bytes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,9 @@ LoadOption = Annotated[bool | None, typer.Option("--load/--no-load", help="Wheth
 SdkPortOption = Annotated[
     bool | None, typer.Option("--sdk-port/--no-sdk-port", help="Whether to listen where LM Studio's SDKs look, too.")
 ]
+TokenFileOption = Annotated[
+    str | None, typer.Option(help="A file with API tokens, one a line: clients need one of them. Default: none.")
+]
 NowOption = Annotated[bool, typer.Option("--now", help="Do not wait for the predictions that run.")]
 
 
@@ -37,13 +41,14 @@ def start(
     model: ModelOption = None,
     load: LoadOption = None,
     sdk_port: SdkPortOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Start it; does nothing where it runs already."""
     from ..paths import Home
     from ..server.daemon import start_daemon
     from .output import say
 
-    record, started = start_daemon(Home.default(), serve_options(host, port, model, load, sdk_port))
+    record, started = start_daemon(Home.default(), serve_options(host, port, model, load, sdk_port, token_file))
     if started:
         say(f"the server runs at {record.address}, process {record.pid}; studiolo log shows what it says.")
     else:
@@ -68,6 +73,7 @@ def restart(
     model: ModelOption = None,
     load: LoadOption = None,
     sdk_port: SdkPortOption = None,
+    token_file: TokenFileOption = None,
     now: NowOption = False,
 ) -> None:
     """Stop it and start it again, with the options that it had where none are given."""
@@ -75,7 +81,9 @@ def restart(
     from ..server.daemon import restart_daemon
     from .output import say
 
-    record, stopped = restart_daemon(Home.default(), serve_options(host, port, model, load, sdk_port), now=now)
+    record, stopped = restart_daemon(
+        Home.default(), serve_options(host, port, model, load, sdk_port, token_file), now=now
+    )
     if stopped is not None and stopped.killed_after_sec is not None:
         say(_told(stopped))
     say(f"the server runs at {record.address}, process {record.pid}.")
@@ -102,12 +110,30 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     raise typer.Exit(0 if record else 1)
 
 
+@server.command()
+def token(file: Annotated[Path, typer.Argument(help="The file; made where there is none.")]) -> None:
+    """Make an API token, add it to a file for --token-file, and print it."""
+    from ..server.tokens import add_token
+
+    print(add_token(file))
+
+
 def serve_options(
-    host: str | None, port: int | None, model: str | None, load: bool | None, sdk_port: bool | None
+    host: str | None,
+    port: int | None,
+    model: str | None,
+    load: bool | None,
+    sdk_port: bool | None,
+    token_file: str | None,
 ) -> list[str]:
     """The options of ``studiolo serve`` that say the same; what is ``None`` is left out."""
     options: list[str] = []
-    for name, value in (("--host", host), ("--port", port), ("--model", model)):
+    for name, value in (
+        ("--host", host),
+        ("--port", port),
+        ("--model", model),
+        ("--token-file", None if token_file is None else str(Path(token_file).expanduser().absolute())),
+    ):
         if value is not None:
             options += [name, str(value)]
     if load is not None:

@@ -25,7 +25,7 @@ from ..protocol.library import (
 from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, NOTIFY, VERSION, Notification, SystemInfo, Version
 from .async_models import AsyncEmbeddingModel, AsyncEmbeddingNamespace, AsyncLLM, AsyncLlmNamespace
 from .diagnostics import AsyncDiagnosticsNamespace
-from .discovery import find_local_server, find_transport, is_server
+from .discovery import find_local_server, find_token, find_transport, is_server
 from .downloaded import AnyAsyncDownloadedModel, AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
 from .files import AsyncFilesNamespace, LocalFileInput
 from .limits import within_limit
@@ -42,12 +42,18 @@ class AsyncClient:
     Parameters:
         api_host: ``"host:port"`` of a server, or ``"embedded"``; either is insisted on. By default what the
             environment's ``STUDIOLO_HOST`` names, else a server that answers on this machine, else embedded.
+        api_token: the API token of a server that asks for one; by default the environment's ``STUDIOLO_API_TOKEN`` or
+            ``LM_API_TOKEN``.
+
+    Raises:
+        ConfigError: the token has not the form of one.
 
     Use it as a context manager, or call :meth:`connect` and :meth:`close`.
     """
 
-    def __init__(self, api_host: str | None = None) -> None:
+    def __init__(self, api_host: str | None = None, api_token: str | None = None) -> None:
         self._requested_host = api_host
+        self._token = find_token(api_token)
         self._found: Transport | None = None
         self._finding = asyncio.Lock()
         self._finding_where: object = None
@@ -107,7 +113,9 @@ class AsyncClient:
             self._finding, self._finding_where = asyncio.Lock(), here
         async with self._finding:
             if self._found is None:
-                self._found = await within_limit(find_transport(self._requested_host), "the host to be found")
+                self._found = await within_limit(
+                    find_transport(self._requested_host, self._token), "the host to be found"
+                )
             return self._found
 
     async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:

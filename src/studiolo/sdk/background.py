@@ -29,6 +29,7 @@ class _Background:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self.closers: set[Callable[[], Coroutine[Any, Any, None]]] = set()
+        self.finishing: set[asyncio.Task[None]] = set()
         self.thread = threading.Thread(target=self._run, name="studiolo", daemon=True)
         self.thread.start()
         atexit.register(self.close)
@@ -88,6 +89,22 @@ def _get() -> _Background:
         return _background
 
 
+def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run work that lets go of something, from wherever the garbage collector may call for it.
+
+    On the background loop it is started and not waited for; when the program has ended there is nothing to let go of.
+    """
+    background = _get()
+    if background.loop.is_closed():
+        work.close()
+    elif threading.current_thread() is background.thread:
+        task = background.loop.create_task(work)
+        background.finishing.add(task)
+        task.add_done_callback(background.finishing.discard)
+    else:
+        run(work)
+
+
 def loop() -> asyncio.AbstractEventLoop:
     """The background loop; started with the first call."""
     return _get().loop
@@ -101,6 +118,8 @@ def at_close(closer: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def _outside() -> asyncio.AbstractEventLoop:
     """The background loop, for a thread that is going to wait for it."""
     background = _get()
+    if background.loop.is_closed():
+        raise UsageError("The program is ending: studiolo has stopped")
     if threading.current_thread() is background.thread:
         raise UsageError("The sync API cannot be called from studiolo's own event loop")
     return background.loop
@@ -112,9 +131,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     An interrupted wait (Ctrl-C) cancels the work and leaves the loop as it was.
 
     Raises:
-        UsageError: called on the background loop itself, which would wait for itself.
+        UsageError: called on the background loop itself, which would wait for itself, or as the program ends.
     """
-    future = asyncio.run_coroutine_threadsafe(work, _outside())
+    try:
+        outside = _outside()
+    except UsageError:
+        work.close()
+        raise
+    future = asyncio.run_coroutine_threadsafe(work, outside)
     try:
         return future.result()
     except BaseException:

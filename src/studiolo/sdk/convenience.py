@@ -25,39 +25,40 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 _default_host: str | None = None
+_default_token: str | None = None
 _default_client: Client | None = None
 
 
-def configure_default_client(api_host: str) -> None:
+def configure_default_client(api_host: str | None = None, api_token: str | None = None) -> None:
     """Choose the host of the default client, before its first use.
 
     Parameters:
-        api_host: as for :class:`Client`.
+        api_host, api_token: as for :class:`Client`.
 
     Raises:
         ClientError: the default client exists already.
     """
-    global _default_host
+    global _default_host, _default_token
     if _default_client is not None:
         raise ClientError(
             "The default client is in use already, so that its host cannot be chosen any more",
             suggestion="Call configure_default_client() first, or make a Client of your own.",
         )
-    _default_host = api_host
+    _default_host, _default_token = api_host, api_token
 
 
-def get_default_client(api_host: str | None = None) -> Client:
+def get_default_client(api_host: str | None = None, api_token: str | None = None) -> Client:
     """The client that :func:`llm` and the other functions use; made on the first call.
 
     Parameters:
-        api_host: as for :func:`configure_default_client`.
+        api_host, api_token: as for :func:`configure_default_client`.
     """
     global _default_client
-    if api_host is not None:
-        configure_default_client(api_host)
+    if api_host is not None or api_token is not None:
+        configure_default_client(api_host, api_token)
     with _lock:
         if _default_client is None:
-            client = Client(_default_host)
+            client = Client(_default_host, _default_token)
             client.connect()
             background.at_close(client.asynchronous.close)  # nobody else closes it
             _default_client = client

@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from ..errors import ConfigError
+from ..protocol.tokens import Token, parse_token
 from .transports.base import Transport
 
 SDK_PORTS = (41343, 52993, 16141, 39414, 22931)
@@ -24,12 +25,30 @@ NAMED_LIMIT_SEC = 10.0
 
 EMBEDDED = "embedded"
 
+TOKEN_NAMES = ("STUDIOLO_API_TOKEN", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN")
+"""Where the environment has the API token: ours, and those that LM Studio's clients read."""
 
-async def find_transport(host: str | None) -> Transport:
+
+def find_token(given: str | None) -> Token | None:
+    """The API token: ``given``, else the first that the environment has (``TOKEN_NAMES``).
+
+    Raises:
+        ConfigError: it has not the form of a token.
+    """
+    if given is not None:
+        return parse_token(given, "What was given as api_token")
+    for name in TOKEN_NAMES:
+        if text := os.environ.get(name):
+            return parse_token(text, f"The environment's {name}")
+    return None
+
+
+async def find_transport(host: str | None, token: Token | None = None) -> Transport:
     """The transport to the host that is asked for.
 
     ``host`` (or, without it, the environment's ``STUDIOLO_HOST``) is ``"embedded"`` or ``"host:port"``, and is
-    insisted on. Without either: a server that answers on this machine, else this process itself.
+    insisted on. Without either: a server that answers on this machine, else this process itself. The ``token`` is for
+    a server that asks for one.
 
     Raises:
         ConfigError: the address is not of that form.
@@ -50,7 +69,7 @@ async def find_transport(host: str | None) -> Transport:
         return EmbeddedTransport()
     from .transports.websocket import WebSocketTransport
 
-    return WebSocketTransport(address)
+    return WebSocketTransport(address, token)
 
 
 def check_address(text: str) -> str:

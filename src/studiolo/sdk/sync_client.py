@@ -32,7 +32,7 @@ from .async_models import (
     PredictionConfigInput,
 )
 from .async_stream import AsyncPredictionStream
-from .background import Here, run, run_calling_here
+from .background import Here, finish, run, run_calling_here
 from .diagnostics import DiagnosticsNamespace
 from .documents import RetrievalCallbacks, RetrievalResult
 from .downloaded import AnyDownloadedModel, AsyncDownloadedLlm, DownloadedEmbeddingModel, DownloadedLlm
@@ -56,12 +56,17 @@ class Client:
     Parameters:
         api_host: ``"host:port"`` of a server, or ``"embedded"``; either is insisted on. By default what the
             environment's ``STUDIOLO_HOST`` names, else a server that answers on this machine, else embedded.
+        api_token: the API token of a server that asks for one; by default the environment's ``STUDIOLO_API_TOKEN`` or
+            ``LM_API_TOKEN``.
+
+    Raises:
+        ConfigError: the token has not the form of one.
 
     Safe to use from several threads. Use it as a context manager, or call :meth:`close`.
     """
 
-    def __init__(self, api_host: str | None = None) -> None:
-        self.asynchronous = run(_make_client(api_host))
+    def __init__(self, api_host: str | None = None, api_token: str | None = None) -> None:
+        self.asynchronous = run(_make_client(api_host, api_token))
         self.llm = LlmNamespace(self.asynchronous.llm, LLM)
         self.embedding = EmbeddingNamespace(self.asynchronous.embedding, EmbeddingModel)
         self.system = SystemNamespace(self)
@@ -121,8 +126,8 @@ class Client:
         return [LLM(handle) if isinstance(handle, AsyncLLM) else EmbeddingModel(handle) for handle in handles]
 
 
-async def _make_client(api_host: str | None) -> AsyncClient:
-    return AsyncClient(api_host)
+async def _make_client(api_host: str | None, api_token: str | None) -> AsyncClient:
+    return AsyncClient(api_host, api_token)
 
 
 A = TypeVar("A", bound=AsyncModelHandle)
@@ -392,7 +397,7 @@ class PredictionStream(PredictionStreamBase[T]):
 
     def close(self) -> None:
         """See :meth:`AsyncPredictionStream.close`."""
-        run(self._stream.close())
+        finish(self._stream.close())
 
 
 H = TypeVar("H", bound=ModelHandle[Any])

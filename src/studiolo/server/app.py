@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from litestar import Litestar, WebSocket, get, websocket
+from litestar import Litestar, Request, WebSocket, get, websocket
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, WebSocketDisconnect
 from litestar.response import Response
@@ -15,10 +15,16 @@ from ..dialects.lmstudio.connection import Connection
 from ..dialects.lmstudio.context import Context
 from ..host.host import Host
 from ..protocol.endpoints import NAMESPACES
+from .tokens import TokenFile
 
 
-def create_app(host: Host, *, is_daemon: bool = False) -> Litestar:
-    """An app that answers for ``host``; starting and stopping the host is the caller's business."""
+def create_app(host: Host, *, is_daemon: bool = False, tokens: TokenFile | None = None) -> Litestar:
+    """An app that answers for ``host``; starting and stopping the host is the caller's business.
+
+    Parameters:
+        is_daemon: whether it serves in the background.
+        tokens: what lets clients in; by default everyone is.
+    """
 
     @get("/lmstudio-greeting", sync_to_thread=False)
     def greeting() -> dict[str, Any]:
@@ -26,14 +32,15 @@ def create_app(host: Host, *, is_daemon: bool = False) -> Litestar:
         return {"lmstudio": True, "studiolo": __version__}
 
     @get("/health", sync_to_thread=False)
-    def health() -> dict[str, Any]:
-        return {
-            "status": "ok",
-            "version": __version__,
-            "instances": [{"identifier": i.identifier, "state": i.state} for i in host.instances.all()],
-        }
+    def health(request: Request[Any, Any, Any]) -> dict[str, Any]:
+        """Whether the server is well. What it runs is told to those who are let in."""
+        told: dict[str, Any] = {"status": "ok", "version": __version__}
+        if tokens is None or tokens.knows_bearer(request.headers.get("authorization")):
+            told["instances"] = [{"identifier": i.identifier, "state": i.state} for i in host.instances.all()]
+        return told
 
-    sockets = [_namespace_socket(Context(host, namespace, is_daemon)) for namespace in NAMESPACES]
+    knows = None if tokens is None else tokens.knows
+    sockets = [_namespace_socket(Context(host, namespace, is_daemon, knows=knows)) for namespace in NAMESPACES]
     return Litestar(
         [greeting, health, *sockets],
         openapi_config=None,

@@ -23,6 +23,7 @@ from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app
 from .daemon import remove_record, write_record
 from .daemon_log import CHECK_SEC, rotate_log
+from .tokens import TokenFile
 
 LOOPBACK = "127.0.0.1"
 DRAIN_LIMIT_SEC = 5
@@ -48,6 +49,7 @@ class ServeOptions:
         load: whether to load a model at once, for clients that ask only for what is loaded.
         model: which one; by default the one last used, else the catalog's default.
         sdk_port: whether to listen on one of the ports where LM Studio's SDKs look, too.
+        token_file: the file with the API tokens that let clients in; that of the settings by default.
         background: for a server in the background, the options that it was started with.
     """
 
@@ -56,6 +58,7 @@ class ServeOptions:
     load: bool = True
     model: str | None = None
     sdk_port: bool = True
+    token_file: str | None = None
     background: list[str] | None = None
 
 
@@ -68,6 +71,7 @@ def serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) 
 
     Raises:
         PortInUseError: something listens there already.
+        ConfigError: the settings or the token file are wrong.
     """
     if sys.platform == "win32":
         return asyncio.run(_serve(options, say, on_fetch))
@@ -92,7 +96,9 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     host = Host()
     settings = host.settings.current().server
     address, port = options.host or settings.host, settings.port if options.port is None else options.port
+    token_file = options.token_file or settings.token_file
     try:
+        tokens = None if token_file is None else TokenFile(token_file)
         sockets = [await _listen(address, port)]
     except BaseException:
         await host.stop()
@@ -101,7 +107,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     sdk_port = _listen_for_sdk(sockets, port) if options.sdk_port else None
     server = _Server(
         uvicorn.Config(
-            create_app(host, is_daemon=options.background is not None),
+            create_app(host, is_daemon=options.background is not None, tokens=tokens),
             lifespan="off",
             log_level="warning",
             access_log=False,
@@ -145,8 +151,10 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
             beside.append(asyncio.create_task(_keep_log_short(host.home), name="keep the log short"))
         sdk = f"; LM Studio's SDKs find it at port {sdk_port}" if sdk_port else ""
         say(f"version {__version__} serves at http://{address}:{port}{sdk}")
-        if address not in (LOOPBACK, "localhost", "::1"):
-            say("Anyone who reaches this address can use it: there is no authentication.")
+        if tokens is not None:
+            say(f"clients need an API token of {tokens.path}.")
+        elif address not in (LOOPBACK, "localhost", "::1"):
+            say("Anyone who reaches this address can use it: no API token is asked for. --token-file asks for one.")
         await server.serve(sockets)
     finally:
         for task in beside:

@@ -32,6 +32,11 @@ LOOSE_LIMIT = 4 * 2**20
 
 AUTH_VERSION = 1
 
+TOKEN_NEEDED = (
+    "This server asks for an API token, and was given none that it knows. "
+    "Give it as LM_API_TOKEN in the environment, or to the client as api_token (Python) or apiToken (TypeScript)."
+)
+
 _log = logging.getLogger("studiolo.lmstudio")
 
 
@@ -85,6 +90,11 @@ class Connection:
             return False
         if handshake.auth_version != AUTH_VERSION:
             await self._refuse(f"Authentication version {handshake.auth_version} is not known; {AUTH_VERSION} is.")
+            return False
+        if self._context.knows is not None and not self._context.knows(
+            handshake.client_identifier, handshake.client_passkey
+        ):
+            await self._refuse(TOKEN_NEEDED)
             return False
         self._context = replace(self._context, client=handshake.client_identifier)
         await self._send(frames.HandshakeAnswer(success=True))

@@ -21,12 +21,14 @@ class Context:
         namespace: the namespace whose socket it came by.
         is_daemon: whether the host serves in the background.
         client: the client's name for itself, the same on all of its sockets.
+        knows: whether a client's identifier and passkey let it in; ``None`` where everyone is let in.
     """
 
     host: Host
     namespace: str
     is_daemon: bool = False
     client: str = "embedded"
+    knows: Callable[[str, str], bool] | None = None
 
     @property
     def domain(self) -> Domain:

@@ -13,11 +13,12 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from ...errors import ConnectionFailedError, ProtocolError, StudioloError, UsageError
+from ...errors import AuthenticationError, ConnectionFailedError, ProtocolError, StudioloError, UsageError
 from ...protocol import frames
 from ...protocol.endpoints import Channel, Rpc
 from ...protocol.errors import deserialize_error
 from ...protocol.streaming import MergingQueue
+from ...protocol.tokens import Token
 from .base import ClientChannel, merge_messages
 
 P = TypeVar("P")
@@ -44,12 +45,12 @@ class WebSocketTransport:
 
     Parameters:
         address: ``host:port``.
+        token: what lets this client in, where the server asks for it.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: Token | None = None) -> None:
         self.address = address
-        self._client_identifier = str(uuid.uuid4())
-        self._client_passkey = str(uuid.uuid4())
+        self._identity = token or Token(f"guest:{uuid.uuid4()}", str(uuid.uuid4()))
         self._sockets: dict[str, _Socket] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -105,7 +106,7 @@ class WebSocketTransport:
     async def _connect(self, namespace: str) -> ClientConnection:
         url = f"ws://{self.address}/{namespace}"
         handshake = frames.Handshake(
-            auth_version=1, client_identifier=self._client_identifier, client_passkey=self._client_passkey
+            auth_version=1, client_identifier=self._identity.identifier, client_passkey=self._identity.passkey
         )
         try:
             async with asyncio.timeout(CONNECT_LIMIT_SEC):
@@ -128,7 +129,7 @@ class WebSocketTransport:
             raise unreachable(self.address, f"{type(error).__name__}: {error}") from None
         if not answer.success:
             await connection.close()
-            raise ConnectionFailedError(f"The server at {self.address} refused this client", cause=answer.error)
+            raise AuthenticationError(f"The server at {self.address} refused this client", cause=answer.error)
         return connection
 
 
