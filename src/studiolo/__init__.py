@@ -289,21 +289,11 @@ if TYPE_CHECKING:
     from .sdk.async_client import (
         AsyncClient as AsyncClient,
     )
-    from .sdk.async_models import (
-        AnyLoadConfig as AnyLoadConfig,
-    )
-    from .sdk.async_models import (
-        AnyModelSpecifier as AnyModelSpecifier,
-    )
-    from .sdk.async_models import (
-        AsyncEmbeddingModel as AsyncEmbeddingModel,
-    )
-    from .sdk.async_models import (
-        AsyncLLM as AsyncLLM,
-    )
-    from .sdk.async_models import (
-        ModelLoadResult as ModelLoadResult,
-    )
+    from .sdk.async_handles import AsyncEmbeddingModel as AsyncEmbeddingModel
+    from .sdk.async_handles import AsyncLLM as AsyncLLM
+    from .sdk.async_models import AnyLoadConfig as AnyLoadConfig
+    from .sdk.async_models import AnyModelSpecifier as AnyModelSpecifier
+    from .sdk.async_models import ModelLoadResult as ModelLoadResult
     from .sdk.async_stream import (
         AsyncPredictionStream as AsyncPredictionStream,
     )
@@ -436,21 +426,11 @@ if TYPE_CHECKING:
     from .sdk.structured import (
         ValidationError as ValidationError,
     )
-    from .sdk.sync_client import (
-        LLM as LLM,
-    )
-    from .sdk.sync_client import (
-        Client as Client,
-    )
-    from .sdk.sync_client import (
-        EmbeddingModel as EmbeddingModel,
-    )
-    from .sdk.sync_client import (
-        PredictionStream as PredictionStream,
-    )
-    from .sdk.sync_client import (
-        SyncModelHandle as SyncModelHandle,
-    )
+    from .sdk.sync_client import Client as Client
+    from .sdk.sync_handles import LLM as LLM
+    from .sdk.sync_handles import EmbeddingModel as EmbeddingModel
+    from .sdk.sync_handles import PredictionStream as PredictionStream
+    from .sdk.sync_handles import SyncModelHandle as SyncModelHandle
     from .sdk.tools import (
         ToolDefinition as ToolDefinition,
     )
@@ -505,8 +485,11 @@ _NAMES = {
     "sdk.async_client": """
         AsyncClient
     """,
+    "sdk.async_handles": """
+        AsyncEmbeddingModel AsyncLLM
+    """,
     "sdk.async_models": """
-        AnyLoadConfig AnyModelSpecifier AsyncEmbeddingModel AsyncLLM ModelLoadResult
+        AnyLoadConfig AnyModelSpecifier ModelLoadResult
     """,
     "sdk.async_stream": """
         AsyncPredictionStream
@@ -541,7 +524,10 @@ _NAMES = {
         BaseModel DictObject DictSchema ModelSchema ResponseSchema ValidationError
     """,
     "sdk.sync_client": """
-        Client EmbeddingModel LLM PredictionStream SyncModelHandle
+        Client
+    """,
+    "sdk.sync_handles": """
+        EmbeddingModel LLM PredictionStream SyncModelHandle
     """,
     "sdk.tools": """
         ToolDefinition ToolFunctionDef ToolFunctionDefDict

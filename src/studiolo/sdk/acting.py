@@ -24,7 +24,7 @@ from .tools import ToolDefinition, bind_tools
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient
-    from .async_models import AsyncLLM, HistoryInput, PredictionConfigInput
+    from .async_handles import AsyncLLM, HistoryInput, PredictionConfigInput
 
 MakeStream = Callable[[list[KvField], Callbacks], AsyncPredictionStream[Any]]
 """Makes the prediction of a round from the settings and callbacks that are the round's own."""
@@ -86,7 +86,7 @@ async def _called(made: Call) -> ToolCallResultData:
 
 def act_in_thread(state: ActState, make_stream: MakeStream, max_parallel_tool_calls: int | None) -> ActResult:
     """Run ``state`` to its end. Tools run in threads while the model is still writing; callbacks in this one."""
-    from .sync_client import PredictionStream
+    from .sync_handles import PredictionStream
 
     pool = ThreadPoolExecutor(max_parallel_tool_calls or 32, thread_name_prefix="studiolo-tool")
     try:

@@ -23,7 +23,8 @@ from ..protocol.library import (
     NameParameter,
 )
 from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, NOTIFY, VERSION, Notification, SystemInfo, Version
-from .async_models import AsyncEmbeddingModel, AsyncEmbeddingNamespace, AsyncLLM, AsyncLlmNamespace
+from .async_handles import AsyncEmbeddingModel, AsyncLLM
+from .async_models import AsyncEmbeddingNamespace, AsyncLlmNamespace
 from .diagnostics import AsyncDiagnosticsNamespace
 from .discovery import find_local_server, find_token, find_transport, is_server
 from .downloaded import AnyAsyncDownloadedModel, AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm

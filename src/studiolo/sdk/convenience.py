@@ -11,7 +11,8 @@ from . import background
 from .async_models import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
 from .downloaded import AnyDownloadedModel
 from .files import LocalFileInput
-from .sync_client import LLM, Client, EmbeddingModel
+from .sync_client import Client
+from .sync_handles import LLM, EmbeddingModel
 
 _lock = threading.Lock()
 
