@@ -16,7 +16,16 @@ from .running import environment, link_model
 from .test_documents import pdf
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["chat.md", "files.md", "images.md", "library.md", "prediction-config.md", "structured-output.md", "tools.md"]
+PAGES = [
+    "chat.md",
+    "clients.md",
+    "files.md",
+    "images.md",
+    "library.md",
+    "prediction-config.md",
+    "structured-output.md",
+    "tools.md",
+]
 
 
 def blocks(page: str, language: str) -> list[str]:
