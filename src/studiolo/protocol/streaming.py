@@ -86,12 +86,14 @@ class MergingQueue(Generic[T]):
         return self._take()
 
     def _take(self) -> list[T]:
-        with self._lock:
-            items = list(self._items)
-            self._items.clear()
+        fresh: deque[T] = deque()
+        with (
+            self._lock
+        ):  # nothing is made meanwhile: the garbage collector might close a stream, which waits for the loop
+            items, self._items = self._items, fresh
         if not items and self._error is not None:
             raise self._error
-        return items
+        return list(items)
 
     def _notify(self) -> None:
         if self._thread_wake is not None:
