@@ -19,6 +19,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
     "chat.md",
     "clients.md",
+    "completion.md",
+    "embeddings.md",
     "files.md",
     "images.md",
     "library.md",
@@ -46,8 +48,9 @@ def test_the_examples_of_a_page_run(
     if settings := blocks(page, "toml"):
         home.settings.write_text("\n".join(settings))
     Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
-    if name == "files.md":
+    if name in ("embeddings.md", "files.md"):
         link_model(embedding_model, home)
+    if name == "files.md":
         (tmp_path / "report.pdf").write_bytes(pdf(["Sales rose by a tenth.", "Costs fell."]))
     program = "\n".join(blocks(page, "python"))
     assert program
