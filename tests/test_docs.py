@@ -24,6 +24,7 @@ PAGES = [
     "files.md",
     "images.md",
     "library.md",
+    "models.md",
     "prediction-config.md",
     "structured-output.md",
     "tools.md",
