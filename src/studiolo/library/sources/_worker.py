@@ -49,11 +49,19 @@ def _sha256(etag: str | None) -> str | None:
 
 def _search(term: str, limit: str) -> dict[str, Any]:
     """Repositories with GGUF files that fit ``term``, those fetched most often first."""
-    import huggingface_hub as hub
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # pyright: ignore
 
-    found = hub.HfApi().list_models(search=term, filter="gguf", sort="downloads", limit=int(limit))
+    # One page, asked for once: HfApi.list_models() tries for half a minute where the hub cannot be reached.
+    answer = get_session().get(
+        f"{constants.ENDPOINT}/api/models",
+        params={"search": term, "filter": "gguf", "sort": "downloads", "limit": limit},
+        headers=build_hf_headers(library_name="studiolo"),  # pyright: ignore
+        timeout=constants.DEFAULT_REQUEST_TIMEOUT,
+    )
+    hf_raise_for_status(answer)
     fields = ("id", "downloads", "likes", "tags", "gated", "pipeline_tag")
-    return {"models": [{name: getattr(model, name, None) for name in fields} for model in found]}
+    return {"models": [{name: model.get(name) for name in fields} for model in answer.json()]}
 
 
 def _files(repo: str, revision: str) -> dict[str, Any]:
