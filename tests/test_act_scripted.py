@@ -95,6 +95,9 @@ class StubClient:
 
 Act = Callable[..., lm.ActResult]
 
+TOOL: dict[str, Any] = {"name": "look", "description": "Look.", "parameters": {}, "implementation": lambda: HALF}
+HALF = "\ud83d"  # of an emoji
+
 
 @pytest.fixture(params=["sync", "async"])
 def act(request: pytest.FixtureRequest) -> Callable[[StubClient], Act]:
@@ -251,6 +254,27 @@ def test_stub_an_error_can_be_raised_instead(act: Any, script: list[Any]) -> Non
     assert client.channels[0].closed
 
 
+def test_stub_what_tells_of_an_error_returns_text(act: Any) -> None:
+    client = StubClient([[*call("nonesuch"), success()], ANSWER])
+    with pytest.raises(lm.ConfigError, match="handle_invalid_tool_request returned a int"):
+        act(client)("hi", [add], handle_invalid_tool_request=lambda error, request: 3)
+
+
+def test_stub_half_of_a_character_that_a_tool_returns_is_escaped(act: Any) -> None:
+    client = StubClient([[*call("look"), success()], ANSWER])
+    act(client)("hi", [TOOL])
+    assert results(client) == ['"\\ud83d"']
+
+
+def test_stub_a_coroutine_of_an_ordinary_function_is_refused_by_the_sync_api() -> None:
+    async def later() -> str:
+        return "late"
+
+    client = StubClient([[*call("look"), success()], ANSWER])
+    LLM(AsyncLLM("m", client, "llm")).act("hi", [{**TOOL, "implementation": lambda: later()}])  # type: ignore[arg-type]
+    assert "returned a coroutine, and this is the sync API" in results(client)[0]
+
+
 def test_stub_a_call_that_cannot_be_read_ends_everything(act: Any) -> None:
     failure = ToolCallFailed(error=serialize_error(PredictionError("It cannot be read")), raw_content="{")
     seen: list[Any] = []
@@ -303,6 +327,14 @@ def test_stub_callbacks_that_fail_end_nothing(act: Any, caplog: pytest.LogCaptur
     [
         ({"max_prediction_rounds": 0}, "max_prediction_rounds is 0"),
         ({"max_parallel_tool_calls": 0}, "max_parallel_tool_calls is 0"),
+        ({"max_prediction_rounds": "2"}, "max_prediction_rounds is '2'"),
+        ({"max_prediction_rounds": True}, "max_prediction_rounds is True"),
+        ({"max_parallel_tool_calls": 1.5}, r"max_parallel_tool_calls is 1\.5"),
+        ({"mcp": 3}, "MCP servers are 3"),
+        ({"mcp": None}, "MCP servers are None"),
+        ({"mcp": [3]}, "An MCP server is a int"),
+        ({"tools": [{**TOOL, "parameters": None}]}, "parameters of the tool 'look' are no dict"),
+        ({"tools": [{**TOOL, "description": None}]}, "description of the tool 'look' is no text"),
         ({"tool_choice": "never"}, "tool_choice is 'never'"),
         ({"tool_choice": "required", "max_prediction_rounds": 1}, "The only round"),
         ({"tools": []}, "no tools"),

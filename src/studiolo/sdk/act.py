@@ -74,6 +74,13 @@ class ActCallbacks:
         check_callbacks(self)
 
 
+def check_count(name: str, limit: int | None) -> None:
+    """Raise :class:`ConfigError` where ``limit``, the argument ``name``, is no number of things that can be."""
+    right = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1
+    if limit is not None and not right:
+        raise ConfigError(f"{name} is {limit!r}, and must be a whole number of at least 1, or None for no limit")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """A tool call to make.
@@ -124,8 +131,7 @@ class ActState:
     ) -> None:
         if not tools:
             raise ConfigError("act() was given no tools", suggestion="Use respond() where there are none.")
-        if max_prediction_rounds is not None and max_prediction_rounds < 1:
-            raise ConfigError(f"max_prediction_rounds is {max_prediction_rounds!r}, and must be at least 1")
+        check_count("max_prediction_rounds", max_prediction_rounds)
         if tool_choice not in ("auto", "required"):
             raise ConfigError(f"tool_choice is {tool_choice!r}, and can be 'auto' or 'required'")
         if tool_choice == "required" and max_prediction_rounds == 1:
@@ -249,4 +255,9 @@ class ActState:
         text = handle(error, request) if handle is not None else None
         if request is None:
             raise error
+        if text is not None and not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(
+                f"handle_invalid_tool_request returned a {type(text).__name__}",
+                cause="What it returns is told to the model: a text, or None for the error's own words.",
+            )
         return error.title if text is None else text

@@ -15,7 +15,16 @@ from ..protocol.chat import ToolCallResultData
 from ..protocol.kv import KvConfig, KvField, encode_prediction_config, stack_of
 from ..protocol.llm import Fragment, PredictParameter
 from ..protocol.models import ModelSpecifier
-from .act import ActCallbacks, ActResult, ActState, Call, HandleInvalidToolRequest, OnMessage, PredictionRoundResult
+from .act import (
+    ActCallbacks,
+    ActResult,
+    ActState,
+    Call,
+    HandleInvalidToolRequest,
+    OnMessage,
+    PredictionRoundResult,
+    check_count,
+)
 from .async_stream import AsyncPredictionStream
 from .history import Chat
 from .mcp import McpServer, mcp_tools, mcp_tools_from_thread
@@ -28,12 +37,6 @@ if TYPE_CHECKING:
 
 MakeStream = Callable[[list[KvField], Callbacks], AsyncPredictionStream[Any]]
 """Makes the prediction of a round from the settings and callbacks that are the round's own."""
-
-
-def check_parallel(limit: int | None) -> None:
-    """Raise :class:`ConfigError` where ``limit`` is no number of calls."""
-    if limit is not None and limit < 1:
-        raise ConfigError(f"max_parallel_tool_calls is {limit!r}, and must be at least 1, or None for no limit")
 
 
 async def act_async(state: ActState, make_stream: MakeStream, max_parallel_tool_calls: int | None) -> ActResult:
@@ -106,7 +109,16 @@ def act_in_thread(state: ActState, make_stream: MakeStream, max_parallel_tool_ca
 
 
 def _called_here(made: Call) -> ToolCallResultData:
-    return made.told(made.refusal) if made.tool is None else made.answer(made.tool.call(**(made.arguments or {})))
+    if made.tool is None:
+        return made.told(made.refusal)
+    value = made.tool.call(**(made.arguments or {}))
+    if inspect.iscoroutine(value):  # of a function that is not marked as async
+        value.close()
+        raise ConfigError(
+            f"The tool {made.tool.name!r} returned a coroutine, and this is the sync API",
+            suggestion="Use AsyncClient, or make the tool an ordinary function.",
+        )
+    return made.answer(value)
 
 
 def _answer(state: ActState, made: Call, future: Future[ToolCallResultData] | asyncio.Task[Any]) -> ToolCallResultData:
@@ -171,7 +183,7 @@ class AsyncActing:
             ConfigError: a tool, a server or a setting is wrong.
             PredictionError: the model wrote a call that cannot be read, or called a tool in the last round.
         """
-        check_parallel(max_parallel_tool_calls)
+        check_count("max_parallel_tool_calls", max_parallel_tool_calls)
         callbacks = ActCallbacks(
             on_message=on_message,
             on_first_token=on_first_token,
@@ -235,7 +247,7 @@ class Acting:
         handle_invalid_tool_request: HandleInvalidToolRequest | None = None,
     ) -> ActResult:
         """See :meth:`AsyncLLM.act`. Callbacks are called in this thread, tools in others; none may be async."""
-        check_parallel(max_parallel_tool_calls)
+        check_count("max_parallel_tool_calls", max_parallel_tool_calls)
         callbacks = ActCallbacks(
             on_message=on_message,
             on_first_token=on_first_token,

@@ -71,6 +71,8 @@ def server_configs(servers: Iterable[McpServer]) -> dict[str, ServerConfig]:
     """
     if isinstance(servers, str | Path | Mapping):
         raise ConfigError("The MCP servers are not a list", suggestion="Put the one server into a list.")
+    if not isinstance(servers, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"The MCP servers are {servers!r}, not a list", suggestion="Give [] or nothing for none.")
     found: dict[str, ServerConfig] = {}
     for server in servers:
         for name, config in _named(server):
@@ -87,6 +89,11 @@ def _named(server: McpServer) -> Iterable[tuple[str, ServerConfig]]:
             return _all(server, "the dict")
         name = str(server.get("name") or server.get("command") or server.get("url") or "server")
         return [(name, _config(name, {key: value for key, value in server.items() if key != "name"}))]
+    if not isinstance(server, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(
+            f"An MCP server is a {type(server).__name__}",
+            cause="It can be a name in mcp.json, the path of such a file, a URL, or a dict of its settings.",
+        )
     if isinstance(server, str) and re.match(r"https?://", server):
         return [(server, ServerConfig(url=server))]
     if isinstance(server, Path) or server.endswith(".json"):

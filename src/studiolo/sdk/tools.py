@@ -10,6 +10,7 @@ from typing import Any, Generic, NotRequired, Self, TypedDict, TypeVar, cast
 
 import msgspec
 
+from ..config import is_text
 from ..errors import ConfigError
 from ..protocol.tools import Tool, ToolFunction
 
@@ -125,7 +126,9 @@ def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[st
 
 def result_as_text(value: Any) -> str:
     """What a tool returned, as the JSON that the model reads. Raises where it cannot be JSON."""
-    return json.dumps(msgspec.to_builtins(value, str_keys=True), ensure_ascii=False)
+    plain = msgspec.to_builtins(value, str_keys=True)
+    text = json.dumps(plain, ensure_ascii=False)
+    return text if is_text(text) else json.dumps(plain)  # half of a character is told by its number
 
 
 def _definition(tool: ToolDefinition) -> ToolFunctionDef:
@@ -175,6 +178,13 @@ def _bind(tool: ToolFunctionDef) -> BoundTool:
         raise ConfigError(f"The name of a tool is {tool.name!r}")
     if not callable(tool.implementation):
         raise ConfigError(f"The implementation of the tool {tool.name!r} cannot be called: {tool.implementation!r}")
+    if not isinstance(tool.description, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"The description of the tool {tool.name!r} is no text: {tool.description!r}")
+    if not isinstance(tool.parameters, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(
+            f"The parameters of the tool {tool.name!r} are no dict of types by name: {tool.parameters!r}",
+            suggestion="Give {} to a tool without parameters.",
+        )
     names = list(tool.parameters)
     fields: list[Any] = []
     for number, (name, value) in enumerate(tool.parameters.items()):
