@@ -32,6 +32,9 @@ DEFAULT_CHECKPOINTS = 32
 CHECKPOINT_TOKENS = 8192
 """llama.cpp's own: states kept for each slot, and the tokens between two of them."""
 
+COUNTED_CHECKPOINTS = 2
+"""States that a slot whose context is full has kept, as measured; a chat of many turns may come to keep more."""
+
 # Bytes of a block, and how many values it holds.
 _TYPE_SIZES: dict[CacheType, tuple[int, int]] = {
     "f32": (4, 1),
@@ -220,7 +223,7 @@ def needed(shape: Shape, config: LoadConfig, domain: Domain, *, drafts: bool = F
         kv_cache=kv_cache,
         compute=_compute(shape, config, batch, [tokens(w, 1) for w in {layer.window for layer in shape.layers}])
         + 4 * shape.vocabulary * parallel,
-        checkpoints=went_back_to * parallel * min(checkpoints, 1 + context // CHECKPOINT_TOKENS),
+        checkpoints=went_back_to * parallel * min(checkpoints, COUNTED_CHECKPOINTS, 1 + context // CHECKPOINT_TOKENS),
         engine=VOCABULARY_BYTES * shape.vocabulary + (0 if drafts else ENGINE_BYTES),
     )
 
