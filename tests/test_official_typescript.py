@@ -1,0 +1,62 @@
+"""The official TypeScript client over the features of a host: each check of ``typescript/*.mjs`` is a test here."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from studiolo.paths import Home
+
+from .running import Server, link_model, link_models, serving
+from .test_official_clients import run_typescript, typescript_client  # noqa: F401 (the last is a fixture)
+
+PROGRAMS = Path(__file__).with_name("typescript")
+
+
+def checks_of(program: str) -> list[str]:
+    """The names of the checks in a program."""
+    return re.findall(r"^  async (\w+)\(\)", (PROGRAMS / program).read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def server(cache_home: Home, embedding_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("typescript")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    home.settings.write_text("[library]\nprograms = []\n")
+    link_models(cache_home, home)
+    link_model(embedding_model, home)
+    with serving(home, folder, "--no-load") as server:
+        yield server
+
+
+def results(program: str, folder: Path, server: Server) -> dict[str, str]:
+    """What became of each check of a program."""
+    shutil.copy(PROGRAMS / "checks.mjs", folder)
+    told = run_typescript((PROGRAMS / program).read_text(), folder, program, server.address)
+    return json.loads(told.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def predictions(server: Server, typescript_client: Path) -> dict[str, str]:  # noqa: F811
+    return results("predictions.mjs", typescript_client, server)
+
+
+@pytest.fixture(scope="module")
+def models(server: Server, typescript_client: Path) -> dict[str, str]:  # noqa: F811
+    return results("models.mjs", typescript_client, server)
+
+
+@pytest.mark.parametrize("check", checks_of("predictions.mjs"))
+def test_predictions(check: str, predictions: dict[str, str]) -> None:
+    assert predictions[check] == "passed"
+
+
+@pytest.mark.parametrize("check", checks_of("models.mjs"))
+def test_models(check: str, models: dict[str, str]) -> None:
+    assert models[check] == "passed"
