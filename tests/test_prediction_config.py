@@ -217,9 +217,7 @@ def test_the_settings_in_force_are_told(llm: lm.LLM) -> None:
         assert name == "structured" or getattr(told, name) == value, name
 
 
-def test_a_draft_model_is_the_one_that_the_model_was_loaded_with(client: lm.Client, llm: lm.LLM) -> None:
-    with pytest.raises(lm.UnsupportedError, match=r"without a draft model.*'smol'.*speculative_draft_model"):
-        llm.complete(PROMPT, config={"draft_model": "smol"})
+def test_a_draft_model_drafts(client: lm.Client, llm: lm.LLM) -> None:
     with pytest.raises(lm.UnsupportedError, match="num_draft_tokens_exact"):
         llm.complete(PROMPT, config={"speculative_decoding_num_draft_tokens_exact": 3})
     plain = llm.complete(PROMPT, config={**GREEDY, "max_tokens": 24})
@@ -239,7 +237,7 @@ def test_a_draft_model_is_the_one_that_the_model_was_loaded_with(client: lm.Clie
         assert sum(told) == stats.total_draft_tokens_count  # type: ignore[arg-type]
         assert any(fragment.contains_drafted for fragment in fragments)
         assert not fragments[0].contains_drafted
-        with pytest.raises(lm.UnsupportedError, match=f"with the draft model {key}.*'other'"):
+        with pytest.raises(lm.ModelNotFoundError, match="'other'"):
             drafted.complete(PROMPT, config={"draft_model": "other"})
         # A draft of the same model is always taken, and four tokens are drafted at once: about four in five.
         assert stats.accepted_draft_tokens_count == stats.total_draft_tokens_count
@@ -259,3 +257,27 @@ def test_a_draft_model_is_the_one_that_the_model_was_loaded_with(client: lm.Clie
     finally:
         drafted.unload()
     assert plain.stats.used_draft_model_key is None
+
+
+def test_a_prediction_names_a_draft_model_of_an_instance_that_has_none(client: lm.Client) -> None:
+    key = "smollm2-135m-instruct"
+    plain = client.llm.load_new_instance(key, "plain", config={"context_length": 512})
+    try:
+        config = {**GREEDY, "max_tokens": 16}
+        before = plain.complete(PROMPT, config=config)
+        assert before.stats.used_draft_model_key is None
+        running = plain.complete_stream(PROMPT, config={**GREEDY, "max_tokens": 60, "repeat_penalty": False})
+        fragments = iter(running)
+        next(fragments)
+        drafted = plain.complete(
+            PROMPT, config={**config, "draft_model": "smollm2-135m", "speculative_decoding_num_draft_tokens_exact": 2}
+        )
+        assert list(fragments) and running.result().stats.predicted_tokens_count == 60  # what ran has come to its end
+        assert drafted.content == before.content
+        assert drafted.stats.used_draft_model_key == key and drafted.stats.accepted_draft_tokens_count
+        assert drafted.load_config.speculative_draft_max_tokens == 2
+        with pytest.raises(lm.ModelNotFoundError, match="'nonesuch'"):
+            plain.complete(PROMPT, config={"draft_model": "nonesuch"})
+        assert plain.complete(PROMPT, config={**config, "draft_model": key}).content == before.content
+    finally:
+        plain.unload()

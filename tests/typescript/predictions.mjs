@@ -181,10 +181,31 @@ await run({
     await refused(/temperature/, () => llm.complete("hi", { temperature: -1 }));
     await refused(/nonesuch/, () => llm.complete("hi", { ...greedy, preset: "nonesuch" }));
   },
+  async draft_models() {
+    const key = "smollm2-135m-instruct";
+    const load = { identifier: "drafted-ts", config: { contextLength: 256 }, verbose: false };
+    const model = await client.llm.load(key, load);
+    const plain = await model.complete(story, greedy);
+    assert.equal(plain.stats.usedDraftModelKey, undefined);
+    const drafted = await model.complete(story, { ...greedy, draftModel: key });
+    assert.equal(drafted.content, plain.content);
+    assert.equal(drafted.stats.usedDraftModelKey, key);
+    assert.ok(drafted.stats.acceptedDraftTokensCount > 0);
+    await model.unload();
+  },
   async draft_models_that_do_not_fit_are_refused_by_name() {
+    const [{ modelKey }] = await client.system.listDownloadedModels("embedding");
     await refused(/nonesuch/, () => llm.complete("hi", { ...greedy, draftModel: "nonesuch" }));
+    await refused(new RegExp(modelKey), () => llm.complete("hi", { ...greedy, draftModel: modelKey }));
+    assert.ok(await text("hi", greedy) !== undefined);
   },
   async preloading_a_draft_model() {
-    await refused(/./, () => llm.unstable_preloadDraftModel("nonesuch"));
+    const model = await client.llm.load("smollm2-135m-instruct", {
+      identifier: "preloaded-ts", config: { contextLength: 256 }, verbose: false,
+    });
+    await model.unstable_preloadDraftModel("smollm2-135m-instruct");
+    assert.equal((await model.complete(story, greedy)).stats.usedDraftModelKey, "smollm2-135m-instruct");
+    await refused(/nonesuch/, () => model.unstable_preloadDraftModel("nonesuch"));
+    await model.unload();
   },
 });

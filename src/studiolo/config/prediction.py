@@ -160,8 +160,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         reasoning_budget: tokens of reasoning at most, 0 for none: it is then cut short, and the model goes on to
             its answer. Default: no limit.
         cpu_threads: llama.cpp sets its threads when a model is loaded: refused.
-        draft_model: the key of the draft model that the model was loaded with; another one is refused. Default: the
-            one that it was loaded with.
+        draft_model: the name of a draft model. Where the engine has another one, or none, it is started anew with
+            this one, when what runs on it has ended. Default: the one that it has.
         speculative_decoding_num_draft_tokens_exact, speculative_decoding_min_draft_length_to_consider,
         speculative_decoding_min_continue_drafting_probability: how the draft model drafts, as the load config's
             ``speculative_draft_max_tokens``, ``_min_tokens`` and ``_min_continue_probability`` have it; anything else

@@ -7,12 +7,12 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig
+from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, PredictionConfig
 from ..engines.base import Engine, EngineSpec
 from ..engines.registry import engine_class
 from ..errors import EngineDiedError, EngineError, EngineStartError, HostError, ModelFileError
@@ -20,6 +20,7 @@ from ..library.model import Model
 from ..protocol.system import CrashReport
 from ..settings import Settings
 from .crashes import Crashes
+from .drafting import drafting_as, is_named
 from .events import Events
 from .predictions import Prediction
 from .resources import Estimate
@@ -140,13 +141,16 @@ class Instance:
             self._calls -= 1
             self._last_used = self._clock()
 
-    async def engine(self, on_progress: OnProgress | None = None) -> Engine:
-        """The running engine; started, or started anew where it has died.
+    async def engine(self, on_progress: OnProgress | None = None, drafts: PredictionConfig | None = None) -> Engine:
+        """The running engine; started, or started anew where it has died or has another draft model than is asked for.
 
         Parameters:
             on_progress: told how much of the model's file the engine has read, 0 to 1, where it comes to a start.
+            drafts: the settings of a prediction, which may name a draft model.
 
         Raises:
+            ModelNotFoundError, ConfigError, NotEnoughMemoryError: the draft model is not there, cannot draft for this
+                one, or does not fit beside it; the engine goes on as it was.
             EngineStartError: it does not come up.
             QuarantinedError: it has crashed again and again.
             ModelFileError: the model's file is gone.
@@ -155,11 +159,13 @@ class Instance:
             if self._engine is not None and self._engine.exited.is_set():
                 dead, self._engine = self._engine, None
                 await dead.stop()
+            if self.unloaded:
+                raise HostError(f"The model {self.identifier} was unloaded")
+            if drafts is not None and drafts.draft_model and not is_named(self.draft, drafts.draft_model):
+                await self._change_draft(drafts)
             if self._engine is None:
-                if self.unloaded:
-                    raise HostError(f"The model {self.identifier} was unloaded")
-                self._engine = await self._start(on_progress)
-                self._watcher = asyncio.create_task(self._watch(self._engine), name=f"watch {self.identifier}")
+                await self._start(on_progress)
+            assert self._engine is not None
             self._last_used = self._clock()
             return self._engine
 
@@ -169,14 +175,34 @@ class Instance:
         for prediction in list(self.predictions):
             prediction.stop("modelUnloaded")
         async with self._starting:
-            if self._watcher is not None:
-                self._watcher.cancel()
-                await asyncio.wait([self._watcher])
-            if self._engine is not None:
-                await self._engine.stop()
-                self._engine = None
+            await self._end_engine()
 
-    async def _start(self, on_progress: OnProgress | None) -> Engine:
+    async def _end_engine(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
+        if self._engine is not None:
+            await self._engine.stop()
+            self._engine = None
+
+    async def _change_draft(self, asked: PredictionConfig) -> None:
+        """Start the engine anew with the draft model that a prediction asks for, when what runs on it has ended."""
+        config = drafting_as(self.config, asked)
+        _, _, draft = await self._shared.settle(self, config, False)
+        if draft is not None and self.draft is not None and draft.path == self.draft.path:
+            return  # by another name
+        while running := [prediction for prediction in self.predictions if prediction.engine is not None]:
+            await asyncio.gather(*(prediction.ended() for prediction in running))
+        await self._end_engine()
+        before = self.config, self.estimate, self.draft
+        try:
+            self.config, self.estimate, self.draft = await self._shared.settle(self, config, True)
+            await self._start(None)
+        except BaseException:
+            self.config, self.estimate, self.draft = before
+            raise
+
+    async def _start(self, on_progress: OnProgress | None) -> None:
         settings, crashes = self._shared.settings(), self._shared.crashes
         crashes.check(self.model.path, self.model.key)
         await asyncio.sleep(crashes.restart_delay_sec(self.model.path, settings.limits))
@@ -201,10 +227,11 @@ class Instance:
         )
         self._cut_off.clear()
         try:
-            return await engine_class(settings.engine.name).start(spec)
+            self._engine = await engine_class(settings.engine.name).start(spec)
         except EngineStartError as error:
             self._report(error, None)
             raise
+        self._watcher = asyncio.create_task(self._watch(self._engine), name=f"watch {self.identifier}")
 
     async def _watch(self, engine: Engine) -> None:
         """Ask the engine how it is, until it ends; end it when it does not answer; tell of an end unasked for."""
@@ -252,10 +279,19 @@ class EngineFiles:
     socket: Path
 
 
+Settle = Callable[["Instance", LoadConfig, bool], Awaitable[tuple[LoadConfig, Estimate, Model | None]]]
+
+
 @dataclass(frozen=True)
 class Shared:
-    """What all instances of a host share."""
+    """What all instances of a host share.
+
+    Parameters:
+        settle: fills a config's defaults in for an instance, estimates what it takes, and finds its draft model; where
+            told to, raises NotEnoughMemoryError if that is not granted.
+    """
 
     settings: Callable[[], Settings]
     crashes: Crashes
     events: Events[CrashReport]
+    settle: Settle

@@ -54,7 +54,7 @@ class Instances:
         self._fitting = asyncio.Lock()
         self.crashes = Crashes()
         self.events: Events[CrashReport] = Events()
-        self._shared = Shared(settings, self.crashes, self.events)
+        self._shared = Shared(settings, self.crashes, self.events, self._settle_anew)
         self._instances: dict[str, Instance] = {}
         self._loads: dict[str, _Load] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -180,6 +180,15 @@ class Instances:
         ]
         guardrail = self._settings().loading.guardrail
         return (*await asyncio.to_thread(settle, model, config, guardrail, loaded, draft), draft)
+
+    async def _settle_anew(
+        self, instance: Instance, config: LoadConfig, granted: bool
+    ) -> tuple[LoadConfig, Estimate, Model | None]:
+        async with self._fitting:
+            settled = await self._settle(instance.model, checked_settings(config, instance.model), instance)
+            if granted:
+                require(settled[1])
+            return settled
 
     async def _start(self, instance: Instance) -> Instance:
         load = self._loads[instance.identifier]

@@ -268,7 +268,7 @@ class Prediction:
             self._events.close()
 
     async def _complete(self) -> Completed:
-        engine = self.engine = await self._instance.engine()
+        engine = self.engine = await self._instance.engine(drafts=self._request.config)
         source, said = await self._begin(engine)
         completed: Completed | None = None
         try:

@@ -181,6 +181,14 @@ APPLY_PROMPT_TEMPLATE: Rpc[ApplyPromptTemplateParameter, FormattedPrompt] = Rpc(
     "applyPromptTemplate", ApplyPromptTemplateParameter, FormattedPrompt
 )
 
+
+class PreloadDraftModelParameter(WireStruct, frozen=True, kw_only=True):
+    specifier: ModelSpecifier
+    draft_model_key: str
+
+
+PRELOAD_DRAFT_MODEL: Rpc[PreloadDraftModelParameter, None] = Rpc("preloadDraftModel", PreloadDraftModelParameter, None)
+
 PROMPT_TEMPLATE_KEY = "llm.prediction.promptTemplate"
 _PASS_THROUGH_TEMPLATE = "{%- for message in messages -%}{{ message['content'] }}{%- endfor -%}"
 

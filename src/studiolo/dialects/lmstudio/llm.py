@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...config import PredictionConfig
 from ...engines.base import ChatRequest, PromptProgress
 from ...errors import ProtocolError
 from ...host.predictions import PredictionResult, Queued
@@ -123,3 +124,9 @@ async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTem
         omit_eos_token=bool(parameter.opts.omit_eos_token),
     )
     return wire.FormattedPrompt(formatted=await context.host.apply_template(instance, chat, config))
+
+
+@rpc(wire.PRELOAD_DRAFT_MODEL, "llm")
+async def preload_draft_model(context: Context, parameter: wire.PreloadDraftModelParameter) -> None:
+    instance = await context.host.resolve(parameter.specifier, "llm")
+    await instance.engine(drafts=PredictionConfig(draft_model=parameter.draft_model_key))
