@@ -22,6 +22,7 @@ PAGES = [
     "completion.md",
     "embeddings.md",
     "files.md",
+    "getting-started.md",
     "images.md",
     "library.md",
     "models.md",

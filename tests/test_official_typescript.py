@@ -31,8 +31,10 @@ def server(cache_home: Home, embedding_model: Path, tmp_path_factory: pytest.Tem
     home.settings.write_text("[library]\nprograms = []\n")
     link_models(cache_home, home)
     link_model(embedding_model, home)
-    with serving(home, folder, "--no-load") as server:
-        yield server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")  # what is searched is the catalog
+        with serving(home, folder, "--no-load") as server:
+            yield server
 
 
 def results(program: str, folder: Path, server: Server) -> dict[str, str]:

@@ -79,6 +79,13 @@ await run({
     assert.match((await client.system.getLMStudioVersion()).version, /^\d+\.\d+\.\d+/);
     await client.system.notify({ title: "hello", description: "there", noAutoDismiss: false });
   },
+  async repository() {
+    const [found] = await client.repository.searchModels({ searchTerm: "smollm2-135m" });
+    assert.match(found.name.toLowerCase(), /smollm2-135m/);
+    const options = await found.getDownloadOptions();
+    assert.ok(options.length > 0 && options.some(option => option.isRecommended()));
+    assert.ok(options.every(option => option.name && option.sizeBytes > 0), JSON.stringify(options));
+  },
   async logs() {
     const logs = [];
     const stop = client.diagnostics.unstable_streamLogs(log => logs.push(log));

@@ -11,11 +11,11 @@ from ..errors import UnsupportedError
 from ..library.model import Model
 
 _HOW = {
-    "speculative_decoding_num_draft_tokens_exact": "speculative_draft_max_tokens",
-    "speculative_decoding_min_draft_length_to_consider": "speculative_draft_min_tokens",
-    "speculative_decoding_min_continue_drafting_probability": "speculative_draft_min_continue_probability",
+    "speculative_decoding_num_draft_tokens_exact": ("speculative_draft_max_tokens", 3),
+    "speculative_decoding_min_draft_length_to_consider": ("speculative_draft_min_tokens", 0),
+    "speculative_decoding_min_continue_drafting_probability": ("speculative_draft_min_continue_probability", 0),
 }
-"""The settings of a prediction that say how to draft, and those of a load."""
+"""The settings of a prediction that say how to draft; those of a load, and their defaults."""
 
 
 def is_named(draft: Model | None, name: str) -> bool:
@@ -25,21 +25,38 @@ def is_named(draft: Model | None, name: str) -> bool:
 
 def drafting_as(load: LoadConfig, asked: PredictionConfig) -> LoadConfig:
     """The config to load a model with, so that it drafts as a prediction asks."""
-    how: dict[str, Any] = {field: getattr(asked, name) for name, field in _HOW.items()}
+    how: dict[str, Any] = {field: getattr(asked, name) for name, (field, _) in _HOW.items()}
     given = {field: value for field, value in how.items() if value is not None}
     return msgspec.structs.replace(load, speculative_draft_model=asked.draft_model, **given)
 
 
-def check_draft(config: PredictionConfig, identifier: str, draft: Model | None) -> None:
-    """Refuse to draft in a certain way without a draft model.
+def check_draft(config: PredictionConfig, load: LoadConfig, draft: Model | None) -> None:
+    """Refuse to draft without a draft model, or in another way than it was loaded to: the engine would pass over it.
 
     Raises:
-        UnsupportedError: the instance has none, and the prediction says how to draft.
+        UnsupportedError: a setting has no effect, or differs from that of the load.
     """
-    for field in _HOW:
-        if draft is None and getattr(config, field) is not None:
-            raise UnsupportedError(
-                f"The prediction config's field {field!r} has no effect: {identifier} is loaded without a draft model",
-                suggestion="Name a draft_model, or leave the field out.",
-                data={"feature": "draft_model", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+    for field, (load_field, default) in _HOW.items():
+        if (wanted := getattr(config, field)) is None:
+            continue
+        if draft is None:
+            raise _refused(
+                f"The prediction config's field {field!r} has no effect: the model is loaded without a draft model",
+                "Name a draft_model, or leave the field out.",
             )
+        loaded = getattr(load, load_field)
+        loaded = default if loaded is None else loaded
+        if wanted != loaded:
+            raise _refused(
+                f"The prediction config's field {field!r} is {wanted}, and the model is loaded to draft with {loaded}",
+                f"Load it with the load setting {load_field}={wanted}, or leave the field out.",
+            )
+
+
+def _refused(title: str, suggestion: str) -> UnsupportedError:
+    return UnsupportedError(
+        title,
+        cause="llama.cpp settles how it drafts when it loads the model.",
+        suggestion=suggestion,
+        data={"feature": "draft_model", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+    )

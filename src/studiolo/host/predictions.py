@@ -142,29 +142,6 @@ def check_asked(asked: PredictionConfig, in_force: PredictionConfig, *, of_chat:
         )
 
 
-def check_drafting(config: PredictionConfig, load: LoadConfig) -> None:
-    """Refuse to draft in another way than the model was loaded to: the engine would pass over it.
-
-    Raises:
-        UnsupportedError: a setting differs from that of the load.
-    """
-    asked = {
-        "speculative_draft_max_tokens": ("speculative_decoding_num_draft_tokens_exact", 3),
-        "speculative_draft_min_tokens": ("speculative_decoding_min_draft_length_to_consider", 0),
-        "speculative_draft_min_continue_probability": ("speculative_decoding_min_continue_drafting_probability", 0),
-    }
-    for load_field, (field, default) in asked.items():
-        loaded = getattr(load, load_field)
-        loaded = default if loaded is None else loaded
-        if (wanted := getattr(config, field)) is not None and wanted != loaded:
-            raise UnsupportedError(
-                f"The prediction config's field {field!r} is {wanted}, and the model is loaded to draft with {loaded}",
-                cause="llama.cpp settles how it drafts when it loads the model.",
-                suggestion=f"Load it with the load setting {load_field}={wanted}, or leave the field out.",
-                data={"feature": field, "engineName": "llama.cpp", "engineType": "llama.cpp"},
-            )
-
-
 class Prediction:
     """One run on an instance.
 
@@ -296,8 +273,7 @@ class Prediction:
 
     async def _begin(self, engine: Engine) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
         prompt, config = self._request.prompt, self._request.config
-        check_draft(config, self._instance.identifier, self._instance.draft)
-        check_drafting(config, self._instance.config)
+        check_draft(config, self._instance.config, self._instance.draft)
         if self._instance.draft is not None and not config.draft_model:
             config = msgspec.structs.replace(config, draft_model=self._instance.draft.key)
         request = CompletionRequest(prompt="", config=config)
