@@ -60,7 +60,7 @@ def test_a_round_with_a_call_then_one_with_an_answer(llm: lm.LLM) -> None:
     )
     assert result.rounds == len(rounds) >= 2
     first, last = rounds[0], rounds[-1]
-    assert (first.round_index, first.content, first.stats.stop_reason) == (0, "", "toolCalls")
+    assert (first.round_index, first.content, first.stats.stop_reason) == (0, "", "eosFound")
     assert first.stats.predicted_tokens_count and first.stats.time_to_first_token_sec is not None
     assert first.prediction_config.tool_choice == "required"
     assert last.content == "".join(text for text, index in fragments if index == last.round_index) != ""
@@ -190,7 +190,7 @@ async def test_every_event_of_a_call_travels(place: tuple[str, int]) -> None:
             assert len(pieces) > 1 and json.loads("".join(pieces)) == end.tool_call_request.arguments
             assert end.raw_content.startswith("{") and "".join(pieces) in end.raw_content
             assert events.index(start) < events.index(name) < events.index(end) < len(events) - 1
-            assert events[-1].stats.stop_reason == "toolCalls"
+            assert events[-1].stats.stop_reason == "eosFound"
             assert not any(isinstance(event, ToolCallFailed) for event in events)
 
 

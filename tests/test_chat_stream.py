@@ -58,7 +58,7 @@ def test_calls_follow_each_other_each_with_its_own_end() -> None:
     first, second = (event.tool_call_request for event in events if isinstance(event, ToolCallEnd))
     assert (first.name, first.arguments, first.id) == ("a", {"n": 1}, "x")
     assert (second.name, second.arguments, second.id) == ("b", {}, "y")
-    assert events[-1].stop_reason == "toolCalls"
+    assert events[-1].stop_reason == "eosFound"
 
 
 def test_a_call_without_an_identifier_gets_one() -> None:

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from studiolo.config import LoadConfig, PredictionConfig
-from studiolo.errors import ConfigError, ModelNotFoundError
+from studiolo.errors import ConfigError, ModelNotFoundError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.host.instance import Instance
+from studiolo.host.machine import device_name
 from studiolo.host.predictions import PredictionResult
 from studiolo.paths import Home
 from studiolo.protocol.models import ModelQuery, QuerySpecifier
@@ -25,13 +26,14 @@ SMALL = LoadConfig(context_length=256, max_parallel_predictions=1)
 
 @pytest.fixture
 async def host(home: Home) -> AsyncIterator[Host]:
-    """A host with two models: the default one, and the same file under another name."""
+    """A host with three models: the default one, and the same file under two other names."""
     weights = next(path for path in home.models.rglob("*.gguf") if path.name.startswith("SmolLM2"))
-    twin = home.models / "test" / "twin" / "twin.gguf"
-    twin.parent.mkdir(parents=True)
-    twin.symlink_to(weights.resolve().parent / weights.resolve().name)
+    for name in ("twin", "third"):
+        twin = home.models / "test" / name / f"{name}.gguf"
+        twin.parent.mkdir(parents=True)
+        twin.symlink_to(weights.resolve().parent / weights.resolve().name)
     small = "context_length = 256\nmax_parallel_predictions = 1\n"
-    home.settings.write_text(f'[models."{MODEL}".load]\n{small}[models.twin.load]\n{small}')
+    home.settings.write_text("".join(f'[models."{name}".load]\n{small}' for name in (MODEL, "twin", "third")))
     host = Host(home)
     yield host
     await host.stop()
@@ -54,7 +56,7 @@ async def run(host: Host, instance: Instance, prompt: str, **config: object) -> 
 
 async def test_a_model_loaded_just_in_time_makes_way_for_the_next(host: Host) -> None:
     host.home.settings.write_text("[loading]\njit_ttl_sec = 77\n")
-    by_hand = await host.load(await host.find_model(MODEL), SMALL, identifier="by-hand")
+    by_hand = await host.load(await host.find_model("third"), SMALL, identifier="by-hand")
     first = await host.resolve(named("twin"), "llm")
     assert (first.jit, first.ttl_sec) == (True, 77)
     assert (by_hand.jit, by_hand.ttl_sec) == (False, None)
@@ -62,6 +64,49 @@ async def test_a_model_loaded_just_in_time_makes_way_for_the_next(host: Host) ->
     assert second.jit
     assert identifiers(host) == ["by-hand", MODEL]
     assert first.pid is None
+
+
+async def test_what_a_client_gets_on_demand_makes_way_too_and_is_called_as_asked(host: Host) -> None:
+    gone: list[str] = []
+    first = await host.get_or_load("test/twin", "llm")
+    assert (first.identifier, first.jit, first.ttl_sec) == ("test/twin", True, 3600)
+    assert await host.get_or_load("test/twin", "llm") is first
+    assert await host.get_or_load("twin", "llm") is first  # the same model by another name
+    second, again = await asyncio.gather(
+        host.get_or_load(MODEL, "llm", ttl_sec=60, on_evict=lambda each: gone.append(each.identifier)),
+        host.get_or_load(MODEL.upper(), "llm"),
+    )
+    assert second is again and second.ttl_sec in (60, 3600)
+    assert gone in ([], ["test/twin"]) and identifiers(host) == [second.identifier]
+    third = await host.get_or_load("third", "llm", stays=True)
+    assert (third.jit, third.ttl_sec) == (False, None)
+    assert identifiers(host) == [second.identifier, "third"]
+
+
+async def test_queries(host: Host) -> None:
+    one = await host.load(await host.find_model(MODEL), SMALL, identifier="one")
+    two = await host.load(await host.find_model("twin"), SMALL, identifier="two")
+    model = one.model
+
+    async def find(**query: object) -> Instance | None:
+        return await host.find(QuerySpecifier(query=ModelQuery(**query)), "llm")  # type: ignore[arg-type]
+
+    for name in (MODEL, MODEL.upper(), model.relative_path, str(model.path), model.relative_path.rpartition("/")[0]):
+        assert await find(identifier=name) is one, name
+        assert await find(path=name) is one, name
+    assert await find(identifier="two") is two
+    assert await find(identifier="two", path=MODEL) is None
+    assert await find(path="test/twin") is two and await find(path="two") is None
+    assert await find() is one
+    assert await find(domain="llm", vision=False) is one
+    assert await find(domain="embedding") is None and await find(vision=True) is None
+    assert await find(identifier="one", vision=True) is None
+    assert await find(device_identifier=device_name()) is one
+    with pytest.raises(UnsupportedError, match="'elsewhere'"):
+        await find(device_identifier="elsewhere")
+    for query in (ModelQuery(domain="embedding"), ModelQuery(vision=True), ModelQuery(identifier="third", vision=True)):
+        with pytest.raises(ModelNotFoundError, match="is loaded"):  # and nothing of another kind is loaded for it
+            await host.resolve(QuerySpecifier(query=query), "llm")
 
 
 async def test_a_busy_model_makes_way_when_it_is_idle(host: Host) -> None:

@@ -108,14 +108,23 @@ class ToolChatRequest:
 
 @dataclass(frozen=True)
 class PromptProgress:
-    """How much of the prompt is processed, in tokens."""
+    """How much of the prompt is processed, in tokens.
+
+    Parameters:
+        processed: those that are done, cached ones included.
+        total: all of them.
+        cached: those that an earlier prompt of the same beginning has left.
+    """
 
     processed: int
     total: int
+    cached: int = 0
 
     @property
     def ratio(self) -> float:
-        return self.processed / self.total if self.total else 1.0
+        """The part of what is not cached that is processed, 0 to 1."""
+        left = self.total - self.cached
+        return min(max(self.processed - self.cached, 0) / left, 1.0) if left > 0 else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,8 +100,6 @@ class ToolCallReader:
         self._begun = False
         self._after_call = False
         self._id = ""
-        self.calls = 0
-        """How many calls have been read to their end."""
 
     def feed(self, fragment: Fragment) -> list[Fragment | ToolCallEvent]:
         """What a fragment brings."""
@@ -223,7 +221,6 @@ class ToolCallReader:
             events.append(ToolCallArguments(content=json.dumps(arguments, ensure_ascii=False)))
         request = ToolCallRequest(type="function", name=self._names.meant(name), arguments=arguments, id=self._id)
         events.append(ToolCallEnd(tool_call_request=request, raw_content=call.raw))
-        self.calls += 1
         self._call, self._after_call = None, True
 
     def _fail(self, events: list[Fragment | ToolCallEvent], why: str) -> None:

@@ -27,14 +27,14 @@ from ..library.library import Library
 from ..library.model import Model
 from ..paths import Home
 from ..protocol.chat import files_of
-from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelSpecifier
+from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelQuery, ModelSpecifier, QuerySpecifier
 from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
 from .documents import Documents
 from .events import Events
 from .files import FileStore
 from .instance import Instance, OnProgress
-from .instances import Instances
+from .instances import Instances, OnEvict
 from .predictions import (
     Prediction,
     PredictionInput,
@@ -43,6 +43,7 @@ from .predictions import (
     settings_in_force,
     with_system_prompt,
 )
+from .queries import matching
 from .resources import Estimate
 from .retrieval import Retriever
 from .tool_use import template_input, tool_use
@@ -123,8 +124,8 @@ class Host:
         while running := [prediction for instance in self.instances.all() for prediction in instance.predictions]:
             await asyncio.gather(*(prediction.ended() for prediction in running))
 
-    def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance | None:
-        """The loaded instance that ``specifier`` means, if any.
+    async def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance | None:
+        """The loaded instance that ``specifier`` means, if any; see :func:`studiolo.host.queries.matching`.
 
         Raises:
             ModelUnloadedError: it refers to an instance that is gone.
@@ -132,22 +133,12 @@ class Host:
         """
         instances = self.instances.loaded()
         if isinstance(specifier, InstanceReferenceSpecifier):
-            found = [i for i in instances if i.reference == specifier.instance_reference]
-            if not found:
+            found = next((i for i in instances if i.reference == specifier.instance_reference), None)
+            if found is None:
                 raise ModelUnloadedError("The model instance is no longer loaded", suggestion="Load the model again.")
         else:
-            query = specifier.query
-            if query.identifier is not None:
-                found = [i for i in instances if i.identifier == query.identifier]
-            elif query.path is not None:
-                found = [i for i in instances if query.path in (i.model.relative_path, str(i.model.path), i.model.key)]
-            else:
-                found = [i for i in instances if i.model.domain == domain]
-        if not found:
-            return None
-        if found[0].model.domain != domain:
-            raise _mismatch(found[0].model, domain)
-        return found[0]
+            found = await matching(specifier.query, instances, domain, self.library.resolve)
+        return found and _of_domain(found, domain)
 
     async def resolve(self, specifier: ModelSpecifier, domain: Domain) -> Instance:
         """The instance that ``specifier`` means, loaded just in time where it is not.
@@ -157,15 +148,19 @@ class Host:
         Raises:
             ModelNotFoundError: there is neither an instance nor a model of that name; or just-in-time loading is off.
         """
-        found = self.find(specifier, domain)
+        found = await self.find(specifier, domain)
         if found is not None:
             return found
         assert not isinstance(specifier, InstanceReferenceSpecifier)
-        name = specifier.query.identifier or specifier.query.path
-        loading = self.settings.current().loading
-        if not loading.jit:
+        query = specifier.query
+        name = query.identifier or query.path
+        if not self.settings.current().loading.jit or query.domain not in (None, domain):
             raise not_loaded(name, self.instances.loaded())
-        return await self.get_or_load(name, domain, ttl_sec=loading.jit_ttl_sec, jit=True)
+        if query.vision is not None:
+            model = None if name is None else await self.find_model(name, domain)
+            if model is None or model.vision != query.vision:
+                raise not_loaded(name, self.instances.loaded())
+        return await self.get_or_load(name, domain)
 
     async def get_or_load(
         self,
@@ -174,21 +169,25 @@ class Host:
         config: LoadConfig | None = None,
         *,
         ttl_sec: float | None = None,
-        jit: bool = False,
+        stays: bool = False,
+        on_evict: OnEvict | None = None,
         on_start: Callable[[Model], None] | None = None,
         on_progress: OnProgress | None = None,
         on_fetch: OnFetch | None = None,
     ) -> Instance:
-        """The loaded instance called ``name``, else the model of that name, loaded.
+        """The loaded instance called ``name``, else one of the model of that name, else that model, loaded on demand.
 
         Without a name: any loaded instance of the domain, else the model last used, else the catalog's default,
-        which is fetched where the library has no model. Many who ask at once share one load.
+        which is fetched where the library has no model. Many who ask at once share one load. An instance loaded here
+        is called ``name``, and makes way for the next model that is loaded on demand.
 
         Parameters:
-            name: an identifier, a model key or a path.
+            name: an identifier, or any name of a model.
             config: how to load, where it comes to that.
-            ttl_sec: seconds of idleness after which an instance loaded here is unloaded.
-            jit: whether a request that names the model is the reason to load it.
+            ttl_sec: seconds of idleness after which an instance loaded here is unloaded; by default as the settings
+                say for models that are loaded on demand.
+            stays: an instance loaded here has no TTL and makes way for none.
+            on_evict: called with each instance that makes way, before it is unloaded.
             on_start: told the model, where it comes to loading.
             on_progress: told how far the load is, 0 to 1.
             on_fetch: told how far the fetch is, where it comes to that.
@@ -197,27 +196,38 @@ class Host:
             ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError, DomainMismatchError
             StoppingError: it would have to be loaded, and the host is stopping.
         """
-        for instance in self.instances.loaded():
-            if instance.identifier == name or (name is None and instance.model.domain == domain):
-                return _of_domain(instance, domain)
+        found = await self.find(QuerySpecifier(query=ModelQuery(identifier=name)), domain)
+        if found is not None:
+            return found
         if name is not None and self.instances.is_loading(name):
             return _of_domain(await self.instances.join_load(name, on_progress), domain)
         self.check_taking()
         model = await (self._default_model(domain, on_fetch) if name is None else self.find_model(name))
         if model.domain != domain:
             raise _mismatch(model, domain)
-        for instance in self.instances.loaded():
-            if instance.identifier == model.key and instance.model.path == model.path:
-                return instance
+        loading = self.settings.current().loading
+        if not stays and loading.auto_evict and self._instance_of(model) is None:
+            await self.instances.evict_jit(on_evict)
+        if (there := self._instance_of(model)) is not None:  # another request for it was faster
+            if not self.instances.is_loading(there.identifier):
+                return there
+            if on_start is not None:
+                on_start(model)
+            return await self.instances.join_load(there.identifier, on_progress)
         if on_start is not None:
             on_start(model)
-        if self.instances.is_loading(model.key):
-            return await self.instances.join_load(model.key, on_progress)
-        if jit and self.settings.current().loading.auto_evict:
-            await self.instances.evict_jit()
-            if self.instances.is_loading(model.key):  # another request for it was faster
-                return await self.instances.join_load(model.key, on_progress)
-        return await self.load(model, config or LoadConfig(), ttl_sec=ttl_sec, jit=jit, on_progress=on_progress)
+        return await self.load(
+            model,
+            config or LoadConfig(),
+            identifier=name,
+            ttl_sec=None if stays else loading.jit_ttl_sec if ttl_sec is None else ttl_sec,
+            jit=not stays,
+            on_progress=on_progress,
+        )
+
+    def _instance_of(self, model: Model) -> Instance | None:
+        """The instance of ``model``, loaded or on its way."""
+        return next((each for each in self.instances.all() if each.model.path == model.path), None)
 
     async def find_model(self, name: str, domain: Domain | None = None) -> Model:
         """The model in the library that ``name`` means.
@@ -302,6 +312,11 @@ class Host:
         request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools, inputs=self.inputs)
         return Prediction(instance, request, client)
 
+    def base_prediction_config(self, instance: Instance) -> PredictionConfig:
+        """Return the settings that are in force on ``instance`` where a request leaves everything open."""
+        own = self.settings.current().prediction(instance.model.key)
+        return settings_in_force(PredictionConfig(), instance.config, own)
+
     async def apply_template(self, instance: Instance, chat: ChatRequest, config: PredictionConfig) -> str:
         """The text of a chat, as the instance's model would be given it.
 
@@ -319,7 +334,9 @@ class Host:
 
     def load_at_startup(self, name: str | None, on_fetch: OnFetch | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""
-        self._startup = asyncio.create_task(self.get_or_load(name, "llm", on_fetch=on_fetch), name="startup load")
+        self._startup = asyncio.create_task(
+            self.get_or_load(name, "llm", stays=True, on_fetch=on_fetch), name="startup load"
+        )
         return self._startup
 
     async def startup_settled(self) -> None:

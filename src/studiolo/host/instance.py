@@ -73,6 +73,7 @@ class Instance:
         self._starting = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
         self._last_used = self._clock()
+        self._last_used_time: float | None = None
 
     @property
     def state(self) -> InstanceState:
@@ -108,6 +109,15 @@ class Instance:
         """Seconds since the last request ended; 0 while one runs."""
         return 0.0 if self.predictions or self._calls else self._clock() - self._last_used
 
+    @property
+    def last_used_time(self) -> float | None:
+        """When the last request ended, in seconds since 1970; ``None`` while one runs and before the first."""
+        return None if self.predictions or self._calls else self._last_used_time
+
+    def _note_use(self) -> None:
+        self._last_used = self._clock()
+        self._last_used_time = time.time()
+
     @contextlib.asynccontextmanager
     async def slot(self, prediction: Prediction) -> AsyncGenerator[None]:
         """Wait for a slot and hold it; the instance counts as busy meanwhile.
@@ -124,7 +134,7 @@ class Instance:
             raise
         finally:
             self.predictions.discard(prediction)
-            self._last_used = self._clock()
+            self._note_use()
 
     async def embed(self, text: str, client: str) -> list[float]:
         """The vector of ``text``, on behalf of ``client``.
@@ -139,7 +149,7 @@ class Instance:
                 return await (await self.engine()).embed(text)
         finally:
             self._calls -= 1
-            self._last_used = self._clock()
+            self._note_use()
 
     async def engine(self, on_progress: OnProgress | None = None, drafts: PredictionConfig | None = None) -> Engine:
         """The running engine; started, or started anew where it has died or has another draft model than is asked for.

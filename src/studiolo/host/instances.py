@@ -19,6 +19,8 @@ from .events import Events
 from .instance import EngineFiles, Instance, OnProgress, Shared
 from .resources import Estimate, Loaded, checked_settings, require, settle
 
+OnEvict = Callable[[Instance], None]
+
 
 @dataclass
 class _Load:
@@ -215,10 +217,12 @@ class Instances:
             self._watch_idleness()
         return instance
 
-    async def evict_jit(self) -> None:
-        """Make room for a model that is loaded just in time: unload those that were; busy ones once they are idle."""
+    async def evict_jit(self, on_evict: OnEvict | None = None) -> None:
+        """Unload the models that were loaded on demand, to make room for another; busy ones once they are idle."""
         for instance in self.loaded():
             if instance.jit:
+                if on_evict is not None:
+                    on_evict(instance)
                 instance.evict_when_idle = True
                 if not instance.predictions:
                     await self.unload(instance)

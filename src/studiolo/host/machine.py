@@ -13,6 +13,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from .._version import __version__
+from ..errors import UnsupportedError
+
 DEVICES_LIMIT_SEC = 20.0
 """How long the native library may take to list the GPUs."""
 
@@ -20,6 +23,28 @@ CGROUP = Path("/sys/fs/cgroup")
 
 # Where there is none of these, there is no GPU that the engine could use, and asking costs a fifth of a second.
 _GPU_SIGNS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128", "/dev/dxg")
+
+
+def device_name() -> str:
+    """Return this machine's name."""
+    return platform.node() or "localhost"
+
+
+def check_device(identifier: str | None) -> None:
+    """Raise :class:`UnsupportedError` if a request is for another device than this machine; ``None`` means this one."""
+    if identifier in (None, device_name()):
+        return
+    raise UnsupportedError(
+        f"There is no device {identifier!r} here: this host runs models on its own machine, {device_name()!r}, alone",
+        suggestion="Leave deviceIdentifier out, or connect to the host of that device.",
+        data={
+            "feature": "deviceIdentifier",
+            "engineName": "studiolo",
+            "engineType": "studiolo",
+            "installedVersion": __version__,
+            "supportedVersion": None,
+        },
+    )
 
 
 class Processor(Struct, frozen=True):

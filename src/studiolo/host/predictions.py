@@ -23,6 +23,7 @@ from .events import Events
 from .files import FileStore
 from .images import max_side, read_images
 from .overflow import fit_chat, fit_text
+from .prompt_progress import PromptReport, PromptReports
 from .reasoning import is_held_to_json, splitter, think_within, with_thought_closed
 from .tool_use import Said, ToolUse, say_with_tools, without_tool_messages
 
@@ -95,7 +96,7 @@ class PredictionRequest:
         return sum(len(text_of(message)) for message in self.prompt.messages)
 
 
-PredictionEvent = Fragment | ToolCallEvent | PromptProgress | Queued | PredictionResult
+PredictionEvent = Fragment | ToolCallEvent | PromptReport | Queued | PredictionResult
 
 
 def settings_in_force(
@@ -164,6 +165,7 @@ class Prediction:
         self._clock = time.perf_counter  # the event loop's own clock may be a coarse one
         self._began = self._clock()
         self._first_token_at: float | None = None
+        self._prompt_reports = PromptReports()
         self._prompt_tokens = 0
         self._predicted_tokens = 0
         self._task = asyncio.create_task(self._run(), name=f"prediction on {instance.identifier}")
@@ -178,6 +180,11 @@ class Prediction:
     async def ended(self) -> None:
         """Wait until it has ended, however that is."""
         await asyncio.wait([self._task])
+
+    @property
+    def has_token(self) -> bool:
+        """Whether its prompt is processed and its first token was generated."""
+        return self._first_token_at is not None
 
     def describe(self) -> str:
         """What it is, for a report that must not tell what anybody wrote."""
@@ -198,15 +205,14 @@ class Prediction:
         Raises:
             PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.complete`.
         """
-        progress = PromptProgress(0, 1)
-        told, told_at = self._standing(progress), self._clock()
+        told, told_at = self._standing(), self._clock()
         while True:
             heartbeat = None if self._first_token_at is not None else HEARTBEAT_SEC
             try:
                 async with asyncio.timeout(heartbeat if self.has_slot else PLACE_INTERVAL_SEC):
                     events = await self._events.get_all()
             except TimeoutError:
-                standing = self._standing(progress)
+                standing = self._standing()
                 if standing != told or self._clock() - told_at >= HEARTBEAT_SEC:
                     told, told_at = standing, self._clock()
                     yield standing
@@ -214,13 +220,11 @@ class Prediction:
             if not events:
                 return
             for event in events:
-                if isinstance(event, PromptProgress):
-                    progress = event
                 yield event
 
-    def _standing(self, progress: PromptProgress) -> PromptProgress | Queued:
+    def _standing(self) -> PromptReport | Queued:
         place = None if self.has_slot else self._instance.slots.place(self)
-        return progress if place is None else Queued(place)
+        return self._prompt_reports.latest if place is None else Queued(place)
 
     async def _run(self) -> None:
         self._running = True
@@ -251,13 +255,15 @@ class Prediction:
         try:
             async with contextlib.aclosing(source) as events:
                 async for event in events:
+                    if not isinstance(event, PromptProgress):
+                        self._put(self._prompt_reports.finish())
                     match event:
                         case Completed():
                             completed = event
                             break
                         case PromptProgress():
                             self._prompt_tokens = event.total
-                            self._events.put(event)
+                            self._put(self._prompt_reports.take(event))
                         case _:
                             if self._first_token_at is None:
                                 self._first_token_at = self._clock()
@@ -269,7 +275,7 @@ class Prediction:
         if completed is None:
             raise RuntimeError("the engine broke its contract: it ended without a Completed")
         self._put(said.finish())
-        return said.ended(completed)
+        return completed
 
     async def _begin(self, engine: Engine) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
         prompt, config = self._request.prompt, self._request.config
@@ -317,7 +323,7 @@ class Prediction:
             told = PredictionInput(time.time(), model.relative_path, self._instance.identifier, text[:MAX_TOLD])
             self._request.inputs.publish(told)
 
-    def _put(self, events: Iterable[Fragment | ToolCallEvent]) -> None:
+    def _put(self, events: Iterable[PredictionEvent]) -> None:
         for event in events:
             self._events.put(event)
 
@@ -376,7 +382,7 @@ def _merge(last: PredictionEvent, new: PredictionEvent) -> PredictionEvent | Non
             return merge_fragments(last, new)
         case ToolCallArguments(), ToolCallArguments():
             return ToolCallArguments(content=last.content + new.content)
-        case (PromptProgress(), PromptProgress()) | (Queued(), Queued()):
+        case (PromptReport(), PromptReport()) | (Queued(), Queued()):
             return new
         case _:
             return None

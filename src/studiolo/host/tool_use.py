@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ..config import PredictionConfig, StructuredSetting, ToolNaming
-from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, ToolChatRequest
+from ..engines.base import ChatRequest, CompletionRequest, Engine, EngineEvent, ToolChatRequest
 from ..engines.tool_format import CALL_BEGIN, ToolNames, call_schema, with_instructions, without_tools
 from ..engines.tool_reader import ToolCallReader
 from ..errors import UnsupportedError
@@ -92,12 +92,6 @@ class Said:
     def finish(self) -> Iterator[Fragment | ToolCallEvent]:
         """What is left when the model has ended by itself or at a limit."""
         yield from self._calls.finish() if self._calls else ()
-
-    def ended(self, completed: Completed) -> Completed:
-        """The end, for the reason that the calls are."""
-        if self._calls and self._calls.calls and completed.stop_reason == "eosFound":
-            return replace(completed, stop_reason="toolCalls")
-        return completed
 
     def _named(self, event: ToolCallEvent) -> ToolCallEvent:
         if self._names is None:

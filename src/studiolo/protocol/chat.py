@@ -79,6 +79,8 @@ class ToolCallResultData(ChatStruct, kw_only=True, tag_field="type", tag="toolCa
     type: ClassVar[str] = "toolCallResult"
     content: str
     tool_call_id: str | None = None
+    name: str | None = None
+    """The tool's; since LM Studio's SDK 2.0.0."""
 
 
 class SystemPrompt(ChatStruct, kw_only=True, tag_field="role", tag="system"):

@@ -37,6 +37,8 @@ class HandshakeRefusal(WireStruct, frozen=True, omit_defaults=False):
 
 class CommunicationWarning(Message, frozen=True, tag="communicationWarning"):
     warning: str
+    kind: str | None = None
+    """What sort of fault it is about, such as ``rpcResultTypeError``; since LM Studio's SDK 2.0.0."""
 
 
 class KeepAlive(Message, frozen=True, tag="keepAlive"):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import msgspec
+from msgspec.structs import replace
 
 from .chat import ChatHistoryData, TextData, UserMessage
 from .endpoints import Channel, Rpc
 from .kv import KvConfig, KvConfigStack, KvField, KvLayer
 from .models import LlmInstanceInfo, ModelSpecifier
-from .structs import Message, WireStruct
+from .structs import Message, WireStruct, always_sent
 from .tools import ToolCallEvent
 
 StopReason = Literal[
@@ -27,19 +27,34 @@ StopReason = Literal[
 ReasoningType = Literal["none", "reasoning", "reasoningStartTag", "reasoningEndTag"]
 
 
-T = TypeVar("T")
-
-
-def _always(value: T) -> T:
-    """A default that is sent all the same: the official clients want the field."""
-    return msgspec.field(default_factory=lambda: value)
-
-
 class LogProb(WireStruct, frozen=True):
     """A token that was a candidate, and the natural logarithm of its probability."""
 
     text: str
     logprob: float
+    id: int | None = None
+    """The token's number in the model's vocabulary; absent where the host does not send it."""
+
+
+UNKNOWN_TOKEN = -1
+"""The number of a token that an engine gives none for: clients require one."""
+
+
+class CandidateToken(WireStruct, frozen=True, kw_only=True):
+    """A token that the model might have chosen."""
+
+    text: str
+    id: int
+    log_prob: float
+
+
+class FragmentToken(WireStruct, frozen=True, kw_only=True):
+    """A token of a fragment, and where they were asked for its log-probability and the other likeliest candidates."""
+
+    text: str
+    id: int
+    log_prob: float | None = None
+    candidates: list[CandidateToken] | None = None
 
 
 class Fragment(WireStruct, frozen=True):
@@ -52,14 +67,16 @@ class Fragment(WireStruct, frozen=True):
         reasoning_type: whether the text is an answer (``none``) or part of a reasoning block.
         is_structural: whether the text is structure rather than content.
         logprobs: where ``log_probs`` asked for them: for each token, itself and then the other likeliest candidates.
+        tokens: the same in LM Studio's form, in fragments that a host has sent.
     """
 
     content: str
-    tokens_count: int = _always(1)
-    contains_drafted: bool = _always(False)
-    reasoning_type: ReasoningType = _always("none")
-    is_structural: bool = _always(False)
+    tokens_count: int = always_sent(1)
+    contains_drafted: bool = always_sent(False)
+    reasoning_type: ReasoningType = always_sent("none")
+    is_structural: bool = always_sent(False)
     logprobs: list[list[LogProb]] | None = None
+    tokens: list[FragmentToken] | None = None
 
     def __str__(self) -> str:
         return self.content
@@ -104,28 +121,72 @@ class PredictParameter(WireStruct, frozen=True, kw_only=True):
 
 
 class FragmentMessage(Message, frozen=True, tag="fragment"):
+    """A fragment. Clients of LM Studio's SDK 2.0.0 read log-probabilities in its tokens, those of 1.5.0 beside it."""
+
     fragment: Fragment
     logprobs: list[list[LogProb]] | None = None
-    """The fragment's, which travel beside it."""
 
 
 def fragment_message(fragment: Fragment) -> FragmentMessage:
-    """``fragment`` as it travels: its log-probabilities beside it."""
-    if fragment.logprobs is None:
+    """Return ``fragment`` as it travels: with its log-probabilities in both forms."""
+    entries = fragment.logprobs
+    if entries is None:
         return FragmentMessage(fragment=fragment)
-    return FragmentMessage(fragment=msgspec.structs.replace(fragment, logprobs=None), logprobs=fragment.logprobs)
+    tokens = [_token(*entry) for entry in entries]
+    return FragmentMessage(fragment=replace(fragment, logprobs=None, tokens=tokens), logprobs=entries)
+
+
+def _token(chosen: LogProb, *others: LogProb) -> FragmentToken:
+    return FragmentToken(
+        text=chosen.text,
+        id=_number(chosen),
+        log_prob=chosen.logprob,
+        candidates=[CandidateToken(text=each.text, id=_number(each), log_prob=each.logprob) for each in others],
+    )
+
+
+def _number(entry: LogProb) -> int:
+    return UNKNOWN_TOKEN if entry.id is None else entry.id
 
 
 def received_fragment(message: FragmentMessage) -> Fragment:
-    """The fragment of a message, its log-probabilities with it."""
-    if message.logprobs is None:
-        return message.fragment
-    return msgspec.structs.replace(message.fragment, logprobs=message.logprobs)
+    """Return the fragment of a message, with its log-probabilities where they came in either form."""
+    fragment, entries = message.fragment, message.logprobs
+    if fragment.tokens and all(token.log_prob is not None for token in fragment.tokens):
+        entries = [_entry(token) for token in fragment.tokens]
+    return fragment if entries is None else replace(fragment, logprobs=entries)
+
+
+def _entry(token: FragmentToken) -> list[LogProb]:
+    """Return a token's log-probability, then those of the other candidates."""
+    others = [each for each in token.candidates or () if each.id != token.id]
+    return [
+        LogProb(token.text, token.log_prob or 0.0, token.id),
+        *(LogProb(each.text, each.log_prob, each.id) for each in others),
+    ]
+
+
+class PromptProcessingDetails(WireStruct, frozen=True, kw_only=True):
+    """The tokens of a prompt: cached, processed and unprocessed ones are all of them; 0 where they are not known yet.
+
+    Parameters:
+        cached_token_count: those that an earlier prompt of the same beginning has left.
+        total_prompt_token_count: all of them.
+        processed_prompt_token_count: those that were processed for this prompt.
+        unprocessed_prompt_token_count: those that are yet to be processed.
+    """
+
+    cached_token_count: int = always_sent(0)
+    total_prompt_token_count: int = always_sent(0)
+    processed_prompt_token_count: int = always_sent(0)
+    unprocessed_prompt_token_count: int = always_sent(0)
 
 
 class PromptProcessingProgress(Message, frozen=True, tag="promptProcessingProgress"):
     progress: float
     """0 to 1."""
+    details: PromptProcessingDetails | None = None
+    """Absent from hosts of before LM Studio's SDK 2.0.0."""
     queue_position: int | None = None
     """The turns until the prediction gets a slot, counted from 1; of studiolo's servers alone."""
 
@@ -144,8 +205,10 @@ PREDICT: Channel[PredictParameter, PredictMessage] = Channel("predict", PredictP
 
 class CompleteRawTextParameter(WireStruct, frozen=True, kw_only=True):
     model_specifier: ModelSpecifier
-    prompt: str
+    raw_prompt: str
     prediction_config_stack: KvConfigStack
+    fuzzy_preset_identifier: str | None = None
+    ignore_server_session_config: bool | None = None
 
 
 COMPLETE_RAW_TEXT: Channel[CompleteRawTextParameter, PredictMessage] = Channel(

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from .endpoints import Channel, Rpc
 from .kv import KvConfig, KvConfigStack
-from .structs import Message, WireStruct
+from .structs import Message, WireStruct, always_sent
 
 Milliseconds = Annotated[int, Meta(ge=1)]
 Domain = Literal["llm", "embedding"]
@@ -31,12 +31,17 @@ class ModelInfoBase(Message, frozen=True, kw_only=True):
     display_name: str
     path: str
     """Relative to the models folder, with forward slashes; absolute for a file elsewhere."""
+    indexed_model_identifier: str = always_sent("")
+    """A name of the model that stays the same; here the path."""
+    device_identifier: str | None = always_sent(None)
+    """The device that has the model; null for the host's own machine, the only one here."""
     size_bytes: int
     params_string: str | None = None
     """Such as ``135M``."""
     architecture: str | None = None
     quantization: Quantization | None = None
-    publisher: str | None = None
+    publisher: str = always_sent("")
+    """Empty for a model that is in no publisher's folder."""
     variants: list[str] | None = None
     """The keys of the variants where there are several; only in a listing of one entry a model."""
     selected_variant: str | None = None
@@ -67,6 +72,10 @@ class LlmInstanceInfo(LlmInfo, frozen=True, tag="llm", kw_only=True):
     identifier: str
     instance_reference: str
     context_length: int
+    ttl_ms: int | None = always_sent(None)
+    """Milliseconds of idleness after which it is unloaded; null for never."""
+    last_used_time: int | None = always_sent(None)
+    """When it was last used, in milliseconds since 1970; null while it is in use and before its first use."""
 
 
 class EmbeddingModelInstanceInfo(EmbeddingModelInfo, frozen=True, tag="embedding", kw_only=True):
@@ -75,6 +84,10 @@ class EmbeddingModelInstanceInfo(EmbeddingModelInfo, frozen=True, tag="embedding
     identifier: str
     instance_reference: str
     context_length: int
+    ttl_ms: int | None = always_sent(None)
+    """Milliseconds of idleness after which it is unloaded; null for never."""
+    last_used_time: int | None = always_sent(None)
+    """When it was last used, in milliseconds since 1970; null while it is in use and before its first use."""
 
 
 ModelInfo = LlmInfo | EmbeddingModelInfo
@@ -88,6 +101,8 @@ class ModelQuery(WireStruct, frozen=True):
     path: str | None = None
     vision: bool | None = None
     domain: str | None = None
+    device_identifier: str | None = None
+    """Null or absent for the host's own machine; its name means the same."""
 
 
 class QuerySpecifier(Message, frozen=True, tag="query"):
@@ -123,6 +138,7 @@ def specify(identifier: str | None) -> ModelSpecifier:
 class LoadModelParameter(WireStruct, frozen=True, kw_only=True):
     model_key: str
     identifier: str | None = None
+    device_identifier: str | None = None
     ttl_ms: Milliseconds | None = None
     load_config_stack: KvConfigStack
 
@@ -147,7 +163,9 @@ class GetOrLoadParameter(WireStruct, frozen=True, kw_only=True):
     identifier: str | None = None
     """An instance, or a model to load. Absent (studiolo's own clients): any loaded model, else the model last used,
     else the catalog's default, which is fetched where the library is empty."""
+    device_identifier: str | None = None
     load_ttl_ms: Milliseconds | None = None
+    """Absent for the host's setting for models that are loaded on demand, an hour."""
     load_config_stack: KvConfigStack
 
 
@@ -169,6 +187,12 @@ class StartLoading(Message, frozen=True, tag="startLoading"):
     info: ModelInfo
 
 
+class UnloadingOtherModel(Message, frozen=True, tag="unloadingOtherJITModel"):
+    """Another model that was loaded on demand, of either domain, makes way; a busy one when it is idle."""
+
+    info: ModelInstanceInfo
+
+
 class GetOrLoadProgress(Message, frozen=True, tag="loadProgress"):
     progress: float
     """0 to 1."""
@@ -178,16 +202,69 @@ class GetOrLoadSuccess(Message, frozen=True, tag="loadSuccess"):
     info: ModelInstanceInfo
 
 
-GetOrLoadMessage = AlreadyLoaded | Fetching | StartLoading | GetOrLoadProgress | GetOrLoadSuccess
+GetOrLoadMessage = AlreadyLoaded | Fetching | StartLoading | UnloadingOtherModel | GetOrLoadProgress | GetOrLoadSuccess
 
 
 class UnloadModelParameter(WireStruct, frozen=True):
     identifier: str
+    device_identifier: str | None = None
 
 
 class GetModelInfoParameter(WireStruct, frozen=True):
     specifier: ModelSpecifier
     throw_if_not_found: bool = False
+
+
+class GetProcessingStateParameter(WireStruct, frozen=True):
+    specifier: ModelSpecifier
+    throw_if_not_found: bool = False
+
+
+class ProcessingState(WireStruct, frozen=True):
+    """What a loaded model does now.
+
+    Parameters:
+        status: what the request that is furthest does.
+        queued: requests that run or wait.
+    """
+
+    status: Literal["idle", "processingPrompt", "generating", "computingEmbedding"]
+    queued: int
+
+
+class BasePredictionConfigParameter(WireStruct, frozen=True, kw_only=True):
+    specifier: ModelSpecifier
+    ignore_server_session_config: bool | None = None
+    """Without effect: the host keeps no settings of a session."""
+
+
+class EstimateUsageParameter(WireStruct, frozen=True, kw_only=True):
+    model_key: str
+    load_config_stack: KvConfigStack
+    device_identifier: str | None = None
+
+
+class MemoryUsage(WireStruct, frozen=True, kw_only=True):
+    """What a load takes, in bytes; what is not the model's weights counts as its context's.
+
+    Parameters:
+        confidence: ``low`` where the engine decides how much goes to GPUs, ``high`` otherwise.
+        model_vram_bytes, context_vram_bytes, total_vram_bytes: the part of it on GPUs.
+        model_bytes, context_bytes, total_bytes: all of it.
+    """
+
+    confidence: Literal["high", "low"]
+    model_vram_bytes: int
+    context_vram_bytes: int
+    total_vram_bytes: int
+    model_bytes: int
+    context_bytes: int
+    total_bytes: int
+
+
+class UsageEstimate(WireStruct, frozen=True):
+    memory: MemoryUsage
+    passes_guardrails: bool
 
 
 class SpecifierParameter(WireStruct, frozen=True):
@@ -217,3 +294,12 @@ GET_MODEL_INFO: Rpc[GetModelInfoParameter, ModelInstanceInfo | None] = Rpc(
 GET_LOAD_CONFIG: Rpc[SpecifierParameter, KvConfig] = Rpc("getLoadConfig", SpecifierParameter, KvConfig)
 TOKENIZE: Rpc[TextParameter, Tokens] = Rpc("tokenize", TextParameter, Tokens)
 COUNT_TOKENS: Rpc[TextParameter, TokenCount] = Rpc("countTokens", TextParameter, TokenCount)
+GET_PROCESSING_STATE: Rpc[GetProcessingStateParameter, ProcessingState] = Rpc(
+    "getInstanceProcessingState", GetProcessingStateParameter, ProcessingState
+)
+GET_BASE_PREDICTION_CONFIG: Rpc[BasePredictionConfigParameter, KvConfig] = Rpc(
+    "getBasePredictionConfig", BasePredictionConfigParameter, KvConfig
+)
+ESTIMATE_USAGE: Rpc[EstimateUsageParameter, UsageEstimate] = Rpc(
+    "estimateModelUsage", EstimateUsageParameter, UsageEstimate
+)

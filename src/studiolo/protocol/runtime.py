@@ -68,8 +68,8 @@ class SurveyedGpu(WireStruct, frozen=True, kw_only=True, omit_defaults=False):
     device_id: int
     total_memory_capacity_bytes: int
     dedicated_memory_capacity_bytes: int
-    integration_type: str = "Unknown"
-    detection_platform: str = "Unknown"
+    integration_type: str = "unknown"
+    detection_platform: str = "unknown"
     detection_platform_version: str = ""
     other_info: dict[str, str]
 
@@ -91,7 +91,7 @@ class MemoryInfo(WireStruct, frozen=True, kw_only=True):
 
 
 class Compatibility(WireStruct, frozen=True, omit_defaults=False):
-    status: str = "Compatible"
+    status: str = "compatible"
 
 
 class SurveyedEngine(WireStruct, frozen=True, kw_only=True, omit_defaults=False):

@@ -113,4 +113,5 @@ def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
         reasoning_type=last.reasoning_type,
         is_structural=last.is_structural,
         logprobs=[*last.logprobs, *new.logprobs] if last.logprobs and new.logprobs else last.logprobs or new.logprobs,
+        tokens=[*last.tokens, *new.tokens] if last.tokens and new.tokens else last.tokens or new.tokens,
     )

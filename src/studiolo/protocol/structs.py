@@ -11,6 +11,12 @@ from msgspec import Struct
 from ..errors import ConfigError
 
 S = TypeVar("S", bound=Struct)
+T = TypeVar("T")
+
+
+def always_sent(value: T) -> T:
+    """Return the default of a field that is sent all the same, null included: LM Studio's clients require it."""
+    return msgspec.field(default_factory=lambda: value)
 
 
 def struct_from_dict(kind: type[S], data: Mapping[str, Any]) -> S:

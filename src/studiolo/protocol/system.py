@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 from .endpoints import Channel, Rpc
 from .models import ModelInfo
-from .structs import Message, WireStruct
+from .structs import WireStruct
 
 
 class Version(WireStruct, frozen=True):
@@ -112,10 +114,6 @@ class HostInfo(WireStruct, frozen=True, kw_only=True):
     machine: MachineInfo | None = None
 
 
-class Alive(Message, frozen=True, tag="alive"):
-    """Sent once, when the channel opens."""
-
-
 class Notification(WireStruct, frozen=True):
     """Something to tell the user of the host."""
 
@@ -138,4 +136,5 @@ STOP_HTTP_SERVER: Rpc[None, None] = Rpc("stopHttpServer", None, None)
 LIST_DOWNLOADED_MODELS: Rpc[None, list[ModelInfo]] = Rpc("listDownloadedModels", None, list[ModelInfo])
 VERSION: Rpc[None, Version] = Rpc("version", None, Version)
 INFO: Rpc[None, SystemInfo] = Rpc("info", None, SystemInfo)
-ALIVE: Channel[None, Alive] = Channel("alive", None, Alive)
+ALIVE: Channel[None, Never] = Channel("alive", None, None)
+"""Open as long as the process lives; nothing is sent over it."""

@@ -70,7 +70,8 @@ class AsyncModelNamespace(Generic[H]):
         Parameters:
             model_key: an identifier of a loaded model, a model key, or a path. Without it: any loaded model, else
                 the one last used, else the default (which is fetched into an empty library; stderr says so).
-            ttl: seconds of idleness after which a model that is loaded by this call is unloaded; ``None`` for never.
+            ttl: seconds of idleness after which a model that is loaded by this call is unloaded; ``None`` for the
+                host's own choice, an hour.
             config: how to load, where it comes to that; see :class:`~studiolo.config.LoadConfig`.
             on_load_progress: called with the share of the load that is done, 0 to 1.
 
@@ -105,7 +106,7 @@ class AsyncModelNamespace(Generic[H]):
                         call(on_fetching, message)
                     case wire.AlreadyLoaded(info=info) | wire.GetOrLoadSuccess(info=info):
                         return self._handle(info.identifier, self._client, self._namespace)
-                    case wire.StartLoading():
+                    case wire.StartLoading() | wire.UnloadingOtherModel():
                         pass
         raise ChannelClosedError(f"The host ended the loading of {model_key or 'a model'} without a result")
 
@@ -123,7 +124,8 @@ class AsyncModelNamespace(Generic[H]):
         Parameters:
             model_key: a model key or a path.
             instance_identifier: the instance's name; by default the model key, with ``:2`` and so on.
-            ttl, config, on_load_progress: as for :meth:`model`.
+            ttl: seconds of idleness after which it is unloaded; ``None`` for never.
+            config, on_load_progress: as for :meth:`model`.
         """
         parameter = wire.LoadModelParameter(
             model_key=model_key,

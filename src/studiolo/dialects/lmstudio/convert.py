@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from ...host.instance import Instance
+from ...host.resources import Estimate
 from ...library.model import Model
 from ...protocol.models import (
     EmbeddingModelInfo,
     EmbeddingModelInstanceInfo,
     LlmInfo,
     LlmInstanceInfo,
+    MemoryUsage,
     ModelInfo,
     ModelInstanceInfo,
+    ProcessingState,
     Quantization,
+    UsageEstimate,
 )
 from ...protocol.system import InstanceStatus, QueuedStatus
 
@@ -25,17 +29,53 @@ def model_info(model: Model) -> ModelInfo:
     return LlmInfo(**_common(model), **_llm_only(model))
 
 
-def instance_info(instance: Instance) -> ModelInstanceInfo:
-    """What the wire tells of a loaded model."""
+def instance_info(instance: Instance, *, in_use: bool = False) -> ModelInstanceInfo:
+    """Return what the wire says of a loaded model.
+
+    Parameters:
+        in_use: whether it is for a request that counts as running still.
+    """
+    used = None if in_use else instance.last_used_time
     loaded: dict[str, Any] = {
         "identifier": instance.identifier,
         "instance_reference": instance.reference,
         "context_length": instance.context_length,
+        "ttl_ms": None if instance.ttl_sec is None else max(1, round(instance.ttl_sec * 1000)),
+        "last_used_time": None if used is None else round(used * 1000),
     }
     model = instance.model
     if model.domain == "embedding":
         return EmbeddingModelInstanceInfo(**_common(model), **loaded)
     return LlmInstanceInfo(**_common(model), **_llm_only(model), **loaded)
+
+
+def processing_state(instance: Instance) -> ProcessingState:
+    """Return what a loaded model does, and how many requests it has."""
+    queued = instance.slots.running + instance.slots.waiting
+    if not queued:
+        return ProcessingState("idle", 0)
+    if instance.model.domain == "embedding":
+        return ProcessingState("computingEmbedding", queued)
+    generates = any(prediction.has_token for prediction in instance.predictions)
+    return ProcessingState("generating" if generates else "processingPrompt", queued)
+
+
+def usage_estimate(estimate: Estimate) -> UsageEstimate:
+    """Return what a load takes, in the wire's form."""
+    vram = sum(device.needed_bytes for device in estimate.devices[1:])
+    model_vram = vram * estimate.weights_bytes // max(estimate.total_bytes, 1)
+    return UsageEstimate(
+        memory=MemoryUsage(
+            confidence="low" if vram else "high",
+            model_vram_bytes=model_vram,
+            context_vram_bytes=vram - model_vram,
+            total_vram_bytes=vram,
+            model_bytes=estimate.weights_bytes,
+            context_bytes=estimate.total_bytes - estimate.weights_bytes,
+            total_bytes=estimate.total_bytes,
+        ),
+        passes_guardrails=estimate.fits,
+    )
 
 
 def instance_status(instance: Instance) -> InstanceStatus:
@@ -75,6 +115,7 @@ def _common(model: Model) -> dict[str, Any]:
         "display_name": model.display_name,
         "publisher": model.publisher,
         "path": model.relative_path,
+        "indexed_model_identifier": model.relative_path,
         "size_bytes": model.size_bytes,
         "params_string": metadata.params_string if metadata else None,
         "architecture": metadata.architecture if metadata else None,

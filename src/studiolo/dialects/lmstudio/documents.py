@@ -149,7 +149,7 @@ def _settings(parameter: wire.RetrieveParameter) -> _Settings:
 async def _embedding_model(context: Context, name: str) -> Instance:
     """The model called ``name``; without a name any that is loaded, else the library's first."""
     specifier = specify(name or None)
-    if name or context.host.find(specifier, "embedding") is not None:
+    if name or await context.host.find(specifier, "embedding") is not None:
         return await context.host.resolve(specifier, "embedding")
     models = [m for m in await context.host.library.models() if m.domain == "embedding" and m.error is None]
     if not models:

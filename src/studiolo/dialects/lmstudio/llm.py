@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 from ...config import PredictionConfig
-from ...engines.base import ChatRequest, PromptProgress
+from ...engines.base import ChatRequest
 from ...errors import ProtocolError
 from ...host.predictions import PredictionResult, Queued
+from ...host.prompt_progress import PromptReport
 from ...protocol import llm as wire
 from ...protocol.chat import ChatHistoryData, TextData
 from ...protocol.kv import (
@@ -51,7 +52,9 @@ async def complete_raw_text(
     context: Context, parameter: wire.CompleteRawTextParameter, channel: ServerChannel[wire.PredictMessage]
 ) -> None:
     settings = flatten(parameter.prediction_config_stack)
-    await _run(context, parameter.model_specifier, parameter.prompt, settings, channel)
+    await _run(
+        context, parameter.model_specifier, parameter.raw_prompt, settings, channel, parameter.fuzzy_preset_identifier
+    )
 
 
 async def _run(
@@ -70,12 +73,15 @@ async def _run(
     try:
         async for event in prediction.events():
             match event:
-                case PromptProgress():
-                    await channel.send(wire.PromptProcessingProgress(progress=event.ratio))
+                case PromptReport():
+                    await channel.send(_progress(event))
                 case Queued():
-                    await channel.send(wire.PromptProcessingProgress(progress=0.0, queue_position=event.place))
+                    details = wire.PromptProcessingDetails()
+                    await channel.send(
+                        wire.PromptProcessingProgress(progress=0.0, details=details, queue_position=event.place)
+                    )
                 case PredictionResult():
-                    info = instance_info(instance)
+                    info = instance_info(instance, in_use=True)
                     assert isinstance(info, LlmInstanceInfo)
                     await channel.send(
                         wire.PredictSuccess(
@@ -91,6 +97,19 @@ async def _run(
                     await channel.send(event)  # of a tool call
     finally:
         await prediction.close()
+
+
+def _progress(report: PromptReport) -> wire.PromptProcessingProgress:
+    tokens = report.tokens
+    return wire.PromptProcessingProgress(
+        progress=report.ratio,
+        details=wire.PromptProcessingDetails(
+            cached_token_count=tokens.cached,
+            total_prompt_token_count=tokens.total,
+            processed_prompt_token_count=tokens.processed - tokens.cached,
+            unprocessed_prompt_token_count=tokens.total - tokens.processed,
+        ),
+    )
 
 
 def _passes_through(template: Any) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...errors import ModelNotFoundError
 from ...host.host import not_loaded
 from ...host.instance import Instance
+from ...host.machine import check_device
 from ...library.model import Model
 from ...protocol import models as wire
-from ...protocol.kv import KvConfig, decode_load_config, encode_load_config, flatten
+from ...protocol.kv import KvConfig, decode_load_config, encode_load_config, encode_prediction_config, flatten
 from ...protocol.repository import DownloadProgressUpdate
 from .context import Context, ServerChannel
-from .convert import instance_info, model_info
+from .convert import instance_info, model_info, processing_state, usage_estimate
 from .registry import channel, rpc
 from .reporting import reporting
 
@@ -25,6 +27,7 @@ HEARTBEAT_SEC = 10.0
 async def load_model(
     context: Context, parameter: wire.LoadModelParameter, channel: ServerChannel[wire.LoadModelMessage]
 ) -> None:
+    check_device(parameter.device_identifier)
     config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
     model = await context.host.find_model(parameter.model_key, context.domain)
     await channel.send(wire.LoadResolved(info=model_info(model)))
@@ -46,6 +49,7 @@ async def load_model(
 async def get_or_load(
     context: Context, parameter: wire.GetOrLoadParameter, channel: ServerChannel[wire.GetOrLoadMessage]
 ) -> None:
+    check_device(parameter.device_identifier)
     config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
     loading = False
 
@@ -53,7 +57,7 @@ async def get_or_load(
         def started(model: Model) -> None:
             nonlocal loading
             loading = True
-            report(wire.StartLoading(identifier=model.key, info=model_info(model)))
+            report(wire.StartLoading(identifier=parameter.identifier or model.key, info=model_info(model)))
 
         def fetching(name: str, update: DownloadProgressUpdate) -> None:
             report(
@@ -70,6 +74,7 @@ async def get_or_load(
             context.domain,
             config,
             ttl_sec=_seconds(parameter.load_ttl_ms),
+            on_evict=lambda instance: report(wire.UnloadingOtherModel(info=instance_info(instance))),
             on_start=started,
             on_progress=lambda progress: report(wire.GetOrLoadProgress(progress=progress)),
             on_fetch=fetching,
@@ -81,6 +86,7 @@ async def get_or_load(
 
 @rpc(wire.UNLOAD_MODEL, *BOTH)
 async def unload_model(context: Context, parameter: wire.UnloadModelParameter) -> None:
+    check_device(parameter.device_identifier)
     await context.host.unload(parameter.identifier)
 
 
@@ -98,13 +104,12 @@ async def get_model_info(context: Context, parameter: wire.GetModelInfoParameter
     if any_model and parameter.throw_if_not_found:
         await context.host.startup_settled()
         return instance_info(await context.host.resolve(specifier, context.domain))
-    instance = context.host.find(specifier, context.domain)
+    instance = await context.host.find(specifier, context.domain)
     if instance is not None:
         return instance_info(instance)
     if not parameter.throw_if_not_found:
         return None
-    assert isinstance(specifier, wire.QuerySpecifier)
-    raise not_loaded(specifier.query.identifier or specifier.query.path, context.host.instances.loaded())
+    raise _not_found(context, specifier)
 
 
 @rpc(wire.GET_LOAD_CONFIG, *BOTH)
@@ -113,19 +118,54 @@ async def get_load_config(context: Context, parameter: wire.SpecifierParameter) 
     return encode_load_config(instance.config, context.domain)
 
 
+@rpc(wire.GET_BASE_PREDICTION_CONFIG, *BOTH)
+async def get_base_prediction_config(context: Context, parameter: wire.BasePredictionConfigParameter) -> KvConfig:
+    """Return what is in force where a request leaves everything open; nothing for an embedding model."""
+    instance = await context.host.resolve(parameter.specifier, context.domain)
+    if context.domain == "embedding":
+        return KvConfig(fields=[])
+    return encode_prediction_config(context.host.base_prediction_config(instance))
+
+
+@rpc(wire.GET_PROCESSING_STATE, *BOTH)
+async def get_instance_processing_state(
+    context: Context, parameter: wire.GetProcessingStateParameter
+) -> wire.ProcessingState:
+    found = await context.host.find(parameter.specifier, context.domain)
+    if found is None:
+        if parameter.throw_if_not_found:
+            raise _not_found(context, parameter.specifier)
+        return wire.ProcessingState("idle", 0)
+    return processing_state(found)
+
+
+@rpc(wire.ESTIMATE_USAGE, *BOTH)
+async def estimate_model_usage(context: Context, parameter: wire.EstimateUsageParameter) -> wire.UsageEstimate:
+    check_device(parameter.device_identifier)
+    config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
+    model = await context.host.find_model(parameter.model_key, context.domain)
+    return usage_estimate(await context.host.estimate(model, config))
+
+
 @rpc(wire.TOKENIZE, *BOTH)
 async def tokenize(context: Context, parameter: wire.TextParameter) -> wire.Tokens:
-    return wire.Tokens(tokens=await _tokens(context, parameter))
+    instance = await context.host.resolve(parameter.specifier, context.domain)
+    return wire.Tokens(tokens=await (await instance.engine()).tokenize(parameter.input_string))
 
 
 @rpc(wire.COUNT_TOKENS, *BOTH)
 async def count_tokens(context: Context, parameter: wire.TextParameter) -> wire.TokenCount:
-    return wire.TokenCount(token_count=len(await _tokens(context, parameter)))
-
-
-async def _tokens(context: Context, parameter: wire.TextParameter) -> list[int]:
     instance = await context.host.resolve(parameter.specifier, context.domain)
-    return await (await instance.engine()).tokenize(parameter.input_string)
+    engine = await instance.engine()
+    tokens = await engine.tokenize(parameter.input_string)
+    # LM Studio's counts of embedding models leave out the tokens that are put around every text.
+    around = await engine.tokenize("") if context.domain == "embedding" else []
+    return wire.TokenCount(token_count=len(tokens) - len(around))
+
+
+def _not_found(context: Context, specifier: wire.ModelSpecifier) -> ModelNotFoundError:
+    assert isinstance(specifier, wire.QuerySpecifier)  # an instance that is gone has an error of its own
+    return not_loaded(specifier.query.identifier or specifier.query.path, context.host.instances.loaded())
 
 
 def _seconds(milliseconds: int | None) -> float | None:

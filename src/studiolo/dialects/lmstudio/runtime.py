@@ -18,6 +18,7 @@ from .registry import channel, rpc
 FORMATS = ["GGUF"]
 
 _ARCHITECTURES = {"AMD64": "x86_64", "aarch64": "ARM64", "arm64": "ARM64"}
+_SURVEYED_ARCHITECTURES = ("x86_64", "ARM64")
 _EXTENSIONS = {"avx": "AVX", "avx2": "AVX2", "asimd": "AdvSIMD"}
 """The extensions that LM Studio's protocol has names for, by the system's."""
 
@@ -97,7 +98,7 @@ async def survey_hardware(context: Context, scope: wire.SurveyScope | None) -> w
         )
         for each in engines
     ]
-    return wire.Survey("OK" if surveyed else "NoCompatibleBackends", surveyed)
+    return wire.Survey("ok" if surveyed else "noCompatibleBackends", surveyed)
 
 
 def _look() -> tuple[wire.HardwareSurvey, wire.MemoryInfo]:
@@ -111,15 +112,17 @@ def _look() -> tuple[wire.HardwareSurvey, wire.MemoryInfo]:
         )
         for number, gpu in enumerate(gpus())
     ]
-    result = wire.SurveyCode("Success", "") if found else wire.SurveyCode("NoDevicesFound", "The engine sees no GPU.")
+    result = wire.SurveyCode("success", "") if found else wire.SurveyCode("noDevicesFound", "The engine sees no GPU.")
     cpu = processor()
     extensions = [name for feature, name in _EXTENSIONS.items() if feature in cpu.features]
     cpu_info = wire.SurveyedCpu(
-        name=cpu.name, architecture=_architecture(), supported_instruction_set_extensions=extensions
+        name=cpu.name,
+        architecture=_architecture() if _architecture() in _SURVEYED_ARCHITECTURES else "unknown",
+        supported_instruction_set_extensions=extensions,
     )
     ram, vram = total_memory(), sum(gpu.total_memory_capacity_bytes for gpu in found)
     return (
-        wire.HardwareSurvey(wire.GpuSurvey(result, found), wire.CpuSurvey(wire.SurveyCode("Success", ""), cpu_info)),
+        wire.HardwareSurvey(wire.GpuSurvey(result, found), wire.CpuSurvey(wire.SurveyCode("success", ""), cpu_info)),
         wire.MemoryInfo(ram_capacity=ram, vram_capacity=vram, total_memory=ram + vram),
     )
 

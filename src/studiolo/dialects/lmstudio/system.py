@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import time
+from typing import Never
 
 from ..._version import __version__
 from ...errors import UnsupportedError
@@ -104,6 +105,5 @@ def _printable(text: str) -> str:
 
 
 @channel(wire.ALIVE, "system")
-async def alive(context: Context, _: None, channel: ServerChannel[wire.Alive]) -> None:
-    await channel.send(wire.Alive())
+async def alive(context: Context, _: None, channel: ServerChannel[Never]) -> None:
     await asyncio.get_running_loop().create_future()  # the channel stays open as long as the process lives

@@ -9,7 +9,7 @@ import msgspec
 
 from ...config import PredictionConfig
 from ...protocol.llm import LogProb, StopReason
-from ..base import Completed
+from ..base import Completed, PromptProgress
 
 
 class Progress(msgspec.Struct):
@@ -17,6 +17,12 @@ class Progress(msgspec.Struct):
 
     total: int
     processed: int
+    cache: int = 0
+    """Those of ``processed`` that were there already."""
+
+    def counted(self) -> PromptProgress:
+        """Return the figures in the host's form."""
+        return PromptProgress(self.processed, self.total, self.cache)
 
 
 class Candidate(msgspec.Struct):
@@ -34,10 +40,12 @@ class Token(Candidate):
 
     def told(self, count: int) -> list[LogProb]:
         """The token itself, then the others of the ``count`` likeliest."""
-        others = [LogProb(other.token, other.logprob) for other in self.top_logprobs[:count] if other.id != self.id]
+        others = [
+            LogProb(other.token, other.logprob, other.id) for other in self.top_logprobs[:count] if other.id != self.id
+        ]
         # The text of a token that the engine holds back, because it may begin a stop string, is told by its rivals.
         text = self.token or next((other.token for other in self.top_logprobs if other.id == self.id), "")
-        return [LogProb(text, self.logprob), *others]
+        return [LogProb(text, self.logprob, self.id), *others]
 
 
 class Timings(msgspec.Struct):
@@ -67,14 +75,9 @@ def wanted_candidates(config: PredictionConfig) -> int | None:
     return None if config.log_probs is None or config.log_probs is False else int(config.log_probs)
 
 
-def completed(end: End, config: PredictionConfig, *, calls: bool = False) -> Completed:
-    """The end as the host is told it.
-
-    Parameters:
-        config: the settings in force.
-        calls: whether the answer has tool calls.
-    """
-    stop_reason: StopReason = "toolCalls" if calls else "eosFound"
+def completed(end: End, config: PredictionConfig) -> Completed:
+    """Return the end in the host's form, given the settings in force."""
+    stop_reason: StopReason = "eosFound"
     if end.stop_type == "word":
         ends_a_tool_call = end.stopping_word in (config.tool_call_stop_strings or ())
         stop_reason = "toolCalls" if ends_a_tool_call else "stopStringFound"

@@ -25,7 +25,7 @@ from ...protocol.chat import (
 )
 from ...protocol.llm import Fragment
 from ...protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallEvent, ToolCallName, ToolCallStart
-from ..base import EngineEvent, PromptProgress, ToolChatRequest
+from ..base import EngineEvent, ToolChatRequest
 from ..tool_reader import failed_call, new_call_id, parsed_arguments
 from .answers import DraftedTokens, End, Progress, Timings, Token, completed, context_full, wanted_candidates
 from .params import completion_body
@@ -137,7 +137,6 @@ class ChatReader:
         self._id = ""
         self._name = ""
         self._arguments = ""
-        self._calls = 0
         self._candidates = wanted_candidates(config)
         self._drafted = DraftedTokens()
         self._told = 0  # tokens that events have accounted for
@@ -146,7 +145,7 @@ class ChatReader:
         """What an event brings; the last list ends in a :class:`Completed`."""
         events: list[EngineEvent | ToolCallEvent] = []
         if chunk.prompt_progress is not None:
-            events.append(PromptProgress(chunk.prompt_progress.processed, chunk.prompt_progress.total))
+            events.append(chunk.prompt_progress.counted())
         for choice in chunk.choices:
             if choice.delta.content:
                 events.append(self._fragment(choice.delta.content, choice.logprobs, chunk.timings))
@@ -155,7 +154,7 @@ class ChatReader:
         self._told = max(self._told, chunk.tokens_predicted)
         if chunk.end is not None:
             self._close(events)
-            events.append(completed(chunk.end, self._config, calls=self._calls > 0))
+            events.append(completed(chunk.end, self._config))
         elif (now := chunk.timings) is not None and self._limit is not None:
             prompt = now.cache_n + now.prompt_n
             if prompt + now.predicted_n >= self._limit:
@@ -199,4 +198,3 @@ class ChatReader:
             return
         request = ToolCallRequest(type="function", name=self._name, arguments=arguments, id=self._id)
         events.append(ToolCallEnd(tool_call_request=request, raw_content=raw))
-        self._calls += 1

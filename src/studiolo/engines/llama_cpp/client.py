@@ -16,7 +16,7 @@ from ...config import PredictionConfig
 from ...errors import ConfigError, EngineError, PredictionError, PromptTooLongError
 from ...protocol.llm import Fragment, LogProb
 from ...protocol.tools import ToolCallEvent
-from ..base import Completed, CompletionRequest, EngineEvent, PromptProgress, ToolChatRequest
+from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
 from ..chat_template import ModelTemplate
 from .answers import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
 from .chat_stream import ChatReader, chat_body, decode_chunk
@@ -157,7 +157,7 @@ class LlamaServerClient:
                 if candidates is not None:
                     logprobs += [token.told(candidates) for token in event.completion_probabilities or ()]
                 if event.prompt_progress is not None:
-                    yield PromptProgress(event.prompt_progress.processed, event.prompt_progress.total)
+                    yield event.prompt_progress.counted()
                 elif event.content:
                     # A token may bring no text of its own (half a character, a space to come): the next one's does.
                     count = max(event.tokens_predicted - told, 0)
