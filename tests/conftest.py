@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,12 @@ from studiolo.sdk import background
 from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
 
+from .recording import wire_recorder
 from .running import link_models, serving
+from .typescript_clients import VERSIONS, installed
+from .wire_schemas import Recording, judge, wire_schemas
 
+WIRE = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
 
@@ -140,6 +145,39 @@ def client(place: tuple[str, int]) -> Iterator[lm.Client]:
 @pytest.fixture
 def llm(client: lm.Client) -> lm.LLM:
     return client.llm.model()
+
+
+@pytest.fixture(scope="module", params=VERSIONS[:1])
+def typescript_client(request: Any, cache_home: Home) -> Path:
+    """A folder with the official npm package, in each version that is supported; see ``typescript_clients.run``."""
+    return installed(request.param, cache_home.root)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every process of the run record what it sends to clients."""
+    folder = Path(__file__).with_name("recording")
+    config.stash[WIRE] = tempfile.TemporaryDirectory(prefix="studiolo-wire-")
+    os.environ[wire_recorder.VARIABLE] = str(Path(config.stash[WIRE].name, "sent.jsonl"))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    wire_recorder.install()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[WIRE].cleanup()
+
+
+@pytest.fixture(scope="session")
+def recording() -> Recording:
+    return Recording()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_was_sent_fits_the_official_clients(recording: Recording, cache_home: Home) -> Iterator[None]:
+    """The first fixture of a module, so that its servers have stopped when it looks at what they sent."""
+    yield
+    if lines := recording.new_lines():
+        faults = judge(lines, wire_schemas(cache_home.root))
+        assert not faults, "sent, and dropped by the official TypeScript client:\n" + "\n".join(faults)
 
 
 @pytest.fixture(scope="module", autouse=True)

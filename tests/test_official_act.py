@@ -13,7 +13,7 @@ import pytest
 from studiolo.paths import Home
 
 from .running import Server, link_models, serving
-from .test_official_clients import run_python, run_typescript, typescript_client  # noqa: F401 (the last is a fixture)
+from .test_official_clients import run_python, run_typescript
 
 PYTHON = """
 import sys
@@ -215,6 +215,6 @@ def test_act_of_the_official_python_client(program: str, server: Server, empty_h
     assert "all good" in told
 
 
-def test_act_of_the_official_typescript_client(server: Server, typescript_client: Path) -> None:  # noqa: F811
+def test_act_of_the_official_typescript_client(server: Server, typescript_client: Path) -> None:
     program = TYPESCRIPT.replace("ADDRESS", server.address)
     assert "all good" in run_typescript(program, typescript_client, "act.mjs")

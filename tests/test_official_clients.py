@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +15,7 @@ from studiolo.paths import Home
 from studiolo.sdk.discovery import SDK_PORTS
 
 from .running import Server, environment, link_model, link_models, serving, short_answers
+from .typescript_clients import run
 
 CONVENIENCE = """
 import lmstudio as lm
@@ -281,50 +278,8 @@ def test_our_client_runs_the_same_programs_there(server: Server, empty_home: Hom
     assert "all good" in run_python(program, empty_home)
 
 
-@pytest.fixture(scope="module")
-def typescript_client(cache_home: Home) -> Path:
-    """A folder with the official npm package, which is installed once."""
-    package = Path(__file__).with_name("typescript") / "package.json"
-    lock = package.with_name("package-lock.json")
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
-    folder = cache_home.root / f"typescript-{digest}"
-    with (cache_home.root / "typescript.lock").open("w") as installing:
-        fcntl.flock(installing, fcntl.LOCK_EX)  # tests in several processes may begin at once
-        if not (folder / "node_modules" / ".installed").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            shutil.copy(package, folder)
-            shutil.copy(lock, folder)
-            command = [_node("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            done = subprocess.run(
-                command, cwd=folder, env=_node_environment(), capture_output=True, text=True, timeout=170
-            )
-            assert done.returncode == 0, done.stderr
-            (folder / "node_modules" / ".installed").touch()
-    return folder
-
-
-def _node(program: str) -> str:
-    """Node's programs come with the development requirements."""
-    return str(Path(sys.executable).with_name(program))
-
-
-def _node_environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
 def run_typescript(program: str, folder: Path, name: str, *arguments: str) -> str:
-    (folder / name).write_text(program)
-    done = subprocess.run(
-        [_node("node"), name, *arguments],
-        cwd=folder,
-        env=_node_environment(),
-        capture_output=True,
-        text=True,
-        timeout=390,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+    return run(folder, name, *arguments, text=program)
 
 
 @pytest.mark.timeout(400)

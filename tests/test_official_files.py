@@ -11,7 +11,7 @@ from studiolo.paths import Home
 
 from .running import Server, link_model, link_models, serving
 from .test_documents import docx, much_unpacked, pdf
-from .test_official_clients import run_typescript, typescript_client  # noqa: F401 (the last is a fixture)
+from .test_official_clients import run_typescript
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def run(program: str, folder: Path, name: str, *arguments: str) -> None:
     assert "all good" in run_typescript(BEGIN + program + END, folder, name, *arguments)
 
 
-def test_files(served: Server, typescript_client: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_files(served: Server, typescript_client: Path, tmp_path: Path) -> None:
     contents = {
         "notes.txt": b"Bees make honey.\n\nThe central bank raised its interest rate.\n",
         "pets.pdf": pdf(["Cats purr.", "Dogs bark."]),
@@ -199,13 +199,13 @@ def test_files(served: Server, typescript_client: Path, tmp_path: Path) -> None:
     run(FILES, typescript_client, "files.mjs", served.address, *(str(tmp_path / name) for name in contents))
 
 
-def test_system_diagnostics_and_plugins(served: Server, typescript_client: Path) -> None:  # noqa: F811
+def test_system_diagnostics_and_plugins(served: Server, typescript_client: Path) -> None:
     run(SYSTEM, typescript_client, "system.mjs", served.address)
     assert "says: Hello: from the client" in served.said()
 
 
 def test_the_runtime_namespace_which_this_version_of_the_client_does_not_call_yet(
     served: Server,
-    typescript_client: Path,  # noqa: F811
+    typescript_client: Path,
 ) -> None:
     run(RUNTIME, typescript_client, "runtime.mjs", served.address)

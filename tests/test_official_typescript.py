@@ -13,7 +13,7 @@ import pytest
 from studiolo.paths import Home
 
 from .running import Server, link_model, link_models, serving
-from .test_official_clients import run_typescript, typescript_client  # noqa: F401 (the last is a fixture)
+from .test_official_clients import run_typescript
 
 PROGRAMS = Path(__file__).with_name("typescript")
 
@@ -45,12 +45,12 @@ def results(program: str, folder: Path, server: Server) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def predictions(server: Server, typescript_client: Path) -> dict[str, str]:  # noqa: F811
+def predictions(server: Server, typescript_client: Path) -> dict[str, str]:
     return results("predictions.mjs", typescript_client, server)
 
 
 @pytest.fixture(scope="module")
-def models(server: Server, typescript_client: Path) -> dict[str, str]:  # noqa: F811
+def models(server: Server, typescript_client: Path) -> dict[str, str]:
     return results("models.mjs", typescript_client, server)
 
 
