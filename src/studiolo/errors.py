@@ -10,7 +10,7 @@ same here; the names of that client are aliases, at the end of this module.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 _BY_CODE: dict[str, type[StudioloError]] = {}
 
@@ -79,6 +79,30 @@ class ModelNotFoundError(HostError):
     code = "generic.noModelMatchingQuery"
 
 
+class PathNotFoundError(ModelNotFoundError):
+    """No model on disk has the given key or path."""
+
+    code = "generic.pathNotFound"
+
+
+class IdentifierNotFoundError(ModelNotFoundError):
+    """No loaded instance has the given identifier."""
+
+    code = "generic.identifierNotFound"
+
+
+class DraftModelNotFoundError(ModelNotFoundError):
+    """The draft model that a request names is not there."""
+
+    code = "studiolo.draftModelNotFound"
+
+
+class IdentifierTakenError(HostError):
+    """A model is loaded under the identifier that a load asks for."""
+
+    code = "studiolo.identifierTaken"
+
+
 class PresetNotFoundError(HostError):
     """No preset has the given name."""
 
@@ -97,10 +121,50 @@ class DomainMismatchError(HostError):
     code = "generic.domainMismatch"
 
 
+EngineName = Literal["llama.cpp", "llama-server", "studiolo"]
+_PACKAGES: dict[EngineName, str] = {"llama.cpp": "xllamacpp", "studiolo": "studiolo"}
+
+
 class UnsupportedError(HostError):
-    """The request asks for something that this engine, model or version does not do."""
+    """The request asks for something that this engine, model or version does not do.
+
+    Parameters:
+        feature: the setting, endpoint or kind of input that is not supported.
+        engine: what does not support it; ``studiolo`` where no engine has a part in it.
+        engine_version: its version; by default that of the installed package.
+        data: further figures; those that LM Studio's clients expect are filled in.
+    """
 
     code = "generic.engineDoesNotSupportFeature"
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        feature: str = "",
+        engine: EngineName = "llama.cpp",
+        engine_version: str | None = None,
+        cause: str | None = None,
+        suggestion: str | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        expected = {
+            "feature": feature,
+            "engineName": engine,
+            "engineType": "studiolo" if engine == "studiolo" else "llama.cpp",
+            "installedVersion": engine_version or _installed_version(engine),
+            "supportedVersion": None,
+        }
+        super().__init__(title, cause=cause, suggestion=suggestion, data={**expected, **(data or {})})
+
+
+def _installed_version(engine: EngineName) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # late: most programs need it never
+
+    try:
+        return version(_PACKAGES[engine])
+    except (KeyError, PackageNotFoundError):
+        return "unknown"
 
 
 class ModelFileError(HostError):

@@ -75,7 +75,9 @@ def show(
     with Client() as client:
         if client.system.info().studiolo is None:
             raise UnsupportedError(
-                f"The server at {client.api_host} is not studiolo, and cannot tell more than ls shows"
+                f"The server at {client.api_host} is not studiolo, and cannot tell more than ls shows",
+                feature="show",
+                engine="studiolo",
             )
         details = client.system.show_model(model)
     if json:

@@ -191,7 +191,7 @@ def template_messages(
 
 def _media(file: FileHandle, marker: str) -> str:
     if not marker or file.file_type != "image":
-        raise UnsupportedError(f"The model cannot read the file {file.name!r} in the chat")
+        raise UnsupportedError(f"The model cannot read the file {file.name!r} in the chat", feature="files")
     return marker
 
 

@@ -17,4 +17,6 @@ def engine_class(name: str = DEFAULT) -> type[Engine]:
     for entry in entry_points(group=GROUP, name=name):
         return cast("type[Engine]", entry.load())
     names = sorted(entry.name for entry in entry_points(group=GROUP))
-    raise UnsupportedError(f"There is no engine {name!r}", suggestion=f"There are: {', '.join(names)}.")
+    raise UnsupportedError(
+        f"There is no engine {name!r}", suggestion=f"There are: {', '.join(names)}.", feature=name, engine="studiolo"
+    )

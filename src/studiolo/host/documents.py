@@ -224,5 +224,6 @@ def _parser(kind: str) -> Parser:
         raise UnsupportedError(
             f"To read {kind.upper()}, the host needs the library {library}",
             suggestion="Install it: pip install 'studiolo[documents]'",
-            data={"feature": kind.upper(), "engineName": "studiolo", "engineType": "studiolo"},
+            feature=kind.upper(),
+            engine="studiolo",
         ) from None

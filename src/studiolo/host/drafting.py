@@ -58,5 +58,5 @@ def _refused(title: str, suggestion: str) -> UnsupportedError:
         title,
         cause="llama.cpp settles how it drafts when it loads the model.",
         suggestion=suggestion,
-        data={"feature": "draft_model", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+        feature="draft_model",
     )

@@ -406,13 +406,13 @@ def _check_sight(model: Model, chat: ChatRequest) -> None:
                 raise UnsupportedError(
                     f"The file {file.name!r} in the chat is no image ({file.file_type})",
                     suggestion="Images can be part of a chat; put the text of other files into a message.",
-                    data={"feature": "files", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+                    feature="files",
                 )
             if not model.vision:
                 raise UnsupportedError(
                     f"{model.key} cannot see the image {file.name!r}: it is a model without vision",
                     suggestion="Use a model with vision: studiolo ls --detailed tells which have it.",
-                    data={"feature": "vision", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+                    feature="vision",
                 )
 
 

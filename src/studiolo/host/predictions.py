@@ -134,7 +134,7 @@ def check_asked(asked: PredictionConfig, in_force: PredictionConfig, *, of_chat:
             raise UnsupportedError(
                 f"The prediction config's field {field!r} has no effect on text that is continued as it stands",
                 suggestion="Use respond(), which takes a chat, or leave the field out.",
-                data={"feature": field, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+                feature=field,
             )
     elif for_chats["tool_choice"] and in_force.raw_tools is None:
         raise ConfigError(
@@ -372,7 +372,7 @@ def _refuse_budget(config: PredictionConfig) -> None:
         raise UnsupportedError(
             "A reasoning_budget and tools do not go together",
             suggestion="Leave the prediction config's reasoning_budget out.",
-            data={"feature": "reasoning_budget", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            feature="reasoning_budget",
         )
 
 

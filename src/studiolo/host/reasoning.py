@@ -136,7 +136,7 @@ def think_within(engine: Engine, request: CompletionRequest) -> AsyncGenerator[E
         raise UnsupportedError(
             "A reasoning_budget and a grammar of one's own do not go together",
             suggestion="Leave one of them out of the prediction config.",
-            data={"feature": "reasoning_budget", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+            feature="reasoning_budget",
         )
     if parsing is None or not parsing.enabled:
         raise ConfigError(

@@ -52,6 +52,7 @@ def tool_use(config: PredictionConfig) -> ToolUse | None:
         raise UnsupportedError(
             "One prediction cannot have both tools and structured output",
             suggestion="Let one prediction call the tools, and another give the answer its form.",
+            feature="raw_tools",
         )
     return ToolUse(tools, forced or config.tool_choice == "required", config.tool_naming)
 

@@ -217,7 +217,7 @@ def refuse_prediction_keys(values: Mapping[str, Any]) -> None:
                 f"The prediction setting {_PREDICTION + key!r} is not supported",
                 cause=why,
                 suggestion=instead,
-                data={"feature": key, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+                feature=key,
             )
 
 
@@ -263,7 +263,7 @@ def decode_load_config(values: Mapping[str, Any], domain: str = "llm") -> LoadCo
                 f"The load config's field {name!r} is not supported",
                 cause=f"Here {why}.",
                 suggestion="Leave it out.",
-                data={"feature": name, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+                feature=name,
             )
     fields = _decode(prefix, _LOAD_KEYS, values)
     if not fields.get("speculative_draft_model"):  # an empty name means none
@@ -292,7 +292,11 @@ def _decode_split(split: dict[str, Any]) -> dict[str, Any]:
         case {"strategy": "priorityOrder", "priority": [main, *_]}:
             gpu |= {"split_strategy": "favorMainGpu", "main_gpu": main}
         case {"strategy": "custom"}:
-            raise UnsupportedError("This version of studiolo does not split a model over GPUs by custom ratios")
+            raise UnsupportedError(
+                "This version of studiolo does not split a model over GPUs by custom ratios",
+                feature="gpu.split_strategy",
+                engine="studiolo",
+            )
         case _:
             pass
     return gpu

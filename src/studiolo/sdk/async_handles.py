@@ -159,6 +159,7 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
             raise UnsupportedError(
                 "The prediction config's field 'prompt_template' has no effect on text that is continued as it stands",
                 suggestion="Use respond(), which takes a chat, or leave the field out.",
+                feature="prompt_template",
             )
         parameter = raw_completion(prompt, self._specifier, encode_prediction_config(settings), preset)
         callbacks = Callbacks(

@@ -162,5 +162,4 @@ def _parser(parser: Parser) -> wire.ParserIdentifier:
 
 
 def _unsupported(title: str, feature: str, suggestion: str) -> UnsupportedError:
-    data = {"feature": feature, "engineName": "studiolo", "engineType": "studiolo"}
-    return UnsupportedError(title, suggestion=suggestion, data=data)
+    return UnsupportedError(title, suggestion=suggestion, feature=feature, engine="studiolo")

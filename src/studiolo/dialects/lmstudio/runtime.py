@@ -140,5 +140,4 @@ def _specifier(runtime: Runtime) -> wire.EngineSpecifier:
 
 
 def _unsupported(title: str, feature: str, suggestion: str) -> UnsupportedError:
-    data = {"feature": feature, "engineName": "studiolo", "engineType": "studiolo"}
-    return UnsupportedError(title, suggestion=suggestion, data=data)
+    return UnsupportedError(title, suggestion=suggestion, feature=feature, engine="studiolo")

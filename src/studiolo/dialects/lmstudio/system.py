@@ -95,8 +95,7 @@ async def request_shutdown(context: Context, _: None) -> None:
 
 
 def _unsupported(title: str, feature: str, suggestion: str | None = None) -> UnsupportedError:
-    data = {"feature": feature, "engineName": "studiolo", "engineType": "studiolo"}
-    return UnsupportedError(title, suggestion=suggestion, data=data)
+    return UnsupportedError(title, suggestion=suggestion, feature=feature, engine="studiolo")
 
 
 def _printable(text: str) -> str:

@@ -44,7 +44,7 @@ class LlamaCppEngine:
                 "The load config's field 'num_experts' is not supported by the bundled engine",
                 cause="It takes the number of experts from the model.",
                 suggestion="Leave it out, or use a llama-server of your own.",
-                data={"feature": "num_experts", "engineName": "llama.cpp", "engineType": "llama.cpp"},
+                feature="num_experts",
             )
         spec.socket_path.unlink(missing_ok=True)  # the server will not start on one that exists
         worker = await WorkerProcess.spawn(

@@ -216,5 +216,5 @@ def _unsupported(field: str, cause: str) -> UnsupportedError:
         f"The engine cannot do what the prediction config's field {field!r} asks for",
         cause=cause,
         suggestion="Leave the setting out.",
-        data={"feature": field, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+        feature=field,
     )

@@ -118,6 +118,9 @@ def _add_offload(binary: Binary, params: dict[str, Any], layers: int, chosen: li
         raise UnsupportedError(
             "The load config's field 'gpu.disabled_gpus' is not supported with a llama-server of your own",
             suggestion="Hide the GPUs from the host with CUDA_VISIBLE_DEVICES or GGML_VK_VISIBLE_DEVICES.",
+            feature="gpu.disabled_gpus",
+            engine="llama-server",
+            engine_version=binary.version,
         )
 
 
@@ -142,5 +145,7 @@ def _unsupported(binary: Binary, field: str, option: str) -> UnsupportedError:
         f"The load config's field {field!r} is not supported by {binary.path}",
         cause=f"Its version ({binary.version}) has no option {option}.",
         suggestion="Leave the field out, or use a newer llama-server.",
-        data={"feature": field, "engineName": "llama-server", "engineType": "llama.cpp"},
+        feature=field,
+        engine="llama-server",
+        engine_version=binary.version,
     )

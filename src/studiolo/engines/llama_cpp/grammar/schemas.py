@@ -32,7 +32,8 @@ def refused(path: str, why: str) -> UnsupportedError:
         f"The JSON schema has at {path} what structured output cannot hold the model to",
         cause=f"{why[:1].upper()}{why[1:]}.",
         suggestion="docs/structured-output.md lists what is supported.",
-        data={"feature": "structured", "path": path, "engineName": "llama.cpp", "engineType": "llama.cpp"},
+        feature="structured",
+        data={"path": path},
     )
 
 
