@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from studiolo.config import LoadConfig, PredictionConfig
-from studiolo.errors import ConfigError, ModelNotFoundError, UnsupportedError
+from studiolo.errors import HostError, ModelNotFoundError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.host.instance import Instance
 from studiolo.host.machine import device_name
@@ -140,7 +140,7 @@ async def test_a_second_instance_is_numbered_and_a_taken_identifier_refused(host
     model = await host.find_model(MODEL)
     await host.load(model, SMALL)
     assert (await host.load(model, SMALL)).identifier == f"{MODEL}:2"
-    with pytest.raises(ConfigError, match="is taken"):
+    with pytest.raises(HostError, match=r"^A model with the identifier .* already exists"):
         await host.load(model, SMALL, identifier=f"{MODEL}:2")
 
 

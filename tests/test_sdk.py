@@ -243,7 +243,7 @@ def test_instances_have_identifiers_and_are_unloaded(client: lm.Client, llm: lm.
     assert (second.identifier, named.identifier) == ("smollm2-135m-instruct:2", "mine")
     assert progress[-1] == 1.0
     assert named.get_info().context_length == 128
-    with pytest.raises(lm.ConfigError, match="taken"):
+    with pytest.raises(lm.LMStudioServerError, match="'mine' already exists"):
         client.llm.load_new_instance("smollm2-135m-instruct", "mine")
     second.unload()
     named.unload()

@@ -62,9 +62,15 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", ":", "\n")) else f"{text}."
 
 
-def error_class(code: str) -> type[StudioloError]:
-    """The class of the errors that carry ``code``; :class:`HostError` for a code that is not known here."""
-    return _BY_CODE.get(code, HostError)
+def error_class(code: str) -> type[HostError]:
+    """Return the class of the host's errors that carry ``code``; :class:`HostError` for a code that none has."""
+    known = _BY_CODE.get(code, HostError)
+    return known if issubclass(known, HostError) else HostError
+
+
+def rejected(error: ConfigError) -> RejectedConfigError:
+    """Return the host's ``error`` as its client is to see it: as a :class:`HostError`."""
+    return RejectedConfigError(error.title, cause=error.cause, suggestion=error.suggestion, data=error.data)
 
 
 class HostError(StudioloError):
@@ -95,12 +101,6 @@ class DraftModelNotFoundError(ModelNotFoundError):
     """The draft model that a request names is not there."""
 
     code = "studiolo.draftModelNotFound"
-
-
-class IdentifierTakenError(HostError):
-    """A model is loaded under the identifier that a load asks for."""
-
-    code = "studiolo.identifierTaken"
 
 
 class PresetNotFoundError(HostError):
@@ -295,6 +295,12 @@ class RequestTimeoutError(StudioloError, TimeoutError):
 
 class ConfigError(StudioloError, ValueError):
     """A setting has a wrong name, type or range; the title names the field."""
+
+    code = "studiolo.config"
+
+
+class RejectedConfigError(HostError, ConfigError):
+    """A setting that the host rejects: what a :class:`ConfigError` of the host is to its client."""
 
     code = "studiolo.config"
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..config import LoadConfig, PredictionConfig
 from ..engines.base import ChatRequest
@@ -19,6 +18,7 @@ from ..errors import (
     DomainMismatchError,
     ModelNotFoundError,
     ModelUnloadedError,
+    PathNotFoundError,
     StoppingError,
     StudioloError,
     UnsupportedError,
@@ -35,6 +35,7 @@ from .events import Events
 from .files import FileStore
 from .instance import Instance, OnProgress
 from .instances import Instances, OnEvict
+from .not_found import matches_no_model, not_loaded, nothing_to_unload, query_data
 from .predictions import (
     Prediction,
     PredictionInput,
@@ -160,7 +161,10 @@ class Host:
             model = None if name is None else await self.find_model(name, domain)
             if model is None or model.vision != query.vision:
                 raise not_loaded(name, self.instances.loaded())
-        return await self.get_or_load(name, domain)
+        try:
+            return await self.get_or_load(name, domain)
+        except PathNotFoundError as error:
+            raise matches_no_model(error, name, self.instances.loaded()) from None
 
     async def get_or_load(
         self,
@@ -233,14 +237,10 @@ class Host:
         """The model in the library that ``name`` means.
 
         Raises:
-            ModelNotFoundError, ModelFileError: there is none of that name, or it cannot be used.
+            PathNotFoundError, ModelFileError: there is none of that name, or it cannot be used.
             DomainMismatchError: it is not of ``domain``.
         """
-        try:
-            model = await self.library.resolve(name)
-        except ModelNotFoundError as error:
-            error.data |= _query(name, self.instances.loaded())
-            raise
+        model = await self.library.resolve(name)
         if domain is not None and model.domain != domain:
             raise _mismatch(model, domain)
         return model
@@ -278,12 +278,12 @@ class Host:
         return await self.instances.estimate(model, config)
 
     async def unload(self, identifier: str) -> None:
-        """Unload the instance called ``identifier``. Raises :class:`ModelNotFoundError`."""
+        """Unload the instance called ``identifier``. Raises :class:`IdentifierNotFoundError`."""
         for instance in self.instances.all():
             if instance.identifier == identifier:
                 await self.instances.unload(instance)
                 return
-        raise not_loaded(identifier, self.instances.loaded())
+        raise nothing_to_unload(identifier, self.instances.loaded())
 
     def predict(
         self,
@@ -349,7 +349,7 @@ class Host:
             raise ModelNotFoundError(
                 "No embedding model is loaded",
                 suggestion="Name the one to load: studiolo ls shows those in the library.",
-                data=_query(None, self.instances.loaded()),
+                data=query_data(None, self.instances.loaded()),
             )
         model = await self.library.default()
         if model is not None:
@@ -361,26 +361,6 @@ class Host:
                 on_fetch(default.name, update)
 
         return await self.library.fetch(None, tell)
-
-
-def not_loaded(identifier: str | None, loaded: list[Instance]) -> ModelNotFoundError:
-    """The error for an identifier under which nothing is loaded, in the form LM Studio's clients know."""
-    names = [instance.identifier for instance in loaded]
-    return ModelNotFoundError(
-        "No model is loaded" if identifier is None else f"No model is loaded as {identifier!r}",
-        cause=f"Loaded: {', '.join(names)}." if names else None,
-        suggestion="Load one: studiolo load MODEL.",
-        data=_query(identifier, loaded),
-    )
-
-
-def _query(identifier: str | None, loaded: list[Instance]) -> dict[str, Any]:
-    """What LM Studio's clients show of a query that found nothing."""
-    return {
-        "query": {} if identifier is None else {"identifier": identifier},
-        "loadedModelsSample": [instance.identifier for instance in loaded[:10]],
-        "totalLoadedModels": len(loaded),
-    }
 
 
 def _of_domain(instance: Instance, domain: Domain) -> Instance:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from ..config import LoadConfig, explicit_fields
 from ..engines.log_file import prune
-from ..errors import ConfigError
+from ..errors import HostError, PathNotFoundError
 from ..library.model import Model
 from ..protocol.system import CrashReport
 from ..settings import Settings
 from .crashes import Crashes
 from .events import Events
 from .instance import EngineFiles, Instance, OnProgress, Shared
+from .not_found import no_draft_model
 from .resources import Estimate, Loaded, checked_settings, require, settle
 
 OnEvict = Callable[[Instance], None]
@@ -91,7 +92,8 @@ class Instances:
             on_progress: told how far the load is, 0 to 1.
 
         Raises:
-            ConfigError: the config asks for what the model cannot do, or the identifier is taken.
+            ConfigError: the config asks for what the model cannot do.
+            HostError: the identifier is taken.
             NotEnoughMemoryError: it needs more memory than the guardrail grants.
             EngineStartError: the engine does not come up with it.
             QuarantinedError: it is loaded just in time, and its engine has crashed again and again.
@@ -104,10 +106,8 @@ class Instances:
         if identifier is None:
             identifier = self._free_identifier(model.key)
         elif identifier in self._instances:
-            raise ConfigError(
-                f"The identifier {identifier!r} is taken by a loaded model",
-                suggestion="Choose another, or unload that one first.",
-            )
+            # A title alone: the official Python client then shows it on the line that its users match.
+            raise HostError(f"A model with the identifier {identifier!r} already exists: choose another, or unload it")
         self._count += 1
         files = EngineFiles(log=self._logs / log_name(identifier), socket=self._sockets / f"{self._count}.sock")
         instance = Instance(identifier, model, in_force, ttl_sec, files, self._shared, jit=jit)
@@ -174,7 +174,7 @@ class Instances:
     async def _settle(
         self, model: Model, config: LoadConfig, but: Instance | None = None
     ) -> tuple[LoadConfig, Estimate, Model | None]:
-        draft = await self._find_model(config.drafts_with) if config.drafts_with else None
+        draft = await self._draft_model(config.drafts_with) if config.drafts_with else None
         loaded = [
             Loaded(other.pid, other.model.path, other.estimate.total_bytes if other.estimate else 0)
             for other in self.all()
@@ -182,6 +182,12 @@ class Instances:
         ]
         guardrail = self._settings().loading.guardrail
         return (*await asyncio.to_thread(settle, model, config, guardrail, loaded, draft), draft)
+
+    async def _draft_model(self, name: str) -> Model:
+        try:
+            return await self._find_model(name)
+        except PathNotFoundError as error:
+            raise no_draft_model(name, error) from None
 
     async def _settle_anew(
         self, instance: Instance, config: LoadConfig, granted: bool

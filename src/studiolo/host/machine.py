@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from .._version import __version__
 from ..errors import UnsupportedError
 
 DEVICES_LIMIT_SEC = 20.0
@@ -37,13 +36,8 @@ def check_device(identifier: str | None) -> None:
     raise UnsupportedError(
         f"There is no device {identifier!r} here: this host runs models on its own machine, {device_name()!r}, alone",
         suggestion="Leave deviceIdentifier out, or connect to the host of that device.",
-        data={
-            "feature": "deviceIdentifier",
-            "engineName": "studiolo",
-            "engineType": "studiolo",
-            "installedVersion": __version__,
-            "supportedVersion": None,
-        },
+        feature="deviceIdentifier",
+        engine="studiolo",
     )
 
 

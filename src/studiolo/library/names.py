@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..errors import ModelNotFoundError
+from ..errors import PathNotFoundError
 from .catalog import Catalog
 from .model import Model, split_name
 
@@ -102,27 +102,32 @@ def _folded(names: set[str]) -> set[str]:
     return {each.casefold() for each in names if each.strip("/")}
 
 
-def not_found(name: str, found: list[Match], models: list[Model], catalog: Catalog) -> ModelNotFoundError:
-    """The error for a name that means several models, or none."""
+def not_found(name: str, found: list[Match], models: list[Model], catalog: Catalog) -> PathNotFoundError:
+    """Return the error for a name that means several models, or none."""
+    known: dict[str, Any] = {
+        "path": name,
+        "availablePathsSample": [model.relative_path for model in models[:10]],
+        "totalModels": len(models),
+    }
     keys = list(dict.fromkeys(key for model in models for key in (model.group, model.key)))
     if found:
         candidates = sorted(match.key for match in found)
         shown = candidates[:10] + ([f"{len(candidates) - 10} more"] if len(candidates) > 10 else [])
-        return ModelNotFoundError(
+        return PathNotFoundError(
             f"{len(candidates)} models answer to {name!r}",
             cause=f"They are {', '.join(shown)}",
             suggestion="Give one of these names",
-            data={"name": name, "candidates": candidates},
+            data={**known, "candidates": candidates},
         )
     entry = catalog.find(name)
     if entry is not None:
-        return ModelNotFoundError(
+        return PathNotFoundError(
             f"{entry.name} is not in the library",
             cause="It is in the catalog and was not fetched yet",
             suggestion=f"Get it with: studiolo get {entry.name}",
-            data={"name": name, "catalog": entry.name},
+            data={**known, "catalog": entry.name},
         )
-    near = _near(name, [*keys, *(known for known in catalog if known not in keys)])
+    near = _near(name, [*keys, *(each for each in catalog if each not in keys)])
     lines = [each if each in keys else f"{each} (in the catalog: studiolo get {each})" for each in near]
     if name.lower().endswith(".gguf"):
         suggestion = "A file outside the library goes by its absolute path"
@@ -131,11 +136,11 @@ def not_found(name: str, found: list[Match], models: list[Model], catalog: Catal
     else:
         first = catalog.default.name if catalog.default else "NAME"
         suggestion = f"The library is empty. Get a model with: studiolo get {first}"
-    return ModelNotFoundError(
+    return PathNotFoundError(
         f"No model answers to {name!r}",
         cause=f"The closest are {', '.join(lines)}" if near else None,
         suggestion=suggestion,
-        data={"name": name, "near": near},
+        data={**known, "near": near},
     )
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import HostError, StudioloError, error_class
+from ..errors import (
+    HostError,
+    IdentifierNotFoundError,
+    ModelNotFoundError,
+    PathNotFoundError,
+    StudioloError,
+    error_class,
+)
 from .structs import WireStruct
 
 
@@ -27,25 +34,35 @@ class SerializedError(WireStruct, frozen=True, kw_only=True):
 SerializedLMSExtendedError = SerializedError  # the official client's name
 
 
-def serialize_error(error: BaseException) -> SerializedError:
-    """The wire form of any error; one that is not studiolo's own is named by its class."""
+_NOT_FOUND = frozenset((PathNotFoundError.code, IdentifierNotFoundError.code))
+
+
+def serialize_error(error: BaseException, *, one_not_found: bool = False) -> SerializedError:
+    """Return the wire form of any error; one that is not studiolo's own is named by its class.
+
+    Parameters:
+        one_not_found: give every model that is not found the code of a query that matches none, the only one of these
+            codes of which the official Python client makes a class that programs catch.
+    """
     if not isinstance(error, StudioloError):
         title = f"{type(error).__name__}: {error}"
         return SerializedError(title=title, root_title=title, error_data={"code": HostError.code})
-    lm_studio_code = error.code.startswith("generic.")
-    coded = {**error.data, "code": error.code}
+    code = ModelNotFoundError.code if one_not_found and error.code in _NOT_FOUND else error.code
+    lm_studio_code = code.startswith("generic.")
+    coded = {**error.data, "code": code}
+    plain = code == HostError.code and not error.data
     return SerializedError(
         title=error.title,
         root_title=error.title,
         cause=error.cause,
         suggestion=error.suggestion,
-        error_data=None if lm_studio_code else coded,
+        error_data=None if lm_studio_code or plain else coded,
         display_data=coded if lm_studio_code else None,
     )
 
 
-def deserialize_error(error: SerializedError) -> StudioloError:
-    """The error that a wire form stands for, as the class that its code names."""
+def deserialize_error(error: SerializedError) -> HostError:
+    """Return the error that a wire form stands for, as the class that its code names."""
     data = dict(error.display_data or error.error_data or {})
     code = data.pop("code", "")
     return error_class(str(code))(error.title, cause=error.cause, suggestion=error.suggestion, data=data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 from litestar import Litestar, Request, WebSocket, get, websocket
@@ -70,7 +71,9 @@ def _namespace_socket(context: Context) -> Any:
             except (WebSocketDisconnect, RuntimeError, OSError) as error:  # uvicorn's words for a socket that is gone
                 raise ConnectionError(str(error)) from None
 
-        await Connection(context, receive, send).run()
+        # LM Studio's client for Python connects with httpx, which says so; all others use other libraries.
+        is_python = socket.headers.get("user-agent", "").startswith("python-httpx/")
+        await Connection(replace(context, is_official_python=is_python), receive, send).run()
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
             await socket.send({"type": "websocket.close", "code": 1000, "reason": ""})
 

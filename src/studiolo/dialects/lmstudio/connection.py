@@ -18,7 +18,7 @@ import msgspec
 
 from ...errors import ProtocolError, StudioloError
 from ...protocol import frames
-from ...protocol.errors import serialize_error
+from ...protocol.errors import SerializedError, serialize_error
 from .context import Context, ServerChannel
 from .endpoints import find_channel, find_rpc
 
@@ -123,10 +123,10 @@ class Connection:
             case frames.KeepAlive():
                 await self._send(frames.KeepAliveAck())
             case frames.SignalSubscribe():
-                error = serialize_error(_no_signal(self._context.namespace, frame.endpoint))
+                error = self._serialized(_no_signal(self._context.namespace, frame.endpoint))
                 await self._send(frames.SignalError(subscribe_id=frame.subscribe_id, error=error))
             case frames.WritableSignalSubscribe():
-                error = serialize_error(_no_signal(self._context.namespace, frame.endpoint))
+                error = self._serialized(_no_signal(self._context.namespace, frame.endpoint))
                 await self._send(frames.WritableSignalError(subscribe_id=frame.subscribe_id, error=error))
             case frames.CommunicationWarning():
                 _log.warning("a client warns: %s", frame.warning)
@@ -138,7 +138,7 @@ class Connection:
 
         Clients write NaN and halves of characters as Python and JavaScript do, and would wait for ever.
         """
-        error = serialize_error(ProtocolError("The call is not JSON that can be understood", cause=str(fault)))
+        error = self._serialized(ProtocolError("The call is not JSON that can be understood", cause=str(fault)))
         broken = not isinstance(fault, msgspec.ValidationError) and len(raw) < LOOSE_LIMIT
         match _loosely_decoded(raw) if broken else None:
             case {"type": "rpcCall", "callId": int(number)}:
@@ -156,7 +156,7 @@ class Connection:
             result = await function(self._context, parameter)
         except Exception as error:
             _log_unexpected(what, error)
-            await self._send(frames.RpcError(call_id=call.call_id, error=serialize_error(error)))
+            await self._send(frames.RpcError(call_id=call.call_id, error=self._serialized(error)))
         else:
             await self._send(frames.RpcResult(call_id=call.call_id, result=result))
 
@@ -170,7 +170,7 @@ class Connection:
                 f"This socket has {MAX_OPEN_CALLS} channels open, which is the limit",
                 suggestion="Wait for some of them to end.",
             )
-            await self._send(frames.ChannelError(channel_id=number, error=serialize_error(error)))
+            await self._send(frames.ChannelError(channel_id=number, error=self._serialized(error)))
             return
 
         async def send(message: Any) -> None:
@@ -191,7 +191,7 @@ class Connection:
             pass  # the client cancelled, or has gone
         except Exception as error:
             _log_unexpected(what, error)
-            last = frames.ChannelError(channel_id=number, error=serialize_error(error))
+            last = frames.ChannelError(channel_id=number, error=self._serialized(error))
         finally:
             del self._channels[number]
         await self._send(last)
@@ -222,6 +222,9 @@ class Connection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _serialized(self, error: Exception) -> SerializedError:
+        return serialize_error(error, one_not_found=self._context.is_official_python)
 
     async def _warn(self, warning: str) -> None:
         await self._send(frames.CommunicationWarning(warning=warning))

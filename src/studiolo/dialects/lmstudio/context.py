@@ -21,6 +21,7 @@ class Context:
         namespace: the namespace whose socket it came by.
         is_daemon: whether the host serves in the background.
         client: the client's name for itself, the same on all of its sockets.
+        is_official_python: whether the client is LM Studio's for Python.
         knows: whether a client's identifier and passkey let it in; ``None`` where everyone is let in.
     """
 
@@ -28,6 +29,7 @@ class Context:
     namespace: str
     is_daemon: bool = False
     client: str = "embedded"
+    is_official_python: bool = False
     knows: Callable[[str, str], bool] | None = None
 
     @property

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...errors import ModelNotFoundError
-from ...host.host import not_loaded
 from ...host.instance import Instance
 from ...host.machine import check_device
+from ...host.not_found import not_loaded
 from ...library.model import Model
 from ...protocol import models as wire
 from ...protocol.kv import KvConfig, decode_load_config, encode_load_config, encode_prediction_config, flatten

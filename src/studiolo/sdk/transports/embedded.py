@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...errors import StudioloError
+from ...errors import ConfigError, StudioloError, rejected
 from ...paths import Home
 from ...protocol.endpoints import Channel, Rpc
 from ...protocol.streaming import MergingQueue
@@ -67,8 +67,11 @@ class EmbeddedTransport:
             from ...dialects.lmstudio.context import Context
             from ...dialects.lmstudio.endpoints import find_rpc
 
-            _, function = find_rpc(namespace, endpoint.name)
-            return await function(Context(_host(), namespace), parameter)
+            try:
+                _, function = find_rpc(namespace, endpoint.name)
+                return await function(Context(_host(), namespace), parameter)
+            except ConfigError as error:
+                raise rejected(error) from None
 
         return await background.run_from_anywhere(work())
 
@@ -147,6 +150,8 @@ class EmbeddedChannel(Generic[R]):
                     await asyncio.wait([work])
         except asyncio.CancelledError:
             self._tell(self._queue.close)
+        except ConfigError as error:
+            self._tell(self._queue.close, rejected(error))
         except Exception as error:
             self._tell(self._queue.close, error)
         else:

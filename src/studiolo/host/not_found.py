@@ -1,0 +1,58 @@
+"""The errors for models and instances that are not there, with the data that LM Studio's clients show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import DraftModelNotFoundError, IdentifierNotFoundError, ModelNotFoundError
+from .instance import Instance
+
+
+def not_loaded(identifier: str | None, loaded: list[Instance]) -> ModelNotFoundError:
+    """Return the error for a query that no loaded instance matches."""
+    return ModelNotFoundError(
+        "No model is loaded" if identifier is None else f"No model is loaded as {identifier!r}",
+        cause=_names(loaded),
+        suggestion="Load one: studiolo load MODEL.",
+        data=query_data(identifier, loaded),
+    )
+
+
+def matches_no_model(error: ModelNotFoundError, name: str | None, loaded: list[Instance]) -> ModelNotFoundError:
+    """Return the error for a query whose model is not in the library: it says what ``error`` of the library says."""
+    return ModelNotFoundError(
+        error.title, cause=error.cause, suggestion=error.suggestion, data=query_data(name, loaded)
+    )
+
+
+def nothing_to_unload(identifier: str, loaded: list[Instance]) -> IdentifierNotFoundError:
+    """Return the error for an identifier that no instance has."""
+    return IdentifierNotFoundError(
+        f"No model is loaded as {identifier!r}",
+        cause=_names(loaded),
+        suggestion="See what is loaded: studiolo ps.",
+        data={"identifier": identifier, **_sample(loaded)},
+    )
+
+
+def no_draft_model(name: str, error: ModelNotFoundError) -> DraftModelNotFoundError:
+    """Return the error for a draft model that is not in the library, for the reason that ``error`` gives."""
+    return DraftModelNotFoundError(
+        f'Cannot find model "{name}"', cause=error.cause, suggestion=error.suggestion, data={"draft_model": name}
+    )
+
+
+def query_data(identifier: str | None, loaded: list[Instance]) -> dict[str, Any]:
+    """Return what LM Studio's clients show of a query that found nothing."""
+    return {"query": {} if identifier is None else {"identifier": identifier}, **_sample(loaded)}
+
+
+def _names(loaded: list[Instance]) -> str | None:
+    return f"Loaded: {', '.join(instance.identifier for instance in loaded)}." if loaded else None
+
+
+def _sample(loaded: list[Instance]) -> dict[str, Any]:
+    return {
+        "loadedModelsSample": [instance.identifier for instance in loaded[:10]],
+        "totalLoadedModels": len(loaded),
+    }
