@@ -168,6 +168,8 @@ def template_messages(
                 answer: dict[str, Any] = {"role": "tool", "content": _content([part.content], as_parts)}
                 if part.tool_call_id is not None:
                     answer["tool_call_id"] = part.tool_call_id
+                if part.name is not None:
+                    answer["name"] = part.name
                 plain.append(answer)
             continue
         texts: list[str] = []

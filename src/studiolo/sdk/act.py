@@ -103,7 +103,7 @@ class Call:
 
     def told(self, text: str) -> ToolCallResultData:
         """``text`` as the result for the model."""
-        return ToolCallResultData(content=text, tool_call_id=self.request.id)
+        return ToolCallResultData(content=text, tool_call_id=self.request.id, name=self.request.name)
 
 
 class ActState:

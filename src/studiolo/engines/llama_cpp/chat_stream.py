@@ -98,7 +98,8 @@ def _entries(message: AnyChatMessage, images: Iterator[bytes]) -> Iterator[dict[
     """A message in OpenAI's form; one of several results becomes several."""
     if isinstance(message, ToolResultMessage):
         for result in message.content:
-            yield {"role": "tool", "content": result.content, "tool_call_id": result.tool_call_id or ""}
+            named = {} if result.name is None else {"name": result.name}
+            yield {"role": "tool", "content": result.content, "tool_call_id": result.tool_call_id or "", **named}
         return
     parts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []

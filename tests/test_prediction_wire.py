@@ -1,0 +1,203 @@
+"""Predictions on the bare wire, as clients of LM Studio's SDK 1.5.0 and 2.0.0 read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import studiolo as lm
+from studiolo.engines.base import PromptProgress
+from studiolo.host.prompt_progress import PromptReports
+from studiolo.paths import Home
+from studiolo.protocol.llm import Fragment, FragmentMessage, FragmentToken, received_fragment
+
+from .conftest import DEFAULT_MODEL
+from .running import Server, link_models, serving
+from .test_models_wire import messages, query
+from .test_server import Socket
+
+
+@pytest.fixture(scope="module")
+def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("prediction-wire")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    home.settings.write_text(
+        f'[models."{DEFAULT_MODEL}".load]\ncontext_length = 1024\n[presets.short]\nmax_tokens = 2\n'
+    )
+    link_models(cache_home, home)
+    with serving(home, folder) as server:
+        yield server
+
+
+def layers(**settings: Any) -> dict[str, Any]:
+    values = {"temperature": 0, "maxPredictedTokens": {"checked": True, "value": 3}, **settings}
+    fields = [{"key": f"llm.prediction.{key}", "value": value} for key, value in values.items()]
+    return {"layers": [{"layerName": "apiOverride", "config": {"fields": fields}}]}
+
+
+def complete(socket: Socket, prompt: str, settings: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    parameter = {"modelSpecifier": query(), "rawPrompt": prompt, "predictionConfigStack": settings, **more}
+    return messages(socket, "completeRawText", parameter)
+
+
+def chat(socket: Socket, *said: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
+    parameter = {"modelSpecifier": query(), "history": {"messages": said}, "predictionConfigStack": layers(**settings)}
+    return messages(socket, "predict", parameter)
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "text", "text": text}]}
+
+
+def check_progress(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Check the progress of a prediction; returns the details of its reports."""
+    kinds = [message["type"] for message in told]
+    first = kinds.index("promptProcessingProgress")
+    last = len(kinds) - kinds[::-1].index("promptProcessingProgress") - 1
+    reports = told[first : last + 1]
+    assert {report["type"] for report in reports} == {"promptProcessingProgress"}  # before the first token
+    progress = [report["progress"] for report in reports]
+    assert (progress[0], progress[-1]) == (0, 1) and progress == sorted(progress)
+    for report in reports:
+        details = report["details"]
+        assert details["totalPromptTokenCount"] == told[-1]["stats"]["promptTokensCount"]
+        assert details["totalPromptTokenCount"] == sum(
+            details[name] for name in ("cachedTokenCount", "processedPromptTokenCount", "unprocessedPromptTokenCount")
+        )
+    assert reports[-1]["details"]["unprocessedPromptTokenCount"] == 0
+    return [report["details"] for report in reports]
+
+
+def test_text_is_continued_as_it_stands(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        told = complete(socket, "The sea is", layers(stopStrings=[]), ignoreServerSessionConfig=True)
+        assert told[-1]["type"] == "success"
+        assert told[-1]["stats"]["predictedTokensCount"] == 3
+        tokens = socket.call("tokenize", {"specifier": query(), "inputString": "The sea is"})["result"]["tokens"]
+        assert told[-1]["stats"]["promptTokensCount"] == len(tokens)
+        assert (told[-1]["modelInfo"]["ttlMs"], told[-1]["modelInfo"]["lastUsedTime"]) == (None, None)
+        short = complete(socket, "The sea is", {"layers": []}, fuzzyPresetIdentifier="short")
+        assert short[-1]["stats"]["predictedTokensCount"] == 2
+        assert (
+            "rawPrompt"
+            in messages(
+                socket, "completeRawText", {"modelSpecifier": query(), "prompt": "x", "predictionConfigStack": layers()}
+            )[-1]["cause"]
+        )
+
+
+def test_progress_goes_from_0_to_1_for_cached_prompts_too(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        prompt = "A long prompt: " + "it goes on and on, " * 60
+        fresh = check_progress(complete(socket, prompt, layers()))
+        assert fresh[0]["cachedTokenCount"] < 20
+        cached = check_progress(complete(socket, prompt, layers()))
+        assert cached[0]["cachedTokenCount"] > 200 and cached[0]["processedPromptTokenCount"] == 0
+        check_progress(chat(socket, user("Hi")))
+        check_progress(chat(socket, user("Hi"), maxPredictedTokens={"checked": True, "value": 1}))
+
+
+def test_reports_of_an_engine_without_figures() -> None:
+    reports = PromptReports()
+    assert [report.ratio for report in reports.finish()] == [0, 1]
+    assert [*reports.finish(), *reports.take(PromptProgress(5, 5))] == []
+
+
+def test_reports_of_an_engine_that_stops_short_of_the_end() -> None:
+    reports = PromptReports()
+    told = [*reports.take(PromptProgress(10, 100, 10)), *reports.take(PromptProgress(55, 100, 10)), *reports.finish()]
+    assert [report.ratio for report in told] == [0, 0.5, 1]
+    assert [report.tokens.processed for report in told] == [10, 55, 100]
+    whole = [*PromptReports().take(PromptProgress(7, 7, 7)), *PromptReports().take(PromptProgress(7, 7, 0))]
+    assert [report.ratio for report in whole] == [0, 0, 1]
+
+
+def test_log_probabilities_come_in_both_forms(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        told = chat(socket, user("Count to five."), logProbs={"checked": True, "value": 3})
+        fragments = [message for message in told if message["type"] == "fragment"]
+        assert fragments
+        for message in fragments:
+            tokens, beside = message["fragment"]["tokens"], message["logprobs"]
+            assert len(tokens) == len(beside) == message["fragment"]["tokensCount"]
+            assert "logprobs" not in message["fragment"]
+            for token, (chosen, *others) in zip(tokens, beside, strict=True):
+                assert isinstance(token["id"], int) and token["id"] >= 0
+                assert (token["text"], token["logProb"]) == (chosen["text"], chosen["logprob"])
+                assert 2 <= len(token["candidates"]) <= 3
+                assert all(isinstance(each["id"], int) and each["id"] != token["id"] for each in token["candidates"])
+                assert [(each["text"], each["logProb"]) for each in token["candidates"]] == [
+                    (each["text"], each["logprob"]) for each in others
+                ]
+        told = chat(socket, user("Count to five."))
+        (first, *_) = [message for message in told if message["type"] == "fragment"]
+        assert "tokens" not in first["fragment"] and "logprobs" not in first
+
+
+def test_our_own_client_reads_either_form(server: Server) -> None:
+    token = FragmentToken(text="a", id=7, log_prob=-1.0)
+    new = FragmentMessage(fragment=Fragment("a", tokens=[token]))
+    assert received_fragment(new).logprobs == [[lm.LogProb("a", -1.0, 7)]]
+    old = FragmentMessage(fragment=Fragment("a"), logprobs=[[lm.LogProb("a", -1.0)]])
+    assert received_fragment(old).logprobs == [[lm.LogProb("a", -1.0)]]
+    bare = FragmentMessage(fragment=Fragment("a", tokens=[FragmentToken(text="a", id=7)]))
+    assert received_fragment(bare).logprobs is None
+    with lm.Client(server.address) as client:
+        model = client.llm.model()
+        (first, *_) = model.complete("1 2 3", config={"max_tokens": 2, "temperature": 0, "log_probs": 2}).logprobs or []
+        assert len(first) >= 2
+        for entry in first:
+            assert entry.id is not None and entry.id >= 0 and entry.logprob <= 0
+        if first[0].text.isascii():
+            assert model.tokenize(first[0].text)[-1] == first[0].id
+
+
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add.",
+        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+    },
+}
+
+
+@pytest.mark.parametrize("additional", [True, False, {}, {"type": "string"}])
+def test_the_parameters_of_a_tool_may_say_anything_of_others(server: Server, additional: Any) -> None:
+    tool = json.loads(json.dumps(ADD))
+    tool["function"]["parameters"]["additionalProperties"] = additional
+    with Socket(server.address, "llm") as socket:
+        told = chat(socket, user("2 + 2?"), tools={"type": "toolArray", "tools": [tool]})
+        assert told[-1]["type"] == "success", told[-1]
+
+
+def test_an_answer_of_a_tool_call_ends_with_eos_found_and_full_progress(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        told = chat(
+            socket,
+            user("2 + 2?"),
+            tools={"type": "toolArray", "tools": [ADD], "force": True},
+            maxPredictedTokens={"checked": True, "value": 60},
+        )
+        check_progress(told)
+        kinds = [message["type"] for message in told]
+        assert "toolCallGenerationEnd" in kinds
+        assert told[-1]["stats"]["stopReason"] == "eosFound"
+
+
+def test_a_tools_result_may_have_its_name(server: Server) -> None:
+    call = {"type": "function", "id": "1", "name": "add", "arguments": {"a": 2}}
+    result = {"type": "toolCallResult", "toolCallId": "1", "content": "4", "name": "add"}
+    history = [
+        user("2 + 2?"),
+        {"role": "assistant", "content": [{"type": "toolCallRequest", "toolCallRequest": call}]},
+        {"role": "tool", "content": [result]},
+    ]
+    with Socket(server.address, "llm") as socket:
+        assert chat(socket, *history)[-1]["type"] == "success"
+    data = lm.ToolCallResultData.from_dict({key: value for key, value in result.items() if key != "type"})
+    assert data.name == "add" and data.to_dict() == result
