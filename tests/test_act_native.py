@@ -71,10 +71,10 @@ def examples(count: int = 5, calls: int = 1) -> lm.Chat:
 
 def test_who_watches_is_told_of_the_tools(llm: lm.LLM) -> None:
     (host,) = embedded._hosts.values()
-    with host.inputs.subscribe() as inputs:
+    with host.logs.subscribe() as events:
         llm.act("What is 5 plus 6?", [ADD], config={"max_tokens": 1})
-    (told,) = inputs._waiting
-    assert "What is 5 plus 6?" in told.text and "Add two numbers." in told.text
+    told, _ = [event.data for event in events._waiting]
+    assert "What is 5 plus 6?" in told.input and "Add two numbers." in told.input
 
 
 def test_the_model_calls_by_itself(llm: lm.LLM) -> None:

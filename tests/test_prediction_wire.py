@@ -201,3 +201,84 @@ def test_a_tools_result_may_have_its_name(server: Server) -> None:
         assert chat(socket, *history)[-1]["type"] == "success"
     data = lm.ToolCallResultData.from_dict({key: value for key, value in result.items() if key != "type"})
     assert data.name == "add" and data.to_dict() == result
+
+
+def watched(server: Server, client: str) -> list[dict[str, Any]]:
+    """What a client of this name is sent of two predictions, of a notice, and of a load."""
+    handshake = {"authVersion": 1, "clientIdentifier": client, "clientPasskey": "x"}
+    with (
+        Socket(server.address, "diagnostics", handshake) as logs,
+        Socket(server.address, "llm") as llm,
+        Socket(server.address, "system") as system,
+    ):
+        logs.send({"type": "channelCreate", "endpoint": "streamLogs", "channelId": 1})
+        logs.send({"type": "keepAlive"})
+        assert logs.receive()["type"] == "keepAliveAck"  # the channel is open
+        logs.send({"type": "communicationWarning", "warning": "x", "kind": "channelMessageTypeError"})
+        logs.send({"type": "communicationWarning", "warning": "x"})
+        complete(llm, "The sea is", layers())
+        chat(llm, user("2 + 2?"), tools={"type": "toolArray", "tools": [ADD], "force": True})
+        system.call("notify", {"title": "Dinner is ready"})
+        load = {"modelKey": DEFAULT_MODEL, "identifier": f"for {client}", "loadConfigStack": layers()}
+        messages(llm, "loadModel", {**load, "loadConfigStack": {"layers": []}})
+        llm.call("unloadModel", {"identifier": f"for {client}"})
+        complete(llm, "The end.", layers())
+        events: list[dict[str, Any]] = []
+        while not events or events[-1].get("input") != "The end.":
+            events.append(logs.receive()["message"]["log"]["data"])
+        logs.send({"type": "channelSend", "channelId": 1, "message": {"type": "stop"}})
+        while logs.receive()["type"] != "channelClose":
+            pass
+        return events
+
+
+def test_a_later_client_is_sent_every_kind_of_log_event(server: Server) -> None:
+    events = watched(server, "guest:new")
+    inputs = [event for event in events if event["type"] == "llm.prediction.input"]
+    outputs = [event for event in events if event["type"] == "llm.prediction.output"]
+    assert [event["input"] for event in inputs if event["input"].startswith("The")] == ["The sea is", "The end."]
+    assert len(outputs) >= 2 and outputs[0]["output"] and outputs[0]["stats"]["predictedTokensCount"] == 3
+    assert outputs[1]["output"].startswith('{"name') and outputs[1]["modelIdentifier"] == inputs[1]["modelIdentifier"]
+    lines = [event for event in events if event["type"] == "server.log"]
+    assert [(line["level"], "Dinner is ready" in line["content"]) for line in lines] == [("warn", True)]
+    engines = [event for event in events if event["type"] == "runtime.log"]
+    assert [(event["level"], event["modelIdentifier"]) for event in engines] == [("info", "for guest:new")] * 2
+    assert all(event["engineName"] and event["engineVersion"] and event["pid"] > 0 for event in engines)
+
+
+def test_an_old_client_is_sent_what_it_knows(server: Server) -> None:
+    kinds = {event["type"] for event in watched(server, "mJx8kQ0h5V2b9Zt7Lr4cYw+/")}
+    assert kinds == {"llm.prediction.input"}
+
+
+def test_nothing_is_sent_over_the_channel_that_stays_open(server: Server) -> None:
+    with Socket(server.address, "system") as socket:
+        socket.send({"type": "channelCreate", "endpoint": "alive", "channelId": 1})
+        socket.send({"type": "keepAlive"})
+        assert socket.receive()["type"] == "keepAliveAck"
+
+
+def test_the_hardware_is_surveyed_in_the_words_of_the_protocol(server: Server) -> None:
+    with Socket(server.address, "runtime") as socket:
+        survey = socket.call("surveyHardware")["result"]
+        assert survey["status"] == "ok"
+        (engine,) = survey["engines"]
+        assert engine["compatibility"]["status"] == "compatible"
+        found = engine["hardwareSurvey"]
+        assert found["gpuSurveyResult"]["result"]["code"] in ("success", "noDevicesFound")
+        assert found["cpuSurveyResult"]["result"] == {"code": "success", "message": ""}
+        assert found["cpuSurveyResult"]["cpuInfo"]["architecture"] in ("x86_64", "ARM64", "unknown")
+        none = socket.call("surveyHardware", {"type": "custom", "engines": []})["result"]
+        assert none == {"status": "noCompatibleBackends", "engines": []}
+
+
+def test_plugins_are_refused_at_once_and_their_reports_taken(server: Server) -> None:
+    with Socket(server.address, "plugins") as socket:
+        report = {"type": "unauthorized", "pluginRunId": "1", "serverUrl": "x", "message": "no"}
+        assert socket.call("reportError", report) == {"type": "rpcResult", "callId": 1}
+        for error in (
+            socket.call("setConfigSchematics", {"schematics": {}})["error"],
+            messages(socket, "registerDevelopmentPlugin", {"manifest": {"type": "plugin", "runner": "deno"}})[-1],
+        ):
+            assert "runs no plugins" in error["title"]
+            assert error["displayData"]["code"] == "generic.engineDoesNotSupportFeature"

@@ -53,6 +53,27 @@ def test_what_models_are_given_can_be_watched(client: lm.Client, llm: lm.LLM) ->
     assert {event.data.model_identifier for event in seen} == {llm.identifier}  # type: ignore[attr-defined]
 
 
+async def test_further_kinds_of_events_can_be_watched(place: tuple[str, int]) -> None:
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+        prediction: asyncio.Task[str] | None = None
+
+        async def predict() -> str:  # the channel may open after the first predictions
+            while True:
+                await llm.complete("My name is", config={"max_tokens": 1})
+
+        async with (
+            asyncio.timeout(60),
+            contextlib.aclosing(client.diagnostics.stream_logs("llm.prediction.output")) as logs,
+        ):
+            prediction = asyncio.ensure_future(predict())
+            event = await anext(logs)
+            prediction.cancel()
+            await asyncio.wait([prediction])
+        assert event.data.type == "llm.prediction.output"
+        assert event.data.stats is not None and event.data.stats.predicted_tokens_count == 1
+
+
 async def test_the_async_client_watches_too(place: tuple[str, int]) -> None:
     async with lm.AsyncClient(place[0]) as client:
         llm = await client.llm.model()
@@ -70,7 +91,7 @@ async def test_the_async_client_watches_too(place: tuple[str, int]) -> None:
         assert abs(event.timestamp / 1000 - time.time()) < 600
     if place[0] == "embedded":
         (host,) = embedded._hosts.values()
-        await asyncio.to_thread(wait_until, lambda: not host.inputs.heard, "the end of the watch")
+        await asyncio.to_thread(wait_until, lambda: not host.logs.heard, "the end of the watch")
 
 
 def test_the_host_tells_its_version(client: lm.Client) -> None:

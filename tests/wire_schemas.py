@@ -23,7 +23,7 @@ OURS = "studiolo."
 """What the names of endpoints and types of messages begin with that studiolo's own SDK alone asks for."""
 
 KNOWN: dict[str, str] = {
-    "2.0.0 *": "its fields are being added",
+    "1.5.0 diagnostics/streamLogs: log.log.data: {'type': *": "kinds of events that are sent to later clients alone",
     "* displayData: *": "the fields of error codes are being added",
 }
 """Differences that are known; to be empty."""

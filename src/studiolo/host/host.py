@@ -38,7 +38,6 @@ from .instances import Instances, OnEvict
 from .not_found import matches_no_model, not_loaded, nothing_to_unload, query_data
 from .predictions import (
     Prediction,
-    PredictionInput,
     PredictionRequest,
     check_asked,
     settings_in_force,
@@ -48,6 +47,7 @@ from .queries import matching
 from .resources import Estimate
 from .retrieval import Retriever
 from .tool_use import template_input, tool_use
+from .watching import LogEvents
 
 DELIVERY_SEC = 0.1
 """What callers get to hear of the end of their predictions before their connections close."""
@@ -78,9 +78,11 @@ class Host:
         self.files = FileStore(self.home.files)
         self.documents = Documents(self.files)
         self.retriever = Retriever(self.documents)
-        self.inputs: Events[PredictionInput] = Events()
+        self.logs: LogEvents = Events()
         self._sockets = _socket_folder()
-        self.instances = Instances(self.home.engine_logs, self._sockets, self.settings.current, self.find_model)
+        self.instances = Instances(
+            self.home.engine_logs, self._sockets, self.settings.current, self.find_model, self.logs
+        )
         self.started_at = time.time()
         self._startup: asyncio.Task[Instance] | None = None
         self._draining = False
@@ -155,6 +157,9 @@ class Host:
         assert not isinstance(specifier, InstanceReferenceSpecifier)
         query = specifier.query
         name = query.identifier or query.path
+        if name is None and self._startup is not None and not self._startup.done():
+            await self.startup_settled()
+            return await self.resolve(specifier, domain)
         if not self.settings.current().loading.jit or query.domain not in (None, domain):
             raise not_loaded(name, self.instances.loaded())
         if query.vision is not None:
@@ -309,7 +314,7 @@ class Host:
         in_force = settings_in_force(config, instance.config, own)
         check_asked(config, in_force, of_chat=isinstance(prompt, ChatRequest))
         tools = tool_use(in_force) if isinstance(prompt, ChatRequest) else None
-        request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools, inputs=self.inputs)
+        request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools, logs=self.logs)
         return Prediction(instance, request, client)
 
     def base_prediction_config(self, instance: Instance) -> PredictionConfig:

@@ -17,6 +17,7 @@ from ..engines.base import Engine, EngineSpec
 from ..engines.registry import engine_class
 from ..errors import EngineDiedError, EngineError, EngineStartError, HostError, ModelFileError
 from ..library.model import Model
+from ..protocol.diagnostics import LogLevel
 from ..protocol.system import CrashReport
 from ..settings import Settings
 from .crashes import Crashes
@@ -25,6 +26,7 @@ from .events import Events
 from .predictions import Prediction
 from .resources import Estimate
 from .slots import Slots
+from .watching import LogEvents, publish_engine_log
 
 InstanceState = Literal["loading", "idle", "busy", "crashed", "quarantined"]
 OnProgress = Callable[[float], None]
@@ -193,7 +195,13 @@ class Instance:
             await asyncio.wait([self._watcher])
         if self._engine is not None:
             await self._engine.stop()
+            self._log_engine(self._engine, "info", "Stopped")
             self._engine = None
+
+    def _log_engine(self, engine: Engine, level: LogLevel, message: str) -> None:
+        publish_engine_log(
+            self._shared.logs, level, message, engine, identifier=self.identifier, reference=self.reference
+        )
 
     async def _change_draft(self, asked: PredictionConfig) -> None:
         """Start the engine anew with the draft model that a prediction asks for, when what runs on it has ended."""
@@ -241,6 +249,7 @@ class Instance:
         except EngineStartError as error:
             self._report(error, None)
             raise
+        self._log_engine(self._engine, "info", f"Started for {self.model.key} with a context of {self.context_length}")
         self._watcher = asyncio.create_task(self._watch(self._engine), name=f"watch {self.identifier}")
 
     async def _watch(self, engine: Engine) -> None:
@@ -278,6 +287,8 @@ class Instance:
         )
         self._shared.crashes.reports.append(report)
         self._shared.events.publish(report)
+        if engine is not None:
+            self._log_engine(engine, "error", str(error))
         _log.error("%s: %s", self.identifier, error)
 
 
@@ -299,9 +310,11 @@ class Shared:
     Parameters:
         settle: fills a config's defaults in for an instance, estimates what it takes, and finds its draft model; where
             told to, raises NotEnoughMemoryError if that is not granted.
+        logs: where those listen who watch.
     """
 
     settings: Callable[[], Settings]
     crashes: Crashes
     events: Events[CrashReport]
     settle: Settle
+    logs: LogEvents

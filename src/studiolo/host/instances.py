@@ -19,6 +19,7 @@ from .events import Events
 from .instance import EngineFiles, Instance, OnProgress, Shared
 from .not_found import no_draft_model
 from .resources import Estimate, Loaded, checked_settings, require, settle
+from .watching import LogEvents
 
 OnEvict = Callable[[Instance], None]
 
@@ -41,6 +42,7 @@ class Instances:
         sockets: the folder of the engines' sockets.
         settings: the settings in force.
         find_model: finds a model in the library by its name; for draft models.
+        log_events: where those listen who watch.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Instances:
         sockets: Path,
         settings: Callable[[], Settings],
         find_model: Callable[[str], Awaitable[Model]],
+        log_events: LogEvents,
     ) -> None:
         self._logs = logs
         self._sockets = sockets
@@ -57,7 +60,7 @@ class Instances:
         self._fitting = asyncio.Lock()
         self.crashes = Crashes()
         self.events: Events[CrashReport] = Events()
-        self._shared = Shared(settings, self.crashes, self.events, self._settle_anew)
+        self._shared = Shared(settings, self.crashes, self.events, self._settle_anew, log_events)
         self._instances: dict[str, Instance] = {}
         self._loads: dict[str, _Load] = {}
         self._endings: set[asyncio.Task[None]] = set()

@@ -19,22 +19,19 @@ from ..protocol.llm import Fragment, PredictionStats, StopReason
 from ..protocol.streaming import MergingQueue, merge_fragments
 from ..protocol.tools import ToolCallArguments, ToolCallEvent, parse_tools
 from .drafting import check_draft
-from .events import Events
 from .files import FileStore
 from .images import max_side, read_images
 from .overflow import fit_chat, fit_text
 from .prompt_progress import PromptReport, PromptReports
 from .reasoning import is_held_to_json, splitter, think_within, with_thought_closed
 from .tool_use import Said, ToolUse, say_with_tools, without_tool_messages
+from .watching import LogEvents, PredictionLog
 
 if TYPE_CHECKING:
     from .instance import Instance
 
 HEARTBEAT_SEC = 10.0
 """How often progress is told while nothing else happens before the first token, so that a wait never looks dead."""
-
-MAX_TOLD = 1_000_000
-"""Characters of a prompt that those who watch are told at most."""
 
 PLACE_INTERVAL_SEC = 1.0
 """How often one who waits for a slot is told its place in the queue, where that has changed."""
@@ -46,22 +43,6 @@ class PredictionResult:
 
     stats: PredictionStats
     config: PredictionConfig
-
-
-@dataclass(frozen=True)
-class PredictionInput:
-    """The text that a model was given, for those who watch; that of a prompt that was cut to its tokens is the whole.
-
-    Parameters:
-        time: when, in seconds since the epoch.
-        model_path: the model's, relative to the models folder.
-        identifier: the instance's.
-    """
-
-    time: float
-    model_path: str
-    identifier: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -79,14 +60,14 @@ class PredictionRequest:
         prompt: text to continue, exactly as it stands, or a chat to answer.
         files: where the chat's images are.
         tools: the tools of the chat.
-        inputs: where those listen who watch what models are given.
+        logs: where those listen who watch.
     """
 
     prompt: str | ChatRequest
     config: PredictionConfig
     files: FileStore | None = None
     tools: ToolUse | None = None
-    inputs: Events[PredictionInput] | None = None
+    logs: LogEvents | None = None
 
     @property
     def length(self) -> int:
@@ -166,6 +147,7 @@ class Prediction:
         self._began = self._clock()
         self._first_token_at: float | None = None
         self._prompt_reports = PromptReports()
+        self._log = PredictionLog(request.logs, instance.model.relative_path, instance.identifier)
         self._prompt_tokens = 0
         self._predicted_tokens = 0
         self._task = asyncio.create_task(self._run(), name=f"prediction on {instance.identifier}")
@@ -237,16 +219,18 @@ class Prediction:
         except asyncio.CancelledError:
             if self._stop_reason is None:  # the host itself is going down
                 self._stop_reason = "modelUnloaded"
-            self._events.put(PredictionResult(self._stats(self._stop_reason), self._request.config))
-            self._events.close()
+            self._end(self._stats(self._stop_reason))
         except BaseException as error:
             self._events.close(error)
         else:
             self._prompt_tokens = completed.prompt_tokens
             self._predicted_tokens = completed.predicted_tokens
-            stats = self._stats(completed.stop_reason, completed)
-            self._events.put(PredictionResult(stats, self._request.config))
-            self._events.close()
+            self._end(self._stats(completed.stop_reason, completed))
+
+    def _end(self, stats: PredictionStats) -> None:
+        self._log.end(stats)
+        self._events.put(PredictionResult(stats, self._request.config))
+        self._events.close()
 
     async def _complete(self) -> Completed:
         engine = self.engine = await self._instance.engine(drafts=self._request.config)
@@ -301,7 +285,7 @@ class Prediction:
                     request,
                     self._request.tools,
                     self._instance.context_length,
-                    self._tell_watchers if self._is_watched else None,
+                    self._log.input if self._log.watched else None,
                 )
             chat = await without_tool_messages(engine, chat)
             if not request.images:
@@ -310,21 +294,12 @@ class Prediction:
             if is_held_to_json(config):
                 prompt = with_thought_closed(prompt, config)
         request = await fit_text(engine, replace(request, prompt=prompt), self._instance.context_length)
-        self._tell_watchers(prompt)
+        self._log.input(prompt)
         return think_within(engine, request), Said(splitter(config, prompt))
-
-    @property
-    def _is_watched(self) -> bool:
-        return self._request.inputs is not None and self._request.inputs.heard
-
-    def _tell_watchers(self, text: str) -> None:
-        if self._request.inputs is not None and self._is_watched:
-            model = self._instance.model
-            told = PredictionInput(time.time(), model.relative_path, self._instance.identifier, text[:MAX_TOLD])
-            self._request.inputs.publish(told)
 
     def _put(self, events: Iterable[PredictionEvent]) -> None:
         for event in events:
+            self._log.add(event)
             self._events.put(event)
 
     def _stats(self, stop_reason: StopReason, completed: Completed | None = None) -> PredictionStats:

@@ -1,23 +1,70 @@
-"""Messages of the ``diagnostics`` namespace: what models are given, for those who watch."""
+"""Messages of the ``diagnostics`` namespace: what a host, its models and its engines do, for those who watch."""
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from .endpoints import Channel
+from .llm import PredictionStats
 from .structs import Message, WireStruct
+
+LogLevel = Literal["debug", "info", "warn", "error"]
+LogKind = Literal["llm.prediction.input", "llm.prediction.output", "server.log", "runtime.log"]
 
 
 class PredictionInputLog(Message, frozen=True, tag="llm.prediction.input", kw_only=True):
     """The text that a model was given."""
+
+    type: ClassVar[LogKind] = "llm.prediction.input"
 
     model_path: str
     model_identifier: str
     input: str
 
 
+class PredictionOutputLog(Message, frozen=True, tag="llm.prediction.output", kw_only=True):
+    """The text that a model answered with, reasoning and tool calls included."""
+
+    type: ClassVar[LogKind] = "llm.prediction.output"
+
+    model_identifier: str
+    output: str
+    stats: PredictionStats | None = None
+
+
+class ServerLog(Message, frozen=True, tag="server.log", kw_only=True):
+    """A line of the host's own log."""
+
+    type: ClassVar[LogKind] = "server.log"
+
+    content: str
+    level: LogLevel
+
+
+class RuntimeLog(Message, frozen=True, tag="runtime.log", kw_only=True):
+    """What has happened to an engine."""
+
+    type: ClassVar[LogKind] = "runtime.log"
+
+    level: LogLevel
+    message: str
+    engine_name: str
+    engine_version: str
+    engine_type: str
+    model_identifier: str | None = None
+    instance_reference: str | None = None
+    pid: int | None = None
+
+
+LogData = PredictionInputLog | PredictionOutputLog | ServerLog | RuntimeLog
+
+
 class LogEvent(WireStruct, frozen=True):
+    """One event, of the kind that ``data.type`` says. LM Studio's SDK 1.5.0 knows ``llm.prediction.input`` alone."""
+
     timestamp: float
     """Milliseconds since the epoch."""
-    data: PredictionInputLog
+    data: LogData
 
 
 class LogMessage(Message, frozen=True, tag="log"):

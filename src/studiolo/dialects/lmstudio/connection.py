@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ...errors import ProtocolError, StudioloError
+from ...host.watching import UNPUBLISHED
 from ...protocol import frames
 from ...protocol.errors import SerializedError, serialize_error
 from .context import Context, ServerChannel
@@ -38,6 +39,7 @@ TOKEN_NEEDED = (
 )
 
 _log = logging.getLogger("studiolo.lmstudio")
+_warnings_log = logging.getLogger(UNPUBLISHED)
 
 
 class Connection:
@@ -129,7 +131,7 @@ class Connection:
                 error = self._serialized(_no_signal(self._context.namespace, frame.endpoint))
                 await self._send(frames.WritableSignalError(subscribe_id=frame.subscribe_id, error=error))
             case frames.CommunicationWarning():
-                _log.warning("a client warns: %s", frame.warning)
+                _warnings_log.warning("%s warns (%s): %s", self._context.client, frame.kind or "unknown", frame.warning)
             case _:
                 pass  # acknowledgements, and the ends of subscriptions that never were
 

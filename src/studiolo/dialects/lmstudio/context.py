@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,6 +11,11 @@ from ...host.host import Host
 from ...protocol.models import Domain
 
 R = TypeVar("R")
+
+EMBEDDED = "embedded"
+"""The name of a client in the same process."""
+
+_LATER_CLIENT = re.compile(r"guest:.*|[A-Za-z0-9]{8}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,18 @@ class Context:
     host: Host
     namespace: str
     is_daemon: bool = False
-    client: str = "embedded"
+    client: str = EMBEDDED
     is_official_python: bool = False
     knows: Callable[[str, str], bool] | None = None
+
+    @property
+    def takes_all_logs(self) -> bool:
+        """Whether the client knows every kind of log event.
+
+        LM Studio's TypeScript SDK 1.5.0, which knows one kind, calls itself by 24 random characters. Later ones are
+        guests or have an API token, and studiolo's are too.
+        """
+        return self.client == EMBEDDED or _LATER_CLIENT.fullmatch(self.client) is not None
 
     @property
     def domain(self) -> Domain:
