@@ -35,7 +35,7 @@ def test_ls_has_a_line_for_each_model_and_tells_what_cannot_be_used(stocked: Hom
     table, broken = good(run(stocked, "ls")).split("\n\n")
     assert lines(table) == [
         ["MODEL", "PARAMS", "QUANT", "ARCH", "CONTEXT", "SIZE", "VARIANTS"],
-        ["all-minilm-l6-v2", "23M", "F16", "bert", "512", "46", "MB", "1"],
+        ["text-embedding-all-minilm-l6-v2", "23M", "F16", "bert", "512", "46", "MB", "1"],
         ["tiny-vision", "3.2M", "F16", "llama", "4096", "8", "MB", "2"],
     ]
     assert broken.startswith("These cannot be used:\n  page: ") and "not a GGUF file" in broken
@@ -43,7 +43,10 @@ def test_ls_has_a_line_for_each_model_and_tells_what_cannot_be_used(stocked: Hom
 
 def test_ls_of_a_kind_and_of_variants(stocked: Home) -> None:
     assert [line[0] for line in lines(good(run(stocked, "ls", "--llm")))] == ["MODEL", "tiny-vision"]
-    assert [line[0] for line in lines(good(run(stocked, "ls", "--embedding")))] == ["MODEL", "all-minilm-l6-v2"]
+    assert [line[0] for line in lines(good(run(stocked, "ls", "--embedding")))] == [
+        "MODEL",
+        "text-embedding-all-minilm-l6-v2",
+    ]
     each = lines(good(run(stocked, "ls", "--llm", "--variants")))
     assert [(line[0], line[-1]) for line in each] == [
         ("MODEL", "DEFAULT"),
@@ -59,7 +62,7 @@ def test_ls_in_detail_and_as_json(stocked: Home) -> None:
     assert columns[-5:] == ["TYPE", "ABILITIES", "LOADED", "FROM", "FILE"]
     assert tiny[-5:-1] == ["llm", "vision", "-", "studiolo"] and tiny[-1].endswith(".gguf")
     models = {model["modelKey"]: model for model in json.loads(good(run(stocked, "ls", "--json")))}
-    assert sorted(models) == ["all-minilm-l6-v2", "page", "tiny-vision"]
+    assert sorted(models) == ["page", "text-embedding-all-minilm-l6-v2", "tiny-vision"]
     assert "not a GGUF file" in models["page"]["error"]
     assert models["tiny-vision"]["variants"] == ["tiny-vision@f16", "tiny-vision@q8_0"]
     assert models["tiny-vision"]["vision"] and models["tiny-vision"]["type"] == "llm"

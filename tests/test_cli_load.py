@@ -48,5 +48,11 @@ def test_any_setting_is_given_by_name(home: Home, tmp_path: Path) -> None:
 def test_an_embedding_model_is_loaded_too(home: Home, embedding_model: Path, tmp_path: Path) -> None:
     link_model(embedding_model, home)
     with serving(home, tmp_path, "--no-load") as server:
-        assert "all-minilm-l6-v2 is loaded" in run(home, "load", "all-minilm-l6-v2", host=server.address).stderr
-        assert "all-minilm-l6-v2 is unloaded" in run(home, "unload", "all-minilm-l6-v2", host=server.address).stderr
+        assert (
+            "text-embedding-all-minilm-l6-v2 is loaded"
+            in run(home, "load", "all-minilm-l6-v2", host=server.address).stderr
+        )
+        assert (
+            "all-minilm-l6-v2 is unloaded"
+            in run(home, "unload", "text-embedding-all-minilm-l6-v2", host=server.address).stderr
+        )

@@ -334,7 +334,7 @@ def test_reading_and_finding(client: lm.Client) -> None:
     assert best.score > found.entries[1].score + 0.1
     (dog,) = client.files.retrieve("a barking animal", files[1:], limit=1, chunk_size=40, embedding_model=MODEL).entries
     assert dog.page_number == 2 and dog.content == "Dogs bark."
-    client.embedding.unload(MODEL)
+    client.embedding.unload(f"text-embedding-{MODEL}")
 
 
 def test_progress_is_told_again_while_nothing_happens(empty_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,6 +425,8 @@ async def test_what_is_kept_has_a_bound_by_a_stub_of_the_model(tmp_path: Path) -
     assert await ask(*names) == 3
     assert await ask(*names[1:]) == 0, "the latest are kept"
     assert await ask(names[0]) == 1, "the oldest has made room"
+    again = files.add("a.txt", b"0 " + b"word " * 100).identifier
+    assert again != names[0] and await ask(again) == 0, "the same content is known under every identifier"
 
 
 def test_wrong_uses_are_named(client: lm.Client) -> None:

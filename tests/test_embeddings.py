@@ -56,7 +56,7 @@ def test_the_handle_tells_of_its_model(client: lm.Client) -> None:
     model = client.embedding.model(MODEL)
     assert model.identifier == MODEL
     assert model.get_context_length() == model.get_info().context_length <= 512
-    assert [each.model_key for each in client.embedding.list_downloaded()] == [MODEL]
+    assert [each.model_key for each in client.embedding.list_downloaded()] == [f"text-embedding-{MODEL}"]
     assert client.embedding.list_loaded() == [model]
     assert client.list_loaded_models("llm") == []
     assert model.count_tokens("A cat sat on the mat.") == len(model.tokenize("A cat sat on the mat.")) - 2

@@ -103,7 +103,7 @@ def test_every_source_and_format_gives_the_same(client: lm.Client, eyes: lm.LLM,
         ("a.webp", encoded(picture(), "WEBP")[:-9], "damaged"),
         ("a.txt", b"no image at all", "no image"),
         ("a.bin", bytes(range(256)), "no image"),
-        ("a.png", b"", "empty"),
+        ("a.png", b"", "no image"),
     ],
 )
 def test_what_is_no_image_is_refused(client: lm.Client, name: str, data: bytes, says: str) -> None:
@@ -226,12 +226,27 @@ def test_the_store_keeps_what_was_used_last(tmp_path: Path) -> None:
     os.utime(store.path(first.identifier), (1, 1))
     os.utime(store.path(second.identifier), (2, 2))
     assert store.read(first.identifier) == b"a" * 100  # which makes it the one used last
-    assert store.add("a.png", b"a" * 100) == first
+    assert store.path(store.add("a.png", b"a" * 100).identifier) == store.path(first.identifier)
     store.add("c.png", b"c" * 100)
     assert store.read(first.identifier)
     with pytest.raises(lm.FilesError, match="has no file"):
         store.read(second.identifier)
     assert len(list((tmp_path / "files").iterdir())) == 2
+
+
+def test_each_upload_has_an_identifier_of_its_own_and_the_content_is_kept_once(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "files")
+    one, two = store.add("a.png", b"same"), store.add("a.png", b"same")
+    assert one.identifier != two.identifier and len(list((tmp_path / "files").iterdir())) == 1
+    assert store.read(one.identifier) == store.read(two.identifier) == b"same"
+    of_older_versions = store.path(one.identifier).name
+    assert store.read(of_older_versions) == b"same"
+
+
+def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "files")
+    empty = store.add("a.txt", b"")
+    assert (empty.size_bytes, empty.file_type, store.read(empty.identifier)) == (0, "text/plain", b"")
 
 
 def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

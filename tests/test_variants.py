@@ -40,6 +40,6 @@ def test_the_variant_that_was_loaded_last_is_the_one_that_the_key_means(client: 
         (tiny,) = [model.info for model in client.list_downloaded_models() if model.model_key == "tiny-vision"]
         assert tiny.selected_variant == key
         handle = client.llm.model("tiny-vision")
-        assert handle.identifier == key == handle.get_info().model_key
+        assert handle.identifier == "tiny-vision" and handle.get_info().model_key == key
         assert client.llm.model("TESTS/tiny-vision") == handle
         handle.unload()

@@ -42,6 +42,22 @@ Count = Annotated[int, Meta(ge=1)]
 _log = logging.getLogger("studiolo.settings")
 
 
+EMBEDDING_PREFIX = "text-embedding-"
+"""What LM Studio puts before the names of embedding models, so that no LLM has the same key."""
+
+
+def with_prefix(name: str) -> str:
+    """Return the key of the embedding model ``name``, whose last part begins with the prefix; once."""
+    head, slash, last = name.rpartition("/")
+    return name if last.lower().startswith(EMBEDDING_PREFIX) else f"{head}{slash}{EMBEDDING_PREFIX}{last}"
+
+
+def without_prefix(key: str) -> str:
+    """Return the bare name of the embedding model ``key``."""
+    head, slash, last = key.rpartition("/")
+    return f"{head}{slash}{last.removeprefix(EMBEDDING_PREFIX)}"
+
+
 class LibrarySettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """``[library]``: where models are found.
 
@@ -149,8 +165,15 @@ class Settings(Struct, kw_only=True, frozen=True):
     presets: dict[str, PredictionConfig] = msgspec.field(default_factory=dict[str, PredictionConfig])
 
     def model(self, key: str) -> ModelSettings:
-        """The defaults of the model ``key``: its own, or for a variant (``name@q4_k_m``) those of ``name``."""
-        return self.models.get(key) or self.models.get(key.partition("@")[0]) or ModelSettings()
+        """Return the defaults of the model ``key``: its own, or for a variant (``name@q4_k_m``) those of ``name``.
+
+        An embedding model's may stand under its name without ``text-embedding-``.
+        """
+        for name in (key, key.partition("@")[0]):
+            for each in (name, without_prefix(name)):
+                if each in self.models:
+                    return self.models[each]
+        return ModelSettings()
 
     def prediction(self, key: str, preset: str | None = None) -> PredictionConfig:
         """What predictions of a model begin with: the model's preset, its settings, then the preset asked for.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -193,6 +194,44 @@ async def test_in_a_folder_of_several_models_the_name_tells_whose_a_projector_is
     write_gguf(folder / "mmproj.gguf", **PROJECTOR)
     models = {model.key: model for model in await library.models()}
     assert {key: model.mmproj for key, model in models.items()} == {"seer-7b": eye, "blind-1b": None}
+
+
+async def test_the_size_of_a_vision_model_has_its_projectors(library: Library) -> None:
+    folder = library.home.models / "p" / "sees-GGUF"
+    weights = write_gguf(folder / "sees.Q4_0.gguf")
+    projector = write_gguf(folder / "mmproj-sees-f16.gguf", arch="clip", general__type="mmproj")
+    (model,) = await library.models()
+    assert model.vision and model.size_bytes == weights.stat().st_size + projector.stat().st_size
+
+
+async def test_an_embedding_models_size_is_what_its_file_says_alone(library: Library) -> None:
+    write_gguf(library.home.models / "p" / "a-GGUF" / "a.Q4_0.gguf", arch="nomic-bert")
+    write_gguf(library.home.models / "p" / "b-GGUF" / "b.Q4_0.gguf", arch="nomic-bert", general__size_label="137M")
+    write_gguf(library.home.models / "p" / "c-GGUF" / "c.Q4_0.gguf")
+    sizes = {model.key: model.metadata.params_string for model in await library.models() if model.metadata}
+    assert sizes == {"text-embedding-a": None, "text-embedding-b": "137M", "c": "4.2K"}
+
+
+async def test_what_an_older_version_kept_of_embedding_models_comes_out_right(empty_home: Home) -> None:
+    """It counted their parameters, and kept the last variant under the bare name."""
+    folder = empty_home.models / "p" / "e-GGUF"
+    for quantization in ("Q8_0", "Q4_0"):
+        write_gguf(folder / f"e.{quantization}.gguf", arch="nomic-bert")
+    assert await listed(empty_home) == ["text-embedding-e@q4_0", "text-embedding-e@q8_0"]
+    with sqlite3.connect(empty_home.state) as state:
+        for path, kept in state.execute("SELECT path, metadata FROM model_files").fetchall():
+            older = json.loads(kept) | {"version": 2}
+            older["metadata"]["params_string"] = "4.2K"
+            state.execute("UPDATE model_files SET metadata = ? WHERE path = ?", (json.dumps(older).encode(), path))
+    state.close()
+    library = Library(empty_home)
+    try:
+        library._state.remember("last_variant:e", str(folder / "e.Q4_0.gguf"))
+        models = {model.key: model for model in await library.models()}
+        assert [model.metadata.params_string for model in models.values() if model.metadata] == [None, None]
+        assert (await library.resolve("e")).key == "text-embedding-e@q4_0"
+    finally:
+        await library.close()
 
 
 async def test_a_projector_is_known_by_its_header_and_by_its_name(library: Library) -> None:

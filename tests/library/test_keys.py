@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studiolo.library.keys import assign_keys
+from studiolo.library.keys import assign_keys, name_of
 from studiolo.library.model import Model, base_key, is_model_file, split_name
 from studiolo.library.names import matches
 from studiolo.library.scan import File, Found, Origin, publisher_of
@@ -79,6 +79,52 @@ def test_variants_of_a_model_have_one_group() -> None:
     assert keys("p/x/m.Q4_0.gguf", "p/x/m-q4_0.gguf") == {
         "p/x/m.Q4_0.gguf": "m@m.q4_0",
         "p/x/m-q4_0.gguf": "m@m-q4_0",
+    }
+
+
+def test_keys_of_embedding_models_have_their_prefix_once() -> None:
+    paths = ("p/x/nomic-embed-text-v1.5.f16.gguf", "p/y/Text-Embedding-ada.Q8_0.gguf", "q/z/llama.Q4_0.gguf")
+    found = [found_at(path) for path in paths]
+    embed = found[:2]
+    given = {"/q/z/llama.Q4_0.gguf": "llama"}
+    keys = {path: each.key for path, each in assign_keys(found, given, lambda each: each in embed).items()}
+    assert keys == {
+        "/p/x/nomic-embed-text-v1.5.f16.gguf": "text-embedding-nomic-embed-text-v1.5",
+        "/p/y/Text-Embedding-ada.Q8_0.gguf": "text-embedding-ada",
+        "/q/z/llama.Q4_0.gguf": "llama",
+    }
+
+
+def test_an_embedding_model_of_the_catalog_has_the_prefix_and_so_have_variants_and_contested_keys() -> None:
+    paths = ("p/x/e.f16.gguf", "p/x/e.Q8_0.gguf", "q/y/e.f16.gguf")
+    found = [found_at(path) for path in paths]
+    embeds = lambda _: True  # noqa: E731
+    assert [each.key for each in assign_keys(found[:1], {"/p/x/e.f16.gguf": "mine"}, embeds).values()] == [
+        "text-embedding-mine"
+    ]
+    assert [each.key for each in assign_keys(found, {}, embeds).values()] == [
+        "p/text-embedding-e@q8_0",
+        "p/text-embedding-e@f16",
+        "q/text-embedding-e",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("p/x/qwen2.5-0.5b-instruct-q8_0.gguf", "qwen2.5 0.5b Instruct"),
+        ("p/x/Qwen2-VL-2B-Instruct-Q4_K_M.gguf", "Qwen2 VL 2B Instruct"),
+        ("p/x/nomic-embed-text-v1.5.f16.gguf", "Nomic Embed Text v1.5"),
+        ("p/MobileVLM_V2-1.7B-GGUF/ggml-model-q4_k.gguf", "MobileVLM V2 1.7B"),
+    ],
+)
+def test_people_see_a_name_in_words(path: str, shown: str) -> None:
+    assert name_of(found_at(path)).display == shown
+
+
+def test_a_file_without_a_name_of_its_own_is_named_after_its_folder() -> None:
+    assert keys("p/MobileVLM_V2-1.7B-GGUF/ggml-model-q4_k.gguf") == {
+        "p/MobileVLM_V2-1.7B-GGUF/ggml-model-q4_k.gguf": "mobilevlm_v2-1.7b"
     }
 
 

@@ -31,7 +31,7 @@ async def test_the_default_model_is_listed(home: Home) -> None:
     library = Library(home)
     (model,) = await library.models()
     assert model.key == "smollm2-135m-instruct"
-    assert model.display_name == "SmolLM2-135M-Instruct"
+    assert model.display_name == "SmolLM2 135M Instruct"
     assert model.publisher == "HuggingFaceTB"
     assert model.relative_path == "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf"
     assert model.size_bytes == 98_362_432
@@ -127,14 +127,18 @@ async def stocked(library: Library) -> Library:
         ("Small-3B-Q4_0.gguf", "small-3b"),
         ("small-3b-q4_0", "small-3b"),
         ("sm", "small-3b"),
-        ("other", "embed-text-v1"),
+        ("other", "text-embedding-embed-text-v1"),
+        ("embed-text-v1", "text-embedding-embed-text-v1"),
+        ("Other/embed-text-v1", "text-embedding-embed-text-v1"),
+        ("text-embedding-embed-text-v1@f16", "text-embedding-embed-text-v1"),
+        ("other/text-embedding-embed-text-v1", "text-embedding-embed-text-v1"),
         ("tiny-1b@q8_0", "tiny-1b@q8_0"),
         ("acme/tiny-1b@Q8_0", "tiny-1b@q8_0"),
         ("tiny-1b", "tiny-1b@q4_k_m"),
         ("acme/tiny-1b", "tiny-1b@q4_k_m"),
         ("Acme/Tiny-1B-GGUF", "tiny-1b@q4_k_m"),
         ("tiny", "tiny-1b@q4_k_m"),
-        ("embed-text-v1@f16", "embed-text-v1"),
+        ("embed-text-v1@f16", "text-embedding-embed-text-v1"),
         ("Acme/tiny-1b@q4", "tiny-1b@q4_k_m"),
         ("Tiny-1B.Q8_0.gguf", "tiny-1b@q8_0"),
     ],

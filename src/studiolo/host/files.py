@@ -1,7 +1,7 @@
 """The files that clients give to the host, kept for as long as there is room.
 
-A file is kept under the hash of its content, so that one that comes twice is there once. The identifier is that hash
-and the suffix of its name.
+A file is kept under the hash of its content and the suffix of its name, so that one that comes twice is there once.
+Each upload has an identifier of its own all the same: hash, a random part, suffix.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from msgspec.structs import replace
+
 from ..errors import FilesError
-from ..protocol.chat import FileType
+from ..protocol.chat import AnyChatMessage, FileHandle, FileType, ToolResultMessage
 
 MAX_FILE_BYTES = 45 * 2**20
 """The largest file: in base64, it fits into a frame of the protocol."""
@@ -22,7 +26,7 @@ MAX_FILE_BYTES = 45 * 2**20
 MAX_TOTAL_BYTES = 2 * 2**30
 """How much is kept; what was used longest ago goes first."""
 
-_IDENTIFIER = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]{1,8})?")
+_IDENTIFIER = re.compile(r"([0-9a-f]{64})(-[0-9a-f]{16})?(\.[a-z0-9]{1,8})?")
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,17 @@ class FileStore:
             name: its name, whose suffix becomes part of the identifier.
 
         Raises:
-            FilesError: it is empty, too large, or there is no room on the disk.
+            FilesError: it is too large, or there is no room on the disk.
         """
-        if not data:
-            raise FilesError(f"The file {name!r} is empty")
         if len(data) > MAX_FILE_BYTES:
             raise FilesError(
                 f"The file {name!r} has {_megabytes(len(data))}, and the limit is {_megabytes(MAX_FILE_BYTES)}",
                 suggestion="Make it smaller.",
             )
         suffix = PurePath(name).suffix.lower()
-        identifier = hashlib.sha256(data).hexdigest() + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "")
-        path = self._folder / identifier
+        suffix = suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._folder / (digest + suffix)
         try:
             if path.exists():
                 os.utime(path)
@@ -81,11 +84,11 @@ class FileStore:
                 self._make_room(path)
         except OSError as error:
             raise FilesError(f"The file {name!r} cannot be kept in {self._folder}", cause=error.strerror) from None
-        return StoredFile(identifier, file_type(name, data), len(data))
+        return StoredFile(f"{digest}-{secrets.token_hex(8)}{suffix}", file_type(name, data), len(data))
 
     def path(self, identifier: str) -> Path:
         """Where the file of this identifier lies. Raises :class:`FilesError` where there is none."""
-        path = self._folder / identifier
+        path = self._folder / content_of(identifier)
         if _IDENTIFIER.fullmatch(identifier) is None or not path.is_file():
             raise FilesError(
                 f"The host has no file {identifier!r}",
@@ -118,6 +121,25 @@ class FileStore:
             if path != newest:
                 path.unlink(missing_ok=True)
                 total -= size
+
+
+def content_of(identifier: str) -> str:
+    """Return the part of an identifier that all uploads of the same content share."""
+    known = _IDENTIFIER.fullmatch(identifier)
+    return known[1] + (known[3] or "") if known else identifier
+
+
+def without_documents(messages: Sequence[AnyChatMessage]) -> list[AnyChatMessage]:
+    """Return the messages without the files that no model sees: all but images."""
+    return [
+        message
+        if isinstance(message, ToolResultMessage)
+        else replace(
+            message,
+            content=[part for part in message.content if not isinstance(part, FileHandle) or part.file_type == "image"],
+        )
+        for message in messages
+    ]
 
 
 def file_type(name: str, data: bytes) -> FileType:

@@ -32,7 +32,7 @@ from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
 from .documents import Documents
 from .events import Events
-from .files import FileStore
+from .files import FileStore, without_documents
 from .instance import Instance, OnProgress
 from .instances import Instances, OnEvict
 from .not_found import matches_no_model, not_loaded, nothing_to_unload, query_data
@@ -323,7 +323,7 @@ class Host:
         return settings_in_force(PredictionConfig(), instance.config, own)
 
     async def apply_template(self, instance: Instance, chat: ChatRequest, config: PredictionConfig) -> str:
-        """The text of a chat, as the instance's model would be given it.
+        """Return the text of a chat, as the instance's model would be given it; files other than images are left out.
 
         Parameters:
             config: its prompt template and system prompt are used.
@@ -333,7 +333,8 @@ class Host:
         """
         own = self.settings.current().prediction(instance.model.key)
         in_force = settings_in_force(config, instance.config, own)
-        chat = replace(with_system_prompt(chat, in_force), template=in_force.prompt_template)
+        chat = replace(chat, messages=without_documents(chat.messages), template=in_force.prompt_template)
+        chat = with_system_prompt(chat, in_force)
         engine = await instance.engine()
         return await engine.apply_template(await template_input(engine, chat, in_force))
 

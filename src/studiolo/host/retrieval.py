@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigError, PromptTooLongError
 from .documents import Document, Documents
+from .files import content_of
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -118,7 +119,7 @@ class Retriever:
         """
         if not 0 <= chunk_overlap < chunk_size:
             raise ConfigError(f"Passages of {chunk_size} characters cannot overlap by {chunk_overlap}")
-        keys = [(identifier, model.model.path, chunk_size, chunk_overlap) for identifier in identifiers]
+        keys = [(content_of(identifier), model.model.path, chunk_size, chunk_overlap) for identifier in identifiers]
         known = {key: self._kept[key] for key in keys if key in self._kept}
         wanted = [index for index, key in enumerate(keys) if key not in known and key not in keys[:index]]
         watcher.files(wanted)

@@ -59,7 +59,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
         architecture: ``general.architecture``, such as ``llama``.
         name: ``general.name``, which is often not what people call the model.
         parameter_count: elements of all tensors in this file.
-        params_string: the size as people say it, such as ``135M``.
+        params_string: the size as people say it, such as ``135M``: as the file has it; an LLM's is else counted.
         quantization: the name of the quantisation, such as ``Q4_K_M``.
         bits: bits a weight, as the quantisation's name has it.
         max_context_length: tokens that the model was trained for.
@@ -300,7 +300,7 @@ def _describe(header: Header) -> Metadata:
         architecture=architecture,
         name=text("general.name"),
         parameter_count=parameters,
-        params_string=text("general.size_label") or count_string(parameters),
+        params_string=text("general.size_label") or (None if embeds else count_string(parameters)),
         quantization=quantization,
         bits=int(bits.group()) if bits else None,
         max_context_length=number(f"{architecture}.context_length"),

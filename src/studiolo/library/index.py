@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import ModelFileError
+from ..settings import without_prefix
 from .gguf_file import Metadata, count_string, read_metadata
 from .keys import Keys, Name, assign_keys, name_of
 from .model import Model, is_projector_name, split_name
@@ -23,7 +24,7 @@ from .variants import select, usable_memory
 
 log = logging.getLogger(__name__)
 
-CONTENT_VERSION = 2
+CONTENT_VERSION = 3
 """What is kept of a file under another version is read again. Raise it when :class:`Metadata` changes its meaning."""
 
 _LAST_VARIANT = "last_variant:"
@@ -71,8 +72,11 @@ class Index:
             else:
                 weights.append(file)
         found = join_shards(weights)
-        keys = assign_keys(found, {str(path): key for path, key in reserved.items()})
-        names = {each.first.path: name_of(each) for each in found}
+        embedding = {each.first.path for each in found if _embeds(contents[each.first.path])}
+        keys = assign_keys(
+            found, {str(path): key for path, key in reserved.items()}, lambda each: each.first.path in embedding
+        )
+        names = {each.first.path: name_of(each, each.first.path in embedding) for each in found}
         bases: dict[str, set[str]] = defaultdict(set)
         for name in names.values():
             bases[name.place].add(name.base)
@@ -115,7 +119,8 @@ class Index:
                 yield variants[0]
                 continue
             first = next((model.path for model in variants if model.path in reserved), None)
-            selected = select(variants, last.get(group), first, memory)
+            # Older versions kept what was used last of an embedding model under its bare name.
+            selected = select(variants, last.get(group) or last.get(without_prefix(group)), first, memory)
             keys = tuple(sorted(model.key for model in variants))
             for model in variants:
                 yield msgspec.structs.replace(model, variants=keys, selected=model is selected)
@@ -160,6 +165,17 @@ class Index:
         if known is None or known[:2] != (file.size_bytes, file.mtime_ns) or _may_pass(known[2]):
             return None
         return known[2]
+
+
+def _size(path: Path | None) -> int:
+    try:
+        return path.stat().st_size if path is not None else 0
+    except OSError:  # it has just been removed
+        return 0
+
+
+def _embeds(content: Content) -> bool:
+    return isinstance(content, Metadata) and content.domain == "embedding"
 
 
 def _read(file: File) -> Content:
@@ -210,6 +226,8 @@ def _model(
     if error is None and metadata is not None and (reason := _no_model(metadata)):
         error, metadata = f"{found.first.path} is no model. {reason}.", None
     llm = metadata is not None and metadata.domain == "llm"
+    projector = mmproj if llm else None
+    files = [part.size_bytes for part in found.parts] + [_size(projector)]
     quantization = metadata.quantization.lower() if metadata and metadata.quantization else None
     return Model(
         key=keys.key,
@@ -220,9 +238,9 @@ def _model(
         origin=found.first.origin,
         display_name=name.display,
         publisher=found.first.publisher,
-        size_bytes=sum(part.size_bytes for part in found.parts),
+        size_bytes=sum(files),
         parts=tuple(part.path for part in found.parts),
-        mmproj=mmproj if llm else None,
+        mmproj=projector,
         vision=vision and llm,
         metadata=metadata,
         error=error,

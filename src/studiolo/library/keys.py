@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple, TypeVar
 
+from ..settings import with_prefix
 from .model import split_name
 from .scan import Found, Origin
 
@@ -18,8 +20,9 @@ class Name(NamedTuple):
     """What a model is called before others are looked at."""
 
     base: str
-    """In lower case."""
+    """In lower case; an embedding model's with its prefix."""
     display: str
+    """For people: words."""
     variant: str | None
     place: str
     """Models in one place with one base are variants of each other."""
@@ -32,19 +35,42 @@ class Keys(NamedTuple):
     group: str
 
 
-def name_of(found: Found) -> Name:
-    """What the model ``found`` is called."""
+_GENERIC = ("ggml-model", "model")
+"""Names of files that say nothing of the model: its folder is named after it."""
+
+
+def name_of(found: Found, embeds: bool = False) -> Name:
+    """Return what the model ``found`` is called.
+
+    Parameters:
+        embeds: whether it is an embedding model.
+    """
     file = found.first
     if file.tag is not None:  # Ollama's
         place = file.relative_path.rpartition(":")[0]
         display = place.rpartition("/")[2]
         base = display.lower().removesuffix("-gguf")
-        return Name(base, f"{display}:{file.tag}", file.tag.lower(), f"ollama:{place}")
-    display, quantization = split_name(file.path.name)
-    return Name(display.lower(), display, quantization, str(file.path.parent))
+        shown, variant, place = f"{display}:{file.tag}", file.tag.lower(), f"ollama:{place}"
+    else:
+        stem, variant = split_name(file.path.name)
+        folder = re.sub(r"-gguf$", "", file.path.parent.name, flags=re.IGNORECASE)
+        if stem.lower() in _GENERIC and file.origin != "path" and folder:
+            stem = folder
+        base, shown, place = stem.lower(), words(stem), str(file.path.parent)
+    return Name(with_prefix(base) if embeds else base, shown, variant, place)
 
 
-def assign_keys(models: Iterable[Found], reserved: Mapping[str, str] | None = None) -> dict[str, Keys]:
+def words(name: str) -> str:
+    """Return a file's name as people write it: spaces for hyphens, and a capital where a word is letters alone."""
+    parts = re.split(r"[-_\s]+", name)
+    return " ".join(part.capitalize() if part.isalpha() and part.islower() else part for part in parts if part)
+
+
+def assign_keys(
+    models: Iterable[Found],
+    reserved: Mapping[str, str] | None = None,
+    embeds: Callable[[Found], bool] = lambda _: False,
+) -> dict[str, Keys]:
     """Give each model a key of its own, by the path of its first file.
 
     Models in one folder that differ by their quantisation are variants: ``name@quant`` each, with the group ``name``.
@@ -55,11 +81,15 @@ def assign_keys(models: Iterable[Found], reserved: Mapping[str, str] | None = No
     Parameters:
         models: each once.
         reserved: keys by path, which those files have whatever others come (those of the catalog).
+        embeds: says whether a model is for embeddings: its key then begins with ``text-embedding-``.
     """
-    reserved = reserved or {}
+    models = list(models)
+    names = {str(found.first.path): name_of(found, embeds(found)) for found in models}
+    of_embedding = {str(found.first.path) for found in models if embeds(found)}
+    reserved = {path: with_prefix(key) if path in of_embedding else key for path, key in (reserved or {}).items()}
     groups: dict[tuple[str, str], list[Found]] = defaultdict(list)
     for found in models:
-        name = name_of(found)
+        name = names[str(found.first.path)]
         groups[name.place, name.base].append(found)
     options = {identity: _options(identity, members, reserved) for identity, members in groups.items()}
     rank = {
@@ -69,7 +99,7 @@ def assign_keys(models: Iterable[Found], reserved: Mapping[str, str] | None = No
     chosen = _settle(options, lambda identity: rank[identity])
     keys: dict[str, Keys] = {}
     for identity, members in groups.items():
-        keys |= _variants(chosen[identity], members, reserved)
+        keys |= _variants(chosen[identity], members, reserved, names)
     counts = Counter(each.key for each in keys.values())
     for path, each in keys.items():
         if counts[each.key] > 1 and path not in reserved:
@@ -113,15 +143,18 @@ def _settle(options: dict[I, list[str]], rank: Callable[[I], int]) -> dict[I, st
             del options[identity][0]
 
 
-def _variants(group: str, members: list[Found], reserved: Mapping[str, str]) -> dict[str, Keys]:
+def _variants(
+    group: str, members: list[Found], reserved: Mapping[str, str], names: Mapping[str, Name]
+) -> dict[str, Keys]:
     """The keys within one group."""
-    names = {str(found.first.path): name_of(found) for found in members}
     if len(members) == 1:
         (found,) = members
         plain = found.first.tag in (None, "latest") or str(found.first.path) in reserved
-        (path, name), *_ = names.items()
-        return {path: Keys(group if plain else f"{group}@{name.variant}", group)}
-    counts = Counter(name.variant for path, name in names.items() if path not in reserved)
+        path = str(found.first.path)
+        return {path: Keys(group if plain else f"{group}@{names[path].variant}", group)}
+    counts = Counter(
+        names[path].variant for path in (str(found.first.path) for found in members) if path not in reserved
+    )
     keys: dict[str, Keys] = {}
     for found in members:
         path = str(found.first.path)

@@ -39,9 +39,9 @@ class Model(Struct, frozen=True, kw_only=True):
         relative_path: ``publisher/name/file.gguf`` under the folder that it was found in; the absolute path of a file
             that is in none; Ollama's name of one in its store.
         origin: whose it is.
-        display_name: the file's name without its quantisation, for people.
+        display_name: its name without the quantisation, in words, for people.
         publisher: the first folder of ``relative_path``; empty where there is none.
-        size_bytes: the size of all its shards.
+        size_bytes: the size of all its files: shards and projector.
         parts: the file (the default), or those of its shards that are there.
         mmproj: the file beside it that lets it see images.
         vision: whether it takes images.

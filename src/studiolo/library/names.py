@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from ..errors import PathNotFoundError
+from ..settings import without_prefix
 from .catalog import Catalog
 from .model import Model, split_name
 
@@ -86,6 +87,9 @@ def _names(model: Model) -> _Names:
         own = {path.stem, path.name, f"{plain}@{model.variant}" if model.variant else plain}
         shared = {plain, str(path.parent).removeprefix(".")}
         paths = {model.relative_path, model.relative_path.removesuffix(path.suffix)}
+    if model.domain == "embedding":
+        own.add(without_prefix(model.key))
+        shared |= {without_prefix(model.group)}
     loose = own | {f"{publisher}{each}" for each in (*own, model.key)} | {model.key}
     if model.variant:
         loose.add(f"{model.group}@{model.variant}")

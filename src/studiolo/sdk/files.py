@@ -67,7 +67,7 @@ class AsyncFilesNamespace:
         Raises:
             LocalFileError: the file cannot be read.
             ConfigError: ``src`` is none of what is taken.
-            FilesError: it is empty or too large.
+            FilesError: it is too large.
         """
         name, data = await asyncio.to_thread(_read, src, name)
         uploaded = await self._client.call("files", UPLOAD_FILE_BASE64, UploadFileBase64Parameter(name, data))
