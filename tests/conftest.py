@@ -147,7 +147,7 @@ def llm(client: lm.Client) -> lm.LLM:
     return client.llm.model()
 
 
-@pytest.fixture(scope="module", params=VERSIONS[:1])
+@pytest.fixture(scope="module", params=VERSIONS)
 def typescript_client(request: Any, cache_home: Home) -> Path:
     """A folder with the official npm package, in each version that is supported; see ``typescript_clients.run``."""
     return installed(request.param, cache_home.root)
