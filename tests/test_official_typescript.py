@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,7 @@ import pytest
 from studiolo.paths import Home
 
 from .running import Server, link_model, link_models, serving
-from .test_official_clients import run_typescript
-
-PROGRAMS = Path(__file__).with_name("typescript")
+from .typescript_clients import PROGRAMS, public_methods, run
 
 
 def checks_of(program: str) -> list[str]:
@@ -37,10 +34,9 @@ def server(cache_home: Home, embedding_model: Path, tmp_path_factory: pytest.Tem
             yield server
 
 
-def results(program: str, folder: Path, server: Server) -> dict[str, str]:
+def results(program: str, folder: Path, server: Server, *arguments: str) -> dict[str, str]:
     """What became of each check of a program."""
-    shutil.copy(PROGRAMS / "checks.mjs", folder)
-    told = run_typescript((PROGRAMS / program).read_text(), folder, program, server.address)
+    told = run(folder, program, server.address, *arguments)
     return json.loads(told.splitlines()[-1])
 
 
@@ -62,3 +58,22 @@ def test_predictions(check: str, predictions: dict[str, str]) -> None:
 @pytest.mark.parametrize("check", checks_of("models.mjs"))
 def test_models(check: str, models: dict[str, str]) -> None:
     assert models[check] == "passed"
+
+
+@pytest.fixture(scope="module")
+def calls(server: Server, typescript_client: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    file = tmp_path_factory.mktemp("calls") / "cat.txt"
+    file.write_text("A cat sleeps.\n")
+    return results("calls.mjs", typescript_client, server, str(file))
+
+
+def test_every_public_method_of_the_client_is_called(calls: dict[str, str], typescript_client: Path) -> None:
+    assert set(calls) == public_methods(typescript_client)
+    assert len(calls) > 60
+
+
+@pytest.mark.parametrize("method", re.findall(r'async "([^"]+)"', (PROGRAMS / "calls.mjs").read_text()))
+def test_calls(method: str, calls: dict[str, str]) -> None:
+    if method not in calls:
+        pytest.skip("not in this version of the client")
+    assert calls[method] == "passed"

@@ -35,6 +35,10 @@ def message(of: str, value: Any) -> str:
     return json.dumps({"of": of, "frame": {"type": "channelSend", "channelId": 0, "message": value}})
 
 
+def config(max_tokens: Any) -> str:
+    return result("llm/getLoadConfig", {"fields": [{"key": "llm.prediction.maxPredictedTokens", "value": max_tokens}]})
+
+
 def failure(display_data: Any) -> str:
     error = {"title": "No such model", "displayData": display_data}
     return json.dumps({"of": "llm/predict", "frame": {"type": "rpcError", "callId": 0, "error": error}})
@@ -66,6 +70,7 @@ def test_what_fits_is_taken(line: str, judges: list[WireSchemas]) -> None:
         (json.dumps({"of": "system/version", "frame": {"type": "rpcResult", "callId": 0}}), ["result: absent"]),
         (failure({**NOT_FOUND, "totalLoadedModels": "none"}), ["displayData.totalLoadedModels"]),
         (failure({"code": "generic.unheardOf"}), ["displayData"]),
+        (config({"checked": False}), ["llm.prediction.maxPredictedTokens: 'value' is a required property"]),
         (json.dumps({"of": "llm/", "frame": {"type": "shrug"}}), ["frame: "]),
     ],
 )

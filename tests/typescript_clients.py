@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,22 @@ def schemas(version: str, cache: Path) -> dict[str, Any]:
             unfinished.write_text(run(folder, "schemas.mjs"))
             unfinished.rename(kept)
     return json.loads(kept.read_text())
+
+
+CALLED = re.compile(
+    r"LMStudioClient|(Model|LLM|Embedding|System|Files|Diagnostics|Plugins)Namespace|\w*Repository\w*Namespace"
+    r"|Runtime\w*Namespace|\w*DynamicHandle|LLM|EmbeddingModel|OngoingPrediction|FileHandle|ArtifactDownloadPlanner"
+    r"|ModelSearchResult\w+"
+)
+"""The classes whose methods lead to a server; all others are the client's own code, or a plugin's."""
+
+
+def public_methods(folder: Path) -> set[str]:
+    """The methods that the installed client declares for its users, as ``Class.method``."""
+    declared = (folder / "node_modules" / "@lmstudio" / "sdk" / "dist" / "index.d.ts").read_text()
+    bodies = re.findall(r"^(?:export )?declare (?:abstract )?class (\w+)(.*?)^}", declared, re.MULTILINE | re.DOTALL)
+    methods = re.compile(r"^    (?:abstract )?(?!constructor)(\w+|\[Symbol\.\w+\])[(<]", re.MULTILINE)
+    return {f"{kind}.{name}" for kind, body in bodies if CALLED.fullmatch(kind) for name in methods.findall(body)}
 
 
 def run(folder: Path, program: str, *arguments: str, text: str | None = None, limit_sec: float = 120) -> str:

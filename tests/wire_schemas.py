@@ -60,6 +60,8 @@ class WireSchemas:
         elif frame["type"] == "channelSend" and of in self._dumped["channels"]:
             message = frame.get("message")
             yield from _faults(self._channel(of), message, str(message.get("type")) if message else "message")
+        if frame["type"] in ("rpcResult", "channelSend"):
+            yield from self._setting_faults(frame)
 
     def _result_faults(self, of: str, frame: dict[str, Any]) -> Iterator[str]:
         endpoint = self._dumped["rpcs"][of]
@@ -72,9 +74,23 @@ class WireSchemas:
             result = result["json"]
         yield from _faults(self._rpc(of), result, "result")
 
+    def _setting_faults(self, value: Any) -> Iterator[str]:
+        """Judge the settings in each KvConfig below ``value``: ``{"fields": [{"key": ..., "value": ...}]}``."""
+        if isinstance(value, list):
+            yield from chain.from_iterable(map(self._setting_faults, value))
+        elif isinstance(value, dict):
+            for setting in value.get("fields", []) if set(value) == {"fields"} else []:
+                if setting["key"] in self._dumped["settings"]:  # the client ignores others
+                    yield from _faults(self._setting(setting["key"]), setting.get("value"), setting["key"])
+            yield from chain.from_iterable(map(self._setting_faults, value.values()))
+
     @functools.cache  # noqa: B019 (there are two of these objects, for as long as the run)
     def _rpc(self, of: str) -> Draft7Validator:
         return Draft7Validator(self._dumped["rpcs"][of]["schema"])
+
+    @functools.cache  # noqa: B019
+    def _setting(self, key: str) -> Draft7Validator:
+        return Draft7Validator(self._dumped["settings"][key])
 
     @functools.cache  # noqa: B019
     def _channel(self, of: str) -> Draft7Validator:

@@ -19,7 +19,7 @@ await run({
     assert.equal(model.identifier, "one");
     assert.equal(model.modelKey, KEY);
     assert.equal(await model.getContextLength(), 256);
-    const { fields } = await model.getLoadConfig();
+    const { fields } = await (model.getLoadKVConfig ?? model.getLoadConfig).call(model);  // the name since 2.0.0
     assert.equal(fields.find(({ key }) => key === "llm.load.contextLength").value, 256);
     const info = await model.getModelInfo();
     assert.equal(info.identifier, "one");

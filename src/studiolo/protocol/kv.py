@@ -52,6 +52,8 @@ class _Key:
     field: str
     key: str
     checkbox: bool = False
+    off: Any = 1
+    """What an unchecked box holds: it means nothing, but LM Studio's clients refuse a box without a value of its type."""
 
 
 _PREDICTION_KEYS = (
@@ -119,8 +121,8 @@ _LOAD_KEYS = (
     _Key("keep_model_in_memory", "llama.keepModelInMemory"),
     _Key("rope_frequency_base", "llama.ropeFrequencyBase", checkbox=True),
     _Key("rope_frequency_scale", "llama.ropeFrequencyScale", checkbox=True),
-    _Key("llama_k_cache_quantization_type", "llama.kCacheQuantizationType", checkbox=True),
-    _Key("llama_v_cache_quantization_type", "llama.vCacheQuantizationType", checkbox=True),
+    _Key("llama_k_cache_quantization_type", "llama.kCacheQuantizationType", checkbox=True, off="f16"),
+    _Key("llama_v_cache_quantization_type", "llama.vCacheQuantizationType", checkbox=True, off="f16"),
     _Key("use_fp16_for_kv_cache", "llama.useFp16ForKVCache"),
     _Key("context_checkpoints", "llama.contextCheckpoints"),
     _Key("speculative_draft_model", "llama.speculativeDecoding.draftModel"),
@@ -309,7 +311,7 @@ def _encode(prefix: str, keys: Iterable[_Key], fields: Mapping[str, Any]) -> lis
         if value is None:
             continue
         if entry.checkbox:
-            value = {"checked": False} if value is False else {"checked": True, "value": value}
+            value = {"checked": False, "value": entry.off} if value is False else {"checked": True, "value": value}
         elif isinstance(value, Struct):
             value = _camel_case_keys(value)
         encoded.append(KvField(key=prefix + entry.key, value=value))
