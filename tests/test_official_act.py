@@ -55,7 +55,7 @@ with lm.Client(sys.argv[1]) as client:
     request = chat._get_history()["messages"][2]["content"][-1]["toolCallRequest"]
     assert (request["arguments"]["a"], request["arguments"]["b"]) == made[0]
     assert chat._get_history()["messages"][3]["content"][0]["content"] == str(sum(made[0]))
-    assert ("completed", 0, "toolCalls") in told and ("first", 0) not in told and ("first", 1) in told, told
+    assert ("completed", 0, "eosFound") in told and ("first", 0) not in told and ("first", 1) in told, told
     rounds = [entry for entry in told if entry[0] in ("start", "end")]
     assert rounds == [("start", 0), ("end", 0), ("start", 1), ("end", 1)], rounds
 
@@ -160,7 +160,7 @@ assert.ok(end[3].rawContent.includes("add"));
 assert.ok(!told.some(entry => entry[0] === "callFailed"));
 assert.deepEqual(messages.map(message => message.getRole()), ["assistant", "tool", "assistant"]);
 assert.equal(messages[1].getToolCallResults()[0].content, String(made[0][0] + made[0][1]));
-assert.ok(told.some(entry => entry[0] === "completed" && entry[2] === "toolCalls"));
+assert.ok(told.some(entry => entry[0] === "completed" && entry[2] === "eosFound"));
 
 // Calls that are cut off are failures, paired with their starts.
 told.length = 0;

@@ -1,6 +1,7 @@
 // Prints, as JSON, the JSON Schemas of what a server may send, as the client that is installed here has them:
 // {frame, displayData, settings: {key: schema}, rpcs: {"namespace/endpoint": {schema, mayBeAbsent, serialization}},
-// channels: {...}}. The schemas of frames, errors and settings are not exported, so that a copy of the package that exports them is imported.
+// channels: {...}}.
+// The schemas of frames, errors and settings are not exported, so that a copy of the package is imported that does it.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { zodToJsonSchema } from "zod-to-json-schema";
@@ -9,7 +10,8 @@ const bundle = createRequire(import.meta.url).resolve("@lmstudio/sdk").replace(/
 const copy = bundle.replace(/index\.mjs$/, "with-schemas.mjs");
 const names = "errorDisplayDataSchema, globalConfigSchematics, serverToClientMessageSchema";
 writeFileSync(copy, `${readFileSync(bundle, "utf8")}\nexport { ${names} };\n`);
-const { LMStudioClient, errorDisplayDataSchema, globalConfigSchematics, serverToClientMessageSchema } = await import(copy);
+const { LMStudioClient, errorDisplayDataSchema, globalConfigSchematics, serverToClientMessageSchema }
+  = await import(copy);
 
 // What zod strips is ignored by the client, and is no fault. Nothing but its absence fits "void".
 const converted = schema => schema._def.typeName === "ZodVoid"

@@ -53,7 +53,7 @@ class _Key:
     key: str
     checkbox: bool = False
     off: Any = 1
-    """What an unchecked box holds: it means nothing, but LM Studio's clients refuse a box without a value of its type."""
+    """What an unchecked box holds: it means nothing, but LM Studio's clients refuse a box that holds nothing."""
 
 
 _PREDICTION_KEYS = (
