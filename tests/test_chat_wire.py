@@ -146,7 +146,7 @@ def test_a_chat_of_nothing_ends_well(server: Server) -> None:
         ("promptTemplate", {"type": "jinja", "stopStrings": []}),
         ("promptTemplate", {"type": "jinja", "jinjaPromptTemplate": {"template": "{{"}, "stopStrings": []}),
         ("reasoning.parsing", {"enabled": True, "startString": 3, "endString": "x"}),
-        ("reasoning.budget", -1),
+        ("reasoning.budgetTokens", {"checked": True, "value": -1}),
         ("systemPrompt", {"text": "x"}),
     ],
 )

@@ -248,7 +248,11 @@ async def test_what_the_bundled_engine_cannot_do_is_refused_before_a_start(start
         ({"eval_batch_size": 64, "physical_batch_size": 128}, "physical_batch_size.*eval_batch_size"),
         ({"try_direct_io": True, "try_mmap": True}, "try_direct_io.*try_mmap"),
         ({"try_direct_io": True, "keep_model_in_memory": True}, "try_direct_io.*keep_model_in_memory"),
-        ({"auto_fit": True, "context_length": 4096}, "auto_fit.*context_length"),
+        ({"auto_fit": False, "auto_fit_min_context_length": 1}, "auto_fit_min_context_length.*auto_fit"),
+        ({"context_length": 9, "auto_fit_min_context_length": 10}, "auto_fit_min_context_length.*context_length"),
+        ({"max_parallel_predictions": 257}, "max_parallel_predictions.*256"),
+        ({"max_parallel_predictions": 1024}, "max_parallel_predictions"),
+        ({"prompt_template": {"type": "manual", "manual_prompt_template": {}}}, "prompt_template.*Jinja"),
         ({"speculative_draft_simple": True}, "speculative_draft_simple.*speculative_draft_model"),
         ({"speculative_draft_model": "a", "speculative_ngram": "ngram-mod"}, "speculative_ngram.*draft_model"),
         ({"speculative_draft_model": "a", "speculative_draft_min_tokens": 9, "speculative_draft_max_tokens": 2}, "9"),
@@ -277,7 +281,8 @@ WIRE_VALUES: dict[str, Any] = {
     "speculative_draft_model": "small", "speculative_draft_simple": True, "speculative_draft_mtp": False,
     "speculative_draft_max_tokens": 5, "speculative_draft_min_tokens": 1,
     "speculative_draft_min_continue_probability": 0.5, "speculative_ngram": "ngram-mod", "pooling_type": "cls",
-    "seed": 7, "auto_fit": True,
+    "seed": 7, "auto_fit": False, "auto_fit_min_context_length": 64, "reasoning_budget_message": "Enough.",
+    "prompt_template": {"type": "jinja", "jinja_prompt_template": {"template": "{{ messages }}"}},
     "gpu": {"ratio": 0.5, "main_gpu": 1, "split_strategy": "favorMainGpu", "disabled_gpus": [2],
             "num_cpu_expert_layers_ratio": "max"},
 }  # fmt: skip
@@ -295,20 +300,22 @@ def test_every_field_survives_the_wire(field: str, domain: str) -> None:
     assert explicit_fields(kv.decode_load_config(flat, domain)) == explicit_fields(config)
 
 
-def test_keys_of_other_engines_are_passed_over_and_those_without_a_meaning_here_are_refused_by_name() -> None:
+def test_keys_of_other_engines_are_ignored_and_those_without_a_meaning_here_are_refused_by_name() -> None:
     assert kv.decode_load_config({"llm.load.mlx.autoFit": False, "llm.load.vllm.x": 1}) == LoadConfig()
     assert kv.decode_load_config({"llm.load.llama.speculativeDecoding.draftModel": "", "envVars": {}}) == LoadConfig()
     for key, name in (
         ("llm.load.llama.argumentsOverride", "llama_cpp_arguments_override"),
-        ("llm.load.llama.reasoningBudgetMessage", "reasoning_budget_message"),
-        ("llm.load.promptTemplate", "prompt_template"),
         ("llm.load.llama.speculativeDecoding.draftMtpSidecar", "draft_mtp_sidecar"),
         ("envVars", "env_vars"),
     ):
         with pytest.raises(UnsupportedError, match=name):
             kv.decode_load_config({key: {"a": "b"}})
+    off = {"enabled": False, "disabledParameters": [], "overrideParameters": {"a": "b"}, "excludeAllConfig": True}
+    assert kv.decode_load_config({"llm.load.llama.argumentsOverride": off}) == LoadConfig()
+    with pytest.raises(UnsupportedError, match="llama_cpp_arguments_override"):
+        kv.decode_load_config({"llm.load.llama.argumentsOverride": {**off, "enabled": True}})
 
 
 def test_a_config_built_by_type_is_checked_as_well() -> None:
     with pytest.raises(ConfigError, match="auto_fit"):
-        check_load_config(LoadConfig(auto_fit=True, context_length=5))
+        check_load_config(LoadConfig(auto_fit=False, auto_fit_min_context_length=5))

@@ -150,13 +150,21 @@ def test_a_context_that_nobody_asked_for_is_what_fits(model: Model, free: Any) -
     assert 4096 < config.context_length < 8192
     assert estimate.total_bytes + estimate.kv_cache_bytes == pytest.approx(2000 * MIB, rel=0.05)
     assert settled(model, "off")[0].context_length < config.context_length  # no guardrail, and yet no more than fits
-    assert settled(model, "relaxed", auto_fit=True)[0].context_length == 8192
+    assert settled(model, "relaxed", auto_fit=True)[0].context_length == config.context_length
+    assert settled(model, "relaxed", auto_fit_min_context_length=7500)[0].context_length == 7500
+    assert settled(model, "relaxed", auto_fit_min_context_length=100)[0].context_length == config.context_length
+    assert settled(model, "relaxed", auto_fit=False)[0].context_length == 4096
     free(700)
     assert settled(model, "relaxed")[0].context_length == 4096
     free(450)
     config, estimate = settled(model, "relaxed")
     assert 1024 < config.context_length < 4096 and estimate.fits
     require(estimate)
+    for asked in ({"auto_fit_min_context_length": 4000}, {"auto_fit": False}):
+        with pytest.raises(NotEnoughMemoryError, match="context_length of [1-3]"):
+            require(settled(model, "relaxed", **asked)[1])
+    with pytest.raises(ConfigError, match=r"auto_fit_min_context_length.*at most 8192"):
+        settled(model, "relaxed", auto_fit_min_context_length=9000)
 
 
 def test_the_prompt_cache_gets_what_is_left(model: Model, free: Any) -> None:

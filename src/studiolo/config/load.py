@@ -9,8 +9,12 @@ from msgspec import Meta, Struct
 
 from ..errors import ConfigError
 from .checking import Probability, camel_case_dict, checked
+from .prediction import PromptTemplate
 
 DEFAULT_PARALLEL_PREDICTIONS = 4
+MAX_PARALLEL_PREDICTIONS = 256
+"""llama.cpp's own limit."""
+
 DEFAULT_EVAL_BATCH = 2048
 DEFAULT_PHYSICAL_BATCH = 512
 UNQUANTIZED = ("f32", "f16", "bf16")
@@ -48,9 +52,12 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     Parameters:
         context_length: tokens that one prediction can hold, prompt and answer together. Default: the
             model's own limit, or what fits while twice as much again stays free for prompts and other models.
-        auto_fit: make the context as long as the model and all memory that the guardrail grants allow.
-            Default: false.
-        max_parallel_predictions: predictions that run at once. Default: 4.
+        auto_fit: choose what the config leaves open so that it fits: the context, and what goes to the GPU. ``False``
+            means a context of 4096 tokens, or the model's limit where that is less, and all layers on the GPU.
+            Default: true.
+        auto_fit_min_context_length: the shortest context that may be chosen; where it does not fit, the load is
+            refused. Default: 0, for no limit.
+        max_parallel_predictions: predictions that run at once, at most 256. Default: 4.
         use_unified_kv_cache: share one context length among all predictions that run at once, instead of giving it
             to each. Default: false.
         gpu: what goes to the GPU. Default: everything that fits.
@@ -79,13 +86,17 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
         speculative_draft_max_tokens, speculative_draft_min_tokens: tokens that are drafted at once. Default: 3 and 0.
         speculative_draft_min_continue_probability: drafting ends at a token less likely than this. Default: 0.
         speculative_ngram: draft without a model, from what the text so far repeats. Default: off.
+        prompt_template: the chat template of predictions that bring none of their own. Default: the model's.
+        reasoning_budget_message: what is put before the end tag of reasoning that a prediction's ``reasoning_budget``
+            cuts short. Default: nothing.
         pooling_type: how an embedding model makes one vector of many. Default: the model's own.
         seed: the seed of predictions that bring none of their own; ``False`` or -1 for a random one. Default: random.
     """
 
     context_length: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     auto_fit: bool | None = None
-    max_parallel_predictions: Annotated[int, Meta(ge=1, le=256)] | None = None
+    auto_fit_min_context_length: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    max_parallel_predictions: Annotated[int, Meta(ge=1, le=1023)] | None = None
     use_unified_kv_cache: bool | None = None
     gpu: GpuSetting | None = None
     gpu_strict_vram_cap: bool | None = None
@@ -113,6 +124,8 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     speculative_draft_min_tokens: Annotated[int, Meta(ge=0, le=1024)] | None = None
     speculative_draft_min_continue_probability: Probability | None = None
     speculative_ngram: NgramSpeculation | None = None
+    prompt_template: PromptTemplate | None = None
+    reasoning_budget_message: str | None = None
     pooling_type: PoolingType | None = None
     seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] | bool | None = None
 
@@ -154,8 +167,23 @@ def check_load_config(config: LoadConfig) -> None:
     if config.try_direct_io and (config.try_mmap or config.keep_model_in_memory):
         other = "try_mmap" if config.try_mmap else "keep_model_in_memory"
         refuse("try_direct_io", f"'{other}' is true too, and the file is read in one way only", "Choose one of them.")
-    if config.auto_fit and config.context_length is not None:
-        refuse("auto_fit", "'context_length' is given, and auto_fit means to find it", "Give one of them.")
+    shortest = config.auto_fit_min_context_length
+    if shortest and config.auto_fit is False:
+        refuse("auto_fit_min_context_length", "'auto_fit' is false, so that no context is chosen", "Leave one out.")
+    if shortest and config.context_length is not None and config.context_length < shortest:
+        refuse(
+            "auto_fit_min_context_length",
+            f"It is {shortest}, and 'context_length' is {config.context_length}",
+            "Leave one of them out.",
+        )
+    if (config.max_parallel_predictions or 0) > MAX_PARALLEL_PREDICTIONS:
+        refuse(
+            "max_parallel_predictions",
+            f"It is {config.max_parallel_predictions}, and llama.cpp runs {MAX_PARALLEL_PREDICTIONS} at once at most",
+            "Make it smaller; further predictions wait for their turn.",
+        )
+    if config.prompt_template is not None and config.prompt_template.type != "jinja":
+        refuse("prompt_template", "A load takes a Jinja template alone", "Give the other in each prediction's config.")
     if config.speculative_draft_simple and not config.speculative_draft_model:
         refuse(
             "speculative_draft_simple", "No 'speculative_draft_model' is named", "Name a smaller model of the library."

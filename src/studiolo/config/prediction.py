@@ -157,8 +157,10 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         system_prompt: what the model is told to be, in a chat that does not say it. Default: nothing.
         reasoning_parsing: how reasoning is told from the answer. Default: what stands between ``<think>`` and
             ``</think>``.
+        enable_thinking: the variable ``enable_thinking`` of the chat template; ``False`` also ends every thought
+            where it begins, for models whose template does not know it. Default: true.
         reasoning_budget: tokens of reasoning at most, 0 for none: it is then cut short, and the model goes on to
-            its answer. Default: no limit.
+            its answer. ``False`` for no limit, which is the default.
         cpu_threads: llama.cpp sets its threads when a model is loaded: refused.
         draft_model: the name of a draft model. Where the engine has another one, or none, it is started anew with
             this one, when what runs on it has ended. Default: the one that it has.
@@ -199,7 +201,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     prompt_template: PromptTemplate | None = None
     system_prompt: str | None = None
     reasoning_parsing: ReasoningParsing | None = None
-    reasoning_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    enable_thinking: bool | None = None
+    reasoning_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | bool | None = None
     cpu_threads: Annotated[int, Meta(ge=1)] | None = None
     draft_model: str | None = None
     speculative_decoding_num_draft_tokens_exact: Annotated[int, Meta(ge=1)] | None = None
@@ -252,6 +255,7 @@ PREDICTION_DEFAULTS = PredictionConfig(
     min_p_sampling=0.05,
     repeat_penalty=1.1,
     reasoning_parsing=ReasoningParsing(enabled=True),
+    enable_thinking=True,
 )
 """LM Studio's defaults."""
 
@@ -260,6 +264,7 @@ _OFF_BY_FALSE = frozenset(
         *("max_tokens", "top_p", "top_p_sampling", "min_p", "min_p_sampling", "repeat_penalty"),
         *("presence_penalty", "frequency_penalty", "xtc_probability", "xtc_threshold", "log_probs"),
         *("locally_typical_sampling", "tail_free_sampling", "user_max_image_dimension_pixels"),
+        "reasoning_budget",
     }
 )
 

@@ -50,6 +50,27 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReasoningBudget:
+    """How long the engine lets the model reason.
+
+    Parameters:
+        tokens: at most so many; the end tag is then forced.
+        start, end: the tags around reasoning, each a token of its own.
+        message: text that is forced before the end tag.
+    """
+
+    tokens: int
+    start: str
+    end: str
+    message: str = ""
+
+    @property
+    def closing(self) -> str:
+        """What ends a thought that is cut short."""
+        return f"{self.end}\n\n"
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompletionRequest:
     """Text to continue, exactly as it stands, and the settings with every default filled in.
 
@@ -57,12 +78,14 @@ class CompletionRequest:
         prompt: the text, or its tokens.
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped to go on.
         images: the images of the prompt, in the order of their places in it: JPEG or PNG.
+        budget: a limit of the reasoning, where the engine has one.
     """
 
     prompt: str | list[int]
     config: PredictionConfig
     keep: int = 0
     images: Sequence[bytes] = ()
+    budget: ReasoningBudget | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +120,7 @@ class ToolChatRequest:
         config: the settings with every default filled in.
         images: the images of the chat, in order: JPEG or PNG.
         template_variables: further variables for the template, such as ``enable_thinking``.
+        budget: a limit of the reasoning, where the engine has one.
     """
 
     messages: Sequence[AnyChatMessage]
@@ -104,6 +128,7 @@ class ToolChatRequest:
     config: PredictionConfig
     images: Sequence[bytes] = ()
     template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    budget: ReasoningBudget | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +182,9 @@ class Engine(Protocol):
 
     version: str | None
     """The version of a program of the user's own."""
+
+    limits_reasoning: bool
+    """Whether it takes a :class:`ReasoningBudget`."""
 
     note: str | None
     """What the user should know of how it was started; ``None`` for nothing."""

@@ -44,6 +44,7 @@ from .predictions import (
     with_system_prompt,
 )
 from .queries import matching
+from .reasoning import thinks
 from .resources import Estimate
 from .retrieval import Retriever
 from .tool_use import template_input, tool_use
@@ -333,7 +334,12 @@ class Host:
         """
         own = self.settings.current().prediction(instance.model.key)
         in_force = settings_in_force(config, instance.config, own)
-        chat = replace(chat, messages=without_documents(chat.messages), template=in_force.prompt_template)
+        chat = replace(
+            chat,
+            messages=without_documents(chat.messages),
+            template=in_force.prompt_template,
+            template_variables={**chat.template_variables, "enable_thinking": thinks(in_force)},
+        )
         chat = with_system_prompt(chat, in_force)
         engine = await instance.engine()
         return await engine.apply_template(await template_input(engine, chat, in_force))

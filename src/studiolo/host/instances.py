@@ -169,9 +169,10 @@ class Instances:
 
     def _with_own_settings(self, model: Model, config: LoadConfig) -> LoadConfig:
         own, asked = explicit_fields(self._settings().model(model.key).load), explicit_fields(config)
-        for one, other in (("context_length", "auto_fit"), ("auto_fit", "context_length")):
-            if asked.get(one):  # the two ways to say how long a context is wanted: the request's stands
-                own.pop(other, None)
+        if asked.get("auto_fit"):  # the ways to say how long a context is wanted: the request's stands
+            own.pop("context_length", None)
+        if "context_length" in asked or asked.get("auto_fit") is False:
+            own.pop("auto_fit_min_context_length", None)
         return checked_settings(LoadConfig(**{**own, **asked}), model)
 
     async def _settle(

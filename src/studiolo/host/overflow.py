@@ -38,8 +38,6 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
     keeps_beginning = request.config.context_overflow_policy == "truncateMiddle"
     if len(tokens) < context_length:
         return replace(request, keep=min(len(tokens), context_length // 2) if keeps_beginning else 0)
-    if request.config.reasoning_budget is not None:
-        return request  # the budget goes by text; the engine tells that the prompt is too long
     room = room_for_prompt(request.config, context_length)
     if keeps_beginning:
         head = room // 2

@@ -23,7 +23,7 @@ from .files import FileStore
 from .images import max_side, read_images
 from .overflow import fit_chat, fit_text
 from .prompt_progress import PromptReport, PromptReports
-from .reasoning import is_held_to_json, splitter, think_within, with_thought_closed
+from .reasoning import is_held_to_json, splitter, think_within, thinks, with_thought_closed
 from .tool_use import Said, ToolUse, say_with_tools, without_tool_messages
 from .watching import LogEvents, PredictionLog
 
@@ -87,6 +87,8 @@ def settings_in_force(
     settings = explicit_fields(PREDICTION_DEFAULTS)
     if load.seed is not None and load.seed is not False:
         settings["seed"] = load.seed
+    if load.prompt_template is not None:
+        settings["prompt_template"] = load.prompt_template
     own = explicit_fields(model) if model is not None else {}
     return PredictionConfig(**{**settings, **own, **explicit_fields(config)})
 
@@ -266,11 +268,11 @@ class Prediction:
         check_draft(config, self._instance.config, self._instance.draft)
         if self._instance.draft is not None and not config.draft_model:
             config = msgspec.structs.replace(config, draft_model=self._instance.draft.key)
+        budget_message = self._instance.config.reasoning_budget_message or ""
         request = CompletionRequest(prompt="", config=config)
         if isinstance(prompt, ChatRequest):
             chat = replace(with_system_prompt(prompt, config), template=config.prompt_template, as_prompt=True)
-            if config.reasoning_budget == 0:
-                chat = replace(chat, template_variables={**chat.template_variables, "enable_thinking": False})
+            chat = replace(chat, template_variables={**chat.template_variables, "enable_thinking": thinks(config)})
             if self._request.files is not None:
                 images = await asyncio.to_thread(read_images, chat.messages, self._request.files, max_side(config))
                 request = replace(request, images=images)
@@ -278,7 +280,6 @@ class Prediction:
                 stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
                 request = replace(request, config=msgspec.structs.replace(config, stop_strings=stop_strings))
             if self._request.tools is not None:
-                _refuse_budget(config)
                 return await say_with_tools(
                     engine,
                     chat,
@@ -286,16 +287,17 @@ class Prediction:
                     self._request.tools,
                     self._instance.context_length,
                     self._log.input if self._log.watched else None,
+                    budget_message,
                 )
             chat = await without_tool_messages(engine, chat)
             if not request.images:
                 chat = await fit_chat(engine, chat, config, self._instance.context_length)
             prompt = await engine.apply_template(chat)
-            if is_held_to_json(config):
+            if is_held_to_json(config) or config.enable_thinking is False:
                 prompt = with_thought_closed(prompt, config)
         request = await fit_text(engine, replace(request, prompt=prompt), self._instance.context_length)
         self._log.input(prompt)
-        return think_within(engine, request), Said(splitter(config, prompt))
+        return await think_within(engine, request, prompt, budget_message), Said(splitter(config, prompt))
 
     def _put(self, events: Iterable[PredictionEvent]) -> None:
         for event in events:
@@ -340,15 +342,6 @@ def with_system_prompt(chat: ChatRequest, config: PredictionConfig) -> ChatReque
         return chat
     first = SystemPrompt(content=[TextData(text=config.system_prompt)])
     return replace(chat, messages=[first, *chat.messages])
-
-
-def _refuse_budget(config: PredictionConfig) -> None:
-    if config.reasoning_budget:  # none at all can be had: the template then says so
-        raise UnsupportedError(
-            "A reasoning_budget and tools do not go together",
-            suggestion="Leave the prediction config's reasoning_budget out.",
-            feature="reasoning_budget",
-        )
 
 
 def _merge(last: PredictionEvent, new: PredictionEvent) -> PredictionEvent | None:

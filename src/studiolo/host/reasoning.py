@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import msgspec
 
-from ..config import PredictionConfig, ReasoningParsing
-from ..engines.base import Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
+from ..config import PredictionConfig
+from ..engines.base import Completed, CompletionRequest, Engine, EngineEvent, PromptProgress, ReasoningBudget
 from ..errors import ConfigError, UnsupportedError
 from ..protocol.llm import Fragment, ReasoningType
 from ..protocol.streaming import merge_fragments
@@ -27,7 +27,7 @@ class ReasoningSplitter:
 
     def __init__(self, start: str, end: str, prompt: str = "") -> None:
         self._start, self._end = start, end
-        self._thinking = prompt.rstrip().endswith(start)
+        self._thinking = begins_thought(prompt, start)
         self._held: Fragment | None = None
 
     def feed(self, fragment: Fragment) -> Iterator[Fragment]:
@@ -120,43 +120,139 @@ def _overlap(text: str, tag: str) -> int:
     return 0
 
 
-def think_within(engine: Engine, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
-    """A completion whose reasoning ends after ``reasoning_budget`` tokens, where the config sets that.
+def thinks(config: PredictionConfig) -> bool:
+    """Return the value of the template's variable ``enable_thinking``."""
+    return config.enable_thinking is not False and _limit(config) != 0
 
-    The end tag is then put after the thought, and the model goes on from there.
+
+def _limit(config: PredictionConfig) -> int | None:
+    """Return the tokens of reasoning that ``config`` allows; ``None`` for any number."""
+    if config.enable_thinking is False:
+        return 0
+    return None if config.reasoning_budget is False else config.reasoning_budget
+
+
+def _budget(config: PredictionConfig, message: str) -> ReasoningBudget | None:
+    """Return the limit of the reasoning, if ``config`` sets one.
 
     Raises:
-        ConfigError: the budget is set, and reasoning is not told from the answer.
-        UnsupportedError: the budget is set, and so is a grammar, which a cut would leave in the middle.
+        ConfigError: there is a ``reasoning_budget``, and reasoning is not told from the answer.
     """
-    budget, prompt, parsing = request.config.reasoning_budget, request.prompt, request.config.reasoning_parsing
-    if budget is None or not isinstance(prompt, str) or is_held_to_json(request.config):
+    tokens, parsing = _limit(config), config.reasoning_parsing
+    if tokens is None:
+        return None
+    if parsing is not None and parsing.enabled:
+        return ReasoningBudget(tokens=tokens, start=parsing.start_string, end=parsing.end_string, message=message)
+    if config.enable_thinking is False:  # the template alone is asked
+        return None
+    raise ConfigError(
+        "The prediction config has a reasoning_budget, and its reasoning_parsing is switched off",
+        suggestion="Enable reasoning_parsing, so that reasoning can be counted.",
+    )
+
+
+def begins_thought(prompt: str, tag: str) -> bool:
+    """Return whether the model continues ``prompt`` with reasoning, because it ends in the open ``tag``."""
+    return prompt.rstrip().endswith(tag)
+
+
+async def think_within(
+    engine: Engine, request: CompletionRequest, text: str, message: str = ""
+) -> AsyncGenerator[EngineEvent, None]:
+    """Return the events of a completion whose reasoning keeps to the config's limit.
+
+    The engine counts where it can do so exactly: it begins at a start tag that the model writes, and knows tags that
+    are tokens of their own. Elsewhere the reasoning is counted here, by its text; the end tag is then put after it, and
+    the model continues from there.
+
+    Parameters:
+        text: the prompt as text, before any of it was cut.
+        message: what is put before the end tag of reasoning that is cut short.
+
+    Raises:
+        ConfigError: there is a ``reasoning_budget``, and reasoning is not told from the answer.
+        UnsupportedError: there is one, and a grammar, which a cut would leave in the middle.
+    """
+    config = request.config
+    if is_held_to_json(config) or (budget := _budget(config, message)) is None:
         return engine.complete(request)
-    if request.config.structured is not None and request.config.structured.type == "gbnf":
-        raise UnsupportedError(
-            "A reasoning_budget and a grammar of one's own do not go together",
-            suggestion="Leave one of them out of the prediction config.",
-            feature="reasoning_budget",
+    if config.structured is not None and config.structured.type == "gbnf":
+        if config.enable_thinking is False:  # the grammar says what there may be
+            return engine.complete(request)
+        raise _unsupported("A reasoning_budget and a grammar of one's own do not go together")
+    if not begins_thought(text, budget.start) and await _counts_exactly(engine, budget):
+        return engine.complete(replace(request, budget=budget))
+    return _cut_short(engine, request, text, budget)
+
+
+async def native_budget(
+    engine: Engine, config: PredictionConfig, prompt: str, message: str = ""
+) -> ReasoningBudget | None:
+    """Return the limit for a chat with tools in the model's own format, which the engine alone can keep.
+
+    Parameters:
+        prompt: the chat as text.
+        message: what is put before the end tag of reasoning that is cut short.
+
+    Raises:
+        ConfigError: there is a ``reasoning_budget``, and reasoning is not told from the answer.
+        UnsupportedError: the engine cannot count this model's reasoning.
+    """
+    budget = _budget(config, message)
+    if budget is None:
+        return None
+    is_open = begins_thought(prompt, budget.start)
+    if not await _counts_exactly(engine, budget):
+        if config.enable_thinking is False and not is_open:
+            return None
+        field = "reasoning_budget" if config.enable_thinking is not False else "enable_thinking"
+        raise _unsupported(
+            f"The prediction config's field {field!r} and tools do not go together with this model",
+            f"Its engine cannot count what stands between {budget.start!r} and {budget.end!r}: they are not tokens.",
         )
-    if parsing is None or not parsing.enabled:
-        raise ConfigError(
-            "The prediction config has a reasoning_budget, and its reasoning_parsing is switched off",
-            suggestion="Enable reasoning_parsing, so that reasoning can be counted.",
-        )
-    return _cut_short(engine, request, prompt, parsing, budget)
+    if is_open:  # the engine counts what follows the tag in the prompt as well
+        tail = prompt[len(prompt.rstrip()) :]
+        more = len(await engine.tokenize(budget.start + tail)) - len(await engine.tokenize(budget.start))
+        budget = replace(budget, tokens=budget.tokens + more)
+    return budget
+
+
+def _unsupported(title: str, cause: str | None = None) -> UnsupportedError:
+    return UnsupportedError(
+        title,
+        cause=cause,
+        suggestion="Leave one of them out of the prediction config.",
+        feature="reasoning_budget",
+    )
+
+
+_NEIGHBOURS = ("a", "a", "A", " ", ".", "\n", "<", ">", "")
+
+
+async def _counts_exactly(engine: Engine, budget: ReasoningBudget) -> bool:
+    """Return whether the engine can count: it goes by tokens, so that each tag must be one wherever it stands."""
+    if not engine.limits_reasoning:
+        return False
+    for tag in (budget.start, budget.end):
+        alone = (await engine.tokenize(tag))[len(await engine.tokenize("")) :]
+        if len(alone) != 1:
+            return False
+        if (await engine.tokenize(tag.join(_NEIGHBOURS))).count(alone[0]) != len(_NEIGHBOURS) - 1:
+            return False
+    return True
 
 
 async def _cut_short(
-    engine: Engine, request: CompletionRequest, prompt: str, parsing: ReasoningParsing, budget: int
+    engine: Engine, request: CompletionRequest, text: str, budget: ReasoningBudget
 ) -> AsyncGenerator[EngineEvent, None]:
-    config = request.config
-    split = ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
-    closing = f"{parsing.end_string}\n\n"
+    config, prompt = request.config, request.prompt
+    split = ReasoningSplitter(budget.start, budget.end, text)
+    closing = budget.message + budget.closing
     thought = spent = 0
     prompt_tokens: int | None = None  # those of the first run; later runs count what was said as well
     while True:
         before = spent
-        if not (split.thinking and thought >= budget):
+        if not (split.thinking and thought >= budget.tokens):
             said = ""
             async with contextlib.aclosing(engine.complete(request)) as events:
                 async for event in events:
@@ -175,9 +271,9 @@ async def _cut_short(
                     thought += sum(
                         part.tokens_count for part in split.feed(event) if part.reasoning_type == "reasoning"
                     )
-                    if split.thinking and thought >= budget:
+                    if split.thinking and thought >= budget.tokens:
                         break
-            prompt += said
+            prompt = await _continued(engine, prompt, said)
         if config.max_tokens and spent >= config.max_tokens:
             yield Completed(
                 stop_reason="maxPredictedTokensReached",
@@ -190,6 +286,13 @@ async def _cut_short(
         end = Fragment(content=closing, tokens_count=0)
         yield end
         _ = list(split.feed(end))  # it notes that the thought is over
-        prompt += closing
+        prompt = await _continued(engine, prompt, closing)
         left = config.max_tokens - spent if config.max_tokens else False
         request = replace(request, prompt=prompt, config=msgspec.structs.replace(config, max_tokens=left))
+
+
+async def _continued(engine: Engine, prompt: str | list[int], text: str) -> str | list[int]:
+    """Return ``prompt`` with ``text`` after it."""
+    if isinstance(prompt, str):
+        return prompt + text
+    return [*prompt, *(await engine.tokenize(text))[len(await engine.tokenize("")) :]]

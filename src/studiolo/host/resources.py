@@ -105,13 +105,21 @@ def checked_settings(config: LoadConfig, model: Model) -> LoadConfig:
     """``config`` with the number of slots filled in. Raises :class:`ConfigError` for what cannot be done."""
     check_load_config(config)
     limit = model.metadata.max_context_length if model.metadata else None
-    asked = config.context_length
     stretched = config.rope_frequency_base or config.rope_frequency_scale
-    if asked is not None and limit and asked > limit and not stretched:
-        raise ConfigError(
-            f"The load config's field 'context_length' is {asked}, and {model.key} was made for at most {limit} tokens",
-            suggestion="Ask for less, or stretch the model with rope_frequency_scale or rope_frequency_base.",
-        )
+    for name in ("context_length", "auto_fit_min_context_length"):
+        asked: int | None = getattr(config, name)
+        if asked is not None and limit and asked > limit and not stretched:
+            raise ConfigError(
+                f"The load config's field {name!r} is {asked}, and {model.key} was made for at most {limit} tokens",
+                suggestion="Ask for less, or stretch the model with rope_frequency_scale or rope_frequency_base.",
+            )
+    if model.domain == "embedding":
+        for name in ("prompt_template", "reasoning_budget_message"):
+            if getattr(config, name):
+                raise ConfigError(
+                    f"The load config's field {name!r} has no effect on {model.key}, which is an embedding model",
+                    suggestion="Leave it out.",
+                )
     processors = os.cpu_count() or 1
     for name in ("cpu_thread_pool_size", "batch_threads"):
         threads: int | None = getattr(config, name)
@@ -150,8 +158,11 @@ def settle(
         longest = plan.largest_context(limit)
     else:
         longest = plan.largest_context(limit)
-        wanted = limit if config.auto_fit else plan.default_context(limit)
-        context = min(wanted, longest or wanted)
+        if config.auto_fit is False:
+            context = min(limit, MIN_DEFAULT_CONTEXT_LENGTH)
+        else:
+            wanted = plan.default_context(limit)
+            context = max(min(wanted, longest or wanted), config.auto_fit_min_context_length or 0)
     in_force, parts = plan.with_context(context)
     return in_force, plan.estimate(in_force, parts, longest)
 
@@ -298,7 +309,7 @@ class _Plan:
         free = sum(device.free_bytes for device in self._gpus)
         if isinstance(ratio, float | int) and not self._config.gpu_strict_vram_cap:
             share = float(ratio)
-        elif ratio == "max" and not self._config.gpu_strict_vram_cap:
+        elif (ratio == "max" or self._config.auto_fit is False) and not self._config.gpu_strict_vram_cap:
             share = 1.0
         else:  # the engine moves what fits
             share = min(max((free * GPU_SHARE - parts.compute) / max(movable, 1), 0.0), 1.0)

@@ -22,7 +22,7 @@ from ..protocol.chat import ToolCallRequestData, ToolResultMessage
 from ..protocol.llm import Fragment
 from ..protocol.tools import Tool, ToolCallEnd, ToolCallEvent, ToolCallName, parse_tools
 from .overflow import fit_chat, fit_text
-from .reasoning import ReasoningSplitter, splitter, with_thought_closed
+from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,7 @@ async def say_with_tools(
     use: ToolUse,
     context_length: int,
     tell: Callable[[str], None] | None = None,
+    budget_message: str = "",
 ) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
     """Let the engine answer a chat with tools.
 
@@ -161,6 +162,7 @@ async def say_with_tools(
         use: the tools.
         context_length: tokens that the chat and its answer may have together.
         tell: told the text that the engine is given, where somebody wants to know.
+        budget_message: what is put before the end tag of reasoning that is cut short.
 
     Returns:
         The engine's events, and the way out for them.
@@ -171,6 +173,7 @@ async def say_with_tools(
     config = request.config
     if not request.images:
         chat = await fit_chat(engine, chat, config, context_length)
+    prompt = await engine.apply_template(chat)
     if own_format and not use.must_call:
         asked = ToolChatRequest(
             messages=chat.messages,
@@ -178,12 +181,14 @@ async def say_with_tools(
             config=config,
             images=request.images,
             template_variables=chat.template_variables,
+            budget=await native_budget(engine, config, prompt, budget_message),
         )
         if tell is not None:
-            tell(await engine.apply_template(chat))  # the engine does the same by itself
-        return engine.chat_with_tools(asked), Said(splitter(config, ""), names=names)
-    prompt = await engine.apply_template(chat)
+            tell(prompt)  # the engine renders the same by itself
+        return engine.chat_with_tools(asked), Said(splitter(config, prompt), names=names)
     if not use.must_call:
+        if config.enable_thinking is False:
+            prompt = with_thought_closed(prompt, config)
         said = Said(splitter(config, prompt), ToolCallReader(names))
     else:
         prompt = with_thought_closed(prompt, config)
@@ -196,4 +201,4 @@ async def say_with_tools(
     fitting = await fit_text(engine, replace(request, prompt=prompt, config=config), context_length)
     if tell is not None:
         tell(prompt)
-    return engine.complete(fitting), said
+    return await think_within(engine, fitting, prompt, budget_message), said

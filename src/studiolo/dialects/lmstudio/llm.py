@@ -17,6 +17,7 @@ from ...protocol.kv import (
     encode_load_config,
     encode_prediction_config,
     flatten,
+    log_ignored_keys,
     refuse_prediction_keys,
 )
 from ...protocol.models import LlmInstanceInfo, ModelSpecifier
@@ -65,6 +66,7 @@ async def _run(
     channel: ServerChannel[wire.PredictMessage],
     preset: str | None = None,
 ) -> None:
+    log_ignored_keys(settings, "llm.prediction")
     refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
     instance = await context.host.resolve(specifier, "llm")
@@ -134,7 +136,10 @@ def _text(history: ChatHistoryData) -> str:
 
 @rpc(wire.APPLY_PROMPT_TEMPLATE, "llm")
 async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTemplateParameter) -> wire.FormattedPrompt:
-    config = decode_prediction_config(flatten(parameter.prediction_config_stack))
+    settings = flatten(parameter.prediction_config_stack)
+    log_ignored_keys(settings, "llm.prediction")
+    refuse_prediction_keys(settings)
+    config = decode_prediction_config(settings)
     instance = await context.host.resolve(parameter.specifier, "llm")
     chat = ChatRequest(
         messages=parameter.history.messages,

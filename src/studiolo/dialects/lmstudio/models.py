@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...config import LoadConfig
 from ...errors import ModelNotFoundError
 from ...host.instance import Instance
 from ...host.machine import check_device
 from ...host.not_found import not_loaded
 from ...library.model import Model
 from ...protocol import models as wire
-from ...protocol.kv import KvConfig, decode_load_config, encode_load_config, encode_prediction_config, flatten
+from ...protocol.kv import (
+    KvConfig,
+    KvConfigStack,
+    decode_load_config,
+    encode_load_config,
+    encode_prediction_config,
+    flatten,
+    log_ignored_keys,
+)
 from ...protocol.repository import DownloadProgressUpdate
 from .context import Context, ServerChannel
 from .convert import instance_info, model_info, processing_state, usage_estimate
@@ -28,7 +37,7 @@ async def load_model(
     context: Context, parameter: wire.LoadModelParameter, channel: ServerChannel[wire.LoadModelMessage]
 ) -> None:
     check_device(parameter.device_identifier)
-    config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
+    config = _load_config(context, parameter.load_config_stack)
     model = await context.host.find_model(parameter.model_key, context.domain)
     await channel.send(wire.LoadResolved(info=model_info(model)))
 
@@ -50,7 +59,7 @@ async def get_or_load(
     context: Context, parameter: wire.GetOrLoadParameter, channel: ServerChannel[wire.GetOrLoadMessage]
 ) -> None:
     check_device(parameter.device_identifier)
-    config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
+    config = _load_config(context, parameter.load_config_stack)
     loading = False
 
     async def get(report: Callable[[wire.GetOrLoadMessage], None]) -> Instance:
@@ -142,7 +151,7 @@ async def get_instance_processing_state(
 @rpc(wire.ESTIMATE_USAGE, *BOTH)
 async def estimate_model_usage(context: Context, parameter: wire.EstimateUsageParameter) -> wire.UsageEstimate:
     check_device(parameter.device_identifier)
-    config = decode_load_config(flatten(parameter.load_config_stack), context.domain)
+    config = _load_config(context, parameter.load_config_stack)
     model = await context.host.find_model(parameter.model_key, context.domain)
     return usage_estimate(await context.host.estimate(model, config))
 
@@ -170,3 +179,9 @@ def _not_found(context: Context, specifier: wire.ModelSpecifier) -> ModelNotFoun
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
+
+
+def _load_config(context: Context, stack: KvConfigStack) -> LoadConfig:
+    settings = flatten(stack)
+    log_ignored_keys(settings, f"{context.domain}.load")
+    return decode_load_config(settings, context.domain)

@@ -77,7 +77,7 @@ decode_chunk = msgspec.json.Decoder(ChatChunk).decode
 
 def chat_body(request: ToolChatRequest) -> dict[str, Any]:
     """The body of a streamed chat with tools."""
-    body = completion_body("", request.config)
+    body = completion_body("", request.config, budget=request.budget)
     for key in ("prompt", "response_fields", "n_keep"):
         body.pop(key, None)
     images = iter(request.images)

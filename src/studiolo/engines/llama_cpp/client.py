@@ -278,7 +278,9 @@ class LlamaServerClient:
 
 async def _completion_body(request: CompletionRequest) -> bytes:
     def make() -> bytes:
-        return msgspec.json.encode(completion_body(request.prompt, request.config, request.keep, request.images))
+        return msgspec.json.encode(
+            completion_body(request.prompt, request.config, request.keep, request.images, request.budget)
+        )
 
     structured = request.config.structured
     if structured is not None and structured.type == "json":

@@ -28,6 +28,7 @@ class LlamaCppEngine:
     name = "llama.cpp"
     version: str | None = None
     note: str | None = None
+    limits_reasoning = True
 
     def __init__(self, worker: WorkerProcess, client: LlamaServerClient, spec: EngineSpec) -> None:
         self._worker = worker

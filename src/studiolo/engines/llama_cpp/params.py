@@ -16,6 +16,7 @@ from ...config import (
 )
 from ...errors import UnsupportedError
 from ...protocol.models import Domain
+from ..base import ReasoningBudget
 from .grammar import grammar_of
 
 RANDOM_SEED = -1
@@ -71,6 +72,8 @@ def worker_params(config: LoadConfig, domain: Domain, layers: int = 0) -> dict[s
             params["n_cpu_moe"] = round(experts * layers) if layers else 999
     if config.gpu_strict_vram_cap:
         params["fit_params"] = True
+    elif config.auto_fit is False:
+        params["fit_params"] = False
     return params
 
 
@@ -132,7 +135,11 @@ def _speculation(config: LoadConfig) -> dict[str, Any] | None:
 
 
 def completion_body(
-    prompt: str | list[int], config: PredictionConfig, keep: int = 0, images: Sequence[bytes] = ()
+    prompt: str | list[int],
+    config: PredictionConfig,
+    keep: int = 0,
+    images: Sequence[bytes] = (),
+    budget: ReasoningBudget | None = None,
 ) -> dict[str, Any]:
     """The body of llama-server's ``POST /completion`` for a streamed completion.
 
@@ -141,6 +148,7 @@ def completion_body(
     Parameters:
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped.
         images: what belongs where the prompt has media markers.
+        budget: the limit of the reasoning.
 
     Raises:
         UnsupportedError: the config asks for what llama.cpp does not do.
@@ -175,6 +183,15 @@ def completion_body(
             *("tokens_predicted", "tokens_evaluated", "timings"),
         ],
     }
+    if budget is not None:
+        body |= {
+            "reasoning_budget_tokens": budget.tokens,
+            "reasoning_budget_start_tag": budget.start,
+            # The first is forced; any of them ends the thought. Older servers read the singular alone.
+            "reasoning_budget_end_tags": [budget.closing, budget.end],
+            "reasoning_budget_end_tag": budget.end,
+            "reasoning_budget_message": budget.message,
+        }
     if config.draft_model:
         body["timings_per_token"] = True  # which tell how many drafted tokens were taken
     if config.mirostat_sampling is not None:

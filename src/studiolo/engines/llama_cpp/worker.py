@@ -95,7 +95,7 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
 
     gpu_count = _offload(native, params, given, spec.get("layers", 0))
     # Fitting the offload to the GPUs' free memory costs a third of a second, and there is nothing to fit without one.
-    params.fit_params = gpu_count > 0 and (given.get("gpu_ratio") is None or given.get("fit_params", False))
+    params.fit_params = gpu_count > 0 and given.get("fit_params", given.get("gpu_ratio") is None)
 
     global _server
     _server = native.Server(params)

@@ -78,6 +78,7 @@ class LlamaServerEngine(LlamaCppEngine):
             raise
         engine = cls(worker, client, spec)
         engine.version = binary.version
+        engine.limits_reasoning = "--reasoning-budget-message" in binary.options
         return engine
 
 

@@ -112,8 +112,8 @@ def _add_offload(binary: Binary, params: dict[str, Any], layers: int, chosen: li
     if ratio is not None:
         count = round(ratio * (layers + 1)) if ratio < 1 and layers else (999 if ratio else 0)
         chosen += ["--n-gpu-layers", str(count)]
-        if "--fit" in binary.options:
-            chosen += ["--fit", "on" if params.get("fit_params") else "off"]
+    if "--fit" in binary.options and (ratio is not None or "fit_params" in params):
+        chosen += ["--fit", "on" if params.get("fit_params") else "off"]
     if params.get("disabled_gpus"):
         raise UnsupportedError(
             "The load config's field 'gpu.disabled_gpus' is not supported with a llama-server of your own",
