@@ -161,7 +161,7 @@ def test_a_context_that_nobody_asked_for_is_what_fits(model: Model, free: Any) -
     assert 1024 < config.context_length < 4096 and estimate.fits
     require(estimate)
     for asked in ({"auto_fit_min_context_length": 4000}, {"auto_fit": False}):
-        with pytest.raises(NotEnoughMemoryError, match="context_length of [1-3]"):
+        with pytest.raises(NotEnoughMemoryError, match=r"context_length of [1-3]"):
             require(settled(model, "relaxed", **asked)[1])
     with pytest.raises(ConfigError, match=r"auto_fit_min_context_length.*at most 8192"):
         settled(model, "relaxed", auto_fit_min_context_length=9000)
