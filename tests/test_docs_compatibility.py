@@ -8,6 +8,10 @@ from pathlib import Path
 import lmstudio
 import pytest
 
+from studiolo.paths import Home
+
+from .typescript_clients import PROGRAMS, VERSIONS, installed, public_methods
+
 PAGE = (Path(__file__).parents[1] / "docs" / "compatibility.md").read_text()
 
 
@@ -34,3 +38,27 @@ def test_no_row_is_empty() -> None:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and not line.startswith("|---") and cells[0]:
             assert any(cells[1:]), line
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_method_of_the_typescript_client_is_named(version: str, cache_home: Home) -> None:
+    methods = {method.partition(".")[2].strip("[]") for method in public_methods(installed(version, cache_home.root))}
+    named = set(re.findall(r"`(?:\w+\.)*?((?:Symbol\.)?\w+)(?:\(\))?`", PAGE[PAGE.index("## TypeScript") :]))
+    assert methods - named == {"Symbol.dispose"}
+
+
+def test_what_the_page_calls_refused_is_called_and_refused() -> None:
+    calls = (PROGRAMS / "calls.mjs").read_text()
+    refused = {
+        name
+        for name, body in re.findall(r'async "\w+\.(\w+)"(.*?)(?=async "|$)', calls, re.DOTALL)
+        if "refused(" in body
+    }
+    table = PAGE[PAGE.index("### Refused at once") :]
+    cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    listed = {
+        name for name in re.findall(r"`(?:\w+\.)*(\w+)`", cells) if name not in ("system", "repository", "plugins")
+    }
+    assert len(listed) > 15
+    # The client does not look at this refusal; its check looks at the channel.
+    assert listed - refused - {"lmLink", "false"} == {"registerDevelopmentPlugin"}

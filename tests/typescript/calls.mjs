@@ -30,9 +30,12 @@ async function refused(call, pattern) {
 }
 const search = async () => (await repository.searchModels({ searchTerm: "smollm2-135m" }))[0];
 const option = async () => (await (await search()).getDownloadOptions())[0];
-const planner = () => (repository.createModelDownloadPlanner ?? repository.createArtifactDownloadPlanner)
-  .call(repository, { source: { type: "huggingface", user: "HuggingFaceTB", repo: "SmolLM2-135M-Instruct-GGUF" },
-    owner: "huggingfacetb", name: "smollm2-135m-instruct", onPlanUpdated() {} });
+const planner = () => repository.createArtifactDownloadPlanner({ owner: "huggingfacetb", name: KEY });
+const ready = async () => {
+  const plan = planner();
+  await plan.untilReady();
+  return plan;
+};
 const engine = async () => {
   const [{ name, version }] = await runtime.engine.list();
   return { name, version };
@@ -164,29 +167,29 @@ const common = {
   },
   async "ModelSearchResultDownloadOption.download"() { assert.equal(await (await option()).download(), KEY); },
   async "RepositoryNamespace.installPluginDependencies"() {
-    await refused(() => repository.installPluginDependencies("/nowhere"), /./);
+    await refused(() => repository.installPluginDependencies("/nowhere"), /studiolo has no/);
   },
   async "RepositoryNamespace.downloadArtifact"() {
     const artifact = { owner: "a", name: "b", revisionNumber: 1, path: "/nowhere" };
-    await refused(() => repository.downloadArtifact(artifact), /./);
+    await refused(() => repository.downloadArtifact(artifact), /studiolo has no/);
   },
   async "RepositoryNamespace.pushArtifact"() {
-    await refused(() => repository.pushArtifact({ path: "/nowhere" }), /./);
+    await refused(() => repository.pushArtifact({ path: "/nowhere" }), /studiolo has no/);
   },
   async "RepositoryNamespace.getLocalArtifactFileList"() {
-    await refused(() => repository.getLocalArtifactFileList("/nowhere"), /./);
+    await refused(() => repository.getLocalArtifactFileList("/nowhere"), /studiolo has no/);
   },
   async "RepositoryNamespace.ensureAuthenticated"() {
     const asked = { onAuthenticationUrl() {}, onAuthenticationCode() {} };
-    await refused(() => repository.ensureAuthenticated(asked), /./);
+    await refused(() => repository.ensureAuthenticated(asked), /studiolo has no/);
   },
   async "RepositoryNamespace.loginWithPreAuthenticatedKeys"() {
     const keys = { keyId: "a", publicKey: "b", privateKey: "c" };
-    await refused(() => repository.loginWithPreAuthenticatedKeys(keys), /./);
+    await refused(() => repository.loginWithPreAuthenticatedKeys(keys), /studiolo has no/);
   },
   async "RepositoryNamespace.createArtifactDownloadPlanner"() {
-    const plan = repository.createArtifactDownloadPlanner({ owner: "a", name: "b", onPlanUpdated() {} });
-    await refused(() => plan.untilReady(), /./);
+    const plan = repository.createArtifactDownloadPlanner({ owner: "a", name: "b" });
+    await refused(() => plan.untilReady(), /a\/b/);
   },
   async "DiagnosticsNamespace.unstable_streamLogs"() { client.diagnostics.unstable_streamLogs(() => {})(); },
   async "PluginsNamespace.reindexPlugins"() { await plugins.reindexPlugins(); },
@@ -197,7 +200,11 @@ const common = {
   async "PluginsNamespace.getSelfRegistrationHost"() {
     await refused(() => plugins.getSelfRegistrationHost().initCompleted(), /runs no plugins/);
   },
-  async "ArtifactDownloadPlanner.[Symbol.dispose]"() { planner()[Symbol.dispose](); },
+  async "ArtifactDownloadPlanner.untilReady"() { await (await ready()).untilReady(); },
+  async "ArtifactDownloadPlanner.isReady"() { assert.ok((await ready()).isReady()); },
+  async "ArtifactDownloadPlanner.getPlan"() { assert.ok((await ready()).getPlan().nodes.length > 0); },
+  async "ArtifactDownloadPlanner.download"() { await (await ready()).download({}); },
+  async "ArtifactDownloadPlanner.[Symbol.dispose]"() { (await ready())[Symbol.dispose](); },
 };
 
 const newer = {
@@ -231,37 +238,20 @@ const newer = {
     },
     async "RepositoryNamespace.deauthenticate"() { await repository.deauthenticate(); },
     async "RepositoryNamespace.loginAsComputeDevice"() {
-      await refused(() => repository.loginAsComputeDevice("token"), /./);
+      await refused(() => repository.loginAsComputeDevice("token"), /studiolo has no/);
     },
     async "RepositoryNamespace.installLocalPlugin"() {
-      await refused(() => repository.installLocalPlugin({ path: "/nowhere", pluginPath: "/nowhere" }), /./);
+      await refused(() => repository.installLocalPlugin({ path: "/nowhere", pluginPath: "/nowhere" }), /studiolo has no/);
     },
-    async "RepositoryNamespace.createModelDownloadPlanner"() { await planner().untilReady(); },
-    async "ArtifactDownloadPlanner.untilReady"() { await planner().untilReady(); },
-    async "ArtifactDownloadPlanner.isReady"() {
-      const plan = planner();
-      await plan.untilReady();
-      assert.ok(plan.isReady());
-    },
-    async "ArtifactDownloadPlanner.getPlan"() {
-      const plan = planner();
-      await plan.untilReady();
-      assert.ok(plan.getPlan().nodes.length > 0);
+    async "RepositoryNamespace.createModelDownloadPlanner"() {
+      const source = { type: "huggingface", user: "a", repo: "b" };
+      await refused(() => repository.createModelDownloadPlanner({ source }).untilReady(), /a\/b|offline/i);
     },
     async "ArtifactDownloadPlanner.selectModelDownloadOption"() {
-      const plan = planner();
-      await plan.untilReady();
-      await plan.selectModelDownloadOption({ nodeIndex: 0, downloadOptionIndex: 0 });
+      await (await ready()).selectModelDownloadOption({ nodeIndex: 0, downloadOptionIndex: 0 });
     },
     async "ArtifactDownloadPlanner.selectAlreadyOwnedModel"() {
-      const plan = planner();
-      await plan.untilReady();
-      await plan.selectAlreadyOwnedModel({ nodeIndex: 0 });
-    },
-    async "ArtifactDownloadPlanner.download"() {
-      const plan = planner();
-      await plan.untilReady();
-      await plan.download({});
+      await (await ready()).selectAlreadyOwnedModel({ nodeIndex: 0 });
     },
     async "UnstableRepositoryNamespace.getModelCatalog"() {
       assert.ok((await repository.unstable.getModelCatalog()).length > 0);
@@ -275,12 +265,15 @@ const newer = {
     async "RepositoryLMLinkNamespace.status"() {
       assert.equal((await repository.lmLink.status()).status, "offline");
     },
-    async "RepositoryLMLinkNamespace.setDisabled"() { await refused(() => repository.lmLink.setDisabled(true), /./); },
+    async "RepositoryLMLinkNamespace.setDisabled"() {
+      await repository.lmLink.setDisabled(true);
+      await refused(() => repository.lmLink.setDisabled(false), /studiolo has no/);
+    },
     async "RepositoryLMLinkNamespace.updateDeviceName"() {
-      await refused(() => repository.lmLink.updateDeviceName("x"), /./);
+      await refused(() => repository.lmLink.updateDeviceName("x"), /studiolo has no/);
     },
     async "RepositoryLMLinkNamespace.setPreferredDevice"() {
-      await refused(() => repository.lmLink.setPreferredDevice("x"), /./);
+      await refused(() => repository.lmLink.setPreferredDevice("x"), /studiolo has no/);
     },
     async "RuntimeEngineNamespace.list"() { assert.equal((await engine()).name, "llama.cpp"); },
     async "RuntimeEngineNamespace.getSelections"() {
@@ -296,12 +289,6 @@ const newer = {
       await refused(() => runtime.extensions.download({ name: "x", version: "1" }, {}), /pip/);
     },
     async "RuntimeNamespace.surveyHardware"() { assert.equal((await runtime.surveyHardware()).status, "ok"); },
-  }),
-  ...only(!has(client.llm, "estimateResourcesUsage"), {
-    async "ArtifactDownloadPlanner.untilReady"() { await refused(() => planner().untilReady(), /./); },
-    async "ArtifactDownloadPlanner.isReady"() { assert.equal(planner().isReady(), false); },
-    async "ArtifactDownloadPlanner.getPlan"() { assert.ok(Array.isArray(planner().getPlan().nodes)); },
-    async "ArtifactDownloadPlanner.download"() { await refused(() => planner().download({}), /./); },
   }),
 };
 
