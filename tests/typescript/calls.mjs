@@ -248,10 +248,10 @@ const newer = {
       await refused(() => repository.createModelDownloadPlanner({ source }).untilReady(), /a\/b|offline/i);
     },
     async "ArtifactDownloadPlanner.selectModelDownloadOption"() {
-      await (await ready()).selectModelDownloadOption({ nodeIndex: 0, downloadOptionIndex: 0 });
+      await (await ready()).selectModelDownloadOption({ nodeIndex: 1, downloadOptionIndex: 0 });
     },
     async "ArtifactDownloadPlanner.selectAlreadyOwnedModel"() {
-      await (await ready()).selectAlreadyOwnedModel({ nodeIndex: 0 });
+      await (await ready()).selectAlreadyOwnedModel({ nodeIndex: 1 });
     },
     async "UnstableRepositoryNamespace.getModelCatalog"() {
       assert.ok((await repository.unstable.getModelCatalog()).length > 0);
