@@ -146,7 +146,7 @@ def test_thinking_is_switched_off(llm: lm.LLM, blind: lm.LLM) -> None:
     on = llm.respond(QUESTION, config={**GREEDY, "max_tokens": 1})
     assert on.prediction_config.enable_thinking is True
     assert on.stats.prompt_tokens_count == llm.count_tokens(llm.apply_prompt_template(QUESTION))
-    for config in ({"enable_thinking": False}, {"enable_thinking": False, "reasoning_budget": 9}):
+    for config in ({"enable_thinking": False}, {"enableThinking": False, "reasoningBudget": 9}):
         off = llm.respond(QUESTION, config={**GREEDY, **config})
         prompt = llm.apply_prompt_template(QUESTION).removesuffix(begun) + empty
         assert off.stats.prompt_tokens_count == llm.count_tokens(prompt)
