@@ -156,9 +156,9 @@ def test_entries_of_every_form() -> None:
     )
     assert [type(message) for message in added] == [lm.SystemPrompt, lm.UserMessage, lm.AssistantResponse]
     assert added[0].role == "system" and added[1].content[0].type == "text"
-    with pytest.raises(lm.ConfigError, match="no message"):
+    with pytest.raises(lm.ConfigError, match="is not a valid chat entry"):
         chat.append({"role": "user"})
-    with pytest.raises(lm.ConfigError, match="no message"):
+    with pytest.raises(lm.ConfigError, match="Could not parse history entry"):
         chat.add_entries([3])  # type: ignore[list-item]
 
 

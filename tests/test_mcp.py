@@ -175,7 +175,7 @@ async def test_what_is_raised_inside_comes_out_as_it_is() -> None:
     with pytest.raises(KeyError):
         async with mcp_tools([STDIO]):
             raise KeyError("x")
-    with pytest.raises(ConfigError, match="Two tools have the name"):
+    with pytest.raises(ConfigError, match="Duplicate tool names are not permitted"):
         async with mcp_tools([STDIO], taken=["greet", re.sub(r"\W+", "_", f"{sys.executable}_greet").strip("_")]):
             pass
 

@@ -258,7 +258,7 @@ def test_a_signal_stops_the_server_and_its_engines(
             next(stream)
             server.process.send_signal(number)
             wait_until(lambda: "1 predictions get 30 s to end" in server.said(), "the server to drain")
-            with pytest.raises(lm.StudioloError, match=r"stopping|No server answers"):
+            with pytest.raises(lm.StudioloError, match=r"stopping|is not reachable"):
                 client.llm.model().complete("Too late")
             assert server.stop(number) == status  # the second signal
             with pytest.raises(lm.ConnectionFailedError, match="lost"):

@@ -183,7 +183,7 @@ def _unresolved(a: Nonesuch) -> int:  # type: ignore[name-defined]  # noqa: F821
         ([_undocumented], "'_undocumented' has no docstring"),
         ([_starred], "'a' of the tool '_starred' cannot be given by name"),
         ([_unresolved], "'_unresolved' cannot be read"),
-        ([add, add], "Two tools have the name 'add'"),
+        ([add, add], "Duplicate tool names are not permitted: 'add'"),
         ([functools.partial(add, 1)], "has no name"),
         ([3], "A tool is a int"),
         (["add"], "A tool is a str"),

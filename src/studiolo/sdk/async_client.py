@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ..errors import ClientError, ConfigError
+from ..errors import ClientError, ConfigError, ConnectionFailedError
 from ..protocol import models as wire
 from ..protocol.chat import FileHandle
 from ..protocol.endpoints import Channel, Rpc
@@ -56,6 +56,7 @@ class AsyncClient:
         self._requested_host = api_host
         self._token = find_token(api_token)
         self._found: Transport | None = None
+        self._closed = False
         self._finding = asyncio.Lock()
         self._finding_where: object = None
         self.llm = AsyncLlmNamespace(self)
@@ -75,11 +76,16 @@ class AsyncClient:
         await self.close()
 
     async def connect(self) -> None:
-        """Find the host. Raises :class:`ConnectionFailedError` where one that is insisted on does not answer."""
+        """Find the host. Raises :class:`ConnectionFailedError` where one that is insisted on does not answer.
+
+        A client that was closed can be connected again.
+        """
+        self._closed = False
         await self.transport()
 
     async def close(self) -> None:
-        """Close the connections. What is loaded stays loaded."""
+        """Close the connections. What is loaded stays loaded; later calls raise :class:`ConnectionFailedError`."""
+        self._closed = True
         found, self._found = self._found, None
         if found is not None:
             await found.close()
@@ -106,7 +112,12 @@ class AsyncClient:
         return self._found.address
 
     async def transport(self) -> Transport:
-        """The way to the host; found on the first call."""
+        """Return the way to the host; found on the first call."""
+        if self._closed:
+            raise ConnectionFailedError(
+                "The client was closed: it must be connected to make remote calls or create channels",
+                suggestion="Use it within its with block, or call connect() again.",
+            )
         if self._found is not None:
             return self._found
         here = (os.getpid(), asyncio.get_running_loop())

@@ -352,6 +352,6 @@ def _with_format(config: PredictionConfigInput | None, response_format: Response
     checked = prediction_config(config)
     if response_format is not None:
         if checked.structured is not None:
-            raise ConfigError("A response_format and the config's field 'structured' are two names of one setting")
+            raise ConfigError("Cannot specify both a response_format and the config's field 'structured'")
         return prediction_config(msgspec.structs.replace(checked, structured=structured_setting(response_format)))
     return checked

@@ -42,7 +42,7 @@ def configure_default_client(api_host: str | None = None, api_token: str | None 
     global _default_host, _default_token
     if _default_client is not None:
         raise ClientError(
-            "The default client is in use already, so that its host cannot be chosen any more",
+            "The default client is already created: its host cannot be chosen any more",
             suggestion="Call configure_default_client() first, or make a Client of your own.",
         )
     _default_host, _default_token = api_host, api_token

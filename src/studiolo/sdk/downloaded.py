@@ -27,7 +27,10 @@ class DownloadedBase:
         self.info = info
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(model_key={self.model_key!r}, display_name={self.info.display_name!r})"
+        shown = ["model_key", "display_name", "architecture", "params_string", "size_bytes"]
+        if isinstance(self.info, wire.LlmInfo):
+            shown.append("vision")
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self.info, name)!r}' for name in shown)})"
 
     @property
     def type(self) -> str:

@@ -70,7 +70,7 @@ class Chat:
         self, initial_prompt: SystemPromptInput | None = None, *, _initial_history: ChatHistoryData | None = None
     ) -> None:
         if _initial_history is not None and initial_prompt is not None:
-            raise ConfigError("A chat begins with a history or with a system prompt, not with both")
+            raise ConfigError("A chat takes an initial history or a system prompt, not both")
         self._history = ChatHistoryData(messages=[]) if _initial_history is None else _initial_history
         if initial_prompt is not None:
             self.add_system_prompt(initial_prompt)
@@ -146,16 +146,16 @@ class Chat:
                     return self.add_assistant_response(content)
                 parts = list(content)
                 if not parts:
-                    raise ConfigError("An assistant's message without content")
+                    raise ConfigError("Unable to parse assistant response content: there is none")
                 return self.add_assistant_response(parts[0], parts[1:])
             case "system":
                 parts = [content] if _is_one(content) else list(content)
                 if len(parts) != 1:
-                    raise ConfigError(f"A system prompt has one part, not {len(parts)}")
+                    raise ConfigError(f"Unable to parse system prompt: it has {len(parts)} parts, not one")
                 return self.add_system_prompt(parts[0])
             case _:
                 raise ConfigError(
-                    f"There is no role {role!r} in a chat", suggestion="The roles are system, user, assistant and tool."
+                    f"Unknown history role: {role!r}", suggestion="The roles are system, user, assistant and tool."
                 )
 
     def add_entries(
@@ -172,7 +172,7 @@ class Chat:
                 case (str() as role, content):
                     pass
                 case _:
-                    raise ConfigError(f"This is no message of a chat: {entry!r}")
+                    raise ConfigError(f"Could not parse history entry: {entry!r}")
             added.append(self.add_entry(cast("str", role), content))
         return added
 
@@ -181,7 +181,7 @@ class Chat:
         if isinstance(message, get_args(AnyChatMessage)):
             message = cast("AnyChatMessage", message).to_dict()
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise ConfigError(f"This is no message of a chat: {message!r}")
+            raise ConfigError(f"{message!r} is not a valid chat entry")
         return self.add_entry(message["role"], message["content"])
 
     def add_system_prompt(self, prompt: SystemPromptInput) -> SystemPrompt:
@@ -198,7 +198,7 @@ class Chat:
             case str() | {"text": str()}:
                 part = TextData(text=prompt if isinstance(prompt, str) else prompt["text"])
             case _:
-                raise ConfigError(f"A system prompt is text, not {prompt!r}")
+                raise ConfigError(f"Unable to parse system prompt: it is text, not {prompt!r}")
         return self._added(SystemPrompt(content=[part]))
 
     def add_user_message(
@@ -224,7 +224,7 @@ class Chat:
             last.content.extend(parts)
             return last
         if not parts:
-            raise ConfigError("A user's message without content")
+            raise ConfigError("Empty user messages are not supported")
         return self._added(UserMessage(content=parts))
 
     def add_assistant_response(
@@ -277,7 +277,7 @@ def _user_part(item: Any) -> TextData | FileHandle:
         case {"name": str(), "identifier": str()}:
             return _convert(FileHandle, cast("Mapping[str, Any]", item))
         case _:
-            raise ConfigError(f"A user's message is made of text and files, not of {item!r}")
+            raise ConfigError(f"Unable to parse user message content: it is text and files, not {item!r}")
 
 
 def assistant_part(response: Any) -> TextData | FileHandle:
@@ -294,7 +294,7 @@ def assistant_part(response: Any) -> TextData | FileHandle:
         case ServerResponse():
             return TextData(text=response.content)
         case _:
-            raise ConfigError(f"An assistant's message begins with text, not with {response!r}")
+            raise ConfigError(f"Unable to parse assistant response content: it begins with text, not with {response!r}")
 
 
 def _tool_request_part(request: Any) -> ToolCallRequestData:
@@ -309,7 +309,7 @@ def _tool_request_part(request: Any) -> ToolCallRequestData:
             call = {"type": "function", **cast("Mapping[str, Any]", request)}
             return ToolCallRequestData(tool_call_request=_convert(ToolCallRequest, call))
         case _:
-            raise ConfigError(f"This is no tool call request: {request!r}")
+            raise ConfigError(f"Unable to parse tool call request content: {request!r}")
 
 
 def _tool_result(result: Any) -> ToolCallResultData:
@@ -319,7 +319,7 @@ def _tool_result(result: Any) -> ToolCallResultData:
         case {"content": str()}:
             return _convert(ToolCallResultData, cast("Mapping[str, Any]", result))
         case _:
-            raise ConfigError(f"This is no tool call result: {result!r}")
+            raise ConfigError(f"Unable to parse tool result: {result!r}")
 
 
 def _convert(kind: type[S], data: Mapping[str, Any]) -> S:

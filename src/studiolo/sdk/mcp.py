@@ -211,7 +211,9 @@ async def _connect_all(
             if name in names:
                 name = re.sub(r"\W+", "_", f"{server}_{tool.name}").strip("_")
             if name in names:
-                raise ConfigError(f"Two tools have the name {name!r}", cause=f"One is the MCP server {server!r}'s.")
+                raise ConfigError(
+                    f"Duplicate tool names are not permitted: {name!r}", cause=f"One is the MCP server {server!r}'s."
+                )
             names.add(name)
             tools[name] = _bound(client, name, tool)
     return tools

@@ -114,10 +114,10 @@ def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[st
     for tool in tools:
         entry = _bind(_definition(tool))
         if entry.name in bound:
-            raise ConfigError(f"Two tools have the name {entry.name!r}")
+            raise ConfigError(f"Duplicate tool names are not permitted: {entry.name!r}")
         if entry.is_async and not allow_async:
             raise ConfigError(
-                f"The tool {entry.name!r} is async, and this is the sync API",
+                f"The tool {entry.name!r} is async, which is not supported in the sync API",
                 suggestion="Use AsyncClient, or make the tool an ordinary function.",
             )
         bound[entry.name] = entry

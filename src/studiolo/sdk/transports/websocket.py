@@ -136,7 +136,7 @@ class WebSocketTransport:
 def unreachable(address: str, cause: str) -> ConnectionFailedError:
     """The error for a server that does not answer."""
     return ConnectionFailedError(
-        f"No server answers at {address}",
+        f"The server at {address} is not reachable",
         cause=cause,
         suggestion='Start one with "studiolo serve", or use Client("embedded") to run without one.',
     )
