@@ -198,6 +198,9 @@ def test_base_prediction_config(server: Server) -> None:
         told = {field["key"]: field["value"] for field in fields}
         assert told["llm.prediction.temperature"] == 0.8
         assert told["llm.prediction.maxPredictedTokens"]["checked"] is False
+        load = socket.call("getLoadConfig", {"specifier": query(identifier=DEFAULT_MODEL)})["result"]["fields"]
+        for box in (field["value"] for field in [*fields, *load]):
+            assert not isinstance(box, dict) or "checked" not in box or "value" in box, box
     with Socket(server.address, "embedding") as socket:
         answer = socket.call("getBasePredictionConfig", {"specifier": query(identifier=EMBEDDER)})
         assert answer["result"] == {"fields": []}
