@@ -214,6 +214,13 @@ def test_estimates_of_a_load(server: Server) -> None:
         assert 90e6 < memory["modelBytes"] < 120e6
         assert memory["totalBytes"] == memory["modelBytes"] + memory["contextBytes"]
         assert memory["totalVramBytes"] == memory["modelVramBytes"] + memory["contextVramBytes"]
+        fields = [
+            {"key": "llm.load.numParallelSessions", "value": 256},
+            {"key": "llm.load.contextLength", "value": 8192},
+        ]
+        many = {"layers": [{"layerName": "apiOverride", "config": {"fields": fields}}]}
+        huge = socket.call("estimateModelUsage", {"modelKey": DEFAULT_MODEL, "loadConfigStack": many})["result"]
+        assert huge["passesGuardrails"] is False and huge["memory"]["totalBytes"] > 50 * memory["totalBytes"]
         unknown = socket.call("estimateModelUsage", {"modelKey": "nonesuch", "loadConfigStack": SMALL})
         assert "nonesuch" in unknown["error"]["title"]
         assert socket.call("listLoaded")["result"] == []

@@ -12,7 +12,8 @@ import studiolo as lm
 from studiolo.engines.base import PromptProgress
 from studiolo.host.prompt_progress import PromptReports
 from studiolo.paths import Home
-from studiolo.protocol.llm import Fragment, FragmentMessage, FragmentToken, received_fragment
+from studiolo.protocol.llm import Fragment, FragmentMessage, FragmentToken, fragment_message, received_fragment
+from studiolo.sdk.transports.base import merge_messages
 
 from .conftest import DEFAULT_MODEL
 from .running import Server, link_models, serving
@@ -146,6 +147,9 @@ def test_our_own_client_reads_either_form(server: Server) -> None:
     assert received_fragment(old).logprobs == [[lm.LogProb("a", -1.0)]]
     bare = FragmentMessage(fragment=Fragment("a", tokens=[FragmentToken(text="a", id=7)]))
     assert received_fragment(bare).logprobs is None
+    for first in (old, fragment_message(Fragment("a", logprobs=[[lm.LogProb("a", -1.0, 7)]]))):
+        both = received_fragment(merge_messages(first, first))  # for a client that lags
+        assert both.content == "aa" and both.logprobs == received_fragment(first).logprobs * 2
     with lm.Client(server.address) as client:
         model = client.llm.model()
         (first, *_) = model.complete("1 2 3", config={"max_tokens": 2, "temperature": 0, "log_probs": 2}).logprobs or []

@@ -165,7 +165,7 @@ def predict(prompt: str, **fields: Any) -> dict[str, Any]:
     settings = [{"key": f"llm.prediction.{key}", "value": value} for key, value in fields.items()]
     return {
         "modelSpecifier": {"type": "query", "query": {"identifier": "smollm2-135m-instruct"}},
-        "prompt": prompt,
+        "rawPrompt": prompt,
         "predictionConfigStack": {"layers": [{"layerName": "apiOverride", "config": {"fields": settings}}]},
     }
 

@@ -69,7 +69,8 @@ def merge_messages(last: Any, new: Any) -> Any | None:
     match last, new:
         case FragmentMessage(), FragmentMessage():
             merged = merge_fragments(last.fragment, new.fragment)
-            return None if merged is None else FragmentMessage(fragment=merged)
+            beside = [*(last.logprobs or ()), *(new.logprobs or ())]
+            return None if merged is None else FragmentMessage(fragment=merged, logprobs=beside or None)
         case (PromptProcessingProgress(), PromptProcessingProgress() as newer) | (LogMessage(), LogMessage() as newer):
             return newer
         case ToolCallArguments(), ToolCallArguments():
