@@ -1,7 +1,7 @@
 """Fixtures for all tests: homes with the default model in them.
 
-The model is fetched once, by studiolo itself, into a folder that outlives the run: ``STUDIOLO_TEST_CACHE``, else
-``~/.cache/studiolo-tests``.
+The default models are fetched once, by studiolo itself, into a folder that outlives the run:
+``STUDIOLO_TEST_CACHE``, else ``~/.cache/studiolo-tests``.
 """
 
 from __future__ import annotations
@@ -33,28 +33,41 @@ from .wire_schemas import Recording, judge, wire_schemas
 
 WIRE = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_EMBEDDING_MODEL = "nomic-embed-text-v1.5"
 
 
-async def _fetch_default_model(home: Home) -> None:
+async def _fetch(home: Home, name: str) -> None:
     from studiolo.library import Library
     from studiolo.library.partial import sha256_of
 
     library = Library(home)
     try:
-        model = await library.fetch(DEFAULT_MODEL)
-        if sha256_of(model.path) != library.catalog[DEFAULT_MODEL].sha256:
+        model = await library.fetch(name)
+        if sha256_of(model.path) != library.catalog[name].sha256:
             model.path.unlink()
-            await library.fetch(DEFAULT_MODEL)
+            await library.fetch(name)
     finally:
         await library.close()
+
+
+def _fetched(home: Home, name: str) -> None:
+    with ThreadPoolExecutor(1) as thread:  # away from the event loops of pytest-asyncio
+        thread.submit(asyncio.run, _fetch(home, name)).result()
 
 
 @pytest.fixture(scope="session")
 def cache_home() -> Home:
     """A home with the default model. Shared by all tests and runs: read it, never write to it."""
     home = Home(Path(os.environ.get("STUDIOLO_TEST_CACHE") or Path.home() / ".cache" / "studiolo-tests"))
-    with ThreadPoolExecutor(1) as thread:  # away from the event loops of pytest-asyncio
-        thread.submit(asyncio.run, _fetch_default_model(home)).result()
+    _fetched(home, DEFAULT_MODEL)
+    return home
+
+
+@pytest.fixture(scope="session")
+def embedding_home(cache_home: Home) -> Home:
+    """A home with the default embedding model (768 dimensions) alone. Read it, link to it, never write to it."""
+    home = Home(cache_home.root / "embedding")
+    _fetched(home, DEFAULT_EMBEDDING_MODEL)
     return home
 
 

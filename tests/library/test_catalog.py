@@ -11,8 +11,9 @@ from studiolo.library.model import base_key
 
 def test_what_is_built_in() -> None:
     catalog = Catalog.load()
-    assert catalog.default is not None
-    assert catalog.default.name == "smollm2-135m-instruct"
+    chat, embedding = catalog.default(), catalog.default("embedding")
+    assert chat is not None and chat.key == chat.name == "smollm2-135m-instruct"
+    assert embedding is not None and embedding.key == "text-embedding-nomic-embed-text-v1.5"
     for name, entry in catalog.items():
         assert entry.name == name == base_key(Path(entry.file).name)
         assert entry.sha256 and entry.size_bytes and entry.license and entry.publisher
@@ -32,6 +33,20 @@ def test_what_is_built_in() -> None:
 def test_an_entry_is_found_by_its_names(name: str) -> None:
     entry = Catalog.load().find(name)
     assert entry is not None and entry.name == "gemma-3-270m"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nomic-embed-text-v1.5",
+        "text-embedding-nomic-embed-text-v1.5",
+        "nomic-ai/nomic-embed-text-v1.5",
+        "nomic-ai/nomic-embed-text-v1.5-GGUF",
+    ],
+)
+def test_an_embedding_model_is_found_with_and_without_its_prefix(name: str) -> None:
+    entry = Catalog.load().find(name)
+    assert entry is not None and entry.name == "nomic-embed-text-v1.5"
 
 
 def test_a_name_that_is_none() -> None:
@@ -54,7 +69,8 @@ def test_the_users_file_adds_and_overrides(tmp_path: Path) -> None:
         """
     )
     catalog = Catalog.load(file)
-    assert catalog.default is catalog["mine"]
+    assert catalog.default() is catalog["mine"]
+    assert catalog.default("embedding") is catalog["nomic-embed-text-v1.5"], "each domain has a default of its own"
     assert [source["type"] for source in catalog["gemma-3-270m"].sources] == ["hf"]
     assert catalog["gemma-3-270m"].sha256 == Catalog.load()["gemma-3-270m"].sha256
     assert "smollm2-135m-instruct" in catalog
@@ -70,6 +86,7 @@ GOOD = 'file = "a/b/x.Q4_0.gguf"\nsources = [{ type = "file", path = "/x.gguf" }
         ("[models.x]\n" + GOOD + "size_bytes = 0", "models.x.size_bytes", ">= 1"),
         ("[models.x]\n" + GOOD + "sha256 = 'abc'", "models.x.sha256", "matching regex"),
         ("[models.x]\n" + GOOD + "colour = 'red'", "models.x.colour", "unknown field `colour`"),
+        ("[models.x]\n" + GOOD + "domain = 'drafter'", "models.x.domain", "Invalid enum value 'drafter'"),
         ("[models.x]\n" + GOOD + "name = 'y'", "models.x.name", "that of the table"),
         ("[models.x]\nfile = 'a/b/x.gguf'", "models.x.sources", "missing required"),
         ("[models.x]\nfile = 'a/b/x.gguf'\nsources = []", "models.x.sources", "length >= 1"),

@@ -95,7 +95,7 @@ def _name(model: str | None) -> str:
     from ..paths import Home
 
     if model is None:
-        default = Catalog.load(Home.default().catalog).default
+        default = Catalog.load(Home.default().catalog).default()
         return default.name if default else ""
     if model.lower().endswith(".gguf") and "://" not in model and Path(model).expanduser().is_file():
         return str(Path(model).expanduser().absolute())

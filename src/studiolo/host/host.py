@@ -270,8 +270,7 @@ class Host:
         instance = await self.instances.load(
             model, config, identifier=identifier, ttl_sec=ttl_sec, jit=jit, on_progress=on_progress
         )
-        if model.domain == "llm":
-            await self.library.remember_used(model)
+        await self.library.remember_used(model)
         return instance
 
     async def estimate(self, model: Model, config: LoadConfig) -> Estimate:
@@ -357,22 +356,22 @@ class Host:
             await asyncio.wait([self._startup])
 
     async def _default_model(self, domain: Domain, on_fetch: OnFetch | None) -> Model:
-        if domain != "llm":
-            raise ModelNotFoundError(
-                "No embedding model is loaded",
-                suggestion="Name the one to load: studiolo ls shows those in the library.",
-                data=query_data(None, self.instances.loaded()),
-            )
-        model = await self.library.default()
+        model = await self.library.default(domain)
         if model is not None:
             return model
-        default = self.library.catalog.default
+        default = self.library.catalog.default(domain)
+        if default is None:
+            raise ModelNotFoundError(
+                "No model is loaded, the library has none, and the catalog names no default",
+                suggestion="Get a model: studiolo search WORD, studiolo get NAME.",
+                data=query_data(None, self.instances.loaded()),
+            )
 
         def tell(update: DownloadProgressUpdate) -> None:
-            if on_fetch is not None and default is not None:
+            if on_fetch is not None:
                 on_fetch(default.name, update)
 
-        return await self.library.fetch(None, tell)
+        return await self.library.fetch(default.name, tell)
 
 
 def _of_domain(instance: Instance, domain: Domain) -> Instance:

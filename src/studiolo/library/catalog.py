@@ -17,7 +17,8 @@ from msgspec import Meta, Struct
 from ..errors import ConfigError
 from ..toml_file import located, read_toml, wrong_field
 from . import sources
-from .model import base_key, is_model_file
+from .gguf_file import Domain
+from .model import base_key, embedding_key, is_model_file
 
 _BUILT_IN = Path(__file__).with_name("catalog.toml")
 
@@ -28,12 +29,13 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model that can be fetched.
 
     Parameters:
-        name: the key that the model has once it is in the library.
+        name: what it is asked for by; :attr:`key` is the key that it has once it is in the library.
         file: where it goes, relative to the models folder.
         sources: the tables of its sources, in the order in which they are tried.
         size_bytes: the size of the GGUF file.
         sha256: its hash, in hex.
-        default: whether it is the one that is fetched when no name is given.
+        domain: what the model is for.
+        default: whether it is the one of its domain that is fetched when no name is given.
         description, publisher, license, params, quantization: for listings.
     """
 
@@ -42,6 +44,7 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sources: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     size_bytes: Annotated[int, Meta(ge=1)] | None = None
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    domain: Domain = "llm"
     default: bool = False
     description: str = ""
     publisher: str = ""
@@ -49,14 +52,18 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     params: str = ""
     quantization: str = ""
 
+    @property
+    def key(self) -> str:
+        """The key that the model has once it is in the library."""
+        return embedding_key(self.name) if self.domain == "embedding" else self.name
+
 
 class Catalog(Mapping[str, Entry]):
     """The entries by name."""
 
-    def __init__(self, entries: dict[str, Entry], default: Entry | None = None) -> None:
+    def __init__(self, entries: dict[str, Entry], defaults: Mapping[Domain, Entry]) -> None:
         self._entries = entries
-        self.default = default
-        """The entry that is fetched when no name is given."""
+        self._defaults = defaults
 
     @classmethod
     def load(cls, user_file: Path | None = None) -> Catalog:
@@ -72,9 +79,16 @@ class Catalog(Mapping[str, Entry]):
             assert user_file is not None
             entries[name] = _entry(user_file, name, {**built_in.get(name, {}), **table})
         # The user's default goes before ours.
-        defaults = [entry for name, entry in entries.items() if entry.default and own.get(name, {}).get("default")]
-        defaults += [entry for entry in entries.values() if entry.default]
-        return cls(entries, defaults[0] if defaults else None)
+        chosen = [entry for name, entry in entries.items() if entry.default and own.get(name, {}).get("default")]
+        chosen += [entry for entry in entries.values() if entry.default]
+        defaults: dict[Domain, Entry] = {}
+        for entry in chosen:
+            defaults.setdefault(entry.domain, entry)
+        return cls(entries, defaults)
+
+    def default(self, domain: Domain = "llm") -> Entry | None:
+        """The entry that is fetched when a model of ``domain`` is asked for without a name."""
+        return self._defaults.get(domain)
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
@@ -86,10 +100,11 @@ class Catalog(Mapping[str, Entry]):
         return len(self._entries)
 
     def find(self, name: str) -> Entry | None:
-        """The entry that ``name`` means: its name or ``publisher/name``, in any case, or its file's path."""
+        """The entry that ``name`` means: its name, its key or ``publisher/name``, in any case, or its file's path."""
         wanted = name.strip().casefold()
         for entry in self._entries.values():
-            names = (entry.name, f"{entry.publisher}/{entry.name}", entry.file, str(PurePosixPath(entry.file).parent))
+            folder = str(PurePosixPath(entry.file).parent)
+            names = (entry.name, entry.key, f"{entry.publisher}/{entry.name}", entry.file, folder)
             if wanted in [each.casefold() for each in names]:
                 return entry
         return None

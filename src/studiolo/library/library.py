@@ -15,7 +15,7 @@ from ..settings import LibrarySettings, SettingsFile
 from . import hub, names, options, references, search
 from .catalog import Catalog, Entry
 from .downloads import OnProgress, download
-from .gguf_file import read_header
+from .gguf_file import Domain, read_header
 from .index import Index
 from .model import Model
 from .options import DownloadOption
@@ -25,7 +25,7 @@ from .search import SearchResults
 from .shared import Fetch, SharedFetches
 from .state import State
 
-_LAST_USED = "last_used_model"
+_LAST_USED: dict[Domain, str] = {"llm": "last_used_model", "embedding": "last_used_embedding_model"}
 
 
 class Library:
@@ -104,16 +104,17 @@ class Library:
 
         return await asyncio.to_thread(look)
 
-    async def default(self) -> Model | None:
-        """The model for those who name none: the LLM used last, else the catalog's default, else the first by key."""
-        return await asyncio.to_thread(self._default)
+    async def default(self, domain: Domain = "llm") -> Model | None:
+        """The model of ``domain`` for those who name none: the one used last, else the catalog's default, else the
+        first by key."""
+        return await asyncio.to_thread(self._default, domain)
 
     async def remember_used(self, model: Model) -> None:
         """Take note that ``model`` was used: its key alone means this variant from now on, and no name at all means
-        it too if it is an LLM."""
+        it too, where one of its domain is asked for."""
         await asyncio.to_thread(self._index.remember_used, model)
-        if model.domain == "llm":
-            await asyncio.to_thread(self._state.remember, _LAST_USED, str(model.path))
+        if model.domain is not None:
+            await asyncio.to_thread(self._state.remember, _LAST_USED[model.domain], str(model.path))
 
     async def search(self, term: str, limit: int = 20) -> SearchResults:
         """Look for models that can be fetched, in the catalog and on the hub.
@@ -205,8 +206,8 @@ class Library:
         """Fetch a model: the recommended one of its :meth:`download_options`. Otherwise as :meth:`fetch_option`.
 
         Parameters:
-            name: see :meth:`download_options`; ``None`` for the catalog's default. The name of a model that is in the
-                library does too.
+            name: see :meth:`download_options`; ``None`` for the catalog's default LLM. The name of a model that is in
+                the library does too.
             on_progress, on_finalizing: see :meth:`fetch_option`.
 
         Raises:
@@ -214,9 +215,10 @@ class Library:
             DownloadError: the model could not be looked up or fetched.
         """
         if name is None:
-            if self.catalog.default is None:
+            default = self.catalog.default()
+            if default is None:
                 raise DownloadError("The catalog names no default model", suggestion="Give the name of a model")
-            name = self.catalog.default.name
+            name = default.name
         elif not self.catalog.find(name) and not self._variant(name) and references.parse(name) is None:
             return await self.resolve(name)
         try:
@@ -237,7 +239,7 @@ class Library:
     # What follows runs in threads.
 
     def _models(self) -> list[Model]:
-        reserved = {self.home.models / entry.file: entry.name for entry in self.catalog.values()}
+        reserved = {self.home.models / entry.file: entry.key for entry in self.catalog.values()}
         settings = self._settings()
         with self._lock:  # of two who ask at once, the second finds what the first has read
             return self._index.models(once_each(self._files(settings)), reserved)
@@ -282,20 +284,20 @@ class Library:
         with self._lock:
             return self._index.model_at(path)
 
-    def _default(self) -> Model | None:
+    def _default(self, domain: Domain) -> Model | None:
         models = self._models()
-        last = self._state.recall(_LAST_USED)
+        last = self._state.recall(_LAST_USED[domain])
         if last is not None:
             with contextlib.suppress(ModelNotFoundError):
                 model = self._at(Path(last), models)
-                if model.domain == "llm":
+                if model.domain == domain:
                     return model
-        preferred = self.catalog.default
-        llms = [model for model in models if model.domain == "llm" and model.selected]
-        for model in llms:
-            if preferred is not None and model.key == preferred.name:
+        preferred = self.catalog.default(domain)
+        fitting = [model for model in models if model.domain == domain and model.selected]
+        for model in fitting:
+            if preferred is not None and model.key == preferred.key:
                 return model
-        return llms[0] if llms else None
+        return fitting[0] if fitting else None
 
     def _have(self, option: DownloadOption) -> Model | None:
         path = self.home.models / option.path

@@ -138,7 +138,8 @@ def not_found(name: str, found: list[Match], models: list[Model], catalog: Catal
     elif models:
         suggestion = "See what is there with: studiolo ls"
     else:
-        first = catalog.default.name if catalog.default else "NAME"
+        default = catalog.default()
+        first = default.name if default else "NAME"
         suggestion = f"The library is empty. Get a model with: studiolo get {first}"
     return PathNotFoundError(
         f"No model answers to {name!r}",

@@ -1,4 +1,4 @@
-"""What the SDK says on stderr by itself: only that a model is being fetched, which nobody asked for by name."""
+"""What the SDK says on stderr by itself: only that the default model is being fetched."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fetching() -> Generator[Callable[[Fetching], None], None, None]:
         if not began:
             began = True
             size = f" ({progress.total_bytes / 1e6:.0f} MB)" if progress.total_bytes else ""
-            print(f"studiolo: the library is empty; fetching {progress.model_key}{size}", file=sys.stderr)
+            print(f"studiolo: fetching the default model {progress.model_key}{size}", file=sys.stderr)
         if sys.stderr.isatty() and (now := time.monotonic()) - drawn_at >= REDRAW_SEC:
             drawn_at = now
             print(f"\r\x1b[K{_line(progress)}", end="", file=sys.stderr, flush=True)

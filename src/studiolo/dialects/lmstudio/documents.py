@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ...errors import ConfigError, ModelNotFoundError, UnsupportedError
+from ...errors import ConfigError, UnsupportedError
 from ...host.documents import Document, Parser
-from ...host.instance import Instance
 from ...host.retrieval import Found, Watcher
 from ...protocol import files as wire
 from ...protocol.models import specify
@@ -75,7 +74,7 @@ async def retrieve(
     context: Context, parameter: wire.RetrieveParameter, channel: ServerChannel[wire.RetrieveMessage]
 ) -> None:
     settings = _settings(parameter)
-    model = await _embedding_model(context, settings.embedding_model)
+    model = await context.host.resolve(specify(settings.embedding_model or None), "embedding")
 
     async def find(report: Callable[[wire.RetrieveMessage], None]) -> list[Found]:
         return await context.host.retriever.retrieve(
@@ -144,17 +143,6 @@ def _settings(parameter: wire.RetrieveParameter) -> _Settings:
     if settings.limit < 1:
         raise ConfigError(f"The limit of a retrieval is {settings.limit}, not at least 1")
     return settings
-
-
-async def _embedding_model(context: Context, name: str) -> Instance:
-    """The model called ``name``; without a name any that is loaded, else the library's first."""
-    specifier = specify(name or None)
-    if name or await context.host.find(specifier, "embedding") is not None:
-        return await context.host.resolve(specifier, "embedding")
-    models = [m for m in await context.host.library.models() if m.domain == "embedding" and m.error is None]
-    if not models:
-        raise ModelNotFoundError("The library has no embedding model", suggestion="Get one: studiolo search embedding")
-    return await context.host.resolve(specify(models[0].key), "embedding")
 
 
 def _parser(parser: Parser) -> wire.ParserIdentifier:

