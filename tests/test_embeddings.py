@@ -23,14 +23,14 @@ DIMENSIONS = 768
 
 @pytest.fixture(scope="module")
 def stocked(
-    cache_home: Home, nomic_model: Path, embedding_model: Path, tmp_path_factory: pytest.TempPathFactory
+    cache_home: Home, embedding_home: Home, embedding_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Home:
     """A home with the default models and one more that embeds."""
     home = Home(tmp_path_factory.mktemp("embeddings") / "home")
     home.root.mkdir()
     home.settings.write_text("[library]\nprograms = []\n")
     link_models(cache_home, home)
-    link_model(nomic_model, home, "nomic-ai")
+    link_models(embedding_home, home)
     link_model(embedding_model, home)
     return home
 
@@ -153,16 +153,16 @@ def test_the_official_client(served: Server) -> None:
     import lmstudio
 
     with lmstudio.Client(served.address) as client:
-        model = client.embedding.model()
-        assert model.identifier == MODEL
+        model = client.embedding.model(MODEL)
+        assert client.embedding.model().identifier == MODEL, "without a name it takes one that is loaded"
         cat, kitten, car = (list(vector) for vector in model.embed(["cat", "kitten", "car"]))
         assert cosine(cat, kitten) > cosine(cat, car) + 0.2
 
 
 @pytest.fixture
-def bare(empty_home: Home, nomic_model: Path) -> Home:
+def bare(empty_home: Home, embedding_home: Home) -> Home:
     """A home without models, whose catalog leads to the file of the default embedding model on this machine."""
-    source = f'sources = [{{ type = "file", path = "{nomic_model}" }}]'
+    source = f'sources = [{{ type = "file", path = "{next(embedding_home.models.rglob("*.gguf"))}" }}]'
     empty_home.catalog.write_text(f'[models."nomic-embed-text-v1.5"]\n{source}\n')
     return empty_home
 
@@ -175,15 +175,14 @@ def test_a_bare_machine_fetches_it_embedded(bare: Home, capfd: pytest.CaptureFix
     assert "fetching the default model nomic-embed-text-v1.5 (274 MB)" in capfd.readouterr().err
 
 
-def test_a_bare_server_fetches_it(bare: Home, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import lmstudio
-
+async def test_a_bare_server_fetches_it(bare: Home, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(bare, tmp_path, "--no-load") as server:
-        with lmstudio.Client(server.address) as client:
-            assert len(client.embedding.model().embed("cat")) == DIMENSIONS
-            client.embedding.unload(MODEL)
-        (fetched,) = bare.models.rglob("*.gguf")
-        fetched.unlink()
-        with lm.Client(server.address) as client:
-            assert client.embedding.model().identifier == MODEL
+        async with lm.AsyncClient(server.address) as client:
+            model = await client.embedding.model()
+            assert model.identifier == MODEL
+            await model.unload()
+            (fetched,) = bare.models.rglob("*.gguf")
+            fetched.unlink()
+            info = await client.embedding.get_model_info({"type": "query", "query": {}})
+            assert info.identifier == MODEL, "as the official TypeScript client asks for any model"
     assert "fetching the default model nomic-embed-text-v1.5 (274 MB)" in capfd.readouterr().err

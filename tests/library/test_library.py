@@ -245,6 +245,8 @@ async def test_the_default_is_the_llm_used_last(stocked: Library, tmp_path: Path
     tiny = await stocked.resolve("tiny-1b")
     assert (tiny.key, tiny.selected) == ("tiny-1b@q8_0", True), "and of its variants the one that its key means now"
     assert await stocked.default() == tiny
+    embedding = await stocked.default("embedding")
+    assert embedding is not None and "embed-text-v1" in embedding.key
     state = State(stocked.home.state)
     later = Library(stocked.home, state)
     assert await later.default() == tiny
