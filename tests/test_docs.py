@@ -12,7 +12,7 @@ from PIL import Image
 
 from studiolo.paths import Home
 
-from .running import environment, link_model
+from .running import environment, link_model, link_models
 from .test_documents import pdf
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -40,7 +40,7 @@ def blocks(page: str, language: str) -> list[str]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", PAGES)
 def test_the_examples_of_a_page_run(
-    name: str, home: Home, vision_model: Path, embedding_model: Path, tmp_path: Path
+    name: str, home: Home, vision_model: Path, embedding_model: Path, embedding_home: Home, tmp_path: Path
 ) -> None:
     folder = home.models / "tests" / "qwen2-vl-2b-instruct"  # by the name of a real one
     folder.mkdir(parents=True)
@@ -50,7 +50,9 @@ def test_the_examples_of_a_page_run(
     if settings := blocks(page, "toml"):
         home.settings.write_text("\n".join(settings))
     Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
-    if name in ("embeddings.md", "files.md"):
+    if name == "embeddings.md":
+        link_models(embedding_home, home)
+    if name == "files.md":
         link_model(embedding_model, home)
     if name == "files.md":
         (tmp_path / "report.pdf").write_bytes(pdf(["Sales rose by a tenth.", "Costs fell."]))
