@@ -105,8 +105,9 @@ def test_the_handle_describes_its_model(client: lm.Client, model: lm.EmbeddingMo
     assert MODEL in [each.model_key for each in client.embedding.list_downloaded()]
     assert client.embedding.list_loaded() == [model]
     assert client.list_loaded_models("llm") == []
-    first, *_, last = model.tokenize("A cat sat on the mat.")
+    first, *words, last = model.tokenize("A cat sat on the mat.")
     assert (first, last) == (101, 102)
+    assert model.count_tokens("A cat sat on the mat.") == len(words)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,12 @@ class DraftModelNotFoundError(ModelNotFoundError):
     code = "studiolo.draftModelNotFound"
 
 
+class NotDownloadableError(ModelNotFoundError):
+    """Nothing can be downloaded under the given name."""
+
+    code = "studiolo.notDownloadable"
+
+
 class PresetNotFoundError(HostError):
     """No preset has the given name."""
 

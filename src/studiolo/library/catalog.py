@@ -6,6 +6,7 @@ and overrides, field by field, those that are there.
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -15,10 +16,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..errors import ConfigError
+from ..settings import with_prefix
 from ..toml_file import located, read_toml, wrong_field
 from . import sources
 from .gguf_file import Domain
-from .model import base_key, embedding_key, is_model_file
+from .model import base_key, is_model_file
 
 _BUILT_IN = Path(__file__).with_name("catalog.toml")
 
@@ -37,6 +39,8 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         domain: what the model is for.
         default: whether it is the one of its domain that is fetched when no name is given.
         description, publisher, license, params, quantization: for listings.
+        architecture, context_length, vision, trained_for_tool_use, reasoning: for listings, too.
+        added: the day on which the model entered the catalog.
     """
 
     name: str
@@ -51,11 +55,17 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     license: str = ""
     params: str = ""
     quantization: str = ""
+    architecture: str = ""
+    context_length: Annotated[int, Meta(ge=1)] | None = None
+    vision: bool = False
+    trained_for_tool_use: bool = False
+    reasoning: bool = False
+    added: datetime.date | None = None
 
     @property
     def key(self) -> str:
         """The key that the model has once it is in the library."""
-        return embedding_key(self.name) if self.domain == "embedding" else self.name
+        return with_prefix(self.name) if self.domain == "embedding" else self.name
 
 
 class Catalog(Mapping[str, Entry]):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import DownloadError, ModelNotFoundError
+from ..errors import DownloadError, ModelNotFoundError, NotDownloadableError, PathNotFoundError
 from ..paths import Home
 from ..settings import LibrarySettings, SettingsFile
 from . import hub, names, options, references, search
@@ -135,7 +135,7 @@ class Library:
                 the address of a GGUF file on a web server, or the path of one on this machine.
 
         Raises:
-            ModelNotFoundError: the name is none of these, or the hub has nothing under it.
+            NotDownloadableError: the name is none of these, or the hub has nothing under it.
             DownloadError: the hub cannot be reached, refuses, or is switched off (``HF_HUB_OFFLINE``).
         """
         entry = self.catalog.find(name)
@@ -151,9 +151,11 @@ class Library:
                     listing = await hub.list_files(reference.repo, reference.revision)
                 except hub.HubError as error:
                     missing = error.kind in ("no repository", "no revision")
-                    kind = ModelNotFoundError if missing else DownloadError
+                    kind = NotDownloadableError if missing else DownloadError
                     raise kind(
-                        f"{name!r} was not found on the hub" if missing else f"{name!r} could not be looked up",
+                        f"{reference.repo!r} was not found on the hub"
+                        if missing
+                        else f"{reference.repo!r} could not be looked up",
                         cause=error.reason,
                         data={"name": name, "kind": error.kind},
                     ) from error
@@ -164,7 +166,16 @@ class Library:
                 return [await asyncio.to_thread(options.of_path, reference, memory)]
             case _:
                 models = await asyncio.to_thread(self._models)
-                raise names.not_found(name, [], models, self.catalog)
+                error = names.not_found(name, [], models, self.catalog)
+                raise NotDownloadableError(error.title, cause=error.cause, suggestion=error.suggestion, data=error.data)
+
+    async def downloaded(self, option: DownloadOption) -> Model | None:
+        """The model that ``option`` has become, where all of it is in the library."""
+        return await asyncio.to_thread(self._have, option)
+
+    def is_fetching(self, option: DownloadOption) -> bool:
+        """Whether this library fetches ``option`` now."""
+        return option.path in self._fetches
 
     async def fetch_option(
         self,
@@ -186,7 +197,7 @@ class Library:
             DownloadError: the model could not be fetched; it says what was tried, or that the disk is full.
             ModelFileError: what came is not a model that can be used.
         """
-        here = await asyncio.to_thread(self._have, option)
+        here = await self.downloaded(option)
         if here is not None:
             return here
 
@@ -239,7 +250,7 @@ class Library:
     # What follows runs in threads.
 
     def _models(self) -> list[Model]:
-        reserved = {self.home.models / entry.file: entry.key for entry in self.catalog.values()}
+        reserved = {self.home.models / entry.file: entry.name for entry in self.catalog.values()}
         settings = self._settings()
         with self._lock:  # of two who ask at once, the second finds what the first has read
             return self._index.models(once_each(self._files(settings)), reserved)
@@ -272,7 +283,8 @@ class Library:
             real = path.resolve()
             path.stat()
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL in the name
-            raise ModelNotFoundError(f"There is no file {path}", cause=str(error)) from error
+            data = names.path_data(str(path), models)
+            raise PathNotFoundError(f"There is no file {path}", cause=str(error), data=data) from error
         for model in models:
             if model.path == path:
                 return model
@@ -280,7 +292,11 @@ class Library:
             if model.path.resolve() == real:
                 return model
         if not path.is_file():
-            raise ModelNotFoundError(f"{path} is not a file", suggestion="Give the path of a GGUF file")
+            raise PathNotFoundError(
+                f"{path} is not a file",
+                suggestion="Give the path of a GGUF file",
+                data=names.path_data(str(path), models),
+            )
         with self._lock:
             return self._index.model_at(path)
 

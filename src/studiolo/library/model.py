@@ -26,10 +26,6 @@ _QUANTIZATION = re.compile(
 )
 
 
-EMBEDDING_PREFIX = "text-embedding-"
-"""What the keys of embedding models begin with."""
-
-
 class Model(Struct, frozen=True, kw_only=True):
     """A model on disk: one variant, where there are several of the same model.
 
@@ -105,11 +101,6 @@ def split_name(file_name: str) -> tuple[str, str | None]:
     if match is None:
         return stem, None
     return stem[: len(stem) - len(match.group())], match["quantization"]
-
-
-def embedding_key(name: str) -> str:
-    """The key of an embedding model called ``name``, which may have the prefix already."""
-    return name if name.startswith(EMBEDDING_PREFIX) else f"{EMBEDDING_PREFIX}{name}"
 
 
 def base_key(file_name: str) -> str:

@@ -108,11 +108,7 @@ def _folded(names: set[str]) -> set[str]:
 
 def not_found(name: str, found: list[Match], models: list[Model], catalog: Catalog) -> PathNotFoundError:
     """Return the error for a name that means several models, or none."""
-    known: dict[str, Any] = {
-        "path": name,
-        "availablePathsSample": [model.relative_path for model in models[:10]],
-        "totalModels": len(models),
-    }
+    known = path_data(name, models)
     keys = list(dict.fromkeys(key for model in models for key in (model.group, model.key)))
     if found:
         candidates = sorted(match.key for match in found)
@@ -147,6 +143,15 @@ def not_found(name: str, found: list[Match], models: list[Model], catalog: Catal
         suggestion=suggestion,
         data={**known, "near": near},
     )
+
+
+def path_data(name: str, models: list[Model]) -> dict[str, Any]:
+    """Return what LM Studio's clients show of a path that leads to no model."""
+    return {
+        "path": name,
+        "availablePathsSample": [model.relative_path for model in models[:10]],
+        "totalModels": len(models),
+    }
 
 
 def _near(name: str, keys: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import ModelNotFoundError
+from ..errors import NotDownloadableError
 from .catalog import Entry
 from .downloads import RemoteFile
 from .hub import HubFile, HubFiles
@@ -120,18 +120,18 @@ def of_path(reference: PathReference, memory: Memory) -> DownloadOption:
     """What a file on this machine offers: a copy of it, with its other shards and the ``mmproj`` beside it.
 
     Raises:
-        ModelNotFoundError: there is no such file.
+        NotDownloadableError: there is no such file.
     """
     path = reference.path
     if not path.is_file():
-        raise ModelNotFoundError(f"{path} is not a file", suggestion="Give the path of a GGUF file")
+        raise NotDownloadableError(f"{path} is not a file", suggestion="Give the path of a GGUF file")
     names = [path.name, *(name for name in _shard_names(path.name) if name != path.name)]
     projectors = sorted(each.name for each in path.parent.glob("*.gguf") if _is_projector(each.name))
     files: list[RemoteFile] = []
     for name in names + projectors[:1]:
         each = path.with_name(name)
         if not each.is_file():
-            raise ModelNotFoundError(f"{each} is missing", cause=f"It is a part of the model in {path.name}")
+            raise NotDownloadableError(f"{each} is missing", cause=f"It is a part of the model in {path.name}")
         file = f"local/{base_key(path.name)}/{name}"
         source = {"type": "file", "path": str(each)}
         files.append(RemoteFile(file=file, sources=[source], size_bytes=each.stat().st_size))
@@ -178,7 +178,7 @@ def of_repository(reference: HubReference, listing: HubFiles, memory: Memory) ->
     """What a repository on the hub offers, smallest first: one option for each of its models and quantisations.
 
     Raises:
-        ModelNotFoundError: the repository has no GGUF files, or not the quantisation or file that is asked for.
+        NotDownloadableError: the repository has no GGUF files, or not the quantisation or file that is asked for.
     """
     files = [file for file in listing.files if _is_wanted(file.path)]
     models: dict[str, list[HubFile]] = defaultdict(list)
@@ -233,7 +233,7 @@ def _of_files(
 def _chosen(reference: HubReference, options: list[DownloadOption]) -> list[DownloadOption]:
     """Of all options, those that the reference asks for."""
     if not options:
-        raise ModelNotFoundError(
+        raise NotDownloadableError(
             f"{reference.repo} has no GGUF files",
             suggestion="Look for a repository that has: its name often ends in -GGUF (studiolo search TERM)",
         )
@@ -250,7 +250,7 @@ def _chosen(reference: HubReference, options: list[DownloadOption]) -> list[Down
         return found if any(each.recommended for each in found) else recommend(found)
     what = reference.file or reference.quantization
     there = ", ".join(dict.fromkeys(each.quantization or each.name for each in options))
-    raise ModelNotFoundError(
+    raise NotDownloadableError(
         f"{reference.repo} has no {what}",
         cause=f"It has {there}",
         suggestion=f"See them with: studiolo get {reference.repo}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Literal
 
 from msgspec import Struct
@@ -10,6 +12,11 @@ from . import hub
 from .catalog import Catalog, Entry
 
 MAX_RESULTS = 200
+FORMAT = "gguf"
+"""The file format of every model that can be fetched."""
+
+_LIKE = 0.6
+"""From this likeness on, a misspelt term means a name (:class:`difflib.SequenceMatcher`)."""
 
 
 class SearchHit(Struct, frozen=True, kw_only=True):
@@ -61,6 +68,28 @@ async def search(term: str, limit: int, catalog: Catalog) -> SearchResults:
     return SearchResults(hits + [_of_repository(model, term) for model in found][: limit - len(hits)])
 
 
+def staff_picks(term: str, limit: int | None, catalog: Catalog) -> list[Entry]:
+    """Up to ``limit`` models of the catalog that fit ``term``, misspelt ones too; the closest names first."""
+    wanted = term.strip().casefold()
+    likeness = {entry.name: difflib.SequenceMatcher(None, wanted, entry.name).ratio() for entry in catalog.values()}
+    found = [entry for entry in catalog.values() if _fits(entry, term) or likeness[entry.name] >= _LIKE]
+    if wanted:
+        found.sort(key=lambda entry: (not is_exact(entry, term), -likeness[entry.name]))
+    return found[:limit]
+
+
+def staff_pick_name(entry: Entry) -> tuple[str, str]:
+    """Owner and name of a model of the catalog in the form that LM Studio's hub has: words of small letters."""
+    owner = re.sub(r"[^a-z0-9]+", "-", entry.publisher.casefold()).strip("-")
+    return owner or "studiolo", re.sub(r"[-_.]*([-_.])[-_.]*", r"\1", entry.name).replace("_", "-").strip("-.")
+
+
+def is_exact(entry: Entry, term: str) -> bool:
+    """Whether ``term`` is the model's very name."""
+    names = (entry.name, entry.key, f"{entry.publisher}/{entry.name}", "/".join(staff_pick_name(entry)))
+    return term.strip().casefold() in [each.casefold() for each in names]
+
+
 def _fits(entry: Entry, term: str) -> bool:
     text = " ".join((entry.name, entry.publisher, entry.description, entry.params, entry.quantization, entry.file))
     return all(word in text.casefold() for word in term.casefold().replace("/", " ").split())
@@ -74,7 +103,7 @@ def _of_entry(entry: Entry, term: str) -> SearchHit:
         publisher=entry.publisher,
         description=entry.description,
         size_bytes=entry.size_bytes,
-        exact=term.casefold() in (entry.name, f"{entry.publisher}/{entry.name}".casefold()),
+        exact=is_exact(entry, term),
     )
 
 

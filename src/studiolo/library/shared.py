@@ -51,6 +51,9 @@ class SharedFetches(Generic[T]):
     def __init__(self) -> None:
         self._fetches: dict[str, Fetch[T]] = {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._fetches
+
     async def join(
         self,
         name: str,

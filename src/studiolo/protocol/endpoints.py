@@ -36,3 +36,5 @@ class Channel(Generic[P, R]):
     """The type ``P`` of the creation parameter, for msgspec."""
     message: Any
     """The union ``R`` of the messages to the client, for msgspec."""
+    request: Any = None
+    """The union of the messages to the host, for msgspec; ``None`` where the client can only cancel."""

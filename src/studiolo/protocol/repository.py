@@ -9,6 +9,9 @@ from msgspec import Meta
 from .endpoints import Channel, Rpc
 from .structs import Message, WireStruct
 
+FitEstimation = Literal["fullGPUOffload", "partialGPUOffload", "fitWithoutGPU", "willNotFit"]
+"""Whether this machine's memory takes a model."""
+
 
 class DownloadProgressUpdate(WireStruct, frozen=True):
     """How far a download is."""
@@ -71,13 +74,15 @@ class ModelSearchResultDownloadOptionData(WireStruct, frozen=True, kw_only=True)
     name: str
     size_bytes: int
     """Of all its files; 0 where that is not known."""
-    fit_estimation: Literal["fullGPUOffload", "partialGPUOffload", "fitWithoutGPU", "willNotFit"]
+    fit_estimation: FitEstimation
     download_identifier: str
     """What :data:`DOWNLOAD_MODEL` takes."""
     indexed_model_identifier: str
     """The key by which it can be loaded once it is here."""
     quantization: str | None = None
     recommended: bool = False
+    compatibility_type: str | None = None
+    """The file's format; LM Studio before 0.4 leaves it out."""
 
 
 class DownloadOptions(WireStruct, frozen=True, omit_defaults=False):

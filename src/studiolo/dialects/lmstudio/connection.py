@@ -187,6 +187,7 @@ class Connection:
         last: frames.ChannelClose | frames.ChannelError = frames.ChannelClose(channel_id=number)
         try:
             endpoint, function = find_channel(self._context.namespace, create.endpoint)
+            channel.request = endpoint.request
             parameter = frames.decode_opaque(create.creation_parameter, endpoint.parameter, f"The parameter of {what}")
             await function(self._context, parameter, channel)
         except asyncio.CancelledError:
@@ -204,17 +205,23 @@ class Connection:
         opened = self._channels.get(frame.channel_id)
         if opened is None:
             return  # it has just ended: the frames crossed
+        channel, task = opened
+        await asyncio.sleep(0)  # one that has only just been opened says first what it takes, and what a cancel does
+        taken = dict[str, Any] if channel.request is None else channel.request
         try:
-            message = frames.decode_opaque(frame.message, dict[str, Any], f"The message to channel {frame.channel_id}")
+            message = frames.decode_opaque(frame.message, taken, f"The message to channel {frame.channel_id}")
+            if channel.request is not None:
+                channel.requests.put_nowait(message)
+                return
         except ProtocolError as error:
             await self._warn(str(error))
             return
+        except asyncio.QueueFull:
+            await self._warn(f"The channel {frame.channel_id} has {channel.requests.maxsize} messages waiting already.")
+            return
         if message.get("type") not in ("cancel", "stop"):
             await self._warn(f"The channel {frame.channel_id} takes no message of type {message.get('type')!r}.")
-            return
-        channel, task = opened
-        await asyncio.sleep(0)  # one that has only just been opened says first what a cancel does
-        if channel.on_cancel is not None:
+        elif channel.on_cancel is not None:
             channel.on_cancel()
         else:
             task.cancel()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ...host.host import Host
 from ...protocol.models import Domain
@@ -16,6 +17,9 @@ EMBEDDED = "embedded"
 """The name of a client in the same process."""
 
 _LATER_CLIENT = re.compile(r"guest:.*|[A-Za-z0-9]{8}", re.DOTALL)
+
+MAX_REQUESTS = 1000
+"""Messages of a client that may wait on one channel."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,11 @@ class ServerChannel(Generic[R]):
     """The host's end of a channel.
 
     ``on_cancel`` is what a cancel message does; while a function sets nothing there, cancelling ends the function.
+    ``requests`` has the client's messages on a channel that takes others, too; they are of the type ``request``.
     """
 
     def __init__(self, send: Callable[[R], Awaitable[None]]) -> None:
         self.send = send
         self.on_cancel: Callable[[], None] | None = None
+        self.request: Any = None
+        self.requests: asyncio.Queue[Any] = asyncio.Queue(MAX_REQUESTS)

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from . import diagnostics, documents, embedding, files, library, llm, models, plugins, repository, runtime, system
+from . import (
+    diagnostics,
+    documents,
+    download_plan,
+    embedding,
+    files,
+    hub,
+    library,
+    llm,
+    models,
+    plugins,
+    repository,
+    runtime,
+    system,
+)
 from .registry import find_channel, find_rpc
 
 __all__ = [
     "diagnostics",
     "documents",
+    "download_plan",
     "embedding",
     "files",
     "find_channel",
     "find_rpc",
+    "hub",
     "library",
     "llm",
     "models",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...library.model import Model
+from ...library.search import FORMAT
 from ...protocol import repository as wire
 from .context import Context, ServerChannel
 from .registry import channel, rpc
@@ -16,7 +17,7 @@ DEFAULT_LIMIT = 20
 @rpc(wire.SEARCH_MODELS, "repository")
 async def search_models(context: Context, parameter: wire.SearchModelsParameter) -> wire.SearchResults:
     opts = parameter.opts
-    if opts.compatibility_types and "gguf" not in opts.compatibility_types:
+    if opts.compatibility_types and FORMAT not in opts.compatibility_types:
         return wire.SearchResults(results=[])  # there are models of that one kind alone
     found = await context.host.library.search(opts.search_term or "", opts.limit or DEFAULT_LIMIT)
     return wire.SearchResults(
@@ -46,7 +47,8 @@ async def get_model_download_options(
                 fit_estimation=option.fit,
                 recommended=option.recommended,
                 download_identifier=option.identifier,
-                indexed_model_identifier=option.files[0].file,
+                indexed_model_identifier=option.path,
+                compatibility_type=FORMAT,
             )
             for option in options
         ]
