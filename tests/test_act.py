@@ -252,15 +252,38 @@ async def test_tools_of_an_mcp_server_with_the_async_api(place: tuple[str, int])
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"type": "nonsense"}, {"$ref": "#/$defs/Nonesuch"}, {"not": {"type": "string"}}]
+    ("parameters", "path"),
+    [({"type": "nonsense"}, "$.properties.a.type"), ({"$ref": "#/$defs/Nonesuch"}, "$.properties.a.$ref")],
 )
-def test_a_schema_that_a_model_cannot_be_held_to_is_refused_not_dropped(llm: lm.LLM, parameters: Any) -> None:
+def test_a_tool_whose_schema_is_wrong_is_refused_with_the_path(llm: lm.LLM, parameters: Any, path: str) -> None:
     schema = {"type": "object", "properties": {"a": parameters}, "required": ["a"]}
     tools = {"type": "toolArray", "tools": [{"function": {"name": "t", "parameters": schema}}], "force": True}
-    with pytest.raises(lm.StudioloError) as info:
+    with pytest.raises(lm.ConfigError, match="JSON schema of the tool 't'") as info:
         llm.respond("hi", config={**GREEDY, "raw_tools": tools})
-    assert isinstance(info.value, lm.UnsupportedError) and "arguments" in str(info.value)
+    assert info.value.data["path"] == path
     assert llm.respond("hi", config={"max_tokens": 2}).stats.predicted_tokens_count == 2
+
+
+async def test_a_call_whose_arguments_break_the_schema_is_a_failed_call(place: tuple[str, int]) -> None:
+    # llguidance has no uniqueItems: only the check of the finished call sees that it is broken.
+    twice = {"type": "array", "items": {"const": 1}, "minItems": 2, "maxItems": 2, "uniqueItems": True}
+    schema = {"type": "object", "properties": {"a": twice}, "required": ["a"]}
+    tools = {"type": "toolArray", "tools": [{"function": {"name": "t", "parameters": schema}}], "force": True}
+    fields = [KvField(key="llm.prediction.tools", value=tools), KvField(key="llm.prediction.temperature", value=0)]
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+        parameter = PredictParameter(
+            model_specifier=specify(llm.identifier),
+            history=lm.Chat.from_history("hi").history_data(),
+            prediction_config_stack=stack_of(KvConfig(fields=fields)),
+        )
+        async with client.messages("llm", PREDICT, parameter) as messages:
+            events = [message async for message in messages]
+    (failed,) = [event for event in events if isinstance(event, ToolCallFailed)]
+    assert (
+        "uniqueItems" in str(failed.error.cause) and failed.raw_content == '{"name": "t", "arguments": {"a": [1, 1]}}'
+    )
+    assert not any(isinstance(event, ToolCallEnd) for event in events)
 
 
 async def test_cancelling_act_in_the_middle_frees_the_slot(place: tuple[str, int]) -> None:

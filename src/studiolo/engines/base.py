@@ -71,6 +71,20 @@ class ReasoningBudget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """The text that an engine may generate; one of the two is set.
+
+    Parameters:
+        grammar: in llama.cpp's GBNF, with the start ``root``; or in llguidance's language, beginning with
+            ``%llguidance``, for engines whose ``llguidance`` is true.
+        json_schema: a JSON schema, for engines without llguidance, which hold to it as far as they can.
+    """
+
+    grammar: str | None = None
+    json_schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompletionRequest:
     """Text to continue, exactly as it stands, and the settings with every default filled in.
 
@@ -79,6 +93,7 @@ class CompletionRequest:
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped to go on.
         images: the images of the prompt, in the order of their places in it: JPEG or PNG.
         budget: a limit of the reasoning, where the engine has one.
+        constraint: what the text is held to, in place of the config's ``structured``.
     """
 
     prompt: str | list[int]
@@ -86,6 +101,7 @@ class CompletionRequest:
     keep: int = 0
     images: Sequence[bytes] = ()
     budget: ReasoningBudget | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +201,9 @@ class Engine(Protocol):
 
     limits_reasoning: bool
     """Whether it takes a :class:`ReasoningBudget`."""
+
+    llguidance: bool
+    """Whether it takes grammars in llguidance's language. One that does not may end its process on such a grammar."""
 
     note: str | None
     """What the user should know of how it was started; ``None`` for nothing."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..config import LoadConfig, PredictionConfig
 from ..engines.base import ChatRequest
+from ..engines.schemas.process import Schemas
 from ..errors import (
     DomainMismatchError,
     ModelNotFoundError,
@@ -79,6 +80,7 @@ class Host:
         self.files = FileStore(self.home.files)
         self.documents = Documents(self.files)
         self.retriever = Retriever(self.documents)
+        self.schemas = Schemas()
         self.logs: LogEvents = Events()
         self._sockets = _socket_folder()
         self.instances = Instances(
@@ -95,6 +97,7 @@ class Host:
             await asyncio.wait([self._startup])
         try:
             await self.instances.stop()
+            await self.schemas.close()
             await self.library.close()
         finally:
             shutil.rmtree(self._sockets, ignore_errors=True)
@@ -314,7 +317,9 @@ class Host:
         in_force = settings_in_force(config, instance.config, own)
         check_asked(config, in_force, of_chat=isinstance(prompt, ChatRequest))
         tools = tool_use(in_force) if isinstance(prompt, ChatRequest) else None
-        request = PredictionRequest(prompt=prompt, config=in_force, files=self.files, tools=tools, logs=self.logs)
+        request = PredictionRequest(
+            prompt=prompt, config=in_force, schemas=self.schemas, files=self.files, tools=tools, logs=self.logs
+        )
         return Prediction(instance, request, client)
 
     def base_prediction_config(self, instance: Instance) -> PredictionConfig:

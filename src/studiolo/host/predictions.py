@@ -13,17 +13,19 @@ import msgspec
 
 from ..config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
 from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
+from ..engines.schemas.process import Schemas
 from ..errors import ConfigError, UnsupportedError
 from ..protocol.chat import SystemPrompt, TextData, text_of
-from ..protocol.llm import Fragment, PredictionStats, StopReason
+from ..protocol.llm import Fragment, PredictionStats, StopReason, StructuredOutcome
 from ..protocol.streaming import MergingQueue, merge_fragments
-from ..protocol.tools import ToolCallArguments, ToolCallEvent, parse_tools
+from ..protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallEvent, parse_tools
 from .drafting import check_draft
 from .files import FileStore
 from .images import max_side, read_images
 from .overflow import fit_chat, fit_text
 from .prompt_progress import PromptReport, PromptReports
-from .reasoning import is_held_to_json, splitter, think_within, thinks, with_thought_closed
+from .reasoning import splitter, think_within, thinks, with_thought_closed
+from .structured import Held, cut_off, hold_answer
 from .tool_use import Said, ToolUse, say_with_tools, without_tool_messages
 from .watching import LogEvents, PredictionLog
 
@@ -39,10 +41,17 @@ PLACE_INTERVAL_SEC = 1.0
 
 @dataclass(frozen=True)
 class PredictionResult:
-    """The end of a prediction: its stats, and the settings that were in force."""
+    """The end of a prediction.
+
+    Parameters:
+        stats: how it went.
+        config: the settings that were in force.
+        structured: how an answer that is held to a form has come out.
+    """
 
     stats: PredictionStats
     config: PredictionConfig
+    structured: StructuredOutcome | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +70,12 @@ class PredictionRequest:
         files: where the chat's images are.
         tools: the tools of the chat.
         logs: where those listen who watch.
+        schemas: prepares and checks what the answer is held to.
     """
 
     prompt: str | ChatRequest
     config: PredictionConfig
+    schemas: Schemas
     files: FileStore | None = None
     tools: ToolUse | None = None
     logs: LogEvents | None = None
@@ -143,6 +154,7 @@ class Prediction:
         self._instance = instance
         self._request = request
         self._events: MergingQueue[PredictionEvent] = MergingQueue(_merge)
+        self._held: Held | None = None
         self._stop_reason: StopReason | None = None
         self._running = False
         self._clock = time.perf_counter  # the event loop's own clock may be a coarse one
@@ -217,26 +229,28 @@ class Prediction:
                 raise asyncio.CancelledError
             async with self._instance.slot(self):
                 self.has_slot = True
-                completed = await self._complete()
+                completed, outcome = await self._complete()
         except asyncio.CancelledError:
             if self._stop_reason is None:  # the host itself is going down
                 self._stop_reason = "modelUnloaded"
-            self._end(self._stats(self._stop_reason))
+            outcome = self._outcome(cut_off(self._stop_reason)) if self._held else None
+            self._end(self._stats(self._stop_reason), outcome)
         except BaseException as error:
             self._events.close(error)
         else:
             self._prompt_tokens = completed.prompt_tokens
             self._predicted_tokens = completed.predicted_tokens
-            self._end(self._stats(completed.stop_reason, completed))
+            self._end(self._stats(completed.stop_reason, completed), outcome)
 
-    def _end(self, stats: PredictionStats) -> None:
+    def _end(self, stats: PredictionStats, outcome: StructuredOutcome | None) -> None:
         self._log.end(stats)
-        self._events.put(PredictionResult(stats, self._request.config))
+        self._events.put(PredictionResult(stats, self._request.config, outcome))
         self._events.close()
 
-    async def _complete(self) -> Completed:
+    async def _complete(self) -> tuple[Completed, StructuredOutcome | None]:
         engine = self.engine = await self._instance.engine(drafts=self._request.config)
-        source, said = await self._begin(engine)
+        source, said, held = await self._begin(engine)
+        self._held = held
         completed: Completed | None = None
         try:
             async with contextlib.aclosing(source) as events:
@@ -255,15 +269,27 @@ class Prediction:
                                 self._first_token_at = self._clock()
                             if isinstance(event, Fragment):
                                 self._predicted_tokens += event.tokens_count
-                            self._put(said.feed(event))
+                                if held is not None:
+                                    held.follow(event.content)
+                            await self._put_said(said.feed(event))
         finally:
             self._put(said.flush())
         if completed is None:
             raise RuntimeError("the engine broke its contract: it ended without a Completed")
-        self._put(said.finish())
-        return completed
+        await self._put_said(said.finish())
+        if held is None:
+            return completed, None
+        problem = await held.problem(completed.stop_reason)
+        if problem is not None and completed.stop_reason == "eosFound":
+            completed = replace(completed, stop_reason="failed")
+        return completed, self._outcome(problem)
 
-    async def _begin(self, engine: Engine) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
+    def _outcome(self, problem: str | None) -> StructuredOutcome:
+        return StructuredOutcome(problem=problem, warnings=(self._held and self._held.warnings) or None)
+
+    async def _begin(
+        self, engine: Engine
+    ) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said, Held | None]:
         prompt, config = self._request.prompt, self._request.config
         check_draft(config, self._instance.config, self._instance.draft)
         if self._instance.draft is not None and not config.draft_model:
@@ -285,6 +311,7 @@ class Prediction:
                     chat,
                     request,
                     self._request.tools,
+                    self._request.schemas,
                     self._instance.context_length,
                     self._log.input if self._log.watched else None,
                     budget_message,
@@ -293,11 +320,21 @@ class Prediction:
             if not request.images:
                 chat = await fit_chat(engine, chat, config, self._instance.context_length)
             prompt = await engine.apply_template(chat)
-            if is_held_to_json(config) or config.enable_thinking is False:
-                prompt = with_thought_closed(prompt, config)
-        request = await fit_text(engine, replace(request, prompt=prompt), self._instance.context_length)
+        held = await hold_answer(self._request.schemas, engine, config, prompt)
+        may_think = held is None or held.may_think
+        if isinstance(self._request.prompt, ChatRequest) and not (may_think and config.enable_thinking is not False):
+            prompt = with_thought_closed(prompt, config)
+        request = replace(request, prompt=prompt, constraint=held and held.constraint)
+        request = await fit_text(engine, request, self._instance.context_length)
         self._log.input(prompt)
-        return await think_within(engine, request, prompt, budget_message), Said(splitter(config, prompt))
+        after_thought = held and held.after_thought
+        events = await think_within(engine, request, prompt, budget_message, after_thought=after_thought)
+        return events, Said(splitter(config, prompt) if may_think else None), held
+
+    async def _put_said(self, events: Iterable[Fragment | ToolCallEvent]) -> None:
+        for event in events:
+            checked = await self._held.checked_call(event) if self._held and isinstance(event, ToolCallEnd) else event
+            self._put([checked])
 
     def _put(self, events: Iterable[PredictionEvent]) -> None:
         for event in events:

@@ -9,7 +9,15 @@ from dataclasses import replace
 import msgspec
 
 from ..config import PredictionConfig
-from ..engines.base import Completed, CompletionRequest, Engine, EngineEvent, PromptProgress, ReasoningBudget
+from ..engines.base import (
+    Completed,
+    CompletionRequest,
+    Constraint,
+    Engine,
+    EngineEvent,
+    PromptProgress,
+    ReasoningBudget,
+)
 from ..errors import ConfigError, UnsupportedError
 from ..protocol.llm import Fragment, ReasoningType
 from ..protocol.streaming import merge_fragments
@@ -87,14 +95,9 @@ class ReasoningSplitter:
 def splitter(config: PredictionConfig, prompt: str) -> ReasoningSplitter | None:
     """What tells reasoning from the answer, where the config asks for that and the answer may have any."""
     parsing = config.reasoning_parsing
-    if parsing is None or not parsing.enabled or is_held_to_json(config):
+    if parsing is None or not parsing.enabled:
         return None
     return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
-
-
-def is_held_to_json(config: PredictionConfig) -> bool:
-    """Whether an answer is JSON from its first character, so that no thought can stand before it."""
-    return config.structured is not None and config.structured.type == "json"
 
 
 def with_thought_closed(prompt: str, config: PredictionConfig) -> str:
@@ -157,7 +160,12 @@ def begins_thought(prompt: str, tag: str) -> bool:
 
 
 async def think_within(
-    engine: Engine, request: CompletionRequest, text: str, message: str = ""
+    engine: Engine,
+    request: CompletionRequest,
+    text: str,
+    message: str = "",
+    *,
+    after_thought: Constraint | None = None,
 ) -> AsyncGenerator[EngineEvent, None]:
     """Return the events of a completion whose reasoning keeps to the config's limit.
 
@@ -168,21 +176,25 @@ async def think_within(
     Parameters:
         text: the prompt as text, before any of it was cut.
         message: what is put before the end tag of reasoning that is cut short.
+        after_thought: what holds the answer once its reasoning is over, where the request's constraint allows any.
 
     Raises:
         ConfigError: there is a ``reasoning_budget``, and reasoning is not told from the answer.
         UnsupportedError: there is one, and a grammar, which a cut would leave in the middle.
     """
     config = request.config
-    if is_held_to_json(config) or (budget := _budget(config, message)) is None:
+    held = request.constraint is not None and after_thought is None
+    if held and (config.structured is None or config.structured.type != "gbnf"):
         return engine.complete(request)
-    if config.structured is not None and config.structured.type == "gbnf":
+    if (budget := _budget(config, message)) is None:
+        return engine.complete(request)
+    if held:
         if config.enable_thinking is False:  # the grammar says what there may be
             return engine.complete(request)
         raise _unsupported("A reasoning_budget and a grammar of one's own do not go together")
     if not begins_thought(text, budget.start) and await _counts_exactly(engine, budget):
         return engine.complete(replace(request, budget=budget))
-    return _cut_short(engine, request, text, budget)
+    return _cut_short(engine, request, text, budget, after_thought)
 
 
 async def native_budget(
@@ -243,7 +255,11 @@ async def _counts_exactly(engine: Engine, budget: ReasoningBudget) -> bool:
 
 
 async def _cut_short(
-    engine: Engine, request: CompletionRequest, text: str, budget: ReasoningBudget
+    engine: Engine,
+    request: CompletionRequest,
+    text: str,
+    budget: ReasoningBudget,
+    after_thought: Constraint | None,
 ) -> AsyncGenerator[EngineEvent, None]:
     config, prompt = request.config, request.prompt
     split = ReasoningSplitter(budget.start, budget.end, text)
@@ -288,7 +304,12 @@ async def _cut_short(
         _ = list(split.feed(end))  # it notes that the thought is over
         prompt = await _continued(engine, prompt, closing)
         left = config.max_tokens - spent if config.max_tokens else False
-        request = replace(request, prompt=prompt, config=msgspec.structs.replace(config, max_tokens=left))
+        request = replace(
+            request,
+            prompt=prompt,
+            config=msgspec.structs.replace(config, max_tokens=left),
+            constraint=after_thought or request.constraint,
+        )
 
 
 async def _continued(engine: Engine, prompt: str | list[int], text: str) -> str | list[int]:

@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
-from ..config import PredictionConfig, StructuredSetting, ToolNaming
+from ..config import PredictionConfig, ToolNaming
 from ..engines.base import ChatRequest, CompletionRequest, Engine, EngineEvent, ToolChatRequest
-from ..engines.tool_format import CALL_BEGIN, ToolNames, call_schema, with_instructions, without_tools
+from ..engines.schemas.process import Schemas
+from ..engines.tool_format import CALL_BEGIN, ToolNames, with_instructions, without_tools
 from ..engines.tool_reader import ToolCallReader
 from ..errors import UnsupportedError
 from ..protocol.chat import ToolCallRequestData, ToolResultMessage
@@ -23,6 +24,7 @@ from ..protocol.llm import Fragment
 from ..protocol.tools import Tool, ToolCallEnd, ToolCallEvent, ToolCallName, parse_tools
 from .overflow import fit_chat, fit_text
 from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
+from .structured import Held, hold_call
 
 
 @dataclass(frozen=True)
@@ -150,22 +152,24 @@ async def say_with_tools(
     chat: ChatRequest,
     request: CompletionRequest,
     use: ToolUse,
+    schemas: Schemas,
     context_length: int,
     tell: Callable[[str], None] | None = None,
     budget_message: str = "",
-) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said]:
+) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said, Held | None]:
     """Let the engine answer a chat with tools.
 
     Parameters:
         chat: the chat, with the template that it asks for.
         request: the rest of the request; its prompt is left aside.
         use: the tools.
+        schemas: prepares the schema of a call that must be made.
         context_length: tokens that the chat and its answer may have together.
         tell: told the text that the engine is given, where somebody wants to know.
         budget_message: what is put before the end tag of reasoning that is cut short.
 
     Returns:
-        The engine's events, and the way out for them.
+        The engine's events, the way out for them, and what holds the text to a call that must be made.
     """
     names = use.names()
     tools = names.in_tools(use.tools)
@@ -185,7 +189,8 @@ async def say_with_tools(
         )
         if tell is not None:
             tell(prompt)  # the engine renders the same by itself
-        return engine.chat_with_tools(asked), Said(splitter(config, prompt), names=names)
+        return engine.chat_with_tools(asked), Said(splitter(config, prompt), names=names), None
+    held: Held | None = None
     if not use.must_call:
         if config.enable_thinking is False:
             prompt = with_thought_closed(prompt, config)
@@ -194,11 +199,10 @@ async def say_with_tools(
         prompt = with_thought_closed(prompt, config)
         if not own_format:
             prompt += CALL_BEGIN
-        config = msgspec.structs.replace(
-            config, structured=StructuredSetting(type="json", json_schema=call_schema(tools))
-        )
+        held = await hold_call(schemas, engine, tools, names.meant)
         said = Said(calls=ToolCallReader(names, forced=True))
-    fitting = await fit_text(engine, replace(request, prompt=prompt, config=config), context_length)
+    request = replace(request, prompt=prompt, config=config, constraint=held and held.constraint)
+    fitting = await fit_text(engine, request, context_length)
     if tell is not None:
         tell(prompt)
-    return await think_within(engine, fitting, prompt, budget_message), said
+    return await think_within(engine, fitting, prompt, budget_message), said, held

@@ -191,11 +191,24 @@ class PromptProcessingProgress(Message, frozen=True, tag="promptProcessingProgre
     """The turns until the prediction gets a slot, counted from 1; of studiolo's servers alone."""
 
 
+class StructuredOutcome(WireStruct, frozen=True):
+    """How an answer that is held to a form has come out. The field is studiolo's own; LM Studio's clients ignore it.
+
+    Parameters:
+        problem: why the answer does not have its form: it was cut off, or breaks the schema.
+        warnings: what the author of the schema should look at, each with its path.
+    """
+
+    problem: str | None = None
+    warnings: list[str] | None = None
+
+
 class PredictSuccess(Message, frozen=True, tag="success"):
     stats: PredictionStats
     model_info: LlmInstanceInfo
     load_model_config: KvConfig
     prediction_config: KvConfig
+    structured: StructuredOutcome | None = None
 
 
 PredictMessage = FragmentMessage | PromptProcessingProgress | ToolCallEvent | PredictSuccess

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar
@@ -19,11 +20,14 @@ from ..protocol.llm import (
     PredictMessage,
     PredictSuccess,
     PromptProcessingProgress,
+    StructuredOutcome,
     received_fragment,
 )
 from ..protocol.models import LlmInstanceInfo
 from .callbacks import call, check_callbacks
 from .structured import convert, parse
+
+_log = logging.getLogger("studiolo.client")
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -46,8 +50,8 @@ class PredictionResult(Generic[T]):
 
     Parameters:
         content: the generated text.
-        parsed: the value that a structured answer is the JSON of; the text where there is no such value, because the
-            answer was cut off (see the stop reason) or is not structured.
+        parsed: the value that a structured answer is the JSON of; the text where there is no such value
+            (``structured_problem`` says why) or the answer is not structured.
         stats: how it went.
         model_info: the model that generated it.
         load_config: the settings that the model was loaded with.
@@ -55,6 +59,8 @@ class PredictionResult(Generic[T]):
         logprobs: where ``log_probs`` asked for them: for each token, itself and then the other likeliest candidates.
         reasoning_content, non_reasoning_content: what of the text is reasoning and what is the answer; the tags
             between them are part of neither.
+        structured_problem: why a structured answer has no parsed value: it was cut off, or breaks the schema.
+        structured_warnings: what in the schema the caller should look at, such as a misspelt keyword.
     """
 
     content: str
@@ -66,6 +72,8 @@ class PredictionResult(Generic[T]):
     logprobs: list[list[LogProb]] | None = None
     reasoning_content: str = ""
     non_reasoning_content: str = ""
+    structured_problem: str | None = None
+    structured_warnings: tuple[str, ...] = ()
 
     @property
     def structured(self) -> bool:
@@ -80,7 +88,8 @@ class PredictionResult(Generic[T]):
         """
         if not self.structured:
             raise ConfigError(
-                "The answer has no parsed value", cause=f"The prediction ended with {self.stats.stop_reason}."
+                "The answer has no parsed value",
+                cause=self.structured_problem or f"The prediction ended with {self.stats.stop_reason}.",
             )
         return convert(self.parsed, kind)
 
@@ -168,20 +177,25 @@ class PredictionState:
                     self._tell_progress(progress)
             case PredictSuccess():
                 content = "".join(self._content)
+                answer = "".join(self._by_type.get("none", ()))
                 config = decode_prediction_config(flatten(stack_of(message.prediction_config)))
+                structured = message.structured or StructuredOutcome()
+                for warning in structured.warnings or ():
+                    _log.warning("The JSON schema: %s", warning)
                 self.outcome = PredictionResult(
                     content=content,
-                    parsed=parse(content, config.structured, message.stats.stop_reason),
+                    parsed=content if structured.problem else parse(content, answer, config.structured),
                     stats=message.stats,
                     model_info=message.model_info,
                     load_config=decode_load_config(flatten(stack_of(message.load_model_config))),
                     prediction_config=config,
                     logprobs=self._logprobs or None,
                     reasoning_content="".join(self._by_type.get("reasoning", ())),
-                    non_reasoning_content="".join(self._by_type.get("none", ())),
+                    non_reasoning_content=answer,
+                    structured_problem=structured.problem,
+                    structured_warnings=tuple(structured.warnings or ()),
                 )
-                answer = AssistantResponse(content=[TextData(text=self.outcome.content)])
-                call(self._callbacks.on_message, answer)
+                call(self._callbacks.on_message, AssistantResponse(content=[TextData(text=content)]))
             case _:
                 pass  # tool calls are act()'s business
         return None

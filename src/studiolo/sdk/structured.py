@@ -11,7 +11,6 @@ import msgspec
 
 from ..config import StructuredSetting, prediction_config
 from ..errors import ConfigError
-from ..protocol.llm import StopReason
 
 V = TypeVar("V")
 
@@ -88,21 +87,19 @@ def _schema_of(kind: Any) -> dict[str, Any]:
     return schema
 
 
-_CUT_OFF: tuple[StopReason, ...] = ("userStopped", "modelUnloaded", "failed")
-_AT_A_LIMIT: tuple[StopReason, ...] = ("maxPredictedTokensReached", "contextLengthReached")
+def parse(content: str, answer: str, setting: StructuredSetting | None) -> Any:
+    """The value that a finished answer is the JSON of; the text itself where it is none.
 
-
-def parse(content: str, setting: StructuredSetting | None, stop_reason: StopReason) -> Any:
-    """The value that an answer is the JSON of; the text itself where it is none, or was cut off before its end."""
-    if setting is None or setting.type == "none" or stop_reason in _CUT_OFF:
+    Parameters:
+        content: the whole text.
+        answer: what of it is no thought.
+    """
+    if setting is None or setting.type == "none":
         return content
     try:
-        value = json.loads(content)
+        return json.loads(answer)
     except ValueError:
         return content
-    if stop_reason in _AT_A_LIMIT and type(value) in (int, float):
-        return content  # more digits may have followed
-    return value
 
 
 def convert(value: Any, kind: type[V]) -> V:

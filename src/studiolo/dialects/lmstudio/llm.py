@@ -91,6 +91,7 @@ async def _run(
                             model_info=info,
                             load_model_config=encode_load_config(instance.config),
                             prediction_config=encode_prediction_config(event.config),
+                            structured=event.structured,
                         )
                     )
                 case wire.Fragment():

@@ -141,7 +141,11 @@ class LlamaServerClient:
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
         await self._check_bias(request.config)
-        body = await _completion_body(request)
+        body = msgspec.json.encode(
+            completion_body(
+                request.prompt, request.config, request.keep, request.images, request.budget, request.constraint
+            )
+        )
         # The engine would go on for ever, with a context that it shifts. Who wants to stop there leaves.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         async with _broken_connections_told(), self._session.post("/completion", data=body) as response:
@@ -274,18 +278,6 @@ class LlamaServerClient:
             if response.status != 200:
                 raise _refusal(answer)
             return answer
-
-
-async def _completion_body(request: CompletionRequest) -> bytes:
-    def make() -> bytes:
-        return msgspec.json.encode(
-            completion_body(request.prompt, request.config, request.keep, request.images, request.budget)
-        )
-
-    structured = request.config.structured
-    if structured is not None and structured.type == "json":
-        return await asyncio.to_thread(make)  # the grammar of a large schema takes its time
-    return make()
 
 
 @contextlib.asynccontextmanager

@@ -27,6 +27,7 @@ class LlamaCppEngine:
 
     name = "llama.cpp"
     version: str | None = None
+    llguidance: bool = True
     note: str | None = None
     limits_reasoning = True
 

@@ -12,12 +12,10 @@ from ...config import (
     CacheType,
     LoadConfig,
     PredictionConfig,
-    StructuredSetting,
 )
 from ...errors import UnsupportedError
 from ...protocol.models import Domain
-from ..base import ReasoningBudget
-from .grammar import grammar_of
+from ..base import Constraint, ReasoningBudget
 
 RANDOM_SEED = -1
 
@@ -140,6 +138,7 @@ def completion_body(
     keep: int = 0,
     images: Sequence[bytes] = (),
     budget: ReasoningBudget | None = None,
+    constraint: Constraint | None = None,
 ) -> dict[str, Any]:
     """The body of llama-server's ``POST /completion`` for a streamed completion.
 
@@ -149,6 +148,7 @@ def completion_body(
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped.
         images: what belongs where the prompt has media markers.
         budget: the limit of the reasoning.
+        constraint: what the text is held to.
 
     Raises:
         UnsupportedError: the config asks for what llama.cpp does not do.
@@ -202,13 +202,10 @@ def completion_body(
         body["logit_bias"] = [[token, False if bias == "-inf" else bias] for token, bias in config.logit_bias]
     if config.log_probs is not None and config.log_probs is not False:
         body["n_probs"] = max(config.log_probs, 1)  # 0 would switch the token's own off
-    match config.structured:
-        case StructuredSetting(type="gbnf", gbnf_grammar=grammar):
-            body["grammar"] = grammar
-        case StructuredSetting(type="json", json_schema=schema):
-            body["grammar"] = grammar_of(schema)
-        case _:
-            pass
+    if constraint is not None and constraint.grammar is not None:
+        body["grammar"] = constraint.grammar
+    elif constraint is not None:
+        body["json_schema"] = constraint.json_schema
     return body
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import re
 import shutil
@@ -30,13 +31,20 @@ class Binary:
     Parameters:
         options: the names of all its options.
         unix_sockets: whether it can listen on one.
+        llguidance: whether it is built with llguidance. One that is not ends its process on such a grammar.
     """
 
     path: str
     version: str
     options: frozenset[str]
     unix_sockets: bool
+    llguidance: bool
 
+
+_LLGUIDANCE_SIGN = b"llg error: %s"
+"""A message of llama.cpp's that is there only where llguidance is built in."""
+
+_LIBRARY = re.compile(r"lib(llama|common|server).*\.(so|dylib|dll)").match
 
 _known: dict[tuple[str, int, int], Binary] = {}
 
@@ -65,8 +73,24 @@ async def inspect(named: str | None) -> Binary:
         if not {"--model", "--host", "--ctx-size", "--parallel"} <= options:
             raise UnusableBinaryError(f"{path} is no {NAME}: it lacks the options of one")
         sockets = "unix socket" in text.lower()
-        _known[key] = Binary(path, version[1].strip(), options, sockets)
+        llguidance = await asyncio.to_thread(_has_llguidance, Path(path))
+        _known[key] = Binary(path, version[1].strip(), options, sockets, llguidance)
     return _known[key]
+
+
+def _has_llguidance(binary: Path) -> bool:
+    """Whether the binary, or a library beside it or in the ``lib`` next to its folder, carries the sign."""
+    folder = binary.resolve().parent
+    libraries = [file for place in (folder, folder.parent / "lib") for file in place.glob("*") if _LIBRARY(file.name)]
+    return any(_carries_sign(file) for file in [binary, *libraries])
+
+
+def _carries_sign(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(_LLGUIDANCE_SIGN) != -1
+    except (OSError, ValueError):  # it cannot be read, or is empty
+        return False
 
 
 async def devices(binary: Binary) -> list[str]:

@@ -79,6 +79,7 @@ class LlamaServerEngine(LlamaCppEngine):
         engine = cls(worker, client, spec)
         engine.version = binary.version
         engine.limits_reasoning = "--reasoning-budget-message" in binary.options
+        engine.llguidance = binary.llguidance
         return engine
 
 

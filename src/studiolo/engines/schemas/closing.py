@@ -1,0 +1,94 @@
+"""Objects that a grammar closes: where a schema names properties, the model writes no others.
+
+A schema that does not mention ``additionalProperties`` allows any others, and a small model then writes them without
+end. An answer without them satisfies the schema all the same, except where a second schema speaks of the same object:
+there nothing is closed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from urllib.parse import unquote
+
+from .walk import ANNOTATIONS, Pointer, Schema, at
+
+_KEEP_OPEN = frozenset(
+    {
+        *("additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames", "minProperties"),
+        *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef"),
+        *("dependencies", "dependentSchemas", "dependentRequired", "extends"),
+    }
+)
+_ALONE = ANNOTATIONS | {"type", "$defs", "definitions", "$schema", "$id", "id", "$anchor", "x-guidance"}
+"""Keywords beside ``anyOf``, ``oneOf`` or ``$ref`` that leave the named schema to decide alone."""
+
+
+def close_objects(document: Schema, *, refs_stand_alone: bool) -> bool:
+    """Add ``additionalProperties: false`` in place where that takes no way to satisfy the document.
+
+    Parameters:
+        refs_stand_alone: whether the draft ignores what stands beside a ``$ref`` (those before 2019-09 do).
+
+    Returns:
+        Whether anything was closed.
+    """
+    seen: dict[tuple[int, bool], Schema] = {}
+    waiting: list[tuple[Any, bool]] = [(document, False)]
+    while waiting:
+        schema, combined = waiting.pop()
+        if not isinstance(schema, dict) or (id(cast("object", schema)), combined) in seen:
+            continue
+        schema = cast("Schema", schema)
+        seen[id(schema), combined] = schema
+        try:
+            waiting += _inner(document, schema, combined, refs_stand_alone)
+        except LookupError:  # a reference by name or to another document: what it combines is not known
+            return False
+    alone = [schema for (key, combined), schema in seen.items() if not combined and (key, True) not in seen]
+    closed = False
+    for schema in alone:
+        properties = schema.get("properties")
+        required = schema.get("required", [])
+        if not properties or _KEEP_OPEN & schema.keys() or not isinstance(required, list):
+            continue
+        if all(name in properties for name in cast("list[Any]", required)):
+            schema["additionalProperties"] = closed = False
+            closed = True
+    return closed
+
+
+def _inner(document: Schema, schema: Schema, combined: bool, refs_stand_alone: bool) -> list[tuple[Any, bool]]:
+    inner: list[tuple[Any, bool]] = []
+    for keyword, value in schema.items():
+        alone = schema.keys() <= _ALONE | {keyword}
+        match keyword, value:
+            case "$ref" | "$dynamicRef", str():
+                inner.append((at(document, _pointer(value)), combined or not (alone or refs_stand_alone)))
+            case "allOf", list():
+                several = len(cast("list[Any]", value)) > 1
+                inner += [(each, combined or several or not alone) for each in cast("list[Any]", value)]
+            case "anyOf" | "oneOf", list():
+                inner += [(each, combined or not alone) for each in cast("list[Any]", value)]
+            case "properties", dict():
+                also = combined or "patternProperties" in schema
+                inner += [(each, also) for each in cast("Schema", value).values()]
+            case "patternProperties" | "dependentSchemas" | "dependencies", dict():
+                inner += [(each, True) for each in cast("Schema", value).values()]
+            case "prefixItems" | "items", list():
+                inner += [(each, combined) for each in cast("list[Any]", value)]
+            case "items" | "additionalItems" | "additionalProperties", _:
+                inner.append((value, combined))
+            case "not" | "if" | "then" | "else" | "contains" | "unevaluatedItems" | "unevaluatedProperties", _:
+                inner.append((value, True))
+            case _:
+                pass
+    return inner
+
+
+def _pointer(reference: str) -> Pointer:
+    if reference != "#" and not reference.startswith("#/"):
+        raise LookupError(reference)
+    steps: list[str | int] = []
+    for token in reference.split("/")[1:]:
+        steps.append(unquote(token).replace("~1", "/").replace("~0", "~"))
+    return tuple(steps)

@@ -1,0 +1,73 @@
+"""The text of an answer, followed by its grammar while it comes.
+
+llama.cpp goes on without a grammar that it can no longer follow. So the same grammar runs here, over the bytes that
+come, and the first byte that it does not take ends the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from ...errors import PredictionError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+MAX_CACHED = 8
+"""Grammars that are kept built."""
+
+
+class Follower:
+    """One answer under one grammar."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+        self._taken = 0
+
+    def feed(self, text: str) -> None:
+        """Take what comes next.
+
+        Raises:
+            PredictionError: the grammar does not allow it: the engine has lost the grammar.
+        """
+        data = text.encode()
+        taken = self._matcher.try_consume_tokens(list(data))  # in a byte tokenizer a token is a byte
+        self._taken += taken
+        if taken < len(data):
+            raise PredictionError(
+                "The engine left the form that the answer is held to",
+                cause=f"Its grammar does not allow what follows after {self._taken} bytes: {data[taken:][:40]!r}.",
+                suggestion="Simplify the schema or grammar; the engine's log says why it was dropped.",
+            )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer may end here."""
+        return self._matcher.is_accepting()
+
+
+class Followers:
+    """Grammars that are built once and followed many times."""
+
+    def __init__(self) -> None:
+        self._built: OrderedDict[str, LLMatcher] = OrderedDict()
+
+    async def follow(self, grammar: str) -> Follower:
+        """A follower of a grammar in llguidance's language, one that has been checked."""
+        matcher = self._built.get(grammar)
+        if matcher is None:
+            matcher = await asyncio.to_thread(_build, grammar)
+            self._built[grammar] = matcher
+            if len(self._built) > MAX_CACHED:
+                self._built.popitem(last=False)
+        else:
+            self._built.move_to_end(grammar)
+        return Follower(matcher.deep_copy())
+
+
+def _build(grammar: str) -> LLMatcher:
+    from llguidance import LLMatcher, LLTokenizer  # late: it takes a tenth of a second
+
+    return LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(grammar), log_level=0)

@@ -1,0 +1,114 @@
+"""The schemas within a JSON schema, by position. Source of the keywords: the JSON Schema drafts 4 to 2020-12."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+Schema = dict[str, Any]
+Pointer = tuple[str | int, ...]
+"""The keys and indices that lead from a document to a place in it."""
+
+ONE = frozenset(
+    {
+        *("not", "if", "then", "else", "items", "additionalItems", "additionalProperties", "contains"),
+        *("propertyNames", "unevaluatedItems", "unevaluatedProperties", "contentSchema", "extends"),
+    }
+)
+"""Keywords whose value is a schema."""
+
+LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
+"""Keywords whose value is a list of schemas."""
+
+MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"})
+"""Keywords whose value has a schema for each name."""
+
+ANNOTATIONS = frozenset(
+    {
+        *("title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly"),
+        *("$comment", "discriminator", "contentMediaType", "contentEncoding"),
+    }
+)
+"""Keywords that demand nothing of a value."""
+
+ASSERTIONS = frozenset(
+    {
+        *("type", "enum", "const", "multipleOf", "maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum"),
+        *("maxLength", "minLength", "pattern", "format", "maxItems", "minItems", "uniqueItems", "maxContains"),
+        *("minContains", "maxProperties", "minProperties", "required", "dependentRequired"),
+    }
+)
+
+CORE = frozenset({"$schema", "$id", "id", "$ref", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary"})
+
+KEYWORDS = ONE | LISTS | MAPS | ANNOTATIONS | ASSERTIONS | CORE
+
+
+class Place(NamedTuple):
+    """A schema within a document."""
+
+    pointer: Pointer
+    schema: Any
+
+
+def keywords(schema: Any) -> Schema:
+    """The keywords of a schema and their values; none where it is a boolean."""
+    return cast("Schema", schema) if isinstance(schema, dict) else {}
+
+
+def children(schema: Any) -> Iterator[Place]:
+    """The schemas directly within ``schema``, with the way to each."""
+    for keyword, value in keywords(schema).items():
+        if isinstance(value, list):
+            if keyword in LISTS:
+                yield from (Place((keyword, i), each) for i, each in enumerate(cast("list[Any]", value)))
+        elif keyword in MAPS:
+            if isinstance(value, dict):
+                named = cast("Schema", value).items()
+                yield from (Place((keyword, name), each) for name, each in named if not isinstance(each, list))
+        elif keyword in ONE:
+            yield Place((keyword,), value)
+
+
+def places(schema: Any) -> Iterator[Place]:
+    """``schema`` itself and every schema within it, outer ones first."""
+    waiting = [Place((), schema)]
+    while waiting:
+        place = waiting.pop()
+        yield place
+        inner = [Place(place.pointer + child.pointer, child.schema) for child in children(place.schema)]
+        waiting += reversed(inner)
+
+
+def path_of(pointer: Pointer) -> str:
+    """A pointer as users read it: ``$.properties.a.anyOf[0]``."""
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in pointer)
+
+
+def at(document: Any, pointer: Pointer) -> Any:
+    """What is at ``pointer``. Raises :class:`LookupError` or :class:`TypeError` where there is nothing."""
+    for step in pointer:
+        document = document[step]
+    return document
+
+
+def depth_of(text: str) -> int:
+    """How deeply objects and lists are nested in a JSON text, without parsing it: strings are skipped."""
+    deepest = depth = 0
+    in_string = escaped = False
+    for char in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                in_string = False
+        elif char == '"':
+            in_string = True
+        elif char in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "}]":
+            depth -= 1
+    return deepest

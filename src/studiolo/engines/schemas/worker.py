@@ -1,0 +1,84 @@
+"""The process that schemas and answers are handled in: ``python -m studiolo.engines.schemas.worker``.
+
+It reads requests from standard input and writes an answer for each: JSON behind its length, four bytes, the highest
+first. A request that takes more than :data:`CPU_LIMIT_SEC` of processor time ends the process, whatever runs: native
+code and Python's regular expressions cannot be interrupted otherwise. It ends when standard input does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import struct
+from typing import Any, BinaryIO
+
+CPU_LIMIT_SEC = 2.0
+MEMORY_LIMIT_BYTES = 2 * 2**30
+
+LENGTH = struct.Struct(">I")
+
+
+def main() -> None:
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    silence = os.open(os.devnull, os.O_RDWR)
+    os.dup2(silence, 0)
+    os.dup2(silence, 1)  # whatever a library prints is no answer
+    _limit_memory()
+    from .answers import check
+    from .prepare import prepare
+
+    check(prepare("{}").held, "{}")  # what is loaded late is loaded now
+    _write(answers, {})
+    while (request := _read(requests)) is not None:
+        signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT_SEC)
+        answer = _answer(request)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _write(answers, answer)
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    from .answers import check
+    from .prepare import RefusedError, check_grammar, prepare
+
+    try:
+        match request:
+            case {"check": str(answer), "schema": str(schema)}:
+                return {"problem": check(schema, answer)}
+            case {"grammar": str(grammar)}:
+                check_grammar(grammar)
+                return {}
+            case _:
+                prepared = prepare(request["schema"], spaced=bool(request.get("spaced")))
+                return {"held": prepared.held, "warnings": prepared.warnings}
+    except RefusedError as error:
+        return {"refused": error.kind, "path": error.path, "why": error.why, "hint": error.hint}
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    for limit, value in ((resource.RLIMIT_AS, MEMORY_LIMIT_BYTES), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):  # the system may not have it, or have a lower one
+            resource.setrlimit(limit, (value, value))
+
+
+def _read(stream: BinaryIO) -> dict[str, Any] | None:
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    return json.loads(stream.read(LENGTH.unpack(head)[0]))
+
+
+def _write(stream: BinaryIO, answer: dict[str, Any]) -> None:
+    body = json.dumps(answer).encode()
+    stream.write(LENGTH.pack(len(body)) + body)
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Answers that are held to a form: what the engine is given for it, and what is made of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ..config import PredictionConfig, ReasoningParsing
+from ..engines.base import Constraint, Engine
+from ..engines.schemas.follower import Follower
+from ..engines.schemas.grammar import HEAD, answer_grammar, call_grammar, thoughtful_grammar
+from ..engines.schemas.process import PreparedSchema, Schemas
+from ..engines.tool_format import call_schema
+from ..engines.tool_reader import failed_call
+from ..errors import UnsupportedError
+from ..protocol.llm import StopReason
+from ..protocol.tools import ToolCallEnd, ToolCallFailed
+
+MAX_GRAMMAR_CHARS = 2**18
+"""How long a user's own grammar may be: the engine builds it in the loop that serves everybody."""
+
+ANY_OBJECT = {"type": "object"}
+
+_BY_ITSELF: tuple[StopReason, ...] = ("eosFound", "toolCalls")
+_AT_A_LIMIT: tuple[StopReason, ...] = ("maxPredictedTokensReached", "contextLengthReached")
+
+
+@dataclass
+class Held:
+    """One answer that is held to a form.
+
+    Parameters:
+        constraint: what the engine is given.
+        schemas: checks what the answer is in the end.
+        follower: follows the text while it comes; ``None`` where the engine refuses what it cannot follow.
+        schema: the schema that the answer shall satisfy; ``None`` for a grammar or a call.
+        parameters: the schema of the parameters of each tool that may be called, by the tool's own name.
+        thought: the tags of a thought that may stand before the answer; ``None`` for no thought.
+        in_thought: whether the prompt ends in an open thought.
+    """
+
+    constraint: Constraint
+    schemas: Schemas
+    follower: Follower | None = None
+    schema: PreparedSchema | None = None
+    parameters: Mapping[str, PreparedSchema] = field(default_factory=dict[str, PreparedSchema])
+    thought: ReasoningParsing | None = None
+    in_thought: bool = False
+    _text: list[str] = field(default_factory=list[str])
+
+    @property
+    def may_think(self) -> bool:
+        """Whether a thought may stand before the answer: a grammar of the user's own may have room for one."""
+        return self.thought is not None or (self.schema is None and not self.parameters)
+
+    @property
+    def after_thought(self) -> Constraint | None:
+        """What holds the rest of an answer whose thought is over."""
+        return Constraint(grammar=answer_grammar(self.schema.held)) if self.thought and self.schema else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the author of the schema should look at."""
+        return list(self.schema.warnings) if self.schema else []
+
+    def follow(self, text: str) -> None:
+        """Take what the engine has generated. Raises :class:`PredictionError` where the form does not allow it."""
+        self._text.append(text)
+        if self.follower is not None:
+            self.follower.feed(text)
+
+    async def problem(self, stop_reason: StopReason) -> str | None:
+        """Why an answer that has ended does not have its form; ``None`` where it has."""
+        if self.schema is None:
+            if self.follower is None or self.follower.complete:
+                return None
+            return cut_off(stop_reason)
+        answer = self._answer()
+        if stop_reason in _AT_A_LIMIT and not _is_whole(answer):
+            return cut_off(stop_reason)
+        found = await self.schemas.check(self.schema, answer)
+        if found is None:
+            return None
+        return f"The answer does not satisfy the schema: {found}" if stop_reason in _BY_ITSELF else cut_off(stop_reason)
+
+    async def checked_call(self, event: ToolCallEnd) -> ToolCallEnd | ToolCallFailed:
+        """A call whose arguments satisfy the parameters of its tool, or the event of one that failed."""
+        request = event.tool_call_request
+        parameters = self.parameters.get(request.name)
+        if parameters is None:
+            return event
+        found = await self.schemas.check(parameters, msgspec.json.encode(request.arguments or {}).decode())
+        return event if found is None else failed_call(f"The arguments are wrong: {found}", event.raw_content or "")
+
+    def _answer(self) -> str:
+        text = "".join(self._text)
+        if self.thought is None or not (self.in_thought or text.startswith(self.thought.start_string)):
+            return text
+        return text.partition(self.thought.end_string)[2].strip()
+
+
+def cut_off(stop_reason: StopReason) -> str:
+    """The problem of an answer that ended before its form was complete."""
+    return f"The answer ended before it was complete ({stop_reason})"
+
+
+def _is_whole(answer: str) -> bool:
+    """Whether an answer that a limit has ended is whole all the same; of a number, digits may be missing."""
+    return answer.rstrip()[-1:] in ("}", "]", '"', "e", "l")  # the last two end true, false and null
+
+
+async def hold_answer(schemas: Schemas, engine: Engine, config: PredictionConfig, prompt: str) -> Held | None:
+    """What holds the answer to ``prompt`` to the config's ``structured``; ``None`` where it asks for nothing.
+
+    Raises:
+        ConfigError: the schema or grammar is wrong, or nothing satisfies it.
+        UnsupportedError: an answer cannot be held to it, or not by this engine.
+    """
+    structured = config.structured
+    if structured is None or structured.type == "none":
+        return None
+    if structured.type == "gbnf":
+        return await _hold_to_grammar(schemas, engine, structured.gbnf_grammar or "")
+    wanted = ANY_OBJECT if structured.json_schema is None else structured.json_schema
+    schema = await schemas.prepare(wanted)
+    if not engine.llguidance:
+        return Held(Constraint(json_schema=wanted if isinstance(wanted, dict) else {}), schemas, schema=schema)
+    parsing = config.reasoning_parsing if _may_think(config) else None
+    if parsing is None:
+        grammar = answer_grammar(schema.held)  # built when the schema was prepared
+        return Held(Constraint(grammar=grammar), schemas, await schemas.follow(grammar), schema)
+    is_open = prompt.rstrip().endswith(parsing.start_string)
+    grammar = thoughtful_grammar(schema.held, parsing.start_string, parsing.end_string, is_open=is_open)
+    await schemas.check_grammar(grammar)
+    follower = await schemas.follow(grammar)
+    return Held(Constraint(grammar=grammar), schemas, follower, schema, thought=parsing, in_thought=is_open)
+
+
+async def hold_call(
+    schemas: Schemas, engine: Engine, tools: Sequence[dict[str, Any]], own_name: Callable[[str], str]
+) -> Held:
+    """What holds an answer to a call of one of ``tools``.
+
+    Parameters:
+        tools: definitions in OpenAI's form, under the names that the model knows.
+        own_name: the tool's own name for one that the model knows.
+
+    Raises:
+        ConfigError, UnsupportedError: as :func:`hold_answer`, for a tool's parameters.
+    """
+    parameters: dict[str, PreparedSchema] = {}
+    calls: list[tuple[str, str]] = []
+    for tool in tools:
+        name = tool["function"]["name"]
+        wanted = _arguments(tool["function"]["parameters"])
+        schema = await schemas.prepare(wanted, spaced=True, subject=f"The JSON schema of the tool {name!r}")
+        parameters[own_name(name)] = schema
+        calls.append((name, schema.held))
+    if not engine.llguidance:
+        return Held(Constraint(json_schema=call_schema(tools)), schemas, parameters=parameters)
+    grammar = call_grammar(calls)
+    await schemas.check_grammar(grammar)
+    return Held(Constraint(grammar=grammar), schemas, await schemas.follow(grammar), parameters=parameters)
+
+
+async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> Held:
+    if len(grammar) > MAX_GRAMMAR_CHARS:
+        raise UnsupportedError(
+            f"The grammar has {len(grammar)} characters, and {MAX_GRAMMAR_CHARS} are the limit",
+            feature="structured",
+            suggestion="Write a shorter one.",
+        )
+    if not grammar.startswith(HEAD):
+        return Held(Constraint(grammar=grammar), schemas)  # the engine refuses GBNF that it cannot read
+    if not engine.llguidance:
+        raise UnsupportedError(
+            f"The engine takes no grammar that begins with {HEAD}",
+            feature="structured",
+            engine=engine.name if engine.name == "llama-server" else "llama.cpp",
+            cause="This llama-server is built without llguidance.",
+            suggestion="Write the grammar in GBNF, give a JSON schema, or use the bundled engine.",
+        )
+    await schemas.check_grammar(grammar)
+    return Held(Constraint(grammar=grammar), schemas, await schemas.follow(grammar))
+
+
+def _arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a call's arguments: an object, with no more than what the tool names."""
+    schema = {"type": "object", **parameters}
+    if not schema.get("properties") and schema.keys() <= {"type", "properties", "required", "description", "title"}:
+        schema["additionalProperties"] = False
+    return schema
+
+
+def _may_think(config: PredictionConfig) -> bool:
+    """Whether a thought may stand before the answer.
+
+    Only where the request asks for it: clients of LM Studio's read the whole text as JSON.
+    """
+    parsing = config.reasoning_parsing
+    asked = config.enable_thinking is not False and bool(config.reasoning_budget)
+    return parsing is not None and parsing.enabled and asked
