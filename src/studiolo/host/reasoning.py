@@ -192,7 +192,9 @@ async def think_within(
         if config.enable_thinking is False:  # the grammar says what there may be
             return engine.complete(request)
         raise _unsupported("A reasoning_budget and a grammar of one's own do not go together")
-    if not begins_thought(text, budget.start) and await _counts_exactly(engine, budget):
+    # The engine drops a grammar of llguidance's when it forces the end tag.
+    counts = request.constraint is None and not begins_thought(text, budget.start)
+    if counts and await _counts_exactly(engine, budget):
         return engine.complete(replace(request, budget=budget))
     return _cut_short(engine, request, text, budget, after_thought)
 
