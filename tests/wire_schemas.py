@@ -29,6 +29,7 @@ KNOWN: dict[str, str] = {
 
 LATER: dict[str, str] = {
     "1.5.0 diagnostics/streamLogs: log.log.data: {'type': *": "kinds of events that are sent to later clients alone",
+    "1.5.0 llm/predict: llm.prediction.tools.*additionalProperties: *": "sent back to a client that has asked so",
 }
 """What the older client does not know and is not sent: the server knows the newer one by what it asks for."""
 
