@@ -64,6 +64,12 @@ def test_a_key_that_no_model_has_is_a_path_that_is_not_found(client: lm.Client, 
     assert data["availablePathsSample"] == [client.llm.model().get_info().path]
 
 
+def test_an_absolute_path_without_a_file_is_a_path_that_is_not_found(client: lm.Client) -> None:
+    with pytest.raises(PathNotFoundError) as caught:
+        client.llm.load_new_instance("/nonesuch/model.gguf")
+    assert caught.value.data["path"] == "/nonesuch/model.gguf" and caught.value.data["totalModels"] == 1
+
+
 def test_an_identifier_that_nothing_is_loaded_as_is_not_unloaded(client: lm.Client) -> None:
     with pytest.raises(lm.LMStudioModelNotFoundError, match="'nonesuch'") as caught:
         client.llm.unload("nonesuch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,18 +16,19 @@ import studiolo
 from studiolo.paths import Home
 from studiolo.sdk import convenience
 
-from .running import Server, free_port, link_models, serving, short_answers
+from .running import Server, free_port, link_model, link_models, serving, short_answers
 
 both = pytest.mark.parametrize("lm", [lmstudio, studiolo], ids=["lmstudio", "studiolo"])
 
 
 @pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(cache_home: Home, vision_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("sdk")
     home = Home(folder / "home")
     home.root.mkdir()
     home.settings.write_text("[library]\nprograms = []\n")
     link_models(cache_home, home)
+    link_model(vision_model, home)
     short_answers(home)
     with serving(home, folder, "--no-load") as server:
         yield server
@@ -160,9 +162,28 @@ def test_the_default_client_is_chosen_before_it_is_created(server: Server, monke
         studiolo.configure_default_client("localhost:1234")
 
 
+@both
+def test_a_taken_identifier_already_exists(lm: ModuleType, server: Server) -> None:
+    with lm.Client(server.address) as client:
+        llm = client.llm.model("smollm2-135m-instruct")
+        with raises(lm, "LMStudioServerError", "Model load error.*already exists"):
+            client.llm.load_new_instance("smollm2-135m-instruct", llm.identifier)
+
+
+def test_a_model_that_makes_way_is_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="studiolo.client")
+    small = {"context_length": 128, "max_parallel_predictions": 1}
+    with studiolo.Client(server.address) as client:
+        for llm in client.llm.list_loaded():
+            llm.unload()
+        client.llm.model("smollm2-135m-instruct", config=small)
+        client.llm.model("tiny-vision", config=small)
+    assert "Unloading other JIT model smollm2-135m-instruct to load tiny-vision" in caplog.text
+
+
 def test_a_model_on_disk_shows_what_it_is(server: Server) -> None:
     with studiolo.Client(server.address) as client:
-        (model,) = client.llm.list_downloaded()
+        model = next(each for each in client.llm.list_downloaded() if each.model_key == "smollm2-135m-instruct")
     shown = repr(model)
     assert shown.startswith("DownloadedLlm(model_key='smollm2-135m-instruct', display_name='SmolLM2 135M Instruct'")
     for said in ("vision=False", "architecture='llama'", "params_string='135M'", "size_bytes="):

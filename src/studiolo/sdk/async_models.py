@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from ..config import LoadConfig, load_config
-from ..errors import ChannelClosedError, ConfigError
+from ..errors import ChannelClosedError, ConfigError, HostError
 from ..protocol import models as wire
 from ..protocol.kv import (
     encode_load_config,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .downloaded import AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
 
 from .async_handles import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
+
+_log = logging.getLogger("studiolo.client")
 
 DEFAULT_TTL_SEC = 3600
 """Seconds of idleness after which a model that was loaded for a client is unloaded."""
@@ -106,7 +109,13 @@ class AsyncModelNamespace(Generic[H]):
                         call(on_fetching, message)
                     case wire.AlreadyLoaded(info=info) | wire.GetOrLoadSuccess(info=info):
                         return self._handle(info.identifier, self._client, self._namespace)
-                    case wire.StartLoading() | wire.UnloadingOtherModel():
+                    case wire.UnloadingOtherModel(info=info):
+                        _log.info(
+                            "Unloading other JIT model %s to load %s (loading.auto_evict = false keeps both)",
+                            info.identifier,
+                            model_key,
+                        )
+                    case wire.StartLoading():
                         pass
         raise ChannelClosedError(f"The host ended the loading of {model_key or 'a model'} without a result")
 
@@ -126,6 +135,9 @@ class AsyncModelNamespace(Generic[H]):
             instance_identifier: the instance's name; by default the model key, with ``:2`` and so on.
             ttl: seconds of idleness after which it is unloaded; ``None`` for never.
             config, on_load_progress: as for :meth:`model`.
+
+        Raises:
+            HostError: the identifier is taken; further as :meth:`model`.
         """
         parameter = wire.LoadModelParameter(
             model_key=model_key,
@@ -134,15 +146,20 @@ class AsyncModelNamespace(Generic[H]):
             load_config_stack=stack_of(encode_load_config(load_config(config), self._namespace)),
         )
         tell = _rising(on_load_progress)
-        async with self._client.messages(self._namespace, wire.LOAD_MODEL, parameter) as messages:
-            async for message in messages:
-                match message:
-                    case wire.LoadProgress(progress=progress):
-                        tell(progress)
-                    case wire.LoadSuccess(info=info):
-                        return self._handle(info.identifier, self._client, self._namespace)
-                    case wire.LoadResolved():
-                        pass
+        try:
+            async with self._client.messages(self._namespace, wire.LOAD_MODEL, parameter) as messages:
+                async for message in messages:
+                    match message:
+                        case wire.LoadProgress(progress=progress):
+                            tell(progress)
+                        case wire.LoadSuccess(info=info):
+                            return self._handle(info.identifier, self._client, self._namespace)
+                        case wire.LoadResolved():
+                            pass
+        except HostError as error:
+            if type(error) is not HostError:
+                raise
+            raise HostError(f"Model load error: {error.title}", cause=error.cause, data=error.data) from None
         raise ChannelClosedError(f"The host ended the loading of {model_key} without a result")
 
     async def unload(self, model_identifier: str) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from ...errors import ModelNotFoundError
+from ...errors import PathNotFoundError
 from ...library.model import Model
+from ...library.names import path_data
 from ...protocol import library as wire
 from ...protocol.models import ModelInfo
 from ...protocol.system import LIST_DOWNLOADED_MODELS
@@ -30,8 +31,10 @@ async def list_variants(context: Context, parameter: wire.ModelKeyParameter) -> 
         m for m in models if parameter.model_key in m.variants
     ]
     if not variants:
-        raise ModelNotFoundError(
-            f"{parameter.model_key!r} is no model with variants", suggestion="See them with: studiolo ls --variants"
+        raise PathNotFoundError(
+            f"{parameter.model_key!r} is no model with variants",
+            suggestion="See them with: studiolo ls --variants",
+            data=path_data(parameter.model_key, models),
         )
     group = variants[0].group
     return [model_info(model) for model in models if model.group == group and model.error is None]
