@@ -22,11 +22,6 @@ from .typescript_clients import VERSIONS, schemas
 OURS = "studiolo."
 """What the names of endpoints and types of messages begin with that studiolo's own SDK alone asks for."""
 
-KNOWN: dict[str, str] = {
-    "2.0.0 repository/getModelDownloadOptions: *'compatibilityType' is a required property": "is being added",
-}
-"""Differences that are known; to be empty."""
-
 LATER: dict[str, str] = {
     "1.5.0 diagnostics/streamLogs: log.log.data: {'type': *": "kinds of events that are sent to later clients alone",
     "1.5.0 llm/predict: llm.prediction.tools.*additionalProperties: *": "sent back to a client that has asked so",
@@ -151,7 +146,7 @@ def judge(lines: Iterable[str], judges: list[WireSchemas]) -> list[str]:
         for judge in judges:
             for fault in judge.faults(of, frame):
                 where = f"{judge.version} {of}: {fault}"
-                if not any(fnmatch(where, pattern) for pattern in KNOWN | LATER):
+                if not any(fnmatch(where, pattern) for pattern in LATER):
                     found.setdefault(where, line)
     return [f"{fault}\n    {line.strip()[:500]}" for fault, line in found.items()]
 
