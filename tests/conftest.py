@@ -26,6 +26,7 @@ from studiolo.sdk import background
 from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
 
+from .llama_server_wheel import unpacked
 from .recording import wire_recorder
 from .running import link_models, serving
 from .typescript_clients import VERSIONS, installed
@@ -128,6 +129,12 @@ def templated_model(cache_home: Home) -> Path:
 
     vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
     return built(cache_home.root, "tiny-templated.F16.gguf", write_templated, vocabulary)
+
+
+@pytest.fixture(scope="session")
+def binary(cache_home: Home) -> Path:
+    """A real ``llama-server`` without llguidance."""
+    return unpacked(cache_home.root)
 
 
 @pytest.fixture(scope="module", params=["embedded", "served"])

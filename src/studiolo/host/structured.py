@@ -180,6 +180,7 @@ async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> He
             f"The engine takes no grammar that begins with {HEAD}",
             feature="structured",
             engine=engine.name if engine.name == "llama-server" else "llama.cpp",
+            engine_version=engine.version,
             cause="This llama-server is built without llguidance.",
             suggestion="Write the grammar in GBNF, give a JSON schema, or use the bundled engine.",
         )
