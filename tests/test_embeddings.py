@@ -100,7 +100,7 @@ def test_a_vector_is_the_mean_of_the_tokens(client: lm.Client, model: lm.Embeddi
 def test_the_handle_describes_its_model(client: lm.Client, model: lm.EmbeddingModel) -> None:
     assert model.identifier == MODEL
     info = model.get_info()
-    assert (info.model_key, info.architecture, info.params_string) == (MODEL, "nomic-bert", "137M")
+    assert (info.model_key, info.architecture, info.display_name) == (MODEL, "nomic-bert", "Nomic Embed Text v1.5")
     assert model.get_context_length() == info.context_length == info.max_context_length == 2048
     assert MODEL in [each.model_key for each in client.embedding.list_downloaded()]
     assert client.embedding.list_loaded() == [model]

@@ -20,6 +20,7 @@ COMMON = """
 import { LMStudioClient } from "@lmstudio/sdk";
 const client = new LMStudioClient({ baseUrl: `ws://${process.argv[2]}`, verboseErrorMessages: false });
 const repository = client.repository;
+process.on("unhandledRejection", () => {});  // downloadArtifact leaves one behind when it fails
 const told = {};
 const within = (promise, what) => Promise.race([
   promise,
