@@ -20,7 +20,8 @@ from .walk import Pointer, keywords, path_of, places
 
 def draft_of(schema: Any) -> Any:
     """The validator class of the draft that a schema names; of 2020-12 where it names none."""
-    return validator_for(schema, default=Draft202012Validator)
+    named = keywords(schema).get("$schema")
+    return validator_for({"$schema": named} if isinstance(named, str) else {}, default=Draft202012Validator)
 
 
 def check(schema_text: str, answer: str) -> str | None:

@@ -34,6 +34,9 @@ MAX_BUILD_SEC = 0.7
 
 _DEMANDS = KEYWORDS - ANNOTATIONS - CORE - {"$defs", "definitions"}
 
+MAX_COUNTED = 10_000
+"""Items or properties that a grammar counts."""
+
 MIN_TYPO_CHARS = 5
 """Shorter words resemble a keyword by chance."""
 
@@ -132,6 +135,11 @@ def _normalised(schema: Any) -> Schema:
         held.pop("$schema", None)
     if _ignores_siblings(named):
         _drop_siblings(held)
+    for place in places(held):
+        inner = keywords(place.schema)
+        for bound in ("maxItems", "maxProperties"):
+            if inner.get(bound, 0) > MAX_COUNTED:
+                del inner[bound]  # llguidance writes each item out; only the finished answer is checked for so many
     return held
 
 

@@ -55,6 +55,9 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
                 return {"held": prepared.held, "warnings": prepared.warnings}
     except RefusedError as error:
         return {"refused": error.kind, "path": error.path, "why": error.why, "hint": error.hint}
+    except Exception as error:  # what the libraries raise for schemas that nobody thought of
+        why = f"{type(error).__name__}: {error}"
+        return {"refused": "unsupported", "path": "$", "why": why, "hint": "Simplify the schema.", "problem": why}
 
 
 def _limit_memory() -> None:
