@@ -208,4 +208,4 @@ await run({
     await refused(/nonesuch/, () => model.unstable_preloadDraftModel("nonesuch"));
     await model.unload();
   },
-});
+}, 40);  // a check makes up to four predictions, and one of them loads a model
