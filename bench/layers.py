@@ -79,7 +79,7 @@ class Decode:
 
 def ensure_model(name: str | None) -> str:
     """The key of the model to use, the catalog's default without a name; fetched where the library has it not."""
-    default = Catalog.load().default
+    default = Catalog.load().default()
     key = name or (default.name if default else "")
     with studiolo.Client("embedded") as client:
         if all(key not in (model.model_key, model.path) for model in client.list_downloaded_models("llm")):

@@ -10,9 +10,17 @@ import pytest
 import studiolo as lm
 from studiolo.paths import Home
 from studiolo.protocol.kv import KvConfig, KvField, stack_of
-from studiolo.protocol.llm import PREDICT, FragmentMessage, PredictParameter, PromptProcessingProgress
+from studiolo.protocol.llm import PREDICT, FragmentMessage, PredictParameter, PredictSuccess, PromptProcessingProgress
 from studiolo.protocol.models import specify
-from studiolo.protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallName, ToolCallStart, encode_tool_use
+from studiolo.protocol.tools import (
+    Tool,
+    ToolCallArguments,
+    ToolCallEnd,
+    ToolCallName,
+    ToolCallStart,
+    ToolFunction,
+    encode_tool_use,
+)
 from studiolo.sdk import background
 from studiolo.sdk.tools import bind_tools
 from studiolo.sdk.transports import embedded
@@ -236,3 +244,35 @@ def test_the_template_of_the_model_itself_shows_the_tools(llm: lm.LLM) -> None:
     definitions = [{"type": "function", "function": {"name": "add", "description": "Add."}}]
     text = llm.apply_prompt_template("hi", {"tool_definitions": definitions})
     assert "Call a tool where it helps" in text and '"name": "add"' in text
+
+
+KILLERS = {
+    "circular under allOf": {
+        "properties": {"x": {"$ref": "#/definitions/Foo"}},
+        "definitions": {"Foo": {"type": "object", "properties": {"child": {"allOf": [{"$ref": "#/definitions/Foo"}]}}}},
+    },
+    "contradicting lengths": {"properties": {"x": {"type": "string", "minLength": 5, "maxLength": 1}}},
+    "circular by itself": {"properties": {"x": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}},
+    "a pattern with a NUL": {"properties": {"x": {"type": "string", "pattern": "^/[^\x00]+$"}}},
+    "a boolean as a schema": {"properties": {"x": True, "y": False}},
+}
+
+
+@pytest.mark.parametrize("parameters", KILLERS.values(), ids=KILLERS)
+async def test_parameters_that_the_engine_cannot_convert_do_no_harm(llm: lm.LLM, parameters: dict[str, Any]) -> None:
+    tool = Tool(type="function", function=ToolFunction(name="f", parameters={"type": "object", **parameters}))
+    parameter = PredictParameter(
+        model_specifier=specify(llm.identifier),
+        history=lm.Chat.from_history("Hi").history_data(),
+        prediction_config_stack=stack_of(
+            KvConfig(
+                fields=[
+                    *encode_tool_use([tool]),
+                    KvField(key="llm.prediction.maxPredictedTokens", value={"checked": True, "value": 1}),
+                ]
+            )
+        ),
+    )
+    async with lm.AsyncClient("embedded") as client, client.messages("llm", PREDICT, parameter) as stream:
+        last = [message async for message in stream][-1]
+    assert isinstance(last, PredictSuccess) and last.stats.predicted_tokens_count == 1

@@ -29,6 +29,7 @@ from ..base import EngineEvent, ToolChatRequest
 from ..tool_reader import failed_call, new_call_id, parsed_arguments
 from .answers import DraftedTokens, End, Progress, Timings, Token, completed, context_full, wanted_candidates
 from .params import completion_body
+from .tool_parameters import for_converter
 
 
 class _Function(msgspec.Struct):
@@ -81,17 +82,27 @@ def chat_body(request: ToolChatRequest) -> dict[str, Any]:
     for key in ("prompt", "response_fields", "n_keep"):
         body.pop(key, None)
     images = iter(request.images)
+    tools = [_for_converter(tool) for tool in request.tools]
+    # The template's own variable shows the model the whole definitions.
+    shown = {} if tools == list(request.tools) else {"tools": list(request.tools)}
     return {
         **body,
         "messages": [entry for message in request.messages for entry in _entries(message, images)],
-        "tools": list(request.tools),
+        "tools": tools,
         "tool_choice": "auto",
         "parallel_tool_calls": True,
-        "chat_template_kwargs": dict(request.template_variables),
+        "chat_template_kwargs": {**shown, **request.template_variables},
         "reasoning_format": "none",  # what is thought and what is said is told apart further up
         "timings_per_token": True,
         "verbose": True,  # the last event then says why the answer ended
     }
+
+
+def _for_converter(tool: dict[str, Any]) -> dict[str, Any]:
+    function = tool["function"]
+    if "parameters" not in function:
+        return tool
+    return {**tool, "function": {**function, "parameters": for_converter(function["parameters"])}}
 
 
 def _entries(message: AnyChatMessage, images: Iterator[bytes]) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ from referencing.jsonschema import DRAFT202012, specification_with
 from .answers import draft_of, is_readable, leave_out_patterns
 from .closing import close_objects
 from .grammar import answer_grammar
+from .narrowing import name_properties, split_look_ahead
 from .walk import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, children, depth_of, keywords, path_of, places
 
 MAX_SCHEMA_CHARS = 2**20
@@ -149,6 +150,9 @@ def _forms(held: Schema) -> Iterator[Schema]:
     What a later form leaves out, only the check of the finished answer demands.
     """
     closed = copy.deepcopy(held)
+    if name_properties(closed):
+        yield from _forms(closed)
+        closed = copy.deepcopy(held)
     forms = [closed, held] if close_objects(closed, refs_stand_alone=_ignores_siblings(_draft_named(held))) else [held]
     yield from forms
     left_out = [_leave_out_unread(form) for form in forms]
@@ -180,12 +184,16 @@ def _drop_siblings(held: Schema) -> bool:
     return dropped
 
 
-def _leave_out_unread(held: Schema) -> list[tuple[Pointer, str]]:
+def _leave_out_unread(held: Schema) -> bool:
     """Leave out the patterns that llguidance cannot read; the finished answer is checked for them.
+
+    Returns:
+        Whether there was any.
 
     Raises:
         RefusedError: nothing else can read one either.
     """
+    split = split_look_ahead(held, _takes_pattern)
     left_out = leave_out_patterns(held, _takes_pattern, relax=False)
     for pointer, pattern in left_out:
         if not is_readable(pattern):
@@ -195,7 +203,7 @@ def _leave_out_unread(held: Schema) -> list[tuple[Pointer, str]]:
                 f"no reader of regular expressions here takes {pattern!r}",
                 "Write the pattern without what its error names.",
             )
-    return left_out
+    return split or bool(left_out)
 
 
 def _takes_pattern(pattern: str) -> bool:

@@ -1,0 +1,95 @@
+"""Keywords that llguidance ignores, in terms of others that it holds an answer to.
+
+What is rewritten allows no value that the schema does not allow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .walk import Schema, keywords, places
+
+MAX_NAMES = 200
+"""Names that are written out; the time to build a grammar grows with the square of their number."""
+
+
+def name_properties(held: Schema) -> bool:
+    """Rewrite ``propertyNames`` in place as ``properties`` or ``patternProperties``; returns whether any was.
+
+    Records whose keys are of an enumeration are written so by Zod and pydantic.
+    """
+    found = [keywords(place.schema) for place in places(held) if "propertyNames" in keywords(place.schema)]
+    rewritten = [_name_properties(schema) for schema in found]
+    return any(rewritten)
+
+
+def _name_properties(schema: Schema) -> bool:
+    names = keywords(schema["propertyNames"])
+    if not names.keys() <= {"type", "enum", "pattern", "title", "description"} or "patternProperties" in schema:
+        return False
+    named: Schema = schema.get("properties", {})
+    others: Any = schema.get("additionalProperties", True)
+    enum: list[Any] | None = names.get("enum")
+    if enum is not None and "pattern" not in names and len(enum) <= MAX_NAMES:
+        allowed = [name for name in enum if isinstance(name, str)]
+        schema["properties"] = {name: value for name, value in named.items() if name in allowed}
+        schema["properties"] |= {name: others for name in allowed if name not in named}
+    elif "pattern" in names and enum is None and not named:
+        schema["patternProperties"] = {names["pattern"]: others}
+    else:
+        return False
+    del schema["propertyNames"]
+    schema["additionalProperties"] = False
+    return True
+
+
+def split_look_ahead(held: Schema, takes: Callable[[str], bool]) -> bool:
+    """Write the look-ahead that patterns begin with as patterns beside them, in place; returns whether any was.
+
+    Negative ones are left out: nothing holds to them without look-around.
+
+    Parameters:
+        takes: whether a pattern is readable; those that are stay.
+    """
+    found = False
+    for place in list(places(held)):
+        inner = keywords(place.schema)
+        pattern = inner.get("pattern")
+        if isinstance(pattern, str) and not takes(pattern):
+            parts = [part for part in look_ahead_parts(pattern) if takes(part)]
+            if parts:
+                del inner["pattern"]
+                inner["allOf"] = [*inner.get("allOf", ()), *({"pattern": part} for part in parts)]
+                found = True
+    return found
+
+
+def look_ahead_parts(pattern: str) -> list[str]:
+    """Patterns that all hold where ``pattern`` does: the rest of it, and the look-ahead that it begins with."""
+    parts: list[str] = []
+    rest = pattern[1:]
+    while pattern.startswith("^") and rest.startswith(("(?=", "(?!")):
+        end = _end_of_group(rest)
+        if rest[2] == "=":
+            parts.append(f"^(?:{rest[3:end]})")
+        rest = rest[end + 1 :]
+    return [] if rest == pattern[1:] or _has_alternatives(rest) else [f"^{rest}", *parts]
+
+
+def _depths(pattern: str) -> Iterator[tuple[int, str, int]]:
+    """Each character outside of classes and escapes, with its position and how many groups are open after it."""
+    depth = 0
+    for match in re.finditer(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(.)", pattern, re.DOTALL):
+        char = match[1] or ""
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        yield match.start(), char, depth
+
+
+def _end_of_group(pattern: str) -> int:
+    return next((at for at, _, depth in _depths(pattern) if depth == 0), len(pattern))
+
+
+def _has_alternatives(pattern: str) -> bool:
+    return any(char == "|" and depth == 0 for _, char, depth in _depths(pattern))

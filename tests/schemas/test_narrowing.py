@@ -1,0 +1,91 @@
+"""Keywords that llguidance ignores, in terms of those that it holds an answer to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from studiolo.engines.schemas.follower import Follower, _build
+from studiolo.engines.schemas.grammar import answer_grammar
+from studiolo.engines.schemas.prepare import prepare
+
+
+def allows(schema: Any, value: Any) -> bool:
+    """Whether the grammar of a schema has a value."""
+    follower = Follower(_build(answer_grammar(prepare(json.dumps(schema)).held)))
+    try:
+        follower.feed(json.dumps(value, separators=(",", ":")))
+    except Exception:
+        return False
+    return follower.complete
+
+
+ENUM = {"enum": ["red", "green"]}
+WHOLE = {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        # a record as Zod writes it
+        (
+            {"propertyNames": {"type": "string", **ENUM}, "additionalProperties": WHOLE, "required": ["red"]},
+            [{"red": 1}, {"red": 1, "green": 2}],
+            [{"blue": 1}, {"red": "1"}, {"green": 2}, {"red": 1, "blue": 2}],
+        ),
+        (
+            {"propertyNames": ENUM, "properties": {"red": WHOLE, "blue": WHOLE}},
+            [{"red": 1, "green": "x"}],
+            [{"blue": 1}, {"red": "x"}],
+        ),
+        ({"propertyNames": ENUM, "additionalProperties": False, "properties": {"red": WHOLE}}, [{"red": 1}, {}], []),
+        (
+            {"propertyNames": {"pattern": "^x"}, "additionalProperties": WHOLE},
+            [{"xa": 1}, {}],
+            [{"a": 1}, {"xa": "1"}],
+        ),
+        # two of them
+        (
+            {"properties": {"a": {"propertyNames": ENUM}, "b": {"propertyNames": ENUM}}, "required": ["a", "b"]},
+            [{"a": {"red": 1}, "b": {"green": 1}}],
+            [{"a": {"blue": 1}, "b": {}}, {"a": {}, "b": {"blue": 1}}],
+        ),
+        # what stays as it is, for the check at the end
+        ({"propertyNames": {"maxLength": 3}}, [{"red": 1}, {"green": 1}], []),
+        ({"propertyNames": ENUM, "patternProperties": {"^r": WHOLE}}, [{"red": 1}, {"blue": 1}], [{"red": "1"}]),
+        ({"propertyNames": {"pattern": "^x"}, "properties": {"a": WHOLE}}, [{"a": 1}], [{"a": "1"}]),
+    ],
+)
+def test_names_of_properties(schema: Any, good: list[Any], bad: list[Any]) -> None:
+    schema = {"type": "object", **schema}
+    assert [value for value in good if not allows(schema, value)] == []
+    assert [value for value in bad if allows(schema, value)] == []
+
+
+def test_names_that_cannot_all_be_there_are_left_to_the_check() -> None:
+    schema = {"type": "object", "propertyNames": ENUM, "required": ["blue"]}
+    assert allows(schema, {"blue": 1})  # nothing satisfies it, which only the check can see
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        (r"^(?=.*[A-Z])(?=.*\d)[A-Za-z\d]{4,}$", ["abC1", "1Cab"], ["abcd", "ABCD", "aC1", "aC1_"]),
+        (r"^(?!admin$)[a-z]+$", ["eva", "admin"], ["Eva", "john_doe"]),
+        (r"^(?=[(\])])(?!x).[a-z]$", ["(a", "]a"], ["aa", "(A"]),
+        (r"^(?=a)b|c", ["x"], []),  # alternatives: the look-ahead speaks of one of them alone
+        (r"^(?=a|b)[a-c]{2}$", ["ac", "bc"], ["cc"]),
+        (r"^(?=a)[^|]b(?<!c)$", ["ab", "a"], ["b"]),  # the rest has look-around, too, and is left out
+    ],
+)
+def test_look_ahead(pattern: str, good: list[str], bad: list[str]) -> None:
+    schema = {"type": "string", "pattern": pattern}
+    assert [value for value in bad if allows(schema, value)] == []
+    assert [value for value in good if not allows(schema, value)] == []
+
+
+def test_other_demands_stay_beside_a_look_ahead() -> None:
+    schema = {"type": "string", "pattern": r"^(?=.*\d)\w+$", "maxLength": 3, "allOf": [{"minLength": 2}]}
+    assert allows(schema, "a1") and not allows(schema, "a111") and not allows(schema, "1")
