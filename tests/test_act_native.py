@@ -261,17 +261,11 @@ KILLERS = {
 @pytest.mark.parametrize("parameters", KILLERS.values(), ids=KILLERS)
 async def test_parameters_that_the_engine_cannot_convert_do_no_harm(llm: lm.LLM, parameters: dict[str, Any]) -> None:
     tool = Tool(type="function", function=ToolFunction(name="f", parameters={"type": "object", **parameters}))
+    limit = KvField(key="llm.prediction.maxPredictedTokens", value={"checked": True, "value": 1})
     parameter = PredictParameter(
         model_specifier=specify(llm.identifier),
         history=lm.Chat.from_history("Hi").history_data(),
-        prediction_config_stack=stack_of(
-            KvConfig(
-                fields=[
-                    *encode_tool_use([tool]),
-                    KvField(key="llm.prediction.maxPredictedTokens", value={"checked": True, "value": 1}),
-                ]
-            )
-        ),
+        prediction_config_stack=stack_of(KvConfig(fields=[*encode_tool_use([tool]), limit])),
     )
     async with lm.AsyncClient("embedded") as client, client.messages("llm", PREDICT, parameter) as stream:
         last = [message async for message in stream][-1]
