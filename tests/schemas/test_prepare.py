@@ -105,7 +105,7 @@ TAKEN: dict[str, tuple[Any, list[str], list[str]]] = {
     "annotations": ({"type": "null", "title": "t", "readonly": True, "_format": 1, "x-order": 3}, ["null"], ["1"]),
     "options of llguidance's": ({"type": "array", "x-guidance": {"whitespace_flexible": True}}, ["[1,2]"], ["[1, 2]"]),
     "a pattern that only Rust reads": ({"type": "string", "pattern": r"^[\w-\.]\p{L}$"}, ['".ü"'], ['"!!"']),
-    "a pattern that only Python reads": ({"type": "string", "pattern": "^(?=a)"}, ['"a"', '"b"'], ["1"]),
+    "a pattern that only Python reads": ({"type": "string", "pattern": "^(?!b)"}, ['"a"', '"b"'], ["1"]),
     "pydantic": (
         schema_of(Shape),
         ['{"area":"1.5","tags":["x"],"kind":4}', '{"area":2,"tags":[],"kind":null,"inner":[]}'],
@@ -133,7 +133,7 @@ ONLY_IN_THE_FINISHED_ANSWER: list[tuple[Any, str, str]] = [
     ({"type": "object", "dependentRequired": {"a": ["b"]}}, '{"a":1}', "$.dependentRequired"),
     ({"type": "object", "propertyNames": {"maxLength": 1}}, '{"ab":1}', "$.propertyNames.maxLength"),
     ({"oneOf": [{"type": "integer"}, {"minimum": 3}]}, "4", "$.oneOf"),
-    ({"type": "string", "pattern": "^(?=a)"}, '"b"', "$.pattern"),
+    ({"type": "string", "pattern": "^(?!b)"}, '"b"', "$.pattern"),
     ({"if": {"type": "string"}, "then": {"maxLength": 1}}, '"ab"', "$.then.maxLength"),
 ]
 
