@@ -103,6 +103,16 @@ def test_depth_has_a_limit() -> None:
     assert depth == 51 and form == {}
 
 
+def test_objects_of_too_many_properties_are_any() -> None:
+    many = {
+        "properties": {f"p{number}": {} for number in range(301)},
+        "required": ["p1"],
+        "additionalProperties": False,
+    }
+    assert for_converter({"type": "object", **many}) == {"type": "object"}
+    assert for_converter({"properties": {"x": many}}) == {"properties": {"x": {}}}
+
+
 def body(parameters: Any, **variables: Any) -> dict[str, Any]:
     tool = {"type": "function", "function": {"name": "f", **({} if parameters is None else {"parameters": parameters})}}
     config = settings_in_force(PredictionConfig(), LoadConfig())

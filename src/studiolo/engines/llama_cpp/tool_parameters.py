@@ -19,6 +19,9 @@ MAX_REPETITIONS = 500
 
 MAX_DEPTH = 50
 
+MAX_PROPERTIES = 300
+"""Properties of one object; the time of the converter grows with the square of their number, or faster."""
+
 _KEPT: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("title", "description", "pattern", "format", "$schema"), str),
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), (int, float)),
@@ -72,6 +75,9 @@ class _Form:
                 form[keyword] = value
         if not _PATTERN.fullmatch(form.get("pattern", "^a$")):
             del form["pattern"]
+        if len(form.get("properties", ())) > MAX_PROPERTIES:
+            for keyword in ("properties", "required", "additionalProperties"):
+                form.pop(keyword, None)
         return form | _lengths(keywords(schema))
 
     def _inner(self, keyword: str, value: Any, depth: int, merged: bool) -> Any:
