@@ -9,7 +9,7 @@ import pytest
 
 from studiolo.engines.schemas.follower import Follower, _build
 from studiolo.engines.schemas.grammar import answer_grammar
-from studiolo.engines.schemas.prepare import prepare
+from studiolo.engines.schemas.prepare import RefusedError, prepare
 
 
 def allows(schema: Any, value: Any) -> bool:
@@ -89,3 +89,20 @@ def test_look_ahead(pattern: str, good: list[str], bad: list[str]) -> None:
 def test_other_demands_stay_beside_a_look_ahead() -> None:
     schema = {"type": "string", "pattern": r"^(?=.*\d)\w+$", "maxLength": 3, "allOf": [{"minLength": 2}]}
     assert allows(schema, "a1") and not allows(schema, "a111") and not allows(schema, "1")
+
+
+OVERLAPPING = {"type": "object", "patternProperties": {"a": {"type": "integer"}, "b": {"type": "string"}}}
+"""llguidance makes no grammar of patterns that one name may have both of."""
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+def test_an_alternative_without_a_grammar_is_left_out(keyword: str) -> None:
+    schema = {"type": "object", "properties": {"x": {keyword: [{"type": "integer"}, OVERLAPPING, {"type": "null"}]}}}
+    assert allows(schema, {"x": 1}) and allows(schema, {"x": None}) and not allows(schema, {"x": {"a": 1}})
+
+
+@pytest.mark.parametrize("schema", [OVERLAPPING, {"anyOf": [OVERLAPPING]}, {"allOf": [OVERLAPPING, OVERLAPPING]}])
+def test_what_is_no_alternative_is_refused(schema: Any) -> None:
+    with pytest.raises(RefusedError) as refused:
+        prepare(json.dumps(schema))
+    assert refused.value.kind == "unsupported" and "patternProperties" in refused.value.path

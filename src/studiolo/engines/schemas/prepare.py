@@ -24,7 +24,7 @@ from .answers import draft_of, is_readable, leave_out_patterns
 from .closing import close_objects
 from .grammar import answer_grammar
 from .narrowing import name_properties, split_look_ahead
-from .walk import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, children, depth_of, keywords, path_of, places
+from .walk import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, depth_of, keywords, path_of, places
 
 MAX_SCHEMA_CHARS = 2**20
 MAX_DEPTH = 100
@@ -124,6 +124,11 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
         error = _build_error(answer_grammar(held))
         if error is None:
             return Prepared(held, _typos(schema))
+    fewer = _without_alternative(normalised, error)
+    if fewer is not None:
+        held = _encoded(fewer, _SPACED if spaced else _OPTIONS)
+        if _build_error(answer_grammar(held)) is None:
+            return Prepared(held, _typos(schema))
     raise _refusal(normalised, error)
 
 
@@ -160,6 +165,24 @@ def _forms(held: Schema) -> Iterator[Schema]:
         yield from forms
     if _drop_siblings(held):
         yield held
+
+
+def _without_alternative(held: Schema, error: str) -> Schema | None:
+    """A form without the one alternative that llguidance refuses by itself; ``None`` where it is not one of several."""
+    if "nsatisfiable" in error or "grammar size" in error:
+        return None
+    pointer, _, _ = _place_of(held, error)
+    fewer = copy.deepcopy(held)
+    for end in range(len(pointer) - 1, 0, -1):
+        alternatives = at(fewer, pointer[:end])
+        if (
+            pointer[end - 1] in ("anyOf", "oneOf")
+            and isinstance(alternatives, list)
+            and len(cast("list[Any]", alternatives)) > 1
+        ):
+            del alternatives[cast("int", pointer[end])]
+            return fewer
+    return None
 
 
 def _ignores_siblings(draft: str) -> bool:
