@@ -21,14 +21,12 @@ from studiolo.protocol.tools import (
     ToolFunction,
     encode_tool_use,
 )
-from studiolo.sdk import background
 from studiolo.sdk.tools import bind_tools
 from studiolo.sdk.transports import embedded
-from studiolo.sdk.transports.embedded import close_hosts
 
+from .embedded_host import embedded_client
 from .models.built import built
 from .models.tool_template import write_with_tools
-from .running import link_model
 
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 60}
 NAME = "add up!"
@@ -46,15 +44,8 @@ ADD = lm.ToolFunctionDef.from_callable(add, name=NAME)
 def llm(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.LLM]:
     source = next(cache_home.models.rglob("SmolLM2*.gguf"))
     model = built(cache_home.root, "smol-tools.Q4_1.gguf", write_with_tools, source)
-    home = Home(tmp_path_factory.mktemp("native") / "home")
-    link_model(model, home)
-    home.settings.write_text("[library]\nprograms = []\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STUDIOLO_HOME", str(home.root))
-        patch.delenv("STUDIOLO_HOST", raising=False)
-        with lm.Client("embedded") as client:
-            yield client.llm.load_new_instance("smol-tools", "tools", config={"context_length": 1024})
-        background.run(close_hosts())
+    with embedded_client(tmp_path_factory.mktemp("native"), model) as client:
+        yield client.llm.load_new_instance("smol-tools", "tools", config={"context_length": 1024})
 
 
 def examples(count: int = 5, calls: int = 1) -> lm.Chat:

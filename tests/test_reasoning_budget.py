@@ -10,12 +10,10 @@ import pytest
 import studiolo as lm
 from studiolo.host import reasoning
 from studiolo.paths import Home
-from studiolo.sdk import background
-from studiolo.sdk.transports.embedded import close_hosts
 
+from .embedded_host import embedded_client
 from .models.built import built
 from .models.thinking import write_thinking
-from .running import link_model
 
 QUESTION = "Say exactly: one two three four five six seven eight nine ten"
 ENOUGH = " Enough."
@@ -43,15 +41,8 @@ BLIND = {  # a template that does not know enable_thinking
 def client(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.Client]:
     source = next(cache_home.models.rglob("SmolLM2*.gguf"))
     model = built(cache_home.root, "smol-thinking.Q4_1.gguf", write_thinking, source)
-    home = Home(tmp_path_factory.mktemp("thinking") / "home")
-    link_model(model, home)
-    home.settings.write_text("[library]\nprograms = []\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STUDIOLO_HOME", str(home.root))
-        patch.delenv("STUDIOLO_HOST", raising=False)
-        with lm.Client("embedded") as client:
-            yield client
-        background.run(close_hosts())
+    with embedded_client(tmp_path_factory.mktemp("thinking"), model) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

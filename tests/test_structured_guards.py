@@ -14,9 +14,9 @@ from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
 
+from .embedded_host import embedded_client
 from .models.built import built
 from .models.thinking import write_thinking
-from .running import link_model
 
 CALM: dict[str, Any] = {"temperature": 0, "max_tokens": 60}
 BOOK = {"type": "object", "properties": {"title": {"type": "string", "maxLength": 12}}, "required": ["title"]}
@@ -114,15 +114,8 @@ def thinking(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A model whose template begins a thought, and whose tags are tokens."""
     source = next(cache_home.models.rglob("SmolLM2*.gguf"))
     model = built(cache_home.root, "smol-thinking.Q4_1.gguf", write_thinking, source)
-    home = Home(tmp_path_factory.mktemp("thinking") / "home")
-    link_model(model, home)
-    home.settings.write_text("[library]\nprograms = []\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STUDIOLO_HOME", str(home.root))
-        patch.delenv("STUDIOLO_HOST", raising=False)
-        with lm.Client("embedded") as client:
-            yield client.llm.load_new_instance("smol-thinking", "plain", config={"context_length": 512})
-        background.run(close_hosts())
+    with embedded_client(tmp_path_factory.mktemp("thinking"), model) as client:
+        yield client.llm.load_new_instance("smol-thinking", "plain", config={"context_length": 512})
 
 
 def test_a_thought_is_closed_where_none_is_asked_for(thinking: lm.LLM) -> None:
