@@ -257,7 +257,11 @@ async def test_tools_of_an_mcp_server_with_the_async_api(place: tuple[str, int])
 )
 def test_a_tool_whose_schema_is_wrong_is_refused_with_the_path(llm: lm.LLM, parameters: Any, path: str) -> None:
     schema = {"type": "object", "properties": {"a": parameters}, "required": ["a"]}
-    tools = {"type": "toolArray", "tools": [{"function": {"name": "t", "parameters": schema}}], "force": True}
+    tools = {
+        "type": "toolArray",
+        "tools": [{"type": "function", "function": {"name": "t", "parameters": schema}}],
+        "force": True,
+    }
     with pytest.raises(lm.ConfigError, match="JSON schema of the tool 't'") as info:
         llm.respond("hi", config={**GREEDY, "raw_tools": tools})
     assert info.value.data["path"] == path
@@ -268,7 +272,11 @@ async def test_a_call_whose_arguments_break_the_schema_is_a_failed_call(place: t
     # llguidance has no uniqueItems: only the check of the finished call sees that it is broken.
     twice = {"type": "array", "items": {"const": 1}, "minItems": 2, "maxItems": 2, "uniqueItems": True}
     schema = {"type": "object", "properties": {"a": twice}, "required": ["a"]}
-    tools = {"type": "toolArray", "tools": [{"function": {"name": "t", "parameters": schema}}], "force": True}
+    tools = {
+        "type": "toolArray",
+        "tools": [{"type": "function", "function": {"name": "t", "parameters": schema}}],
+        "force": True,
+    }
     fields = [KvField(key="llm.prediction.tools", value=tools), KvField(key="llm.prediction.temperature", value=0)]
     async with lm.AsyncClient(place[0]) as client:
         llm = await client.llm.model()

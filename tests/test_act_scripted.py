@@ -150,7 +150,8 @@ def test_stub_rounds_go_on_until_no_tool_is_called_and_everything_is_told(act: A
             "toolCallRequest": {"type": "function", "name": "add", "id": "call0", "arguments": {"a": 1, "b": 2}},
         },
     ]
-    assert messages[1].to_dict()["content"] == [{"type": "toolCallResult", "content": "3", "toolCallId": "call0"}]
+    result = {"type": "toolCallResult", "content": "3", "toolCallId": "call0", "name": "add"}
+    assert messages[1].to_dict()["content"] == [result]
     progress = [("progress", 0.0, 0), ("progress", 0.5, 0), ("progress", 1.0, 0)]
     assert [entry if entry[0] != "message" else "message" for entry in told] == [
         ("start", 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,10 +211,13 @@ def test_an_answer_in_json_has_no_room_for_a_thought(llm: lm.LLM) -> None:
     template = "{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n"
     config = {**GREEDY, "prompt_template": {"type": "jinja", "jinja_prompt_template": {"template": template}}}
     schema = {"const": {"a": "<think>"}}
-    for budget in (None, 0, 1):
+    for budget in (None, 0):
         result = llm.respond(QUESTION, response_format=schema, config={**config, "reasoning_budget": budget})
         assert result.parsed == {"a": "<think>"}
         assert (result.reasoning_content, result.non_reasoning_content) == ("", result.content)
+    thoughtful = llm.respond(QUESTION, response_format=schema, config={**config, "reasoning_budget": 1})
+    assert thoughtful.parsed == {"a": "<think>"}  # which is no second thought
+    assert thoughtful.reasoning_content and json.loads(thoughtful.non_reasoning_content) == thoughtful.parsed
     free = llm.respond(QUESTION, config={**config, "max_tokens": 3})
     assert free.reasoning_content == free.content
 

@@ -171,6 +171,7 @@ def test_files_on_the_wire(server: Server, tmp_path: Path) -> None:
         )
         for wrong in ({"name": "a", "contentBase64": "***"}, {"name": "a"}, {"name": "a", "contentBase64": 3}, None):
             assert call(socket, "uploadFileBase64", wrong)["type"] == "rpcError"
-        assert "empty" in call(socket, "uploadFileBase64", {"name": "a", "contentBase64": ""})["error"]["title"]
+        empty = call(socket, "uploadFileBase64", {"name": "a", "contentBase64": ""})["result"]
+        assert empty["sizeBytes"] == 0
         for stranger in ("../config.toml", "0" * 64, "/etc/passwd"):
             assert "has no file" in call(socket, "getLocalFileAbsolutePath", {"fileName": stranger})["error"]["title"]

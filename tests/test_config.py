@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studiolo.config import (
@@ -154,6 +154,7 @@ def test_prediction_settings_survive_the_wire(config: PredictionConfig) -> None:
     assert explicit_fields(received) == explicit_fields(config)
 
 
+@settings(deadline=None)
 @given(load_configs, st.sampled_from(["llm", "embedding"]))
 def test_load_settings_survive_the_wire(config: LoadConfig, domain: str) -> None:
     sent = msgspec.json.encode(kv.stack_of(kv.encode_load_config(config, domain)))

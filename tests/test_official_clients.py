@@ -218,7 +218,8 @@ const cancelled = llm.complete("1 2 3 4 5 6 7", { temperature: 0, repeatPenalty:
 let fragments = 0;
 for await (const fragment of cancelled) { if (++fragments === 3) await cancelled.cancel(); }
 assert.equal((await cancelled.result()).stats.stopReason, "userStopped");
-assert.deepEqual((await client.system.listDownloadedModels()).map(m => m.modelKey), ["smollm2-135m-instruct"]);
+const onDisk = (await client.system.listDownloadedModels()).map(m => m.modelKey);
+assert.ok(onDisk.includes("smollm2-135m-instruct"), onDisk.join());
 const options = { identifier: "other-ts", config: { contextLength: 256 }, verbose: false };
 const other = await client.llm.load("smollm2-135m-instruct", options);
 assert.equal(await other.getContextLength(), 256);

@@ -237,7 +237,7 @@ def test_a_draft_model_drafts(client: lm.Client, llm: lm.LLM) -> None:
         assert sum(told) == stats.total_draft_tokens_count  # type: ignore[arg-type]
         assert any(fragment.contains_drafted for fragment in fragments)
         assert not fragments[0].contains_drafted
-        with pytest.raises(lm.ModelNotFoundError, match="'other'"):
+        with pytest.raises(lm.ModelNotFoundError, match='"other"'):
             drafted.complete(PROMPT, config={"draft_model": "other"})
         # A draft of the same model is always taken, and four tokens are drafted at once: about four in five.
         assert stats.accepted_draft_tokens_count == stats.total_draft_tokens_count
@@ -276,7 +276,7 @@ def test_a_prediction_names_a_draft_model_of_an_instance_that_has_none(client: l
         assert drafted.content == before.content
         assert drafted.stats.used_draft_model_key == key and drafted.stats.accepted_draft_tokens_count
         assert drafted.load_config.speculative_draft_max_tokens == 2
-        with pytest.raises(lm.ModelNotFoundError, match="'nonesuch'"):
+        with pytest.raises(lm.ModelNotFoundError, match='"nonesuch"'):
             plain.complete(PROMPT, config={"draft_model": "nonesuch"})
         assert plain.complete(PROMPT, config={**config, "draft_model": key}).content == before.content
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,3 +75,21 @@ def test_text_that_is_no_tag_is_not_held_back_for_long() -> None:
     splitter = ReasoningSplitter("<think>", "</think>")
     assert [fragment.content for fragment in splitter.feed(Fragment(content="a <"))] == ["a "]
     assert [(f.content, f.tokens_count) for f in splitter.feed(Fragment(content="b"))] == [("<b", 1)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "prompt", "wanted"),
+    [
+        (["<th", "ink>a</think>", '"<think>"'], "", "start reasoning end none"),
+        (["a</thi", "nk>", '"<think>', '</think>"'], "<think>\n", "reasoning end none"),
+        (['"<think>', 'x</think>"'], "", "none"),
+        (["<thx<think>"], "", "none"),
+        (["1", "<think>"], "", "none"),
+    ],
+)
+def test_before_an_answer_of_a_form_there_is_one_thought_at_most(chunks: list[str], prompt: str, wanted: str) -> None:
+    splitter = ReasoningSplitter("<think>", "</think>", prompt, once=True)
+    fragments = [part for chunk in chunks for part in splitter.feed(Fragment(content=chunk))] + list(splitter.flush())
+    short = {"reasoningStartTag": "start", "reasoningEndTag": "end"}
+    assert " ".join(short.get(kind, kind) for kind, _ in runs(fragments)) == wanted
+    assert "".join(fragment.content for fragment in fragments) == "".join(chunks)

@@ -28,7 +28,12 @@ GREEDY: dict[str, Any] = {
 }
 TOOLS = {
     "type": "toolArray",
-    "tools": [{"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {}}}],
+    "tools": [
+        {
+            "type": "function",
+            "function": {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}},
+        }
+    ],
 }
 OTHER_TAGS = {"enabled": True, "start_string": "[think]", "end_string": "[/think]"}
 BLIND = {  # a template that does not know enable_thinking

@@ -317,7 +317,7 @@ async def test_ways_to_draft_that_the_model_does_not_have_are_refused_by_name(
         model = await host.find_model(DEFAULT_MODEL)
         with pytest.raises(ConfigError, match="'speculative_draft_mtp'"):
             await host.load(model, LoadConfig(speculative_draft_mtp=True))
-        with pytest.raises(ConfigError, match=r"'speculative_draft_model' is all-minilm.*vocabular"):
+        with pytest.raises(ConfigError, match=r"'speculative_draft_model' is text-embedding-all-minilm.*vocabular"):
             await host.load(model, LoadConfig(speculative_draft_model="all-minilm-l6-v2"))
         with pytest.raises(ModelNotFoundError, match="none-such"):
             await host.load(model, LoadConfig(speculative_draft_model="none-such"))

@@ -25,8 +25,9 @@ OURS = "studiolo."
 LATER: dict[str, str] = {
     "1.5.0 diagnostics/streamLogs: log.log.data: {'type': *": "kinds of events that are sent to later clients alone",
     "1.5.0 llm/predict: llm.prediction.tools.*additionalProperties: *": "sent back to a client that has asked so",
+    "?.?.? llm/predict: llm.prediction.topKSampling: *maximum of 500": "the same; the official ones ask for no more",
 }
-"""What the older client does not know and is not sent: the server knows the newer one by what it asks for."""
+"""What one of the official clients would drop, and why it is never sent there."""
 
 DISCRIMINATORS = (["type"], ["code"])
 

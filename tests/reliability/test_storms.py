@@ -170,7 +170,7 @@ def predict_frame(identifier: str, channel: int) -> dict[str, Any]:
         "channelId": channel,
         "creationParameter": {
             "modelSpecifier": {"type": "query", "query": {"identifier": identifier}},
-            "prompt": ENDLESS,
+            "rawPrompt": ENDLESS,
             "predictionConfigStack": {
                 "layers": [
                     {

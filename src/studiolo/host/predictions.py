@@ -329,7 +329,7 @@ class Prediction:
         self._log.input(prompt)
         after_thought = held and held.after_thought
         events = await think_within(engine, request, prompt, budget_message, after_thought=after_thought)
-        return events, Said(splitter(config, prompt) if may_think else None), held
+        return events, Said(splitter(config, prompt, once=after_thought is not None) if may_think else None), held
 
     async def _put_said(self, events: Iterable[Fragment | ToolCallEvent]) -> None:
         for event in events:

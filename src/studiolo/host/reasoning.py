@@ -31,16 +31,20 @@ class ReasoningSplitter:
     Parameters:
         start, end: the tags around a stretch of reasoning.
         prompt: what the model continues; where it ends in an open tag, the model begins by thinking.
+        once: there is one stretch at most, before everything else: tags in what follows are text.
     """
 
-    def __init__(self, start: str, end: str, prompt: str = "") -> None:
+    def __init__(self, start: str, end: str, prompt: str = "", *, once: bool = False) -> None:
         self._start, self._end = start, end
+        self._once = once
+        self._over = False
         self._thinking = begins_thought(prompt, start)
         self._held: Fragment | None = None
 
     def feed(self, fragment: Fragment) -> Iterator[Fragment]:
         """What is known of the text up to and with ``fragment``, in pieces of one kind each."""
         if self._held is None and not self._thinking and self._start[0] not in fragment.content:
+            self._over = self._over or (self._once and bool(fragment.content))
             yield fragment
             return
         if self._held is not None:
@@ -52,6 +56,11 @@ class ReasoningSplitter:
             self._held = None
         while True:
             tag = self._end if self._thinking else self._start
+            if self._once and not self._thinking and not tag.startswith(fragment.content[: len(tag)]):
+                self._over = True
+            if self._over:
+                yield from self._take(fragment, fragment.content, "none")
+                return
             before, found, after = fragment.content.partition(tag)
             if not found:
                 break
@@ -61,6 +70,7 @@ class ReasoningSplitter:
                 tag,
                 "reasoningEndTag" if self._thinking else "reasoningStartTag",
             )
+            self._over = self._once and self._thinking
             self._thinking = not self._thinking
             fragment = msgspec.structs.replace(_textless(fragment), content=after)
             if not after:
@@ -92,12 +102,12 @@ class ReasoningSplitter:
             yield msgspec.structs.replace(fragment, content=text, reasoning_type=kind)
 
 
-def splitter(config: PredictionConfig, prompt: str) -> ReasoningSplitter | None:
+def splitter(config: PredictionConfig, prompt: str, *, once: bool = False) -> ReasoningSplitter | None:
     """What tells reasoning from the answer, where the config asks for that and the answer may have any."""
     parsing = config.reasoning_parsing
     if parsing is None or not parsing.enabled:
         return None
-    return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt)
+    return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt, once=once)
 
 
 def with_thought_closed(prompt: str, config: PredictionConfig) -> str:
@@ -264,7 +274,7 @@ async def _cut_short(
     after_thought: Constraint | None,
 ) -> AsyncGenerator[EngineEvent, None]:
     config, prompt = request.config, request.prompt
-    split = ReasoningSplitter(budget.start, budget.end, text)
+    split = ReasoningSplitter(budget.start, budget.end, text, once=after_thought is not None)
     closing = budget.message + budget.closing
     thought = spent = 0
     prompt_tokens: int | None = None  # those of the first run; later runs count what was said as well
