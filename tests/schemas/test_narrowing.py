@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from studiolo.engines.schemas.answers import check
 from studiolo.engines.schemas.follower import Follower, _build
 from studiolo.engines.schemas.grammar import answer_grammar
 from studiolo.engines.schemas.prepare import RefusedError, prepare
@@ -64,9 +65,11 @@ def test_names_of_properties(schema: Any, good: list[Any], bad: list[Any]) -> No
     assert [value for value in bad if allows(schema, value)] == []
 
 
-def test_names_that_cannot_all_be_there_are_left_to_the_check() -> None:
+def test_names_that_cannot_all_be_there_are_refused() -> None:
     schema = {"type": "object", "propertyNames": ENUM, "required": ["blue"]}
-    assert allows(schema, {"blue": 1})  # nothing satisfies it, which only the check can see
+    with pytest.raises(RefusedError, match="hardly one satisfies it") as caught:
+        prepare(json.dumps(schema))
+    assert caught.value.path == "$.propertyNames.enum"
 
 
 @pytest.mark.parametrize(
@@ -106,3 +109,21 @@ def test_what_is_no_alternative_is_refused(schema: Any) -> None:
     with pytest.raises(RefusedError) as refused:
         prepare(json.dumps(schema))
     assert refused.value.kind == "unsupported" and "patternProperties" in refused.value.path
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"type": "array", "contains": {"const": 7}}, [7, 1], [1, 7]),
+        ({"type": "array", "contains": {"const": 7}, "items": {"type": "integer"}}, [7, 1], [7, "a"]),
+        ({"type": "array", "contains": {"const": 7}, "minItems": 2}, [7, 1], [7]),
+        (
+            {"$schema": "http://json-schema.org/draft-07/schema#", "type": "array", "contains": {"const": 7}},
+            [7, 1],
+            [],
+        ),
+    ],
+)
+def test_what_an_array_shall_contain_comes_first(schema: dict[str, Any], right: Any, wrong: Any) -> None:
+    assert allows(schema, right) and not allows(schema, wrong)
+    assert check(json.dumps(schema), json.dumps(right)) is None

@@ -129,7 +129,7 @@ def test_taken(name: str) -> None:
 ONLY_IN_THE_FINISHED_ANSWER: list[tuple[Any, str, str]] = [
     ({"type": "array", "uniqueItems": True}, "[1,1]", "$.uniqueItems"),
     ({"not": {"type": "number"}}, "1", "$.not"),
-    ({"type": "array", "contains": {"const": 7}}, "[1]", "$.contains"),
+    ({"type": "array", "contains": {"const": 7}, "minContains": 0, "maxContains": 1}, "[7,7]", "$.contains"),
     ({"type": "object", "dependentRequired": {"a": ["b"]}}, '{"a":1}', "$.dependentRequired"),
     ({"type": "object", "propertyNames": {"maxLength": 1}}, '{"ab":1}', "$.propertyNames.maxLength"),
     ({"oneOf": [{"type": "integer"}, {"minimum": 3}]}, "4", "$.oneOf"),
@@ -170,6 +170,8 @@ REFUSED: list[tuple[Any, str, str]] = [
         "$.properties.a.enum",
     ),
     ({"type": "string", "pattern": "("}, "unsupported", "$.pattern"),
+    ({"type": "string", "not": {"not": {"pattern": "a9{9}z"}}}, "unsupported", "$.not"),
+    ({"oneOf": [{"type": "null"}, {"enum": [None]}]}, "unsupported", "$.oneOf"),
     ({"type": "object", "patternProperties": {"(": {}}}, "unsupported", "$.patternProperties"),
     (
         {"anyOf": [{"allOf": [{"pattern": "a$"}, {"pattern": "^b"}, {"pattern": "1{19}"}, {"maxLength": 20}]}]},

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match  # pyright: ignore[reportUnknownVariableType]
@@ -24,24 +24,43 @@ def draft_of(schema: Any) -> Any:
     return validator_for({"$schema": named} if isinstance(named, str) else {}, default=Draft202012Validator)
 
 
+class Fault(NamedTuple):
+    """What is wrong with an answer.
+
+    Parameters:
+        message: in words.
+        schema_path: the keyword that it breaks, such as ``$.properties.a.type``; ``$`` where it breaks none.
+    """
+
+    message: str
+    schema_path: str = "$"
+
+
 def check(schema_text: str, answer: str) -> str | None:
     """What is wrong with a finished answer, or ``None``.
 
     Parameters:
         schema_text: a schema that :func:`.prepare.prepare` has accepted.
     """
+    fault = fault_of(schema_text, answer)
+    return fault and fault.message
+
+
+def fault_of(schema_text: str, answer: str) -> Fault | None:
+    """The same with the keyword that the answer breaks."""
     try:
         value = json.loads(answer)
     except ValueError as error:
-        return f"it is not a whole JSON value ({error})"
+        return Fault(f"it is not a whole JSON value ({error})")
     try:
         found = cast("Any", best_match(_validator(schema_text).iter_errors(value)))
     except Exception as error:  # of any kind: infinite numbers and deep recursion among them
-        return f"it could not be validated ({type(error).__name__}: {error})"
+        return Fault(f"it could not be validated ({type(error).__name__}: {error})")
     if found is None:
         return None
     message = found.message if len(found.message) <= 300 else f"{found.message[:300]}..."
-    return f"{path_of(tuple(found.absolute_path))} breaks {path_of(tuple(found.absolute_schema_path))}: {message}"
+    path = path_of(tuple(found.absolute_schema_path))
+    return Fault(f"{path_of(tuple(found.absolute_path))} breaks {path}: {message}", path)
 
 
 @lru_cache(maxsize=32)

@@ -45,6 +45,26 @@ def _name_properties(schema: Schema) -> bool:
     return True
 
 
+def put_contained_first(held: Schema) -> bool:
+    """Rewrite ``contains`` in place as a demand on the first item of an array; returns whether any was."""
+    old = any(draft in str(held.get("$schema", "")) for draft in ("draft-06", "draft-07", "2019-09"))
+    found = [keywords(place.schema) for place in places(held) if "contains" in keywords(place.schema)]
+    rewritten = [_put_contained_first(schema, old) for schema in found]
+    return any(rewritten)
+
+
+def _put_contained_first(schema: Schema, old: bool) -> bool:
+    items: Any = schema.get("items", True)
+    counted = schema.keys() & {"prefixItems", "additionalItems", "minContains", "maxContains", "unevaluatedItems"}
+    if counted or isinstance(items, list) or schema.get("maxItems", 1) < 1:
+        return False
+    contained = schema.pop("contains")
+    first = contained if items is True else {"allOf": [items, contained]}
+    schema |= {"items": [first], "additionalItems": items} if old else {"prefixItems": [first], "items": items}
+    schema["minItems"] = max(schema.get("minItems", 1), 1)
+    return True
+
+
 def split_look_ahead(held: Schema, takes: Callable[[str], bool]) -> bool:
     """Write the look-ahead that patterns begin with as patterns beside them, in place; returns whether any was.
 

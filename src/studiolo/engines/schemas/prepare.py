@@ -23,7 +23,8 @@ from referencing.jsonschema import DRAFT202012, specification_with
 from .answers import draft_of, is_readable, leave_out_patterns
 from .closing import close_objects
 from .grammar import answer_grammar
-from .narrowing import name_properties, split_look_ahead
+from .narrowing import name_properties, put_contained_first, split_look_ahead
+from .sampling import fault_of_most
 from .walk import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, depth_of, keywords, path_of, places
 
 MAX_SCHEMA_CHARS = 2**20
@@ -123,6 +124,7 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
         held = _encoded(form, _SPACED if spaced else _OPTIONS)
         error = _build_error(answer_grammar(held))
         if error is None:
+            _check_chances(held, text)
             return Prepared(held, _typos(schema))
     fewer = _without_alternative(normalised, error)
     if fewer is not None:
@@ -155,7 +157,8 @@ def _forms(held: Schema) -> Iterator[Schema]:
     What a later form leaves out, only the check of the finished answer demands.
     """
     closed = copy.deepcopy(held)
-    if name_properties(closed):
+    rewritten = [name_properties(closed), put_contained_first(closed)]
+    if any(rewritten):
         yield from _forms(closed)
         closed = copy.deepcopy(held)
     forms = [closed, held] if close_objects(closed, refs_stand_alone=_ignores_siblings(_draft_named(held))) else [held]
@@ -183,6 +186,22 @@ def _without_alternative(held: Schema, error: str) -> Schema | None:
             del alternatives[cast("int", pointer[end])]
             return fewer
     return None
+
+
+def _check_chances(held: str, text: str) -> None:
+    """Refuse a schema that the texts of its grammar do not satisfy, where llguidance leaves some of it out."""
+    grammar = answer_grammar(held)
+    _, messages = LLMatcher.validate_grammar_with_warnings(LLMatcher.grammar_from_lark(grammar))
+    if all("Unknown format" in message for message in messages):
+        return
+    fault = fault_of_most(grammar, text, _byte_tokenizer())
+    if fault is not None:
+        raise RefusedError(
+            "unsupported",
+            fault.schema_path,
+            f"of the texts that its grammar allows, hardly one satisfies it: {fault.message}",
+            "State it with keywords that are held to while it is generated: docs/structured-output.md lists them.",
+        )
 
 
 def _ignores_siblings(draft: str) -> bool:
