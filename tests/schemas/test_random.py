@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from studiolo.engines.schemas.answers import check
 from studiolo.engines.schemas.prepare import RefusedError, prepare
+from studiolo.engines.schemas.sampling import draw
 
 from .documents import documents
-from .walk_grammar import draw
+from .walk_grammar import matcher
 
 # These alone can be broken by an answer that the grammar allows: llguidance takes oneOf for anyOf.
 ONLY_CHECKED = ("oneOf",)
@@ -31,7 +32,7 @@ def test_what_a_random_schema_generates_satisfies_it(schema: dict[str, Any], see
         return
     rng = random.Random(seed)
     for _ in range(4):
-        answer = draw(prepared.held, rng)
+        answer = draw(matcher(prepared.held), rng)
         if answer is None:
             event("unfinished")
             continue

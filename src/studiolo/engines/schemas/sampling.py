@@ -39,7 +39,7 @@ def fault_of_most(grammar: str, schema_text: str, tokenizer: LLTokenizer) -> Fau
     end = time.process_time() + MAX_SEC
     finished, right, fault = 0, 0, None
     for _ in range(DRAWS):
-        text = _draw(matcher.deep_copy(), rng)
+        text = draw(matcher.deep_copy(), rng)
         if text is not None:
             found = fault_of(schema_text, text)
             finished += 1
@@ -50,7 +50,7 @@ def fault_of_most(grammar: str, schema_text: str, tokenizer: LLTokenizer) -> Fau
     return fault if finished >= MIN_FINISHED and right * ONE_IN < finished else None
 
 
-def _draw(matcher: LLMatcher, rng: random.Random) -> str | None:
+def draw(matcher: LLMatcher, rng: random.Random) -> str | None:
     """A text; ``None`` where it has not ended in time. What closes is preferred, so that most do."""
     out = bytearray()
     while len(out) < MAX_BYTES:
