@@ -88,7 +88,7 @@ async def test_two_completions_run_at_once(engine: Engine) -> None:
     order: list[str] = []
 
     async def one(name: str) -> None:
-        async for event in engine.complete(request("1 2 3 4", max_tokens=200)):
+        async for event in engine.complete(request("1 2 3 4 5 6 7", max_tokens=80, repeat_penalty=False)):
             if isinstance(event, Fragment):
                 order.append(name)
 

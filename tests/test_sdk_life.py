@@ -373,3 +373,19 @@ def test_a_peer_that_takes_connections_and_says_nothing_is_no_server(settled: Ho
 
 def test_the_types_are_told_to_type_checkers() -> None:
     assert (Path(lm.__file__).parent / "py.typed").exists()
+
+
+async def test_a_cancelled_caller_ends_wherever_its_prediction_is(place: tuple[str, int]) -> None:
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+
+        async def forever() -> None:
+            while True:
+                await llm.complete("My name is", config={"max_tokens": 1})
+
+        for step in range(60):
+            task = asyncio.create_task(forever())
+            await asyncio.sleep(step * 0.002)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=10)
+            assert done and task.cancelled()

@@ -192,8 +192,7 @@ class Prediction:
     async def close(self) -> None:
         """End the prediction, if it is still running, and wait until its slot is free."""
         self.stop()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([self._task])
+        await asyncio.wait([self._task])
 
     async def events(self) -> AsyncIterator[PredictionEvent]:
         """What happens, as it happens; the last event is a :class:`PredictionResult`.

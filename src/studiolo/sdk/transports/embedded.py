@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...errors import ConfigError, StudioloError, rejected
+from ...errors import ConfigError, rejected
 from ...paths import Home
 from ...protocol.endpoints import Channel, Rpc
 from ...protocol.streaming import MergingQueue
@@ -110,8 +110,7 @@ class EmbeddedChannel(Generic[R]):
         """See :meth:`.base.ClientChannel.close`."""
         self._queue.close()
         self._work.cancel()
-        with contextlib.suppress(asyncio.CancelledError, StudioloError):
-            await asyncio.wrap_future(self._work)
+        await asyncio.wait([asyncio.wrap_future(self._work)])  # which raises nothing but this task's own cancellation
 
     def _cancel_now(self) -> None:
         if self._cancel is not None:
