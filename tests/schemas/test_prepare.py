@@ -170,6 +170,11 @@ REFUSED: list[tuple[Any, str, str]] = [
         "$.properties.a.enum",
     ),
     ({"type": "string", "pattern": "("}, "unsupported", "$.pattern"),
+    (
+        {"type": "object", "properties": {"a": {"type": "object", "properties": {f"p{i}": True for i in range(600)}}}},
+        "unsupported",
+        "$.properties.a.properties",
+    ),
     ({"type": "string", "not": {"not": {"pattern": "a9{9}z"}}}, "unsupported", "$.not"),
     ({"oneOf": [{"type": "null"}, {"enum": [None]}]}, "unsupported", "$.oneOf"),
     ({"type": "object", "patternProperties": {"(": {}}}, "unsupported", "$.patternProperties"),

@@ -24,7 +24,7 @@ from .answers import draft_of, is_readable, leave_out_patterns
 from .closing import close_objects
 from .grammar import answer_grammar
 from .narrowing import name_properties, put_contained_first, split_look_ahead
-from .sampling import fault_of_most
+from .sampling import fault_of_most, go_in
 from .walk import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, depth_of, keywords, path_of, places
 
 MAX_SCHEMA_CHARS = 2**20
@@ -42,6 +42,9 @@ MAX_COUNTED = 10_000
 MIN_TYPO_CHARS = 5
 """Shorter words resemble a keyword by chance."""
 
+TRIED_BYTES = 40
+"""How much of a text is tried with a grammar: some build, and are lost at the first character."""
+
 SEARCH_SEC = 0.5
 """Processor time to search for the place of an error."""
 
@@ -54,8 +57,12 @@ _SPACED = {**_OPTIONS, "item_separator": ", ", "key_separator": ": "}
 _KNOWN_DRAFTS = ("draft-04", "draft-06", "draft-07", "draft/2019-09", "draft/2020-12")
 _BEFORE_2019 = ("draft-03", "draft-04", "draft-06", "draft-07")
 
+_TOO_WIDE = "Current row"
+"""In llguidance's message of an object with too many properties that may be left out, some 500."""
+
 # What llguidance's messages are about, by words in them.
 _TOPICS = (
+    (_TOO_WIDE, ("properties", "anyOf", "oneOf")),
     ("patternProperty", ("patternProperties",)),
     ("regex", ("pattern", "patternProperties", "allOf")),
     ("circular", ("$ref", "allOf")),
@@ -126,6 +133,8 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
         if error is None:
             _check_chances(held, text)
             return Prepared(held, _typos(schema))
+        if _TOO_WIDE in error:
+            break  # no form is narrower
     fewer = _without_alternative(normalised, error)
     if fewer is not None:
         held = _encoded(fewer, _SPACED if spaced else _OPTIONS)
@@ -276,7 +285,9 @@ def _build_error(grammar: str) -> str | None:
     if is_error:
         return messages[0]
     matcher = LLMatcher(_byte_tokenizer(), text, log_level=0)
-    matcher.compute_logit_bias()
+    go_in(matcher, TRIED_BYTES)
+    if (lost := matcher.get_error()) and "Parser Error" in lost:
+        return lost.partition("<state>")[0]
     if matcher.is_error():
         return "Unsatisfiable schema: no text begins what it describes"
     if time.process_time() - began > MAX_BUILD_SEC:

@@ -50,6 +50,16 @@ def fault_of_most(grammar: str, schema_text: str, tokenizer: LLTokenizer) -> Fau
     return fault if finished >= MIN_FINISHED and right * ONE_IN < finished else None
 
 
+def go_in(matcher: LLMatcher, steps: int) -> None:
+    """Feed ``matcher`` the beginning of a text that closes nothing before it has to."""
+    for _ in range(steps):
+        mask = matcher.compute_logit_bias()
+        allowed = [byte for byte in range(256) if mask[byte]]
+        inner = [byte for byte in allowed if byte not in b"}]"]
+        if not allowed or not matcher.consume_token((inner or allowed)[0]):
+            return
+
+
 def draw(matcher: LLMatcher, rng: random.Random) -> str | None:
     """A text; ``None`` where it has not ended in time. What closes is preferred, so that most do."""
     out = bytearray()
