@@ -86,9 +86,12 @@ def path_of(pointer: Pointer) -> str:
 
 
 def at(document: Any, pointer: Pointer) -> Any:
-    """What is at ``pointer``. Raises :class:`LookupError` or :class:`TypeError` where there is nothing."""
+    """What is at ``pointer``; a step into a list may be a number's digits. Raises :class:`LookupError`."""
     for step in pointer:
-        document = document[step]
+        try:
+            document = document[int(step) if isinstance(document, list) else step]
+        except (TypeError, ValueError):
+            raise LookupError(step) from None
     return document
 
 
