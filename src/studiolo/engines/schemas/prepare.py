@@ -129,10 +129,11 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
     error = ""
     for form in _forms(normalised):
         held = _encoded(form, _SPACED if spaced else _OPTIONS)
-        error = _build_error(answer_grammar(held))
-        if error is None:
-            _check_chances(held, text)
+        built = _build(answer_grammar(held))
+        if isinstance(built, Built):
+            _check_chances(built, text)
             return Prepared(held, _typos(schema))
+        error = built
         if _TOO_WIDE in error:
             break  # no form is narrower
     fewer = _without_alternative(normalised, error)
@@ -197,13 +198,11 @@ def _without_alternative(held: Schema, error: str) -> Schema | None:
     return None
 
 
-def _check_chances(held: str, text: str) -> None:
+def _check_chances(built: Built, text: str) -> None:
     """Refuse a schema that the texts of its grammar do not satisfy, where llguidance leaves some of it out."""
-    grammar = answer_grammar(held)
-    _, messages = LLMatcher.validate_grammar_with_warnings(LLMatcher.grammar_from_lark(grammar))
-    if all("Unknown format" in message for message in messages):
+    if all("Unknown format" in message for message in built.warnings):
         return
-    fault = fault_of_most(grammar, text, _byte_tokenizer())
+    fault = fault_of_most(built.matcher, text)
     if fault is not None:
         raise RefusedError(
             "unsupported",
@@ -277,22 +276,41 @@ def _encoded(held: Schema, options: Schema = _OPTIONS) -> str:
     return json.dumps({**held, "x-guidance": options}, separators=(",", ":"))
 
 
-def _build_error(grammar: str) -> str | None:
-    """Why a grammar cannot be built or has no first character; ``None`` where it can."""
+class Built(NamedTuple):
+    """A grammar that can be built and followed.
+
+    Parameters:
+        matcher: follows texts of it, of which none has begun.
+        warnings: what llguidance leaves out.
+    """
+
+    matcher: LLMatcher
+    warnings: list[str]
+
+
+def _build(grammar: str) -> Built | str:
+    """A grammar as it is built; or why it cannot be, or has no first character."""
     began = time.process_time()
     text = LLMatcher.grammar_from_lark(grammar)
     is_error, messages = LLMatcher.validate_grammar_with_warnings(text)
     if is_error:
         return messages[0]
     matcher = LLMatcher(_byte_tokenizer(), text, log_level=0)
-    go_in(matcher, TRIED_BYTES)
-    if (lost := matcher.get_error()) and "Parser Error" in lost:
+    tried = matcher.deep_copy()
+    go_in(tried, TRIED_BYTES)
+    if (lost := tried.get_error()) and "Parser Error" in lost:
         return lost.partition("<state>")[0]
-    if matcher.is_error():
+    if tried.is_error():
         return "Unsatisfiable schema: no text begins what it describes"
     if time.process_time() - began > MAX_BUILD_SEC:
         return f"grammar size: it takes more than {MAX_BUILD_SEC} s of processor time to build"
-    return None
+    return Built(matcher, messages)
+
+
+def _build_error(grammar: str) -> str | None:
+    """Why a grammar cannot be built; ``None`` where it can."""
+    built = _build(grammar)
+    return built if isinstance(built, str) else None
 
 
 _tokenizers: list[LLTokenizer] = []

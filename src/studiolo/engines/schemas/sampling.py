@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 
 from .answers import Fault, fault_of
 
@@ -27,14 +27,12 @@ _CLOSING = b'"}]'
 _PRINTABLE = range(32, 127)
 
 
-def fault_of_most(grammar: str, schema_text: str, tokenizer: LLTokenizer) -> Fault | None:
-    """What is wrong with nearly all texts of ``grammar``; ``None`` where enough of those drawn satisfy the schema.
+def fault_of_most(matcher: LLMatcher, schema_text: str) -> Fault | None:
+    """What is wrong with nearly all texts of a grammar; ``None`` where enough of those drawn satisfy the schema.
 
     Parameters:
-        grammar: one that builds, in llguidance's language.
-        tokenizer: of bytes.
+        matcher: of the grammar, over bytes, of which no text has begun.
     """
-    matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0)
     rng = random.Random(0)
     end = time.process_time() + MAX_SEC
     finished, right, fault = 0, 0, None
