@@ -16,11 +16,13 @@ from studiolo.engines.schemas.sampling import draw
 from .documents import documents
 from .walk_grammar import matcher
 
-# These alone can be broken by an answer that the grammar allows: llguidance takes oneOf for anyOf.
-ONLY_CHECKED = ("oneOf",)
 
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(schema=documents(), seed=st.integers(0, 2**32))
 def test_what_a_random_schema_generates_satisfies_it(schema: dict[str, Any], seed: int) -> None:
     text = json.dumps(schema)
@@ -37,8 +39,8 @@ def test_what_a_random_schema_generates_satisfies_it(schema: dict[str, Any], see
             event("unfinished")
             continue
         event("finished")
-        problem = check(text, answer)
-        assert problem is None or any(f".{keyword}" in problem for keyword in ONLY_CHECKED), (answer, problem)
+        # llguidance takes oneOf for anyOf; whether one alternative alone holds is found in the finished answer.
+        assert check(text.replace('"oneOf"', '"anyOf"'), answer) is None, answer
 
 
 WORDS = (
