@@ -28,7 +28,7 @@ from studiolo.sdk.transports.embedded import close_hosts
 
 from .llama_server_wheel import unpacked
 from .recording import wire_recorder
-from .running import link_models, serving
+from .running import new_home, serving
 from .typescript_clients import VERSIONS, installed
 from .wire_schemas import Recording, judge, wire_schemas
 
@@ -141,10 +141,7 @@ def binary(cache_home: Home) -> Path:
 def place(request: Any, cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Where the host is, and the process that holds its workers."""
     folder = tmp_path_factory.mktemp("sdk")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
-    link_models(cache_home, home)
+    home = new_home(folder, cache_home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIOLO_HOME", str(home.root))
         patch.delenv("STUDIOLO_HOST", raising=False)

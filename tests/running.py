@@ -33,6 +33,17 @@ def link_models(source: Home, target: Home) -> None:
         shutil.copy(source.state, target.state)
 
 
+def new_home(folder: Path, source: Home, *models: Path) -> Home:
+    """A home in ``folder`` with the models of ``source`` and ``models``, and none of other programs."""
+    home = Home(folder / "home")
+    home.root.mkdir()
+    home.settings.write_text("[library]\nprograms = []\n")
+    link_models(source, home)
+    for model in models:
+        link_model(model, home)
+    return home
+
+
 def short_answers(home: Home) -> None:
     """Bound the completions without a limit, which go on for as long as the model likes, by a small default context."""
     with home.settings.open("a") as settings:

@@ -17,7 +17,7 @@ from studiolo.paths import Home
 from studiolo.protocol.frames import encode
 
 from .conftest import DEFAULT_MODEL
-from .running import Server, link_model, link_models, serving
+from .running import Server, new_home, serving
 from .test_server import Socket
 
 EMBEDDER = "tests/all-MiniLM-L6-v2.F16-GGUF"
@@ -34,11 +34,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def server(cache_home: Home, embedding_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("models-wire")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
-    link_models(cache_home, home)
-    link_model(embedding_model, home)
+    home = new_home(folder, cache_home, embedding_model)
     with serving(home, folder, "--no-load") as server:
         yield server
 
@@ -55,10 +51,10 @@ def _nothing_stays_loaded(server: Server) -> Iterator[None]:
 def messages(socket: Socket, endpoint: str, parameter: dict[str, Any]) -> list[dict[str, Any]]:
     """The messages of a channel; an error is the last."""
     socket.send({"type": "channelCreate", "endpoint": endpoint, "channelId": 5, "creationParameter": parameter})
-    told: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
     while (frame := socket.receive())["type"] == "channelSend":
-        told.append(frame["message"])
-    return [*told, frame["error"]] if frame["type"] == "channelError" else told
+        received.append(frame["message"])
+    return [*received, frame["error"]] if frame["type"] == "channelError" else received
 
 
 def get_or_load(socket: Socket, name: str, **more: Any) -> list[dict[str, Any]]:
@@ -80,9 +76,9 @@ def test_the_info_of_models_on_disk_and_loaded(server: Server) -> None:
         assert isinstance(info["publisher"], str) and "ttlMs" not in info and "lastUsedTime" not in info
     with Socket(server.address, "llm") as socket:
         parameter = {"modelKey": DEFAULT_MODEL, "identifier": "mine", "loadConfigStack": SMALL}
-        told = messages(socket, "loadModel", {**parameter, "deviceIdentifier": None})
-        assert told[0]["info"] == infos["llm"]
-        loaded = told[-1]["info"]
+        received = messages(socket, "loadModel", {**parameter, "deviceIdentifier": None})
+        assert received[0]["info"] == infos["llm"]
+        loaded = received[-1]["info"]
         assert infos["llm"].items() <= loaded.items()
         assert (loaded["ttlMs"], loaded["lastUsedTime"]) == (None, None)
         assert "ttlMs" in loaded and "lastUsedTime" in loaded
@@ -102,21 +98,21 @@ def test_a_model_loaded_on_demand_is_called_as_asked_and_makes_way(server: Serve
     with Socket(server.address, "system") as socket:
         (path,) = [info["path"] for info in socket.call("listDownloadedModels")["result"] if info["type"] == "llm"]
     with Socket(server.address, "llm") as llm, Socket(server.address, "embedding") as embedding:
-        told = get_or_load(llm, path)
-        assert [told[0]["type"], told[-1]["type"]] == ["startLoading", "loadSuccess"]
-        first = told[-1]["info"]
-        assert told[0]["identifier"] == first["identifier"] == path
+        received = get_or_load(llm, path)
+        assert [received[0]["type"], received[-1]["type"]] == ["startLoading", "loadSuccess"]
+        first = received[-1]["info"]
+        assert received[0]["identifier"] == first["identifier"] == path
         assert (first["ttlMs"], first["lastUsedTime"]) == (3_600_000, None)
         for name in (path, DEFAULT_MODEL, path.rpartition("/")[0]):
             (again,) = get_or_load(llm, name)
             assert (again["type"], again["info"]["instanceReference"]) == ("alreadyLoaded", first["instanceReference"])
-        told = get_or_load(embedding, EMBEDDER, loadTtlMs=90_000)
-        assert [message["type"] for message in told[:2]] == ["unloadingOtherJITModel", "startLoading"]
-        assert told[0]["info"]["identifier"] == path and told[0]["info"]["type"] == "llm"
-        assert (told[-1]["info"]["identifier"], told[-1]["info"]["ttlMs"]) == (EMBEDDER, 90_000)
+        received = get_or_load(embedding, EMBEDDER, loadTtlMs=90_000)
+        assert [message["type"] for message in received[:2]] == ["unloadingOtherJITModel", "startLoading"]
+        assert received[0]["info"]["identifier"] == path and received[0]["info"]["type"] == "llm"
+        assert (received[-1]["info"]["identifier"], received[-1]["info"]["ttlMs"]) == (EMBEDDER, 90_000)
         assert llm.call("listLoaded")["result"] == []
-        told = get_or_load(llm, DEFAULT_MODEL)
-        assert (told[0]["type"], told[0]["info"]["type"]) == ("unloadingOtherJITModel", "embedding")
+        received = get_or_load(llm, DEFAULT_MODEL)
+        assert (received[0]["type"], received[0]["info"]["type"]) == ("unloadingOtherJITModel", "embedding")
 
 
 def test_what_was_loaded_as_such_stays(server: Server) -> None:
@@ -195,9 +191,9 @@ def test_base_prediction_config(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
         parameter = {"specifier": query(identifier=DEFAULT_MODEL), "ignoreServerSessionConfig": True}
         fields = socket.call("getBasePredictionConfig", parameter)["result"]["fields"]
-        told = {field["key"]: field["value"] for field in fields}
-        assert told["llm.prediction.temperature"] == 0.8
-        assert told["llm.prediction.maxPredictedTokens"]["checked"] is False
+        received = {field["key"]: field["value"] for field in fields}
+        assert received["llm.prediction.temperature"] == 0.8
+        assert received["llm.prediction.maxPredictedTokens"]["checked"] is False
         load = socket.call("getLoadConfig", {"specifier": query(identifier=DEFAULT_MODEL)})["result"]["fields"]
         for box in (field["value"] for field in [*fields, *load]):
             assert not isinstance(box, dict) or "checked" not in box or "value" in box, box

@@ -23,7 +23,7 @@ from studiolo.errors import (
 from studiolo.paths import Home
 from studiolo.protocol.errors import deserialize_error, serialize_error
 
-from .running import Server, link_models, serving, short_answers
+from .running import Server, new_home, serving, short_answers
 
 MODEL = "smollm2-135m-instruct"
 SOURCES = Path(lm.__file__).parent
@@ -32,10 +32,7 @@ SOURCES = Path(lm.__file__).parent
 @pytest.fixture(scope="module")
 def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("errors")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
-    link_models(cache_home, home)
+    home = new_home(folder, cache_home)
     short_answers(home)
     with serving(home, folder, "--no-load") as server, lm.Client(server.address) as client:
         client.llm.load_new_instance(MODEL)

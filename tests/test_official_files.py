@@ -9,7 +9,7 @@ import pytest
 
 from studiolo.paths import Home
 
-from .running import Server, link_model, link_models, serving
+from .running import Server, new_home, serving
 from .test_documents import docx, much_unpacked, pdf
 from .test_official_clients import run_typescript
 
@@ -22,11 +22,7 @@ def served(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("files")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
-    link_models(cache_home, home)
-    link_model(embedding_model, home)
+    home = new_home(folder, cache_home, embedding_model)
     with serving(home, folder, "--no-load") as server:
         yield server
 

@@ -11,7 +11,7 @@ import pytest
 
 from studiolo.paths import Home
 
-from .running import Server, link_model, link_models, serving
+from .running import Server, new_home, serving
 from .typescript_clients import PROGRAMS, public_methods, run
 
 
@@ -23,11 +23,7 @@ def checks_of(program: str) -> list[str]:
 @pytest.fixture(scope="module")
 def server(cache_home: Home, embedding_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("typescript")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
-    link_models(cache_home, home)
-    link_model(embedding_model, home)
+    home = new_home(folder, cache_home, embedding_model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")  # what is searched is the catalog
         with serving(home, folder, "--no-load") as server:

@@ -54,18 +54,18 @@ def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "text", "text": text}]}
 
 
-def check_progress(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def check_progress(received: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Check the progress of a prediction; returns the details of its reports."""
-    kinds = [message["type"] for message in told]
+    kinds = [message["type"] for message in received]
     first = kinds.index("promptProcessingProgress")
     last = len(kinds) - kinds[::-1].index("promptProcessingProgress") - 1
-    reports = told[first : last + 1]
+    reports = received[first : last + 1]
     assert {report["type"] for report in reports} == {"promptProcessingProgress"}  # before the first token
     progress = [report["progress"] for report in reports]
     assert (progress[0], progress[-1]) == (0, 1) and progress == sorted(progress)
     for report in reports:
         details = report["details"]
-        assert details["totalPromptTokenCount"] == told[-1]["stats"]["promptTokensCount"]
+        assert details["totalPromptTokenCount"] == received[-1]["stats"]["promptTokensCount"]
         assert details["totalPromptTokenCount"] == sum(
             details[name] for name in ("cachedTokenCount", "processedPromptTokenCount", "unprocessedPromptTokenCount")
         )
@@ -75,12 +75,12 @@ def check_progress(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_text_is_continued_as_it_stands(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
-        told = complete(socket, "The sea is", layers(stopStrings=[]), ignoreServerSessionConfig=True)
-        assert told[-1]["type"] == "success"
-        assert told[-1]["stats"]["predictedTokensCount"] == 3
+        received = complete(socket, "The sea is", layers(stopStrings=[]), ignoreServerSessionConfig=True)
+        assert received[-1]["type"] == "success"
+        assert received[-1]["stats"]["predictedTokensCount"] == 3
         tokens = socket.call("tokenize", {"specifier": query(), "inputString": "The sea is"})["result"]["tokens"]
-        assert told[-1]["stats"]["promptTokensCount"] == len(tokens)
-        assert (told[-1]["modelInfo"]["ttlMs"], told[-1]["modelInfo"]["lastUsedTime"]) == (None, None)
+        assert received[-1]["stats"]["promptTokensCount"] == len(tokens)
+        assert (received[-1]["modelInfo"]["ttlMs"], received[-1]["modelInfo"]["lastUsedTime"]) == (None, None)
         short = complete(socket, "The sea is", {"layers": []}, fuzzyPresetIdentifier="short")
         assert short[-1]["stats"]["predictedTokensCount"] == 2
         assert (
@@ -110,17 +110,21 @@ def test_reports_of_an_engine_without_figures() -> None:
 
 def test_reports_of_an_engine_that_stops_short_of_the_end() -> None:
     reports = PromptReports()
-    told = [*reports.take(PromptProgress(10, 100, 10)), *reports.take(PromptProgress(55, 100, 10)), *reports.finish()]
-    assert [report.ratio for report in told] == [0, 0.5, 1]
-    assert [report.tokens.processed for report in told] == [10, 55, 100]
+    received = [
+        *reports.take(PromptProgress(10, 100, 10)),
+        *reports.take(PromptProgress(55, 100, 10)),
+        *reports.finish(),
+    ]
+    assert [report.ratio for report in received] == [0, 0.5, 1]
+    assert [report.tokens.processed for report in received] == [10, 55, 100]
     whole = [*PromptReports().take(PromptProgress(7, 7, 7)), *PromptReports().take(PromptProgress(7, 7, 0))]
     assert [report.ratio for report in whole] == [0, 0, 1]
 
 
 def test_log_probabilities_come_in_both_forms(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
-        told = chat(socket, user("Count to five."), logProbs={"checked": True, "value": 3})
-        fragments = [message for message in told if message["type"] == "fragment"]
+        received = chat(socket, user("Count to five."), logProbs={"checked": True, "value": 3})
+        fragments = [message for message in received if message["type"] == "fragment"]
         assert fragments
         for message in fragments:
             tokens, beside = message["fragment"]["tokens"], message["logprobs"]
@@ -134,8 +138,8 @@ def test_log_probabilities_come_in_both_forms(server: Server) -> None:
                 assert [(each["text"], each["logProb"]) for each in token["candidates"]] == [
                     (each["text"], each["logprob"]) for each in others
                 ]
-        told = chat(socket, user("Count to five."))
-        (first, *_) = [message for message in told if message["type"] == "fragment"]
+        received = chat(socket, user("Count to five."))
+        (first, *_) = [message for message in received if message["type"] == "fragment"]
         assert "tokens" not in first["fragment"] and "logprobs" not in first
 
 
@@ -175,22 +179,22 @@ def test_the_parameters_of_a_tool_may_say_anything_of_others(server: Server, add
     tool = json.loads(json.dumps(ADD))
     tool["function"]["parameters"]["additionalProperties"] = additional
     with Socket(server.address, "llm") as socket:
-        told = chat(socket, user("2 + 2?"), tools={"type": "toolArray", "tools": [tool]})
-        assert told[-1]["type"] == "success", told[-1]
+        received = chat(socket, user("2 + 2?"), tools={"type": "toolArray", "tools": [tool]})
+        assert received[-1]["type"] == "success", received[-1]
 
 
 def test_an_answer_of_a_tool_call_ends_with_eos_found_and_full_progress(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
-        told = chat(
+        received = chat(
             socket,
             user("2 + 2?"),
             tools={"type": "toolArray", "tools": [ADD], "force": True},
             maxPredictedTokens={"checked": True, "value": 60},
         )
-        check_progress(told)
-        kinds = [message["type"] for message in told]
+        check_progress(received)
+        kinds = [message["type"] for message in received]
         assert "toolCallGenerationEnd" in kinds
-        assert told[-1]["stats"]["stopReason"] == "eosFound"
+        assert received[-1]["stats"]["stopReason"] == "eosFound"
 
 
 def test_a_tools_result_may_have_its_name(server: Server) -> None:

@@ -21,7 +21,7 @@ import { LMStudioClient } from "@lmstudio/sdk";
 const client = new LMStudioClient({ baseUrl: `ws://${process.argv[2]}`, verboseErrorMessages: false });
 const repository = client.repository;
 process.on("unhandledRejection", () => {});  // downloadArtifact leaves one behind when it fails
-const told = {};
+const received = {};
 const within = (promise, what) => Promise.race([
   promise,
   new Promise((_, reject) => setTimeout(() => reject(new Error(`${what} hangs`)), 10000).unref()),
@@ -29,9 +29,9 @@ const within = (promise, what) => Promise.race([
 const refusal = async (what, call) => {
   try {
     await within(call(), what);
-    told[what] = "no error";
+    received[what] = "no error";
   } catch (error) {
-    told[what] = error.message;
+    received[what] = error.message;
   }
 };
 """
@@ -39,17 +39,17 @@ const refusal = async (what, call) => {
 OLD = """
 const [found] = await within(repository.searchModels({ searchTerm: "tiny" }), "searchModels");
 const options = await within(found.getDownloadOptions(), "getDownloadOptions");
-told.options = options.map(option => [option.quantization, option.isRecommended()]);
+received.options = options.map(option => [option.quantization, option.isRecommended()]);
 let finalizing = false;
-told.key = await within(options[0].download({ onStartFinalizing: () => { finalizing = true; } }), "download");
-told.finalizing = finalizing;
+received.key = await within(options[0].download({ onStartFinalizing: () => { finalizing = true; } }), "download");
+received.finalizing = finalizing;
 {
   const planner = repository.createArtifactDownloadPlanner({ owner: "me", name: "big" });
   await within(planner.untilReady(), "untilReady");
-  told.size = planner.getPlan().downloadSizeBytes;
+  received.size = planner.getPlan().downloadSizeBytes;
   const updates = [];
   await within(planner.download({ onProgress: update => updates.push(update.downloadedBytes) }), "planner.download");
-  told.progress = updates.length > 0;
+  received.progress = updates.length > 0;
   planner[Symbol.dispose]();
 }
 await refusal("ensureAuthenticated", () => repository.ensureAuthenticated({
@@ -74,12 +74,12 @@ NEW = """
   });
   await within(planner.untilReady(), "untilReady");
   const quantization = () => planner.getPlan().nodes[0].selected.quantName;
-  told.preferred = quantization();
+  received.preferred = quantization();
   await within(planner.selectAlreadyOwnedModel({ nodeIndex: 0 }), "selectAlreadyOwnedModel");
-  told.owned = [quantization(), planner.getPlan().downloadAction];
+  received.owned = [quantization(), planner.getPlan().downloadAction];
   const choice = { nodeIndex: 0, downloadOptionIndex: 1 };
   await within(planner.selectModelDownloadOption(choice), "selectModelDownloadOption");
-  told.chosen = [quantization(), planner.getPlan().downloadAction];
+  received.chosen = [quantization(), planner.getPlan().downloadAction];
   await within(planner.download({}), "planner.download");
   planner[Symbol.dispose]();
   const aborted = new AbortController();
@@ -87,20 +87,20 @@ NEW = """
   aborted.abort();
   await refusal("aborted", () => other.untilReady());
 }
-told.status = await within(repository.getAuthenticationStatus(), "getAuthenticationStatus");
-told.authenticated = await within(repository.isAuthenticated(), "isAuthenticated");
+received.status = await within(repository.getAuthenticationStatus(), "getAuthenticationStatus");
+received.authenticated = await within(repository.isAuthenticated(), "isAuthenticated");
 await within(repository.deauthenticate(), "deauthenticate");
-told.catalog = (await within(repository.unstable.getModelCatalog(), "getModelCatalog")).map(model => model.name);
-told.picks = (await within(repository.unstable.fuzzyFindStaffPicks({ searchTerm: "nomic" }), "staff picks"))
+received.catalog = (await within(repository.unstable.getModelCatalog(), "getModelCatalog")).map(model => model.name);
+received.picks = (await within(repository.unstable.fuzzyFindStaffPicks({ searchTerm: "nomic" }), "staff picks"))
   .map(pick => `${pick.owner}/${pick.name}`);
-told.owners = await within(repository.unstable.getWritableArtifactOwners(), "getWritableArtifactOwners");
-told.link = (await within(repository.lmLink.status(), "lmLink.status")).status;
+received.owners = await within(repository.unstable.getWritableArtifactOwners(), "getWritableArtifactOwners");
+received.link = (await within(repository.lmLink.status(), "lmLink.status")).status;
 await refusal("loginAsComputeDevice", () => repository.loginAsComputeDevice("t"));
 await refusal("installLocalPlugin", () => repository.installLocalPlugin({ path: "/nowhere" }));
 """
 
 END = """
-console.log(JSON.stringify(told));
+console.log(JSON.stringify(received));
 process.exit(0);
 """
 
@@ -121,21 +121,21 @@ def server(web: Web, empty_home: Home, tmp_path: Path) -> Iterator[Server]:
 def test_every_call_of_the_repository_ends(version: str, server: Server, cache_home: Home) -> None:
     program = COMMON + OLD + (NEW if version == "2.0.0" else "") + END
     folder = installed(version, cache_home.root)
-    told: dict[str, Any] = json.loads(run(folder, "repository.mjs", server.address, text=program).splitlines()[-1])
-    assert told["options"] == [["Q2_K", False], ["Q4_K_M", True], ["Q8_0", False]]
-    assert told["key"] == "tiny" and told["finalizing"] is True
-    assert told["size"] > 4_000_000 and told["progress"] is True
+    received: dict[str, Any] = json.loads(run(folder, "repository.mjs", server.address, text=program).splitlines()[-1])
+    assert received["options"] == [["Q2_K", False], ["Q4_K_M", True], ["Q8_0", False]]
+    assert received["key"] == "tiny" and received["finalizing"] is True
+    assert received["size"] > 4_000_000 and received["progress"] is True
     refused = ["ensureAuthenticated", "loginWithPreAuthenticatedKeys", "downloadArtifact", "pushArtifact"]
     refused += ["getLocalArtifactFiles", "installPluginDependencies"]
     if version == "2.0.0":
         refused += ["loginAsComputeDevice", "installLocalPlugin"]
-        assert told["preferred"] == "Q8_0"
-        assert told["owned"] == ["Q2_K", "none"]
-        assert told["chosen"] == ["Q4_K_M", "startNewDownload"]
-        assert "cancelled" in told["aborted"]
-        assert told["status"] == {"type": "none"} and told["authenticated"] is False
-        assert {"big", "nomic-embed-text-v1.5"} <= set(told["catalog"])
-        assert told["picks"] == ["nomic-ai/nomic-embed-text-v1.5"]
-        assert told["owners"] == [] and told["link"] == "offline"
+        assert received["preferred"] == "Q8_0"
+        assert received["owned"] == ["Q2_K", "none"]
+        assert received["chosen"] == ["Q4_K_M", "startNewDownload"]
+        assert "cancelled" in received["aborted"]
+        assert received["status"] == {"type": "none"} and received["authenticated"] is False
+        assert {"big", "nomic-embed-text-v1.5"} <= set(received["catalog"])
+        assert received["picks"] == ["nomic-ai/nomic-embed-text-v1.5"]
+        assert received["owners"] == [] and received["link"] == "offline"
     for what in refused:
-        assert "studiolo has no" in told[what], (what, told[what])
+        assert "studiolo has no" in received[what], (what, received[what])

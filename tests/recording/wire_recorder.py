@@ -57,8 +57,8 @@ def shape_of(value: Any, field: str = "") -> Any:
     """What frames have in common that one schema judges alike."""
     match value:
         case dict():
-            told = ((name, item) for name, item in sorted(value.items()) if name not in NUMBERS)
-            return tuple((name, shape_of(item, name)) for name, item in told)
+            fields = ((name, item) for name, item in sorted(value.items()) if name not in NUMBERS)
+            return tuple((name, shape_of(item, name)) for name, item in fields)
         case list():
             return frozenset(shape_of(item, field) for item in value)
         case str():
