@@ -149,7 +149,7 @@ def _budget(config: PredictionConfig, message: str) -> ReasoningBudget | None:
     """Return the limit of the reasoning, if ``config`` sets one.
 
     Raises:
-        ConfigError: there is a ``reasoning_budget``, and reasoning is not told from the answer.
+        ConfigError: there is a ``reasoning_budget``, and reasoning is not separated from the answer.
     """
     tokens, parsing = _limit(config), config.reasoning_parsing
     if tokens is None:
@@ -189,7 +189,7 @@ async def think_within(
         after_thought: what holds the answer once its reasoning is over, where the request's constraint allows any.
 
     Raises:
-        ConfigError: there is a ``reasoning_budget``, and reasoning is not told from the answer.
+        ConfigError: there is a ``reasoning_budget``, and reasoning is not separated from the answer.
         UnsupportedError: there is one, and a grammar, which a cut would leave in the middle.
     """
     config = request.config
@@ -219,7 +219,7 @@ async def native_budget(
         message: what is put before the end tag of reasoning that is cut short.
 
     Raises:
-        ConfigError: there is a ``reasoning_budget``, and reasoning is not told from the answer.
+        ConfigError: there is a ``reasoning_budget``, and reasoning is not separated from the answer.
         UnsupportedError: the engine cannot count this model's reasoning.
     """
     budget = _budget(config, message)
