@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studiolo.protocol.llm import Fragment
-from studiolo.protocol.streaming import SLACK, MergingQueue, merge_fragments
+from studiolo.merging_queue import SLACK, MergingQueue
+from studiolo.protocol.llm import Fragment, merge_fragments
 
 
 def fragments() -> MergingQueue[Fragment]:

@@ -15,9 +15,9 @@ from ..config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit
 from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
 from ..engines.schemas.process import Schemas
 from ..errors import ConfigError, UnsupportedError
+from ..merging_queue import MergingQueue
 from ..protocol.chat import SystemPrompt, TextData, text_of
-from ..protocol.llm import Fragment, PredictionStats, StopReason, StructuredOutcome
-from ..protocol.streaming import MergingQueue, merge_fragments
+from ..protocol.llm import Fragment, PredictionStats, StopReason, StructuredOutcome, merge_fragments
 from ..protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallEvent, parse_tools
 from .drafting import check_draft
 from .files import FileStore

@@ -19,8 +19,7 @@ from ..engines.base import (
     ReasoningBudget,
 )
 from ..errors import ConfigError, UnsupportedError
-from ..protocol.llm import Fragment, ReasoningType
-from ..protocol.streaming import merge_fragments
+from ..protocol.llm import Fragment, ReasoningType, merge_fragments
 
 
 class ReasoningSplitter:

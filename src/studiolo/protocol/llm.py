@@ -82,6 +82,21 @@ class Fragment(WireStruct, frozen=True):
         return self.content
 
 
+def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
+    """Two fragments as one, where they are of one kind."""
+    if last.reasoning_type != new.reasoning_type or last.is_structural != new.is_structural:
+        return None
+    return Fragment(
+        content=last.content + new.content,
+        tokens_count=last.tokens_count + new.tokens_count,
+        contains_drafted=last.contains_drafted or new.contains_drafted,
+        reasoning_type=last.reasoning_type,
+        is_structural=last.is_structural,
+        logprobs=[*last.logprobs, *new.logprobs] if last.logprobs and new.logprobs else last.logprobs or new.logprobs,
+        tokens=[*last.tokens, *new.tokens] if last.tokens and new.tokens else last.tokens or new.tokens,
+    )
+
+
 class PredictionStats(WireStruct, frozen=True, kw_only=True):
     """How a prediction went.
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from ...protocol.streaming import MergingQueue
+from ...merging_queue import MergingQueue
 
 M = TypeVar("M")
 T = TypeVar("T")

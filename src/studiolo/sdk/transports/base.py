@@ -6,8 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from ...protocol.diagnostics import LogMessage
 from ...protocol.endpoints import Channel, Rpc
-from ...protocol.llm import FragmentMessage, PromptProcessingProgress
-from ...protocol.streaming import merge_fragments
+from ...protocol.llm import FragmentMessage, PromptProcessingProgress, merge_fragments
 from ...protocol.tools import ToolCallArguments
 
 P = TypeVar("P")

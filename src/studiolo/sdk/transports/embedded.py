@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ...errors import ConfigError, rejected
+from ...merging_queue import MergingQueue
 from ...paths import Home
 from ...protocol.endpoints import Channel, Rpc
-from ...protocol.streaming import MergingQueue
 from .. import background
 from .base import ClientChannel, merge_messages
 

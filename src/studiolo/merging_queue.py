@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from .llm import Fragment
-
 T = TypeVar("T")
 
 SLACK = 64
@@ -100,18 +98,3 @@ class MergingQueue(Generic[T]):
             self._thread_wake.set()
         else:
             self._wake.set()
-
-
-def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
-    """Two fragments as one, where they are of one kind."""
-    if last.reasoning_type != new.reasoning_type or last.is_structural != new.is_structural:
-        return None
-    return Fragment(
-        content=last.content + new.content,
-        tokens_count=last.tokens_count + new.tokens_count,
-        contains_drafted=last.contains_drafted or new.contains_drafted,
-        reasoning_type=last.reasoning_type,
-        is_structural=last.is_structural,
-        logprobs=[*last.logprobs, *new.logprobs] if last.logprobs and new.logprobs else last.logprobs or new.logprobs,
-        tokens=[*last.tokens, *new.tokens] if last.tokens and new.tokens else last.tokens or new.tokens,
-    )

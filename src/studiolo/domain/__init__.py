@@ -1,0 +1,1 @@
+"""What the host speaks: plain types without I/O and without the names of any wire format."""

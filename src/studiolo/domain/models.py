@@ -1,0 +1,35 @@
+"""Which model a request is for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Domain = Literal["llm", "embedding"]
+"""The kind of a model: it generates text, or it computes embeddings."""
+
+
+class ModelReference(Struct, frozen=True, kw_only=True):
+    """Which model a request is for. A reference without any field set means any model of the request's domain.
+
+    Parameters:
+        name: an instance's identifier, or any name of a model (its key, path, catalog name, …).
+        path: any name of a model; narrows ``name`` down.
+        instance: the reference of one loaded instance, which is never loaded on demand.
+        vision: whether the model has to see images, or must not.
+        domain: the domain that the model must have.
+        device: the machine that has the model; ``None`` for this one.
+    """
+
+    name: str | None = None
+    path: str | None = None
+    instance: str | None = None
+    vision: bool | None = None
+    domain: str | None = None
+    device: str | None = None
+
+    @property
+    def wanted(self) -> str | None:
+        """The name by which the model can be loaded; ``None`` for any model."""
+        return self.name or self.path
