@@ -1,26 +1,37 @@
-"""Where models come from: one module a source, found by entry point."""
+"""Where models come from: one module a source. Other packages add sources by entry point."""
 
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
 
+from ...plugins import find
 from .base import Source, SourceUnavailable
 
 __all__ = ["Source", "SourceUnavailable", "parse", "source_names"]
 
+GROUP = "studiolo.sources"
+"""The entry point group by which other packages add sources."""
+
+BUILT_IN = {
+    "file": "studiolo.library.sources.file:FileSource",
+    "hf": "studiolo.library.sources.hf:HuggingFaceSource",
+    "https": "studiolo.library.sources.https:HttpsSource",
+    "pypi": "studiolo.library.sources.pypi:PypiSource",
+}
+
 
 @cache
 def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="studiolo.sources")}
+    return find(GROUP, BUILT_IN)
 
 
 def source_names() -> list[str]:
-    """The types of sources that are installed."""
+    """Return the types of the sources that there are."""
     return sorted(_registered())
 
 
