@@ -39,7 +39,7 @@ DEFAULT_EMBEDDING_MODEL = "nomic-embed-text-v1.5"
 
 async def _fetch(home: Home, name: str) -> None:
     from studiolo.library import Library
-    from studiolo.library.partial import sha256_of
+    from studiolo.library.partial_downloads import sha256_of
 
     library = Library(home)
     try:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from studiolo.cli.tail import Tail
+from studiolo.cli.log_tail import Tail
 from studiolo.engines import log_file
 from studiolo.engines.log_file import LogFile
 

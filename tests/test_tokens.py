@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 import studiolo as lm
+from studiolo.credentials import Token, new_token, parse_token
 from studiolo.errors import AuthenticationError
 from studiolo.paths import Home
-from studiolo.protocol.tokens import Token, new_token, parse_token
-from studiolo.server.tokens import TokenFile, add_token, read_tokens
+from studiolo.server.token_file import TokenFile, add_token, read_tokens
 
 from .running import Server, environment, serving
 

@@ -16,7 +16,7 @@ import pytest
 from studiolo.errors import DownloadError, ModelNotFoundError
 from studiolo.library import Library
 from studiolo.library.downloads import Meter
-from studiolo.library.sources import wheels
+from studiolo.library.sources import wheel_locations as wheels
 from studiolo.protocol.repository import DownloadProgressUpdate
 
 from .files import write_catalog, write_gguf

@@ -12,8 +12,8 @@ import pytest
 
 from studiolo.errors import ConfigError, LibraryFileError, ModelFileError, ModelNotFoundError
 from studiolo.library import Library
-from studiolo.library import files as files_module
-from studiolo.library.files import How, carry_out, plan_import, plan_removal, remove
+from studiolo.library import model_import as files_module
+from studiolo.library.model_import import How, carry_out, plan_import, plan_removal, remove
 from studiolo.paths import Home
 
 from .files import write_gguf

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studiolo.library.keys import assign_keys, name_of
 from studiolo.library.model import Model, base_key, is_model_file, split_name
-from studiolo.library.names import matches
+from studiolo.library.model_keys import assign_keys, name_of
+from studiolo.library.name_resolution import matches
 from studiolo.library.scan import File, Found, Origin, publisher_of
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from studiolo.errors import DownloadError, ModelNotFoundError
-from studiolo.library import DownloadOption, Library, options
+from studiolo.library import DownloadOption, Library
+from studiolo.library import download_options as options
+from studiolo.library.download_options import Memory, of_repository
+from studiolo.library.download_references import HubReference
 from studiolo.library.hub import HubFile, HubFiles
-from studiolo.library.options import Memory, of_repository
-from studiolo.library.references import HubReference
 from studiolo.protocol.repository import DownloadProgressUpdate
 
 from .files import write_catalog, write_gguf

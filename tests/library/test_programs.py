@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from studiolo.library import Library
-from studiolo.library import programs as programs_module
-from studiolo.library.programs import program_folders
+from studiolo.library import other_programs as programs_module
+from studiolo.library.other_programs import program_folders
 from studiolo.paths import Home
 from studiolo.server.diagnosis import examine
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from studiolo.library.references import HubReference, PathReference, Reference, WebReference, parse
+from studiolo.library.download_references import HubReference, PathReference, Reference, WebReference, parse
 
 
 @pytest.mark.parametrize(

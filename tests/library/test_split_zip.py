@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from studiolo.errors import DownloadError
-from studiolo.library import Library, partial
+from studiolo.library import Library
+from studiolo.library import partial_downloads as partial
 from studiolo.library.catalog import Catalog
 from studiolo.library.sources import parse
 from studiolo.library.sources.split_zip import extract

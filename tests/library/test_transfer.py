@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from studiolo.errors import DownloadError
-from studiolo.library import Library, partial, transfer
+from studiolo.library import Library
+from studiolo.library import http_transfer as transfer
+from studiolo.library import partial_downloads as partial
 from studiolo.protocol.repository import DownloadProgressUpdate
 
 from .files import write_catalog, write_gguf

@@ -30,8 +30,8 @@ def log(
     """Show what the server in the background and the engines have said."""
     from ..paths import Home
     from ..server.daemon_log import log_path, now, old_log_path
+    from .log_tail import Tail
     from .output import say
-    from .tail import Tail
 
     home = Home.default()
     tails = {path: Tail(path) for path in _logs(home, instance)}

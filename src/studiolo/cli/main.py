@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import complete, doctor, instances, library, log, models, serve, server
+from . import complete, doctor, downloads, instances, log, model_files, serve, server
 
 app = typer.Typer(
     name="studiolo",
@@ -20,8 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 complete.register(app)
-models.register(app)
-library.register(app)
+downloads.register(app)
+model_files.register(app)
 instances.register(app)
 serve.register(app)
 server.register(app)

@@ -113,7 +113,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 @server.command()
 def token(file: Annotated[Path, typer.Argument(help="The file; made where there is none.")]) -> None:
     """Make an API token, add it to a file for --token-file, and print it."""
-    from ..server.tokens import add_token
+    from ..server.token_file import add_token
 
     print(add_token(file))
 

@@ -24,8 +24,8 @@ from ..errors import (
     StudioloError,
     UnsupportedError,
 )
-from ..library.library import Library
 from ..library.model import Model
+from ..library.model_library import Library
 from ..paths import Home
 from ..protocol.chat import files_of
 from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelQuery, ModelSpecifier, QuerySpecifier

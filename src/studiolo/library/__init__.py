@@ -1,10 +1,10 @@
 """The models on disk: the index, the catalog, and the sources that they come from."""
 
 from .catalog import Catalog, Entry
+from .download_options import DownloadOption
 from .gguf_file import Metadata
-from .library import Library
 from .model import Model
-from .options import DownloadOption
+from .model_library import Library
 from .search import SearchHit, SearchResults
 from .state import State
 

@@ -1,8 +1,8 @@
 """Fetch the files of a model into the library.
 
-Each file is fetched into a folder of its own (:mod:`.partial`), where what is here of it outlives any interruption, is
-checked, and goes into the library with one rename: the library never shows half a model. Of a model of several files,
-the one that stands for it goes last.
+Each file is fetched into a folder of its own (:mod:`.partial_downloads`), which outlives any interruption, is verified,
+and goes into the library with one rename: the library never shows half a model. Of a model of several files, the one
+that stands for it goes last.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from msgspec import Struct
 from ..errors import DownloadError, ModelFileError
 from ..paths import Home
 from ..protocol.repository import DownloadProgressUpdate
-from . import partial, sources
+from . import partial_downloads as partial
+from . import sources
 from .gguf_file import read_metadata
-from .partial import fetch_lock, sha256_of, writable
+from .partial_downloads import fetch_lock, sha256_of, writable
 from .sources.base import Job, SourceUnavailable, in_thread
 
 OnProgress = Callable[[DownloadProgressUpdate], None]

@@ -2,7 +2,7 @@
 
 The hub's own client is asked, in a child process that is ended when the question is cancelled, so the user's token
 (``HF_TOKEN``, or the one that ``hf auth login`` kept), mirror (``HF_ENDPOINT``), proxy and offline mode
-(``HF_HUB_OFFLINE``) apply as they do everywhere else. The files themselves are fetched by :mod:`.transfer`.
+(``HF_HUB_OFFLINE``) apply as they do everywhere else. The files themselves are fetched by :mod:`.http_transfer`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from .sources.base import SourceUnavailable
-from .sources.child import run_worker
+from .sources.worker_process import run_worker
 
 T = TypeVar("T")
 

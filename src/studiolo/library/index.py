@@ -16,8 +16,8 @@ from msgspec import Struct
 from ..errors import ModelFileError
 from ..settings import without_prefix
 from .gguf_file import Metadata, count_string, read_metadata
-from .keys import Keys, Name, assign_keys, name_of
 from .model import Model, is_projector_name, split_name
+from .model_keys import Keys, Name, assign_keys, name_of
 from .scan import File, Found, join_shards
 from .state import State
 from .variants import select, usable_memory

@@ -9,8 +9,8 @@ import re
 
 import msgspec
 
+from ..credentials import Token, parse_token
 from ..errors import ConfigError
-from ..protocol.tokens import Token, parse_token
 from .transports.base import Transport
 
 SDK_PORTS = (41343, 52993, 16141, 39414, 22931)

@@ -16,7 +16,7 @@ from ..dialects.lmstudio.connection import Connection
 from ..dialects.lmstudio.context import Context
 from ..host.host import Host
 from ..protocol.endpoints import NAMESPACES
-from .tokens import TokenFile
+from .token_file import TokenFile
 
 
 def create_app(host: Host, *, is_daemon: bool = False, tokens: TokenFile | None = None) -> Litestar:

@@ -24,8 +24,8 @@ from .._version import __version__
 from ..engines.llama_server import binary as llama_server
 from ..errors import ConfigError
 from ..host import machine
-from ..library.library import Library
-from ..library.programs import PROGRAM_NAMES, further_folder, program_folders
+from ..library.model_library import Library
+from ..library.other_programs import PROGRAM_NAMES, further_folder, program_folders
 from ..paths import Home
 from ..sdk.discovery import SDK_PORTS, is_server
 from ..settings import Settings, read_settings

@@ -23,7 +23,7 @@ from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app
 from .daemon import remove_record, write_record
 from .daemon_log import CHECK_SEC, rotate_log
-from .tokens import TokenFile
+from .token_file import TokenFile
 
 LOOPBACK = "127.0.0.1"
 DRAIN_LIMIT_SEC = 5

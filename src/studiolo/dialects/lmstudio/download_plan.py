@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from ...errors import DownloadError, NotDownloadableError, ProtocolError
 from ...library.catalog import Entry
+from ...library.download_options import DownloadOption
+from ...library.download_plan import DownloadPlan, Preference, availability, make_plan
 from ...library.model import Model
-from ...library.options import DownloadOption
-from ...library.plan import DownloadPlan, Preference, availability, make_plan
 from ...library.search import FORMAT, staff_pick_name
 from ...protocol import download_plan as wire
 from ...protocol.repository import DownloadProgress, StartFinalizing

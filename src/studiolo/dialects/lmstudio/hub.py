@@ -9,7 +9,7 @@ from msgspec import UNSET
 from ...errors import UnsupportedError
 from ...host.machine import device_name
 from ...library.catalog import Entry
-from ...library.options import ROOM
+from ...library.download_options import ROOM
 from ...library.search import FORMAT, is_exact, staff_pick_name, staff_picks
 from ...protocol import hub as wire
 from .context import Context, ServerChannel

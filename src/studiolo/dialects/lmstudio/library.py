@@ -8,7 +8,7 @@ import msgspec
 
 from ...errors import PathNotFoundError
 from ...library.model import Model
-from ...library.names import path_data
+from ...library.name_resolution import path_data
 from ...protocol import library as wire
 from ...protocol.models import ModelInfo
 from ...protocol.system import LIST_DOWNLOADED_MODELS

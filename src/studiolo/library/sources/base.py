@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
 
-from .. import partial
+from .. import partial_downloads as partial
 
 T = TypeVar("T")
 

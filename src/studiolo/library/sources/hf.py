@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from .. import hub
-from ..transfer import Remote, transfer
+from ..http_transfer import Remote, transfer
 from .base import Job, SourceUnavailable, copy_file
 
 _HINT = "the repository may be gated or private: accept its terms on its page, and set HF_TOKEN"

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
-from ..transfer import Remote, transfer
+from ..http_transfer import Remote, transfer
 from .base import Job
 
 _HINT = "a server that wants a name and a password takes them from ~/.netrc"

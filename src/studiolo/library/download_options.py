@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from ..errors import NotDownloadableError
 from .catalog import Entry
+from .download_references import HubReference, PathReference, WebReference
 from .downloads import RemoteFile
 from .hub import HubFile, HubFiles
 from .model import base_key, split_name
-from .references import HubReference, PathReference, WebReference
 
 Fit = Literal["fullGPUOffload", "partialGPUOffload", "fitWithoutGPU", "willNotFit"]
 

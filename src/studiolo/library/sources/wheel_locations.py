@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ..partial import bytes_in
+from ..partial_downloads import bytes_in
 from .base import SourceUnavailable
-from .child import run_worker
+from .worker_process import run_worker
 
 # What pip applies to its requests and ours would have to.
 _OF_PIP_ALONE = {"proxy", "client-cert", "trusted-host", "keyring-provider"}

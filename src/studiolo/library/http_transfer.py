@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from . import partial
+from . import partial_downloads as partial
 from .sources.base import OnBytes, SourceUnavailable
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ from typing import Any
 from ..errors import DownloadError, ModelNotFoundError, NotDownloadableError, PathNotFoundError
 from ..paths import Home
 from ..settings import LibrarySettings, SettingsFile
-from . import hub, names, options, references, search
+from . import download_options, download_references, hub, name_resolution, search
 from .catalog import Catalog, Entry
+from .download_options import DownloadOption
 from .downloads import OnProgress, download
 from .gguf_file import Domain, read_header
 from .index import Index
 from .model import Model
-from .options import DownloadOption
-from .programs import further_folder, program_files
+from .other_programs import further_folder, program_files
 from .scan import File, once_each, scan
 from .search import SearchResults
-from .shared import Fetch, SharedFetches
+from .single_flight import Fetch, SharedFetches
 from .state import State
 
 _LAST_USED: dict[Domain, str] = {"llm": "last_used_model", "embedding": "last_used_embedding_model"}
@@ -139,14 +139,14 @@ class Library:
             DownloadError: the hub cannot be reached, refuses, or is switched off (``HF_HUB_OFFLINE``).
         """
         entry = self.catalog.find(name)
-        reference = None if entry else self._variant(name) or references.parse(name)
-        memory = await asyncio.to_thread(options.available_memory)
+        reference = None if entry else self._variant(name) or download_references.parse(name)
+        memory = await asyncio.to_thread(download_options.available_memory)
         if isinstance(reference, Entry):
             entry = reference
         if entry is not None:
-            return [options.of_entry(entry, memory)]
+            return [download_options.of_entry(entry, memory)]
         match reference:
-            case references.HubReference():
+            case download_references.HubReference():
                 try:
                     listing = await hub.list_files(reference.repo, reference.revision)
                 except hub.HubError as error:
@@ -159,14 +159,14 @@ class Library:
                         cause=error.reason,
                         data={"name": name, "kind": error.kind},
                     ) from error
-                return options.of_repository(reference, listing, memory)
-            case references.WebReference():
-                return [options.of_url(reference, memory)]
-            case references.PathReference():
-                return [await asyncio.to_thread(options.of_path, reference, memory)]
+                return download_options.of_repository(reference, listing, memory)
+            case download_references.WebReference():
+                return [download_options.of_url(reference, memory)]
+            case download_references.PathReference():
+                return [await asyncio.to_thread(download_options.of_path, reference, memory)]
             case _:
                 models = await asyncio.to_thread(self._models)
-                error = names.not_found(name, [], models, self.catalog)
+                error = name_resolution.not_found(name, [], models, self.catalog)
                 raise NotDownloadableError(error.title, cause=error.cause, suggestion=error.suggestion, data=error.data)
 
     async def downloaded(self, option: DownloadOption) -> Model | None:
@@ -230,7 +230,7 @@ class Library:
             if default is None:
                 raise DownloadError("The catalog names no default model", suggestion="Give the name of a model")
             name = default.name
-        elif not self.catalog.find(name) and not self._variant(name) and references.parse(name) is None:
+        elif not self.catalog.find(name) and not self._variant(name) and download_references.parse(name) is None:
             return await self.resolve(name)
         try:
             offered = await self.download_options(name)
@@ -272,10 +272,10 @@ class Library:
                 path = path.expanduser()
         if path.is_absolute():
             return self._at(path, models)
-        matches = names.matches(name, models)
+        matches = name_resolution.matches(name, models)
         if len(matches) == 1:
             return matches[0].model
-        raise names.not_found(name, matches, models, self.catalog)
+        raise name_resolution.not_found(name, matches, models, self.catalog)
 
     def _at(self, path: Path, models: list[Model]) -> Model:
         """The model at an absolute path: one of the library, or a file outside it, whose key is its path."""
@@ -283,7 +283,7 @@ class Library:
             real = path.resolve()
             path.stat()
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL in the name
-            data = names.path_data(str(path), models)
+            data = name_resolution.path_data(str(path), models)
             raise PathNotFoundError(f"There is no file {path}", cause=str(error), data=data) from error
         for model in models:
             if model.path == path:
@@ -295,7 +295,7 @@ class Library:
             raise PathNotFoundError(
                 f"{path} is not a file",
                 suggestion="Give the path of a GGUF file",
-                data=names.path_data(str(path), models),
+                data=name_resolution.path_data(str(path), models),
             )
         with self._lock:
             return self._index.model_at(path)
@@ -325,7 +325,7 @@ class Library:
                 return None
         return next((model for model in self._models() if model.path == path and model.error is None), None)
 
-    def _variant(self, name: str) -> Entry | references.HubReference | None:
+    def _variant(self, name: str) -> Entry | download_references.HubReference | None:
         """What ``name@quantization`` means where ``name`` is in the catalog: the entry, or another one of its
         repository on the hub."""
         plain, at, quantization = name.strip().rpartition("@")
@@ -334,5 +334,5 @@ class Library:
             return entry
         for source in entry.sources:
             if source["type"] == "hf":
-                return references.HubReference(source["repo"], quantization=quantization.casefold())
+                return download_references.HubReference(source["repo"], quantization=quantization.casefold())
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..library.options import DownloadOption
+    from ..library.download_options import DownloadOption
 
 _FITS = {
     "fullGPUOffload": "on the GPU",
@@ -153,7 +153,7 @@ def _choose(name: str, *, ask: bool) -> str:
     """The option to fetch, of those that a repository on the hub offers; other names are the host's to understand."""
     from ..errors import DownloadError
     from ..library.catalog import Catalog
-    from ..library.references import HubReference, parse
+    from ..library.download_references import HubReference, parse
     from ..paths import Home
     from .output import print_table, say, size
 

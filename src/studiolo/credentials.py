@@ -10,7 +10,7 @@ import secrets
 import string
 from typing import NamedTuple
 
-from ..errors import ConfigError
+from .errors import ConfigError
 
 FORM = re.compile(r"sk-lm-(?P<identifier>[A-Za-z0-9]{8}):(?P<passkey>[A-Za-z0-9]{20})")
 

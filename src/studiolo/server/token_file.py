@@ -8,8 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from ..credentials import FORM, Token, new_token, parse_token
 from ..errors import ConfigError
-from ..protocol.tokens import FORM, Token, new_token, parse_token
 
 _log = logging.getLogger("studiolo.server")
 

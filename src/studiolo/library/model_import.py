@@ -16,7 +16,7 @@ from ..errors import ConfigError, LibraryFileError, ModelFileError, ModelNotFoun
 from ..paths import Home
 from .gguf_file import read_header
 from .model import Model, split_name
-from .programs import PROGRAM_NAMES
+from .other_programs import PROGRAM_NAMES
 from .scan import found_file, join_shards
 
 How = Literal["move", "copy", "hard-link", "symbolic-link"]

@@ -111,7 +111,7 @@ def import_file(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
 ) -> None:
     """Bring a model file into the library. It is moved there, unless an option says otherwise."""
-    from ..library.files import carry_out, plan_import
+    from ..library.model_import import carry_out, plan_import
     from ..paths import Home
     from .output import fetch_progress, say
 
@@ -140,7 +140,7 @@ def rm(
 ) -> None:
     """Remove a model from the disk."""
     from ..errors import UsageError
-    from ..library.files import plan_removal, remove
+    from ..library.model_import import plan_removal, remove
     from ..paths import Home
     from .output import say, size
 
@@ -175,7 +175,7 @@ def _choose(home: Home, name: str) -> tuple[Model, list[Model]]:
 
     import asyncio
 
-    from ..library.names import matches
+    from ..library.name_resolution import matches
 
     chosen, models = asyncio.run(look())
     if any(match.model.path == chosen.path and match.key != chosen.key for match in matches(name, models)):
@@ -305,7 +305,7 @@ def _table(models: list[LibraryModel], each_variant: bool, detailed: bool) -> tu
 
 def _owner(model: LibraryModel) -> str:
     """Whose a model is: studiolo's, another program's, or that of whoever keeps the folder."""
-    from ..library.programs import PROGRAM_NAMES
+    from ..library.other_programs import PROGRAM_NAMES
 
     names = {**PROGRAM_NAMES, "home": "studiolo"}
     return names.get(model.origin, "folder")
