@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,17 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 import studiolo as lm
+from studiolo.library import Library
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
-
-from .llama_server_wheel import unpacked
-from .recording import wire_recorder
-from .running import new_home, serving
-from .typescript_clients import VERSIONS, installed
-from .wire_schemas import Recording, judge, wire_schemas
+from tests.support.llama_server_wheel import unpacked
+from tests.support.recording import wire_recorder
+from tests.support.running import new_home, serving
+from tests.support.typescript_clients import VERSIONS, installed
+from tests.support.web import Web
+from tests.support.wire_schemas import Recording, judge, wire_schemas
 
 WIRE = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -38,7 +39,6 @@ DEFAULT_EMBEDDING_MODEL = "nomic-embed-text-v1.5"
 
 
 async def _fetch(home: Home, name: str) -> None:
-    from studiolo.library import Library
     from studiolo.library.partial_downloads import sha256_of
 
     library = Library(home)
@@ -101,8 +101,8 @@ def home(empty_home: Home, cache_home: Home) -> Home:
 @pytest.fixture(scope="session")
 def embedding_model(cache_home: Home) -> Path:
     """The GGUF file of an embedding model (384 dimensions). Read it, link to it (``link_model``), never write to it."""
-    from .models.built import built
-    from .models.minilm import write_minilm
+    from tests.support.models.built import built
+    from tests.support.models.minilm import write_minilm
 
     return built(cache_home.root, "all-MiniLM-L6-v2.F16.gguf", write_minilm)
 
@@ -113,8 +113,8 @@ def vision_model(cache_home: Home) -> Path:
 
     It tells one image from another, and says nothing sensible of either. Link to both with ``link_model``.
     """
-    from .models.built import built
-    from .models.vision import write_projector, write_text_model
+    from tests.support.models.built import built
+    from tests.support.models.vision import write_projector, write_text_model
 
     vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
     built(cache_home.root, "mmproj-tiny-vision.F16.gguf", write_projector)
@@ -124,8 +124,8 @@ def vision_model(cache_home: Home) -> Path:
 @pytest.fixture(scope="session")
 def templated_model(cache_home: Home) -> Path:
     """The GGUF file of a tiny model with random weights and a chat template that is hard to please."""
-    from .models.built import built
-    from .models.templated import write_templated
+    from tests.support.models.built import built
+    from tests.support.models.templated import write_templated
 
     vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
     return built(cache_home.root, "tiny-templated.F16.gguf", write_templated, vocabulary)
@@ -164,6 +164,29 @@ def llm(client: lm.Client) -> lm.LLM:
     return client.llm.model()
 
 
+@pytest.fixture
+async def library(empty_home: Home) -> AsyncIterator[Library]:
+    """A library without models."""
+    library = Library(empty_home)
+    yield library
+    await library.close()
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A package index and a hub on this machine, which pip and the hub's client go to and to nothing else."""
+    with Web() as web:
+        monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+        monkeypatch.setenv("PIP_INDEX_URL", f"{web.url}/simple")
+        monkeypatch.setenv("PIP_RETRIES", "0")
+        for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT", "PIP_NO_INDEX", "HF_HUB_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HF_ENDPOINT", web.url)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield web
+
+
 @pytest.fixture(scope="module", params=VERSIONS)
 def typescript_client(request: Any, cache_home: Home) -> Path:
     """A folder with the official npm package, in each version that is supported; see ``typescript_clients.run``."""
@@ -172,7 +195,7 @@ def typescript_client(request: Any, cache_home: Home) -> Path:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let every process of the run record what it sends to clients."""
-    folder = Path(__file__).with_name("recording")
+    folder = Path(wire_recorder.__file__).parent
     config.stash[WIRE] = tempfile.TemporaryDirectory(prefix="studiolo-wire-")
     os.environ[wire_recorder.VARIABLE] = str(Path(config.stash[WIRE].name, "sent.jsonl"))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -211,7 +234,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_threa
 
 # Files whose tests serve on, or look at, the ports where clients look that were told no address. They run in one
 # process, one after the other; the other files are spread over the processes.
-ON_SDK_PORTS = {"test_cli", "test_official_clients", "test_programs", "test_server"}
+ON_SDK_PORTS = {
+    "tests/cli/test_cli.py",
+    "tests/official/test_clients.py",
+    "tests/sdk/test_programs.py",
+    "tests/server/test_server.py",
+}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -221,6 +249,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "SDK ports" if Path(file).stem in ON_SDK_PORTS else file
+            return "SDK ports" if file in ON_SDK_PORTS else file
 
     return ByFile(config, log)

@@ -13,10 +13,9 @@ import pytest
 
 from studiolo.library import Library
 from studiolo.paths import Home
-
-from .files import write_catalog, write_gguf
-from .test_transfer import CDN, from_hub, refused, went_on
-from .web import Web
+from tests.library.test_transfer import CDN, from_hub, refused, went_on
+from tests.support.model_files import write_catalog, write_gguf
+from tests.support.web import Web
 
 
 @pytest.fixture

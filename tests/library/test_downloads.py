@@ -18,9 +18,8 @@ from studiolo.library import Library
 from studiolo.library.downloads import Meter
 from studiolo.library.sources import wheel_locations as wheels
 from studiolo.protocol.repository import DownloadProgressUpdate
-
-from .files import write_catalog, write_gguf
-from .web import Web
+from tests.support.model_files import write_catalog, write_gguf
+from tests.support.web import Web
 
 NOBODY = "http://127.0.0.1:9"
 HUB = {"type": "hf", "repo": "me/tiny", "file": "tiny.gguf"}

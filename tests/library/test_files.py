@@ -15,8 +15,7 @@ from studiolo.library import Library
 from studiolo.library import model_import as files_module
 from studiolo.library.model_import import How, carry_out, plan_import, plan_removal, remove
 from studiolo.paths import Home
-
-from .files import write_gguf
+from tests.support.model_files import write_gguf
 
 
 @pytest.fixture

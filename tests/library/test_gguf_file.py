@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from studiolo.errors import ModelFileError
 from studiolo.library.gguf_file import count_string, read_metadata
 from studiolo.paths import Home
-
-from .files import write_gguf
+from tests.support.model_files import write_gguf
 
 
 def test_the_default_model(cache_home: Home) -> None:

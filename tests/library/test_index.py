@@ -15,8 +15,7 @@ from studiolo.library import index as index_module
 from studiolo.library import state as state_module
 from studiolo.library.variants import preference
 from studiolo.paths import Home
-
-from .files import write_gguf
+from tests.support.model_files import write_gguf
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import pytest
 from studiolo.errors import ConfigError, ModelFileError, ModelNotFoundError
 from studiolo.library import Library, State
 from studiolo.paths import Home
-
-from .files import write_gguf
+from tests.support.model_files import write_gguf
 
 
 async def keys(library: Library) -> list[str]:

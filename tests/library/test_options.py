@@ -14,9 +14,8 @@ from studiolo.library.download_options import Memory, of_repository
 from studiolo.library.download_references import HubReference
 from studiolo.library.hub import HubFile, HubFiles
 from studiolo.protocol.repository import DownloadProgressUpdate
-
-from .files import write_catalog, write_gguf
-from .web import Web
+from tests.support.model_files import write_catalog, write_gguf
+from tests.support.web import Web
 
 GB = 1_000_000_000
 QUANTIZATIONS = {"Q2_K": 3, "Q4_K_M": 5, "Q6_K": 7, "Q8_0": 9, "F16": 16}

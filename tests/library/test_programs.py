@@ -14,8 +14,7 @@ from studiolo.library import other_programs as programs_module
 from studiolo.library.other_programs import program_folders
 from studiolo.paths import Home
 from studiolo.server.diagnosis import examine
-
-from .files import write_gguf
+from tests.support.model_files import write_gguf
 
 
 @pytest.fixture

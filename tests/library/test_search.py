@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from studiolo.library import Library
-
-from .web import Web
+from tests.support.web import Web
 
 
 @pytest.fixture

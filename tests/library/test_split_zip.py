@@ -24,10 +24,9 @@ from studiolo.library.catalog import Catalog
 from studiolo.library.sources import parse
 from studiolo.library.sources.split_zip import extract
 from studiolo.paths import Home
-
-from .files import write_catalog, write_gguf
-from .test_downloads import fetcher, leftovers, until_held
-from .web import Web
+from tests.library.test_downloads import fetcher, leftovers, until_held
+from tests.support.model_files import write_catalog, write_gguf
+from tests.support.web import Web
 
 ENTRY = "app/resources/tiny.gguf"
 PART_BYTES = 3_000_000

@@ -19,9 +19,8 @@ from studiolo.library import Library
 from studiolo.library import http_transfer as transfer
 from studiolo.library import partial_downloads as partial
 from studiolo.protocol.repository import DownloadProgressUpdate
-
-from .files import write_catalog, write_gguf
-from .web import Request, Web
+from tests.support.model_files import write_catalog, write_gguf
+from tests.support.web import Request, Web
 
 CDN = "/cdn/me/tiny/tiny.gguf"
 

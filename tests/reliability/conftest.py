@@ -6,9 +6,8 @@ import pytest
 
 import studiolo as lm
 from studiolo.paths import Home
-
-from ..running import Server
-from .faults import MODEL, SMALL, harmed
+from tests.support.faults import MODEL, SMALL, harmed
+from tests.support.running import Server
 
 
 @pytest.fixture(scope="module")

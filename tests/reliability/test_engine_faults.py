@@ -16,9 +16,7 @@ import pytest
 
 import studiolo as lm
 from studiolo.errors import EngineDiedError, EngineStartError, QuarantinedError
-
-from ..running import Server, wait_until
-from .faults import (
+from tests.support.faults import (
     ENDLESS,
     ENDLESS_CONFIG,
     MODEL,
@@ -30,6 +28,7 @@ from .faults import (
     status_of,
     undisturbed,
 )
+from tests.support.running import Server, wait_until
 
 pytestmark = pytest.mark.timeout(170)
 

@@ -16,9 +16,8 @@ from studiolo.errors import ConnectionFailedError
 from studiolo.host.host import SOCKETS_PREFIX
 from studiolo.library.state import State
 from studiolo.paths import Home
-
-from ..running import environment, has_ended, serving, wait_until, workers_of
-from .faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer
+from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer
+from tests.support.running import environment, has_ended, serving, wait_until, workers_of
 
 pytestmark = pytest.mark.timeout(170)
 

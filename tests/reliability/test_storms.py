@@ -16,9 +16,8 @@ from websockets.frames import Frame, Opcode
 import studiolo as lm
 from studiolo.errors import BusyError
 from studiolo.paths import Home
-
-from ..running import Server, wait_until
-from .faults import ENDLESS, MODEL, SMALL, answer, footprint, harmed, nothing_left, status_of, undisturbed
+from tests.support.faults import ENDLESS, MODEL, SMALL, answer, footprint, harmed, nothing_left, status_of, undisturbed
+from tests.support.running import Server, wait_until
 
 pytestmark = pytest.mark.timeout(170)
 

@@ -1,0 +1,57 @@
+"""``studiolo load``: every setting by name, and the estimate without a load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from studiolo.paths import Home
+from tests.cli.test_cli import good, run
+from tests.conftest import DEFAULT_MODEL
+from tests.support.running import link_model, serving
+
+
+def test_estimate_only_works_without_a_server(home: Home) -> None:
+    words = ("load", DEFAULT_MODEL, "--estimate-only", "--context-length", "2048", "--parallel", "2")
+    answer = json.loads(good(run(home, *words, "--json")))
+    assert answer["context_length"] == 2048 and answer["max_parallel_predictions"] == 2
+    assert answer["kv_cache_bytes"] == 90 * (1 << 20)
+    assert answer["total_bytes"] > answer["weights_bytes"] + answer["kv_cache_bytes"]
+    assert answer["fits"] is True and answer["largest_context_length"] == 2048
+    table = good(run(home, *words))
+    assert "kv cache" in table and "main memory" in table and "guardrail is balanced" in table
+
+
+def test_an_estimate_that_does_not_fit_fails(home: Home) -> None:
+    home.settings.write_text("[loading]\nguardrail = 1000000\n")
+    done = run(home, "load", DEFAULT_MODEL, "--estimate-only")
+    assert done.returncode == 1 and "does not fit" in done.stderr
+    assert "weights" in done.stdout
+
+
+def test_any_setting_is_given_by_name(home: Home, tmp_path: Path) -> None:
+    done = run(home, "load", DEFAULT_MODEL, "--estimate-only", "--set", "context_lenght=5")
+    assert done.returncode == 1 and "context_length" in done.stderr
+    assert run(home, "load", DEFAULT_MODEL, "--estimate-only", "--set", "what").returncode == 2
+    quantised = ("--set", "llama_k_cache_quantization_type=q8_0", "--set", "flashAttention=true")
+    words = ("load", DEFAULT_MODEL, "--estimate-only", "--json", "--context-length", "2048")
+    plain, small = (json.loads(good(run(home, *words, *more)))["kv_cache_bytes"] for more in ((), quantised))
+    assert small < 0.8 * plain
+    with serving(home, tmp_path, "--no-load") as server:
+        load = ("load", DEFAULT_MODEL, "--context-length", "256", "--set", "eval_batch_size=64")
+        assert "is loaded" in run(home, *load, host=server.address).stderr
+        refused = run(home, "load", DEFAULT_MODEL, "--set", "physical_batch_size=4096", host=server.address)
+        assert refused.returncode == 1 and "physical_batch_size" in refused.stderr
+
+
+def test_an_embedding_model_is_loaded_too(home: Home, embedding_model: Path, tmp_path: Path) -> None:
+    link_model(embedding_model, home)
+    with serving(home, tmp_path, "--no-load") as server:
+        assert (
+            "text-embedding-all-minilm-l6-v2 is loaded"
+            in run(home, "load", "all-minilm-l6-v2", host=server.address).stderr
+        )
+        assert (
+            "all-minilm-l6-v2 is unloaded"
+            in run(home, "unload", "text-embedding-all-minilm-l6-v2", host=server.address).stderr
+        )

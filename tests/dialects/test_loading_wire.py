@@ -1,0 +1,117 @@
+"""Loading over the wire: progress, cancelling, and every load setting of the official client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lmstudio
+import pytest
+
+from studiolo.paths import Home
+from tests.conftest import DEFAULT_MODEL
+from tests.server.test_server import Socket
+from tests.support.running import Server, link_models, serving, wait_until, workers_of
+
+
+@pytest.fixture(scope="module")
+def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    link_models(cache_home, home)
+    with serving(home, folder, "--no-load") as server:
+        yield server
+
+
+def load(socket: Socket, **fields: Any) -> None:
+    """Ask for a load with these settings."""
+    stack = {"layers": [{"layerName": "apiOverride", "config": {"fields": [*_fields(fields)]}}]}
+    parameter = {"modelKey": DEFAULT_MODEL, "identifier": "wired", "loadConfigStack": stack}
+    socket.send({"type": "channelCreate", "endpoint": "loadModel", "channelId": 1, "creationParameter": parameter})
+
+
+def _fields(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for key, value in fields.items():
+        yield {"key": f"llm.load.{key}", "value": value}
+
+
+def test_progress_goes_up_to_its_end(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        load(socket, contextLength=256, numParallelSessions=1)
+        messages: list[dict[str, Any]] = []
+        while (frame := socket.receive())["type"] == "channelSend":
+            messages.append(frame["message"])
+        assert frame["type"] == "channelClose"
+        assert [messages[0]["type"], messages[-1]["type"]] == ["resolved", "success"]
+        progress = [message["progress"] for message in messages[1:-1]]
+        assert progress == sorted(progress) and progress[-1] == 1.0
+        assert socket.call("unloadModel", {"identifier": "wired"}, 2)["type"] == "rpcResult"
+
+
+def test_a_load_is_cancelled_by_a_message(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        load(socket, contextLength=8192)
+        while socket.receive()["message"]["type"] != "progress":
+            pass
+        wait_until(lambda: workers_of(server.pid), "the engine's process")
+        socket.send({"type": "channelSend", "channelId": 1, "message": {"type": "cancel"}})
+        while socket.receive()["type"] == "channelSend":
+            pass
+        wait_until(lambda: not workers_of(server.pid), "the engine's end", 5)
+        assert socket.call("listLoaded", None, 3)["result"] == []
+
+
+def test_a_load_ends_with_the_only_socket_that_waits_for_it(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        load(socket, contextLength=8192)
+        wait_until(lambda: workers_of(server.pid), "the engine's process")
+        socket.socket.socket.close()
+    wait_until(lambda: not workers_of(server.pid), "the engine's end", 5)
+
+
+def test_a_wrong_setting_is_an_error_with_its_name(server: Server) -> None:
+    for fields, name in (
+        ({"contextLength": -1}, "context_length"),
+        ({"contextLength": 100000}, "context_length"),
+        ({"llama.evalBatchSize": "many"}, "eval_batch_size"),
+        ({"llama.argumentsOverride": "--verbose"}, "llama_cpp_arguments_override"),
+        ({"numExperts": 4}, "num_experts"),
+    ):
+        with Socket(server.address, "llm") as socket:
+            load(socket, **fields)
+            while (frame := socket.receive())["type"] == "channelSend":
+                pass
+            assert frame["type"] == "channelError"
+            assert name in str(frame["error"]), frame
+    assert not workers_of(server.pid)
+
+
+def test_every_load_setting_of_the_official_client_is_taken_and_told_back(server: Server) -> None:
+    config: dict[str, Any] = {
+        "contextLength": 512,
+        "evalBatchSize": 128,
+        "flashAttention": True,
+        "gpu": {"ratio": 0.5, "mainGpu": 0, "splitStrategy": "favorMainGpu", "disabledGpus": []},
+        "gpuStrictVramCap": True,
+        "keepModelInMemory": False,
+        "llamaKCacheQuantizationType": "q8_0",
+        "llamaVCacheQuantizationType": "q8_0",
+        "numExperts": 0,
+        "offloadKVCacheToGpu": False,
+        "ropeFrequencyBase": 100000.0,
+        "ropeFrequencyScale": 1.0,
+        "seed": 7,
+        "tryMmap": True,
+        "useFp16ForKVCache": True,
+    }
+    progress: list[float] = []
+    with lmstudio.Client(server.address) as client:
+        llm = client.llm.load_new_instance(DEFAULT_MODEL, "official", config=config, on_load_progress=progress.append)
+        assert progress == sorted(progress) and progress[-1] == 1.0
+        told = llm.get_load_config().to_dict()
+        for name, value in config.items():
+            if name != "gpu":
+                assert told[name] == value, name
+        assert told["gpu"]["ratio"] == 0.5 and told["gpu"]["mainGpu"] == 0
+        llm.unload()

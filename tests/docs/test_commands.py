@@ -1,0 +1,57 @@
+"""The commands that the documentation shows exist, with their options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from studiolo.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ABBREVIATED = {"...", "…", "COMMAND"}
+
+
+def shown(page: Path) -> list[str]:
+    """The commands that a page shows: lines of its blocks, and what stands in backquotes."""
+    text = page.read_text()
+    lines = [
+        line
+        for block in re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    return [line.partition("#")[0].strip() for line in lines if re.match(r"(?:pip install \S+ && )?studiolo ", line)]
+
+
+def check(command: str) -> None:
+    group: Any = typer.main.get_command(app)
+    node, seen = group, group.params
+    for word in shlex.split(command.replace("[", "").replace("]", "").rpartition("studiolo ")[2]):
+        if word.startswith("-") and word != "-":
+            known = {option for each in seen for option in (*each.opts, *each.secondary_opts)} | {"--help"}
+            for option in word.split("|"):
+                assert option.partition("=")[0] in known, f"{command}: no option {option}"
+        elif hasattr(node, "commands") and word not in ABBREVIATED:
+            for name in word.split("|"):
+                assert name in node.commands, f"{command}: no command {name}"
+            node = node.commands[word.split("|")[0]]
+            seen = [*seen, *node.params]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_that_a_page_shows_exist(page: Path) -> None:
+    for command in shown(page):
+        check(command)
+
+
+def test_a_command_that_does_not_exist_is_noticed() -> None:
+    for wrong in ("studiolo frobnicate", "studiolo ls --frobnicate", "studiolo server frobnicate"):
+        with pytest.raises(AssertionError, match="frobnicate"):
+            check(wrong)
+    assert any("serve" in command for command in shown(ROOT / "README.md"))

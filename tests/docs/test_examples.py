@@ -1,0 +1,69 @@
+"""The examples in the documentation run: each page is one program, its TOML the host's settings."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from studiolo.paths import Home
+from tests.sdk.test_documents import pdf
+from tests.support.running import environment, link_model, link_models
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [
+    "chat.md",
+    "clients.md",
+    "completion.md",
+    "embeddings.md",
+    "files.md",
+    "getting-started.md",
+    "images.md",
+    "library.md",
+    "models.md",
+    "prediction-config.md",
+    "structured-output.md",
+    "tools.md",
+]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", PAGES)
+def test_the_examples_of_a_page_run(
+    name: str, home: Home, vision_model: Path, embedding_model: Path, embedding_home: Home, tmp_path: Path
+) -> None:
+    folder = home.models / "tests" / "qwen2-vl-2b-instruct"  # by the name of a real one
+    folder.mkdir(parents=True)
+    for file in (vision_model, vision_model.with_name(f"mmproj-{vision_model.name}")):
+        (folder / file.name.replace("tiny-vision", folder.name)).symlink_to(file)
+    page = (DOCS / name).read_text()
+    if settings := blocks(page, "toml"):
+        home.settings.write_text("\n".join(settings))
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
+    if name == "embeddings.md":
+        link_models(embedding_home, home)
+    if name == "files.md":
+        link_model(embedding_model, home)
+    if name == "files.md":
+        (tmp_path / "report.pdf").write_bytes(pdf(["Sales rose by a tenth.", "Costs fell."]))
+    program = "\n".join(blocks(page, "python"))
+    assert program
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env=environment(home, STUDIOLO_HOST="embedded"),
+        capture_output=True,
+        text=True,
+        timeout=390,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

@@ -1,0 +1,181 @@
+"""The engine: a real worker process with a real model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from studiolo.config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
+from studiolo.engines.base import Completed, CompletionRequest, Engine, EngineEvent, EngineSpec, PromptProgress
+from studiolo.engines.registry import engine_class
+from studiolo.errors import EngineDiedError, EngineStartError, PromptTooLongError, UnsupportedError
+from studiolo.paths import Home
+from studiolo.protocol.llm import Fragment
+from tests.support.running import has_ended
+
+CONTEXT = 512
+
+
+def spec_of(model: Path, folder: Path, **config: int) -> EngineSpec:
+    return EngineSpec(
+        model_path=model,
+        domain="llm",
+        config=LoadConfig(**{"context_length": CONTEXT, "max_parallel_predictions": 2, **config}),
+        log_path=folder / "engine.log",
+        socket_path=folder / "s.sock",
+    )
+
+
+@pytest.fixture
+def model(home: Home) -> Path:
+    return next(home.models.rglob("*.gguf"))
+
+
+@pytest.fixture
+async def engine(model: Path, tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = await engine_class().start(spec_of(model, tmp_path))
+    yield engine
+    await engine.stop()
+
+
+def request(prompt: str, **settings: object) -> CompletionRequest:
+    config = PredictionConfig(**{**explicit_fields(PREDICTION_DEFAULTS), "temperature": 0, **settings})  # type: ignore[arg-type]
+    return CompletionRequest(prompt=prompt, config=config)
+
+
+async def run(engine: Engine, prompt: str, **settings: object) -> list[EngineEvent]:
+    return [event async for event in engine.complete(request(prompt, **settings))]
+
+
+async def test_a_completion_is_progress_then_fragments_then_the_end(engine: Engine) -> None:
+    events = await run(engine, "My name is", max_tokens=8)
+    progress = [event for event in events if isinstance(event, PromptProgress)]
+    fragments = [event for event in events if isinstance(event, Fragment)]
+    assert progress[-1].processed == progress[-1].total == 3
+    assert "".join(fragment.content for fragment in fragments)
+    assert sum(fragment.tokens_count for fragment in fragments) <= 8
+    end = events[-1]
+    assert isinstance(end, Completed)
+    assert (end.stop_reason, end.prompt_tokens, end.predicted_tokens) == ("maxPredictedTokensReached", 3, 8)
+
+
+async def test_every_stop_reason_of_the_engine(engine: Engine) -> None:
+    async def stop(prompt: str, **settings: object) -> Completed:
+        end = (await run(engine, prompt, **settings))[-1]
+        assert isinstance(end, Completed)
+        return end
+
+    assert (await stop("Once upon a time", max_tokens=3)).stop_reason == "maxPredictedTokensReached"
+    stopped = await stop("Count: 1 2 3 4 5 6", stop_strings=["9"])
+    assert (stopped.stop_reason, stopped.stop_string) == ("stopStringFound", "9")
+    full = await stop("1 2 3 4", repeat_penalty=False)
+    assert full.stop_reason == "contextLengthReached"
+    assert full.prompt_tokens + full.predicted_tokens >= CONTEXT - 1
+    end_of_text = "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n"
+    assert (await stop(end_of_text)).stop_reason == "eosFound"
+
+
+async def test_two_completions_run_at_once(engine: Engine) -> None:
+    order: list[str] = []
+
+    async def one(name: str) -> None:
+        async for event in engine.complete(request("1 2 3 4 5 6 7", max_tokens=80, repeat_penalty=False)):
+            if isinstance(event, Fragment):
+                order.append(name)
+
+    await asyncio.gather(one("a"), one("b"))
+    assert order.index("b") < len(order) - 1 - order[::-1].index("a"), "the second one waited for the first to end"
+    assert order.index("a") < len(order) - 1 - order[::-1].index("b")
+
+
+async def test_closing_the_iterator_frees_the_slot(engine: Engine) -> None:
+    for _ in range(6):  # three times as many as there are slots, each of which would run for seconds
+        async with contextlib.aclosing(engine.complete(request("1 2 3 4", repeat_penalty=False))) as events:
+            async for event in events:
+                if isinstance(event, Fragment):
+                    break
+    async with asyncio.timeout(2):
+        await asyncio.gather(*(run(engine, "Hello", max_tokens=1) for _ in range(2)))
+
+
+async def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(engine: Engine) -> None:
+    with pytest.raises(PromptTooLongError, match=f"1001 tokens.*{CONTEXT}"):
+        await run(engine, "hello " * 1000)
+    assert (await run(engine, "My name is", max_tokens=1))[-1]
+
+
+async def test_tokens_are_the_models(engine: Engine) -> None:
+    assert await engine.tokenize("My name is") == [5965, 1462, 314]
+
+
+async def test_a_death_in_mid_stream_is_told_within_a_second(engine: Engine) -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(EngineDiedError, match="SIGKILL") as caught:
+        async for event in engine.complete(request("1 2 3 4", repeat_penalty=False)):
+            if isinstance(event, Fragment) and not engine.exited.is_set():
+                os.kill(engine.pid, signal.SIGKILL)
+                killed_at = loop.time()
+    assert loop.time() - killed_at < 1
+    assert "launch_slot" in str(caught.value), "the last lines of its log are not in the error"
+    with pytest.raises(EngineDiedError):
+        await run(engine, "again")
+    with pytest.raises(EngineDiedError):
+        await engine.tokenize("again")
+
+
+async def test_a_file_that_is_no_model_is_refused_with_the_engines_words(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"nonsense" * 100)
+    with pytest.raises(EngineStartError, match="invalid magic"):
+        await engine_class().start(spec_of(bad, tmp_path))
+
+
+async def test_cancelling_a_start_leaves_no_process(model: Path, tmp_path: Path) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    start = asyncio.create_task(engine_class().start(spec_of(model, tmp_path)))
+    await asyncio.sleep(0.1)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert {child.pid for child in psutil.Process().children()} <= before
+
+
+async def test_stopping_twice_is_fine_and_takes_the_socket_along(model: Path, tmp_path: Path) -> None:
+    engine = await engine_class().start(spec_of(model, tmp_path))
+    process = psutil.Process(engine.pid)
+    await engine.stop()
+    await engine.stop()
+    assert has_ended(process)
+    assert not (tmp_path / "s.sock").exists()
+
+
+async def test_a_worker_ends_with_its_parents_pipe_even_without_the_kernels_help(tmp_path: Path) -> None:
+    spec = b'{"model": "none", "socket": "none", "parent_pid": %d, "params": {}}\n' % os.getpid()
+    worker = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-c",
+            "import os, studiolo.engines.llama_cpp.worker as w; w._serve = lambda spec: {}; w.main()",
+        ),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write(spec)
+    assert b"ready" in await worker.stdout.readline()
+    worker.stdin.close()
+    async with asyncio.timeout(5):
+        assert await worker.wait() == 1
+
+
+def test_an_unknown_engine_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(UnsupportedError, match=r"llama\.cpp"):
+        engine_class("nonesuch")

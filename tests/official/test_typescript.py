@@ -1,0 +1,74 @@
+"""The official TypeScript client over the features of a host: each check of ``typescript/*.mjs`` is a test here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from studiolo.paths import Home
+from tests.support.running import Server, new_home, serving
+from tests.support.typescript_clients import PROGRAMS, public_methods, run
+
+
+def checks_of(program: str) -> list[str]:
+    """The names of the checks in a program."""
+    return re.findall(r"^  async (\w+)\(\)", (PROGRAMS / program).read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def server(cache_home: Home, embedding_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("typescript")
+    home = new_home(folder, cache_home, embedding_model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")  # what is searched is the catalog
+        with serving(home, folder, "--no-load") as server:
+            yield server
+
+
+def results(program: str, folder: Path, server: Server, *arguments: str) -> dict[str, str]:
+    """What became of each check of a program."""
+    told = run(folder, program, server.address, *arguments)
+    return json.loads(told.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def predictions(server: Server, typescript_client: Path) -> dict[str, str]:
+    return results("predictions.mjs", typescript_client, server)
+
+
+@pytest.fixture(scope="module")
+def models(server: Server, typescript_client: Path) -> dict[str, str]:
+    return results("models.mjs", typescript_client, server)
+
+
+@pytest.mark.parametrize("check", checks_of("predictions.mjs"))
+def test_predictions(check: str, predictions: dict[str, str]) -> None:
+    assert predictions[check] == "passed"
+
+
+@pytest.mark.parametrize("check", checks_of("models.mjs"))
+def test_models(check: str, models: dict[str, str]) -> None:
+    assert models[check] == "passed"
+
+
+@pytest.fixture(scope="module")
+def calls(server: Server, typescript_client: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    file = tmp_path_factory.mktemp("calls") / "cat.txt"
+    file.write_text("A cat sleeps.\n")
+    return results("calls.mjs", typescript_client, server, str(file))
+
+
+def test_every_public_method_of_the_client_is_called(calls: dict[str, str], typescript_client: Path) -> None:
+    assert set(calls) == public_methods(typescript_client)
+    assert len(calls) > 60
+
+
+@pytest.mark.parametrize("method", re.findall(r'async "([^"]+)"', (PROGRAMS / "calls.mjs").read_text()))
+def test_calls(method: str, calls: dict[str, str], typescript_client: Path) -> None:
+    """A method that this version of the client lacks is not called."""
+    expected = "passed" if method in public_methods(typescript_client) else None
+    assert calls.get(method) == expected

@@ -1,0 +1,375 @@
+"""The server: what it listens on, how it answers, how it stops."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.sync.client import ClientConnection, connect
+
+import studiolo as lm
+from studiolo.errors import StoppingError
+from studiolo.paths import Home
+from studiolo.protocol.endpoints import NAMESPACES
+from tests.support.running import Server, environment, free_port, has_ended, link_models, serving, wait_until
+
+HANDSHAKE = {"authVersion": 1, "clientIdentifier": "test", "clientPasskey": "test"}
+
+
+@pytest.fixture(scope="module")
+def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    link_models(cache_home, home)
+    with serving(home, folder, sdk_port=True) as server:
+        wait_until(lambda: "is loaded" in server.said(), "the first model")
+        yield server
+
+
+def fetch(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+class Socket:
+    """A namespace socket, spoken to frame by frame."""
+
+    def __init__(self, address: str, namespace: str, handshake: Any = HANDSHAKE) -> None:
+        self.opened = contextlib.ExitStack()
+        self.socket: ClientConnection = self.opened.enter_context(
+            connect(f"ws://{address}/{namespace}", proxy=None, max_size=None)
+        )
+        self.send(handshake)
+
+    def __enter__(self) -> Socket:
+        assert self.receive() == {"success": True}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
+
+    def send(self, frame: Any) -> None:
+        self.socket.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
+
+    def receive(self) -> Any:
+        return json.loads(self.socket.recv(timeout=20))
+
+    def call(self, endpoint: str, parameter: Any = None, number: int = 1) -> Any:
+        self.send({"type": "rpcCall", "endpoint": endpoint, "callId": number, "parameter": parameter})
+        return self.receive()
+
+
+def test_health_and_greeting_answer_on_both_ports(server: Server) -> None:
+    health = fetch(f"http://{server.address}/health")
+    assert health["status"] == "ok"
+    assert health["instances"] == [{"identifier": "smollm2-135m-instruct", "state": "idle"}]
+    for address in (server.address, f"127.0.0.1:{server.sdk_port}"):
+        assert fetch(f"http://{address}/lmstudio-greeting")["lmstudio"] is True
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        fetch(f"http://{server.address}/nonesuch")
+    with caught.value as answer:
+        assert answer.code == 404
+        assert "error" in json.load(answer)
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_every_namespace_shakes_hands_and_names_what_it_does_not_know(server: Server, namespace: str) -> None:
+    with Socket(server.address, namespace) as socket:
+        answer = socket.call("nonesuch", number=7)
+        assert (answer["type"], answer["callId"]) == ("rpcError", 7)
+        assert "nonesuch" in answer["error"]["title"] and namespace in answer["error"]["title"]
+        socket.send({"type": "channelCreate", "endpoint": "nonesuch", "channelId": 3, "creationParameter": {}})
+        answer = socket.receive()
+        assert (answer["type"], answer["channelId"]) == ("channelError", 3)
+        socket.send({"type": "signalSubscribe", "endpoint": "nonesuch", "subscribeId": 4, "creationParameter": None})
+        assert (answer := socket.receive())["type"] == "signalError" and answer["subscribeId"] == 4
+        socket.send({"type": "keepAlive"})
+        assert socket.receive() == {"type": "keepAliveAck"}
+
+
+@pytest.mark.parametrize(
+    "handshake", ["not json", "[]", {"authVersion": 1}, {**HANDSHAKE, "authVersion": 2}, b"\xff\xfe", "[" * 10000]
+)
+def test_a_wrong_handshake_is_refused_with_the_reason(server: Server, handshake: Any) -> None:
+    socket = Socket(server.address, "llm", handshake)
+    answer = socket.receive()
+    assert answer["success"] is False and answer["error"]
+    with pytest.raises(Exception, match=r"1000|close"):
+        socket.receive()
+    socket.opened.close()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *("not json", "null", "[]", "{}", b"\xff\xfe", "[" * 100000, '{"type":"rpcCall"}', '{"type":"nonesuch"}'),
+        '{"type":"rpcCall","endpoint":1,"callId":1}',
+        '{"type":"rpcCall","endpoint":"listLoaded","callId":1e400}',
+        {"type": "rpcCall", "endpoint": "listLoaded", "callId": "one"},
+        {"type": "channelSend", "channelId": 1.5},
+    ],
+)
+def test_a_malformed_frame_gets_a_warning_and_the_socket_lives_on(server: Server, frame: Any) -> None:
+    with Socket(server.address, "llm") as socket:
+        socket.send(frame)
+        assert socket.receive()["type"] == "communicationWarning"
+        assert socket.call("listLoaded")["result"][0]["identifier"] == "smollm2-135m-instruct"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+RPCS = [
+    *(("llm", name) for name in ("unloadModel", "getModelInfo", "getLoadConfig", "tokenize", "countTokens")),
+    ("embedding", "getModelInfo"),
+]
+CHANNELS = [
+    *(("llm", name) for name in ("loadModel", "getOrLoad", "predict", "completeRawText")),
+    ("repository", "downloadModel"),
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(RPCS), json_values)
+def test_any_parameter_of_a_call_gets_an_answer(server: Server, where: tuple[str, str], parameter: Any) -> None:
+    with Socket(server.address, where[0]) as socket:
+        assert socket.call(where[1], parameter)["type"] in ("rpcError", "rpcResult")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(CHANNELS), json_values)
+def test_any_parameter_of_a_channel_gets_an_end(server: Server, where: tuple[str, str], parameter: Any) -> None:
+    with Socket(server.address, where[0]) as socket:
+        socket.send({"type": "channelCreate", "endpoint": where[1], "channelId": 1, "creationParameter": parameter})
+        while (frame := socket.receive())["type"] == "channelSend":
+            pass
+        assert frame["type"] in ("channelError", "channelClose")
+
+
+def predict(prompt: str, **fields: Any) -> dict[str, Any]:
+    settings = [{"key": f"llm.prediction.{key}", "value": value} for key, value in fields.items()]
+    return {
+        "modelSpecifier": {"type": "query", "query": {"identifier": "smollm2-135m-instruct"}},
+        "rawPrompt": prompt,
+        "predictionConfigStack": {"layers": [{"layerName": "apiOverride", "config": {"fields": settings}}]},
+    }
+
+
+def test_a_raw_completion_streams_is_cancelled_and_acknowledged(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        request = predict("1 2 3 4 5 6 7", temperature=0, repeatPenalty={"checked": False})
+        socket.send(
+            {"type": "channelCreate", "endpoint": "completeRawText", "channelId": 9, "creationParameter": request}
+        )
+        while (frame := socket.receive())["message"]["type"] != "fragment":
+            assert frame["channelId"] == 9
+        assert set(frame["message"]["fragment"]) == {
+            *("content", "tokensCount", "containsDrafted", "reasoningType", "isStructural")
+        }
+        socket.send({"type": "channelCreate", "endpoint": "predict", "channelId": 9, "creationParameter": {}})
+        socket.send({"type": "channelSend", "channelId": 9, "message": {"type": "sing"}, "ackId": 5})
+        socket.send({"type": "channelSend", "channelId": 9, "message": {"type": "cancel"}, "ackId": 6})
+        frames = [socket.receive()]
+        while frames[-1]["type"] != "channelClose":
+            frames.append(socket.receive())
+    kinds = [frame["type"] for frame in frames]
+    assert [frame["ackId"] for frame in frames if frame["type"] == "channelAck"] == [5, 6]
+    assert kinds.count("communicationWarning") == 2  # the number in use, and the message it does not take
+    success = frames[-2]["message"]
+    assert success["type"] == "success" and success["stats"]["stopReason"] == "userStopped"
+    assert {field["key"] for field in success["predictionConfig"]["fields"]} >= {"llm.prediction.temperature"}
+    assert {field["key"] for field in success["loadModelConfig"]["fields"]} >= {"llm.load.contextLength"}
+
+
+def test_what_the_engine_cannot_do_is_refused_as_a_feature(server: Server) -> None:
+    with Socket(server.address, "llm") as socket:
+        request = predict("hi", **{"llama.cpuThreads": 2})
+        socket.send(
+            {"type": "channelCreate", "endpoint": "completeRawText", "channelId": 1, "creationParameter": request}
+        )
+        error = socket.receive()["error"]
+        assert error["displayData"]["code"] == "generic.engineDoesNotSupportFeature"
+
+
+def test_a_socket_that_vanishes_frees_its_slot(server: Server) -> None:
+    for _ in range(6):  # more than there are slots
+        with Socket(server.address, "llm") as socket:
+            request = predict("1 2 3 4 5 6 7", temperature=0, repeatPenalty={"checked": False})
+            socket.send(
+                {"type": "channelCreate", "endpoint": "completeRawText", "channelId": 1, "creationParameter": request}
+            )
+            while socket.receive()["message"]["type"] != "fragment":
+                pass
+            socket.socket.socket.close()
+    wait_until(lambda: fetch(f"http://{server.address}/health")["instances"][0]["state"] == "idle", "idleness", 5)
+
+
+def serve_again(home: Home, port: int, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "studiolo", "serve", "--port", str(port), *options]
+    return subprocess.run(command, env=environment(home), capture_output=True, text=True, timeout=60)
+
+
+def test_a_second_server_on_the_port_is_refused_and_a_strangers_port_too(server: Server, home: Home) -> None:
+    second = serve_again(home, int(server.address.rpartition(":")[2]))
+    assert second.returncode == 1
+    assert "already runs" in second.stderr and "--port" in second.stderr
+    assert "Traceback" not in second.stderr
+    import socket
+
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        taken = serve_again(home, stranger.getsockname()[1])
+    assert taken.returncode == 1
+    assert "taken by another program" in taken.stderr and "Traceback" not in taken.stderr
+
+
+def test_an_address_that_is_not_ours_is_refused(home: Home) -> None:
+    done = serve_again(home, free_port(), "--host", "203.0.113.1")
+    assert done.returncode == 1 and "203.0.113.1" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_server_and_its_engines(
+    number: signal.Signals, status: int, home: Home, tmp_path: Path
+) -> None:
+    with serving(home, tmp_path) as server:
+        wait_until(lambda: "is loaded" in server.said(), "the first model")
+        (worker,) = server.workers()
+        with lm.Client(server.address) as client:
+            stream = iter(
+                client.llm.model().complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
+            )
+            next(stream)
+            server.process.send_signal(number)
+            wait_until(lambda: "1 predictions get 30 s to end" in server.said(), "the server to drain")
+            with pytest.raises(lm.StudioloError, match=r"stopping|is not reachable"):
+                client.llm.model().complete("Too late")
+            assert server.stop(number) == status  # the second signal
+            with pytest.raises(lm.ConnectionFailedError, match="lost"):
+                list(stream)
+        assert has_ended(worker)
+        assert "Traceback" not in server.said()
+
+
+@pytest.mark.parametrize(
+    ("drain_limit_sec", "context_length", "reason"),
+    [(30.0, 256, "contextLengthReached"), (0.5, 8192, "modelUnloaded")],
+    ids=["to its end", "no longer than the limit"],
+)
+def test_what_runs_when_the_server_is_told_to_stop_goes_on(
+    drain_limit_sec: float, context_length: int, reason: str, home: Home, tmp_path: Path
+) -> None:
+    home.settings.write_text(f"[server]\ndrain_limit_sec = {drain_limit_sec}\n")
+    with serving(home, tmp_path, "--no-load") as server, lm.Client(server.address) as client:
+        llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": context_length})
+        stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
+        for count, _ in enumerate(stream):
+            if count == 0:
+                server.process.send_signal(signal.SIGTERM)
+        assert stream.result().stats.stop_reason == reason
+        assert server.process.wait(30) == 0
+
+
+def test_a_server_that_stops_refuses_new_work_on_open_sockets(home: Home, tmp_path: Path) -> None:
+    with (
+        serving(home, tmp_path, "--no-load") as server,
+        lm.Client(server.address) as client,
+        Socket(server.address, "embedding") as embedding,
+    ):
+        llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 8192})
+        stream = iter(llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False}))
+        next(stream)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "1 predictions get 30 s to end" in server.said(), "the server to drain")
+        refused: list[Callable[[], object]] = [
+            lambda: llm.complete("Too late"),
+            lambda: llm.respond("Too late"),
+            lambda: client.llm.load_new_instance("smollm2-135m-instruct", "another"),
+            lambda: client.llm.model("another"),
+        ]
+        for call in refused:
+            with pytest.raises(StoppingError, match="shutting down"):
+                call()
+        specifier = {"type": "query", "query": {}}
+        answer = embedding.call("embedString", {"modelSpecifier": specifier, "inputString": "Too late"})
+        assert answer["type"] == "rpcError" and "shutting down" in answer["error"]["title"]
+        assert [each.identifier for each in client.llm.list_loaded()] == ["smollm2-135m-instruct"]
+        assert next(stream).content  # what runs goes on
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+
+
+def test_no_engine_outlives_a_killed_server(home: Home, tmp_path: Path) -> None:
+    with serving(home, tmp_path) as server:
+        wait_until(lambda: "is loaded" in server.said(), "the first model")
+        workers = server.workers()
+        server.stop(signal.SIGKILL)
+        wait_until(lambda: all(has_ended(worker) for worker in workers), "the engine to end", 2)
+
+
+def test_an_old_handle_works_again_after_the_server_was_restarted(home: Home, tmp_path: Path) -> None:
+    with serving(home, tmp_path, "--no-load") as server:
+        address = server.address
+        client = lm.Client(address)
+        llm = client.llm.model()
+        assert llm.complete("My name is", config={"max_tokens": 1, "temperature": 0}).content
+    with pytest.raises(lm.ConnectionFailedError, match=address):
+        llm.complete("x")
+    # It must come back on the same port, and serving() takes a free one.
+    command = [sys.executable, "-m", "studiolo", "serve", "--port", address.rpartition(":")[2], "--no-load"]
+    again = subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True)
+    try:
+        assert again.stderr is not None and "serves at" in again.stderr.readline()
+        assert llm.complete("My name is", config={"max_tokens": 1, "temperature": 0}).content
+        client.close()
+    finally:
+        again.terminate()
+        again.communicate(timeout=30)
+
+
+def test_a_client_that_insists_on_a_host_gets_it_or_an_error(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    with pytest.raises(lm.ConnectionFailedError, match=nowhere):
+        lm.Client(nowhere).connect()
+    monkeypatch.setenv("STUDIOLO_HOST", nowhere)
+    with pytest.raises(lm.ConnectionFailedError, match=nowhere):
+        lm.Client().connect()
+    with pytest.raises(lm.ConfigError, match="host:port"):
+        lm.Client("nonsense").connect()
+
+
+def test_the_environment_names_the_host(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIOLO_HOST", f"http://{server.address}/")
+    with lm.Client() as client:
+        assert client.api_host == server.address
+        assert client.system.info().pid == server.pid
+
+
+async def test_a_server_is_asked_whether_it_is_one(server: Server) -> None:
+    assert lm.Client.is_valid_api_host(server.address)
+    assert not lm.Client.is_valid_api_host(f"127.0.0.1:{free_port()}")
+    found = lm.Client.find_default_local_api_host()
+    assert found is not None and lm.Client.is_valid_api_host(found)
+    assert await lm.AsyncClient.find_default_local_api_host() == found
+
+
+def test_a_server_on_this_machine_is_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STUDIOLO_HOST", raising=False)
+    with lm.Client() as client:
+        assert client.api_host.startswith("127.0.0.1:")
+        assert client.system.info().version == lm.__version__

@@ -1,0 +1,182 @@
+"""API tokens: who is let in, from which client, and the file that says so."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmstudio
+import msgspec
+import pytest
+
+import studiolo as lm
+from studiolo.credentials import Token, new_token, parse_token
+from studiolo.errors import AuthenticationError
+from studiolo.paths import Home
+from studiolo.server.token_file import TokenFile, add_token, read_tokens
+from tests.support.running import Server, environment, serving
+
+WRONG = "sk-lm-aaaaaaaa:bbbbbbbbbbbbbbbbbbbb"
+
+
+@pytest.fixture(scope="module")
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tokens") / "deep" / "tokens"
+
+
+@pytest.fixture(scope="module")
+def token(token_file: Path) -> Token:
+    return add_token(token_file)
+
+
+@pytest.fixture(scope="module")
+def server(token_file: Path, token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = Home(tmp_path_factory.mktemp("tokens-home"))
+    home.settings.write_text(f'[library]\nprograms = []\n[server]\ntoken_file = "{token_file}"\n')
+    with serving(home, home.root, "--no-load") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_token_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STUDIOLO_API_TOKEN", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_token_lets_in_and_nothing_else_does(server: Server, token: Token) -> None:
+    with lm.Client(server.address, api_token=f" {token}\n") as client:
+        assert client.llm.list_loaded() == []
+    halves = (f"sk-lm-{token.identifier}:{'b' * 20}", f"sk-lm-aaaaaaaa:{token.passkey}")
+    for wrong in (None, WRONG, *halves):
+        with lm.Client(server.address, wrong) as client:
+            for names in (AuthenticationError, lm.LMStudioServerError):
+                with pytest.raises(names, match=r"refused this client.*API token.*LM_API_TOKEN"):
+                    client.llm.list_loaded()
+    assert str(token) not in server.said() and token.passkey not in server.said()
+
+
+async def test_the_async_client_and_the_environment(
+    server: Server, token: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LM_API_TOKEN", str(token))
+    async with lm.AsyncClient(server.address) as client:
+        assert await client.list_loaded_models() == []
+    monkeypatch.setenv("STUDIOLO_API_TOKEN", WRONG)  # ours goes first
+    async with lm.AsyncClient(server.address) as client:
+        with pytest.raises(AuthenticationError):
+            await client.list_loaded_models()
+    async with lm.AsyncClient(server.address, api_token=str(token)) as client:  # what is given goes before both
+        assert await client.list_loaded_models() == []
+
+
+@pytest.mark.parametrize("wrong", ["", "sk-lm-short:x", WRONG + "x", "sk-lm-ääääääää:bbbbbbbbbbbbbbbbbbbb"])
+def test_what_is_no_token_is_refused_at_once_and_not_repeated(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(lm.LMStudioValueError, match="api_token is not an API token") as caught:
+        lm.Client("127.0.0.1:1", api_token=wrong)
+    assert not wrong or wrong not in str(caught.value)
+    if wrong:
+        monkeypatch.setenv("LM_API_TOKEN", wrong)
+        with pytest.raises(ValueError, match="LM_API_TOKEN is not an API token"):
+            lm.Client("embedded")
+
+
+class WithToken(lmstudio.Client):
+    """The official client of 1.5.0, with the handshake that later ones make of an ``api_token``."""
+
+    def __init__(self, api_host: str, token: Token) -> None:
+        self._token = token
+        super().__init__(api_host)
+
+    def _create_auth_message(self) -> lmstudio.DictObject:
+        return self._format_auth_message(self._token.identifier, self._token.passkey)
+
+
+def test_the_official_python_client(server: Server, token: Token) -> None:
+    with WithToken(server.address, token) as client:
+        assert client.list_loaded_models() == []
+    with lmstudio.Client(server.address) as client, pytest.raises(ValueError, match="dictionary update sequence"):
+        client.list_loaded_models()  # its own mistake: it takes the reason, which is a text on the wire, for a dict
+
+
+def test_the_programs_default_client_and_the_command_line(server: Server, token: Token, empty_home: Home) -> None:
+    program = (
+        "import studiolo as lm, sys\n"
+        "lm.configure_default_client(sys.argv[1], api_token=sys.argv[2])\n"
+        "print(lm.list_loaded_models())"
+    )
+    there = environment(empty_home, STUDIOLO_HOST=server.address)
+    for command, more, status, said in (
+        (["-W", "error", "-c", program, server.address, str(token)], {}, 0, "[]"),
+        (["-m", "studiolo", "ps", "--json"], {"LM_API_TOKEN": str(token)}, 0, "[]"),
+        (["-m", "studiolo", "ps"], {}, 1, "LM_API_TOKEN"),
+        (["-m", "studiolo", "server", "token", str(empty_home.root / "mine")], {}, 0, "sk-lm-"),
+    ):
+        done = subprocess.run(
+            [sys.executable, *command], env={**there, **more}, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done
+    assert read_tokens(empty_home.root / "mine") == [parse_token(done.stdout, "what was printed")]
+
+
+def test_health_answers_everyone_and_tells_what_runs_to_those_let_in(server: Server, token: Token) -> None:
+    for header, told in ((f"Bearer {token}", True), (f"Bearer {WRONG}", False), (str(token), False), ("", False)):
+        request = urllib.request.Request(f"http://{server.address}/health", headers={"Authorization": header})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            health = msgspec.json.decode(answer.read())
+        assert (health["status"], "instances" in health) == ("ok", told)
+
+
+def test_a_changed_file_counts_and_one_that_is_wrong_lets_nobody_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tokens"
+    path.touch(0o600)
+    path.write_text("# mine\n\n")
+    first = add_token(path)
+    file = TokenFile(path)
+    path.write_text(path.read_text().rstrip("\n"))  # an editor that ends no line
+    second = add_token(path)
+    assert path.read_text() == f"# mine\n\n{first}\n{second}\n"
+    assert file.knows(*first) and file.knows(*second) and not file.knows(first.identifier, second.passkey)
+    path.write_text(f"{second}\n")
+    assert not file.knows(*first) and file.knows(*second)
+    path.chmod(0o640)
+    with caplog.at_level(logging.ERROR):
+        assert not file.knows(*second)
+        assert not file.knows(*second)
+    assert len(caplog.records) == 1 and "chmod 600" in caplog.text
+    path.chmod(0o600)
+    assert file.knows(*second)
+    path.unlink()
+    assert not file.knows(*second)
+
+
+def test_a_server_does_not_start_with_a_file_that_is_wrong(empty_home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    with pytest.raises(lm.ConfigError, match="studiolo server token"):
+        TokenFile(path)
+    path.touch(0o600)
+    with pytest.raises(lm.ConfigError, match="no token"):
+        TokenFile(path)
+    path.write_text(f"{new_token()}\nnonsense-secret\n")
+    with pytest.raises(lm.ConfigError, match="Line 2") as caught:
+        TokenFile(path)
+    assert "nonsense-secret" not in str(caught.value)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(lm.ConfigError, match="not a file of tokens"):
+        TokenFile(path)
+    path.write_text(f"{new_token()}\n")
+    path.chmod(0o644)
+    command = [sys.executable, "-m", "studiolo", "serve", "--port", "0", "--no-load", "--token-file", str(path)]
+    done = subprocess.run(command, env=environment(empty_home), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "chmod 600" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_token_does_not_show_itself_in_a_repr() -> None:
+    token = new_token()
+    assert token.passkey not in repr(token) and token == parse_token(str(token), "it")

@@ -1,0 +1,30 @@
+"""Hosts embedded in the process of the tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import studiolo as lm
+from studiolo.paths import Home
+from studiolo.sdk import background
+from studiolo.sdk.transports.embedded import close_hosts
+from tests.support.running import link_model
+
+
+@contextlib.contextmanager
+def embedded_client(folder: Path, *models: Path) -> Iterator[lm.Client]:
+    """A client of a host with a home of its own in ``folder`` that has ``models``; both end with the block."""
+    home = Home(folder / "home")
+    for model in models:
+        link_model(model, home)
+    home.settings.write_text("[library]\nprograms = []\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDIOLO_HOME", str(home.root))
+        patch.delenv("STUDIOLO_HOST", raising=False)
+        with lm.Client("embedded") as client:
+            yield client
+        background.run(close_hosts())

@@ -1,0 +1,138 @@
+"""What the tests of faults share: a server to harm, a bystander that must not notice, and a count of what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+import studiolo as lm
+from studiolo.paths import Home
+from tests.support.running import Server, link_models, serving, wait_until
+
+MODEL = "smollm2-135m-instruct"
+SMALL = {"context_length": 512, "max_parallel_predictions": 2}
+ENDLESS = "1 2 3 4 5 6 7"
+ENDLESS_CONFIG = {"temperature": 0, "repeat_penalty": False}
+
+SETTINGS = """
+[limits]
+health_interval_sec = 0.3
+health_limit_sec = 2
+crash_limit = 4
+quarantine_sec = 600
+"""
+
+
+_numbers = itertools.count()
+
+
+@contextlib.contextmanager
+def harmed(cache_home: Home, folder: Path, settings: str = SETTINGS) -> Iterator[Server]:
+    """A server with a bystander loaded, in a home of its own."""
+    home = Home(folder / "home")
+    home.root.mkdir(parents=True)
+    link_models(cache_home, home)
+    home.settings.write_text(settings)
+    with serving(home, folder, "--no-load") as server:
+        yield server
+
+
+def status_of(client: lm.Client, identifier: str) -> object:
+    """What the host tells of an instance; ``None`` where there is no such instance."""
+    about = client.system.info().studiolo
+    assert about is not None
+    return next((each for each in about.instances if each.identifier == identifier), None)
+
+
+def pid_of(client: lm.Client, identifier: str) -> int:
+    """The engine process of an instance."""
+    pid = getattr(status_of(client, identifier), "pid", None)
+    assert isinstance(pid, int)
+    return pid
+
+
+def kill_engine(client: lm.Client, identifier: str, number: signal.Signals = signal.SIGKILL) -> None:
+    os.kill(pid_of(client, identifier), number)
+
+
+def answer(llm: lm.LLM, tokens: int = 16) -> str:
+    """A short completion, the same each time."""
+    return llm.complete("Once upon a time", config={"temperature": 0, "max_tokens": tokens}).content
+
+
+@contextlib.contextmanager
+def undisturbed(address: str) -> Iterator[None]:
+    """A bystander predicts on an instance of its own while the block lasts, and must always get the same text."""
+    texts: list[str] = []
+    faults: list[BaseException] = []
+    done = threading.Event()
+    with lm.Client(address) as client:
+        llm = client.llm.load_new_instance(MODEL, f"bystander-{next(_numbers)}", config=SMALL)
+        expected, pid = answer(llm), pid_of(client, llm.identifier)
+
+        def predict() -> None:
+            try:
+                while not done.is_set():
+                    texts.append(answer(llm))
+            except BaseException as error:
+                faults.append(error)
+
+        thread = threading.Thread(target=predict)
+        thread.start()
+        try:
+            yield
+            heard = len(texts)
+            wait_until(lambda: len(texts) > heard or faults, "the bystander's next answer")
+        finally:
+            done.set()
+            thread.join()
+            after = pid_of(client, llm.identifier)
+            llm.unload()
+        assert not faults, faults
+        assert set(texts) == {expected}
+        assert after == pid
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a process holds."""
+
+    processes: int
+    files: int
+    memory: int
+
+
+def footprint(pid: int) -> Footprint:
+    process = psutil.Process(pid)
+    children = [child for child in process.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    return Footprint(len(children), process.num_fds(), process.memory_info().rss)
+
+
+MEMORY_SLACK = 48 << 20
+"""Bytes that a server may have grown by: allocators keep what they once had."""
+
+
+@contextlib.contextmanager
+def nothing_left(pid: int) -> Generator[None, None, None]:
+    """Processes and open files are as before when the block is over, and memory nearly so."""
+    before = footprint(pid)
+    yield
+
+    def settled() -> bool:
+        now = footprint(pid)
+        return now.processes == before.processes and now.files <= before.files
+
+    with contextlib.suppress(AssertionError):
+        wait_until(settled, "the server to let go", 15)
+    after = footprint(pid)
+    assert after.processes == before.processes, psutil.Process(pid).children(recursive=True)
+    assert after.files <= before.files, (after, before)
+    assert after.memory - before.memory < MEMORY_SLACK

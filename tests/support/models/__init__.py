@@ -1,0 +1,1 @@
+"""Model files for the tests, each written by a script: ``python -m tests.support.models.minilm OUT.gguf``."""

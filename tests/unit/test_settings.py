@@ -1,0 +1,148 @@
+"""The settings file: read, checked, read again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from studiolo.config import LoadConfig, PredictionConfig
+from studiolo.errors import ConfigError
+from studiolo.settings import Settings, SettingsFile, read_settings
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
+    return path
+
+
+def test_without_a_file_every_setting_has_its_default(tmp_path: Path) -> None:
+    assert read_settings(tmp_path / "config.toml") == Settings()
+
+
+def test_every_table_is_read(tmp_path: Path) -> None:
+    settings = read_settings(
+        write(
+            tmp_path / "config.toml",
+            """
+            [library]
+            folders = ["/data/models"]
+            programs = ["ollama"]
+            [loading]
+            guardrail = 8_000_000_000
+            jit_ttl_sec = 60
+            [limits]
+            queue_length = 3
+            [engine]
+            name = "llama-server"
+            llama_server = "/opt/llama-server"
+            [server]
+            port = 4321
+            [models."a@q4_k_m"]
+            load = { contextLength = 512 }
+            prediction = { temperature = 0 }
+            preset = "precise"
+            [presets.precise]
+            top_k = 1
+            """,
+        )
+    )
+    assert settings.library.folders == ("/data/models",)
+    assert settings.library.programs == ("ollama",)
+    assert settings.loading.guardrail == 8_000_000_000
+    assert settings.loading.jit_ttl_sec == 60
+    assert settings.limits.queue_length == 3
+    assert settings.engine.llama_server == "/opt/llama-server"
+    assert settings.server.port == 4321
+    assert settings.model("a@q4_k_m").load == LoadConfig(context_length=512)
+    assert settings.model("a@q4_k_m").prediction == PredictionConfig(temperature=0)
+    assert settings.presets["precise"] == PredictionConfig(top_k=1)
+    assert settings.model("another").load == LoadConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("[nothing]", "nothing"),
+        ("library = 1", "library"),
+        ("[library]\nfolders = 'x'", "library.folders"),
+        ("[library]\nprograms = ['gpt4all']", "library.programs[0]"),
+        ("[loading]\nguardrail = 'tight'", "loading.guardrail"),
+        ("[loading]\njit_ttl = 5", "loading.jit_ttl"),
+        ("[limits]\nqueue_length = -1", "limits.queue_length"),
+        ("[limits]\nqueue_wait_sec = 0", "limits.queue_wait_sec"),
+        ("[server]\nport = 70000", "server.port"),
+        ("[models.a]\nload = { context = 5 }", "models.a.load"),
+        ("[models.a]\nprediction = { temperature = 'hot' }", "models.a.prediction"),
+        ("[models.a]\nttl = 5", "models.a.ttl"),
+        ("[models.a]\npreset = 'none'", "models.a.preset"),
+        ("[presets.p]\ntop_p = 7", "presets.p"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, text: str, field: str) -> None:
+    path = write(tmp_path / "config.toml", text)
+    with pytest.raises(ConfigError, match="is wrong") as caught:
+        read_settings(path)
+    assert caught.value.data == {"file": str(path), "field": field}
+
+
+def test_a_file_that_is_not_toml_tells_the_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not TOML.*line 2"):
+        read_settings(write(tmp_path / "config.toml", "[library]\nfolders = ]"))
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    file = SettingsFile(tmp_path / "config.toml")
+    assert file.current().server.port == 1234
+    write(file.path, "[server]\nport = 1")
+    assert file.current().server.port == 1
+    file.path.unlink()
+    assert file.current().server.port == 1234
+
+
+def test_a_change_for_the_worse_leaves_the_earlier_settings_in_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = SettingsFile(write(tmp_path / "config.toml", "[server]\nport = 1"))
+    assert file.current().server.port == 1
+    write(file.path, "[server]\nport = 'one'")
+    with caplog.at_level(logging.ERROR):
+        assert file.current().server.port == 1
+        assert file.current().server.port == 1
+    assert len(caplog.records) == 1  # told once
+    assert "server.port" in caplog.text
+    write(file.path, "[server]\nport = 22")
+    assert file.current().server.port == 22
+
+
+def test_the_page_tells_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
+    table = page.partition("| setting |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    told = {name.strip(" `"): default.strip(" `") for name, default in rows}
+    actual: dict[str, str] = {}
+    for table in ("library", "loading", "limits", "engine", "server"):
+        defaults = getattr(Settings(), table)
+        for field in defaults.__struct_fields__:
+            value = getattr(defaults, field)
+            value = list(value) if isinstance(value, tuple) else value
+            actual[f"{table}.{field}"] = "" if value is None else json.dumps(value)
+    assert told == actual
+
+
+def test_the_pages_example_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
+    example = page.rpartition("```toml\n")[2].partition("```")[0]
+    settings = read_settings(write(tmp_path / "config.toml", example))
+    assert settings.model("smollm2-135m-instruct").preset == "precise"
+
+
+def test_defaults_of_a_model_are_those_of_its_variants_that_have_none_of_their_own(tmp_path: Path) -> None:
+    text = "[models.a]\nload = { contextLength = 512 }\n[models.'a@q8_0']\nload = { contextLength = 64 }\n"
+    settings = read_settings(write(tmp_path / "config.toml", text))
+    lengths = {key: settings.model(key).load.context_length for key in ("a", "a@q4_k_m", "a@q8_0", "b@q8_0")}
+    assert lengths == {"a": 512, "a@q4_k_m": 512, "a@q8_0": 64, "b@q8_0": None}
