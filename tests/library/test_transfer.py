@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from studiolo.domain.progress import DownloadProgress
 from studiolo.errors import DownloadError
 from studiolo.library import Library
 from studiolo.library import http_transfer as transfer
 from studiolo.library import partial_downloads as partial
-from studiolo.protocol.repository import DownloadProgressUpdate
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Request, Web
 
@@ -74,7 +74,7 @@ def went_on(requests: list[Request], content: bytes) -> None:
 
 async def test_a_reset_in_mid_body_is_gone_on_from(library: Library, web: Web, content: bytes) -> None:
     from_hub(library, web, content)
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     web.fail(CDN, reset_after=3_000_000, until=lambda: updates and updates[-1].downloaded_bytes == 3_000_000)
     assert (await library.fetch("tiny", updates.append)).path.read_bytes() == content
     went_on(web.transfers(CDN), content)
@@ -84,7 +84,7 @@ async def test_a_reset_in_mid_body_is_gone_on_from(library: Library, web: Web, c
 
 async def test_resets_are_borne_as_long_as_bytes_come(library: Library, web: Web, content: bytes) -> None:
     from_hub(library, web, content)
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     for number in range(1, 13):
         web.fail(CDN, reset_after=500_000, until=lambda n=number: updates[-1].downloaded_bytes == n * 500_000)
     assert (await library.fetch("tiny", updates.append)).path.read_bytes() == content
@@ -206,7 +206,7 @@ async def interrupted(library: Library, web: Web) -> None:
 async def test_a_cancelled_fetch_is_gone_on_from(library: Library, web: Web, content: bytes) -> None:
     from_hub(library, web, content)
     await interrupted(library, web)
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     assert (await library.fetch("tiny", updates.append)).path.read_bytes() == content
     went_on(web.transfers(CDN), content)
     sizes = [update.downloaded_bytes for update in updates if update.downloaded_bytes]
@@ -274,7 +274,7 @@ async def test_what_is_no_gguf_file_is_seen_at_its_first_bytes(library: Library,
 async def test_slow_bytes_are_kept_as_they_come(library: Library, web: Web, content: bytes) -> None:
     from_hub(library, web, content)
     web.pace = (100_000, 0.1)
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     task = asyncio.create_task(library.fetch("tiny", updates.append))
     while not [part for part in library.home.downloads.rglob("model.gguf") if part.stat().st_size > 200_000]:
         await asyncio.sleep(0.05)
@@ -385,7 +385,7 @@ async def test_who_waits_for_another_process_hears_how_far_it_is(library: Librar
     web.go_on.clear()
     other = get("tiny")
     await asyncio.to_thread(web.wait_until_held)
-    updates: list[DownloadProgressUpdate] = []
+    updates: list[DownloadProgress] = []
     task = asyncio.create_task(library.fetch("tiny", updates.append))
     await until(lambda: updates and updates[-1].downloaded_bytes > 1_000_000)
     assert updates[-1].total_bytes == len(content)

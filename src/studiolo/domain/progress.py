@@ -35,9 +35,9 @@ class DownloadProgress(Struct, frozen=True):
     """How far a download is.
 
     Parameters:
-        downloaded_bytes: what has arrived, resumed parts included.
-        total_bytes: the size of all files.
-        speed_bytes_per_second: the current rate.
+        downloaded_bytes: bytes on disk so far, those of earlier attempts included.
+        total_bytes: bytes of all files; 0 where the source does not say.
+        speed_bytes_per_second: the average of the last few seconds.
     """
 
     downloaded_bytes: int

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import LoadConfig, PredictionConfig
+from ..domain.progress import DownloadProgress
 from ..engines.base import ChatRequest
 from ..engines.schemas.process import Schemas
 from ..errors import (
@@ -29,7 +30,6 @@ from ..library.model_library import Library
 from ..paths import Home
 from ..protocol.chat import files_of
 from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelQuery, ModelSpecifier, QuerySpecifier
-from ..protocol.repository import DownloadProgressUpdate
 from ..settings import SettingsFile
 from .documents import Documents
 from .events import Events
@@ -56,7 +56,7 @@ DELIVERY_SEC = 0.1
 
 SOCKETS_PREFIX = "studiolo-sockets-"
 
-OnFetch = Callable[[str, DownloadProgressUpdate], None]
+OnFetch = Callable[[str, DownloadProgress], None]
 """Told the name of the model that is fetched, and how far it is."""
 
 
@@ -372,7 +372,7 @@ class Host:
                 data=query_data(None, self.instances.loaded()),
             )
 
-        def tell(update: DownloadProgressUpdate) -> None:
+        def tell(update: DownloadProgress) -> None:
             if on_fetch is not None:
                 on_fetch(default.name, update)
 

@@ -15,11 +15,11 @@ from typing import Annotated, Any, cast
 import msgspec
 from msgspec import Meta, Struct
 
+from ..domain.models import Domain
 from ..errors import ConfigError
 from ..settings import with_prefix
 from ..toml_file import located, read_toml, wrong_field
 from . import sources
-from .gguf_file import Domain
 from .model import base_key, is_model_file
 
 _BUILT_IN = Path(__file__).with_name("catalog.toml")

@@ -21,16 +21,16 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from ..domain.progress import DownloadProgress
 from ..errors import DownloadError, ModelFileError
 from ..paths import Home
-from ..protocol.repository import DownloadProgressUpdate
 from . import partial_downloads as partial
 from . import sources
 from .gguf_file import read_metadata
 from .partial_downloads import fetch_lock, sha256_of, writable
 from .sources.base import Job, SourceUnavailable, in_thread
 
-OnProgress = Callable[[DownloadProgressUpdate], None]
+OnProgress = Callable[[DownloadProgress], None]
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ALIVE_SECONDS = 5.0
@@ -100,9 +100,7 @@ class Meter:
         (first_time, first_done), (last_time, last_done) = self._samples[0], self._samples[-1]
         elapsed = last_time - first_time
         speed = (last_done - first_done) / elapsed if elapsed > 0 else 0.0
-        self._on_progress(
-            DownloadProgressUpdate(downloaded_bytes=done, total_bytes=total, speed_bytes_per_second=speed)
-        )
+        self._on_progress(DownloadProgress(done, total, speed))
 
 
 async def download(

@@ -13,13 +13,12 @@ import re
 import struct
 from collections import Counter
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from msgspec import Struct
 
+from ..domain.models import Domain
 from ..errors import ModelFileError
-
-Domain = Literal["llm", "embedding"]
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)

@@ -8,7 +8,8 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from .gguf_file import Domain, Metadata
+from ..domain.models import Domain
+from .gguf_file import Metadata
 from .scan import Origin, without_shard
 
 # Ends of file names that name a quantisation: Q4_K_M, IQ3_XS, UD-Q4_K_XL, i1-Q5_K_S, TQ1_0, BF16, MXFP4_MOE, ...

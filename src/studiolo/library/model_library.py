@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..domain.models import Domain
 from ..errors import DownloadError, ModelNotFoundError, NotDownloadableError, PathNotFoundError
 from ..paths import Home
 from ..settings import LibrarySettings, SettingsFile
@@ -16,7 +17,7 @@ from . import download_options, download_references, hub, name_resolution, searc
 from .catalog import Catalog, Entry
 from .download_options import DownloadOption
 from .downloads import OnProgress, download
-from .gguf_file import Domain, read_header
+from .gguf_file import read_header
 from .index import Index
 from .model import Model
 from .other_programs import further_folder, program_files

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from ..protocol.repository import DownloadProgressUpdate
+from ..domain.progress import DownloadProgress
 from .downloads import OnProgress
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class Fetch(Generic[T]):
         self.on_progress: list[OnProgress] = []
         self.on_finalizing: list[Callable[[], None]] = []
 
-    def progress(self, update: DownloadProgressUpdate) -> None:
+    def progress(self, update: DownloadProgress) -> None:
         """Tell all of them how far it is."""
         for listener in tuple(self.on_progress):
             _tell(lambda listener=listener: listener(update))

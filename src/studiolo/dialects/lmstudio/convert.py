@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...domain import progress as domain
 from ...host.instance import Instance
 from ...host.resources import Estimate
 from ...library.model import Model
@@ -19,6 +20,7 @@ from ...protocol.models import (
     Quantization,
     UsageEstimate,
 )
+from ...protocol.repository import DownloadProgress, DownloadProgressUpdate
 from ...protocol.system import InstanceStatus, QueuedStatus
 
 
@@ -75,6 +77,17 @@ def usage_estimate(estimate: Estimate) -> UsageEstimate:
             total_bytes=estimate.total_bytes,
         ),
         passes_guardrails=estimate.fits,
+    )
+
+
+def download_progress(progress: domain.DownloadProgress) -> DownloadProgress:
+    """Return the message about the progress of a download."""
+    return DownloadProgress(
+        update=DownloadProgressUpdate(
+            downloaded_bytes=progress.downloaded_bytes,
+            total_bytes=progress.total_bytes,
+            speed_bytes_per_second=progress.speed_bytes_per_second,
+        )
     )
 
 

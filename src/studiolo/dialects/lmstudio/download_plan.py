@@ -16,6 +16,7 @@ from ...library.search import FORMAT, staff_pick_name
 from ...protocol import download_plan as wire
 from ...protocol.repository import DownloadProgress, StartFinalizing
 from .context import Context, ServerChannel
+from .convert import download_progress
 from .registry import channel
 from .reporting import reporting
 
@@ -120,7 +121,7 @@ class _Planner:
         async def fetch(report: Callable[[DownloadProgress | StartFinalizing], None]) -> Model:
             return await self._library.fetch_option(
                 option,
-                lambda update: report(DownloadProgress(update=update)),
+                lambda progress: report(download_progress(progress)),
                 lambda: report(StartFinalizing()),
             )
 

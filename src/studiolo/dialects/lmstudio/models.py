@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...config import LoadConfig
+from ...domain.progress import DownloadProgress
 from ...errors import ModelNotFoundError
 from ...host.instance import Instance
 from ...host.machine import check_device
@@ -20,7 +21,6 @@ from ...protocol.kv import (
     flatten,
     log_ignored_keys,
 )
-from ...protocol.repository import DownloadProgressUpdate
 from .context import Context, ServerChannel
 from .convert import instance_info, model_info, processing_state, usage_estimate
 from .registry import channel, rpc
@@ -68,7 +68,7 @@ async def get_or_load(
             loading = True
             report(wire.StartLoading(identifier=parameter.identifier or model.key, info=model_info(model)))
 
-        def fetching(name: str, update: DownloadProgressUpdate) -> None:
+        def fetching(name: str, update: DownloadProgress) -> None:
             report(
                 wire.Fetching(
                     model_key=name,

@@ -8,6 +8,7 @@ from ...library.model import Model
 from ...library.search import FORMAT
 from ...protocol import repository as wire
 from .context import Context, ServerChannel
+from .convert import download_progress
 from .registry import channel, rpc
 from .reporting import reporting
 
@@ -66,7 +67,7 @@ async def download_model(
     async def fetch(report: Callable[[wire.DownloadMessage], None]) -> Model:
         return await context.host.library.fetch(
             parameter.download_identifier,
-            lambda update: report(wire.DownloadProgress(update=update)),
+            lambda progress: report(download_progress(progress)),
             lambda: report(wire.StartFinalizing()),
         )
 
