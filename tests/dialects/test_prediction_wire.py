@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 import studiolo as lm
-from studiolo.engines.base import PromptProgress
+from studiolo.dialects.lmstudio.predictions import fragment_message
+from studiolo.domain.generation import Fragment as DomainFragment
+from studiolo.domain.generation import LogProb, TokenLogProbs
+from studiolo.domain.progress import PromptProgress
 from studiolo.host.prompt_progress import PromptReports
 from studiolo.paths import Home
-from studiolo.protocol.llm import Fragment, FragmentMessage, FragmentToken, fragment_message, received_fragment
+from studiolo.protocol.llm import Fragment, FragmentMessage, FragmentToken, received_fragment
 from studiolo.sdk.transports.base import merge_messages
 from tests.conftest import DEFAULT_MODEL
 from tests.dialects.test_models_wire import messages, query
@@ -150,7 +153,7 @@ def test_our_own_client_reads_either_form(server: Server) -> None:
     assert received_fragment(old).logprobs == [[lm.LogProb("a", -1.0)]]
     bare = FragmentMessage(fragment=Fragment("a", tokens=[FragmentToken(text="a", id=7)]))
     assert received_fragment(bare).logprobs is None
-    for first in (old, fragment_message(Fragment("a", logprobs=[[lm.LogProb("a", -1.0, 7)]]))):
+    for first in (old, fragment_message(DomainFragment("a", logprobs=[TokenLogProbs(LogProb("a", -1.0, 7))]))):
         both = received_fragment(merge_messages(first, first))  # for a client that lags
         assert both.content == "aa" and both.logprobs == received_fragment(first).logprobs * 2
     with lm.Client(server.address) as client:

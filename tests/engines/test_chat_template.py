@@ -10,7 +10,9 @@ import pytest
 
 import studiolo as lm
 from studiolo.config import JinjaPromptTemplate, PromptTemplate
-from studiolo.engines.base import ChatRequest
+from studiolo.dialects.lmstudio.chats import messages
+from studiolo.domain.chat import Tool
+from studiolo.engines.base import TemplateRequest
 from studiolo.engines.chat_template import ModelTemplate, apply_template
 from studiolo.paths import Home
 from studiolo.sdk import background
@@ -52,7 +54,7 @@ PARTS = "{% for m in messages %}{% for p in m.content %}{{ p.type }}={{ p.text }
 
 def render(chat: Chat, source: str, /, **more: Any) -> str:
     model = {"bos_token": "<s>", "eos_token": "</s>", **more.pop("model", {})}
-    request = ChatRequest(messages=chat.history_data().messages, **more)
+    request = TemplateRequest(messages=messages(chat.history_data().messages), **more)
     return apply_template(request, ModelTemplate(template=source, **model))
 
 
@@ -66,7 +68,7 @@ def conversation() -> Chat:
 
 
 def test_tools_and_their_calls() -> None:
-    tools = [{"type": "function", "function": {"name": "weather"}}]
+    tools = [Tool("weather")]
     assert render(conversation(), LLAMA, tools=tools) == (
         '<s>tools: {\n  "type": "function",\n  "function": {\n    "name": "weather"\n  }\n}'
         '<user>Weather?<eot><call>weather{"where": "Köln"}<tool 7>"rain"<assistant>'

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from studiolo.config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
+from studiolo.domain.generation import Fragment
 from studiolo.engines.base import Completed, CompletionRequest, Engine, EngineEvent, EngineSpec, PromptProgress
 from studiolo.engines.registry import engine_class
 from studiolo.errors import EngineDiedError, EngineStartError, PromptTooLongError, UnsupportedError
 from studiolo.paths import Home
-from studiolo.protocol.llm import Fragment
 from tests.support.running import has_ended
 
 CONTEXT = 512
@@ -60,11 +60,11 @@ async def test_a_completion_is_progress_then_fragments_then_the_end(engine: Engi
     progress = [event for event in events if isinstance(event, PromptProgress)]
     fragments = [event for event in events if isinstance(event, Fragment)]
     assert progress[-1].processed == progress[-1].total == 3
-    assert "".join(fragment.content for fragment in fragments)
-    assert sum(fragment.tokens_count for fragment in fragments) <= 8
+    assert "".join(fragment.text for fragment in fragments)
+    assert sum(fragment.tokens for fragment in fragments) <= 8
     end = events[-1]
     assert isinstance(end, Completed)
-    assert (end.stop_reason, end.prompt_tokens, end.predicted_tokens) == ("maxPredictedTokensReached", 3, 8)
+    assert (end.stop_reason, end.prompt_tokens, end.predicted_tokens) == ("max_tokens", 3, 8)
 
 
 async def test_every_stop_reason_of_the_engine(engine: Engine) -> None:
@@ -73,14 +73,14 @@ async def test_every_stop_reason_of_the_engine(engine: Engine) -> None:
         assert isinstance(end, Completed)
         return end
 
-    assert (await stop("Once upon a time", max_tokens=3)).stop_reason == "maxPredictedTokensReached"
+    assert (await stop("Once upon a time", max_tokens=3)).stop_reason == "max_tokens"
     stopped = await stop("Count: 1 2 3 4 5 6", stop_strings=["9"])
-    assert (stopped.stop_reason, stopped.stop_string) == ("stopStringFound", "9")
+    assert (stopped.stop_reason, stopped.stop_string) == ("stop_string", "9")
     full = await stop("1 2 3 4", repeat_penalty=False)
-    assert full.stop_reason == "contextLengthReached"
+    assert full.stop_reason == "context_full"
     assert full.prompt_tokens + full.predicted_tokens >= CONTEXT - 1
     end_of_text = "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n"
-    assert (await stop(end_of_text)).stop_reason == "eosFound"
+    assert (await stop(end_of_text)).stop_reason == "end_of_text"
 
 
 async def test_two_completions_run_at_once(engine: Engine) -> None:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from studiolo.config import LoadConfig, load_config
+from studiolo.domain.generation import Fragment
 from studiolo.engines.base import Engine, EngineSpec
 from studiolo.engines.llama_server.binary import Binary, UnusableBinaryError, inspect
 from studiolo.engines.llama_server.engine import LlamaServerEngine
@@ -25,7 +26,6 @@ from studiolo.engines.llama_server.options import options
 from studiolo.errors import EngineDiedError, EngineStartError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.paths import Home
-from studiolo.protocol.llm import Fragment
 from studiolo.server.diagnosis import Finding, examine
 from tests.conftest import DEFAULT_MODEL
 from tests.engines.test_engine import request, run
@@ -63,7 +63,7 @@ async def engine(binary: Path, spec: Callable[..., EngineSpec]) -> AsyncIterator
 
 
 def text_of(events: list[Any]) -> str:
-    return "".join(event.content for event in events if isinstance(event, Fragment))
+    return "".join(event.text for event in events if isinstance(event, Fragment))
 
 
 async def test_a_real_binary_completes_as_the_bundled_engine_does(

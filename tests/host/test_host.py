@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from studiolo.config import LoadConfig, PredictionConfig
+from studiolo.domain.generation import PredictionResult
 from studiolo.errors import HostError, ModelNotFoundError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.host.instance import Instance
 from studiolo.host.machine import device_name
-from studiolo.host.predictions import PredictionResult
 from studiolo.paths import Home
 from studiolo.protocol.models import ModelQuery, QuerySpecifier
 from tests.support.running import wait_until
@@ -116,7 +116,7 @@ async def test_a_busy_model_makes_way_when_it_is_idle(host: Host) -> None:
     await host.resolve(named(MODEL), "llm")
     events = [event async for event in stream]
     assert isinstance(events[-1], PredictionResult)
-    assert events[-1].stats.stop_reason == "contextLengthReached"  # to its own end
+    assert events[-1].stop_reason == "context_full"  # to its own end
     await asyncio.to_thread(wait_until, lambda: identifiers(host) == [MODEL], "the first model to go")
 
 
@@ -149,7 +149,7 @@ async def test_a_prediction_that_is_stopped_before_its_first_step_has_an_end(hos
     prediction.stop()
     async with asyncio.timeout(20):
         (result,) = [event async for event in prediction.events()]
-    assert isinstance(result, PredictionResult) and result.stats.stop_reason == "userStopped"
+    assert isinstance(result, PredictionResult) and result.stop_reason == "cancelled"
 
 
 async def test_settings_of_a_model_go_between_the_request_and_the_defaults(host: Host) -> None:
@@ -163,10 +163,12 @@ async def test_settings_of_a_model_go_between_the_request_and_the_defaults(host:
     model = await host.find_model(MODEL)
     instance = await host.load(model, LoadConfig(max_parallel_predictions=1))
     assert (instance.config.context_length, instance.config.max_parallel_predictions) == (320, 1)
-    first = await run(host, instance, "Once upon a time")
-    assert (first.config.temperature, first.config.max_tokens, first.config.top_k) == (0, 5, 40)
-    assert first.stats.predicted_tokens_count == 5
-    assert (await run(host, instance, "Once upon a time", max_tokens=2)).stats.predicted_tokens_count == 2
+    prediction = host.predict(instance, "Once upon a time", PredictionConfig())
+    *_, first = [event async for event in prediction.events()]
+    in_force = prediction.config
+    assert (in_force.temperature, in_force.max_tokens, in_force.top_k) == (0, 5, 40)
+    assert first.usage.predicted_tokens == 5
+    assert (await run(host, instance, "Once upon a time", max_tokens=2)).usage.predicted_tokens == 2
 
 
 async def test_a_crash_is_an_event(host: Host) -> None:

@@ -68,7 +68,7 @@ def children() -> list[psutil.Process]:
 async def test_the_tools_of_a_server_are_listed_and_called(server: Any) -> None:
     async with mcp_tools([server]) as tools:
         assert list(tools) == ["multiply", "greet", "environment", "broken", "picture"]
-        function = tools["multiply"].definition.function
+        function = tools["multiply"].definition
         assert function.description == "Multiply two numbers."
         assert function.parameters is not None and function.parameters["required"] == ["a", "b"]
         assert function.parameters["properties"]["a"]["type"] == "integer"

@@ -6,11 +6,18 @@ import json
 from typing import Any
 
 from studiolo.config import PredictionConfig
-from studiolo.engines.base import Completed, PromptProgress, ToolChatRequest
+from studiolo.domain.chat import Image, Message, Text, Tool, ToolCall, ToolResult
+from studiolo.domain.generation import (
+    Fragment,
+    ToolCallArguments,
+    ToolCallFailed,
+    ToolCallFinished,
+    ToolCallNamed,
+    ToolCallStarted,
+)
+from studiolo.domain.progress import PromptProgress
+from studiolo.engines.base import Completed, ToolChatRequest
 from studiolo.engines.llama_cpp.chat_stream import ChatReader, chat_body, decode_chunk
-from studiolo.protocol.chat import ChatHistoryData
-from studiolo.protocol.llm import Fragment
-from studiolo.protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallFailed, ToolCallName, ToolCallStart
 
 
 def delta(**fields: Any) -> dict[str, Any]:
@@ -37,8 +44,10 @@ def test_text_progress_and_the_end() -> None:
     events = read({"choices": [], "prompt_progress": {"total": 5, "processed": 3}}, delta(content="Hi"), end())
     assert events == [
         PromptProgress(3, 5),
-        Fragment(content="Hi"),
-        Completed(stop_reason="eosFound", stop_string=None, prompt_tokens=5, predicted_tokens=7, tokens_per_second=2.0),
+        Fragment("Hi"),
+        Completed(
+            stop_reason="end_of_text", stop_string=None, prompt_tokens=5, predicted_tokens=7, tokens_per_second=2.0
+        ),
     ]
 
 
@@ -51,59 +60,54 @@ def test_calls_follow_each_other_each_with_its_own_end() -> None:
         end(),
     )
     assert [type(event) for event in events] == [
-        *(ToolCallStart, ToolCallName, ToolCallArguments, ToolCallArguments, ToolCallEnd),
-        *(ToolCallStart, ToolCallName, ToolCallArguments, ToolCallEnd),
+        *(ToolCallStarted, ToolCallNamed, ToolCallArguments, ToolCallArguments, ToolCallFinished),
+        *(ToolCallStarted, ToolCallNamed, ToolCallArguments, ToolCallFinished),
         Completed,
     ]
-    first, second = (event.tool_call_request for event in events if isinstance(event, ToolCallEnd))
+    first, second = (event.call for event in events if isinstance(event, ToolCallFinished))
     assert (first.name, first.arguments, first.id) == ("a", {"n": 1}, "x")
     assert (second.name, second.arguments, second.id) == ("b", {}, "y")
-    assert events[-1].stop_reason == "eosFound"
+    assert events[-1].stop_reason == "end_of_text"
 
 
 def test_a_call_without_an_identifier_gets_one() -> None:
     start, *_, finish, _ = read(call(0, "{}", name="a"), end())
-    assert start.tool_call_id == finish.tool_call_request.id and len(start.tool_call_id) == 9
+    assert start.id == finish.call.id and len(start.id) == 9
 
 
 def test_arguments_that_are_cut_off_or_no_object_are_told_as_such() -> None:
     for arguments in ('{"n": ', "[1]", "nonsense"):
         *_, failed, completed = read(call(0, arguments, name="a"), end(stop_type="limit"))
-        assert isinstance(failed, ToolCallFailed) and arguments in (failed.raw_content or "")
-        assert completed.stop_reason == "maxPredictedTokensReached"
+        assert isinstance(failed, ToolCallFailed) and arguments in (failed.raw or "")
+        assert completed.stop_reason == "max_tokens"
 
 
 def test_why_it_ended() -> None:
-    assert read(end(stop_type="word", stopping_word="x"))[0].stop_reason == "stopStringFound"
-    assert read(end(stop_type="word", stopping_word="x"), tool_call_stop_strings=["x"])[0].stop_reason == "toolCalls"
-    assert read(end(stop_type="limit", truncated=True))[0].stop_reason == "contextLengthReached"
+    assert read(end(stop_type="word", stopping_word="x"))[0].stop_reason == "stop_string"
+    assert read(end(stop_type="word", stopping_word="x"), tool_call_stop_strings=["x"])[0].stop_reason == "tool_calls"
+    assert read(end(stop_type="limit", truncated=True))[0].stop_reason == "context_full"
     limited = read(end(stop_type="limit", truncated=True), max_tokens=7)
-    assert limited[0].stop_reason == "maxPredictedTokensReached"
+    assert limited[0].stop_reason == "max_tokens"
     full = {**delta(content="x"), "timings": {"cache_n": 2, "prompt_n": 3, "predicted_n": 5}}
     *_, completed = read(full, limit=10)
     assert (completed.stop_reason, completed.prompt_tokens, completed.predicted_tokens) == (
-        "contextLengthReached",
+        "context_full",
         5,
         5,
     )
 
 
 def test_a_chat_is_told_in_openais_form_with_its_images() -> None:
-    request = {"type": "function", "name": "a", "id": "1", "arguments": {"n": 1}}
-    image = {"type": "file", "name": "p", "identifier": "i", "sizeBytes": 1, "fileType": "image"}
-    history = {
-        "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "hi"}, image]},
-            {"role": "assistant", "content": [{"type": "toolCallRequest", "toolCallRequest": request}]},
-            {"role": "tool", "content": [{"type": "toolCallResult", "content": "2", "toolCallId": "1"}] * 2},
-        ]
-    }
+    messages = [
+        Message("user", [Text("hi"), Image(b"\x89PNG1")]),
+        Message("assistant", [ToolCall("a", {"n": 1}, "1")]),
+        Message("tool", [ToolResult("2", "1")] * 2),
+    ]
     body = chat_body(
         ToolChatRequest(
-            messages=ChatHistoryData.from_dict(history).messages,
-            tools=[{"type": "function", "function": {"name": "a"}}],
+            messages=messages,
+            tools=[Tool("a")],
             config=PredictionConfig(temperature=0.5, max_tokens=9),
-            images=[b"\x89PNG1"],
             template_variables={"enable_thinking": False},
         )
     )

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from studiolo.domain.generation import Fragment
 from studiolo.host.reasoning import ReasoningSplitter
-from studiolo.protocol.llm import Fragment
 
 TAGS = st.text("<>tab/", min_size=1, max_size=5)
 
 
 def split(pieces: list[str], start: str, end: str, prompt: str = "") -> list[Fragment]:
     splitter = ReasoningSplitter(start, end, prompt)
-    out = [fragment for piece in pieces for fragment in splitter.feed(Fragment(content=piece, tokens_count=1))]
+    out = [fragment for piece in pieces for fragment in splitter.feed(Fragment(piece))]
     return [*out, *splitter.flush()]
 
 
@@ -22,10 +22,10 @@ def runs(fragments: list[Fragment]) -> list[tuple[str, str]]:
     """The text by type, neighbours of one type joined; tags stay apart."""
     joined: list[tuple[str, str]] = []
     for fragment in fragments:
-        if joined and joined[-1][0] == fragment.reasoning_type and "Tag" not in fragment.reasoning_type:
-            joined[-1] = (fragment.reasoning_type, joined[-1][1] + fragment.content)
+        if joined and joined[-1][0] == fragment.reasoning and "tag" not in fragment.reasoning:
+            joined[-1] = (fragment.reasoning, joined[-1][1] + fragment.text)
         else:
-            joined.append((fragment.reasoning_type, fragment.content))
+            joined.append((fragment.reasoning, fragment.text))
     return joined
 
 
@@ -38,7 +38,7 @@ def expected(text: str, start: str, end: str) -> list[tuple[str, str]]:
         if before:
             out.append(("reasoning" if thinking else "none", before))
         if tag:
-            out.append(("reasoningEndTag" if thinking else "reasoningStartTag", tag))
+            out.append(("end_tag" if thinking else "start_tag", tag))
             thinking = not thinking
     return out
 
@@ -52,29 +52,29 @@ def test_the_split_does_not_depend_on_the_fragments(data: st.DataObject, start: 
     chunks = [chunk for chunk in chunks if chunk]
     fragments = split(chunks, start, end)
     assert runs(fragments) == expected(text, start, end)
-    assert sum(fragment.tokens_count for fragment in fragments) == len(chunks)
-    assert all(fragment.content for fragment in fragments)
+    assert sum(fragment.tokens for fragment in fragments) == len(chunks)
+    assert all(fragment.text for fragment in fragments)
 
 
 def test_a_thought_then_an_answer() -> None:
     fragments = split(["<th", "ink>", "Hm", "m.</thi", "nk>", "\n", "Yes", " <b"], "<think>", "</think>")
     assert runs(fragments) == [
-        ("reasoningStartTag", "<think>"),
+        ("start_tag", "<think>"),
         ("reasoning", "Hmm."),
-        ("reasoningEndTag", "</think>"),
+        ("end_tag", "</think>"),
         ("none", "\nYes <b"),
     ]
 
 
 def test_a_prompt_that_ends_in_an_open_tag_begins_the_thought() -> None:
     fragments = split(["Hm", "</think>", "Yes"], "<think>", "</think>", prompt="<|assistant|>\n<think>\n")
-    assert runs(fragments) == [("reasoning", "Hm"), ("reasoningEndTag", "</think>"), ("none", "Yes")]
+    assert runs(fragments) == [("reasoning", "Hm"), ("end_tag", "</think>"), ("none", "Yes")]
 
 
 def test_text_that_is_no_tag_is_not_held_back_for_long() -> None:
     splitter = ReasoningSplitter("<think>", "</think>")
-    assert [fragment.content for fragment in splitter.feed(Fragment(content="a <"))] == ["a "]
-    assert [(f.content, f.tokens_count) for f in splitter.feed(Fragment(content="b"))] == [("<b", 1)]
+    assert [fragment.text for fragment in splitter.feed(Fragment("a <"))] == ["a "]
+    assert [(f.text, f.tokens) for f in splitter.feed(Fragment("b"))] == [("<b", 1)]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_text_that_is_no_tag_is_not_held_back_for_long() -> None:
 )
 def test_before_an_answer_of_a_form_there_is_one_thought_at_most(chunks: list[str], prompt: str, wanted: str) -> None:
     splitter = ReasoningSplitter("<think>", "</think>", prompt, once=True)
-    fragments = [part for chunk in chunks for part in splitter.feed(Fragment(content=chunk))] + list(splitter.flush())
-    short = {"reasoningStartTag": "start", "reasoningEndTag": "end"}
+    fragments = [part for chunk in chunks for part in splitter.feed(Fragment(chunk))] + list(splitter.flush())
+    short = {"start_tag": "start", "end_tag": "end"}
     assert " ".join(short.get(kind, kind) for kind, _ in runs(fragments)) == wanted
-    assert "".join(fragment.content for fragment in fragments) == "".join(chunks)
+    assert "".join(fragment.text for fragment in fragments) == "".join(chunks)

@@ -9,53 +9,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from studiolo.domain.chat import Message, Text, Tool, ToolCall, ToolResult
+from studiolo.domain.generation import (
+    Fragment,
+    LogProb,
+    TokenLogProbs,
+    ToolCallArguments,
+    ToolCallFailed,
+    ToolCallFinished,
+    ToolCallNamed,
+    ToolCallStarted,
+)
 from studiolo.engines.tool_format import ToolNames, call_schema, with_instructions, without_tools
 from studiolo.engines.tool_reader import ToolCallReader
-from studiolo.protocol.chat import (
-    AssistantResponse,
-    ChatHistoryData,
-    TextData,
-    ToolCallRequest,
-    ToolCallRequestData,
-    text_of,
-)
-from studiolo.protocol.llm import Fragment, LogProb
-from studiolo.protocol.tools import (
-    Tool,
-    ToolCallArguments,
-    ToolCallEnd,
-    ToolCallFailed,
-    ToolCallName,
-    ToolCallStart,
-    ToolFunction,
-)
 
 NAMES = ToolNames(["add", "get the weather"])
 
 
 def read(pieces: list[str], **options: Any) -> list[Any]:
     reader = ToolCallReader(NAMES, **options)
-    events = [event for piece in pieces for event in reader.feed(Fragment(content=piece))]
+    events = [event for piece in pieces for event in reader.feed(Fragment(piece))]
     return [*events, *reader.finish()]
 
 
 def told(events: list[Any]) -> tuple[str, list[Any]]:
     """The text outside calls, and the calls' events with their pieces of arguments joined."""
-    text = "".join(event.content for event in events if isinstance(event, Fragment))
+    text = "".join(event.text for event in events if isinstance(event, Fragment))
     calls: list[Any] = []
     for event in events:
         match event:
-            case ToolCallStart():
+            case ToolCallStarted():
                 calls.append("start")
-            case ToolCallName(name=name):
+            case ToolCallNamed(name=name):
                 calls.append(name)
-            case ToolCallArguments(content=content) if isinstance(calls[-1], list):
+            case ToolCallArguments(text=content) if isinstance(calls[-1], list):
                 calls[-1][0] += content
-            case ToolCallArguments(content=content):
+            case ToolCallArguments(text=content):
                 calls.append([content])
-            case ToolCallEnd(tool_call_request=request):
-                calls.append((request.name, request.arguments))
-            case ToolCallFailed(raw_content=raw):
+            case ToolCallFinished(call=call):
+                calls.append((call.name, call.arguments))
+            case ToolCallFailed(raw=raw):
                 calls.append(("failed", raw))
             case _:
                 pass
@@ -76,8 +69,8 @@ def test_several_calls_follow_each_other_with_an_identifier_each() -> None:
     one = '[TOOL_REQUEST]{"name": "add", "arguments": {}}[END_TOOL_REQUEST]'
     events = read([one + "\n" + one])
     assert told(events) == ("\n", ["start", "add", ["{}"], ("add", {})] * 2)
-    starts = [event.tool_call_id for event in events if isinstance(event, ToolCallStart)]
-    ends = [event.tool_call_request.id for event in events if isinstance(event, ToolCallEnd)]
+    starts = [event.id for event in events if isinstance(event, ToolCallStarted)]
+    ends = [event.call.id for event in events if isinstance(event, ToolCallFinished)]
     assert starts == ends and len({*starts}) == 2
     assert all(len(identifier) == 9 and identifier.isdigit() for identifier in starts)
 
@@ -157,22 +150,22 @@ def test_a_call_that_is_cut_off_is_told_as_such() -> None:
 
 def test_what_a_model_thinks_is_not_read_for_calls() -> None:
     reader = ToolCallReader(NAMES)
-    thought = Fragment(content="[TOOL_REQUEST]{", reasoning_type="reasoning")
-    assert reader.feed(Fragment(content="[TOO")) == []
-    assert reader.feed(thought) == [Fragment(content="[TOO"), thought]
+    thought = Fragment("[TOOL_REQUEST]{", reasoning="reasoning")
+    assert reader.feed(Fragment("[TOO")) == []
+    assert reader.feed(thought) == [Fragment("[TOO"), thought]
 
 
 def test_tokens_are_accounted_for_outside_calls() -> None:
     events = read(["a", "[TOOL", "b"])
-    assert sum(event.tokens_count for event in events) == 3
+    assert sum(event.tokens for event in events) == 3
 
 
 def test_log_probabilities_stay_with_the_text_outside_calls() -> None:
     reader = ToolCallReader(NAMES)
     pieces = ["a [TOOL", " b", '[TOOL_REQUEST]{"name": "add", "arguments": {}}', "c", "[TO"]
-    fed = [Fragment(content=piece, logprobs=[[LogProb(piece, -1.0)]]) for piece in pieces]
+    fed = [Fragment(piece, logprobs=[TokenLogProbs(LogProb(piece, -1.0))]) for piece in pieces]
     events = [event for fragment in fed for event in reader.feed(fragment)] + reader.finish()
-    told = [entry[0].text for event in events if isinstance(event, Fragment) for entry in event.logprobs or []]
+    told = [entry.token.text for event in events if isinstance(event, Fragment) for entry in event.logprobs or []]
     assert told == ["a [TOOL", " b", "c", "[TO"]
 
 
@@ -196,14 +189,14 @@ def test_any_arguments_come_through(arguments: dict[str, Any], forced: bool) -> 
 
 def tool(name: str, **parameters: Any) -> Tool:
     schema = {"type": "object", "properties": parameters, "required": list(parameters)}
-    return Tool(function=ToolFunction(name=name, description="What it does.", parameters=schema))
+    return Tool(name, "What it does.", schema)
 
 
 def test_the_schema_of_a_call_keeps_each_tools_definitions_apart() -> None:
     tools = [tool("a", x={"$ref": "#/$defs/N"}), tool("b", x={"type": "array", "items": {"$ref": "#/$defs/N"}})]
     for entry, kind in zip(tools, ["integer", "string"], strict=True):
-        assert entry.function.parameters is not None
-        entry.function.parameters["$defs"] = {"N": {"type": kind}}
+        assert entry.parameters is not None
+        entry.parameters["$defs"] = {"N": {"type": kind}}
     schema = call_schema(ToolNames(["a", "b"]).in_tools(tools))
     assert schema["$defs"] == {"tool0.N": {"type": "integer"}, "tool1.N": {"type": "string"}}
     first, second = schema["anyOf"]
@@ -214,30 +207,25 @@ def test_the_schema_of_a_call_keeps_each_tools_definitions_apart() -> None:
 
 
 def test_a_chat_with_tools_becomes_plain_text_for_a_model_that_knows_none() -> None:
-    call = {"type": "toolCallRequest", "toolCallRequest": {"type": "function", "name": "add", "arguments": {"a": 1}}}
-    chat = ChatHistoryData.from_dict(
-        {
-            "messages": [
-                {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
-                {"role": "user", "content": [{"type": "text", "text": "hi"}]},
-                {"role": "assistant", "content": [{"type": "text", "text": "Well."}, call, call]},
-                {"role": "tool", "content": [{"type": "toolCallResult", "content": text} for text in "23"]},
-            ]
-        }
-    )
-    messages = with_instructions(chat.messages, NAMES.in_tools([tool("add", a={"type": "integer"})]))
+    call = ToolCall("add", {"a": 1})
+    chat = [
+        Message("system", [Text("Be brief.")]),
+        Message("user", [Text("hi")]),
+        Message("assistant", [Text("Well."), call, call]),
+        Message("tool", [ToolResult(text) for text in "23"]),
+    ]
+    messages = with_instructions(chat, NAMES.in_tools([tool("add", a={"type": "integer"})]))
     assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
-    assert text_of(messages[0]).startswith("Be brief.") and '"name": "add"' in text_of(messages[0])
+    assert messages[0].text.startswith("Be brief.") and '"name": "add"' in messages[0].text
     written = '[TOOL_REQUEST]{"name": "add", "arguments": {"a": 1}}[END_TOOL_REQUEST]'
-    assert text_of(messages[2]) == f"Well.{written}{written}"
-    assert text_of(messages[3]) == "[TOOL_RESULT]2[END_TOOL_RESULT][TOOL_RESULT]3[END_TOOL_RESULT]"
+    assert messages[2].text == f"Well.{written}{written}"
+    assert messages[3].text == "[TOOL_RESULT]2[END_TOOL_RESULT][TOOL_RESULT]3[END_TOOL_RESULT]"
     assert without_tools(messages) == messages
 
 
 def test_calls_in_a_chat_go_by_the_names_that_the_model_was_told() -> None:
-    request = ToolCallRequest(type="function", name="get the weather", id="1", arguments={})
-    message = AssistantResponse(content=[TextData(text="x"), ToolCallRequestData(tool_call_request=request)])
+    call = ToolCall("get the weather", {}, "1")
+    message = Message("assistant", [Text("x"), call])
     (renamed,) = NAMES.in_messages([message])
-    assert isinstance(renamed, AssistantResponse) and isinstance(renamed.content[1], ToolCallRequestData)
-    assert renamed.content[1].tool_call_request.name == "get_the_weather"
-    assert request.name == "get the weather"
+    assert renamed.parts[1] == ToolCall("get_the_weather", {}, "1")
+    assert call.name == "get the weather"

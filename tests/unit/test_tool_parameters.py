@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from studiolo.config import LoadConfig, PredictionConfig
+from studiolo.domain.chat import Tool
 from studiolo.engines.base import ToolChatRequest
 from studiolo.engines.llama_cpp.chat_stream import chat_body
 from studiolo.engines.llama_cpp.tool_parameters import for_converter
@@ -114,7 +115,7 @@ def test_objects_of_too_many_properties_are_any() -> None:
 
 
 def body(parameters: Any, **variables: Any) -> dict[str, Any]:
-    tool = {"type": "function", "function": {"name": "f", **({} if parameters is None else {"parameters": parameters})}}
+    tool = Tool("f", None, parameters)
     config = settings_in_force(PredictionConfig(), LoadConfig())
     return chat_body(ToolChatRequest(messages=[], tools=[tool], config=config, template_variables=variables))
 

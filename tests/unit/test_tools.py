@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from studiolo.config import prediction_config
+from studiolo.config.raw_tools import parse_raw_tools
 from studiolo.errors import ConfigError
 from studiolo.protocol.kv import (
     TOOL_CHOICE_KEY,
@@ -24,7 +25,7 @@ from studiolo.protocol.kv import (
     flatten,
     stack_of,
 )
-from studiolo.protocol.tools import encode_tool_use, parse_tools
+from studiolo.protocol.tools import encode_tool_use
 from studiolo.sdk.tools import BoundTool, ToolFunctionDef, bind_tools, result_as_text
 
 
@@ -67,7 +68,7 @@ def bound(tool: Any, **options: Any) -> BoundTool:
 
 
 def test_a_function_is_told_as_its_signature_and_docstring_say() -> None:
-    function = bound(add).definition.function
+    function = bound(add).definition
     assert (function.name, function.description) == ("add", "Add two numbers.")
     assert function.parameters == {
         "type": "object",
@@ -79,12 +80,12 @@ def test_a_function_is_told_as_its_signature_and_docstring_say() -> None:
 def test_the_official_client_tells_the_same() -> None:
     _, theirs = lmstudio.ToolFunctionDef.from_callable(add)._to_llm_tool_def()
     ours = bound(add).definition
-    assert msgspec.to_builtins(ours) == theirs.to_dict()
+    assert ours.definition == theirs.to_dict()
 
 
 def test_every_type_that_a_signature_can_have() -> None:
     tool = bound(everything)
-    schema = tool.definition.function.parameters
+    schema = tool.definition.parameters
     assert schema is not None
     assert schema["required"] == ["text", "number", "flag", "choice", "colour", "points"]
     properties = schema["properties"]
@@ -119,7 +120,7 @@ def test_definitions_of_every_form() -> None:
     named = ToolFunctionDef.from_callable(add, name="sum", description="Add.")
     for tool in (definition, as_dict, named):
         entry = bound(tool)
-        assert (entry.name, entry.definition.function.description) == ("sum", "Add.")
+        assert (entry.name, entry.definition.description) == ("sum", "Add.")
         assert entry.call(**entry.arguments({"a": 1, "b": 1})) == 2
     assert bound(definition).arguments({"a": 1}) == {"a": 1, "b": 3}
 
@@ -137,7 +138,7 @@ def test_methods_partials_callable_objects_and_names_of_the_language() -> None:
 
     assert bound(Tool().method).call(n=2) == 6
     named = ToolFunctionDef.from_callable(Tool(), name="double")
-    assert bound(named).definition.function.parameters == {
+    assert bound(named).definition.parameters == {
         "type": "object",
         "properties": {"n": {"type": "integer"}},
         "required": ["n"],
@@ -213,7 +214,7 @@ def test_results_become_json() -> None:
 
 def decoded(values: dict[str, Any]) -> tuple[Any, bool, Any]:
     config = decode_prediction_config(values)
-    return (*parse_tools(config.raw_tools), config.tool_choice)
+    return (*parse_raw_tools(config.raw_tools), config.tool_choice)
 
 
 def test_the_settings_travel_there_and_back() -> None:
@@ -230,7 +231,7 @@ def test_the_settings_travel_there_and_back() -> None:
     schema = {"type": "object", "properties": {"camelCase": {"additionalProperties": False}}}
     tool = {"type": "function", "function": {"name": "a", "parameters": schema}}
     config = prediction_config({"rawTools": {"type": "toolArray", "tools": [tool]}, "toolChoice": "required"})
-    assert parse_tools(config.raw_tools)[0][0].function.parameters == schema
+    assert parse_raw_tools(config.raw_tools)[0][0].parameters == schema
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -253,7 +254,7 @@ def nested(levels: int) -> dict[str, Any]:
 )
 def test_malformed_settings_are_refused_by_name(setting: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        parse_tools(setting)
+        parse_raw_tools(setting)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import LoadConfig, PredictionConfig, PromptTemplate
+from ..domain.chat import Message, Tool
+from ..domain.generation import Fragment, StopReason, ToolCallEvent
+from ..domain.models import Domain
+from ..domain.progress import PromptProgress
 from ..errors import EngineError
-from ..protocol.chat import AnyChatMessage
-from ..protocol.llm import Fragment, StopReason
-from ..protocol.models import Domain
-from ..protocol.tools import ToolCallEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,21 +105,21 @@ class CompletionRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatRequest:
+class TemplateRequest:
     """A chat to be turned into text.
 
     Parameters:
-        messages: what was said until now.
+        messages: what was said so far.
         template: how; by default as the model's own template says.
-        tools: what the model may call, as JSON objects in OpenAI's form.
+        tools: what the model may call, under names that it can write.
         template_variables: further variables for a Jinja template, such as ``enable_thinking``.
         omit_bos_token, omit_eos_token: leave the tokens that begin and end a text out.
         as_prompt: leave out the token at the beginning that the engine's tokenizer adds by itself.
     """
 
-    messages: Sequence[AnyChatMessage]
+    messages: Sequence[Message]
     template: PromptTemplate | None = None
-    tools: Sequence[Mapping[str, Any]] = ()
+    tools: Sequence[Tool] = ()
     template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     omit_bos_token: bool = False
     omit_eos_token: bool = False
@@ -131,41 +131,20 @@ class ToolChatRequest:
     """A chat with tools, for a model whose own template knows them.
 
     Parameters:
-        messages: what was said until now.
-        tools: what the model may call, as JSON objects in OpenAI's form.
+        messages: what was said so far; images are JPEG or PNG.
+        tools: what the model may call, under names that it can write.
         config: the settings with every default filled in.
-        images: the images of the chat, in order: JPEG or PNG.
+        parallel_tool_calls: whether it may call several tools at once.
         template_variables: further variables for the template, such as ``enable_thinking``.
         budget: a limit of the reasoning, where the engine has one.
     """
 
-    messages: Sequence[AnyChatMessage]
-    tools: Sequence[dict[str, Any]]
+    messages: Sequence[Message]
+    tools: Sequence[Tool]
     config: PredictionConfig
-    images: Sequence[bytes] = ()
+    parallel_tool_calls: bool = True
     template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     budget: ReasoningBudget | None = None
-
-
-@dataclass(frozen=True)
-class PromptProgress:
-    """How much of the prompt is processed, in tokens.
-
-    Parameters:
-        processed: those that are done, cached ones included.
-        total: all of them.
-        cached: those that an earlier prompt of the same beginning has left.
-    """
-
-    processed: int
-    total: int
-    cached: int = 0
-
-    @property
-    def ratio(self) -> float:
-        """The part of what is not cached that is processed, 0 to 1."""
-        left = self.total - self.cached
-        return min(max(self.processed - self.cached, 0) / left, 1.0) if left > 0 else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +218,7 @@ class Engine(Protocol):
         """
         ...
 
-    async def apply_template(self, chat: ChatRequest) -> str:
+    async def apply_template(self, chat: TemplateRequest) -> str:
         """The text of a chat, up to where the assistant's next words begin.
 
         Raises:

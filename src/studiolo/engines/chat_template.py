@@ -21,10 +21,9 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..config import ManualPromptTemplate, PromptTemplate
+from ..domain.chat import File, Image, Message, Text, ToolCall, ToolResult
 from ..errors import ConfigError, PredictionError, StudioloError, UnsupportedError
-from ..protocol.chat import AnyChatMessage, AssistantResponse, FileHandle, TextData, ToolCallRequestData
-from ..protocol.chat import ToolResultMessage as ToolResults
-from .base import ChatRequest
+from .base import TemplateRequest
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
@@ -75,7 +74,7 @@ class _Setting:
     variables: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def apply_template(chat: ChatRequest, model: ModelTemplate) -> str:
+def apply_template(chat: TemplateRequest, model: ModelTemplate) -> str:
     """The text of ``chat``, up to where the assistant's next words begin.
 
     Blocks for as long as the template runs.
@@ -94,7 +93,7 @@ def apply_template(chat: ChatRequest, model: ModelTemplate) -> str:
             setting.bos_token = ""
         if chat.omit_eos_token:
             setting.eos_token = ""
-        setting.variables = {"tools": list(chat.tools) or None, **chat.template_variables}
+        setting.variables = {"tools": [tool.definition for tool in chat.tools] or None, **chat.template_variables}
         try:
             text = _render(chat.messages, setting, model)
         except TemplateError as error:
@@ -133,7 +132,7 @@ def _setting(custom: PromptTemplate | None, model: ModelTemplate) -> _Setting:
     )
 
 
-def _render(messages: Sequence[AnyChatMessage], setting: _Setting, model: ModelTemplate) -> str:
+def _render(messages: Sequence[Message], setting: _Setting, model: ModelTemplate) -> str:
     plain = template_messages(messages, model.media_marker, as_parts=setting.as_parts)
     if setting.who == "The model's chat template" and model.template and not model.takes_system:
         plain = _system_into_user(plain)
@@ -158,42 +157,45 @@ def _render(messages: Sequence[AnyChatMessage], setting: _Setting, model: ModelT
 
 
 def template_messages(
-    messages: Iterable[AnyChatMessage], media_marker: str, *, as_parts: bool = False
+    messages: Iterable[Message], media_marker: str, *, as_parts: bool = False
 ) -> list[dict[str, Any]]:
     """Messages in the form that Jinja templates read, which is that of OpenAI's API."""
     plain: list[dict[str, Any]] = []
     for message in messages:
-        if isinstance(message, ToolResults):
-            for part in message.content:
-                answer: dict[str, Any] = {"role": "tool", "content": _content([part.content], as_parts)}
-                if part.tool_call_id is not None:
-                    answer["tool_call_id"] = part.tool_call_id
-                if part.name is not None:
-                    answer["name"] = part.name
-                plain.append(answer)
-            continue
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
-        for part in message.content:
+        for part in message.parts:
             match part:
-                case TextData():
+                case Text():
                     texts.append(part.text)
-                case FileHandle():
+                case Image() | File():
                     texts.append(_media(part, media_marker))
-                case ToolCallRequestData():
-                    call = part.tool_call_request
-                    function = {"name": call.name, "arguments": call.arguments or {}}
-                    calls.append({"type": "function", "id": call.id or "", "function": function})
+                case ToolCall():
+                    function = {"name": part.name, "arguments": part.arguments or {}}
+                    calls.append({"type": "function", "id": part.id or "", "function": function})
+                case ToolResult():
+                    plain.append(_result(part, as_parts))
+        if message.role == "tool":
+            continue
         entry: dict[str, Any] = {"role": message.role, "content": _content(texts, as_parts)}
-        if calls and isinstance(message, AssistantResponse):
+        if calls and message.role == "assistant":
             entry["tool_calls"] = calls
         plain.append(entry)
     return plain
 
 
-def _media(file: FileHandle, marker: str) -> str:
-    if not marker or file.file_type != "image":
-        raise UnsupportedError(f"The model cannot read the file {file.name!r} in the chat", feature="files")
+def _result(part: ToolResult, as_parts: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"role": "tool", "content": _content([part.content], as_parts)}
+    if part.call_id is not None:
+        entry["tool_call_id"] = part.call_id
+    if part.name is not None:
+        entry["name"] = part.name
+    return entry
+
+
+def _media(part: Image | File, marker: str) -> str:
+    if not marker or (isinstance(part, File) and part.file_type != "image"):
+        raise UnsupportedError(f"The model cannot read the file {part.name!r} in the chat", feature="files")
     return marker
 
 
@@ -224,7 +226,7 @@ def _joined(contents: list[Any]) -> Any:
     return [part for content in contents for part in content]
 
 
-def _manual(chat: ChatRequest, template: ManualPromptTemplate, marker: str) -> str:
+def _manual(chat: TemplateRequest, template: ManualPromptTemplate, marker: str) -> str:
     around = {
         "system": (template.before_system, template.after_system),
         "user": (template.before_user, template.after_user),

@@ -14,17 +14,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from ..config import ToolNaming
-from ..protocol.chat import (
-    AnyChatMessage,
-    AssistantResponse,
-    FileHandle,
-    SystemPrompt,
-    TextData,
-    ToolCallRequestData,
-    ToolResultMessage,
-    UserMessage,
-)
-from ..protocol.tools import Tool
+from ..domain.chat import Message, Part, Text, Tool, ToolCall, ToolResult
 
 CALL_BEGIN = "[TOOL_REQUEST]"
 CALL_END = "[END_TOOL_REQUEST]"
@@ -67,34 +57,28 @@ class ToolNames:
         """The tool that the model calls ``written``."""
         return self._meant.get(written, written)
 
-    def in_tools(self, tools: Iterable[Tool]) -> list[dict[str, Any]]:
-        """The definitions of ``tools`` in OpenAI's form, under the names that the model is told."""
+    def in_tools(self, tools: Iterable[Tool]) -> list[Tool]:
+        """Return ``tools`` under the names that the model writes, with description and parameters filled in."""
         return [
-            {
-                "type": "function",
-                "function": {
-                    "name": self.written(tool.function.name),
-                    "description": tool.function.description or "",
-                    "parameters": tool.function.parameters or {"type": "object", "properties": {}},
-                },
-            }
+            Tool(
+                self.written(tool.name),
+                tool.description or "",
+                tool.parameters or {"type": "object", "properties": {}},
+            )
             for tool in tools
         ]
 
-    def in_messages(self, messages: Iterable[AnyChatMessage]) -> list[AnyChatMessage]:
-        """``messages`` with the names that the model was told, in the calls of earlier rounds."""
+    def in_messages(self, messages: Iterable[Message]) -> list[Message]:
+        """Return ``messages`` with the names that the model writes, in the calls of earlier rounds."""
         return [
-            self._in_response(message) if isinstance(message, AssistantResponse) else message for message in messages
+            replace(message, parts=[self._in_part(part) for part in message.parts])
+            if message.role == "assistant"
+            else message
+            for message in messages
         ]
 
-    def _in_response(self, message: AssistantResponse) -> AssistantResponse:
-        parts = [
-            ToolCallRequestData(tool_call_request=replace(part.tool_call_request, name=self.written(name)))
-            if isinstance(part, ToolCallRequestData) and (name := part.tool_call_request.name) in self._written
-            else part
-            for part in message.content
-        ]
-        return AssistantResponse(content=parts)
+    def _in_part(self, part: Part) -> Part:
+        return replace(part, name=self.written(part.name)) if isinstance(part, ToolCall) else part
 
 
 def _rewritten(name: str, naming: ToolNaming) -> str:
@@ -108,59 +92,53 @@ def _rewritten(name: str, naming: ToolNaming) -> str:
     return (words[0].lower() + "".join(word.capitalize() for word in words[1:]))[:64]
 
 
-def with_instructions(messages: Iterable[AnyChatMessage], tools: Sequence[dict[str, Any]]) -> list[AnyChatMessage]:
-    """``messages`` with tools as plain text: definitions in the system prompt, calls and results between markers.
-
-    Parameters:
-        messages: a chat.
-        tools: definitions in OpenAI's form.
-    """
-    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-    told = TextData(text=_INSTRUCTIONS.format(begin=CALL_BEGIN, end=CALL_END, tools=listed))
+def with_instructions(messages: Iterable[Message], tools: Sequence[Tool]) -> list[Message]:
+    """Return ``messages`` with tools as plain text: definitions in the system prompt, calls and results in markers."""
+    listed = "\n".join(json.dumps(tool.definition["function"], ensure_ascii=False) for tool in tools)
+    instructions = Text(_INSTRUCTIONS.format(begin=CALL_BEGIN, end=CALL_END, tools=listed))
     rest = list(messages)
     first = rest[0] if rest else None
-    if isinstance(first, SystemPrompt):
-        return [SystemPrompt(content=[*first.content, told]), *without_tools(rest[1:])]
-    return [SystemPrompt(content=[told]), *without_tools(rest)]
+    if first is not None and first.role == "system":
+        return [Message("system", [*first.parts, instructions]), *without_tools(rest[1:])]
+    return [Message("system", [instructions]), *without_tools(rest)]
 
 
-def without_tools(messages: Iterable[AnyChatMessage]) -> list[AnyChatMessage]:
-    """``messages`` with the calls and results of earlier rounds as text, for a template that knows neither."""
+def without_tools(messages: Iterable[Message]) -> list[Message]:
+    """Return ``messages`` with calls and results of earlier rounds as text, for a template that has none."""
     return [_as_text(message) for message in messages]
 
 
-def _as_text(message: AnyChatMessage) -> AnyChatMessage:
-    if isinstance(message, ToolResultMessage):
-        return UserMessage(
-            content=[TextData(text=f"{RESULT_BEGIN}{part.content}{RESULT_END}") for part in message.content]
-        )
-    if isinstance(message, AssistantResponse):
-        parts = [_call_as_text(part) for part in message.content]
-        return AssistantResponse(content=[part for part in parts if not isinstance(part, TextData) or part.text])
-    return message
+def _as_text(message: Message) -> Message:
+    if message.role not in ("assistant", "tool"):
+        return message
+    parts = [_part_as_text(part) for part in message.parts]
+    role = "user" if message.role == "tool" else "assistant"
+    return Message(role, [part for part in parts if not isinstance(part, Text) or part.text])
 
 
-def _call_as_text(part: TextData | FileHandle | ToolCallRequestData) -> TextData | FileHandle:
-    if not isinstance(part, ToolCallRequestData):
-        return part
-    request = part.tool_call_request
-    call = json.dumps({"name": request.name, "arguments": request.arguments or {}}, ensure_ascii=False)
-    return TextData(text=f"{CALL_BEGIN}{call}{CALL_END}")
+def _part_as_text(part: Part) -> Part:
+    match part:
+        case ToolResult():
+            return Text(f"{RESULT_BEGIN}{part.content}{RESULT_END}")
+        case ToolCall():
+            call = json.dumps({"name": part.name, "arguments": part.arguments or {}}, ensure_ascii=False)
+            return Text(f"{CALL_BEGIN}{call}{CALL_END}")
+        case _:
+            return part
 
 
-def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The JSON schema of a call of one of ``tools``, which are in OpenAI's form."""
+def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
+    """Return the JSON schema of a call of one of ``tools``."""
     definitions: dict[str, Any] = {}
     calls: list[dict[str, Any]] = []
     for number, tool in enumerate(tools):
-        function = tool["function"]
-        parameters = _hoisted(function["parameters"], f"tool{number}.", definitions)
+        parameters = _hoisted(tool.parameters or {}, f"tool{number}.", definitions)
         parameters.setdefault("type", "object")
         parameters.setdefault("additionalProperties", False)
         calls.append(
             {
                 "type": "object",
-                "properties": {"name": {"const": function["name"]}, "arguments": parameters},
+                "properties": {"name": {"const": tool.name}, "arguments": parameters},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }

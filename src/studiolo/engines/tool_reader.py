@@ -8,18 +8,18 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..errors import PredictionError
-from ..protocol.chat import ToolCallRequest
-from ..protocol.errors import serialize_error
-from ..protocol.llm import Fragment, LogProb
-from ..protocol.tools import (
+from ..domain.chat import ToolCall
+from ..domain.generation import (
+    Fragment,
+    TokenLogProbs,
     ToolCallArguments,
-    ToolCallEnd,
     ToolCallEvent,
     ToolCallFailed,
-    ToolCallName,
-    ToolCallStart,
+    ToolCallFinished,
+    ToolCallNamed,
+    ToolCallStarted,
 )
+from ..errors import PredictionError
 from .tool_format import CALL_BEGIN, CALL_END, ToolNames
 
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
@@ -95,7 +95,7 @@ class ToolCallReader:
         self._forced = forced
         self._held = ""  # text that may be the beginning of a marker
         self._held_tokens = 0
-        self._held_logprobs: list[list[LogProb]] = []
+        self._held_logprobs: list[TokenLogProbs] = []
         self._call: _Call | None = None
         self._begun = False
         self._after_call = False
@@ -104,13 +104,13 @@ class ToolCallReader:
     def feed(self, fragment: Fragment) -> list[Fragment | ToolCallEvent]:
         """What a fragment brings."""
         events: list[Fragment | ToolCallEvent] = []
-        if fragment.reasoning_type != "none" and self._call is None:  # a model may think of calls without making any
+        if fragment.reasoning != "none" and self._call is None:  # a model may think of calls without making any
             self._flush(events)
             return [*events, fragment]
         if self._forced and not self._begun:
             self._begin(events)
-        text = fragment.content
-        self._held_tokens += fragment.tokens_count
+        text = fragment.text
+        self._held_tokens += fragment.tokens
         self._held_logprobs += fragment.logprobs or ()
         while text or self._held:
             if self._call is not None:
@@ -138,12 +138,12 @@ class ToolCallReader:
 
     def _flush(self, events: list[Fragment | ToolCallEvent]) -> None:
         if self._held:
-            events.append(Fragment(content=self._held, **self._accounted()))
+            events.append(Fragment(self._held, **self._accounted()))
         self._held = ""
 
     def _accounted(self) -> dict[str, Any]:
         """What the next fragment tells of the tokens until now."""
-        accounted = {"tokens_count": self._held_tokens, "logprobs": self._held_logprobs or None}
+        accounted = {"tokens": self._held_tokens, "logprobs": self._held_logprobs or None}
         self._held_tokens, self._held_logprobs = 0, []
         return accounted
 
@@ -151,7 +151,7 @@ class ToolCallReader:
         self._begun = True
         self._call = _Call()
         self._id = new_call_id()
-        events.append(ToolCallStart(tool_call_id=self._id))
+        events.append(ToolCallStarted(self._id))
 
     def _read_text(self, text: str, fragment: Fragment, events: list[Fragment | ToolCallEvent]) -> bool:
         """Read text outside calls; returns whether a call has begun, whose text is then in ``_held``."""
@@ -166,11 +166,11 @@ class ToolCallReader:
         if keep > 0:
             events.append(
                 Fragment(
-                    content=text[:keep],
+                    text[:keep],
                     **self._accounted(),
-                    contains_drafted=fragment.contains_drafted,
-                    reasoning_type=fragment.reasoning_type,
-                    is_structural=fragment.is_structural,
+                    drafted=fragment.drafted,
+                    reasoning=fragment.reasoning,
+                    structural=fragment.structural,
                 )
             )
         if begin < 0:
@@ -188,7 +188,7 @@ class ToolCallReader:
         call.raw += text
         if call.arguments_from is None and (head := _head(call.raw)):
             call.arguments_from = call.told = head.end()
-            events.append(ToolCallName(name=self._names.meant(json.loads(head[1]))))
+            events.append(ToolCallNamed(self._names.meant(json.loads(head[1]))))
             call.read, call.closers, call.in_string, call.escaped = head.end(), "}", False, False
             call.closed = call.not_json = False
         end = call.scan()
@@ -202,7 +202,7 @@ class ToolCallReader:
         if call.arguments_from is not None:
             until = min(call.arguments_to or end, end)
             if until > call.told:
-                events.append(ToolCallArguments(content=call.raw[call.told : until]))
+                events.append(ToolCallArguments(call.raw[call.told : until]))
                 call.told = until
         if not call.closed:
             return None
@@ -217,10 +217,9 @@ class ToolCallReader:
             self._fail(events, str(error))
             return
         if call.arguments_from is None:
-            events.append(ToolCallName(name=self._names.meant(name)))
-            events.append(ToolCallArguments(content=json.dumps(arguments, ensure_ascii=False)))
-        request = ToolCallRequest(type="function", name=self._names.meant(name), arguments=arguments, id=self._id)
-        events.append(ToolCallEnd(tool_call_request=request, raw_content=call.raw))
+            events.append(ToolCallNamed(self._names.meant(name)))
+            events.append(ToolCallArguments(json.dumps(arguments, ensure_ascii=False)))
+        events.append(ToolCallFinished(ToolCall(self._names.meant(name), arguments, self._id), call.raw))
         self._call, self._after_call = None, True
 
     def _fail(self, events: list[Fragment | ToolCallEvent], why: str) -> None:
@@ -243,7 +242,7 @@ def _head(raw: str) -> re.Match[str] | None:
 def failed_call(why: str, raw: str) -> ToolCallFailed:
     """The event for text that was to be a tool call."""
     error = PredictionError("The model wrote a tool call that cannot be read", cause=why)
-    return ToolCallFailed(error=serialize_error(error), raw_content=raw)
+    return ToolCallFailed(error, raw)
 
 
 def _parsed(raw: str) -> tuple[str, dict[str, Any]]:

@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..domain.events import CrashReport
 from ..errors import EngineError, QuarantinedError
-from ..protocol.system import CrashReport
 from ..settings import LimitSettings
 
 BACKOFF_SEC = 0.5

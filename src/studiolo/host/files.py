@@ -17,8 +17,8 @@ from pathlib import Path, PurePath
 
 from msgspec.structs import replace
 
+from ..domain.chat import File, FileType, Message
 from ..errors import FilesError
-from ..protocol.chat import AnyChatMessage, FileHandle, FileType, ToolResultMessage
 
 MAX_FILE_BYTES = 45 * 2**20
 """The largest file: in base64, it fits into a frame of the protocol."""
@@ -129,14 +129,11 @@ def content_of(identifier: str) -> str:
     return known[1] + (known[3] or "") if known else identifier
 
 
-def without_documents(messages: Sequence[AnyChatMessage]) -> list[AnyChatMessage]:
+def without_documents(messages: Sequence[Message]) -> list[Message]:
     """Return the messages without the files that no model sees: all but images."""
     return [
-        message
-        if isinstance(message, ToolResultMessage)
-        else replace(
-            message,
-            content=[part for part in message.content if not isinstance(part, FileHandle) or part.file_type == "image"],
+        replace(
+            message, parts=[part for part in message.parts if not isinstance(part, File) or part.file_type == "image"]
         )
         for message in messages
     ]

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import LoadConfig, PredictionConfig
+from ..domain.chat import ChatRequest, File, Image
 from ..domain.progress import DownloadProgress
-from ..engines.base import ChatRequest
+from ..engines.base import TemplateRequest
 from ..engines.schemas.process import Schemas
 from ..errors import (
     DomainMismatchError,
@@ -28,7 +29,6 @@ from ..errors import (
 from ..library.model import Model
 from ..library.model_library import Library
 from ..paths import Home
-from ..protocol.chat import files_of
 from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelQuery, ModelSpecifier, QuerySpecifier
 from ..settings import SettingsFile
 from .documents import Documents
@@ -40,7 +40,7 @@ from .not_found import matches_no_model, not_loaded, nothing_to_unload, query_da
 from .predictions import (
     Prediction,
     PredictionRequest,
-    check_asked,
+    check_completion,
     settings_in_force,
     with_system_prompt,
 )
@@ -114,7 +114,7 @@ class Host:
                 await self._until_idle()
         for instance in self.instances.all():
             for prediction in list(instance.predictions):
-                prediction.stop("modelUnloaded")
+                prediction.stop("unloaded")
         await self._until_idle()
         await asyncio.sleep(DELIVERY_SEC)
 
@@ -307,16 +307,17 @@ class Host:
             PresetNotFoundError: there is no ``preset`` of that name.
             UnsupportedError: the chat has images, and the model does not see.
             ConfigError, UnsupportedError: the tools are malformed, or come with structured output or with a text;
-                see :func:`check_asked`.
+                see :func:`check_completion`.
             StoppingError: the host is stopping.
         """
         self.check_taking()
         if isinstance(prompt, ChatRequest):
             _check_sight(instance.model, prompt)
+        else:
+            check_completion(config)
         own = self.settings.current().prediction(instance.model.key, preset)
         in_force = settings_in_force(config, instance.config, own)
-        check_asked(config, in_force, of_chat=isinstance(prompt, ChatRequest))
-        tools = tool_use(in_force) if isinstance(prompt, ChatRequest) else None
+        tools = tool_use(prompt, in_force) if isinstance(prompt, ChatRequest) else None
         request = PredictionRequest(
             prompt=prompt, config=in_force, schemas=self.schemas, files=self.files, tools=tools, logs=self.logs
         )
@@ -327,7 +328,7 @@ class Host:
         own = self.settings.current().prediction(instance.model.key)
         return settings_in_force(PredictionConfig(), instance.config, own)
 
-    async def apply_template(self, instance: Instance, chat: ChatRequest, config: PredictionConfig) -> str:
+    async def apply_template(self, instance: Instance, chat: TemplateRequest, config: PredictionConfig) -> str:
         """Return the text of a chat, as the instance's model would be given it; files other than images are left out.
 
         Parameters:
@@ -340,11 +341,10 @@ class Host:
         in_force = settings_in_force(config, instance.config, own)
         chat = replace(
             chat,
-            messages=without_documents(chat.messages),
+            messages=with_system_prompt(without_documents(chat.messages), in_force),
             template=in_force.prompt_template,
             template_variables={**chat.template_variables, "enable_thinking": thinks(in_force)},
         )
-        chat = with_system_prompt(chat, in_force)
         engine = await instance.engine()
         return await engine.apply_template(await template_input(engine, chat, in_force))
 
@@ -396,20 +396,19 @@ def _mismatch(model: Model, domain: Domain) -> StudioloError:
 
 
 def _check_sight(model: Model, chat: ChatRequest) -> None:
-    for message in chat.messages:
-        for file in files_of(message):
-            if file.file_type != "image":
-                raise UnsupportedError(
-                    f"The file {file.name!r} in the chat is no image ({file.file_type})",
-                    suggestion="Images can be part of a chat; put the text of other files into a message.",
-                    feature="files",
-                )
-            if not model.vision:
-                raise UnsupportedError(
-                    f"{model.key} cannot see the image {file.name!r}: it is a model without vision",
-                    suggestion="Use a model with vision: studiolo ls --detailed tells which have it.",
-                    feature="vision",
-                )
+    for part in (part for message in chat.messages for part in message.parts if isinstance(part, File | Image)):
+        if isinstance(part, File) and part.file_type != "image":
+            raise UnsupportedError(
+                f"The file {part.name!r} in the chat is not an image ({part.file_type})",
+                suggestion="Images can be part of a chat; put the text of other files into a message.",
+                feature="files",
+            )
+        if not model.vision:
+            raise UnsupportedError(
+                f"{model.key} cannot see the image {part.name!r}: it is a model without vision",
+                suggestion="Use a model with vision: studiolo ls --detailed shows which have it.",
+                feature="vision",
+            )
 
 
 def _socket_folder() -> Path:

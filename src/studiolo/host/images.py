@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ..config import PredictionConfig
+from ..domain.chat import File, Image, Message, Part
 from ..errors import FilesError
-from ..protocol.chat import AnyChatMessage, files_of
 from .files import FileStore, image_format
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ def prepare(name: str, data: bytes, max_side: int | None = MAX_SIDE) -> bytes:
     Raises:
         FilesError: it is of another format, damaged, cut off, or has too many pixels.
     """
-    from PIL import Image, ImageOps
+    import PIL.Image
+    import PIL.ImageOps
 
     with _open(name, data) as image:
         try:
@@ -43,13 +46,13 @@ def prepare(name: str, data: bytes, max_side: int | None = MAX_SIDE) -> bytes:
                 image.load()
                 return data
             image.draft("RGB", (limit, limit))  # a large JPEG is decoded at a fraction of its size
-            upright = ImageOps.exif_transpose(image)
+            upright = PIL.ImageOps.exif_transpose(image)
             if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
                 upright = upright.convert("RGBA")
-                white = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(white, upright)
+                white = PIL.Image.new("RGBA", upright.size, "white")
+                upright = PIL.Image.alpha_composite(white, upright)
             rgb = upright.convert("RGB")
-            rgb.thumbnail((limit, limit), Image.Resampling.LANCZOS)
+            rgb.thumbnail((limit, limit), PIL.Image.Resampling.LANCZOS)
         except _DAMAGE as error:
             raise _damaged(name, error) from None
     out = BytesIO()
@@ -63,17 +66,38 @@ def max_side(config: PredictionConfig) -> int | None:
     return MAX_SIDE if asked is None else asked or None
 
 
-def read_images(messages: Iterable[AnyChatMessage], files: FileStore, limit: int | None = MAX_SIDE) -> list[bytes]:
-    """The images of a chat, in order, as engines take them; ``limit`` is that of their longer side, in pixels.
+def with_images(messages: Iterable[Message], files: FileStore, limit: int | None = MAX_SIDE) -> list[Message]:
+    """Return a chat with its images as engines take them, those of the file store included.
 
-    Blocks while it reads: call it in a thread.
+    Blocks while it reads and decodes: call it in a thread.
+
+    Parameters:
+        limit: pixels of the longer side of an image at most; ``None`` for no limit.
 
     Raises:
-        FilesError: a file is not there, or is no image.
+        FilesError: a file is missing or is not an image.
     """
-    return [
-        prepare(file.name, files.read(file.identifier), limit) for message in messages for file in files_of(message)
-    ]
+
+    def read(part: Part) -> Part:
+        match part:
+            case File():
+                return Image(prepare(part.name, files.read(part.identifier), limit), part.name)
+            case Image():
+                return Image(prepare(part.name, part.data, limit), part.name)
+            case _:
+                return part
+
+    return [replace(message, parts=[read(part) for part in message.parts]) for message in messages]
+
+
+def has_images(messages: Iterable[Message]) -> bool:
+    """Whether a chat has any images or files."""
+    return any(isinstance(part, Image | File) for message in messages for part in message.parts)
+
+
+def images_of(messages: Iterable[Message]) -> list[bytes]:
+    """Return the data of a chat's images, in order."""
+    return [part.data for message in messages for part in message.parts if isinstance(part, Image)]
 
 
 def _open(name: str, data: bytes) -> ImageFile:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, PredictionConfig
+from ..domain.events import CrashReport, LogLevel
 from ..engines.base import Engine, EngineSpec
 from ..engines.registry import engine_class
 from ..errors import EngineDiedError, EngineError, EngineStartError, HostError, ModelFileError
 from ..library.model import Model
-from ..protocol.diagnostics import LogLevel
-from ..protocol.system import CrashReport
 from ..settings import Settings
 from .crashes import Crashes
 from .drafting import drafting_as, is_named
@@ -185,7 +184,7 @@ class Instance:
         """End what runs on it, then its engine."""
         self.unloaded = True
         for prediction in list(self.predictions):
-            prediction.stop("modelUnloaded")
+            prediction.stop("unloaded")
         async with self._starting:
             await self._end_engine()
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import LoadConfig, explicit_fields
+from ..domain.events import CrashReport
 from ..engines.log_file import prune
 from ..errors import HostError, PathNotFoundError
 from ..library.model import Model
-from ..protocol.system import CrashReport
 from ..settings import Settings
 from .crashes import Crashes
 from .events import Events

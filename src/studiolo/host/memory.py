@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..config import DEFAULT_PARALLEL_PREDICTIONS, UNQUANTIZED, CacheType, LoadConfig
+from ..domain.models import Domain
 from ..engines.llama_cpp.params import batch_sizes, cache_type
 from ..library.gguf_file import Header, read_header
-from ..protocol.models import Domain
 
 MIB = 1 << 20
 

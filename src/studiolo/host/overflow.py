@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..config import PredictionConfig
-from ..engines.base import ChatRequest, CompletionRequest, Engine
-from ..protocol.chat import AnyChatMessage
+from ..domain.chat import Message
+from ..engines.base import CompletionRequest, Engine, TemplateRequest
 
 SHARE_FOR_THE_ANSWER = 4
 """A prompt that is cut leaves one part in this many of the context to the answer, or as much as it may use."""
@@ -46,14 +46,16 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
     return replace(request, prompt=[*begin, *tokens[len(tokens) - (room - len(begin)) :]])
 
 
-async def fit_chat(engine: Engine, chat: ChatRequest, config: PredictionConfig, context_length: int) -> ChatRequest:
+async def fit_chat(
+    engine: Engine, chat: TemplateRequest, config: PredictionConfig, context_length: int
+) -> TemplateRequest:
     """``chat`` without as many messages as it takes for the context to hold the rest.
 
     System messages and the last message stay, and with ``truncateMiddle`` the first user message. What is left may
     still be too long; it is then for :func:`fit_text` to cut.
     """
 
-    async def count_tokens(chat: ChatRequest) -> int:
+    async def count_tokens(chat: TemplateRequest) -> int:
         return len(await engine.tokenize(await engine.apply_template(chat)))
 
     if not cuts(config) or await count_tokens(chat) < context_length:
@@ -70,7 +72,7 @@ async def fit_chat(engine: Engine, chat: ChatRequest, config: PredictionConfig, 
     return _without(chat, spare[:most])
 
 
-def _spare(messages: Sequence[AnyChatMessage], keep_first: bool) -> list[int]:
+def _spare(messages: Sequence[Message], keep_first: bool) -> list[int]:
     """The places of the messages that may go."""
     kept = {index for index, message in enumerate(messages) if message.role == "system"} | {len(messages) - 1}
     if keep_first:
@@ -78,5 +80,5 @@ def _spare(messages: Sequence[AnyChatMessage], keep_first: bool) -> list[int]:
     return [index for index in range(len(messages)) if index not in kept]
 
 
-def _without(chat: ChatRequest, gone: Sequence[int]) -> ChatRequest:
+def _without(chat: TemplateRequest, gone: Sequence[int]) -> TemplateRequest:
     return replace(chat, messages=[message for index, message in enumerate(chat.messages) if index not in set(gone)])

@@ -5,28 +5,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
-from ..engines.base import ChatRequest, Completed, CompletionRequest, Engine, EngineEvent, PromptProgress
+from ..config.raw_tools import parse_raw_tools
+from ..domain.chat import ChatRequest, Message, Text
+from ..domain.generation import (
+    Drafting,
+    Fragment,
+    PredictionResult,
+    StopReason,
+    StructuredOutcome,
+    Timings,
+    ToolCallArguments,
+    ToolCallEvent,
+    ToolCallFinished,
+    Usage,
+    merge_fragments,
+)
+from ..domain.progress import PromptProgress, Queued
+from ..engines.base import Completed, CompletionRequest, Engine, EngineEvent, TemplateRequest
 from ..engines.schemas.process import Schemas
-from ..errors import ConfigError, UnsupportedError
+from ..errors import UnsupportedError
 from ..merging_queue import MergingQueue
-from ..protocol.chat import SystemPrompt, TextData, text_of
-from ..protocol.llm import Fragment, PredictionStats, StopReason, StructuredOutcome, merge_fragments
-from ..protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallEvent, parse_tools
 from .drafting import check_draft
 from .files import FileStore
-from .images import max_side, read_images
+from .images import has_images, images_of, max_side, with_images
 from .overflow import fit_chat, fit_text
 from .prompt_progress import PromptReport, PromptReports
 from .reasoning import splitter, think_within, thinks, with_thought_closed
 from .structured import Held, cut_off, hold_answer
-from .tool_use import Said, ToolUse, say_with_tools, without_tool_messages
+from .tool_use import OutputPipeline, ToolUse, say_with_tools, without_tool_messages
 from .watching import LogEvents, PredictionLog
 
 if TYPE_CHECKING:
@@ -37,28 +50,6 @@ HEARTBEAT_SEC = 10.0
 
 PLACE_INTERVAL_SEC = 1.0
 """How often one who waits for a slot is told its place in the queue, where that has changed."""
-
-
-@dataclass(frozen=True)
-class PredictionResult:
-    """The end of a prediction.
-
-    Parameters:
-        stats: how it went.
-        config: the settings that were in force.
-        structured: how an answer that is held to a form has come out.
-    """
-
-    stats: PredictionStats
-    config: PredictionConfig
-    structured: StructuredOutcome | None = None
-
-
-@dataclass(frozen=True)
-class Queued:
-    """The prediction waits for a slot; the place is counted from 1."""
-
-    place: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +76,7 @@ class PredictionRequest:
         """Characters in it, for reports."""
         if isinstance(self.prompt, str):
             return len(self.prompt)
-        return sum(len(text_of(message)) for message in self.prompt.messages)
+        return sum(len(message.text) for message in self.prompt.messages)
 
 
 PredictionEvent = Fragment | ToolCallEvent | PromptReport | Queued | PredictionResult
@@ -104,36 +95,26 @@ def settings_in_force(
     return PredictionConfig(**{**settings, **own, **explicit_fields(config)})
 
 
-def check_asked(asked: PredictionConfig, in_force: PredictionConfig, *, of_chat: bool) -> None:
-    """Refuse what a request asks for and cannot have; presets and a model's own settings may say it all the same.
+def check_completion(config: PredictionConfig) -> None:
+    """Raise :class:`UnsupportedError` for settings of a request that have an effect on chats alone.
+
+    Presets and a model's own settings may have them all the same.
 
     Parameters:
-        asked: what the request itself says.
-        in_force: with all that it leaves open.
-        of_chat: whether it is a chat, or text that is continued as it stands.
-
-    Raises:
-        UnsupportedError: the text is to have tools, a template or a system prompt.
-        ConfigError: the chat has no tools, and one must be called.
+        config: what the request itself says, for text that is continued exactly as it is.
     """
-    tools, _ = parse_tools(asked.raw_tools)
+    tools, _ = parse_raw_tools(config.raw_tools)
     for_chats = {
         "raw_tools": bool(tools),
-        "tool_choice": asked.tool_choice == "required",
-        "system_prompt": bool(asked.system_prompt),
-        "prompt_template": asked.prompt_template is not None,
+        "tool_choice": config.tool_choice == "required",
+        "system_prompt": bool(config.system_prompt),
+        "prompt_template": config.prompt_template is not None,
     }
-    if not of_chat:
-        for field in (field for field, is_asked in for_chats.items() if is_asked):
-            raise UnsupportedError(
-                f"The prediction config's field {field!r} has no effect on text that is continued as it stands",
-                suggestion="Use respond(), which takes a chat, or leave the field out.",
-                feature=field,
-            )
-    elif for_chats["tool_choice"] and in_force.raw_tools is None:
-        raise ConfigError(
-            "The prediction config's field 'tool_choice' is 'required', and there are no tools",
-            suggestion="Give tools: act() takes functions, raw_tools LM Studio's setting.",
+    for field in (field for field, is_set in for_chats.items() if is_set):
+        raise UnsupportedError(
+            f"The prediction config's field {field!r} has no effect on text that is continued as it is",
+            suggestion="Use respond(), which takes a chat, or leave the field out.",
+            feature=field,
         )
 
 
@@ -157,16 +138,24 @@ class Prediction:
         self._held: Held | None = None
         self._stop_reason: StopReason | None = None
         self._running = False
+        self._has_called = False
         self._clock = time.perf_counter  # the event loop's own clock may be a coarse one
         self._began = self._clock()
         self._first_token_at: float | None = None
         self._prompt_reports = PromptReports()
         self._log = PredictionLog(request.logs, instance.model.relative_path, instance.identifier)
         self._prompt_tokens = 0
+        self._cached_tokens = 0
         self._predicted_tokens = 0
+        self._load_sec: float | None = None
         self._task = asyncio.create_task(self._run(), name=f"prediction on {instance.identifier}")
 
-    def stop(self, reason: StopReason = "userStopped") -> None:
+    @property
+    def config(self) -> PredictionConfig:
+        """The settings in force."""
+        return self._request.config
+
+    def stop(self, reason: StopReason = "cancelled") -> None:
         """End the prediction now; its result tells ``reason`` and what was generated until now."""
         if self._stop_reason is None and not self._task.done():
             self._stop_reason = reason
@@ -231,24 +220,26 @@ class Prediction:
                 completed, outcome = await self._complete()
         except asyncio.CancelledError:
             if self._stop_reason is None:  # the host itself is going down
-                self._stop_reason = "modelUnloaded"
+                self._stop_reason = "unloaded"
             outcome = self._outcome(cut_off(self._stop_reason)) if self._held else None
-            self._end(self._stats(self._stop_reason), outcome)
+            self._end(self._result(self._stop_reason, outcome))
         except BaseException as error:
             self._events.close(error)
         else:
             self._prompt_tokens = completed.prompt_tokens
             self._predicted_tokens = completed.predicted_tokens
-            self._end(self._stats(completed.stop_reason, completed), outcome)
+            self._end(self._result(completed.stop_reason, outcome, completed))
 
-    def _end(self, stats: PredictionStats, outcome: StructuredOutcome | None) -> None:
-        self._log.end(stats)
-        self._events.put(PredictionResult(stats, self._request.config, outcome))
+    def _end(self, result: PredictionResult) -> None:
+        self._log.end(result)
+        self._events.put(result)
         self._events.close()
 
     async def _complete(self) -> tuple[Completed, StructuredOutcome | None]:
+        asked_at = self._clock()
         engine = self.engine = await self._instance.engine(drafts=self._request.config)
-        source, said, held = await self._begin(engine)
+        self._load_sec = self._clock() - asked_at
+        source, pipeline, held = await self._begin(engine)
         self._held = held
         completed: Completed | None = None
         try:
@@ -261,34 +252,37 @@ class Prediction:
                             completed = event
                             break
                         case PromptProgress():
-                            self._prompt_tokens = event.total
+                            self._prompt_tokens, self._cached_tokens = event.total, event.cached
                             self._put(self._prompt_reports.take(event))
                         case _:
                             if self._first_token_at is None:
                                 self._first_token_at = self._clock()
                             if isinstance(event, Fragment):
-                                self._predicted_tokens += event.tokens_count
+                                self._predicted_tokens += event.tokens
                                 if held is not None:
-                                    held.follow(event.content)
-                            await self._put_said(said.feed(event))
+                                    held.follow(event.text)
+                            await self._put_output(pipeline.feed(event))
+                            if self._has_called and self._only_one_call:
+                                completed = self._after_call()
+                                break
         finally:
-            self._put(said.flush())
+            self._put(pipeline.flush())
         if completed is None:
             raise RuntimeError("the engine broke its contract: it ended without a Completed")
-        await self._put_said(said.finish())
+        await self._put_output(pipeline.finish())
         if held is None:
             return completed, None
         problem = await held.problem(completed.stop_reason)
-        if problem is not None and completed.stop_reason == "eosFound":
+        if problem is not None and completed.stop_reason == "end_of_text":
             completed = replace(completed, stop_reason="failed")
         return completed, self._outcome(problem)
 
     def _outcome(self, problem: str | None) -> StructuredOutcome:
-        return StructuredOutcome(problem=problem, warnings=(self._held and self._held.warnings) or None)
+        return StructuredOutcome(problem=problem, warnings=self._held.warnings if self._held else ())
 
     async def _begin(
         self, engine: Engine
-    ) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said, Held | None]:
+    ) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], OutputPipeline, Held | None]:
         prompt, config = self._request.prompt, self._request.config
         check_draft(config, self._instance.config, self._instance.draft)
         if self._instance.draft is not None and not config.draft_model:
@@ -296,11 +290,16 @@ class Prediction:
         budget_message = self._instance.config.reasoning_budget_message or ""
         request = CompletionRequest(prompt="", config=config)
         if isinstance(prompt, ChatRequest):
-            chat = replace(with_system_prompt(prompt, config), template=config.prompt_template, as_prompt=True)
-            chat = replace(chat, template_variables={**chat.template_variables, "enable_thinking": thinks(config)})
-            if self._request.files is not None:
-                images = await asyncio.to_thread(read_images, chat.messages, self._request.files, max_side(config))
-                request = replace(request, images=images)
+            messages: Sequence[Message] = with_system_prompt(prompt.messages, config)
+            if self._request.files is not None and has_images(messages):
+                messages = await asyncio.to_thread(with_images, messages, self._request.files, max_side(config))
+                request = replace(request, images=images_of(messages))
+            chat = TemplateRequest(
+                messages=messages,
+                template=config.prompt_template,
+                template_variables={"enable_thinking": thinks(config)},
+                as_prompt=True,
+            )
             if config.prompt_template is not None and config.prompt_template.stop_strings:
                 stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
                 request = replace(request, config=msgspec.structs.replace(config, stop_strings=stop_strings))
@@ -328,56 +327,74 @@ class Prediction:
         self._log.input(prompt)
         after_thought = held and held.after_thought
         events = await think_within(engine, request, prompt, budget_message, after_thought=after_thought)
-        return events, Said(splitter(config, prompt, once=after_thought is not None) if may_think else None), held
+        return (
+            events,
+            OutputPipeline(splitter(config, prompt, once=after_thought is not None) if may_think else None),
+            held,
+        )
 
-    async def _put_said(self, events: Iterable[Fragment | ToolCallEvent]) -> None:
+    @property
+    def _only_one_call(self) -> bool:
+        return self._request.tools is not None and not self._request.tools.parallel
+
+    def _after_call(self) -> Completed:
+        """The end of an answer after its first call, where it may make only one."""
+        return Completed(
+            stop_reason="tool_calls",
+            stop_string=None,
+            prompt_tokens=self._prompt_tokens,
+            predicted_tokens=self._predicted_tokens,
+            tokens_per_second=None,
+        )
+
+    async def _put_output(self, events: Iterable[Fragment | ToolCallEvent]) -> None:
         for event in events:
-            checked = await self._held.checked_call(event) if self._held and isinstance(event, ToolCallEnd) else event
-            self._put([checked])
+            if isinstance(event, ToolCallFinished):
+                self._has_called = True
+                if self._held is not None:
+                    self._put([await self._held.checked_call(event)])
+                    continue
+            self._put((event,))
 
     def _put(self, events: Iterable[PredictionEvent]) -> None:
         for event in events:
             self._log.add(event)
             self._events.put(event)
 
-    def _stats(self, stop_reason: StopReason, completed: Completed | None = None) -> PredictionStats:
+    def _result(
+        self, stop_reason: StopReason, structured: StructuredOutcome | None, completed: Completed | None = None
+    ) -> PredictionResult:
         now, first = self._clock(), self._first_token_at
         rate = completed.tokens_per_second if completed else None
         if rate is None and first is not None and now > first:
             rate = max(self._predicted_tokens - 1, 0) / (now - first)
-        return PredictionStats(
+        return PredictionResult(
             stop_reason=stop_reason,
             stop_string=completed.stop_string if completed else None,
-            tokens_per_second=rate,
-            num_gpu_layers=self._instance.gpu_layers,
-            time_to_first_token_sec=None if first is None else first - self._began,
-            total_time_sec=now - self._began,
-            prompt_tokens_count=self._prompt_tokens,
-            predicted_tokens_count=self._predicted_tokens,
-            total_tokens_count=self._prompt_tokens + self._predicted_tokens,
-            **self._draft_stats(completed),
+            usage=Usage(self._prompt_tokens, self._cached_tokens, self._predicted_tokens),
+            timings=Timings(
+                load_sec=self._load_sec,
+                first_token_sec=None if first is None else first - self._began,
+                total_sec=now - self._began,
+                tokens_per_second=rate,
+            ),
+            gpu_layers=self._instance.gpu_layers,
+            drafting=self._drafting(completed),
+            structured=structured,
         )
 
-    def _draft_stats(self, completed: Completed | None) -> dict[str, Any]:
+    def _drafting(self, completed: Completed | None) -> Drafting | None:
         draft = self._instance.draft
         if draft is None or completed is None or completed.draft_tokens is None:
-            return {}
-        accepted = completed.accepted_draft_tokens or 0
-        return {
-            "used_draft_model_key": draft.key,
-            "total_draft_tokens_count": completed.draft_tokens,
-            "accepted_draft_tokens_count": accepted,
-            "rejected_draft_tokens_count": completed.draft_tokens - accepted,
-            "ignored_draft_tokens_count": 0,
-        }
+            return None
+        return Drafting(draft.key, completed.draft_tokens, completed.accepted_draft_tokens or 0)
 
 
-def with_system_prompt(chat: ChatRequest, config: PredictionConfig) -> ChatRequest:
-    """The chat, with the config's system prompt where it has none."""
-    if not config.system_prompt or any(isinstance(message, SystemPrompt) for message in chat.messages):
-        return chat
-    first = SystemPrompt(content=[TextData(text=config.system_prompt)])
-    return replace(chat, messages=[first, *chat.messages])
+def with_system_prompt(messages: Sequence[Message], config: PredictionConfig) -> Sequence[Message]:
+    """Return ``messages`` with the config's system prompt first, unless they have a system message."""
+    if not config.system_prompt or any(message.role == "system" for message in messages):
+        return messages
+    return [Message("system", [Text(config.system_prompt)]), *messages]
 
 
 def _merge(last: PredictionEvent, new: PredictionEvent) -> PredictionEvent | None:
@@ -385,7 +402,7 @@ def _merge(last: PredictionEvent, new: PredictionEvent) -> PredictionEvent | Non
         case Fragment(), Fragment():
             return merge_fragments(last, new)
         case ToolCallArguments(), ToolCallArguments():
-            return ToolCallArguments(content=last.content + new.content)
+            return ToolCallArguments(last.text + new.text)
         case (PromptReport(), PromptReport()) | (Queued(), Queued()):
             return new
         case _:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ..engines.base import PromptProgress
+from msgspec.structs import replace
+
+from ..domain.progress import PromptProgress
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from dataclasses import replace
 import msgspec
 
 from ..config import PredictionConfig
+from ..domain.generation import Fragment, ReasoningPart, merge_fragments
+from ..domain.progress import PromptProgress
 from ..engines.base import (
     Completed,
     CompletionRequest,
     Constraint,
     Engine,
     EngineEvent,
-    PromptProgress,
     ReasoningBudget,
 )
 from ..errors import ConfigError, UnsupportedError
-from ..protocol.llm import Fragment, ReasoningType, merge_fragments
 
 
 class ReasoningSplitter:
@@ -42,8 +42,8 @@ class ReasoningSplitter:
 
     def feed(self, fragment: Fragment) -> Iterator[Fragment]:
         """What is known of the text up to and with ``fragment``, in pieces of one kind each."""
-        if self._held is None and not self._thinking and self._start[0] not in fragment.content:
-            self._over = self._over or (self._once and bool(fragment.content))
+        if self._held is None and not self._thinking and self._start[0] not in fragment.text:
+            self._over = self._over or (self._once and bool(fragment.text))
             yield fragment
             return
         if self._held is not None:
@@ -55,31 +55,31 @@ class ReasoningSplitter:
             self._held = None
         while True:
             tag = self._end if self._thinking else self._start
-            if self._once and not self._thinking and not tag.startswith(fragment.content[: len(tag)]):
+            if self._once and not self._thinking and not tag.startswith(fragment.text[: len(tag)]):
                 self._over = True
             if self._over:
-                yield from self._take(fragment, fragment.content, "none")
+                yield from self._take(fragment, fragment.text, "none")
                 return
-            before, found, after = fragment.content.partition(tag)
+            before, found, after = fragment.text.partition(tag)
             if not found:
                 break
             yield from self._take(fragment, before, self._kind)
             yield from self._take(
                 fragment if not before else _textless(fragment),
                 tag,
-                "reasoningEndTag" if self._thinking else "reasoningStartTag",
+                "end_tag" if self._thinking else "start_tag",
             )
             self._over = self._once and self._thinking
             self._thinking = not self._thinking
-            fragment = msgspec.structs.replace(_textless(fragment), content=after)
+            fragment = msgspec.structs.replace(_textless(fragment), text=after)
             if not after:
                 return
-        keep = _overlap(fragment.content, tag)
-        text = fragment.content[: len(fragment.content) - keep]
+        keep = _overlap(fragment.text, tag)
+        text = fragment.text[: len(fragment.text) - keep]
         yield from self._take(fragment, text, self._kind)
         if keep:
             rest = fragment if not text else _textless(fragment)
-            self._held = msgspec.structs.replace(rest, content=fragment.content[-keep:])
+            self._held = msgspec.structs.replace(rest, text=fragment.text[-keep:])
 
     @property
     def thinking(self) -> bool:
@@ -90,15 +90,15 @@ class ReasoningSplitter:
         """What was held back, when nothing more comes."""
         held, self._held = self._held, None
         if held is not None:
-            yield msgspec.structs.replace(held, reasoning_type=self._kind)
+            yield msgspec.structs.replace(held, reasoning=self._kind)
 
     @property
-    def _kind(self) -> ReasoningType:
+    def _kind(self) -> ReasoningPart:
         return "reasoning" if self._thinking else "none"
 
-    def _take(self, fragment: Fragment, text: str, kind: ReasoningType) -> Iterator[Fragment]:
+    def _take(self, fragment: Fragment, text: str, kind: ReasoningPart) -> Iterator[Fragment]:
         if text:
-            yield msgspec.structs.replace(fragment, content=text, reasoning_type=kind)
+            yield msgspec.structs.replace(fragment, text=text, reasoning=kind)
 
 
 def splitter(config: PredictionConfig, prompt: str, *, once: bool = False) -> ReasoningSplitter | None:
@@ -119,9 +119,7 @@ def with_thought_closed(prompt: str, config: PredictionConfig) -> str:
 
 def _textless(fragment: Fragment) -> Fragment:
     """A fragment for the rest of one whose tokens are accounted for already."""
-    return Fragment(
-        content="", tokens_count=0, contains_drafted=fragment.contains_drafted, is_structural=fragment.is_structural
-    )
+    return Fragment("", 0, drafted=fragment.drafted, structural=fragment.structural)
 
 
 def _overlap(text: str, tag: str) -> int:
@@ -293,24 +291,22 @@ async def _cut_short(
                             yield event
                         continue
                     yield event
-                    said += event.content
-                    spent += event.tokens_count
-                    thought += sum(
-                        part.tokens_count for part in split.feed(event) if part.reasoning_type == "reasoning"
-                    )
+                    said += event.text
+                    spent += event.tokens
+                    thought += sum(part.tokens for part in split.feed(event) if part.reasoning == "reasoning")
                     if split.thinking and thought >= budget.tokens:
                         break
             prompt = await _continued(engine, prompt, said)
         if config.max_tokens and spent >= config.max_tokens:
             yield Completed(
-                stop_reason="maxPredictedTokensReached",
+                stop_reason="max_tokens",
                 stop_string=None,
                 prompt_tokens=prompt_tokens or 0,
                 predicted_tokens=spent,
                 tokens_per_second=None,
             )
             return
-        end = Fragment(content=closing, tokens_count=0)
+        end = Fragment(closing, 0)
         yield end
         _ = list(split.feed(end))  # it notes that the thought is over
         prompt = await _continued(engine, prompt, closing)

@@ -20,10 +20,10 @@ from ..config import (
     LoadConfig,
     check_load_config,
 )
+from ..domain.models import Domain
 from ..engines.llama_cpp.params import cache_type
 from ..errors import ConfigError, NotEnoughMemoryError
 from ..library.model import Model
-from ..protocol.models import Domain
 from ..settings import GuardrailLevel
 from .machine import Gpu, available_memory, gpus
 from .memory import CELLS, MIB, Parts, Shape, largest_context, needed, read_shape

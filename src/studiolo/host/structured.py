@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from ..config import PredictionConfig, ReasoningParsing
+from ..domain.chat import Tool
+from ..domain.generation import StopReason, ToolCallFailed, ToolCallFinished
 from ..engines.base import Constraint, Engine
 from ..engines.schemas.follower import Follower
 from ..engines.schemas.grammar import HEAD, answer_grammar, call_grammar, thoughtful_grammar
@@ -16,16 +18,14 @@ from ..engines.schemas.process import PreparedSchema, Schemas
 from ..engines.tool_format import call_schema
 from ..engines.tool_reader import failed_call
 from ..errors import UnsupportedError
-from ..protocol.llm import StopReason
-from ..protocol.tools import ToolCallEnd, ToolCallFailed
 
 MAX_GRAMMAR_CHARS = 2**18
 """How long a user's own grammar may be: the engine builds it in the loop that serves everybody."""
 
 ANY_OBJECT = {"type": "object"}
 
-_BY_ITSELF: tuple[StopReason, ...] = ("eosFound", "toolCalls")
-_AT_A_LIMIT: tuple[StopReason, ...] = ("maxPredictedTokensReached", "contextLengthReached")
+_BY_ITSELF: tuple[StopReason, ...] = ("end_of_text", "tool_calls")
+_AT_A_LIMIT: tuple[StopReason, ...] = ("max_tokens", "context_full")
 
 
 @dataclass
@@ -86,14 +86,13 @@ class Held:
             return None
         return f"The answer does not satisfy the schema: {found}" if stop_reason in _BY_ITSELF else cut_off(stop_reason)
 
-    async def checked_call(self, event: ToolCallEnd) -> ToolCallEnd | ToolCallFailed:
+    async def checked_call(self, event: ToolCallFinished) -> ToolCallFinished | ToolCallFailed:
         """A call whose arguments satisfy the parameters of its tool, or the event of one that failed."""
-        request = event.tool_call_request
-        parameters = self.parameters.get(request.name)
+        parameters = self.parameters.get(event.call.name)
         if parameters is None:
             return event
-        found = await self.schemas.check(parameters, msgspec.json.encode(request.arguments or {}).decode())
-        return event if found is None else failed_call(f"The arguments are wrong: {found}", event.raw_content or "")
+        found = await self.schemas.check(parameters, msgspec.json.encode(event.call.arguments or {}).decode())
+        return event if found is None else failed_call(f"The arguments are wrong: {found}", event.raw or "")
 
     def _answer(self) -> str:
         text = "".join(self._text)
@@ -139,13 +138,11 @@ async def hold_answer(schemas: Schemas, engine: Engine, config: PredictionConfig
     return Held(Constraint(grammar=grammar), schemas, follower, schema, thought=parsing, in_thought=is_open)
 
 
-async def hold_call(
-    schemas: Schemas, engine: Engine, tools: Sequence[dict[str, Any]], own_name: Callable[[str], str]
-) -> Held:
+async def hold_call(schemas: Schemas, engine: Engine, tools: Sequence[Tool], own_name: Callable[[str], str]) -> Held:
     """What holds an answer to a call of one of ``tools``.
 
     Parameters:
-        tools: definitions in OpenAI's form, under the names that the model knows.
+        tools: under the names that the model writes.
         own_name: the tool's own name for one that the model knows.
 
     Raises:
@@ -154,11 +151,10 @@ async def hold_call(
     parameters: dict[str, PreparedSchema] = {}
     calls: list[tuple[str, str]] = []
     for tool in tools:
-        name = tool["function"]["name"]
-        wanted = _arguments(tool["function"]["parameters"])
-        schema = await schemas.prepare(wanted, spaced=True, subject=f"The JSON schema of the tool {name!r}")
-        parameters[own_name(name)] = schema
-        calls.append((name, schema.held))
+        wanted = _arguments(tool.parameters or {})
+        schema = await schemas.prepare(wanted, spaced=True, subject=f"The JSON schema of the tool {tool.name!r}")
+        parameters[own_name(tool.name)] = schema
+        calls.append((tool.name, schema.held))
     if not engine.llguidance:
         return Held(Constraint(json_schema=call_schema(tools)), schemas, parameters=parameters)
     grammar = call_grammar(calls)

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 
 from ..config import PredictionConfig, ToolNaming
-from ..engines.base import ChatRequest, CompletionRequest, Engine, EngineEvent, ToolChatRequest
+from ..config.raw_tools import check_tools, parse_raw_tools
+from ..domain.chat import ChatRequest, NamedTool, Tool, ToolCall, ToolChoice, ToolResult
+from ..domain.generation import Fragment, ToolCallEvent, ToolCallFinished, ToolCallNamed
+from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateRequest, ToolChatRequest
 from ..engines.schemas.process import Schemas
 from ..engines.tool_format import CALL_BEGIN, ToolNames, with_instructions, without_tools
 from ..engines.tool_reader import ToolCallReader
-from ..errors import UnsupportedError
-from ..protocol.chat import ToolCallRequestData, ToolResultMessage
-from ..protocol.llm import Fragment
-from ..protocol.tools import Tool, ToolCallEnd, ToolCallEvent, ToolCallName, parse_tools
+from ..errors import ConfigError, UnsupportedError
 from .overflow import fit_chat, fit_text
 from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
 from .structured import Held, hold_call
@@ -29,26 +28,53 @@ from .structured import Held, hold_call
 
 @dataclass(frozen=True)
 class ToolUse:
-    """The tools of a prediction, and whether it must call one."""
+    """The tools of a prediction.
+
+    Parameters:
+        tools: those that the model may call.
+        must_call: whether it must call one of them.
+        naming: how their names are written for the model.
+        parallel: whether it may call several at once.
+    """
 
     tools: list[Tool]
     must_call: bool
     naming: ToolNaming | None = None
+    parallel: bool = True
 
     def names(self) -> ToolNames:
-        """What the model calls the tools."""
-        return ToolNames((tool.function.name for tool in self.tools), self.naming)
+        """Return the names that the model writes for the tools."""
+        return ToolNames((tool.name for tool in self.tools), self.naming)
 
 
-def tool_use(config: PredictionConfig) -> ToolUse | None:
-    """The tools that a config gives a prediction, if any.
+def tool_use(chat: ChatRequest, config: PredictionConfig) -> ToolUse | None:
+    """Return the tools of a chat, if it has any: the request's own, else those of the settings in force.
 
     Raises:
-        ConfigError: they are malformed.
+        ConfigError: they are malformed, or a call of a tool is required that is not among them.
         UnsupportedError: structured output is asked for as well.
     """
-    tools, forced = parse_tools(config.raw_tools)
-    if not tools or config.tool_choice == "none":
+    choice: ToolChoice | None = chat.tool_choice or config.tool_choice
+    forced = False
+    if chat.tools is None:
+        tools, forced = parse_raw_tools(config.raw_tools)
+    else:
+        tools = list(chat.tools)
+        check_tools(tools)
+    if isinstance(choice, NamedTool):
+        name = choice.name
+        tools = [tool for tool in tools if tool.name == name]
+        if not tools:
+            raise ConfigError(
+                f"The tool choice names {name!r}, which is not among the tools",
+                suggestion="Name one of the request's tools.",
+            )
+    elif chat.tool_choice == "required" and chat.tools is None and config.raw_tools is None:
+        raise ConfigError(
+            "The prediction config's field 'tool_choice' is 'required', and there are no tools",
+            suggestion="Give tools: act() takes functions, raw_tools LM Studio's setting.",
+        )
+    if not tools or choice == "none":
         return None
     if config.structured is not None and config.structured.type != "none":
         raise UnsupportedError(
@@ -56,14 +82,15 @@ def tool_use(config: PredictionConfig) -> ToolUse | None:
             suggestion="Let one prediction call the tools, and another give the answer its form.",
             feature="raw_tools",
         )
-    return ToolUse(tools, forced or config.tool_choice == "required", config.tool_naming)
+    must_call = forced or choice == "required" or isinstance(choice, NamedTool)
+    return ToolUse(tools, must_call, config.tool_naming, chat.parallel_tool_calls)
 
 
-class Said:
-    """What a model says, on its way out: reasoning is told from the answer, then calls from the text.
+class OutputPipeline:
+    """The way of a model's output: reasoning is separated from the answer, then calls from the text.
 
     Parameters:
-        split: tells reasoning from the answer.
+        split: separates reasoning from the answer.
         calls: finds calls in the text.
         names: the tools' names, for calls that the engine finds.
     """
@@ -79,7 +106,7 @@ class Said:
         self._names = names
 
     def feed(self, event: Fragment | ToolCallEvent) -> Iterator[Fragment | ToolCallEvent]:
-        """What the engine's next words bring."""
+        """Return what the engine's next event yields."""
         if not isinstance(event, Fragment):
             yield from self.flush()
             yield self._named(event)
@@ -100,47 +127,36 @@ class Said:
         if self._names is None:
             return event
         match event:
-            case ToolCallName(name=name):
-                return ToolCallName(name=self._names.meant(name))
-            case ToolCallEnd(tool_call_request=request):
-                meant = msgspec.structs.replace(request, name=self._names.meant(request.name))
-                return msgspec.structs.replace(event, tool_call_request=meant)
+            case ToolCallNamed():
+                return ToolCallNamed(self._names.meant(event.name))
+            case ToolCallFinished():
+                call = msgspec.structs.replace(event.call, name=self._names.meant(event.call.name))
+                return msgspec.structs.replace(event, call=call)
             case _:
                 return event
 
 
-async def without_tool_messages(engine: Engine, chat: ChatRequest) -> ChatRequest:
-    """``chat``, with the calls and results of earlier rounds as text where the model's template knows none."""
-    has_any = any(
-        isinstance(message, ToolResultMessage) or any(isinstance(part, ToolCallRequestData) for part in message.content)
-        for message in chat.messages
-    )
+async def without_tool_messages(engine: Engine, chat: TemplateRequest) -> TemplateRequest:
+    """Return ``chat`` with calls and results of earlier rounds as text where the model's template has none for them."""
+    has_any = any(isinstance(part, ToolCall | ToolResult) for message in chat.messages for part in message.parts)
     if not has_any or (chat.template is None and await engine.knows_tools()):
         return chat
     return replace(chat, messages=without_tools(chat.messages))
 
 
-async def template_input(engine: Engine, chat: ChatRequest, config: PredictionConfig) -> ChatRequest:
-    """``chat`` as a template gets it, in the same form as for a prediction.
-
-    Parameters:
-        chat: its tools are definitions as they came.
-
-    Raises:
-        ConfigError: a definition is malformed.
-    """
+async def template_input(engine: Engine, chat: TemplateRequest, config: PredictionConfig) -> TemplateRequest:
+    """Return ``chat`` as a template gets it, in the same form as for a prediction."""
     if not chat.tools:
         return await without_tool_messages(engine, chat)
-    tools, _ = parse_tools({"type": "toolArray", "tools": list(chat.tools)})
-    names = ToolUse(tools, False, config.tool_naming).names()
-    told, _ = await _told_of_tools(engine, replace(chat, tools=()), names, names.in_tools(tools))
-    return told
+    names = ToolUse(list(chat.tools), False, config.tool_naming).names()
+    with_tools, _ = await _with_tools(engine, replace(chat, tools=()), names, names.in_tools(chat.tools))
+    return with_tools
 
 
-async def _told_of_tools(
-    engine: Engine, chat: ChatRequest, names: ToolNames, tools: list[dict[str, Any]]
-) -> tuple[ChatRequest, bool]:
-    """``chat`` with what the model is told of its tools, and whether that is in the form of the model's template."""
+async def _with_tools(
+    engine: Engine, chat: TemplateRequest, names: ToolNames, tools: list[Tool]
+) -> tuple[TemplateRequest, bool]:
+    """Return ``chat`` with its tools, and whether they are in the form of the model's template."""
     messages = names.in_messages(chat.messages)
     if chat.template is None and await engine.knows_tools():
         return replace(chat, messages=messages, tools=tools), True
@@ -149,14 +165,14 @@ async def _told_of_tools(
 
 async def say_with_tools(
     engine: Engine,
-    chat: ChatRequest,
+    chat: TemplateRequest,
     request: CompletionRequest,
     use: ToolUse,
     schemas: Schemas,
     context_length: int,
     tell: Callable[[str], None] | None = None,
     budget_message: str = "",
-) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], Said, Held | None]:
+) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], OutputPipeline, Held | None]:
     """Let the engine answer a chat with tools.
 
     Parameters:
@@ -173,7 +189,7 @@ async def say_with_tools(
     """
     names = use.names()
     tools = names.in_tools(use.tools)
-    chat, own_format = await _told_of_tools(engine, chat, names, tools)
+    chat, own_format = await _with_tools(engine, chat, names, tools)
     config = request.config
     if not request.images:
         chat = await fit_chat(engine, chat, config, context_length)
@@ -183,26 +199,26 @@ async def say_with_tools(
             messages=chat.messages,
             tools=tools,
             config=config,
-            images=request.images,
+            parallel_tool_calls=use.parallel,
             template_variables=chat.template_variables,
             budget=await native_budget(engine, config, prompt, budget_message),
         )
         if tell is not None:
             tell(prompt)  # the engine renders the same by itself
-        return engine.chat_with_tools(asked), Said(splitter(config, prompt), names=names), None
+        return engine.chat_with_tools(asked), OutputPipeline(splitter(config, prompt), names=names), None
     held: Held | None = None
     if not use.must_call:
         if config.enable_thinking is False:
             prompt = with_thought_closed(prompt, config)
-        said = Said(splitter(config, prompt), ToolCallReader(names))
+        pipeline = OutputPipeline(splitter(config, prompt), ToolCallReader(names))
     else:
         prompt = with_thought_closed(prompt, config)
         if not own_format:
             prompt += CALL_BEGIN
         held = await hold_call(schemas, engine, tools, names.meant)
-        said = Said(calls=ToolCallReader(names, forced=True))
+        pipeline = OutputPipeline(calls=ToolCallReader(names, forced=True))
     request = replace(request, prompt=prompt, config=config, constraint=held and held.constraint)
     fitting = await fit_text(engine, request, context_length)
     if tell is not None:
         tell(prompt)
-    return await think_within(engine, fitting, prompt, budget_message), said, held
+    return await think_within(engine, fitting, prompt, budget_message), pipeline, held

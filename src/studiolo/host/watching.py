@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import time
 from collections.abc import Generator
-from importlib.metadata import version
 
+from ..domain.events import EngineMessage, HostMessage, LogEvent, LogLevel, PredictionInput, PredictionOutput
+from ..domain.generation import Fragment, PredictionResult, ToolCallFailed, ToolCallFinished
 from ..engines.base import Engine
-from ..protocol.diagnostics import (
-    LogEvent,
-    LogLevel,
-    PredictionInputLog,
-    PredictionOutputLog,
-    RuntimeLog,
-    ServerLog,
-)
-from ..protocol.llm import Fragment, PredictionStats
-from ..protocol.tools import ToolCallEnd, ToolCallFailed
 from .events import Events, Subscription
 
 MAX_LOGGED_CHARS = 1_000_000
@@ -31,7 +21,7 @@ UNPUBLISHED = "studiolo.lmstudio.warnings"
 
 LogEvents = Events[LogEvent]
 
-_LEVELS: dict[int, LogLevel] = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn"}
+_LEVELS: dict[int, LogLevel] = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning"}
 
 
 class PredictionLog:
@@ -59,10 +49,10 @@ class PredictionLog:
         """Publish the text that the model is given. Of a prompt that is cut to its tokens it is the whole."""
         if self._events is not None and self._events.heard:
             self._output = []
-            data = PredictionInputLog(
-                model_path=self._model_path, model_identifier=self._identifier, input=text[:MAX_LOGGED_CHARS]
+            entry = PredictionInput(
+                model_path=self._model_path, identifier=self._identifier, text=text[:MAX_LOGGED_CHARS]
             )
-            self._events.publish(_now(data))
+            self._events.publish(LogEvent(time.time(), entry))
 
     def add(self, event: object) -> None:
         """Note what the model says, where its input was published."""
@@ -70,18 +60,18 @@ class PredictionLog:
             return
         text = ""
         if isinstance(event, Fragment):
-            text = event.content
-        elif isinstance(event, ToolCallEnd | ToolCallFailed):
-            text = event.raw_content or ""
+            text = event.text
+        elif isinstance(event, ToolCallFinished | ToolCallFailed):
+            text = event.raw or ""
         self._output.append(text)
         self._length += len(text)
 
-    def end(self, stats: PredictionStats) -> None:
+    def end(self, result: PredictionResult) -> None:
         """Publish what the model has said, where its input was published."""
         if self._events is not None and self._output is not None:
             output = "".join(self._output)[:MAX_LOGGED_CHARS]
-            data = PredictionOutputLog(model_identifier=self._identifier, output=output, stats=stats)
-            self._events.publish(_now(data))
+            entry = PredictionOutput(identifier=self._identifier, text=output, result=result)
+            self._events.publish(LogEvent(time.time(), entry))
 
 
 def publish_engine_log(
@@ -96,17 +86,16 @@ def publish_engine_log(
     """Publish something that has happened to the engine of an instance."""
     if not events.heard:
         return
-    data = RuntimeLog(
+    entry = EngineMessage(
         level=level,
-        message=message,
-        engine_name=engine.name,
-        engine_version=engine.version or _bundled_version(),
-        engine_type="llama.cpp",
-        model_identifier=identifier,
-        instance_reference=reference,
+        text=message,
+        engine=engine.name,
+        engine_version=engine.version,
+        identifier=identifier,
+        instance=reference,
         pid=engine.pid,
     )
-    events.publish(_now(data))
+    events.publish(LogEvent(time.time(), entry))
 
 
 @contextlib.contextmanager
@@ -133,15 +122,6 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == UNPUBLISHED:
             return
-        data = ServerLog(content=record.getMessage(), level=_LEVELS.get(record.levelno, "error"))
+        entry = HostMessage(level=_LEVELS.get(record.levelno, "error"), text=record.getMessage())
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._subscription.put, LogEvent(record.created * 1000, data))
-
-
-def _now(data: PredictionInputLog | PredictionOutputLog | RuntimeLog) -> LogEvent:
-    return LogEvent(time.time() * 1000, data)
-
-
-@functools.cache
-def _bundled_version() -> str:
-    return version("xllamacpp")
+            self._loop.call_soon_threadsafe(self._subscription.put, LogEvent(record.created, entry))

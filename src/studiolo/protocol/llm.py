@@ -142,28 +142,6 @@ class FragmentMessage(Message, frozen=True, tag="fragment"):
     logprobs: list[list[LogProb]] | None = None
 
 
-def fragment_message(fragment: Fragment) -> FragmentMessage:
-    """Return ``fragment`` as it travels: with its log-probabilities in both forms."""
-    entries = fragment.logprobs
-    if entries is None:
-        return FragmentMessage(fragment=fragment)
-    tokens = [_token(*entry) for entry in entries]
-    return FragmentMessage(fragment=replace(fragment, logprobs=None, tokens=tokens), logprobs=entries)
-
-
-def _token(chosen: LogProb, *others: LogProb) -> FragmentToken:
-    return FragmentToken(
-        text=chosen.text,
-        id=_number(chosen),
-        log_prob=chosen.logprob,
-        candidates=[CandidateToken(text=each.text, id=_number(each), log_prob=each.logprob) for each in others],
-    )
-
-
-def _number(entry: LogProb) -> int:
-    return UNKNOWN_TOKEN if entry.id is None else entry.id
-
-
 def received_fragment(message: FragmentMessage) -> Fragment:
     """Return the fragment of a message, with its log-probabilities where they came in either form."""
     fragment, entries = message.fragment, message.logprobs

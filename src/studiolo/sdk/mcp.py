@@ -18,9 +18,9 @@ from typing import Any, TextIO, cast
 
 import msgspec
 
+from ..domain.chat import Tool
 from ..errors import ConfigError, ConnectionFailedError, StudioloError
 from ..paths import Home
-from ..protocol.tools import Tool, ToolFunction
 from . import background
 from .tools import BoundTool
 
@@ -300,8 +300,8 @@ def _bound(client: Any, name: str, tool: Any) -> BoundTool:
 
     schema: dict[str, Any] = {"type": "object", "properties": {}, **(tool.input_schema or {})}
     schema.pop("$schema", None)
-    function = ToolFunction(name=name, description=tool.description or tool.title or name, parameters=schema)
-    return BoundTool(definition=Tool(function=function), arguments=dict, call=call, is_async=True)
+    definition = Tool(name, tool.description or tool.title or name, schema)
+    return BoundTool(definition=definition, arguments=dict, call=call, is_async=True)
 
 
 class McpToolError(StudioloError):

@@ -11,8 +11,8 @@ from typing import Any, Generic, NotRequired, Self, TypedDict, TypeVar, cast
 import msgspec
 
 from ..config import is_text
+from ..domain.chat import Tool
 from ..errors import ConfigError
-from ..protocol.tools import Tool, ToolFunction
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class BoundTool:
 
     @property
     def name(self) -> str:
-        return self.definition.function.name
+        return self.definition.name
 
 
 def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[str, BoundTool]:
@@ -204,12 +204,12 @@ def _bind(tool: ToolFunctionDef) -> BoundTool:
         values = msgspec.convert(given, struct)
         return {name: getattr(values, f"p{number}") for number, name in enumerate(names)}
 
-    function = ToolFunction(name=tool.name, description=tool.description, parameters=schema)
+    definition = Tool(tool.name, tool.description, schema)
     implementation = tool.implementation
     is_async = inspect.iscoroutinefunction(implementation) or inspect.iscoroutinefunction(
         getattr(implementation, "__call__", None)  # noqa: B004 (its kind is asked, not whether it is there)
     )
-    return BoundTool(definition=Tool(function=function), arguments=arguments, call=implementation, is_async=is_async)
+    return BoundTool(definition=definition, arguments=arguments, call=implementation, is_async=is_async)
 
 
 _NONE: Any = object()

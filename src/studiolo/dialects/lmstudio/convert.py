@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...domain import progress as domain
+from ...domain import events, progress
 from ...host.instance import Instance
 from ...host.resources import Estimate
 from ...library.model import Model
@@ -21,7 +21,7 @@ from ...protocol.models import (
     UsageEstimate,
 )
 from ...protocol.repository import DownloadProgress, DownloadProgressUpdate
-from ...protocol.system import InstanceStatus, QueuedStatus
+from ...protocol.system import CrashReport, InstanceStatus, QueuedStatus
 
 
 def model_info(model: Model) -> ModelInfo:
@@ -80,7 +80,7 @@ def usage_estimate(estimate: Estimate) -> UsageEstimate:
     )
 
 
-def download_progress(progress: domain.DownloadProgress) -> DownloadProgress:
+def download_progress(progress: progress.DownloadProgress) -> DownloadProgress:
     """Return the message about the progress of a download."""
     return DownloadProgress(
         update=DownloadProgressUpdate(
@@ -109,6 +109,19 @@ def instance_status(instance: Instance) -> InstanceStatus:
         engine=instance.engine_name,
         note=instance.engine_note,
         memory_bytes=instance.estimate.total_bytes if instance.estimate else None,
+    )
+
+
+def crash_report(report: events.CrashReport) -> CrashReport:
+    """Return a crash in the wire's form."""
+    return CrashReport(
+        time=report.time,
+        identifier=report.identifier,
+        model_key=report.model_key,
+        pid=report.pid,
+        reason=report.reason,
+        log_tail=report.log_tail,
+        running=list(report.running),
     )
 
 

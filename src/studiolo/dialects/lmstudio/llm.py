@@ -6,10 +6,11 @@ import re
 from typing import Any
 
 from ...config import PredictionConfig
-from ...engines.base import ChatRequest
+from ...config.raw_tools import parse_raw_tools
+from ...domain.chat import ChatRequest
+from ...domain.generation import PredictionResult
+from ...engines.base import TemplateRequest
 from ...errors import ProtocolError
-from ...host.predictions import PredictionResult, Queued
-from ...host.prompt_progress import PromptReport
 from ...protocol import llm as wire
 from ...protocol.chat import ChatHistoryData, TextData
 from ...protocol.kv import (
@@ -21,6 +22,8 @@ from ...protocol.kv import (
     refuse_prediction_keys,
 )
 from ...protocol.models import LlmInstanceInfo, ModelSpecifier
+from . import predictions
+from .chats import chat_request, messages
 from .context import Context, ServerChannel
 from .convert import instance_info
 from .registry import channel, rpc
@@ -39,12 +42,12 @@ async def predict(
     context: Context, parameter: wire.PredictParameter, channel: ServerChannel[wire.PredictMessage]
 ) -> None:
     settings = flatten(parameter.prediction_config_stack)
-    prompt: str | ChatRequest
+    prompt: str | ChatHistoryData
     if _passes_through(settings.get(wire.PROMPT_TEMPLATE_KEY)):
         del settings[wire.PROMPT_TEMPLATE_KEY]
         prompt = _text(parameter.history)
     else:
-        prompt = ChatRequest(messages=parameter.history.messages)
+        prompt = parameter.history
     await _run(context, parameter.model_specifier, prompt, settings, channel, parameter.fuzzy_preset_identifier)
 
 
@@ -61,7 +64,7 @@ async def complete_raw_text(
 async def _run(
     context: Context,
     specifier: ModelSpecifier,
-    prompt: str | ChatRequest,
+    prompt: str | ChatHistoryData,
     settings: dict[str, Any],
     channel: ServerChannel[wire.PredictMessage],
     preset: str | None = None,
@@ -70,49 +73,27 @@ async def _run(
     refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
     instance = await context.host.resolve(specifier, "llm")
-    prediction = context.host.predict(instance, prompt, config, context.client, preset)
+    request: str | ChatRequest = prompt if isinstance(prompt, str) else chat_request(prompt, config)
+    prediction = context.host.predict(instance, request, config, context.client, preset)
     channel.on_cancel = prediction.stop
     try:
         async for event in prediction.events():
-            match event:
-                case PromptReport():
-                    await channel.send(_progress(event))
-                case Queued():
-                    details = wire.PromptProcessingDetails()
-                    await channel.send(
-                        wire.PromptProcessingProgress(progress=0.0, details=details, queue_position=event.place)
-                    )
-                case PredictionResult():
-                    info = instance_info(instance, in_use=True)
-                    assert isinstance(info, LlmInstanceInfo)
-                    await channel.send(
-                        wire.PredictSuccess(
-                            stats=event.stats,
-                            model_info=info,
-                            load_model_config=encode_load_config(instance.config),
-                            prediction_config=encode_prediction_config(event.config),
-                            structured=event.structured,
-                        )
-                    )
-                case wire.Fragment():
-                    await channel.send(wire.fragment_message(event))
-                case _:
-                    await channel.send(event)  # of a tool call
+            if not isinstance(event, PredictionResult):
+                await channel.send(predictions.message(event))
+                continue
+            info = instance_info(instance, in_use=True)
+            assert isinstance(info, LlmInstanceInfo)
+            await channel.send(
+                wire.PredictSuccess(
+                    stats=predictions.stats(event),
+                    model_info=info,
+                    load_model_config=encode_load_config(instance.config),
+                    prediction_config=encode_prediction_config(prediction.config),
+                    structured=predictions.structured(event.structured),
+                )
+            )
     finally:
         await prediction.close()
-
-
-def _progress(report: PromptReport) -> wire.PromptProcessingProgress:
-    tokens = report.tokens
-    return wire.PromptProcessingProgress(
-        progress=report.ratio,
-        details=wire.PromptProcessingDetails(
-            cached_token_count=tokens.cached,
-            total_prompt_token_count=tokens.total,
-            processed_prompt_token_count=tokens.processed - tokens.cached,
-            unprocessed_prompt_token_count=tokens.total - tokens.processed,
-        ),
-    )
 
 
 def _passes_through(template: Any) -> bool:
@@ -142,9 +123,10 @@ async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTem
     refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
     instance = await context.host.resolve(parameter.specifier, "llm")
-    chat = ChatRequest(
-        messages=parameter.history.messages,
-        tools=parameter.opts.tool_definitions or (),
+    tools, _ = parse_raw_tools({"type": "toolArray", "tools": parameter.opts.tool_definitions or []})
+    chat = TemplateRequest(
+        messages=messages(parameter.history.messages),
+        tools=tools,
         omit_bos_token=bool(parameter.opts.omit_bos_token),
         omit_eos_token=bool(parameter.opts.omit_eos_token),
     )

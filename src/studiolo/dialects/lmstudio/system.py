@@ -14,7 +14,7 @@ from ...errors import UnsupportedError
 from ...host.machine import gpus, processor, total_memory
 from ...protocol import system as wire
 from .context import Context, ServerChannel
-from .convert import instance_status
+from .convert import crash_report, instance_status
 from .registry import channel, rpc
 
 _log = logging.getLogger("studiolo.lmstudio")
@@ -37,7 +37,7 @@ async def info(context: Context, _: None) -> wire.SystemInfo:
             models_folder=str(host.home.models),
             uptime_sec=time.time() - host.started_at,
             instances=[instance_status(instance) for instance in host.instances.all()],
-            crashes=list(host.instances.crashes.reports),
+            crashes=[crash_report(report) for report in host.instances.crashes.reports],
             machine=await asyncio.to_thread(_machine),
         ),
     )

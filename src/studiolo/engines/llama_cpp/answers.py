@@ -8,8 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from ...config import PredictionConfig
-from ...protocol.llm import LogProb, StopReason
-from ..base import Completed, PromptProgress
+from ...domain.generation import LogProb, StopReason, TokenLogProbs
+from ...domain.progress import PromptProgress
+from ..base import Completed
 
 
 class Progress(msgspec.Struct):
@@ -31,21 +32,26 @@ class Candidate(msgspec.Struct):
     id: int
     token: str
     logprob: float
+    bytes: list[int] | None = None
+
+    def logged(self, text: str | None = None) -> LogProb:
+        """Return it in the host's form, with ``text`` in place of an empty text."""
+        shown = text or self.token
+        data = bytes(self.bytes) if self.bytes else None
+        return LogProb(shown, self.logprob, self.id, None if data == shown.encode() else data)
 
 
 class Token(Candidate):
     """A token that it chose, and the likeliest."""
 
-    top_logprobs: list[Candidate]
+    top_logprobs: list[Candidate] = msgspec.field(default_factory=list[Candidate])
 
-    def told(self, count: int) -> list[LogProb]:
-        """The token itself, then the others of the ``count`` likeliest."""
-        others = [
-            LogProb(other.token, other.logprob, other.id) for other in self.top_logprobs[:count] if other.id != self.id
-        ]
-        # The text of a token that the engine holds back, because it may begin a stop string, is told by its rivals.
+    def with_alternatives(self, count: int) -> TokenLogProbs:
+        """Return the token, and the others of the ``count`` likeliest."""
+        # The engine leaves the text of a token out that may begin a stop string; the list of the likeliest has it.
         text = self.token or next((other.token for other in self.top_logprobs if other.id == self.id), "")
-        return [LogProb(text, self.logprob, self.id), *others]
+        others = [other.logged() for other in self.top_logprobs[:count] if other.id != self.id]
+        return TokenLogProbs(self.logged(text), others)
 
 
 class Timings(msgspec.Struct):
@@ -77,13 +83,13 @@ def wanted_candidates(config: PredictionConfig) -> int | None:
 
 def completed(end: End, config: PredictionConfig) -> Completed:
     """Return the end in the host's form, given the settings in force."""
-    stop_reason: StopReason = "eosFound"
+    stop_reason: StopReason = "end_of_text"
     if end.stop_type == "word":
         ends_a_tool_call = end.stopping_word in (config.tool_call_stop_strings or ())
-        stop_reason = "toolCalls" if ends_a_tool_call else "stopStringFound"
+        stop_reason = "tool_calls" if ends_a_tool_call else "stop_string"
     elif end.stop_type == "limit":
         full = end.truncated and end.tokens_predicted < (config.max_tokens or 2**31)
-        stop_reason = "contextLengthReached" if full else "maxPredictedTokensReached"
+        stop_reason = "context_full" if full else "max_tokens"
     return Completed(
         stop_reason=stop_reason,
         stop_string=end.stopping_word or None,
@@ -98,7 +104,7 @@ def completed(end: End, config: PredictionConfig) -> Completed:
 def context_full(prompt: int, predicted: int, timings: Timings | None) -> Completed:
     """The end of an answer that has filled the context."""
     return Completed(
-        stop_reason="contextLengthReached",
+        stop_reason="context_full",
         stop_string=None,
         prompt_tokens=prompt,
         predicted_tokens=predicted,

@@ -14,17 +14,16 @@ from typing import Any
 import msgspec
 
 from ...config import PredictionConfig
-from ...protocol.chat import (
-    AnyChatMessage,
-    AssistantResponse,
-    FileHandle,
-    TextData,
-    ToolCallRequest,
-    ToolCallRequestData,
-    ToolResultMessage,
+from ...domain.chat import File, Image, Message, Text, ToolCall, ToolResult
+from ...domain.generation import (
+    Fragment,
+    ToolCallArguments,
+    ToolCallEvent,
+    ToolCallFinished,
+    ToolCallNamed,
+    ToolCallStarted,
 )
-from ...protocol.llm import Fragment
-from ...protocol.tools import ToolCallArguments, ToolCallEnd, ToolCallEvent, ToolCallName, ToolCallStart
+from ...errors import UnsupportedError
 from ..base import EngineEvent, ToolChatRequest
 from ..tool_reader import failed_call, new_call_id, parsed_arguments
 from .answers import DraftedTokens, End, Progress, Timings, Token, completed, context_full, wanted_candidates
@@ -81,16 +80,16 @@ def chat_body(request: ToolChatRequest) -> dict[str, Any]:
     body = completion_body("", request.config, budget=request.budget)
     for key in ("prompt", "response_fields", "n_keep"):
         body.pop(key, None)
-    images = iter(request.images)
-    tools = [_for_converter(tool) for tool in request.tools]
+    definitions = [tool.definition for tool in request.tools]
+    tools = [_for_converter(definition) for definition in definitions]
     # The template's own variable shows the model the whole definitions.
-    shown = {} if tools == list(request.tools) else {"tools": list(request.tools)}
+    shown = {} if tools == definitions else {"tools": definitions}
     return {
         **body,
-        "messages": [entry for message in request.messages for entry in _entries(message, images)],
+        "messages": [entry for message in request.messages for entry in _entries(message)],
         "tools": tools,
         "tool_choice": "auto",
-        "parallel_tool_calls": True,
+        "parallel_tool_calls": request.parallel_tool_calls,
         "chat_template_kwargs": {**shown, **request.template_variables},
         "reasoning_format": "none",  # what is thought and what is said is told apart further up
         "timings_per_token": True,
@@ -105,31 +104,32 @@ def _for_converter(tool: dict[str, Any]) -> dict[str, Any]:
     return {**tool, "function": {**function, "parameters": for_converter(function["parameters"])}}
 
 
-def _entries(message: AnyChatMessage, images: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+def _entries(message: Message) -> Iterator[dict[str, Any]]:
     """A message in OpenAI's form; one of several results becomes several."""
-    if isinstance(message, ToolResultMessage):
-        for result in message.content:
-            named = {} if result.name is None else {"name": result.name}
-            yield {"role": "tool", "content": result.content, "tool_call_id": result.tool_call_id or "", **named}
-        return
     parts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
-    for part in message.content:
+    for part in message.parts:
         match part:
-            case TextData(text=text):
-                parts.append({"type": "text", "text": text})
-            case FileHandle():
-                image = next(images)
-                kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-                url = f"data:image/{kind};base64,{b64encode(image).decode()}"
+            case Text():
+                parts.append({"type": "text", "text": part.text})
+            case Image():
+                kind = "png" if part.data.startswith(b"\x89PNG") else "jpeg"
+                url = f"data:image/{kind};base64,{b64encode(part.data).decode()}"
                 parts.append({"type": "image_url", "image_url": {"url": url}})
-            case ToolCallRequestData(tool_call_request=request):
-                function = {"name": request.name, "arguments": json.dumps(request.arguments or {}, ensure_ascii=False)}
-                calls.append({"type": "function", "id": request.id or "", "function": function})
+            case File():
+                raise UnsupportedError(f"The model cannot read the file {part.name!r} in the chat", feature="files")
+            case ToolCall():
+                function = {"name": part.name, "arguments": json.dumps(part.arguments or {}, ensure_ascii=False)}
+                calls.append({"type": "function", "id": part.id or "", "function": function})
+            case ToolResult():
+                named = {} if part.name is None else {"name": part.name}
+                yield {"role": "tool", "content": part.content, "tool_call_id": part.call_id or "", **named}
+    if message.role == "tool":
+        return
     only_text = all(part["type"] == "text" for part in parts)
     content: Any = "".join(part["text"] for part in parts) if only_text else parts
     entry: dict[str, Any] = {"role": message.role, "content": content}
-    if calls and isinstance(message, AssistantResponse):
+    if calls and message.role == "assistant":
         entry["tool_calls"] = calls
     yield entry
 
@@ -176,12 +176,12 @@ class ChatReader:
 
     def _fragment(self, text: str, logprobs: _LogProbs | None, timings: Timings | None) -> Fragment:
         count = timings.predicted_n - self._told if timings else 1
-        told = logprobs.content or () if logprobs and self._candidates is not None else ()
+        tokens = logprobs.content or () if logprobs and self._candidates is not None else ()
         return Fragment(
-            content=text,
-            tokens_count=max(count, 0),
-            contains_drafted=self._drafted.are_among(count, timings),
-            logprobs=[token.told(self._candidates or 0) for token in told] or None,
+            text,
+            max(count, 0),
+            drafted=self._drafted.are_among(count, timings),
+            logprobs=[token.with_alternatives(self._candidates or 0) for token in tokens] or None,
         )
 
     def _take(self, call: _CallDelta, events: list[EngineEvent | ToolCallEvent]) -> None:
@@ -189,14 +189,14 @@ class ChatReader:
             self._close(events)
             self._open, self._name, self._arguments = call.index, "", ""
             self._id = call.id or new_call_id()
-            events.append(ToolCallStart(tool_call_id=self._id))
+            events.append(ToolCallStarted(self._id))
         function = call.function
         if function is not None and function.name and not self._name:
             self._name = function.name
-            events.append(ToolCallName(name=self._name))
+            events.append(ToolCallNamed(self._name))
         if function is not None and function.arguments:
             self._arguments += function.arguments
-            events.append(ToolCallArguments(content=function.arguments))
+            events.append(ToolCallArguments(function.arguments))
 
     def _close(self, events: list[EngineEvent | ToolCallEvent]) -> None:
         if self._open is None:
@@ -208,5 +208,4 @@ class ChatReader:
         except ValueError as error:
             events.append(failed_call(str(error), raw))
             return
-        request = ToolCallRequest(type="function", name=self._name, arguments=arguments, id=self._id)
-        events.append(ToolCallEnd(tool_call_request=request, raw_content=raw))
+        events.append(ToolCallFinished(ToolCall(self._name, arguments, self._id), raw))

@@ -13,9 +13,8 @@ import aiohttp
 import msgspec
 
 from ...config import PredictionConfig
+from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
 from ...errors import ConfigError, EngineError, PredictionError, PromptTooLongError
-from ...protocol.llm import Fragment, LogProb
-from ...protocol.tools import ToolCallEvent
 from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
 from ..chat_template import ModelTemplate
 from .answers import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
@@ -154,21 +153,21 @@ class LlamaServerClient:
             told = 0  # tokens that fragments have accounted for
             drafted = DraftedTokens()
             candidates = wanted_candidates(request.config)
-            logprobs: list[list[LogProb]] = []
+            logprobs: list[TokenLogProbs] = []
             async for event in _events(response, _decode_event):
                 if event.error is not None:
                     raise _prediction_error(event.error)
                 if candidates is not None:
-                    logprobs += [token.told(candidates) for token in event.completion_probabilities or ()]
+                    logprobs += [token.with_alternatives(candidates) for token in event.completion_probabilities or ()]
                 if event.prompt_progress is not None:
                     yield event.prompt_progress.counted()
                 elif event.content:
                     # A token may bring no text of its own (half a character, a space to come): the next one's does.
                     count = max(event.tokens_predicted - told, 0)
                     yield Fragment(
-                        content=event.content,
-                        tokens_count=count,
-                        contains_drafted=drafted.are_among(count, event.timings),
+                        event.content,
+                        count,
+                        drafted=drafted.are_among(count, event.timings),
                         logprobs=logprobs or None,
                     )
                     told, logprobs = event.tokens_predicted, []

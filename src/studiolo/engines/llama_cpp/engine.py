@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
+from ...domain.generation import ToolCallEvent
 from ...errors import EngineError, EngineStartError, PredictionError, UnsupportedError
-from ...protocol.tools import ToolCallEvent
-from ..base import ChatRequest, CompletionRequest, Engine, EngineEvent, EngineSpec, ToolChatRequest
+from ..base import CompletionRequest, Engine, EngineEvent, EngineSpec, TemplateRequest, ToolChatRequest
 from .params import worker_params
 from .process import WorkerProcess
 from .reading import following
@@ -91,7 +91,7 @@ class LlamaCppEngine:
         except (OSError, PredictionError) as error:
             raise await self._explain(error) from None
 
-    async def apply_template(self, chat: ChatRequest) -> str:
+    async def apply_template(self, chat: TemplateRequest) -> str:
         """See :meth:`studiolo.engines.base.Engine.apply_template`."""
         from ..chat_template import apply_template
 

@@ -13,8 +13,8 @@ from ...config import (
     LoadConfig,
     PredictionConfig,
 )
+from ...domain.models import Domain
 from ...errors import UnsupportedError
-from ...protocol.models import Domain
 from ..base import Constraint, ReasoningBudget
 
 RANDOM_SEED = -1
