@@ -26,16 +26,15 @@ from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
+from tests.support.homes import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, new_home
 from tests.support.llama_server_wheel import unpacked
 from tests.support.recording import wire_recorder
-from tests.support.running import new_home, serving
+from tests.support.running import serving
 from tests.support.typescript_clients import VERSIONS, installed
 from tests.support.web import Web
 from tests.support.wire_schemas import Recording, judge, wire_schemas
 
 WIRE = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
-DEFAULT_MODEL = "smollm2-135m-instruct"
-DEFAULT_EMBEDDING_MODEL = "nomic-embed-text-v1.5"
 
 
 async def _fetch(home: Home, name: str) -> None:

@@ -16,25 +16,8 @@ import pytest
 
 import studiolo
 from studiolo.paths import Home
+from tests.support.command_line import STUDIOLO, good, run
 from tests.support.running import Server, environment, serving, wait_until, workers_of
-
-STUDIOLO = [sys.executable, "-m", "studiolo"]
-
-
-def run(home: Home, *words: str, stdin: str | None = None, host: str = "embedded") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*STUDIOLO, *words],
-        env=environment(home, STUDIOLO_HOST=host),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def good(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_complete_prints_the_text_alone(home: Home) -> None:

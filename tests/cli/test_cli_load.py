@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from studiolo.paths import Home
-from tests.cli.test_cli import good, run
-from tests.conftest import DEFAULT_MODEL
-from tests.support.running import link_model, serving
+from tests.support.command_line import good, run
+from tests.support.homes import DEFAULT_MODEL, link_model
+from tests.support.running import serving
 
 
 def test_estimate_only_works_without_a_server(home: Home) -> None:

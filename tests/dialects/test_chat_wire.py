@@ -15,7 +15,8 @@ from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
 from studiolo.paths import Home
-from tests.support.running import Server, link_models, serving
+from tests.support.homes import link_models
+from tests.support.running import Server, serving
 
 ANY_MODEL = {"type": "query", "query": {}}
 

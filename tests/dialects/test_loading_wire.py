@@ -9,9 +9,9 @@ import lmstudio
 import pytest
 
 from studiolo.paths import Home
-from tests.conftest import DEFAULT_MODEL
-from tests.server.test_server import Socket
-from tests.support.running import Server, link_models, serving, wait_until, workers_of
+from tests.support.homes import DEFAULT_MODEL, link_models
+from tests.support.running import Server, serving, wait_until, workers_of
+from tests.support.wire_socket import Socket
 
 
 @pytest.fixture(scope="module")

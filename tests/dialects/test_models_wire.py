@@ -15,9 +15,9 @@ from studiolo.host.machine import device_name
 from studiolo.library.model import Model
 from studiolo.paths import Home
 from studiolo.protocol.frames import encode
-from tests.conftest import DEFAULT_MODEL
-from tests.server.test_server import Socket
-from tests.support.running import Server, new_home, serving
+from tests.support.homes import DEFAULT_MODEL, new_home
+from tests.support.running import Server, serving
+from tests.support.wire_socket import Socket, messages, query
 
 EMBEDDER = "tests/all-MiniLM-L6-v2.F16-GGUF"
 """The embedding model, as ``publisher/repo``."""
@@ -47,22 +47,9 @@ def _nothing_stays_loaded(server: Server) -> Iterator[None]:
                 assert "error" not in socket.call("unloadModel", {"identifier": info["identifier"]})
 
 
-def messages(socket: Socket, endpoint: str, parameter: dict[str, Any]) -> list[dict[str, Any]]:
-    """The messages of a channel; an error is the last."""
-    socket.send({"type": "channelCreate", "endpoint": endpoint, "channelId": 5, "creationParameter": parameter})
-    received: list[dict[str, Any]] = []
-    while (frame := socket.receive())["type"] == "channelSend":
-        received.append(frame["message"])
-    return [*received, frame["error"]] if frame["type"] == "channelError" else received
-
-
 def get_or_load(socket: Socket, name: str, **more: Any) -> list[dict[str, Any]]:
     stack = NO_SETTINGS if name == EMBEDDER else SMALL
     return messages(socket, "getOrLoad", {"identifier": name, "loadConfigStack": stack, **more})
-
-
-def query(**fields: Any) -> dict[str, Any]:
-    return {"type": "query", "query": fields}
 
 
 def test_the_info_of_models_on_disk_and_loaded(server: Server) -> None:

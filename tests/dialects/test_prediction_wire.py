@@ -17,10 +17,9 @@ from studiolo.host.prompt_progress import PromptReports
 from studiolo.paths import Home
 from studiolo.protocol.llm import Fragment, FragmentMessage, FragmentToken, received_fragment
 from studiolo.sdk.transports.base import merge_messages
-from tests.conftest import DEFAULT_MODEL
-from tests.dialects.test_models_wire import messages, query
-from tests.server.test_server import Socket
-from tests.support.running import Server, link_models, serving
+from tests.support.homes import DEFAULT_MODEL, link_models
+from tests.support.running import Server, serving
+from tests.support.wire_socket import Socket, messages, query
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 
 from studiolo.library.catalog import Catalog
 from studiolo.paths import Home
-from tests.server.test_server import Socket
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.running import Server, serving, wait_until
 from tests.support.web import Web
 from tests.support.wire_schemas import WireSchemas, wire_schemas
+from tests.support.wire_socket import Socket
 
 REPO = "me/tiny-GGUF"
 MODEL = {"type": "model", "source": {"type": "huggingface", "user": "me", "repo": "tiny-GGUF"}}

@@ -12,9 +12,9 @@ from studiolo.errors import ConfigError, UnsupportedError
 from studiolo.paths import Home
 from studiolo.protocol import kv
 from studiolo.protocol.settings_keys import IGNORED
-from tests.conftest import DEFAULT_MODEL
-from tests.server.test_server import Socket
-from tests.support.running import Server, link_models, serving
+from tests.support.homes import DEFAULT_MODEL, link_models
+from tests.support.running import Server, serving
+from tests.support.wire_socket import Socket
 
 DOCS = Path(__file__).parents[2] / "docs"
 JINJA = {"type": "jinja", "jinjaPromptTemplate": {"template": "{{ messages[0].content }}"}}

@@ -19,7 +19,8 @@ from studiolo.dialects.lmstudio.connection import MAX_OPEN_CALLS
 from studiolo.paths import Home
 from studiolo.protocol.endpoints import NAMESPACES
 from tests.support.faults import footprint
-from tests.support.running import Server, link_models, serving, wait_until
+from tests.support.homes import link_models
+from tests.support.running import Server, serving, wait_until
 
 HANDSHAKE = {"authVersion": 1, "clientIdentifier": "wire", "clientPasskey": "wire"}
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from studiolo.paths import Home
-from tests.sdk.test_documents import pdf
-from tests.support.running import environment, link_model, link_models
+from tests.support.document_files import pdf
+from tests.support.homes import link_model, link_models
+from tests.support.running import environment
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [

@@ -13,7 +13,7 @@ from bench import schemas as bench
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
-from tests.conftest import DEFAULT_MODEL
+from tests.support.homes import DEFAULT_MODEL
 
 FILE = Path(__file__).parents[2] / "bench" / "data" / "schemas.jsonl"
 

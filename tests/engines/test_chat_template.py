@@ -18,8 +18,8 @@ from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.history import Chat
 from studiolo.sdk.transports.embedded import close_hosts
+from tests.support.homes import link_model
 from tests.support.models.templated import BOS, EOS
-from tests.support.running import link_model
 
 # In the manner of templates in the field: Llama 3's, with tools; Mistral's, which is strict about the order.
 LLAMA = """{{- bos_token }}

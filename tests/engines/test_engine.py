@@ -13,12 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from studiolo.config import PREDICTION_DEFAULTS, LoadConfig, PredictionConfig, explicit_fields
+from studiolo.config import LoadConfig
 from studiolo.domain.generation import Fragment
-from studiolo.engines.base import Completed, CompletionRequest, Engine, EngineEvent, EngineSpec, PromptProgress
+from studiolo.engines.base import Completed, Engine, EngineSpec, PromptProgress
 from studiolo.engines.registry import engine_class
 from studiolo.errors import EngineDiedError, EngineStartError, PromptTooLongError, UnsupportedError
 from studiolo.paths import Home
+from tests.support.engine_calls import request, run
 from tests.support.running import has_ended
 
 CONTEXT = 512
@@ -44,15 +45,6 @@ async def engine(model: Path, tmp_path: Path) -> AsyncIterator[Engine]:
     engine = await engine_class().start(spec_of(model, tmp_path))
     yield engine
     await engine.stop()
-
-
-def request(prompt: str, **settings: object) -> CompletionRequest:
-    config = PredictionConfig(**{**explicit_fields(PREDICTION_DEFAULTS), "temperature": 0, **settings})  # type: ignore[arg-type]
-    return CompletionRequest(prompt=prompt, config=config)
-
-
-async def run(engine: Engine, prompt: str, **settings: object) -> list[EngineEvent]:
-    return [event async for event in engine.complete(request(prompt, **settings))]
 
 
 async def test_a_completion_is_progress_then_fragments_then_the_end(engine: Engine) -> None:

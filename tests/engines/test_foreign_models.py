@@ -10,7 +10,7 @@ import pytest
 
 from studiolo.library import Library
 from studiolo.paths import Home
-from tests.cli.test_cli import good, run
+from tests.support.command_line import good, run
 from tests.support.models.vision import write_text_model
 
 

@@ -19,7 +19,7 @@ from studiolo.errors import ConfigError, EngineStartError, UnsupportedError
 from studiolo.host.predictions import settings_in_force
 from studiolo.paths import Home
 from studiolo.protocol import kv
-from tests.engines.test_engine import request
+from tests.support.engine_calls import request
 
 Start = Callable[..., Awaitable[Engine]]
 

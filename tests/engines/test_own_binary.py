@@ -27,9 +27,9 @@ from studiolo.errors import EngineDiedError, EngineStartError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.paths import Home
 from studiolo.server.diagnosis import Finding, examine
-from tests.conftest import DEFAULT_MODEL
-from tests.engines.test_engine import request, run
-from tests.support.running import children, has_ended, wait_until
+from tests.support.engine_calls import request, run
+from tests.support.homes import DEFAULT_MODEL
+from tests.support.running import children, has_ended, script, wait_until
 
 
 @pytest.fixture
@@ -216,12 +216,6 @@ def test_it_ends_with_a_host_that_is_killed(binary: Path, home: Home, tmp_path: 
         assert server.exe() == str(binary)
         host.kill()
         wait_until(lambda: has_ended(server), "the binary to end with its host")
-
-
-def script(path: Path, text: str) -> Path:
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
 
 
 ILLEGAL = "kill -ILL $$"

@@ -16,10 +16,9 @@ from studiolo.engines.llama_server.binary import inspect
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
-from tests.conftest import DEFAULT_MODEL
-from tests.engines.test_own_binary import script
 from tests.support import stand_in_llama_server
-from tests.support.running import link_models
+from tests.support.homes import DEFAULT_MODEL, link_models
+from tests.support.running import script
 
 SIGN = "llg error: %s"
 """What llama.cpp holds where it is built with llguidance."""

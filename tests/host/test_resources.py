@@ -23,8 +23,8 @@ from studiolo.library.gguf_file import Header, Metadata, Tensor
 from studiolo.library.model import Model
 from studiolo.paths import Home
 from studiolo.protocol.models import QuerySpecifier
-from tests.conftest import DEFAULT_MODEL
-from tests.support.running import children, link_model
+from tests.support.homes import DEFAULT_MODEL, link_model
+from tests.support.running import children
 
 MODEL = Model(
     key="small",

@@ -13,7 +13,7 @@ import pytest
 
 from studiolo.library import Library
 from studiolo.paths import Home
-from tests.library.test_http_transfer import CDN, from_hub, refused, went_on
+from tests.support.downloading import CDN, from_hub, refused, went_on
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 

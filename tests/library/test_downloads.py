@@ -5,8 +5,6 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from studiolo.errors import DownloadError, ModelNotFoundError
 from studiolo.library import Library
 from studiolo.library.downloads import Meter
 from studiolo.library.sources import wheel_locations as wheels
+from tests.support.downloading import fetcher, leftovers, until_held
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 
@@ -36,18 +35,9 @@ def local(tmp_path: Path, content: bytes, name: str = "local.gguf") -> dict[str,
     return {"type": "file", "path": str(tmp_path / name)}
 
 
-def leftovers(library: Library) -> list[str]:
-    downloads = library.home.downloads
-    return [each.name for each in downloads.iterdir() if each.suffix != ".lock"] if downloads.exists() else []
-
-
 def pip_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configure pip in a way that leaves the wheels to it."""
     monkeypatch.setenv("PIP_TRUSTED_HOST", "127.0.0.1")
-
-
-async def until_held(web: Web) -> None:
-    await asyncio.to_thread(web.wait_until_held)
 
 
 async def test_a_file_source(library: Library, tmp_path: Path, content: bytes) -> None:
@@ -242,26 +232,6 @@ async def test_after_the_last_one_left_the_next_one_starts_anew(library: Library
     web.go_on.set()
     assert (await library.fetch("tiny")).path.read_bytes() == content
     assert first.cancelled()
-
-
-FETCHER = """
-import asyncio, sys
-from pathlib import Path
-from studiolo.library import Library
-from studiolo.paths import Home
-
-async def main():
-    library = Library(Home(Path(sys.argv[1])))
-    print((await library.fetch("tiny")).key)
-    await library.close()
-
-asyncio.run(main())
-"""
-
-
-def fetcher(library: Library) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", FETCHER, str(library.home.root)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
 async def test_two_processes_share_one_download(library: Library, web: Web, content: bytes) -> None:

@@ -15,14 +15,12 @@ from typing import Any
 import pytest
 
 from studiolo.domain.progress import DownloadProgress
-from studiolo.errors import DownloadError
 from studiolo.library import Library
 from studiolo.library import http_transfer as transfer
 from studiolo.library import partial_downloads as partial
+from tests.support.downloading import CDN, from_hub, refused, went_on
 from tests.support.model_files import write_catalog, write_gguf
-from tests.support.web import Request, Web
-
-CDN = "/cdn/me/tiny/tiny.gguf"
+from tests.support.web import Web
 
 
 @pytest.fixture(scope="module")
@@ -44,32 +42,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "FIRST_WAIT_SECONDS", 0.005)
 
 
-def from_hub(library: Library, web: Web, content: bytes, **about: Any) -> None:
-    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content, **about))
-
-
 def from_server(library: Library, web: Web, content: bytes, **headers: str) -> None:
     write_catalog(library.home, {"type": "https", "url": web.add_plain("/files/tiny.gguf", content, **headers)})
 
 
-async def refused(library: Library, why: str) -> DownloadError:
-    with pytest.raises(DownloadError, match=why) as caught:
-        await library.fetch("tiny")
-    assert await library.models() == []
-    return caught.value
-
-
 def clean(library: Library) -> bool:
     return not library.home.downloads.exists() or list(library.home.downloads.iterdir()) == []
-
-
-def went_on(requests: list[Request], content: bytes) -> None:
-    """The second of two requests asked for the rest, and the two together brought each byte about once."""
-    first, second = requests
-    assert first.range is None and second.status == 206
-    start = int(str(second.range).removeprefix("bytes=").removesuffix("-"))
-    assert 0 < start <= first.sent
-    assert second.sent == len(content) - start
 
 
 async def test_a_reset_in_mid_body_is_gone_on_from(library: Library, web: Web, content: bytes) -> None:

@@ -24,7 +24,7 @@ from studiolo.library.catalog import Catalog
 from studiolo.library.sources import parse
 from studiolo.library.sources.split_zip import extract
 from studiolo.paths import Home
-from tests.library.test_downloads import fetcher, leftovers, until_held
+from tests.support.downloading import fetcher, leftovers, until_held
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from studiolo.paths import Home
-from tests.official.test_clients import run_python, run_typescript
-from tests.support.running import Server, link_models, serving
+from tests.support.homes import link_models
+from tests.support.official_clients import run_python, run_typescript
+from tests.support.running import Server, serving
 
 PYTHON = """
 import sys

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,9 @@ from PIL import Image
 
 from studiolo.paths import Home
 from studiolo.sdk.discovery import SDK_PORTS
-from tests.support.running import Server, environment, link_model, link_models, serving, short_answers
-from tests.support.typescript_clients import run
+from tests.support.homes import link_model, link_models, short_answers
+from tests.support.official_clients import run_python, run_typescript
+from tests.support.running import Server, serving
 
 CONVENIENCE = """
 import lmstudio as lm
@@ -254,14 +253,6 @@ def server(server_home: Home) -> Iterator[Server]:
     pytest.fail("another server holds the port where the official clients look first")
 
 
-def run_python(program: str, home: Home, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], env=environment(home), capture_output=True, text=True, timeout=390
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("program", [CONVENIENCE, CLIENT])
 def test_the_founding_programs_with_the_official_python_client(program: str, server: Server, empty_home: Home) -> None:
     assert len(run_python(program, empty_home)) > 10
@@ -276,10 +267,6 @@ def test_our_client_runs_the_same_programs_there(server: Server, empty_home: Hom
     program = THE_REST.replace("import lmstudio as lm", "import studiolo as lm")
     program = program.replace("lm.LMStudioServerError as error", "lm.ConfigError as error")
     assert "all good" in run_python(program, empty_home)
-
-
-def run_typescript(program: str, folder: Path, name: str, *arguments: str) -> str:
-    return run(folder, name, *arguments, text=program)
 
 
 @pytest.mark.timeout(400)

@@ -22,7 +22,8 @@ from studiolo.errors import (
 )
 from studiolo.paths import Home
 from studiolo.protocol.errors import deserialize_error, serialize_error
-from tests.support.running import Server, new_home, serving, short_answers
+from tests.support.homes import new_home, short_answers
+from tests.support.running import Server, serving
 
 MODEL = "smollm2-135m-instruct"
 SOURCES = Path(lm.__file__).parent

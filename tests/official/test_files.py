@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from studiolo.paths import Home
-from tests.official.test_clients import run_typescript
-from tests.sdk.test_documents import docx, much_unpacked, pdf
-from tests.support.running import Server, new_home, serving
+from tests.support.document_files import docx, much_unpacked, pdf
+from tests.support.homes import new_home
+from tests.support.official_clients import run_typescript
+from tests.support.running import Server, serving
 
 
 @pytest.fixture(scope="module")

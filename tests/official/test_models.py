@@ -11,7 +11,8 @@ from lmstudio import history
 
 import studiolo as lm
 from studiolo.paths import Home
-from tests.support.running import Server, link_model, link_models, serving, short_answers
+from tests.support.homes import link_model, link_models, short_answers
+from tests.support.running import Server, serving
 
 LLM = "smollm2-135m-instruct"
 EMBEDDING = "text-embedding-all-minilm-l6-v2"

@@ -15,7 +15,8 @@ import pytest
 import studiolo
 from studiolo.paths import Home
 from studiolo.sdk import convenience
-from tests.support.running import Server, free_port, link_model, link_models, serving, short_answers
+from tests.support.homes import link_model, link_models, short_answers
+from tests.support.running import Server, free_port, serving
 
 both = pytest.mark.parametrize("lm", [lmstudio, studiolo], ids=["lmstudio", "studiolo"])
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from studiolo.paths import Home
-from tests.support.running import Server, new_home, serving
+from tests.support.homes import new_home
+from tests.support.running import Server, serving
 from tests.support.typescript_clients import PROGRAMS, public_methods, run
 
 

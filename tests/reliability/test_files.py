@@ -19,7 +19,8 @@ from studiolo.errors import EngineStartError, ModelFileError, StudioloError
 from studiolo.library.gguf_file import read_metadata
 from studiolo.paths import Home
 from tests.support.faults import MODEL, SMALL, answer, kill_engine, nothing_left, status_of, undisturbed
-from tests.support.running import Server, environment, link_models, wait_until, workers_of
+from tests.support.homes import link_models
+from tests.support.running import Server, environment, wait_until, workers_of
 
 pytestmark = pytest.mark.timeout(170)
 

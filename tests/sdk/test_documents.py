@@ -23,7 +23,9 @@ from studiolo.host.documents import Document, Documents, Limits, Parser
 from studiolo.host.files import MAX_FILE_BYTES, FileStore
 from studiolo.host.retrieval import Retriever, Watcher, chunks_of
 from studiolo.paths import Home
-from tests.support.running import Server, children, has_ended, link_model, serving, wait_until
+from tests.support.document_files import docx, much_unpacked, pdf, pdf_of, zip_of
+from tests.support.homes import link_model
+from tests.support.running import Server, children, has_ended, serving, wait_until
 
 if TYPE_CHECKING:
     from studiolo.host.instance import Instance
@@ -36,49 +38,6 @@ The central bank raised its interest rate by a quarter point.
 
 Volcanoes erupt when magma rises through the crust.
 """
-
-
-def pdf(pages: list[str]) -> bytes:
-    """A PDF with a line of text on each page."""
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>", ""]
-    kids: list[str] = []
-    for text in pages:
-        content = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET"
-        number = len(objects) + 1
-        kids.append(f"{number} 0 R")
-        font = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
-        objects.append(
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {number + 1} 0 R "
-            f"/Resources << /Font << /F1 {font} >> >> >>"
-        )
-        objects.append(f"<< /Length {len(content)} >>\nstream\n{content}\nendstream")
-    objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(pages)} >>"
-    return pdf_of([each.encode() for each in objects])
-
-
-def pdf_of(objects: list[bytes]) -> bytes:
-    """A PDF of these objects, the first of which is its catalog."""
-    out = b"%PDF-1.4\n"
-    places: list[int] = []
-    for number, body in enumerate(objects, 1):
-        places.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = "".join(f"{place:010} 00000 n \n" for place in places)
-    size = len(objects) + 1
-    trailer = f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<< /Size {size} /Root 1 0 R >>\n"
-    return out + f"{trailer}startxref\n{len(out)}\n%%EOF\n".encode()
-
-
-def docx() -> bytes:
-    import docx
-
-    document = docx.Document()
-    document.add_paragraph("A paragraph of Word.")
-    table = document.add_table(rows=1, cols=2)
-    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "left", "right"
-    out = BytesIO()
-    document.save(out)
-    return out.getvalue()
 
 
 HTML = (
@@ -116,14 +75,6 @@ async def test_what_documents_say(name: str, data: bytes, said: str, library: st
     assert told == sorted(told) and told[-1] == 1
 
 
-def _zip(**entries: bytes) -> bytes:
-    out = BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, data in entries.items():
-            archive.writestr(name.replace("__", "/"), data)
-    return out.getvalue()
-
-
 def word(document: bytes) -> bytes:
     """A DOCX, as python-docx writes it, with another main part."""
     source, out = zipfile.ZipFile(BytesIO(docx())), BytesIO()
@@ -147,10 +98,6 @@ def many_paragraphs() -> bytes:
 
 def much_text() -> bytes:
     return word(HEAD + b"<w:p><w:r><w:t>" + b"ha" * 2**20 + b"</w:t></w:r></w:p>" + TAIL)
-
-
-def much_unpacked() -> bytes:
-    return _zip(**{"word__document.xml": bytes(300 * 2**20)})
 
 
 def many_entities() -> bytes:
@@ -208,7 +155,7 @@ async def test_bombs_are_refused_and_leave_nothing(
     [
         ("a.bin", bytes(range(256)) * 4, r"\.bin' is no document that can be read \(unknown\)"),
         ("a.pdf", b"%PDF-1.4\nnonsense", r"\.pdf' cannot be read"),
-        ("a.docx", _zip(**{"word__document.xml": b"<no"}), r"\.docx' cannot be read"),
+        ("a.docx", zip_of(**{"word__document.xml": b"<no"}), r"\.docx' cannot be read"),
         ("a.docx", word(b"<no"), r"\.docx' cannot be read\. XMLSyntaxError"),
     ],
 )

@@ -13,7 +13,8 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
-from tests.support.running import Server, link_model, link_models, serving
+from tests.support.homes import link_model, link_models
+from tests.support.running import Server, serving
 
 MODEL = "text-embedding-nomic-embed-text-v1.5"
 SMALL_MODEL = "all-minilm-l6-v2"

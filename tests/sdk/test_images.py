@@ -17,7 +17,7 @@ from studiolo.config import prediction_config
 from studiolo.host import images
 from studiolo.host.files import FileStore, file_type
 from studiolo.paths import Home
-from tests.support.running import link_model
+from tests.support.homes import link_model
 
 CONFIG = {"temperature": 0, "max_tokens": 8}
 

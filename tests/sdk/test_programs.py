@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from studiolo.paths import Home
-from tests.support.running import WORKER, environment, has_ended, serving, short_answers, wait_until, workers_of
+from tests.support.homes import short_answers
+from tests.support.running import WORKER, environment, has_ended, serving, wait_until, workers_of
 
 CONVENIENCE = """
 import studiolo as lm

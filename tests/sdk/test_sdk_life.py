@@ -20,7 +20,8 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports import websocket
-from tests.support.running import Server, environment, free_port, link_models, serving, wait_until
+from tests.support.homes import link_models
+from tests.support.running import Server, environment, free_port, serving, wait_until
 
 COUNT = "1 2 3 4 5 6 7"
 ENDLESS = {"temperature": 0, "repeat_penalty": False}

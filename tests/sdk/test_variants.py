@@ -8,7 +8,7 @@ import pytest
 
 import studiolo as lm
 from studiolo.paths import Home
-from tests.support.running import link_model
+from tests.support.homes import link_model
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -16,15 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from websockets.sync.client import ClientConnection, connect
 
 import studiolo as lm
 from studiolo.errors import StoppingError
 from studiolo.paths import Home
 from studiolo.protocol.endpoints import NAMESPACES
-from tests.support.running import Server, environment, free_port, has_ended, link_models, serving, wait_until
-
-HANDSHAKE = {"authVersion": 1, "clientIdentifier": "test", "clientPasskey": "test"}
+from tests.support.homes import link_models
+from tests.support.running import Server, environment, free_port, has_ended, serving, wait_until
+from tests.support.wire_socket import HANDSHAKE, Socket
 
 
 @pytest.fixture(scope="module")
@@ -41,34 +39,6 @@ def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def fetch(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.load(answer)
-
-
-class Socket:
-    """A namespace socket, spoken to frame by frame."""
-
-    def __init__(self, address: str, namespace: str, handshake: Any = HANDSHAKE) -> None:
-        self.opened = contextlib.ExitStack()
-        self.socket: ClientConnection = self.opened.enter_context(
-            connect(f"ws://{address}/{namespace}", proxy=None, max_size=None)
-        )
-        self.send(handshake)
-
-    def __enter__(self) -> Socket:
-        assert self.receive() == {"success": True}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.opened.close()
-
-    def send(self, frame: Any) -> None:
-        self.socket.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
-
-    def receive(self) -> Any:
-        return json.loads(self.socket.recv(timeout=20))
-
-    def call(self, endpoint: str, parameter: Any = None, number: int = 1) -> Any:
-        self.send({"type": "rpcCall", "endpoint": endpoint, "callId": number, "parameter": parameter})
-        return self.receive()
 
 
 def test_health_and_greeting_answer_on_both_ports(server: Server) -> None:

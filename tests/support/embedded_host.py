@@ -12,7 +12,7 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
-from tests.support.running import link_model
+from tests.support.homes import link_model
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ import psutil
 
 import studiolo as lm
 from studiolo.paths import Home
-from tests.support.running import Server, link_models, serving, wait_until
+from tests.support.homes import link_models
+from tests.support.running import Server, serving, wait_until
 
 MODEL = "smollm2-135m-instruct"
 SMALL = {"context_length": 512, "max_parallel_predictions": 2}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,45 +20,6 @@ from studiolo.paths import Home
 
 WORKER = "studiolo.engines.llama_cpp.worker"
 PATIENCE_SEC = 30.0
-
-
-def link_models(source: Home, target: Home) -> None:
-    """Give ``target`` the models of ``source``, and what is known of them."""
-    for model in source.models.rglob("*.gguf"):
-        link = target.models / model.relative_to(source.models)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(model)
-    if source.state.exists():
-        shutil.copy(source.state, target.state)
-
-
-def new_home(folder: Path, source: Home, *models: Path) -> Home:
-    """A home in ``folder`` with the models of ``source`` and ``models``, and none of other programs."""
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
-    link_models(source, home)
-    for model in models:
-        link_model(model, home)
-    return home
-
-
-def short_answers(home: Home) -> None:
-    """Bound the completions without a limit, which go on for as long as the model likes, by a small default context."""
-    with home.settings.open("a") as settings:
-        settings.write('[models."smollm2-135m-instruct"]\nload = { context_length = 1024 }\n')
-
-
-def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
-    """Link the file ``model``, and its mmproj if it has one, into ``home``; returns its path in the models folder."""
-    relative = f"{publisher}/{model.stem}-GGUF/{model.name}"
-    link = home.models / relative
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(model)
-    mmproj = model.with_name(f"mmproj-{model.name}")
-    if mmproj.exists():
-        link.with_name(mmproj.name).symlink_to(mmproj)
-    return relative
 
 
 def environment(home: Home, **more: str) -> dict[str, str]:
@@ -108,6 +68,13 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def script(path: Path, text: str) -> Path:
+    """Write a program that can be executed."""
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
 
 
 @dataclass

@@ -1,0 +1,67 @@
+"""Downloads, in this process and in others, and what they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from studiolo.errors import DownloadError
+from studiolo.library import Library
+from tests.support.model_files import write_catalog
+from tests.support.web import Request, Web
+
+
+def leftovers(library: Library) -> list[str]:
+    downloads = library.home.downloads
+    return [each.name for each in downloads.iterdir() if each.suffix != ".lock"] if downloads.exists() else []
+
+
+async def until_held(web: Web) -> None:
+    await asyncio.to_thread(web.wait_until_held)
+
+
+FETCHER = """
+import asyncio, sys
+from pathlib import Path
+from studiolo.library import Library
+from studiolo.paths import Home
+
+async def main():
+    library = Library(Home(Path(sys.argv[1])))
+    print((await library.fetch("tiny")).key)
+    await library.close()
+
+asyncio.run(main())
+"""
+
+
+def fetcher(library: Library) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", FETCHER, str(library.home.root)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+CDN = "/cdn/me/tiny/tiny.gguf"
+
+
+def from_hub(library: Library, web: Web, content: bytes, **about: Any) -> None:
+    write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content, **about))
+
+
+async def refused(library: Library, why: str) -> DownloadError:
+    with pytest.raises(DownloadError, match=why) as caught:
+        await library.fetch("tiny")
+    assert await library.models() == []
+    return caught.value
+
+
+def went_on(requests: list[Request], content: bytes) -> None:
+    """The second of two requests asked for the rest, and the two together brought each byte about once."""
+    first, second = requests
+    assert first.range is None and second.status == 206
+    start = int(str(second.range).removeprefix("bytes=").removesuffix("-"))
+    assert 0 < start <= first.sent
+    assert second.sent == len(content) - start

@@ -1,0 +1,52 @@
+"""Homes with models in them, for the tests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from studiolo.paths import Home
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+DEFAULT_EMBEDDING_MODEL = "nomic-embed-text-v1.5"
+
+
+def link_models(source: Home, target: Home) -> None:
+    """Give ``target`` the models of ``source``, and what is known of them."""
+    for model in source.models.rglob("*.gguf"):
+        link = target.models / model.relative_to(source.models)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(model)
+    if source.state.exists():
+        shutil.copy(source.state, target.state)
+
+
+def new_home(folder: Path, source: Home, *models: Path) -> Home:
+    """A home in ``folder`` with the models of ``source`` and ``models``, and none of other programs."""
+    home = Home(folder / "home")
+    home.root.mkdir()
+    home.settings.write_text("[library]\nprograms = []\n")
+    link_models(source, home)
+    for model in models:
+        link_model(model, home)
+    return home
+
+
+def short_answers(home: Home) -> None:
+    """Bound the completions without a limit, which go on for as long as the model likes, by a small default context."""
+    with home.settings.open("a") as settings:
+        settings.write('[models."smollm2-135m-instruct"]\nload = { context_length = 1024 }\n')
+
+
+def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
+    """Link the file ``model``, and its mmproj if it has one, into ``home``; returns its path in the models folder."""
+    relative = f"{publisher}/{model.stem}-GGUF/{model.name}"
+    link = home.models / relative
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(model)
+    mmproj = model.with_name(f"mmproj-{model.name}")
+    if mmproj.exists():
+        link.with_name(mmproj.name).symlink_to(mmproj)
+    return relative
