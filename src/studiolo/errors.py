@@ -2,7 +2,7 @@
 
 Every error that studiolo raises on purpose is a :class:`StudioloError`: a *title* that says what went wrong and
 where, an optional *cause*, and an optional *suggestion* that says what to do about it. Each class has a *code*, which
-is how an error crosses the wire and comes back as the same class on the other side.
+is how an error crosses the wire and comes back as the same class on the other side, and an *HTTP status*.
 
 The tree has the shape of the official LM Studio client's, so that an ``except`` written for that client means the
 same here; the names of that client are aliases, at the end of this module.
@@ -26,6 +26,7 @@ class StudioloError(Exception):
     """
 
     code: ClassVar[str] = "studiolo.error"
+    http_status: ClassVar[int] = 500
 
     def __init_subclass__(cls) -> None:
         _BY_CODE[cls.code] = cls
@@ -83,6 +84,7 @@ class ModelNotFoundError(HostError):
     """No model, downloaded or loaded, answers to the given name."""
 
     code = "generic.noModelMatchingQuery"
+    http_status = 404
 
 
 class PathNotFoundError(ModelNotFoundError):
@@ -113,18 +115,21 @@ class PresetNotFoundError(HostError):
     """No preset has the given name."""
 
     code = "generic.presetNotFound"
+    http_status = 404
 
 
 class ModelUnloadedError(HostError):
     """The instance that was asked for is no longer loaded."""
 
     code = "generic.specificModelUnloaded"
+    http_status = 404
 
 
 class DomainMismatchError(HostError):
     """An embedding model was used as an LLM, or the other way round."""
 
     code = "generic.domainMismatch"
+    http_status = 400
 
 
 EngineName = Literal["llama.cpp", "llama-server", "studiolo"]
@@ -142,6 +147,7 @@ class UnsupportedError(HostError):
     """
 
     code = "generic.engineDoesNotSupportFeature"
+    http_status = 400
 
     def __init__(
         self,
@@ -183,24 +189,28 @@ class FilesError(HostError):
     """A file that was given to the host cannot be used: unknown, too large, damaged, or of a wrong kind."""
 
     code = "studiolo.files"
+    http_status = 400
 
 
 class LibraryFileError(HostError):
     """A file could not be put into the library, or taken out of it."""
 
     code = "studiolo.libraryFile"
+    http_status = 409
 
 
 class DownloadError(HostError):
     """A model could not be fetched."""
 
     code = "studiolo.download"
+    http_status = 502
 
 
 class NotEnoughMemoryError(HostError):
     """A load needs more memory than the guardrail grants; the message has the figures."""
 
     code = "studiolo.notEnoughMemory"
+    http_status = 503
 
 
 class EngineError(HostError):
@@ -225,18 +235,21 @@ class QuarantinedError(EngineError):
     """The model's engine has crashed again and again, and is not started for a while."""
 
     code = "studiolo.quarantined"
+    http_status = 503
 
 
 class BusyError(HostError):
     """Too many predictions wait for the instance, or one has waited too long."""
 
     code = "studiolo.busy"
+    http_status = 503
 
 
 class StoppingError(HostError):
     """The host is stopping and takes no more predictions."""
 
     code = "studiolo.stopping"
+    http_status = 503
 
 
 class PredictionError(HostError):
@@ -249,18 +262,21 @@ class PromptTooLongError(PredictionError):
     """The prompt has more tokens than the context of the loaded model."""
 
     code = "studiolo.promptTooLong"
+    http_status = 400
 
 
 class ProtocolError(HostError):
     """A frame, an endpoint or a parameter is not what the protocol says."""
 
     code = "studiolo.protocol"
+    http_status = 400
 
 
 class AuthenticationError(HostError):
     """The server asks for an API token, and was given none, or none that it knows."""
 
     code = "studiolo.authentication"
+    http_status = 401
 
 
 class PortInUseError(HostError):
@@ -273,36 +289,42 @@ class ChannelClosedError(HostError):
     """The host closed a channel before its final message."""
 
     code = "studiolo.channelClosed"
+    http_status = 502
 
 
 class ClientError(StudioloError):
     """A problem found on the client's side."""
 
     code = "studiolo.client"
+    http_status = 400
 
 
 class CancelledError(ClientError):
     """The result of a cancelled prediction was asked for where there is none."""
 
     code = "studiolo.cancelled"
+    http_status = 499
 
 
 class ConnectionFailedError(ClientError):
     """The server cannot be reached, or the connection to it was lost."""
 
     code = "studiolo.connection"
+    http_status = 502
 
 
 class RequestTimeoutError(StudioloError, TimeoutError):
     """Nothing was heard from the host within the time limit."""
 
     code = "studiolo.timeout"
+    http_status = 504
 
 
 class ConfigError(StudioloError, ValueError):
     """A setting has a wrong name, type or range; the title names the field."""
 
     code = "studiolo.config"
+    http_status = 400
 
 
 class RejectedConfigError(HostError, ConfigError):
@@ -321,6 +343,7 @@ class LocalFileNotFoundError(LocalFileError, FileNotFoundError):
     """There is no such file on this machine."""
 
     code = "studiolo.localFileNotFound"
+    http_status = 404
 
 
 class UnknownMessageWarning(ClientError, UserWarning):
@@ -333,6 +356,7 @@ class UsageError(StudioloError, RuntimeError):
     """The calls were made in an order that makes no sense."""
 
     code = "studiolo.usage"
+    http_status = 400
 
 
 # The official client's names for the same errors.

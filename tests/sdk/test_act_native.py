@@ -18,7 +18,6 @@ from studiolo.protocol.tools import (
     ToolCallEnd,
     ToolCallName,
     ToolCallStart,
-    ToolFunction,
     encode_tool_use,
 )
 from studiolo.sdk.tools import bind_tools
@@ -250,7 +249,7 @@ KILLERS = {
 
 @pytest.mark.parametrize("parameters", KILLERS.values(), ids=KILLERS)
 async def test_parameters_that_the_engine_cannot_convert_do_no_harm(llm: lm.LLM, parameters: dict[str, Any]) -> None:
-    tool = Tool(type="function", function=ToolFunction(name="f", parameters={"type": "object", **parameters}))
+    tool = Tool("f", None, {"type": "object", **parameters})
     limit = KvField(key="llm.prediction.maxPredictedTokens", value={"checked": True, "value": 1})
     parameter = PredictParameter(
         model_specifier=specify(llm.identifier),

@@ -1,1 +1,20 @@
-"""Wire protocols on top of a host. A dialect translates; it decides nothing."""
+"""The wire protocols that a server speaks: one package a dialect. Other packages add dialects by entry point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from ..plugins import find
+
+if TYPE_CHECKING:
+    from .base import Dialect
+
+GROUP = "studiolo.dialects"
+"""The entry point group by which other packages add dialects."""
+
+BUILT_IN = {"lmstudio": "studiolo.dialects.lmstudio.routes:LmStudio"}
+
+
+def dialects() -> dict[str, Dialect]:
+    """Return every dialect by name."""
+    return {name: cast("Dialect", point.load()()) for name, point in find(GROUP, BUILT_IN).items()}

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import uvicorn
 
 from .._version import __version__
+from ..dialects import dialects
+from ..dialects.base import Serving
 from ..errors import PortInUseError, StudioloError
 from ..host.host import Host, OnFetch
 from ..host.instance import Instance
 from ..paths import Home
-from ..protocol.frames import MAX_FRAME_BYTES
 from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app
 from .daemon import remove_record, write_record
@@ -105,13 +106,14 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
         raise
     port = sockets[0].getsockname()[1]
     sdk_port = _listen_for_sdk(sockets, port) if options.sdk_port else None
+    spoken = list(dialects().values())
     server = _Server(
         uvicorn.Config(
-            create_app(host, is_daemon=options.background is not None, tokens=tokens),
+            create_app(Serving(host, options.background is not None, tokens), spoken),
             lifespan="off",
             log_level="warning",
             access_log=False,
-            ws_max_size=MAX_FRAME_BYTES,
+            ws_max_size=max((dialect.max_message_bytes for dialect in spoken), default=0),
             ws_ping_interval=PING_INTERVAL_SEC,
             ws_ping_timeout=PING_LIMIT_SEC,
             timeout_graceful_shutdown=DRAIN_LIMIT_SEC,

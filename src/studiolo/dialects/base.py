@@ -1,0 +1,61 @@
+"""The contract of a dialect: a wire protocol that a server speaks on top of a host.
+
+A dialect translates, and decides nothing: it makes requests of the domain out of what arrives, and its own messages out
+of what the host returns. Other packages add dialects by entry point, in the group ``studiolo.dialects``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from litestar.types import ControllerRouterHandler
+
+from ..errors import StudioloError
+from ..host.host import Host
+
+
+class Credentials(Protocol):
+    """The API tokens that a server accepts."""
+
+    def knows(self, identifier: str, passkey: str) -> bool:
+        """Return whether the two are the parts of an accepted API token."""
+        ...
+
+    def knows_bearer(self, header: str | None) -> bool:
+        """Return whether ``header``, the value of ``Authorization``, is ``Bearer`` and an accepted API token."""
+        ...
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The server that a dialect is mounted on.
+
+    Parameters:
+        host: the host that answers.
+        is_daemon: whether the server runs in the background.
+        credentials: the API tokens; ``None`` where clients need none.
+    """
+
+    host: Host
+    is_daemon: bool = False
+    credentials: Credentials | None = None
+
+
+class Dialect(Protocol):
+    """One wire protocol.
+
+    Parameters:
+        max_message_bytes: the longest WebSocket message that its clients send; 0 for a dialect without WebSockets.
+    """
+
+    max_message_bytes: int
+
+    def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
+        """Return Litestar's handlers of the dialect's paths."""
+        ...
+
+    def error_body(self, error: StudioloError, status: int) -> Any:
+        """Return the JSON body of the HTTP response with this status that reports ``error``."""
+        ...

@@ -1,0 +1,90 @@
+"""Dialects are plug-ins: one of another package is mounted beside the built-in one, with errors in its own form."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from litestar.testing import AsyncTestClient
+
+import studiolo.server.app as app_module
+from studiolo.dialects import dialects
+from studiolo.dialects.base import Serving
+from studiolo.host.host import Host
+from studiolo.server.app import create_app
+
+PLUGIN = """
+from litestar import get
+
+from studiolo.errors import BusyError
+
+
+class Shouting:
+    max_message_bytes = 0
+
+    def routes(self, serving):
+        @get("/shout/models")
+        async def models() -> list[str]:
+            return [instance.identifier.upper() for instance in serving.host.instances.all()]
+
+        @get("/shout/busy")
+        async def busy() -> None:
+            raise BusyError("The model is busy")
+
+        @get("/shout/broken")
+        async def broken() -> None:
+            raise ZeroDivisionError("a secret")
+
+        return [models, busy, broken]
+
+    def error_body(self, error, status):
+        return {"shouted": error.title.upper(), "status": status}
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shouting_dialect.py").write_text(PLUGIN)
+    info = tmp_path / "shouting_dialect-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting-dialect\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[studiolo.dialects]\nshouting = shouting_dialect:Shouting\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "shouting_dialect", raising=False)
+
+
+@pytest.fixture
+async def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+    monkeypatch.setenv("STUDIOLO_HOME", str(tmp_path / "home"))
+    host = Host()
+    yield host
+    await host.stop()
+
+
+async def test_a_dialect_of_another_package_is_mounted_beside_the_built_in_one(plugin: None, host: Host) -> None:
+    found = dialects()
+    assert set(found) == {*dialects.__globals__["BUILT_IN"], "shouting"}
+    async with AsyncTestClient(create_app(Serving(host), found.values())) as client:
+        assert (await client.get("/shout/models")).json() == []
+        assert (await client.get("/lmstudio-greeting")).json()["lmstudio"] is True
+        assert (await client.get("/health")).json()["status"] == "ok"
+
+
+async def test_each_dialect_reports_errors_in_its_own_form(plugin: None, host: Host) -> None:
+    async with AsyncTestClient(create_app(Serving(host), dialects().values())) as client:
+        busy = await client.get("/shout/busy")
+        assert (busy.status_code, busy.json()) == (503, {"shouted": "THE MODEL IS BUSY", "status": 503})
+        broken = await client.get("/shout/broken")
+        assert broken.status_code == 500 and "SECRET" not in broken.text and "shouted" in broken.json()
+        unknown = await client.get("/nothing/here")
+        assert unknown.status_code == 404 and unknown.json()["error"]["code"] == 404
+
+
+def test_the_app_names_no_dialect() -> None:
+    source = Path(app_module.__file__).read_text()
+    imported = {node.module or "" for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
+    assert {module for module in imported if "dialects" in module} == {"dialects.base"}
+    assert not any(name in source.lower() for name in dialects())
