@@ -10,7 +10,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock clean
+.PHONY: help run test lint format bench docs lock clean
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    ruff, pyright (strict on src/), import-linter"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   measure against llama-server reached directly"
+	@echo "make docs    build the documentation into site/"
 	@echo "make lock    renew the lock files from pyproject.toml"
 	@echo "make clean   remove what make made"
 
@@ -58,11 +59,14 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.run --json bench/results.json
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --clean
+
 lock: | $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --upgrade --extra build \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
-	$(UV) pip compile --quiet --universal --generate-hashes --extra build --extra documents --extra mcp --extra dev \
+	$(UV) pip compile --quiet --universal --generate-hashes --extra build --extra documents --extra mcp --extra docs --extra dev \
 		--custom-compile-command "make lock" -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
