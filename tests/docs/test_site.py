@@ -1,0 +1,55 @@
+"""The documentation builds as a site: no warning, every public name in the reference, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import studiolo
+
+ROOT = Path(__file__).parents[2]
+
+
+def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("mkdocs")), "build", "--strict", "-f", str(config)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run([*command, "-d", str(site)], env=environment, capture_output=True, text=True, timeout=170)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = build(ROOT / "mkdocs.yml", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    pages = "".join(page.read_text("utf-8") for page in (site / "reference").glob("*.html"))
+    anchors = set(re.findall(r'id="studiolo\.(\w+)"', pages))
+    anchors |= set(re.findall(r'id="studiolo\.[\w.]+\.(\w+)"', pages))
+    assert {name for name in studiolo.__all__ if not name.startswith("__")} <= anchors
+
+
+def test_pages_load_nothing_from_the_network(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loaded = re.findall(
+            r'<(?:script|img|link rel="stylesheet")[^>]* (?:src|href)="(\w+://[^"]+)"', page.read_text()
+        )
+        assert loaded == [], page.name
+
+
+def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("[a page](missing.md)")
+    config = (ROOT / "mkdocs.yml").read_text("utf-8").partition("nav:")[0]
+    config = config.replace("  - docs/hooks.py\n", "").replace("hooks:\n", "")
+    (tmp_path / "mkdocs.yml").write_text(config)
+    done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode != 0
+    assert "missing.md" in done.stderr
