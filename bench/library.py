@@ -1,23 +1,29 @@
-"""How long a library of 500 models takes to list: ``python -m bench.library [COUNT]``.
+"""How long a library of 500 models takes to list, and to find a model by name: ``python -m bench.library [COUNT]``.
 
 The files are real headers (a vocabulary, a chat template) without weights to speak of. Measured: the first listing,
-which reads every header; the listing of a new process, which finds them in the database; and the next in one process.
+which reads every header; the listing of a new process, which finds them in the database; the next one in the same
+process; and look-ups of a name that a model has, and of one that none has.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from studiolo.errors import ModelNotFoundError
 from studiolo.library import Library
 from studiolo.paths import Home
 
 TOKENS = 32_000
 ROUNDS = 7
+SETTLE_SEC = 3
+"""Files that have just been written are looked at again."""
 
 
 def write_models(home: Home, count: int) -> None:
@@ -46,18 +52,32 @@ def write_models(home: Home, count: int) -> None:
 
 
 async def measure(home: Home, count: int) -> dict[str, float]:
-    """Seconds of each kind of listing; the median of several where it can be repeated."""
+    """Return the seconds of each kind; the median of several where it can be repeated."""
     first = await _listing(home, count)
     cached = [await _listing(home, count) for _ in range(ROUNDS)]
     library = Library(home)
-    await library.models()
-    again: list[float] = []
+    await asyncio.sleep(SETTLE_SEC)
+    key = (await library.models())[count // 2].key
+    again = await _median(library.models)
+    found = await _median(lambda: library.resolve(key))
+    missing = await _median(lambda: _miss(library))
+    await library.close()
+    cached_listing = statistics.median(cached)
+    return {"first": first, "cached": cached_listing, "again": again, "found": found, "missing": missing}
+
+
+async def _median(action: Callable[[], Awaitable[object]]) -> float:
+    took: list[float] = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        await library.models()
-        again.append(time.perf_counter() - began)
-    await library.close()
-    return {"first": first, "cached": statistics.median(cached), "again": statistics.median(again)}
+        await action()
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+async def _miss(library: Library) -> None:
+    with contextlib.suppress(ModelNotFoundError):
+        await library.resolve("no-model-of-this-name")
 
 
 async def _listing(home: Home, count: int) -> float:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from studiolo.library.model import Model, base_key, is_model_file, split_name
 from studiolo.library.model_keys import assign_keys, name_of
-from studiolo.library.name_resolution import matches
+from studiolo.library.name_resolution import NameIndex
 from studiolo.library.scan import File, Found, Origin, publisher_of
 
 
@@ -203,4 +203,4 @@ def test_every_key_means_its_model(paths: list[str]) -> None:
         for path, each in assign_keys(found).items()
     ]
     for model in models:
-        assert [match.model for match in matches(model.key, models)] == [model]
+        assert [match.model for match in NameIndex(models).matches(model.key)] == [model]

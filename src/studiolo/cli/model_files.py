@@ -175,10 +175,10 @@ def _choose(home: Home, name: str) -> tuple[Model, list[Model]]:
 
     import asyncio
 
-    from ..library.name_resolution import matches
+    from ..library.name_resolution import NameIndex
 
     chosen, models = asyncio.run(look())
-    if any(match.model.path == chosen.path and match.key != chosen.key for match in matches(name, models)):
+    if any(match.model.path == chosen.path and match.key != chosen.key for match in NameIndex(models).matches(name)):
         raise ModelNotFoundError(
             f"{chosen.group} has {len(chosen.variants)} variants",
             cause=f"They are {', '.join(chosen.variants)}",

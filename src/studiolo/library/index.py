@@ -53,12 +53,13 @@ class Index:
         self._state = state
         self._read: dict[Path, tuple[int, int, Content]] = {}
 
-    def models(self, files: list[File], reserved: Mapping[Path, str]) -> list[Model]:
-        """The models that ``files`` make, by key.
+    def models(self, files: list[File], reserved: Mapping[Path, str], last_variants: Mapping[str, str]) -> list[Model]:
+        """Return the models that ``files`` make, sorted by key.
 
         Parameters:
             files: each once.
-            reserved: keys that certain files have whatever others come.
+            reserved: keys of certain files, which no other file can take.
+            last_variants: see :meth:`last_variants`.
         """
         contents = self._contents(files)
         weights: list[File] = []
@@ -89,7 +90,7 @@ class Index:
             sees = contents.get(mmproj) if mmproj else None
             vision = mmproj is not None and (not isinstance(sees, Metadata) or sees.vision)
             groups[keys[str(path)].group].append(_model(each, keys[str(path)], name, contents, mmproj, vision))
-        return sorted(self._grouped(groups, reserved), key=lambda model: model.key)
+        return sorted(_grouped(groups, reserved, last_variants), key=lambda model: model.key)
 
     def model_at(self, path: Path) -> Model:
         """The model in a file that is in no folder of the library. Raises :class:`OSError`."""
@@ -98,8 +99,17 @@ class Index:
         file = File(path, str(path), status.st_size, status.st_mtime_ns, identity, "path", "")
         return _model(Found((file,)), Keys(str(path), str(path)), name_of(Found((file,))), self._one(file), None, False)
 
+    @property
+    def has_refused_files(self) -> bool:
+        """Whether the system refused to open one of the files: it may allow it later, without a change of the file."""
+        return any(_may_pass(content) for _, _, content in self._read.values())
+
+    def last_variants(self) -> dict[str, str]:
+        """Return the paths of the variants used last, by group. Other processes may have used others since."""
+        return self._state.recall_all(_LAST_VARIANT)
+
     def remember_used(self, model: Model) -> None:
-        """Take note that ``model`` is the variant of its group that was used last."""
+        """Keep that ``model`` is the variant of its group that was used last."""
         if model.variants:
             self._state.remember(_LAST_VARIANT + model.group, str(model.path))
 
@@ -110,20 +120,6 @@ class Index:
             error = known[2]
             return ModelFileError(error.title, cause=error.cause, suggestion=error.suggestion, data=error.data)
         return ModelFileError(f"{model.path} cannot be used", cause=model.error)
-
-    def _grouped(self, groups: Mapping[str, list[Model]], reserved: Mapping[Path, str]) -> Iterable[Model]:
-        last = self._state.recall_all(_LAST_VARIANT) if any(len(each) > 1 for each in groups.values()) else {}
-        memory = usable_memory()
-        for group, variants in groups.items():
-            if len(variants) == 1:
-                yield variants[0]
-                continue
-            first = next((model.path for model in variants if model.path in reserved), None)
-            # Older versions kept what was used last of an embedding model under its bare name.
-            selected = select(variants, last.get(group) or last.get(without_prefix(group)), first, memory)
-            keys = tuple(sorted(model.key for model in variants))
-            for model in variants:
-                yield msgspec.structs.replace(model, variants=keys, selected=model is selected)
 
     def _contents(self, files: list[File]) -> dict[Path, Content]:
         """What each file holds: as it is known here, else as the database has it, else as the file says."""
@@ -165,6 +161,23 @@ class Index:
         if known is None or known[:2] != (file.size_bytes, file.mtime_ns) or _may_pass(known[2]):
             return None
         return known[2]
+
+
+def _grouped(
+    groups: Mapping[str, list[Model]], reserved: Mapping[Path, str], last_variants: Mapping[str, str]
+) -> Iterable[Model]:
+    memory = usable_memory()
+    for group, variants in groups.items():
+        if len(variants) == 1:
+            yield variants[0]
+            continue
+        first = next((model.path for model in variants if model.path in reserved), None)
+        # Older versions kept the last variant of an embedding model under its name without the prefix.
+        last = last_variants.get(group) or last_variants.get(without_prefix(group))
+        selected = select(variants, last, first, memory)
+        keys = tuple(sorted(model.key for model in variants))
+        for model in variants:
+            yield msgspec.structs.replace(model, variants=keys, selected=model is selected)
 
 
 def _size(path: Path | None) -> int:

@@ -17,13 +17,15 @@ from . import download_options, download_references, hub, name_resolution, searc
 from .catalog import Catalog, Entry
 from .download_options import DownloadOption
 from .downloads import OnProgress, download
+from .file_stamps import FileStamps
 from .gguf_file import read_header
 from .index import Index
 from .model import Model
-from .other_programs import further_folder, program_files
-from .scan import File, once_each, scan
+from .other_programs import further_folder, program_folders
+from .scan import once_each
 from .search import SearchResults
 from .single_flight import Fetch, SharedFetches
+from .snapshot import ModelFolder, Snapshot
 from .state import State
 
 _LAST_USED: dict[Domain, str] = {"llm": "last_used_model", "embedding": "last_used_embedding_model"}
@@ -48,6 +50,7 @@ class Library:
         self._owns_state = state is None
         self._lock = threading.Lock()
         self._index = Index(self._state)
+        self._snapshot: Snapshot | None = None
         file = SettingsFile(home.settings)
         self._settings = settings or (lambda: file.current().library)
         self._catalog: tuple[tuple[int, int] | None, Catalog] | None = None
@@ -250,48 +253,62 @@ class Library:
 
     # What follows runs in threads.
 
-    def _models(self) -> list[Model]:
-        reserved = {self.home.models / entry.file: entry.name for entry in self.catalog.values()}
+    def _current(self) -> Snapshot:
+        """Return the models as they are on disk now. The folders are scanned only if something has changed."""
+        catalog = self.catalog
         settings = self._settings()
-        with self._lock:  # of two who ask at once, the second finds what the first has read
-            return self._index.models(once_each(self._files(settings)), reserved)
+        folders = [ModelFolder(self.home.models, "home")]
+        folders += [ModelFolder(further_folder(self.home, name), "folder") for name in settings.folders]
+        folders += [
+            ModelFolder(folder, program) for program in settings.programs for folder in program_folders(program)
+        ]
+        with self._lock:  # of two calls at once, the second uses what the first has read
+            last_variants = self._index.last_variants()
+            known = self._snapshot
+            if (
+                known is None
+                or known.catalog is not catalog
+                or known.folders != folders
+                or known.last_variants != last_variants
+                or not known.stamps.are_current()
+            ):
+                stamps = FileStamps()
+                files = once_each(file for folder in folders for file in folder.files(stamps))
+                reserved = {self.home.models / entry.file: entry.name for entry in catalog.values()}
+                models = self._index.models(files, reserved, last_variants)
+                known = Snapshot(models, catalog, folders, last_variants, stamps)
+                self._snapshot = None if self._index.has_refused_files else known
+        return known
 
-    def _files(self, settings: LibrarySettings) -> list[File]:
-        files = scan(self.home.models, "home")
-        for folder in settings.folders:
-            files += scan(further_folder(self.home, folder), "folder")
-        for program in settings.programs:
-            files += program_files(program)
-        return files
+    def _models(self) -> list[Model]:
+        return list(self._current().models)
 
     def _resolve(self, name: str) -> Model:
         name = name.strip()
-        models = self._models()
+        current = self._current()
         path = Path(name)
         if name.startswith("~") and "/" in name:
             with contextlib.suppress(RuntimeError):  # "~nobody/": there is no such user
                 path = path.expanduser()
         if path.is_absolute():
-            return self._at(path, models)
-        matches = name_resolution.matches(name, models)
+            return self._at(path, current)
+        matches = current.names.matches(name)
         if len(matches) == 1:
             return matches[0].model
-        raise name_resolution.not_found(name, matches, models, self.catalog)
+        raise name_resolution.not_found(name, matches, current.models, self.catalog)
 
-    def _at(self, path: Path, models: list[Model]) -> Model:
-        """The model at an absolute path: one of the library, or a file outside it, whose key is its path."""
+    def _at(self, path: Path, current: Snapshot) -> Model:
+        """Return the model at an absolute path: one of the library, or a file outside it, whose key is its path."""
+        models = current.models
         try:
             real = path.resolve()
             path.stat()
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL in the name
             data = name_resolution.path_data(str(path), models)
             raise PathNotFoundError(f"There is no file {path}", cause=str(error), data=data) from error
-        for model in models:
-            if model.path == path:
-                return model
-        for model in models:
-            if model.path.resolve() == real:
-                return model
+        found = current.by_path.get(path) or current.by_real_path.get(real)
+        if found is not None:
+            return found
         if not path.is_file():
             raise PathNotFoundError(
                 f"{path} is not a file",
@@ -302,15 +319,15 @@ class Library:
             return self._index.model_at(path)
 
     def _default(self, domain: Domain) -> Model | None:
-        models = self._models()
+        current = self._current()
         last = self._state.recall(_LAST_USED[domain])
         if last is not None:
             with contextlib.suppress(ModelNotFoundError):
-                model = self._at(Path(last), models)
+                model = self._at(Path(last), current)
                 if model.domain == domain:
                     return model
         preferred = self.catalog.default(domain)
-        fitting = [model for model in models if model.domain == domain and model.selected]
+        fitting = [model for model in current.models if model.domain == domain and model.selected]
         for model in fitting:
             if preferred is not None and model.key == preferred.key:
                 return model
@@ -324,7 +341,8 @@ class Library:
                     return None
             except OSError:
                 return None
-        return next((model for model in self._models() if model.path == path and model.error is None), None)
+        model = self._current().by_path.get(path)
+        return model if model is not None and model.error is None else None
 
     def _variant(self, name: str) -> Entry | download_references.HubReference | None:
         """What ``name@quantization`` means where ``name`` is in the catalog: the entry, or another one of its

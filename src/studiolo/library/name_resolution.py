@@ -1,9 +1,11 @@
-"""Which model a name means, and what to say when it means none."""
+"""Find the model that a name means, or say why there is none."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -20,58 +22,96 @@ class Match(NamedTuple):
     model: Model
 
 
+class NameIndex:
+    """The names of models, for look-ups in memory.
+
+    Parameters:
+        models: all models of the library.
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self._models = models
+        self._by_key = {model.key: model for model in models}
+        self._selected: dict[str, list[int]] = defaultdict(list)
+        """By group: the variants that it means."""
+        self._tiers = (_Tier(), _Tier(), _Tier(), _Tier())
+        """Exact names, the closest kind first: keys, groups, paths, and names that several models may have."""
+        beginnings: set[tuple[str, int, bool]] = set()
+        for place, model in enumerate(models):
+            if model.selected:
+                self._selected[model.group].append(place)
+            names = _names(model)
+            keys, groups, paths, loose = self._tiers
+            keys.add(place, names.key)
+            groups.add_shared(model.group, names.group)
+            paths.add(place, names.path)
+            loose.add(place, names.loose)
+            loose.add_shared(model.group, names.loose_group)
+            beginnings.update((name, place, False) for name in names.key | names.path | names.loose)
+            beginnings.update((name, place, True) for name in names.group | names.loose_group)
+        self._sorted = sorted(beginnings)
+
+    def matches(self, name: str) -> list[Match]:
+        """Return the models that ``name`` means, in any case.
+
+        The closest kind of match decides: a key goes before a path, a path before a name that several files may have,
+        and that before the beginning of one. A name of all variants of a model means the selected one.
+        """
+        name = name.strip()
+        wanted = name.removesuffix("/").casefold()
+        if not wanted:
+            return []
+        if name in self._by_key:  # keys can differ by nothing but case
+            return [Match(name, self._by_key[name])]
+        for tier in self._tiers:
+            if found := self._found(tier.own.get(wanted, ()), tier.shared.get(wanted, ())):
+                return found
+        own: set[int] = set()
+        groups: set[str] = set()
+        for number in range(bisect_left(self._sorted, (wanted,)), len(self._sorted)):
+            known, place, is_shared = self._sorted[number]
+            if not known.startswith(wanted):
+                break
+            if is_shared:
+                groups.add(self._models[place].group)
+            else:
+                own.add(place)
+        return self._found(own, groups)
+
+    def _found(self, own: Iterable[int], groups: Iterable[str]) -> list[Match]:
+        groups = set(groups)
+        places = {place for place in own if self._models[place].group not in groups}
+        places.update(place for group in groups for place in self._selected.get(group, ()))
+        models = [self._models[place] for place in sorted(places)]
+        return [Match(model.group if model.group in groups else model.key, model) for model in models]
+
+
+class _Tier:
+    """Names of one kind: which models have them, and which groups share them among their variants."""
+
+    def __init__(self) -> None:
+        self.own: defaultdict[str, set[int]] = defaultdict(set)
+        self.shared: defaultdict[str, set[str]] = defaultdict(set)
+
+    def add(self, place: int, names: set[str]) -> None:
+        for name in names:
+            self.own[name].add(place)
+
+    def add_shared(self, group: str, names: set[str]) -> None:
+        for name in names:
+            self.shared[name].add(group)
+
+
 class _Names(NamedTuple):
-    """The names of a model, in lower case. The closest kind of match decides."""
+    """The names of a model, in lower case."""
 
     key: set[str]
     group: set[str]
-    """Shared with its variants; so are the next but one."""
+    """Shared by all its variants."""
     path: set[str]
     loose: set[str]
     loose_group: set[str]
-
-
-def matches(name: str, models: list[Model]) -> list[Match]:
-    """The models that ``name`` means, in any case. The closest kind of match decides: a key goes before a path, a
-    path before a name that several files may have, and that before the beginning of one. What names all variants of a
-    model means the selected one."""
-    wanted = name.strip().removesuffix("/").casefold()
-    if not wanted:
-        return []
-    for model in models:  # keys can differ by nothing but case
-        if model.key == name.strip():
-            return [Match(model.key, model)]
-    named = [(model, _names(model)) for model in models]
-    tiers: list[tuple[Callable[[_Names], set[str]], Callable[[_Names], set[str]]]] = [
-        (lambda n: n.key, lambda _: set()),
-        (lambda _: set(), lambda n: n.group),
-        (lambda n: n.path, lambda _: set()),
-        (lambda n: n.loose, lambda n: n.loose_group),
-    ]
-    for own, shared in tiers:
-        found = _found(named, lambda n, own=own: wanted in own(n), lambda n, shared=shared: wanted in shared(n))
-        if found:
-            return found
-
-    def begins(names: set[str]) -> bool:
-        return any(each.startswith(wanted) for each in names)
-
-    return _found(
-        named,
-        lambda n: begins(n.key) or begins(n.path) or begins(n.loose),
-        lambda n: begins(n.group) or begins(n.loose_group),
-    )
-
-
-def _found(
-    named: list[tuple[Model, _Names]], own: Callable[[_Names], bool], shared: Callable[[_Names], bool]
-) -> list[Match]:
-    groups = {model.group for model, names in named if shared(names)}
-    return [
-        Match(model.group if model.group in groups else model.key, model)
-        for model, names in named
-        if (model.selected if model.group in groups else own(names))
-    ]
+    """Shared by all its variants."""
 
 
 def _names(model: Model) -> _Names:
@@ -155,13 +195,14 @@ def path_data(name: str, models: list[Model]) -> dict[str, Any]:
 
 
 def _near(name: str, keys: list[str]) -> list[str]:
-    """The keys that look like ``name``, or contain it."""
+    """Return the keys that look like ``name``, contain it, or begin nearly like it (people leave the rest out)."""
     wanted = name.casefold().rpartition("/")[2]
     close = difflib.get_close_matches(wanted, keys, n=3, cutoff=0.5)
-    within = [key for key in keys if len(wanted) >= 3 and (wanted in key or _begins_like(key, wanted))]
+    matcher = difflib.SequenceMatcher(b=wanted)
+
+    def begins_like(key: str) -> bool:
+        matcher.set_seq1(key[: len(wanted)])
+        return all(ratio() >= 0.75 for ratio in (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio))
+
+    within = [key for key in keys if len(wanted) >= 3 and (wanted in key or begins_like(key))]
     return list(dict.fromkeys([*close, *within]))[:3]
-
-
-def _begins_like(key: str, wanted: str) -> bool:
-    """Whether ``wanted`` is nearly the beginning of ``key``: people leave the rest of a long name out."""
-    return difflib.SequenceMatcher(None, wanted, key[: len(wanted)]).ratio() >= 0.75

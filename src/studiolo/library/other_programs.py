@@ -1,20 +1,22 @@
-"""Other programs' models: LM Studio's folder, the cache of the Hugging Face hub, Ollama's store. They are only read."""
+"""Models of other programs: LM Studio's folder, the cache of the Hugging Face hub, Ollama's store. Read only."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from ..paths import Home
 from ..settings import Program
+from .file_stamps import FileStamps
 from .scan import File, found_file, scan
 
 PROGRAM_NAMES: dict[Program, str] = {"lmstudio": "LM Studio", "huggingface": "Hugging Face", "ollama": "Ollama"}
-"""What people call them."""
+"""Their names for people."""
 
 _OLLAMA_SERVICE = Path("/usr/share/ollama/.ollama/models")  # where Ollama's Linux service keeps them
 _MODEL_LAYER = "application/vnd.ollama.image.model"
@@ -23,7 +25,7 @@ _MAX_MANIFEST = 1 << 20
 
 
 def further_folder(home: Home, name: str) -> Path:
-    """The folder that ``name`` in the settings' ``library.folders`` means."""
+    """Return the folder that an entry of ``library.folders`` in the settings means."""
     folder = Path(name)
     with contextlib.suppress(RuntimeError):  # "~nobody": there is no such user
         folder = folder.expanduser()
@@ -31,23 +33,21 @@ def further_folder(home: Home, name: str) -> Path:
 
 
 def program_folders(program: Program) -> list[Path]:
-    """Where ``program`` keeps models on this machine, as far as the folders are there."""
+    """Return the existing folders in which ``program`` keeps models on this machine."""
     try:
         return [folder for folder in _PROGRAMS[program][0]() if folder.is_dir()]
     except RuntimeError:  # the user has no home folder
         return []
 
 
-def program_files(program: Program) -> list[File]:
-    """The models of ``program``."""
-    return [file for folder in program_folders(program) for file in _PROGRAMS[program][1](folder)]
+def program_files(program: Program, folder: Path, stamps: FileStamps) -> list[File]:
+    """Return the models in one of the folders of ``program``; ``stamps`` keeps what was looked at."""
+    return list(_PROGRAMS[program][1](folder, stamps))
 
 
 def _lmstudio() -> Iterator[Path]:
-    """The models folder of LM Studio's home: the one that its pointer file names, else the present or the older place.
-
-    Its settings may name another folder for downloads.
-    """
+    """Return the models folder of LM Studio's home (named by its pointer file, else in the current or the older
+    place), and the folder for downloads that its settings name."""
     homes = [Path.home() / ".lmstudio", Path.home() / ".cache" / "lm-studio"]
     pointer = _text(Path.home() / ".lmstudio-home-pointer").strip()
     if pointer and Path(pointer).is_dir():
@@ -77,23 +77,24 @@ def _ollama() -> Iterator[Path]:
     yield _OLLAMA_SERVICE
 
 
-def _lmstudio_files(folder: Path) -> list[File]:
-    return scan(folder, "lmstudio")
+def _lmstudio_files(folder: Path, stamps: FileStamps) -> list[File]:
+    return scan(folder, "lmstudio", stamps)
 
 
-def _huggingface_files(cache: Path) -> Iterator[File]:
-    """``models--publisher--name/snapshots/REVISION/...``: of each file, the one of the newest revision."""
-    for repository in _folders(cache):
+def _huggingface_files(cache: Path, stamps: FileStamps) -> Iterator[File]:
+    """Return the files under ``models--publisher--name/snapshots/REVISION/``, each from the newest of its revisions."""
+    for repository in _folders(cache, stamps):
         if not repository.name.startswith("models--"):
             continue
         name = repository.name.removeprefix("models--").replace("--", "/")
+        stamps.stat(repository / "refs" / "main")
         main = _text(repository / "refs" / "main").strip()
         revisions = sorted(
-            _folders(repository / "snapshots"), key=lambda path: (path.name == main, _mtime(path)), reverse=True
+            _folders(repository / "snapshots", stamps), key=lambda path: (path.name == main, _mtime(path)), reverse=True
         )
         taken: set[str] = set()
         for revision in revisions:
-            for file in scan(revision, "huggingface"):
+            for file in scan(revision, "huggingface", stamps):
                 if file.relative_path not in taken:
                     taken.add(file.relative_path)
                     yield file._replace(
@@ -101,17 +102,18 @@ def _huggingface_files(cache: Path) -> Iterator[File]:
                     )
 
 
-def _ollama_files(store: Path) -> Iterator[File]:
-    """``manifests/REGISTRY/NAMESPACE/NAME/TAG`` names the blobs of a model; its weights are one of them."""
-    for registry in _folders(store / "manifests"):
-        for space in _folders(registry):
-            for name in _folders(space):
-                for manifest in _visible(name):
-                    if file := _ollama_file(store, registry.name, space.name, name.name, manifest):
+def _ollama_files(store: Path, stamps: FileStamps) -> Iterator[File]:
+    """Return the weights that the manifests ``manifests/REGISTRY/NAMESPACE/NAME/TAG`` name among their blobs."""
+    for registry in _folders(store / "manifests", stamps):
+        for space in _folders(registry, stamps):
+            for name in _folders(space, stamps):
+                for manifest in _visible(name, stamps):
+                    if file := _ollama_file(store, registry.name, space.name, name.name, manifest, stamps):
                         yield file
 
 
-def _ollama_file(store: Path, registry: str, space: str, name: str, manifest: Path) -> File | None:
+def _ollama_file(store: Path, registry: str, space: str, name: str, manifest: Path, stamps: FileStamps) -> File | None:
+    stamps.stat(manifest)
     blobs: dict[str, Path] = {}
     layers: Any = _object(manifest).get("layers")
     for layer in cast("list[Any]", layers) if isinstance(layers, list) else []:
@@ -122,11 +124,12 @@ def _ollama_file(store: Path, registry: str, space: str, name: str, manifest: Pa
     model = blobs.get(_MODEL_LAYER)
     if model is None:
         return None
-    try:
-        status = model.stat()
-    except OSError:
+    status = stamps.stat(model)
+    if status is None:
         return None
     projector = blobs.get(_PROJECTOR_LAYER)
+    if projector is not None:
+        stamps.stat(projector)
     return found_file(model, _ollama_name(registry, space, name, manifest.name), status, "ollama")._replace(
         publisher="ollama" if space == "library" else space,
         tag=manifest.name,
@@ -135,21 +138,22 @@ def _ollama_file(store: Path, registry: str, space: str, name: str, manifest: Pa
 
 
 def _ollama_name(registry: str, space: str, name: str, tag: str) -> str:
-    """What Ollama itself calls it: ``llama3.2:3b``, ``user/name:tag``, ``hf.co/user/name:tag``."""
+    """Return the name that Ollama itself uses: ``llama3.2:3b``, ``user/name:tag``, ``hf.co/user/name:tag``."""
     parts = [name] if space == "library" else [space, name]
     if registry != "registry.ollama.ai":
         parts = [registry, space, name]
     return f"{'/'.join(parts)}:{tag}"
 
 
-_PROGRAMS: dict[Program, tuple[Callable[[], Iterator[Path]], Callable[[Path], Iterable[File]]]] = {
+_PROGRAMS: dict[Program, tuple[Callable[[], Iterator[Path]], Callable[[Path, FileStamps], Iterable[File]]]] = {
     "lmstudio": (_lmstudio, _lmstudio_files),
     "huggingface": (_huggingface, _huggingface_files),
     "ollama": (_ollama, _ollama_files),
 }
 
 
-def _visible(folder: Path) -> list[Path]:
+def _visible(folder: Path, stamps: FileStamps) -> list[Path]:
+    stamps.stat(folder)
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError:
@@ -163,8 +167,9 @@ def _mtime(path: Path) -> float:
         return 0.0
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.is_dir()]
+def _folders(folder: Path, stamps: FileStamps) -> list[Path]:
+    found = [(path, stamps.stat(path)) for path in _visible(folder, stamps)]
+    return [path for path, status in found if status is not None and stat.S_ISDIR(status.st_mode)]
 
 
 def _text(path: Path) -> str:
@@ -176,7 +181,7 @@ def _text(path: Path) -> str:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; an empty one where there is none."""
+    """Return the JSON object in a file; an empty one if there is none."""
     try:
         value: Any = json.loads(_text(path) or "{}")
     except (ValueError, RecursionError):

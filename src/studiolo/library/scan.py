@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
+from .file_stamps import FileStamps
+
 Origin = Literal["home", "folder", "lmstudio", "huggingface", "ollama", "path"]
-"""Whose a file is: the home's models folder, a further folder of the settings, another program's, or a bare path."""
+"""Where a file belongs: the home's models folder, a further folder of the settings, another program, or nowhere (it is
+named by its path)."""
 
 _SHARD = re.compile(r"-(?P<index>\d{5})-of-(?P<count>\d{5})$")
 
@@ -17,7 +20,7 @@ _SHARD = re.compile(r"-(?P<index>\d{5})-of-(?P<count>\d{5})$")
 class File(NamedTuple):
     """A GGUF file on disk.
 
-    ``relative_path`` goes by the folder that was scanned; ``tag`` and ``projector`` are what Ollama's store says of it.
+    ``relative_path`` is relative to the scanned folder; ``tag`` and ``projector`` are from Ollama's manifest.
     """
 
     path: Path
@@ -37,20 +40,25 @@ class Found(NamedTuple):
 
     parts: tuple[File, ...]
     missing: tuple[int, ...] = ()
-    """The numbers of the shards that are not there."""
+    """The numbers of the missing shards."""
     shards: int = 1
-    """How many there should be."""
+    """The number of shards of the complete model."""
 
     @property
     def first(self) -> File:
         return self.parts[0]
 
 
-def scan(folder: Path, origin: Origin) -> list[File]:
-    """The GGUF files under ``folder`` at any depth: real ones first, then those that links lead to.
+def scan(folder: Path, origin: Origin, stamps: FileStamps) -> list[File]:
+    """Return the GGUF files under ``folder`` at any depth: real ones first, then those behind symbolic links.
 
-    Symbolic links are followed, each folder is visited once (a real one rather than a link to it), and what is
-    hidden, broken or unreadable, or has a name that is not UTF-8, is passed over.
+    Each folder is visited once (a real one rather than a link to it). Entries that are hidden, broken or unreadable,
+    or whose name is not UTF-8, are skipped.
+
+    Parameters:
+        folder: the folder.
+        origin: where its files belong.
+        stamps: keeps what was looked at.
     """
     seen: set[tuple[int, int]] = set()
     real: list[File] = []
@@ -62,12 +70,16 @@ def scan(folder: Path, origin: Origin) -> list[File]:
         if not queue:
             in_links = True
         path, relative = queue.pop(0) if queue else links.pop(0)
-        for entry in _entries(path, seen):
+        for entry in _entries(path, seen, stamps):
             try:
+                if entry.is_symlink():
+                    stamps.stat(entry.path)  # its target can change without a change of this folder
                 if entry.is_dir():
                     (links if entry.is_symlink() else queue).append((entry.path, f"{relative}{entry.name}/"))
                 elif entry.name.lower().endswith(".gguf") and entry.is_file():
-                    file = found_file(Path(entry.path), f"{relative}{entry.name}", entry.stat(), origin)
+                    status = entry.stat()
+                    stamps.keep(entry.path, status)
+                    file = found_file(Path(entry.path), f"{relative}{entry.name}", status, origin)
                     (linked if in_links or entry.is_symlink() else real).append(file)
             except OSError:
                 continue
@@ -75,7 +87,7 @@ def scan(folder: Path, origin: Origin) -> list[File]:
 
 
 def found_file(path: Path, relative_path: str, status: os.stat_result, origin: Origin) -> File:
-    """The file at ``path``, with what ``stat`` told of it."""
+    """Return the file at ``path``, whose status is ``status``."""
     return File(
         path,
         relative_path,
@@ -88,13 +100,13 @@ def found_file(path: Path, relative_path: str, status: os.stat_result, origin: O
 
 
 def publisher_of(relative_path: str) -> str:
-    """The first folder of ``relative_path``, or ``""``."""
+    """Return the first folder of ``relative_path``, or ``""``."""
     parts = PurePosixPath(relative_path).parts
     return parts[0] if len(parts) > 1 and parts[0] != "/" else ""
 
 
 def once_each(files: Iterable[File]) -> list[File]:
-    """Each file under the first of its names; in the home's own models folder, under all: a link there is a choice."""
+    """Return each file under the first of its names. In the home's models folder all names stay: links are choices."""
     seen: set[tuple[int, int]] = set()
     kept: list[File] = []
     for file in files:
@@ -105,12 +117,12 @@ def once_each(files: Iterable[File]) -> list[File]:
 
 
 def without_shard(stem: str) -> str:
-    """The name of a file, without extension, that is one of several shards: what the shards have in common."""
+    """Return the name of a shard without its number: what all shards of a model have in common."""
     return _SHARD.sub("", stem)
 
 
 def join_shards(files: Iterable[File]) -> list[Found]:
-    """The models that ``files`` make: shards (``-00001-of-00003``) that lie in one folder are one."""
+    """Return the models that ``files`` make: the shards (``-00001-of-00003``) of one folder are one model."""
     whole: list[Found] = []
     split: dict[tuple[Path, str, int], dict[int, File]] = {}
     for file in files:
@@ -127,12 +139,12 @@ def join_shards(files: Iterable[File]) -> list[Found]:
     return sorted(whole, key=lambda found: (found.first.relative_path, str(found.first.path)))
 
 
-def _entries(path: str, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
+def _entries(path: str, seen: set[tuple[int, int]], stamps: FileStamps) -> Iterator[os.DirEntry[str]]:
+    status = stamps.stat(path)
+    if status is None or (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
     try:
-        status = Path(path).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
         with os.scandir(path) as entries:
             visible = sorted((entry for entry in entries if _is_shown(entry.name)), key=lambda e: e.name)
     except OSError:
