@@ -21,7 +21,7 @@ from xllamacpp.memory import estimate_gpu_layers
 from studiolo.config import LoadConfig, PredictionConfig
 from studiolo.engines.base import CompletionRequest
 from studiolo.host.host import Host
-from studiolo.host.predictions import settings_in_force
+from studiolo.host.prediction_settings import settings_in_force
 from studiolo.library.model import Model
 
 TOLERANCE = 0.15

@@ -11,7 +11,7 @@ from typing import Any
 
 from studiolo.config import LoadConfig, PredictionConfig
 from studiolo.engines.llama_cpp.params import completion_body
-from studiolo.host.predictions import settings_in_force
+from studiolo.host.prediction_settings import settings_in_force
 
 from .measure import Piece, Stream
 

@@ -16,7 +16,7 @@ from studiolo.engines.base import Completed, CompletionRequest, Engine, EngineSp
 from studiolo.engines.llama_cpp.params import worker_params
 from studiolo.engines.registry import engine_class
 from studiolo.errors import ConfigError, EngineStartError, UnsupportedError
-from studiolo.host.predictions import settings_in_force
+from studiolo.host.prediction_settings import settings_in_force
 from studiolo.paths import Home
 from studiolo.protocol import kv
 from tests.support.engine_calls import request

@@ -11,7 +11,7 @@ from studiolo.domain.chat import Tool
 from studiolo.engines.base import ToolChatRequest
 from studiolo.engines.llama_cpp.chat_stream import chat_body
 from studiolo.engines.llama_cpp.tool_parameters import for_converter
-from studiolo.host.predictions import settings_in_force
+from studiolo.host.prediction_settings import settings_in_force
 
 PLAIN = {
     "type": "object",

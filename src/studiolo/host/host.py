@@ -32,18 +32,14 @@ from ..paths import Home
 from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelQuery, ModelSpecifier, QuerySpecifier
 from ..settings import SettingsFile
 from .documents import Documents
+from .engine_run import PredictionRequest
 from .events import Events
 from .files import FileStore, without_documents
 from .instance import Instance, OnProgress
 from .instances import Instances, OnEvict
 from .not_found import matches_no_model, not_loaded, nothing_to_unload, query_data
-from .predictions import (
-    Prediction,
-    PredictionRequest,
-    check_completion,
-    settings_in_force,
-    with_system_prompt,
-)
+from .prediction_settings import check_completion, settings_in_force, with_system_prompt
+from .predictions import Prediction
 from .queries import matching
 from .reasoning import thinks
 from .resources import Estimate

@@ -1,0 +1,125 @@
+"""From a request to a run of the engine: prompt, images, tools, grammar and the limits of context and reasoning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from ..config import PredictionConfig
+from ..domain.chat import ChatRequest, Message
+from ..domain.generation import ToolCallEvent
+from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateRequest
+from ..engines.schemas.process import Schemas
+from .files import FileStore
+from .images import has_images, images_of, max_side, with_images
+from .overflow import fit_chat, fit_text
+from .prediction_settings import with_system_prompt
+from .reasoning import splitter, think_within, thinks, with_thought_closed
+from .structured import Held, hold_answer
+from .tool_use import OutputPipeline, ToolUse, say_with_tools, without_tool_messages
+from .watching import LogEvents
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRequest:
+    """A request to an instance.
+
+    Parameters:
+        prompt: text to continue exactly as it is, or a chat to answer.
+        config: the settings with every default filled in.
+        schemas: prepares and checks the form of the answer.
+        files: the files that the chat refers to.
+        tools: the tools of the chat.
+        logs: receives the prompt and the answer while anybody subscribes.
+    """
+
+    prompt: str | ChatRequest
+    config: PredictionConfig
+    schemas: Schemas
+    files: FileStore | None = None
+    tools: ToolUse | None = None
+    logs: LogEvents | None = None
+
+    @property
+    def length(self) -> int:
+        """Characters of its text, for reports."""
+        if isinstance(self.prompt, str):
+            return len(self.prompt)
+        return sum(len(message.text) for message in self.prompt.messages)
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """A run of the engine that has begun.
+
+    Parameters:
+        events: what the engine emits.
+        pipeline: separates reasoning, text and tool calls.
+        held: the form that the answer is held to; ``None`` for free text.
+    """
+
+    events: AsyncGenerator[EngineEvent | ToolCallEvent, None]
+    pipeline: OutputPipeline
+    held: Held | None
+
+
+async def begin(
+    engine: Engine,
+    request: PredictionRequest,
+    context_length: int,
+    log_input: Callable[[str], None] | None = None,
+    budget_message: str = "",
+) -> EngineRun:
+    """Begin to answer ``request``.
+
+    Parameters:
+        context_length: tokens that prompt and answer may have together.
+        log_input: called with the text that the engine is given; ``None`` where nobody subscribes.
+        budget_message: text that precedes the end tag of reasoning that is cut short.
+
+    Raises:
+        ConfigError, UnsupportedError: the request's settings are wrong, or this engine or model cannot follow them.
+        FilesError: an image is missing or damaged.
+        PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.apply_template`.
+    """
+    config, prompt = request.config, request.prompt
+    asked = CompletionRequest(prompt="", config=config)
+    if isinstance(prompt, ChatRequest):
+        messages: Sequence[Message] = with_system_prompt(prompt.messages, config)
+        if request.files is not None and has_images(messages):
+            messages = await asyncio.to_thread(with_images, messages, request.files, max_side(config))
+            asked = replace(asked, images=images_of(messages))
+        chat = TemplateRequest(
+            messages=messages,
+            template=config.prompt_template,
+            template_variables={"enable_thinking": thinks(config)},
+            as_prompt=True,
+        )
+        if config.prompt_template is not None and config.prompt_template.stop_strings:
+            stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
+            asked = replace(asked, config=msgspec.structs.replace(config, stop_strings=stop_strings))
+        if request.tools is not None:
+            return EngineRun(
+                *await say_with_tools(
+                    engine, chat, asked, request.tools, request.schemas, context_length, log_input, budget_message
+                )
+            )
+        chat = await without_tool_messages(engine, chat)
+        if not asked.images:
+            chat = await fit_chat(engine, chat, config, context_length)
+        prompt = await engine.apply_template(chat)
+    held = await hold_answer(request.schemas, engine, config, prompt)
+    may_think = held is None or held.may_think
+    if isinstance(request.prompt, ChatRequest) and not (may_think and config.enable_thinking is not False):
+        prompt = with_thought_closed(prompt, config)
+    asked = replace(asked, prompt=prompt, constraint=held and held.constraint)
+    asked = await fit_text(engine, asked, context_length)
+    if log_input is not None:
+        log_input(prompt)
+    after_thought = held and held.after_thought
+    events = await think_within(engine, asked, prompt, budget_message, after_thought=after_thought)
+    split = splitter(config, prompt, once=after_thought is not None) if may_think else None
+    return EngineRun(events, OutputPipeline(split), held)
