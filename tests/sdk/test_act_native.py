@@ -66,12 +66,12 @@ def examples(count: int = 5, calls: int = 1) -> lm.Chat:
     return chat
 
 
-def test_who_watches_is_told_of_the_tools(llm: lm.LLM) -> None:
+def test_the_log_of_prompts_has_the_tools(llm: lm.LLM) -> None:
     (host,) = embedded._hosts.values()
     with host.logs.subscribe() as events:
         llm.act("What is 5 plus 6?", [ADD], config={"max_tokens": 1})
-    told, _ = [event.data for event in events._waiting]
-    assert "What is 5 plus 6?" in told.input and "Add two numbers." in told.input
+    prompt, _ = [event.entry for event in events._waiting]
+    assert "What is 5 plus 6?" in prompt.text and "Add two numbers." in prompt.text
 
 
 def test_the_model_calls_by_itself(llm: lm.LLM) -> None:

@@ -21,7 +21,7 @@ import pytest
 import studiolo as lm
 from studiolo.host.documents import Document, Documents, Limits, Parser
 from studiolo.host.files import MAX_FILE_BYTES, FileStore
-from studiolo.host.retrieval import Retriever, Watcher, chunks_of
+from studiolo.host.retrieval import RetrievalProgress, Retriever, chunks_of
 from studiolo.paths import Home
 from tests.support.document_files import docx, much_unpacked, pdf, pdf_of, zip_of
 from tests.support.homes import link_model
@@ -153,7 +153,7 @@ async def test_bombs_are_refused_and_leave_nothing(
 @pytest.mark.parametrize(
     ("name", "data", "error"),
     [
-        ("a.bin", bytes(range(256)) * 4, r"\.bin' is no document that can be read \(unknown\)"),
+        ("a.bin", bytes(range(256)) * 4, r"\.bin' is not a document that can be read \(unknown\)"),
         ("a.pdf", b"%PDF-1.4\nnonsense", r"\.pdf' cannot be read"),
         ("a.docx", zip_of(**{"word__document.xml": b"<no"}), r"\.docx' cannot be read"),
         ("a.docx", word(b"<no"), r"\.docx' cannot be read\. XMLSyntaxError"),
@@ -187,7 +187,7 @@ async def test_a_host_that_can_start_no_process_says_so_by_a_stub_of_the_interpr
 ) -> None:
     documents, identifier = written(tmp_path, "a.pdf", pdf(["text"]))
     monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
-    with pytest.raises(lm.FilesError, match="No process to read it can be started"):
+    with pytest.raises(lm.FilesError, match="The process that parses it cannot be started"):
         await documents.read(identifier, no_progress)
 
 
@@ -361,7 +361,7 @@ async def test_what_is_kept_has_a_bound_by_a_stub_of_the_model(tmp_path: Path) -
     files = FileStore(tmp_path)
     names = [files.add("a.txt", f"{number} {'word ' * 100}".encode()).identifier for number in range(3)]
     retriever, stub = Retriever(Documents(files), max_kept_bytes=2000), Stub()
-    watcher = Watcher(lambda _: None, lambda *_: None, lambda *_: None, lambda _: None)
+    watcher = RetrievalProgress(lambda _: None, lambda *_: None, lambda *_: None, lambda _: None)
 
     async def ask(*identifiers: str) -> int:
         before, model = stub.asked, cast("Instance", stub)
@@ -377,7 +377,7 @@ async def test_what_is_kept_has_a_bound_by_a_stub_of_the_model(tmp_path: Path) -
 
 def test_wrong_uses_are_named(client: lm.Client) -> None:
     picture = client.files.prepare_file(bytes(range(256)), "a.bin")
-    with pytest.raises(lm.FilesError, match="is no document that can be read"):
+    with pytest.raises(lm.FilesError, match="is not a document that can be read"):
         client.files.parse_document(picture)
     bomb = client.files.prepare_file(much_unpacked(), "a.docx")
     with pytest.raises(lm.FilesError, match="too large when it is unpacked"):

@@ -93,9 +93,9 @@ def test_every_source_and_format_gives_the_same(client: lm.Client, eyes: lm.LLM,
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("a.gif", encoded(picture(), "GIF"), "format GIF"),
-        ("a.bmp", encoded(picture(), "BMP"), "format BMP"),
-        ("a.tiff", encoded(picture(), "TIFF"), "format TIFF"),
+        ("a.gif", encoded(picture(), "GIF"), "format is GIF"),
+        ("a.bmp", encoded(picture(), "BMP"), "format is BMP"),
+        ("a.tiff", encoded(picture(), "TIFF"), "format is TIFF"),
         ("a.png", encoded(picture())[:-30], "damaged"),
         ("a.png", encoded(picture())[:20], "damaged"),
         ("a.jpg", encoded(picture(), "JPEG")[:-40], "damaged"),
@@ -140,7 +140,7 @@ def test_files_that_are_unknown_or_no_images(client: lm.Client, eyes: lm.LLM) ->
         with pytest.raises(lm.FilesError, match="has no file"):
             seen(eyes, stranger)
     text = lm.FileHandle(name="x.txt", identifier=handle.identifier, size_bytes=3, file_type="text/plain")
-    with pytest.raises(lm.UnsupportedError, match=r"'x.txt'.*no image"):
+    with pytest.raises(lm.UnsupportedError, match=r"'x.txt'.*not an image"):
         seen(eyes, text)
 
 

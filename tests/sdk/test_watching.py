@@ -90,7 +90,7 @@ async def test_the_async_client_watches_too(place: tuple[str, int]) -> None:
         assert abs(event.timestamp / 1000 - time.time()) < 600
     if place[0] == "embedded":
         (host,) = embedded._hosts.values()
-        await asyncio.to_thread(wait_until, lambda: not host.logs.heard, "the end of the watch")
+        await asyncio.to_thread(wait_until, lambda: not host.logs.subscribed, "the end of the watch")
 
 
 def test_the_host_tells_its_version(client: lm.Client) -> None:

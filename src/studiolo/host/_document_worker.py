@@ -1,4 +1,4 @@
-"""The child process that reads one document: what a library makes of a hostile file happens here, within limits.
+"""The child process that parses one document, within limits.
 
 Run by its path, outside the package, so that it starts fast: only the library that reads has to be importable.
 Usage: ``_document_worker.py KIND FILE MAX_MEMORY_BYTES MAX_CPU_SEC MAX_TEXT_BYTES``. It prints a JSON object a line:
@@ -97,7 +97,7 @@ def _say(**words: Any) -> None:
 
 
 def _peak_bytes() -> int:
-    """The largest address space that this process has had, where the system tells."""
+    """Return the largest address space of this process so far, where the system reports it."""
     with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
         for line in status:
             if line.startswith("VmPeak:"):

@@ -1,7 +1,7 @@
-"""What documents say: PDF, DOCX and HTML through the extra ``documents``; text and Markdown as they are.
+"""Extract the text of documents: PDF, DOCX and HTML through the extra ``documents``; text and Markdown as they are.
 
-Files come from anywhere, and the libraries that read them are not made for the hostile ones among them: they are run in
-a process of its own (:mod:`._document_worker`) with limits on time, memory and the length of what it says.
+The libraries that parse them are not made for hostile files: they run in a child process (:mod:`._document_worker`)
+with limits on time, memory and the length of the text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..errors import FilesError, UnsupportedError
 from .files import FileStore, file_type
 
 AT_ONCE = 2
-"""Documents that are read at a time; others wait."""
+"""Documents that are parsed at a time; others wait."""
 
 _WORKER = Path(__file__).with_name("_document_worker.py")
 _HTML = frozenset({".html", ".htm", ".xhtml"})
@@ -35,7 +35,7 @@ OnProgress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Parser:
-    """What reads a kind of document: a library, and its version."""
+    """The library that parses a kind of document, and its version."""
 
     library: str
     version: str
@@ -43,12 +43,12 @@ class Parser:
 
 @dataclass(frozen=True)
 class Document:
-    """What a document says.
+    """The text of a document.
 
     Parameters:
         pages: the text of each page; one page where the format has none.
         paged: whether the format has pages.
-        parser: what has read it.
+        parser: the library that parsed it.
     """
 
     pages: list[str]
@@ -63,12 +63,12 @@ class Document:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one document may take.
+    """Limits for one document.
 
     Parameters:
-        time_sec: seconds to read it.
-        memory_bytes: address space of the process that reads it.
-        text_bytes: how much it may say, in UTF-8.
+        time_sec: seconds to parse it.
+        memory_bytes: address space of the process that parses it.
+        text_bytes: length of its text in UTF-8.
     """
 
     time_sec: float = 60.0
@@ -76,7 +76,7 @@ class Limits:
     text_bytes: int = 16 * 2**20
 
 
-class _Said(Struct):
+class _Line(Struct):
     """A line of the worker."""
 
     page: str | None = None
@@ -90,8 +90,8 @@ class Documents:
     """The documents among the files of a host.
 
     Parameters:
-        files: where they are.
-        limits: what one may take.
+        files: the file store.
+        limits: for each document.
     """
 
     def __init__(self, files: FileStore, limits: Limits | None = None) -> None:
@@ -100,25 +100,25 @@ class Documents:
         self._turn = asyncio.Semaphore(AT_ONCE)
 
     async def parser(self, identifier: str) -> Parser:
-        """What would read the file.
+        """Return the parser for a file.
 
         Raises:
             UnsupportedError: its library is not installed.
-            FilesError: there is no such file, or it is of no kind that can be read.
+            FilesError: there is no such file, or no parser for its kind.
         """
         return _parser(await asyncio.to_thread(self._kind, identifier))
 
     async def read(self, identifier: str, on_progress: OnProgress) -> Document:
-        """Read a document.
+        """Return the text of a document.
 
         Parameters:
-            identifier: the file's, whose suffix tells HTML from other text.
-            on_progress: told the share that is read, 0 to 1.
+            identifier: the file's, whose suffix distinguishes HTML from other text.
+            on_progress: called with the fraction that is parsed, 0 to 1.
 
         Raises:
             UnsupportedError: the library for its kind is not installed.
-            FilesError: there is no such file; or it is of no kind that can be read, protected by a password, damaged,
-                or takes more than the limits allow.
+            FilesError: there is no such file; or it is of an unknown kind, protected by a password, damaged, or
+                exceeds the limits.
         """
         kind = await asyncio.to_thread(self._kind, identifier)
         parser = _parser(kind)
@@ -134,7 +134,7 @@ class Documents:
         data = self._files.read(identifier)
         kind = file_type(identifier, data)
         if PurePath(identifier).suffix in _HTML and kind in ("text/other", "unknown") and b"\0" not in data:
-            return "html"  # in whichever encoding: it says so itself
+            return "html"  # in any encoding: HTML declares its own
         match kind:
             case "text/plain" | "text/other":
                 return "text"
@@ -144,8 +144,8 @@ class Documents:
                 return "docx"
             case _:
                 raise FilesError(
-                    f"The file {identifier!r} is no document that can be read ({kind})",
-                    suggestion="PDF, DOCX, HTML, and Markdown and plain text in UTF-8 can be read.",
+                    f"The file {identifier!r} is not a document that can be read ({kind})",
+                    suggestion="Convert it to PDF, DOCX, HTML, Markdown or plain text in UTF-8.",
                 )
 
     def _text(self, identifier: str) -> str:
@@ -159,26 +159,28 @@ class Documents:
         pages: list[str] = []
         try:
             async with asyncio.timeout(self._limits.time_sec), contextlib.aclosing(self._run(kind, path)) as lines:
-                async for said in lines:
-                    if said.failed is not None:
-                        raise self._refusal(identifier, said.failed, said.reason)
-                    if said.done:
+                async for line in lines:
+                    if line.failed is not None:
+                        raise self._refusal(identifier, line.failed, line.reason)
+                    if line.done:
                         return pages
-                    pages.append(said.page or "")
-                    on_progress(said.share)
+                    pages.append(line.page or "")
+                    on_progress(line.share)
         except TimeoutError:
             raise self._refusal(identifier, "time") from None
         except OSError as error:
-            raise self._refusal(identifier, "unstarted", f"No process to read it can be started: {error}") from None
+            raise self._refusal(
+                identifier, "unstarted", f"The process that parses it cannot be started: {error}"
+            ) from None
         raise self._refusal(identifier, "crashed")
 
-    async def _run(self, kind: str, path: Path) -> AsyncGenerator[_Said]:
-        """What the worker says, line by line. It is killed where the iteration is left."""
+    async def _run(self, kind: str, path: Path) -> AsyncGenerator[_Line]:
+        """Yield the worker's lines. The worker is killed when the iteration ends."""
         limits = self._limits
         numbers = (limits.memory_bytes, int(limits.time_sec) + 1, limits.text_bytes)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-P",  # the current folder and the worker's own are no places to import from
+            "-P",  # import nothing from the current folder or the worker's
             str(_WORKER),
             kind,
             str(path),
@@ -192,9 +194,9 @@ class Documents:
         assert process.stdout is not None
         try:
             while line := await process.stdout.readline():
-                yield await asyncio.to_thread(msgspec.json.decode, line, type=_Said)
+                yield await asyncio.to_thread(msgspec.json.decode, line, type=_Line)
         except (ValueError, msgspec.MsgspecError):
-            return  # a line without end, or none of the worker's: it has lost its mind
+            return  # the worker has written something else than its lines
         finally:
             send_signal(process, signal.SIGKILL)
             await process.wait()
@@ -206,10 +208,10 @@ class Documents:
         causes = {
             "password": "It is protected by a password.",
             "unpacked": "It is too large when it is unpacked.",
-            "text": f"It says more than {limits.text_bytes / 2**20:g} MiB of text, which is the limit.",
+            "text": f"It has more than {limits.text_bytes / 2**20:g} MiB of text, which is the limit.",
             "memory": f"Reading it takes more than {limits.memory_bytes / 2**20:g} MiB of memory, which is the limit.",
             "time": f"Reading it takes longer than {limits.time_sec:g} s, which is the limit.",
-            "crashed": "The process that read it has died of it.",
+            "crashed": "The process that parsed it crashed.",
         }
         return FilesError(f"The file {identifier!r} cannot be read", cause=causes.get(why, reason))
 

@@ -15,12 +15,12 @@ from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateReque
 from ..engines.schemas.process import Schemas
 from .files import FileStore
 from .images import has_images, images_of, max_side, with_images
+from .log_events import LogEvents
 from .overflow import fit_chat, fit_text
 from .prediction_settings import with_system_prompt
 from .reasoning import splitter, think_within, thinks, with_thought_closed
-from .structured import Held, hold_answer
+from .structured import AnswerForm, answer_form
 from .tool_use import OutputPipeline, ToolUse, say_with_tools, without_tool_messages
-from .watching import LogEvents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class EngineRun:
 
     events: AsyncGenerator[EngineEvent | ToolCallEvent, None]
     pipeline: OutputPipeline
-    held: Held | None
+    form: AnswerForm | None
 
 
 async def begin(
@@ -111,15 +111,15 @@ async def begin(
         if not asked.images:
             chat = await fit_chat(engine, chat, config, context_length)
         prompt = await engine.apply_template(chat)
-    held = await hold_answer(request.schemas, engine, config, prompt)
-    may_think = held is None or held.may_think
+    form = await answer_form(request.schemas, engine, config, prompt)
+    may_think = form is None or form.may_think
     if isinstance(request.prompt, ChatRequest) and not (may_think and config.enable_thinking is not False):
         prompt = with_thought_closed(prompt, config)
-    asked = replace(asked, prompt=prompt, constraint=held and held.constraint)
+    asked = replace(asked, prompt=prompt, constraint=form and form.constraint)
     asked = await fit_text(engine, asked, context_length)
     if log_input is not None:
         log_input(prompt)
-    after_thought = held and held.after_thought
+    after_thought = form and form.after_thought
     events = await think_within(engine, asked, prompt, budget_message, after_thought=after_thought)
     split = splitter(config, prompt, once=after_thought is not None) if may_think else None
-    return EngineRun(events, OutputPipeline(split), held)
+    return EngineRun(events, OutputPipeline(split), form)

@@ -1,4 +1,4 @@
-"""What happens in a host, for those who watch it."""
+"""Publish events to any number of subscribers, who may lag."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Generic, TypeVar
 E = TypeVar("E")
 
 BACKLOG = 1000
-"""Events that wait for a subscriber who lags, unless it asks for less; older ones are dropped."""
+"""Events that wait for a lagging subscriber by default; older ones are dropped."""
 
 
 class Subscription(Generic[E]):
-    """The events since the subscription, in their order: iterate over it."""
+    """The events since the subscription, in order: iterate over it."""
 
     def __init__(self, backlog: int = BACKLOG) -> None:
         self._waiting: deque[E] = deque(maxlen=backlog)
@@ -40,21 +40,21 @@ class Events(Generic[E]):
         self._subscriptions: set[Subscription[E]] = set()
 
     @property
-    def heard(self) -> bool:
-        """Whether anybody listens."""
+    def subscribed(self) -> bool:
+        """Whether there is a subscriber."""
         return bool(self._subscriptions)
 
     def publish(self, event: E) -> None:
-        """Tell every subscriber. Never waits."""
+        """Send an event to every subscriber, without waiting."""
         for subscription in self._subscriptions:
             subscription.put(event)
 
     @contextlib.contextmanager
     def subscribe(self, backlog: int = BACKLOG) -> Generator[Subscription[E], None, None]:
-        """Hear what is published while the block lasts.
+        """Receive what is published while the block lasts.
 
         Parameters:
-            backlog: events that wait for one who lags; older ones are dropped.
+            backlog: events that wait for a lagging reader; older ones are dropped.
         """
         subscription: Subscription[E] = Subscription(backlog)
         self._subscriptions.add(subscription)

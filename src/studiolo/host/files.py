@@ -1,7 +1,7 @@
-"""The files that clients give to the host, kept for as long as there is room.
+"""The files that clients upload, kept for as long as there is room.
 
-A file is kept under the hash of its content and the suffix of its name, so that one that comes twice is there once.
-Each upload has an identifier of its own all the same: hash, a random part, suffix.
+A file is stored under the hash of its content and the suffix of its name, so that equal content is stored once.
+Each upload still has its own identifier: hash, a random part, suffix.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MAX_FILE_BYTES = 45 * 2**20
 """The largest file: in base64, it fits into a frame of the protocol."""
 
 MAX_TOTAL_BYTES = 2 * 2**30
-"""How much is kept; what was used longest ago goes first."""
+"""Bytes that are kept; the least recently used file is removed first."""
 
 _IDENTIFIER = re.compile(r"([0-9a-f]{64})(-[0-9a-f]{16})?(\.[a-z0-9]{1,8})?")
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file that the host has."""
+    """A file in the store."""
 
     identifier: str
     file_type: FileType
@@ -42,8 +42,8 @@ class FileStore:
     """The files in a folder. The methods block: call them in a thread.
 
     Parameters:
-        folder: where they lie; it is made when the first one comes.
-        max_total_bytes: how much is kept.
+        folder: where they are; created with the first file.
+        max_total_bytes: bytes that are kept.
     """
 
     def __init__(self, folder: Path, max_total_bytes: int = MAX_TOTAL_BYTES) -> None:
@@ -51,18 +51,18 @@ class FileStore:
         self._max_total_bytes = max_total_bytes
 
     def add(self, name: str, data: bytes) -> StoredFile:
-        """Keep a file.
+        """Store a file.
 
         Parameters:
             name: its name, whose suffix becomes part of the identifier.
 
         Raises:
-            FilesError: it is too large, or there is no room on the disk.
+            FilesError: it is too large, or cannot be written.
         """
         if len(data) > MAX_FILE_BYTES:
             raise FilesError(
                 f"The file {name!r} has {_megabytes(len(data))}, and the limit is {_megabytes(MAX_FILE_BYTES)}",
-                suggestion="Make it smaller.",
+                suggestion="Upload a smaller file.",
             )
         suffix = PurePath(name).suffix.lower()
         suffix = suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
@@ -87,18 +87,18 @@ class FileStore:
         return StoredFile(f"{digest}-{secrets.token_hex(8)}{suffix}", file_type(name, data), len(data))
 
     def path(self, identifier: str) -> Path:
-        """Where the file of this identifier lies. Raises :class:`FilesError` where there is none."""
+        """Return the path of the file with this identifier. Raise :class:`FilesError` if there is none."""
         path = self._folder / content_of(identifier)
         if _IDENTIFIER.fullmatch(identifier) is None or not path.is_file():
             raise FilesError(
                 f"The host has no file {identifier!r}",
-                cause="It was given to another host, or so long ago that it had to make room.",
-                suggestion="Give it to this host: prepare_image() and prepare_file() do.",
+                cause="It was uploaded to another host, or removed to make room.",
+                suggestion="Upload it to this host: prepare_image() and prepare_file() do.",
             )
         return path
 
     def read(self, identifier: str) -> bytes:
-        """The content of a file, which counts as a use. Raises :class:`FilesError`."""
+        """Return the content of a file, which counts as a use. Raise :class:`FilesError` if it cannot be read."""
         path = self.path(identifier)
         try:
             os.utime(path)
@@ -140,13 +140,13 @@ def without_documents(messages: Sequence[Message]) -> list[Message]:
 
 
 def file_type(name: str, data: bytes) -> FileType:
-    """What a file is, by its content; among texts, by its name."""
+    """Return the type of a file by its content; of text, by its name."""
     if image_format(data) in ("JPEG", "PNG", "WebP"):
         return "image"
     if data.startswith(b"%PDF-"):
         return "application/pdf"
     if data.startswith(b"PK\3\4"):
-        # The names of an archive's files are not compressed; opening one that is hostile may take all memory.
+        # Names in an archive are not compressed; opening a hostile archive may take all memory.
         return "application/word" if b"word/document.xml" in data else "unknown"
     try:
         text = data[:4096].decode() if len(data) <= 4096 else data[:4096].decode(errors="ignore")
@@ -167,7 +167,7 @@ _IMAGES = (
 
 
 def image_format(data: bytes) -> str | None:
-    """The name of an image's format, by its first bytes; ``None`` for what is no image."""
+    """Return the name of an image's format by its first bytes; ``None`` if it is not an image."""
     for magic, name in _IMAGES:
         if data.startswith(magic):
             return name

@@ -37,6 +37,7 @@ from .events import Events
 from .files import FileStore, without_documents
 from .instance import Instance, OnProgress
 from .instances import Instances, OnEvict
+from .log_events import LogEvents
 from .not_found import matches_no_model, not_loaded, nothing_to_unload, query_data
 from .prediction_settings import check_completion, settings_in_force, with_system_prompt
 from .predictions import Prediction
@@ -45,7 +46,6 @@ from .reasoning import thinks
 from .resources import Estimate
 from .retrieval import Retriever
 from .tool_use import template_input, tool_use
-from .watching import LogEvents
 
 DELIVERY_SEC = 0.1
 """What callers get to hear of the end of their predictions before their connections close."""

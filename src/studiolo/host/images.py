@@ -1,4 +1,4 @@
-"""Images on their way to an engine: checked, turned upright, made small enough, in a format that engines read."""
+"""Prepare images for an engine: validated, upright, scaled down, in a format that engines read."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_SIDE = 2048
-"""Pixels of the longer side, by default; larger images are made smaller before a model sees them."""
+"""Pixels of the longer side, by default; larger images are scaled down before a model sees them."""
 
 MAX_PIXELS = 100_000_000
-"""The largest image that is opened at all."""
+"""Pixels of the largest image that is opened."""
 
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, MemoryError)
-"""What Pillow raises of data that is not as it should be."""
+"""What Pillow raises for invalid data."""
 
 
 def prepare(name: str, data: bytes, max_side: int | None = MAX_SIDE) -> bytes:
-    """The image as engines take it: JPEG or PNG, RGB, upright, at most ``max_side`` pixels a side.
+    """Return an image as engines take it: JPEG or PNG, RGB, upright, at most ``max_side`` pixels a side.
 
     Blocks while it decodes: call it in a thread.
 
     Raises:
-        FilesError: it is of another format, damaged, cut off, or has too many pixels.
+        FilesError: it has another format, is damaged or truncated, or has too many pixels.
     """
     import PIL.Image
     import PIL.ImageOps
@@ -61,7 +61,7 @@ def prepare(name: str, data: bytes, max_side: int | None = MAX_SIDE) -> bytes:
 
 
 def max_side(config: PredictionConfig) -> int | None:
-    """Pixels of an image's longer side at most; ``None`` for no limit."""
+    """Return the limit of an image's longer side in pixels; ``None`` for no limit."""
     asked = config.user_max_image_dimension_pixels
     return MAX_SIDE if asked is None else asked or None
 
@@ -110,9 +110,9 @@ def _open(name: str, data: bytes) -> ImageFile:
     opener = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WebP": WebPImageFile}.get(kind or "")
     if opener is None:
         raise FilesError(
-            f"The file {name!r} is no image that a model can be given",
-            cause=f"It is in the format {kind}." if kind else "Its content is that of no image.",
-            suggestion="JPEG, PNG and WebP can be read.",
+            f"The file {name!r} is not an image that a model can read",
+            cause=f"Its format is {kind}." if kind else "Its content is not an image.",
+            suggestion="Convert it to JPEG, PNG or WebP.",
         )
     try:
         image = opener(BytesIO(data))
@@ -129,4 +129,4 @@ def _open(name: str, data: bytes) -> ImageFile:
 
 
 def _damaged(name: str, error: BaseException) -> FilesError:
-    return FilesError(f"The image {name!r} is damaged or cut off", cause=str(error) or None)
+    return FilesError(f"The image {name!r} is damaged or truncated", cause=str(error) or None)

@@ -22,10 +22,10 @@ from ..settings import Settings
 from .crashes import Crashes
 from .drafting import drafting_as, is_named
 from .events import Events
+from .log_events import LogEvents, publish_engine_log
 from .predictions import Prediction
 from .resources import Estimate
 from .slots import Slots
-from .watching import LogEvents, publish_engine_log
 
 InstanceState = Literal["loading", "idle", "busy", "crashed", "quarantined"]
 OnProgress = Callable[[float], None]

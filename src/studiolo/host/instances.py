@@ -17,9 +17,9 @@ from ..settings import Settings
 from .crashes import Crashes
 from .events import Events
 from .instance import EngineFiles, Instance, OnProgress, Shared
+from .log_events import LogEvents
 from .not_found import no_draft_model
 from .resources import Estimate, Loaded, checked_settings, require, settle
-from .watching import LogEvents
 
 OnEvict = Callable[[Instance], None]
 

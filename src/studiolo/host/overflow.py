@@ -1,4 +1,4 @@
-"""What becomes of a prompt that outgrows the context, by the policy that is asked for."""
+"""Shorten prompts that exceed the context, as the request's policy says."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..domain.chat import Message
 from ..engines.base import CompletionRequest, Engine, TemplateRequest
 
 SHARE_FOR_THE_ANSWER = 4
-"""A prompt that is cut leaves one part in this many of the context to the answer, or as much as it may use."""
+"""A shortened prompt leaves one part in this many of the context to the answer, or all that the answer may use."""
 
 
 def cuts(config: PredictionConfig) -> bool:
-    """Whether the policy cuts what is too long, rather than refusing it."""
+    """Return whether the policy shortens a prompt that is too long, rather than refusing it."""
     return config.context_overflow_policy not in (None, "stopAtLimit")
 
 
 def room_for_prompt(config: PredictionConfig, context_length: int) -> int:
-    """The tokens that a prompt is cut down to."""
+    """Return the tokens that a prompt is shortened to."""
     answer = context_length // SHARE_FOR_THE_ANSWER
     if config.max_tokens:
         answer = min(answer, config.max_tokens)
@@ -27,10 +27,10 @@ def room_for_prompt(config: PredictionConfig, context_length: int) -> int:
 
 
 async def fit_text(engine: Engine, request: CompletionRequest, context_length: int) -> CompletionRequest:
-    """``request`` with a prompt that the context holds, and with what of it stays when the answer fills the context.
+    """Return ``request`` with a prompt that fits, and with what of it is kept when the answer fills the context.
 
-    ``truncateMiddle`` leaves the tokens in the middle out, ``rollingWindow`` the oldest ones. A prompt that fits is
-    left alone.
+    ``truncateMiddle`` drops the tokens in the middle, ``rollingWindow`` the oldest ones. A prompt that fits is not
+    changed.
     """
     if not cuts(request.config) or request.images or not isinstance(request.prompt, str):
         return request
@@ -49,10 +49,10 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
 async def fit_chat(
     engine: Engine, chat: TemplateRequest, config: PredictionConfig, context_length: int
 ) -> TemplateRequest:
-    """``chat`` without as many messages as it takes for the context to hold the rest.
+    """Return ``chat`` without the oldest messages that do not fit into the context.
 
-    System messages and the last message stay, and with ``truncateMiddle`` the first user message. What is left may
-    still be too long; it is then for :func:`fit_text` to cut.
+    System messages and the last message stay, and with ``truncateMiddle`` the first user message. The rest may still
+    be too long; :func:`fit_text` then shortens it.
     """
 
     async def count_tokens(chat: TemplateRequest) -> int:
@@ -73,7 +73,7 @@ async def fit_chat(
 
 
 def _spare(messages: Sequence[Message], keep_first: bool) -> list[int]:
-    """The places of the messages that may go."""
+    """Return the indices of the messages that may be dropped."""
     kept = {index for index, message in enumerate(messages) if message.role == "system"} | {len(messages) - 1}
     if keep_first:
         kept |= {next((index for index, message in enumerate(messages) if message.role == "user"), 0)}

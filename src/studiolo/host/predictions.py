@@ -30,9 +30,9 @@ from ..engines.base import Completed, Engine
 from ..merging_queue import MergingQueue
 from .drafting import check_draft
 from .engine_run import EngineRun, PredictionRequest, begin
+from .log_events import PredictionLog
 from .prompt_progress import PromptReport, PromptReports
-from .structured import Held, cut_off
-from .watching import PredictionLog
+from .structured import AnswerForm, cut_off
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -64,7 +64,7 @@ class Prediction:
         self._instance = instance
         self._request = request
         self._events: MergingQueue[PredictionEvent] = MergingQueue(_merge)
-        self._held: Held | None = None
+        self._form: AnswerForm | None = None
         self._stop_reason: StopReason | None = None
         self._running = False
         self._has_called = False
@@ -150,7 +150,7 @@ class Prediction:
         except asyncio.CancelledError:
             if self._stop_reason is None:  # the host itself is going down
                 self._stop_reason = "unloaded"
-            outcome = self._outcome(cut_off(self._stop_reason)) if self._held else None
+            outcome = self._outcome(cut_off(self._stop_reason)) if self._form else None
             self._end(self._result(self._stop_reason, outcome))
         except BaseException as error:
             self._events.close(error)
@@ -169,8 +169,8 @@ class Prediction:
         engine = self.engine = await self._instance.engine(drafts=self._request.config)
         self._load_sec = self._clock() - waiting_since
         run = await self._begin(engine)
-        pipeline, held = run.pipeline, run.held
-        self._held = held
+        pipeline, form = run.pipeline, run.form
+        self._form = form
         completed: Completed | None = None
         try:
             async with contextlib.aclosing(run.events) as events:
@@ -189,8 +189,8 @@ class Prediction:
                                 self._first_token_at = self._clock()
                             if isinstance(event, Fragment):
                                 self._predicted_tokens += event.tokens
-                                if held is not None:
-                                    held.follow(event.text)
+                                if form is not None:
+                                    form.follow(event.text)
                             await self._put_output(pipeline.feed(event))
                             if self._has_called and self._only_one_call:
                                 completed = self._after_call()
@@ -200,9 +200,9 @@ class Prediction:
         if completed is None:
             raise RuntimeError("The engine broke its contract: it ended without a Completed event")
         await self._put_output(pipeline.finish())
-        if held is None:
+        if form is None:
             return completed, None
-        problem = await held.problem(completed.stop_reason)
+        problem = await form.problem(completed.stop_reason)
         if problem is not None and completed.stop_reason == "end_of_text":
             completed = replace(completed, stop_reason="failed")
         return completed, self._outcome(problem)
@@ -218,7 +218,7 @@ class Prediction:
         return await begin(engine, request, instance.context_length, log_input, message)
 
     def _outcome(self, problem: str | None) -> StructuredOutcome:
-        return StructuredOutcome(problem=problem, warnings=self._held.warnings if self._held else ())
+        return StructuredOutcome(problem=problem, warnings=self._form.warnings if self._form else ())
 
     @property
     def _only_one_call(self) -> bool:
@@ -238,8 +238,8 @@ class Prediction:
         for event in events:
             if isinstance(event, ToolCallFinished):
                 self._has_called = True
-                if self._held is not None:
-                    self._put([await self._held.checked_call(event)])
+                if self._form is not None:
+                    self._put([await self._form.checked_call(event)])
                     continue
             self._put((event,))
 

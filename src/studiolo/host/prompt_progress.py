@@ -1,4 +1,4 @@
-"""How far a prediction's prompt is processed, as its readers see it: from exactly 0 to exactly 1."""
+"""Progress of a prompt as clients see it: from exactly 0 to exactly 1."""
 
 from __future__ import annotations
 

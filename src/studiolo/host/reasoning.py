@@ -1,4 +1,4 @@
-"""Telling what a model thinks from what it answers, while the text comes."""
+"""Separate reasoning from the answer while the text is generated, and limit its length."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ..errors import ConfigError, UnsupportedError
 class ReasoningSplitter:
     """Marks the fragments of a text: reasoning, its tags, and the rest. Tags may be spread over fragments.
 
-    Text that may turn out to be the beginning of a tag is held back until it is known.
+    Text that may be the beginning of a tag is held back until that is certain.
 
     Parameters:
         start, end: the tags around a stretch of reasoning.
         prompt: what the model continues; where it ends in an open tag, the model begins by thinking.
-        once: there is one stretch at most, before everything else: tags in what follows are text.
+        once: only one stretch, before everything else, is reasoning: later tags are text.
     """
 
     def __init__(self, start: str, end: str, prompt: str = "", *, once: bool = False) -> None:
@@ -41,7 +41,7 @@ class ReasoningSplitter:
         self._held: Fragment | None = None
 
     def feed(self, fragment: Fragment) -> Iterator[Fragment]:
-        """What is known of the text up to and with ``fragment``, in pieces of one kind each."""
+        """Yield the text up to the end of ``fragment``, in pieces of one kind each, as far as its kind is certain."""
         if self._held is None and not self._thinking and self._start[0] not in fragment.text:
             self._over = self._over or (self._once and bool(fragment.text))
             yield fragment
@@ -83,11 +83,11 @@ class ReasoningSplitter:
 
     @property
     def thinking(self) -> bool:
-        """Whether what comes next is reasoning, as far as it is known."""
+        """Whether the next text is reasoning, as far as it is certain."""
         return self._thinking and self._held is None
 
     def flush(self) -> Iterator[Fragment]:
-        """What was held back, when nothing more comes."""
+        """Yield what was held back, at the end of the text."""
         held, self._held = self._held, None
         if held is not None:
             yield msgspec.structs.replace(held, reasoning=self._kind)
@@ -102,7 +102,7 @@ class ReasoningSplitter:
 
 
 def splitter(config: PredictionConfig, prompt: str, *, once: bool = False) -> ReasoningSplitter | None:
-    """What tells reasoning from the answer, where the config asks for that and the answer may have any."""
+    """Return what separates reasoning from the answer, where the config enables that."""
     parsing = config.reasoning_parsing
     if parsing is None or not parsing.enabled:
         return None
@@ -110,7 +110,7 @@ def splitter(config: PredictionConfig, prompt: str, *, once: bool = False) -> Re
 
 
 def with_thought_closed(prompt: str, config: PredictionConfig) -> str:
-    """``prompt``; where it ends in an open thought, that is closed, because the answer has no room for one."""
+    """Return ``prompt`` with an end tag if it ends in an open thought, for an answer that may have none."""
     parsing = config.reasoning_parsing
     if parsing is None or not parsing.enabled or not prompt.rstrip().endswith(parsing.start_string):
         return prompt
@@ -118,12 +118,12 @@ def with_thought_closed(prompt: str, config: PredictionConfig) -> str:
 
 
 def _textless(fragment: Fragment) -> Fragment:
-    """A fragment for the rest of one whose tokens are accounted for already."""
+    """Return a fragment for the rest of one whose tokens are counted already."""
     return Fragment("", 0, drafted=fragment.drafted, structural=fragment.structural)
 
 
 def _overlap(text: str, tag: str) -> int:
-    """How many characters at the end of ``text`` may be the beginning of ``tag``."""
+    """Return how many characters at the end of ``text`` may be the beginning of ``tag``."""
     for length in range(min(len(text), len(tag) - 1), 0, -1):
         if tag.startswith(text[-length:]):
             return length
@@ -153,7 +153,7 @@ def _budget(config: PredictionConfig, message: str) -> ReasoningBudget | None:
         return None
     if parsing is not None and parsing.enabled:
         return ReasoningBudget(tokens=tokens, start=parsing.start_string, end=parsing.end_string, message=message)
-    if config.enable_thinking is False:  # the template alone is asked
+    if config.enable_thinking is False:  # only the template can act on it
         return None
     raise ConfigError(
         "The prediction config has a reasoning_budget, and its reasoning_parsing is switched off",
@@ -176,9 +176,9 @@ async def think_within(
 ) -> AsyncGenerator[EngineEvent, None]:
     """Return the events of a completion whose reasoning keeps to the config's limit.
 
-    The engine counts where it can do so exactly: it begins at a start tag that the model writes, and knows tags that
-    are tokens of their own. Elsewhere the reasoning is counted here, by its text; the end tag is then put after it, and
-    the model continues from there.
+    The engine counts where it can do so exactly: from a start tag that the model writes, for tags that are single
+    tokens. Elsewhere the reasoning is counted here, by its text; the end tag is then appended, and the model continues
+    from there.
 
     Parameters:
         text: the prompt as text, before any of it was cut.
@@ -198,7 +198,7 @@ async def think_within(
     if held:
         if config.enable_thinking is False:  # the grammar says what there may be
             return engine.complete(request)
-        raise _unsupported("A reasoning_budget and a grammar of one's own do not go together")
+        raise _unsupported("A reasoning_budget cannot be combined with a grammar of the request's own")
     # The engine drops a grammar of llguidance's when it forces the end tag.
     counts = request.constraint is None and not begins_thought(text, budget.start)
     if counts and await _counts_exactly(engine, budget):
@@ -274,16 +274,16 @@ async def _cut_short(
     split = ReasoningSplitter(budget.start, budget.end, text, once=after_thought is not None)
     closing = budget.message + budget.closing
     thought = spent = 0
-    prompt_tokens: int | None = None  # those of the first run; later runs count what was said as well
+    prompt_tokens: int | None = None  # of the first run; later runs count generated text as well
     while True:
         before = spent
         if not (split.thinking and thought >= budget.tokens):
-            said = ""
+            generated = ""
             async with contextlib.aclosing(engine.complete(request)) as events:
                 async for event in events:
                     if isinstance(event, Completed):
-                        told = event.prompt_tokens if prompt_tokens is None else prompt_tokens
-                        yield replace(event, prompt_tokens=told, predicted_tokens=before + event.predicted_tokens)
+                        of_prompt = event.prompt_tokens if prompt_tokens is None else prompt_tokens
+                        yield replace(event, prompt_tokens=of_prompt, predicted_tokens=before + event.predicted_tokens)
                         return
                     if isinstance(event, PromptProgress):
                         if before == 0:
@@ -291,12 +291,12 @@ async def _cut_short(
                             yield event
                         continue
                     yield event
-                    said += event.text
+                    generated += event.text
                     spent += event.tokens
                     thought += sum(part.tokens for part in split.feed(event) if part.reasoning == "reasoning")
                     if split.thinking and thought >= budget.tokens:
                         break
-            prompt = await _continued(engine, prompt, said)
+            prompt = await _continued(engine, prompt, generated)
         if config.max_tokens and spent >= config.max_tokens:
             yield Completed(
                 stop_reason="max_tokens",
@@ -308,7 +308,7 @@ async def _cut_short(
             return
         end = Fragment(closing, 0)
         yield end
-        _ = list(split.feed(end))  # it notes that the thought is over
+        _ = list(split.feed(end))  # which ends the thought
         prompt = await _continued(engine, prompt, closing)
         left = config.max_tokens - spent if config.max_tokens else False
         request = replace(

@@ -1,4 +1,4 @@
-"""Finding the passages of files that have to do with a question, by the vectors of an embedding model."""
+"""Find the passages of files that are nearest to a question, by the vectors of an embedding model."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAX_CHUNKS = 100_000
 """Passages of one retrieval."""
 
 MAX_KEPT_BYTES = 256 * 2**20
-"""How much of what was computed is kept; what was used longest ago goes first."""
+"""Bytes of passages and vectors that are kept; the least recently used are dropped first."""
 
 CHUNK_BYTES = 200
-"""What a passage takes beside its text and its vector, about."""
+"""Bytes of a passage beside its text and its vector, about."""
 
 AT_ONCE = 16
 """Passages whose vectors are computed at a time."""
@@ -36,7 +36,7 @@ _BREAKS = ("\n\n", "\n", ". ", " ")
 
 @dataclass(frozen=True)
 class Chunk:
-    """A passage, and where it stands, counted from 1."""
+    """A passage and its pages and lines, counted from 1."""
 
     content: str
     page: Span | None
@@ -58,8 +58,8 @@ class Found:
 
 
 @dataclass
-class Watcher:
-    """Who is told how far a retrieval is."""
+class RetrievalProgress:
+    """Callbacks for the progress of a retrieval."""
 
     files: Callable[[list[int]], None]
     file: Callable[[int, bool], None]
@@ -82,7 +82,7 @@ class _Known:
 
 
 class Retriever:
-    """Retrieval over the documents of a host. What was computed for a file is kept, for the next question."""
+    """Retrieval over the documents of a host. Passages and vectors of a file are kept for the next question."""
 
     def __init__(self, documents: Documents, max_kept_bytes: int = MAX_KEPT_BYTES) -> None:
         self._documents = documents
@@ -95,26 +95,26 @@ class Retriever:
         identifiers: Sequence[str],
         model: Instance,
         client: str,
-        watcher: Watcher,
+        progress: RetrievalProgress,
         *,
         limit: int,
         chunk_size: int,
         chunk_overlap: int,
     ) -> list[Found]:
-        """The ``limit`` passages that are nearest to ``query``, the nearest first.
+        """Return the ``limit`` passages that are nearest to ``query``, the nearest first.
 
         Parameters:
             identifiers: the files.
             model: an embedding model.
-            client: on whose behalf.
-            watcher: is told how far it is.
+            client: the name of the client that asks.
+            progress: called as it advances.
             chunk_size: characters of a passage at most.
             chunk_overlap: characters that two neighbours have in common, about.
 
         Raises:
-            ConfigError: the sizes make no sense, or there are too many passages.
+            ConfigError: the overlap is not smaller than the size, or there are too many passages.
             FilesError, UnsupportedError: a file cannot be read.
-            PromptTooLongError: the question is longer than the model's context.
+            PromptTooLongError: the question exceeds the model's context.
             EngineError: as :meth:`Instance.embed`.
         """
         if not 0 <= chunk_overlap < chunk_size:
@@ -122,17 +122,17 @@ class Retriever:
         keys = [(content_of(identifier), model.model.path, chunk_size, chunk_overlap) for identifier in identifiers]
         known = {key: self._kept[key] for key in keys if key in self._kept}
         wanted = [index for index, key in enumerate(keys) if key not in known and key not in keys[:index]]
-        watcher.files(wanted)
+        progress.files(wanted)
         for index in wanted:
-            watcher.file(index, False)
+            progress.file(index, False)
             room = MAX_CHUNKS - sum(len(each.chunks) for each in known.values())
-            known[keys[index]] = await self._read(index, keys[index], model, client, watcher, room)
-            watcher.file(index, True)
+            known[keys[index]] = await self._read(index, keys[index], model, client, progress, room)
+            progress.file(index, True)
         self._keep(known)
-        watcher.searching(False)
+        progress.searching(False)
         question = await model.embed(query, client)
         found = await asyncio.to_thread(_nearest, question, [known[key] for key in keys], limit)
-        watcher.searching(True)
+        progress.searching(True)
         return found
 
     def _keep(self, known: dict[tuple[Any, ...], _Known]) -> None:
@@ -144,16 +144,16 @@ class Retriever:
             total -= self._kept.popitem(last=False)[1].size
 
     async def _read(
-        self, index: int, key: tuple[Any, ...], model: Instance, client: str, watcher: Watcher, room: int
+        self, index: int, key: tuple[Any, ...], model: Instance, client: str, progress: RetrievalProgress, room: int
     ) -> _Known:
         identifier, _, size, overlap = key
-        watcher.step(index, "loading", None, False)
-        document = await self._documents.read(identifier, lambda share: watcher.step(index, "loading", share, False))
-        watcher.step(index, "loading", None, True)
-        watcher.step(index, "chunking", None, False)
+        progress.step(index, "loading", None, False)
+        document = await self._documents.read(identifier, lambda share: progress.step(index, "loading", share, False))
+        progress.step(index, "loading", None, True)
+        progress.step(index, "chunking", None, False)
         chunks = await asyncio.to_thread(chunks_of, document, size, overlap, room)
-        watcher.step(index, "chunking", None, True)
-        watcher.step(index, "embedding", None, False)
+        progress.step(index, "chunking", None, True)
+        progress.step(index, "embedding", None, False)
         known: list[tuple[Chunk, list[float]]] = []
         for start in range(0, len(chunks), AT_ONCE):
             batch = chunks[start : start + AT_ONCE]
@@ -163,13 +163,13 @@ class Retriever:
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
             known += [pair for task in tasks for pair in task.result()]
-            watcher.step(index, "embedding", (start + len(batch)) / len(chunks), False)
-        watcher.step(index, "embedding", None, True)
+            progress.step(index, "embedding", (start + len(batch)) / len(chunks), False)
+        progress.step(index, "embedding", None, True)
         return _Known([chunk for chunk, _ in known], await asyncio.to_thread(_matrix, [vector for _, vector in known]))
 
 
 async def _embed(chunk: Chunk, model: Instance, client: str) -> list[tuple[Chunk, list[float]]]:
-    """The vector of a passage; where it has more tokens than the model's context, those of its parts."""
+    """Return the vector of a passage; of its parts, if it exceeds the model's context."""
     try:
         return [(chunk, await model.embed(chunk.content, client))]
     except PromptTooLongError:
@@ -190,8 +190,8 @@ def _halves(chunk: Chunk) -> list[Chunk]:
 
 
 def chunks_of(document: Document, size: int, overlap: int, limit: int = MAX_CHUNKS) -> list[Chunk]:
-    """The document's passages: they end at a paragraph, else a line, a sentence or a word, and overlap by about
-    ``overlap`` characters. Raises :class:`ConfigError` where they are more than ``limit``."""
+    """Return a document's passages: they end at a paragraph, else a line, a sentence or a word, and overlap by about
+    ``overlap`` characters. Raise :class:`ConfigError` if there are more than ``limit``."""
     chunks: list[Chunk] = []
     for number, text in enumerate(document.pages, 1):
         line_starts = [0, *(index + 1 for index, letter in enumerate(text) if letter == "\n")]

@@ -1,4 +1,4 @@
-"""Answers that are held to a form: what the engine is given for it, and what is made of the answer."""
+"""Structured output: the constraint that the engine is given, and the check of the finished answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..engines.tool_reader import failed_call
 from ..errors import UnsupportedError
 
 MAX_GRAMMAR_CHARS = 2**18
-"""How long a user's own grammar may be: the engine builds it in the loop that serves everybody."""
+"""Characters of a user's own grammar at most: the engine builds it in the loop that serves all slots."""
 
 ANY_OBJECT = {"type": "object"}
 
@@ -29,14 +29,14 @@ _AT_A_LIMIT: tuple[StopReason, ...] = ("max_tokens", "context_full")
 
 
 @dataclass
-class Held:
-    """One answer that is held to a form.
+class AnswerForm:
+    """The form that one answer is held to.
 
     Parameters:
-        constraint: what the engine is given.
-        schemas: checks what the answer is in the end.
-        follower: follows the text while it comes; ``None`` where the engine refuses what it cannot follow.
-        schema: the schema that the answer shall satisfy; ``None`` for a grammar or a call.
+        constraint: the engine's constraint.
+        schemas: validates the finished answer.
+        follower: follows the text as it is generated; ``None`` for a grammar that only the engine parses.
+        schema: the schema that the answer must satisfy; ``None`` for a grammar or a call.
         parameters: the schema of the parameters of each tool that may be called, by the tool's own name.
         thought: the tags of a thought that may stand before the answer; ``None`` for no thought.
         in_thought: whether the prompt ends in an open thought.
@@ -53,27 +53,27 @@ class Held:
 
     @property
     def may_think(self) -> bool:
-        """Whether a thought may stand before the answer: a grammar of the user's own may have room for one."""
+        """Whether a thought may precede the answer: a user's own grammar may allow one."""
         return self.thought is not None or (self.schema is None and not self.parameters)
 
     @property
     def after_thought(self) -> Constraint | None:
-        """What holds the rest of an answer whose thought is over."""
+        """The constraint for the rest of an answer after its thought."""
         return Constraint(grammar=answer_grammar(self.schema.held)) if self.thought and self.schema else None
 
     @property
     def warnings(self) -> list[str]:
-        """What the author of the schema should look at."""
+        """Hints for the author of the schema, each with its path."""
         return list(self.schema.warnings) if self.schema else []
 
     def follow(self, text: str) -> None:
-        """Take what the engine has generated. Raises :class:`PredictionError` where the form does not allow it."""
+        """Take generated text. Raise :class:`PredictionError` if the form does not allow it."""
         self._text.append(text)
         if self.follower is not None:
             self.follower.feed(text)
 
     async def problem(self, stop_reason: StopReason) -> str | None:
-        """Why an answer that has ended does not have its form; ``None`` where it has."""
+        """Return why a finished answer does not have its form; ``None`` if it has."""
         if self.schema is None:
             if self.follower is None or self.follower.complete:
                 return None
@@ -87,7 +87,7 @@ class Held:
         return f"The answer does not satisfy the schema: {found}" if stop_reason in _BY_ITSELF else cut_off(stop_reason)
 
     async def checked_call(self, event: ToolCallFinished) -> ToolCallFinished | ToolCallFailed:
-        """A call whose arguments satisfy the parameters of its tool, or the event of one that failed."""
+        """Return a call if its arguments satisfy the parameters of its tool, else the event of one that failed."""
         parameters = self.parameters.get(event.call.name)
         if parameters is None:
             return event
@@ -102,17 +102,17 @@ class Held:
 
 
 def cut_off(stop_reason: StopReason) -> str:
-    """The problem of an answer that ended before its form was complete."""
+    """Return the problem of an answer that ended before its form was complete."""
     return f"The answer ended before it was complete ({stop_reason})"
 
 
 def _is_whole(answer: str) -> bool:
-    """Whether an answer that a limit has ended is whole all the same; of a number, digits may be missing."""
+    """Return whether an answer that a limit ended is complete; a number may lack digits."""
     return answer.rstrip()[-1:] in ("}", "]", '"', "e", "l")  # the last two end true, false and null
 
 
-async def hold_answer(schemas: Schemas, engine: Engine, config: PredictionConfig, prompt: str) -> Held | None:
-    """What holds the answer to ``prompt`` to the config's ``structured``; ``None`` where it asks for nothing.
+async def answer_form(schemas: Schemas, engine: Engine, config: PredictionConfig, prompt: str) -> AnswerForm | None:
+    """Return the form that the config's ``structured`` asks for; ``None`` if it asks for none.
 
     Raises:
         ConfigError: the schema or grammar is wrong, or nothing satisfies it.
@@ -126,27 +126,29 @@ async def hold_answer(schemas: Schemas, engine: Engine, config: PredictionConfig
     wanted = ANY_OBJECT if structured.json_schema is None else structured.json_schema
     schema = await schemas.prepare(wanted)
     if not engine.llguidance:
-        return Held(Constraint(json_schema=wanted if isinstance(wanted, dict) else {}), schemas, schema=schema)
+        return AnswerForm(Constraint(json_schema=wanted if isinstance(wanted, dict) else {}), schemas, schema=schema)
     parsing = config.reasoning_parsing if _may_think(config) else None
     if parsing is None:
         grammar = answer_grammar(schema.held)  # built when the schema was prepared
-        return Held(Constraint(grammar=grammar), schemas, await schemas.follow(grammar), schema)
+        return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.follow(grammar), schema)
     is_open = prompt.rstrip().endswith(parsing.start_string)
     grammar = thoughtful_grammar(schema.held, parsing.start_string, parsing.end_string, is_open=is_open)
     await schemas.check_grammar(grammar)
     follower = await schemas.follow(grammar)
-    return Held(Constraint(grammar=grammar), schemas, follower, schema, thought=parsing, in_thought=is_open)
+    return AnswerForm(Constraint(grammar=grammar), schemas, follower, schema, thought=parsing, in_thought=is_open)
 
 
-async def hold_call(schemas: Schemas, engine: Engine, tools: Sequence[Tool], own_name: Callable[[str], str]) -> Held:
-    """What holds an answer to a call of one of ``tools``.
+async def call_form(
+    schemas: Schemas, engine: Engine, tools: Sequence[Tool], own_name: Callable[[str], str]
+) -> AnswerForm:
+    """Return the form of a call of one of ``tools``.
 
     Parameters:
         tools: under the names that the model writes.
-        own_name: the tool's own name for one that the model knows.
+        own_name: returns a tool's own name for the name that the model writes.
 
     Raises:
-        ConfigError, UnsupportedError: as :func:`hold_answer`, for a tool's parameters.
+        ConfigError, UnsupportedError: as :func:`answer_form`, for a tool's parameters.
     """
     parameters: dict[str, PreparedSchema] = {}
     calls: list[tuple[str, str]] = []
@@ -156,13 +158,13 @@ async def hold_call(schemas: Schemas, engine: Engine, tools: Sequence[Tool], own
         parameters[own_name(tool.name)] = schema
         calls.append((tool.name, schema.held))
     if not engine.llguidance:
-        return Held(Constraint(json_schema=call_schema(tools)), schemas, parameters=parameters)
+        return AnswerForm(Constraint(json_schema=call_schema(tools)), schemas, parameters=parameters)
     grammar = call_grammar(calls)
     await schemas.check_grammar(grammar)
-    return Held(Constraint(grammar=grammar), schemas, await schemas.follow(grammar), parameters=parameters)
+    return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.follow(grammar), parameters=parameters)
 
 
-async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> Held:
+async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> AnswerForm:
     if len(grammar) > MAX_GRAMMAR_CHARS:
         raise UnsupportedError(
             f"The grammar has {len(grammar)} characters, and {MAX_GRAMMAR_CHARS} are the limit",
@@ -170,7 +172,7 @@ async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> He
             suggestion="Write a shorter one.",
         )
     if not grammar.startswith(HEAD):
-        return Held(Constraint(grammar=grammar), schemas)  # the engine refuses GBNF that it cannot read
+        return AnswerForm(Constraint(grammar=grammar), schemas)  # the engine refuses GBNF that it cannot read
     if not engine.llguidance:
         raise UnsupportedError(
             f"The engine takes no grammar that begins with {HEAD}",
@@ -181,11 +183,11 @@ async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> He
             suggestion="Write the grammar in GBNF, give a JSON schema, or use the bundled engine.",
         )
     await schemas.check_grammar(grammar)
-    return Held(Constraint(grammar=grammar), schemas, await schemas.follow(grammar))
+    return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.follow(grammar))
 
 
 def _arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a call's arguments: an object, with no more than what the tool names."""
+    """Return the schema of a call's arguments: an object with only the properties that the tool names."""
     schema = {"type": "object", **parameters}
     if not schema.get("properties") and schema.keys() <= {"type", "properties", "required", "description", "title"}:
         schema["additionalProperties"] = False
@@ -193,9 +195,9 @@ def _arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_think(config: PredictionConfig) -> bool:
-    """Whether a thought may stand before the answer.
+    """Return whether a thought may precede the answer.
 
-    Only where the request asks for it: clients of LM Studio's read the whole text as JSON.
+    Only if the request asks for it: LM Studio's clients parse the whole text as JSON.
     """
     parsing = config.reasoning_parsing
     asked = config.enable_thinking is not False and bool(config.reasoning_budget)

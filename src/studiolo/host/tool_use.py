@@ -1,8 +1,8 @@
-"""Chats with tools: what the engine is asked, and how the calls are found in what it says.
+"""Chats with tools: the engine's request, and how calls are found in its output.
 
-There are two ways. A model whose chat template knows tools writes its calls as it was trained to, and the engine reads
-them. Any other model is told of tools in plain text, and its calls are read here. A model that must call a tool goes
-the second way in any case, held to the schema of a call.
+There are two ways. A model whose chat template has a form for tools writes its calls as it was trained to, and the
+engine parses them. Any other model gets the tools in plain text, and its calls are parsed here. A model that must call
+a tool goes the second way in any case, constrained by the schema of a call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..engines.tool_reader import ToolCallReader
 from ..errors import ConfigError, UnsupportedError
 from .overflow import fit_chat, fit_text
 from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
-from .structured import Held, hold_call
+from .structured import AnswerForm, call_form
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ class OutputPipeline:
             yield from self._calls.feed(fragment) if self._calls else (fragment,)
 
     def flush(self) -> Iterator[Fragment | ToolCallEvent]:
-        """Text that was held back, when no more comes."""
+        """Return text that was held back, at the end of the output."""
         for fragment in self._split.flush() if self._split else ():
             yield from self._calls.feed(fragment) if self._calls else (fragment,)
 
     def finish(self) -> Iterator[Fragment | ToolCallEvent]:
-        """What is left when the model has ended by itself or at a limit."""
+        """Return what is left when the model has ended by itself or at a limit."""
         yield from self._calls.finish() if self._calls else ()
 
     def _named(self, event: ToolCallEvent) -> ToolCallEvent:
@@ -170,22 +170,22 @@ async def say_with_tools(
     use: ToolUse,
     schemas: Schemas,
     context_length: int,
-    tell: Callable[[str], None] | None = None,
+    log_input: Callable[[str], None] | None = None,
     budget_message: str = "",
-) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], OutputPipeline, Held | None]:
-    """Let the engine answer a chat with tools.
+) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], OutputPipeline, AnswerForm | None]:
+    """Begin to answer a chat with tools.
 
     Parameters:
-        chat: the chat, with the template that it asks for.
-        request: the rest of the request; its prompt is left aside.
+        chat: the chat and its template.
+        request: the rest of the request; its prompt is not used.
         use: the tools.
         schemas: prepares the schema of a call that must be made.
         context_length: tokens that the chat and its answer may have together.
-        tell: told the text that the engine is given, where somebody wants to know.
+        log_input: called with the text that the engine is given; ``None`` where nobody subscribes.
         budget_message: what is put before the end tag of reasoning that is cut short.
 
     Returns:
-        The engine's events, the way out for them, and what holds the text to a call that must be made.
+        The engine's events, their pipeline, and the form of a call that must be made.
     """
     names = use.names()
     tools = names.in_tools(use.tools)
@@ -203,10 +203,10 @@ async def say_with_tools(
             template_variables=chat.template_variables,
             budget=await native_budget(engine, config, prompt, budget_message),
         )
-        if tell is not None:
-            tell(prompt)  # the engine renders the same by itself
+        if log_input is not None:
+            log_input(prompt)  # the engine renders the same by itself
         return engine.chat_with_tools(asked), OutputPipeline(splitter(config, prompt), names=names), None
-    held: Held | None = None
+    form: AnswerForm | None = None
     if not use.must_call:
         if config.enable_thinking is False:
             prompt = with_thought_closed(prompt, config)
@@ -215,10 +215,10 @@ async def say_with_tools(
         prompt = with_thought_closed(prompt, config)
         if not own_format:
             prompt += CALL_BEGIN
-        held = await hold_call(schemas, engine, tools, names.meant)
+        form = await call_form(schemas, engine, tools, names.meant)
         pipeline = OutputPipeline(calls=ToolCallReader(names, forced=True))
-    request = replace(request, prompt=prompt, config=config, constraint=held and held.constraint)
+    request = replace(request, prompt=prompt, config=config, constraint=form and form.constraint)
     fitting = await fit_text(engine, request, context_length)
-    if tell is not None:
-        tell(prompt)
-    return await think_within(engine, fitting, prompt, budget_message), pipeline, held
+    if log_input is not None:
+        log_input(prompt)
+    return await think_within(engine, fitting, prompt, budget_message), pipeline, form

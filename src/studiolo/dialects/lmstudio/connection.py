@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from ...errors import ProtocolError, StudioloError
-from ...host.watching import UNPUBLISHED
+from ...host.log_events import UNPUBLISHED
 from ...protocol import frames
 from ...protocol.errors import SerializedError, serialize_error
 from .context import Context, ServerChannel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...domain.events import EngineMessage, HostMessage, LogLevel, PredictionInput, PredictionOutput
-from ...host.watching import watching
+from ...host.log_events import subscribed_log
 from ...protocol import diagnostics as wire
 from .context import Context, ServerChannel
 from .predictions import stats
@@ -17,7 +17,7 @@ _LEVELS: dict[LogLevel, wire.LogLevel] = {"debug": "debug", "info": "info", "war
 
 @channel(wire.STREAM_LOGS, "diagnostics")
 async def stream_logs(context: Context, _: None, channel: ServerChannel[wire.LogMessage]) -> None:
-    with watching(context.host.logs, BACKLOG) as events:
+    with subscribed_log(context.host.logs, BACKLOG) as events:
         async for event in events:
             if context.takes_all_logs or isinstance(event.entry, PredictionInput):
                 await channel.send(wire.LogMessage(wire.LogEvent(event.time * 1000, _data(event.entry))))

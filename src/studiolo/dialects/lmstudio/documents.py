@@ -9,7 +9,7 @@ import msgspec
 
 from ...errors import ConfigError, UnsupportedError
 from ...host.documents import Document, Parser
-from ...host.retrieval import Found, Watcher
+from ...host.retrieval import Found, RetrievalProgress
 from ...protocol import files as wire
 from ...protocol.models import specify
 from .context import Context, ServerChannel
@@ -82,7 +82,7 @@ async def retrieve(
             parameter.file_identifiers,
             model,
             context.client,
-            _watcher(report),
+            _progress(report),
             limit=settings.limit,
             chunk_size=settings.chunking_method.chunk_size,
             chunk_overlap=settings.chunking_method.chunk_overlap,
@@ -107,7 +107,7 @@ async def retrieve(
     await channel.send(wire.Retrieved(wire.RetrievedEntries(entries)))
 
 
-def _watcher(report: Callable[[wire.RetrieveMessage], None]) -> Watcher:
+def _progress(report: Callable[[wire.RetrieveMessage], None]) -> RetrievalProgress:
     def step(index: int, name: wire.Step, progress: float | None, done: bool) -> None:
         if progress is not None:
             report(wire.StepProgress(index, name, progress))
@@ -116,7 +116,7 @@ def _watcher(report: Callable[[wire.RetrieveMessage], None]) -> Watcher:
             if not done:
                 report(wire.StepProgress(index, name, 0.0))
 
-    return Watcher(
+    return RetrievalProgress(
         files=lambda indices: report(wire.FileProcessList(indices)),
         file=lambda index, done: report(wire.FileProcessingEnd(index) if done else wire.FileProcessingStart(index)),
         step=step,

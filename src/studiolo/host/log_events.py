@@ -1,4 +1,4 @@
-"""What happens in a host, for those who watch its logs."""
+"""The events of the host's log: prompts, answers, engines, and the process's own log records."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..engines.base import Engine
 from .events import Events, Subscription
 
 MAX_LOGGED_CHARS = 1_000_000
-"""Characters of a prompt, or of an answer, that a log event has at most."""
+"""Characters of a prompt, or of an answer, in a log event at most."""
 
 UNPUBLISHED = "studiolo.lmstudio.warnings"
-"""The logger of what clients warn of: a client may warn of a log event, which must not make another one."""
+"""The logger of clients' warnings, which are no log events: a client may warn about a log event."""
 
 LogEvents = Events[LogEvent]
 
@@ -25,10 +25,10 @@ _LEVELS: dict[int, LogLevel] = {logging.DEBUG: "debug", logging.INFO: "info", lo
 
 
 class PredictionLog:
-    """The log events of one prediction: what its model is given, and what it answers.
+    """The log events of one prediction: the model's input and output.
 
     Parameters:
-        events: where they are published; ``None`` for nowhere.
+        events: receives them; ``None`` for no log.
         model_path: the model's, relative to the models folder.
         identifier: the instance's.
     """
@@ -42,12 +42,12 @@ class PredictionLog:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody listens."""
-        return self._events is not None and self._events.heard
+        """Whether there is a subscriber."""
+        return self._events is not None and self._events.subscribed
 
     def input(self, text: str) -> None:
-        """Publish the text that the model is given. Of a prompt that is cut to its tokens it is the whole."""
-        if self._events is not None and self._events.heard:
+        """Publish the text that the model is given, before it is shortened to fit the context."""
+        if self._events is not None and self._events.subscribed:
             self._output = []
             entry = PredictionInput(
                 model_path=self._model_path, identifier=self._identifier, text=text[:MAX_LOGGED_CHARS]
@@ -55,7 +55,7 @@ class PredictionLog:
             self._events.publish(LogEvent(time.time(), entry))
 
     def add(self, event: object) -> None:
-        """Note what the model says, where its input was published."""
+        """Collect the model's output, if its input was published."""
         if self._output is None or self._length >= MAX_LOGGED_CHARS:
             return
         text = ""
@@ -67,7 +67,7 @@ class PredictionLog:
         self._length += len(text)
 
     def end(self, result: PredictionResult) -> None:
-        """Publish what the model has said, where its input was published."""
+        """Publish the model's output, if its input was published."""
         if self._events is not None and self._output is not None:
             output = "".join(self._output)[:MAX_LOGGED_CHARS]
             entry = PredictionOutput(identifier=self._identifier, text=output, result=result)
@@ -83,8 +83,8 @@ def publish_engine_log(
     identifier: str,
     reference: str,
 ) -> None:
-    """Publish something that has happened to the engine of an instance."""
-    if not events.heard:
+    """Publish an event of the engine of an instance."""
+    if not events.subscribed:
         return
     entry = EngineMessage(
         level=level,
@@ -99,8 +99,8 @@ def publish_engine_log(
 
 
 @contextlib.contextmanager
-def watching(events: LogEvents, backlog: int) -> Generator[Subscription[LogEvent], None, None]:
-    """Subscribe to ``events``, and to what the process itself logs, while the block lasts."""
+def subscribed_log(events: LogEvents, backlog: int) -> Generator[Subscription[LogEvent], None, None]:
+    """Subscribe to ``events``, and to the log records of the process, while the block lasts."""
     with events.subscribe(backlog) as subscription:
         handler = _Handler(subscription)
         logger = logging.getLogger("studiolo")
