@@ -280,100 +280,88 @@ if TYPE_CHECKING:
     from .protocol.structs import (
         AnyLMStudioStruct as AnyLMStudioStruct,
     )
-    from .sdk.act import (
-        ActResult as ActResult,
-    )
-    from .sdk.act import (
-        PredictionRoundResult as PredictionRoundResult,
-    )
     from .sdk.async_client import (
         AsyncClient as AsyncClient,
     )
-    from .sdk.async_handles import AsyncEmbeddingModel as AsyncEmbeddingModel
-    from .sdk.async_handles import AsyncLLM as AsyncLLM
-    from .sdk.async_models import AnyLoadConfig as AnyLoadConfig
-    from .sdk.async_models import AnyModelSpecifier as AnyModelSpecifier
-    from .sdk.async_models import ModelLoadResult as ModelLoadResult
+    from .sdk.async_models import AsyncEmbeddingModel as AsyncEmbeddingModel
+    from .sdk.async_models import AsyncLLM as AsyncLLM
+    from .sdk.async_namespaces import AnyLoadConfig as AnyLoadConfig
+    from .sdk.async_namespaces import AnyModelSpecifier as AnyModelSpecifier
+    from .sdk.async_namespaces import ModelLoadResult as ModelLoadResult
     from .sdk.async_stream import (
         AsyncPredictionStream as AsyncPredictionStream,
     )
-    from .sdk.convenience import (
+    from .sdk.chat import (
+        AnyChatMessageDict as AnyChatMessageDict,
+    )
+    from .sdk.chat import (
+        AssistantResponseContent as AssistantResponseContent,
+    )
+    from .sdk.chat import (
+        Chat as Chat,
+    )
+    from .sdk.chat import (
+        ChatHistoryDataDict as ChatHistoryDataDict,
+    )
+    from .sdk.chat import (
+        FileHandleDict as FileHandleDict,
+    )
+    from .sdk.chat import (
+        FileHandleInput as FileHandleInput,
+    )
+    from .sdk.chat import (
+        SystemPromptContent as SystemPromptContent,
+    )
+    from .sdk.chat import (
+        TextDataDict as TextDataDict,
+    )
+    from .sdk.chat import (
+        UserMessageContent as UserMessageContent,
+    )
+    from .sdk.chat import (
+        UserMessageDict as UserMessageDict,
+    )
+    from .sdk.default_client import (
         configure_default_client as configure_default_client,
     )
-    from .sdk.convenience import (
+    from .sdk.default_client import (
         embedding_model as embedding_model,
     )
-    from .sdk.convenience import (
+    from .sdk.default_client import (
         get_default_client as get_default_client,
     )
-    from .sdk.convenience import (
+    from .sdk.default_client import (
         list_downloaded_models as list_downloaded_models,
     )
-    from .sdk.convenience import (
+    from .sdk.default_client import (
         list_loaded_models as list_loaded_models,
     )
-    from .sdk.convenience import (
+    from .sdk.default_client import (
         llm as llm,
     )
-    from .sdk.convenience import (
+    from .sdk.default_client import (
         prepare_image as prepare_image,
     )
-    from .sdk.downloaded import (
+    from .sdk.downloaded_models import (
         AnyAsyncDownloadedModel as AnyAsyncDownloadedModel,
     )
-    from .sdk.downloaded import (
+    from .sdk.downloaded_models import (
         AnyDownloadedModel as AnyDownloadedModel,
     )
-    from .sdk.downloaded import (
+    from .sdk.downloaded_models import (
         AsyncDownloadedEmbeddingModel as AsyncDownloadedEmbeddingModel,
     )
-    from .sdk.downloaded import (
+    from .sdk.downloaded_models import (
         AsyncDownloadedLlm as AsyncDownloadedLlm,
     )
-    from .sdk.downloaded import (
+    from .sdk.downloaded_models import (
         DownloadedEmbeddingModel as DownloadedEmbeddingModel,
     )
-    from .sdk.downloaded import (
+    from .sdk.downloaded_models import (
         DownloadedLlm as DownloadedLlm,
     )
     from .sdk.files import (
         LocalFileInput as LocalFileInput,
-    )
-    from .sdk.history import (
-        AnyChatMessageDict as AnyChatMessageDict,
-    )
-    from .sdk.history import (
-        AssistantResponseContent as AssistantResponseContent,
-    )
-    from .sdk.history import (
-        Chat as Chat,
-    )
-    from .sdk.history import (
-        ChatHistoryDataDict as ChatHistoryDataDict,
-    )
-    from .sdk.history import (
-        FileHandleDict as FileHandleDict,
-    )
-    from .sdk.history import (
-        FileHandleInput as FileHandleInput,
-    )
-    from .sdk.history import (
-        SystemPromptContent as SystemPromptContent,
-    )
-    from .sdk.history import (
-        TextDataDict as TextDataDict,
-    )
-    from .sdk.history import (
-        UserMessageContent as UserMessageContent,
-    )
-    from .sdk.history import (
-        UserMessageDict as UserMessageDict,
-    )
-    from .sdk.limits import (
-        get_sync_api_timeout as get_sync_api_timeout,
-    )
-    from .sdk.limits import (
-        set_sync_api_timeout as set_sync_api_timeout,
     )
     from .sdk.prediction import (
         PredictionFirstTokenCallback as PredictionFirstTokenCallback,
@@ -427,10 +415,22 @@ if TYPE_CHECKING:
         ValidationError as ValidationError,
     )
     from .sdk.sync_client import Client as Client
-    from .sdk.sync_handles import LLM as LLM
-    from .sdk.sync_handles import EmbeddingModel as EmbeddingModel
-    from .sdk.sync_handles import PredictionStream as PredictionStream
-    from .sdk.sync_handles import SyncModelHandle as SyncModelHandle
+    from .sdk.sync_models import LLM as LLM
+    from .sdk.sync_models import EmbeddingModel as EmbeddingModel
+    from .sdk.sync_models import PredictionStream as PredictionStream
+    from .sdk.sync_models import SyncModelHandle as SyncModelHandle
+    from .sdk.timeouts import (
+        get_sync_api_timeout as get_sync_api_timeout,
+    )
+    from .sdk.timeouts import (
+        set_sync_api_timeout as set_sync_api_timeout,
+    )
+    from .sdk.tool_rounds import (
+        ActResult as ActResult,
+    )
+    from .sdk.tool_rounds import (
+        PredictionRoundResult as PredictionRoundResult,
+    )
     from .sdk.tools import (
         ToolDefinition as ToolDefinition,
     )
@@ -479,37 +479,37 @@ _NAMES = {
     "protocol.structs": """
         AnyLMStudioStruct
     """,
-    "sdk.act": """
+    "sdk.tool_rounds": """
         ActResult PredictionRoundResult
     """,
     "sdk.async_client": """
         AsyncClient
     """,
-    "sdk.async_handles": """
+    "sdk.async_models": """
         AsyncEmbeddingModel AsyncLLM
     """,
-    "sdk.async_models": """
+    "sdk.async_namespaces": """
         AnyLoadConfig AnyModelSpecifier ModelLoadResult
     """,
     "sdk.async_stream": """
         AsyncPredictionStream
     """,
-    "sdk.convenience": """
+    "sdk.default_client": """
         configure_default_client embedding_model get_default_client list_downloaded_models list_loaded_models llm
         prepare_image
     """,
-    "sdk.downloaded": """
+    "sdk.downloaded_models": """
         AnyAsyncDownloadedModel AnyDownloadedModel AsyncDownloadedEmbeddingModel AsyncDownloadedLlm
         DownloadedEmbeddingModel DownloadedLlm
     """,
     "sdk.files": """
         LocalFileInput
     """,
-    "sdk.history": """
+    "sdk.chat": """
         AnyChatMessageDict AssistantResponseContent Chat ChatHistoryDataDict FileHandleDict FileHandleInput
         SystemPromptContent TextDataDict UserMessageContent UserMessageDict
     """,
-    "sdk.limits": """
+    "sdk.timeouts": """
         get_sync_api_timeout set_sync_api_timeout
     """,
     "sdk.prediction": """
@@ -526,7 +526,7 @@ _NAMES = {
     "sdk.sync_client": """
         Client
     """,
-    "sdk.sync_handles": """
+    "sdk.sync_models": """
         EmbeddingModel LLM PredictionStream SyncModelHandle
     """,
     "sdk.tools": """

@@ -16,7 +16,7 @@ from studiolo.engines.base import TemplateRequest
 from studiolo.engines.chat_template import ModelTemplate, apply_template
 from studiolo.paths import Home
 from studiolo.sdk import background
-from studiolo.sdk.history import Chat
+from studiolo.sdk.chat import Chat
 from studiolo.sdk.transports.embedded import close_hosts
 from tests.support.homes import link_model
 from tests.support.models.templated import BOS, EOS

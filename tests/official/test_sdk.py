@@ -14,7 +14,7 @@ import pytest
 
 import studiolo
 from studiolo.paths import Home
-from studiolo.sdk import convenience
+from studiolo.sdk import default_client
 from tests.support.homes import link_model, link_models, short_answers
 from tests.support.running import Server, free_port, serving
 
@@ -161,8 +161,8 @@ def test_a_client_is_not_used_after_it_was_closed(host: str, server: Server, emp
 
 
 def test_the_default_client_is_chosen_before_it_is_created(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convenience, "_default_client", None)
-    monkeypatch.setattr(convenience, "_default_host", None)
+    monkeypatch.setattr(default_client, "_default_client", None)
+    monkeypatch.setattr(default_client, "_default_host", None)
     studiolo.configure_default_client(server.address)
     studiolo.list_loaded_models()
     with pytest.raises(studiolo.LMStudioClientError, match="already created"):

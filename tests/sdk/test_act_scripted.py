@@ -19,8 +19,8 @@ from studiolo.protocol.kv import TOOL_CHOICE_KEY, TOOLS_KEY, KvConfig, flatten
 from studiolo.protocol.llm import Fragment, FragmentMessage, PredictionStats, PredictSuccess, PromptProcessingProgress
 from studiolo.protocol.models import LlmInstanceInfo
 from studiolo.protocol.tools import ToolCallEnd, ToolCallFailed, ToolCallStart
-from studiolo.sdk.async_handles import AsyncLLM
-from studiolo.sdk.sync_handles import LLM
+from studiolo.sdk.async_models import AsyncLLM
+from studiolo.sdk.sync_models import LLM
 
 INFO = LlmInstanceInfo(
     model_key="m",

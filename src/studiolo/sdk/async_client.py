@@ -23,14 +23,14 @@ from ..protocol.library import (
     NameParameter,
 )
 from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, NOTIFY, VERSION, Notification, SystemInfo, Version
-from .async_handles import AsyncEmbeddingModel, AsyncLLM
-from .async_models import AsyncEmbeddingNamespace, AsyncLlmNamespace
+from .async_models import AsyncEmbeddingModel, AsyncLLM
+from .async_namespaces import AsyncEmbeddingNamespace, AsyncLlmNamespace
 from .diagnostics import AsyncDiagnosticsNamespace
 from .discovery import find_local_server, find_token, find_transport, is_server
-from .downloaded import AnyAsyncDownloadedModel, AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
+from .downloaded_models import AnyAsyncDownloadedModel, AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
 from .files import AsyncFilesNamespace, LocalFileInput
-from .limits import within_limit
 from .repository import AsyncRepositoryNamespace
+from .timeouts import within_limit
 from .transports.base import ClientChannel, Transport
 
 P = TypeVar("P")

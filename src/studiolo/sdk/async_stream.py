@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import CancelledError, ChannelClosedError, UsageError
 from ..protocol.llm import PREDICT, Fragment, PredictMessage, PredictParameter
-from .limits import get_sync_api_timeout, timed_out, within_limit
 from .prediction import Callbacks, PredictionResult, PredictionState, PredictionStreamBase
-from .sending import sendable
+from .timeouts import get_sync_api_timeout, timed_out, within_limit
 from .transports.base import ClientChannel
+from .validation import sendable
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient

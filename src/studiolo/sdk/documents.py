@@ -10,7 +10,7 @@ from ..errors import ChannelClosedError, ConfigError
 from ..protocol import files as wire
 from ..protocol.chat import FileHandle
 from ..protocol.kv import KvConfig, KvField
-from .async_handles import AsyncEmbeddingModel
+from .async_models import AsyncEmbeddingModel
 from .callbacks import call
 
 if TYPE_CHECKING:

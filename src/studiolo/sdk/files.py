@@ -20,7 +20,7 @@ from ..protocol.files import (
     UploadFileBase64Parameter,
 )
 from . import documents
-from .async_handles import AsyncEmbeddingModel
+from .async_models import AsyncEmbeddingModel
 from .documents import RetrievalCallbacks, RetrievalResult
 
 if TYPE_CHECKING:

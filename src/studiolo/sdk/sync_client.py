@@ -11,10 +11,10 @@ from ..protocol.chat import FileHandle
 from ..protocol.files import ParsedDocument, ParserIdentifier
 from ..protocol.library import LibraryModel, ModelDetails
 from ..protocol.system import SystemInfo, Version
-from . import notices
+from . import fetch_progress
 from .async_client import AsyncClient
-from .async_handles import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
-from .async_models import (
+from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
+from .async_namespaces import (
     DEFAULT_TTL_SEC,
     AsyncEmbeddingNamespace,
     AsyncLlmNamespace,
@@ -27,10 +27,10 @@ from .async_models import (
 from .background import Here, run, run_calling_here
 from .diagnostics import DiagnosticsNamespace
 from .documents import RetrievalCallbacks, RetrievalResult
-from .downloaded import AnyDownloadedModel, AsyncDownloadedLlm, DownloadedEmbeddingModel, DownloadedLlm
+from .downloaded_models import AnyDownloadedModel, AsyncDownloadedLlm, DownloadedEmbeddingModel, DownloadedLlm
 from .files import LocalFileInput
 from .repository import RepositoryNamespace
-from .sync_handles import LLM, EmbeddingModel, ModelHandle
+from .sync_models import LLM, EmbeddingModel, ModelHandle
 
 
 class Client:
@@ -134,7 +134,7 @@ class ModelNamespace(Generic[A, H]):
         on_load_progress: OnLoadProgress | None = None,
     ) -> H:
         """See :meth:`AsyncModelNamespace.model`."""
-        with notices.fetching() as on_fetching:
+        with fetch_progress.fetching() as on_fetching:
             return self.get_or_load(model_key, ttl, config, on_load_progress, on_fetching)
 
     def get_or_load(

@@ -9,8 +9,7 @@ from typing import Any, Generic, Self, TypeVar, Unpack, overload
 from ..config import LoadConfig
 from ..protocol import models as wire
 from ..protocol.llm import ApplyPromptTemplateOpts, Fragment, PredictMessage
-from .acting import Acting
-from .async_handles import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle, HistoryInput, PredictionConfigInput
+from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle, HistoryInput, PredictionConfigInput
 from .async_stream import AsyncPredictionStream
 from .background import finish, run
 from .prediction import (
@@ -23,6 +22,7 @@ from .prediction import (
     PredictionStreamBase,
 )
 from .structured import ResponseFormat
+from .tool_runner import Acting
 
 A = TypeVar("A", bound=AsyncModelHandle)
 T = TypeVar("T")

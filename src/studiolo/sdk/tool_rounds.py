@@ -18,7 +18,7 @@ from ..protocol.kv import KvField
 from ..protocol.llm import Fragment, PredictMessage
 from ..protocol.tools import ToolCallEnd, ToolCallFailed, ToolChoice, encode_tool_use
 from .callbacks import call, check_callbacks
-from .history import Chat
+from .chat import Chat
 from .prediction import Callbacks, PredictionResult
 from .tools import BoundTool, result_as_text
 

@@ -1,4 +1,4 @@
-"""The two ways to run an ``act``: in an event loop, and in a thread. What happens in a round is :mod:`.act`'s."""
+"""The two ways to run an ``act``: in an event loop, and in a thread. What a round does: :mod:`.tool_rounds`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from ..protocol.chat import ToolCallResultData
 from ..protocol.kv import KvConfig, KvField, encode_prediction_config, stack_of
 from ..protocol.llm import Fragment, PredictParameter
 from ..protocol.models import ModelSpecifier
-from .act import (
+from .async_stream import AsyncPredictionStream
+from .chat import Chat
+from .mcp import McpServer, mcp_tools, mcp_tools_from_thread
+from .prediction import Callbacks
+from .tool_rounds import (
     ActCallbacks,
     ActResult,
     ActState,
@@ -25,15 +29,11 @@ from .act import (
     PredictionRoundResult,
     check_count,
 )
-from .async_stream import AsyncPredictionStream
-from .history import Chat
-from .mcp import McpServer, mcp_tools, mcp_tools_from_thread
-from .prediction import Callbacks
 from .tools import ToolDefinition, bind_tools
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient
-    from .async_handles import AsyncLLM, HistoryInput, PredictionConfigInput
+    from .async_models import AsyncLLM, HistoryInput, PredictionConfigInput
 
 MakeStream = Callable[[list[KvField], Callbacks], AsyncPredictionStream[Any]]
 """Makes the prediction of a round from the settings and callbacks that are the round's own."""
@@ -89,7 +89,7 @@ async def _called(made: Call) -> ToolCallResultData:
 
 def act_in_thread(state: ActState, make_stream: MakeStream, max_parallel_tool_calls: int | None) -> ActResult:
     """Run ``state`` to its end. Tools run in threads while the model is still writing; callbacks in this one."""
-    from .sync_handles import PredictionStream
+    from .sync_models import PredictionStream
 
     pool = ThreadPoolExecutor(max_parallel_tool_calls or 32, thread_name_prefix="studiolo-tool")
     try:

@@ -8,11 +8,11 @@ import threading
 from ..errors import ClientError
 from ..protocol.chat import FileHandle
 from . import background
-from .async_models import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
-from .downloaded import AnyDownloadedModel
+from .async_namespaces import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
+from .downloaded_models import AnyDownloadedModel
 from .files import LocalFileInput
 from .sync_client import Client
-from .sync_handles import LLM, EmbeddingModel
+from .sync_models import LLM, EmbeddingModel
 
 _lock = threading.Lock()
 

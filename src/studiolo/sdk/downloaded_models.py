@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..protocol import models as wire
-from .async_handles import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
-from .async_models import DEFAULT_TTL_SEC, AsyncModelNamespace, LoadConfigInput, OnLoadProgress
+from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
+from .async_namespaces import DEFAULT_TTL_SEC, AsyncModelNamespace, LoadConfigInput, OnLoadProgress
 
 if TYPE_CHECKING:
     from .sync_client import ModelNamespace
-    from .sync_handles import LLM, EmbeddingModel, ModelHandle  # noqa: F401
+    from .sync_models import LLM, EmbeddingModel, ModelHandle  # noqa: F401
 
 A = TypeVar("A", bound=AsyncModelHandle)
 H = TypeVar("H", bound="ModelHandle[Any]")
