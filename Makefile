@@ -10,10 +10,11 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench docs lock clean
+.PHONY: help run test check lint format bench docs lock clean
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
+	@echo "make check   lint, then the tests that need no model and no download: under a minute"
 	@echo "make test    lint, then every test"
 	@echo "make lint    ruff, pyright (strict on src/), import-linter"
 	@echo "make format  let ruff format the code"
@@ -45,6 +46,9 @@ run: $(VENV)/.run
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: lint
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not model"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
