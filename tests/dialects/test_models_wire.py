@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from studiolo.dialects.lmstudio.convert import model_info
+from studiolo.dialects.lmstudio.encoding import model_info
 from studiolo.host.machine import device_name
 from studiolo.library.model import Model
 from studiolo.paths import Home

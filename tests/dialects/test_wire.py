@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from studiolo.dialects.lmstudio.connection import MAX_OPEN_CALLS
 from studiolo.paths import Home
-from studiolo.protocol.endpoints import NAMESPACES
+from studiolo.protocol.declarations import NAMESPACES
 from tests.support.faults import footprint
 from tests.support.homes import link_models
 from tests.support.running import Server, serving, wait_until

@@ -124,7 +124,7 @@ def test_a_model_that_was_found_loads_itself(client: lm.Client) -> None:
 
 
 async def test_plugins_are_refused_in_words() -> None:
-    from studiolo.dialects.lmstudio.endpoints import find_channel, find_rpc
+    from studiolo.dialects.lmstudio.dispatch import find_channel, find_rpc
 
     with pytest.raises(lm.UnsupportedError, match="runs no plugins"):
         find_channel("plugins", "setToolsProvider")

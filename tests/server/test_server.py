@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import studiolo as lm
 from studiolo.errors import StoppingError
 from studiolo.paths import Home
-from studiolo.protocol.endpoints import NAMESPACES
+from studiolo.protocol.declarations import NAMESPACES
 from tests.support.homes import link_models
 from tests.support.running import Server, environment, free_port, has_ended, serving, wait_until
 from tests.support.wire_socket import HANDSHAKE, Socket

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from ..library.model import Model
     from ..paths import Home
-    from ..protocol.library import LibraryModel
+    from ..protocol.downloaded_models import LibraryModel
     from ..sdk.sync_client import Client
 
 
@@ -233,7 +233,7 @@ def _entries(client: Client) -> list[LibraryModel]:
 
 def _foreign(model: Any) -> LibraryModel:
     """An entry of another program's list in the form of ours."""
-    from ..protocol.library import LibraryModel
+    from ..protocol.downloaded_models import LibraryModel
 
     return LibraryModel(
         model_key=model.model_key,

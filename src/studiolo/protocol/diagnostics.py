@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from .endpoints import Channel
+from .declarations import Channel
 from .llm import PredictionStats
 from .structs import Message, WireStruct
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from .endpoints import Channel
+from .declarations import Channel
 from .repository import DownloadProgress, FitEstimation, StartFinalizing
 from .structs import Message, WireStruct
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from .chat import FileType
-from .endpoints import Channel, Rpc
+from .declarations import Channel, Rpc
 from .kv import KvConfig
 from .structs import Message, WireStruct
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from .endpoints import Channel, Rpc
+from .declarations import Channel, Rpc
 from .structs import Message, WireStruct
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from .chat import ChatHistoryData, TextData, UserMessage
-from .endpoints import Channel, Rpc
+from .declarations import Channel, Rpc
 from .kv import KvConfig, KvConfigStack, KvField, KvLayer
 from .models import LlmInstanceInfo, ModelSpecifier
 from .structs import Message, WireStruct, always_sent

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from .endpoints import Channel, Rpc
+from .declarations import Channel, Rpc
 from .kv import KvConfig, KvConfigStack
 from .structs import Message, WireStruct, always_sent
 

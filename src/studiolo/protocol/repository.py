@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from .endpoints import Channel, Rpc
+from .declarations import Channel, Rpc
 from .structs import Message, WireStruct
 
 FitEstimation = Literal["fullGPUOffload", "partialGPUOffload", "fitWithoutGPU", "willNotFit"]

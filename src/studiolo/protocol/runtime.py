@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .endpoints import Channel, Rpc
+from .declarations import Channel, Rpc
 from .structs import Message, WireStruct
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Never
 
-from .endpoints import Channel, Rpc
+from .declarations import Channel, Rpc
 from .models import ModelInfo
 from .structs import WireStruct
 

@@ -12,8 +12,8 @@ from typing import Self, TypeVar
 from ..errors import ClientError, ConfigError, ConnectionFailedError
 from ..protocol import models as wire
 from ..protocol.chat import FileHandle
-from ..protocol.endpoints import Channel, Rpc
-from ..protocol.library import (
+from ..protocol.declarations import Channel, Rpc
+from ..protocol.downloaded_models import (
     LIST_LIBRARY,
     LIST_VARIANTS,
     SHOW_MODEL,

@@ -10,7 +10,7 @@ import msgspec
 from ..config import LoadConfig, PredictionConfig, config_error, prediction_config
 from ..errors import ConfigError, UnsupportedError
 from ..protocol import models as wire
-from ..protocol.endpoints import Rpc
+from ..protocol.declarations import Rpc
 from ..protocol.kv import (
     KvConfigStack,
     decode_load_config,

@@ -8,8 +8,8 @@ from typing import Any, Generic, Self, TypeVar, Unpack, cast
 
 from ..protocol import models as wire
 from ..protocol.chat import FileHandle
+from ..protocol.downloaded_models import LibraryModel, ModelDetails
 from ..protocol.files import ParsedDocument, ParserIdentifier
-from ..protocol.library import LibraryModel, ModelDetails
 from ..protocol.system import SystemInfo, Version
 from . import fetch_progress
 from .async_client import AsyncClient

@@ -21,7 +21,7 @@ from ...host.log_events import UNPUBLISHED
 from ...protocol import frames
 from ...protocol.errors import SerializedError, serialize_error
 from .context import Context, ServerChannel
-from .endpoints import find_channel, find_rpc
+from .dispatch import find_channel, find_rpc
 
 HANDSHAKE_LIMIT_SEC = 10.0
 MAX_OPEN_CALLS = 1000

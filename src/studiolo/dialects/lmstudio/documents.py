@@ -13,8 +13,8 @@ from ...host.retrieval import Found, RetrievalProgress
 from ...protocol import files as wire
 from ...protocol.models import specify
 from .context import Context, ServerChannel
+from .progress import reporting
 from .registry import channel, rpc
-from .reporting import reporting
 
 DEFAULT_LIMIT = 5
 DEFAULT_CHUNK_SIZE = 512

@@ -16,9 +16,9 @@ from ...library.search import FORMAT, staff_pick_name
 from ...protocol import download_plan as wire
 from ...protocol.repository import DownloadProgress, StartFinalizing
 from .context import Context, ServerChannel
-from .convert import download_progress
+from .encoding import download_progress
+from .progress import reporting
 from .registry import channel
-from .reporting import reporting
 
 T = TypeVar("T")
 

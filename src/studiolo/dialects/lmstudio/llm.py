@@ -25,7 +25,7 @@ from ...protocol.models import LlmInstanceInfo, ModelSpecifier
 from . import predictions
 from .chats import chat_request, messages
 from .context import Context, ServerChannel
-from .convert import instance_info
+from .encoding import instance_info
 from .registry import channel, rpc
 
 # A prompt template that passes the text through, whatever the spacing: the form of a raw completion.

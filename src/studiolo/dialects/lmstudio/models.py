@@ -22,9 +22,9 @@ from ...protocol.kv import (
     log_ignored_keys,
 )
 from .context import Context, ServerChannel
-from .convert import instance_info, model_info, processing_state, usage_estimate
+from .encoding import instance_info, model_info, processing_state, usage_estimate
+from .progress import reporting
 from .registry import channel, rpc
-from .reporting import reporting
 
 BOTH = ("llm", "embedding")
 

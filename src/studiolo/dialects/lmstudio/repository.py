@@ -8,9 +8,9 @@ from ...library.model import Model
 from ...library.search import FORMAT
 from ...protocol import repository as wire
 from .context import Context, ServerChannel
-from .convert import download_progress
+from .encoding import download_progress
+from .progress import reporting
 from .registry import channel, rpc
-from .reporting import reporting
 
 DEFAULT_LIMIT = 20
 

@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 
 from ..._version import __version__
 from ...errors import StudioloError
-from ...protocol.endpoints import NAMESPACES
+from ...protocol.declarations import NAMESPACES
 from ...protocol.frames import MAX_FRAME_BYTES
 from ..base import Serving
 from .connection import Connection

@@ -14,7 +14,7 @@ from ...errors import UnsupportedError
 from ...host.machine import gpus, processor, total_memory
 from ...protocol import system as wire
 from .context import Context, ServerChannel
-from .convert import crash_report, instance_status
+from .encoding import crash_report, instance_status
 from .registry import channel, rpc
 
 _log = logging.getLogger("studiolo.lmstudio")

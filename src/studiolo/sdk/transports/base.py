@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
+from ...protocol.declarations import Channel, Rpc
 from ...protocol.diagnostics import LogMessage
-from ...protocol.endpoints import Channel, Rpc
 from ...protocol.llm import FragmentMessage, PromptProcessingProgress, merge_fragments
 from ...protocol.tools import ToolCallArguments
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ...errors import ConfigError, rejected
 from ...merging_queue import MergingQueue
 from ...paths import Home
-from ...protocol.endpoints import Channel, Rpc
+from ...protocol.declarations import Channel, Rpc
 from .. import background
 from .base import ClientChannel, merge_messages
 
@@ -65,7 +65,7 @@ class EmbeddedTransport:
 
         async def work() -> R:
             from ...dialects.lmstudio.context import Context
-            from ...dialects.lmstudio.endpoints import find_rpc
+            from ...dialects.lmstudio.dispatch import find_rpc
 
             try:
                 _, function = find_rpc(namespace, endpoint.name)
@@ -119,7 +119,7 @@ class EmbeddedChannel(Generic[R]):
     async def _serve(self, namespace: str, endpoint: Channel[Any, R], parameter: Any) -> None:
         """Run the endpoint's function. On the background loop."""
         from ...dialects.lmstudio.context import Context, ServerChannel
-        from ...dialects.lmstudio.endpoints import find_channel
+        from ...dialects.lmstudio.dispatch import find_channel
 
         async def send(message: R) -> None:
             if self._consumer.is_closed():

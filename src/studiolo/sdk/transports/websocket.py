@@ -17,7 +17,7 @@ from ...credentials import Token
 from ...errors import AuthenticationError, ConnectionFailedError, ProtocolError, StudioloError, UsageError
 from ...merging_queue import MergingQueue
 from ...protocol import frames
-from ...protocol.endpoints import Channel, Rpc
+from ...protocol.declarations import Channel, Rpc
 from ...protocol.errors import deserialize_error
 from .base import ClientChannel, merge_messages
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .endpoints import Rpc
+from .declarations import Rpc
 from .models import ModelInfo, Quantization
 from .structs import WireStruct
 

@@ -9,11 +9,11 @@ import msgspec
 from ...errors import PathNotFoundError
 from ...library.model import Model
 from ...library.name_resolution import path_data
-from ...protocol import library as wire
+from ...protocol import downloaded_models as wire
 from ...protocol.models import ModelInfo
 from ...protocol.system import LIST_DOWNLOADED_MODELS
 from .context import Context
-from .convert import model_info, quantization
+from .encoding import model_info, quantization
 from .registry import rpc
 
 _TEMPLATE = "tokenizer.chat_template"
