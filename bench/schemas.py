@@ -36,8 +36,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
 
 import studiolo
-from studiolo.engines.schemas.answers import check
-from studiolo.engines.schemas.prepare import RefusedError, prepare
+from studiolo.engines.schemas.preparation import RefusedError, prepare
+from studiolo.engines.schemas.validation import check
 
 from .layers import ensure_model
 

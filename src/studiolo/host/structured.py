@@ -12,8 +12,8 @@ from ..config import PredictionConfig, ReasoningParsing
 from ..domain.chat import Tool
 from ..domain.generation import StopReason, ToolCallFailed, ToolCallFinished
 from ..engines.base import Constraint, Engine
-from ..engines.schemas.follower import Follower
 from ..engines.schemas.grammar import HEAD, answer_grammar, call_grammar, thoughtful_grammar
+from ..engines.schemas.matching import Follower
 from ..engines.schemas.process import PreparedSchema, Schemas
 from ..engines.tool_format import call_schema
 from ..engines.tool_reader import failed_call

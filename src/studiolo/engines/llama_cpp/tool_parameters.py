@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from ..schemas.walk import LISTS, MAPS, ONE, Schema, children, keywords
+from ..schemas.subschemas import LISTS, MAPS, ONE, Schema, children, keywords
 
 MAX_REPETITIONS = 500
 """How often a part of a grammar may be repeated; llama.cpp refuses some 2000, and counts longer parts more."""

@@ -1,7 +1,7 @@
 """Grammars in llguidance's language. Source of the language: llguidance, docs/syntax.md.
 
 What begins with ``%llguidance`` is what llama.cpp hands to llguidance. ``held`` is the form of a schema that
-:func:`.prepare.prepare` has made.
+:func:`.preparation.prepare` has made.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import msgspec
 
 from ...children import send_signal
 from ...errors import ConfigError, EngineError, StudioloError, UnsupportedError
-from .follower import Follower, Followers
+from .matching import Follower, Followers
 from .worker import CPU_LIMIT_SEC, LENGTH
 
 ANSWER_LIMIT_SEC = 60.0

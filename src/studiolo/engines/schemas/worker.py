@@ -27,8 +27,8 @@ def main() -> None:
     os.dup2(silence, 0)
     os.dup2(silence, 1)  # whatever a library prints is no answer
     _limit_memory()
-    from .answers import check
-    from .prepare import prepare
+    from .preparation import prepare
+    from .validation import check
 
     check(prepare("{}").held, "{}")  # what is loaded late is loaded now
     _write(answers, {})
@@ -40,8 +40,8 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    from .answers import check
-    from .prepare import RefusedError, check_grammar, prepare
+    from .preparation import RefusedError, check_grammar, prepare
+    from .validation import check
 
     try:
         match request:

@@ -10,7 +10,7 @@ import time
 
 from llguidance import LLMatcher
 
-from .answers import Fault, fault_of
+from .validation import Fault, fault_of
 
 DRAWS = 64
 ONE_IN = 16

@@ -20,12 +20,12 @@ from llguidance import LLMatcher, LLTokenizer
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012, specification_with
 
-from .answers import draft_of, is_readable, leave_out_patterns
-from .closing import close_objects
+from .closed_objects import close_objects
 from .grammar import answer_grammar
-from .narrowing import name_properties, put_contained_first, split_look_ahead
-from .sampling import fault_of_most, go_in
-from .walk import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, depth_of, keywords, path_of, places
+from .grammar_samples import fault_of_most, go_in
+from .rewrites import name_properties, put_contained_first, split_look_ahead
+from .subschemas import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, depth_of, keywords, path_of, places
+from .validation import draft_of, is_readable, leave_out_patterns
 
 MAX_SCHEMA_CHARS = 2**20
 MAX_DEPTH = 100

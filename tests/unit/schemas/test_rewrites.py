@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from studiolo.engines.schemas.answers import check
-from studiolo.engines.schemas.prepare import RefusedError, prepare
+from studiolo.engines.schemas.preparation import RefusedError, prepare
+from studiolo.engines.schemas.validation import check
 from tests.support import walk_grammar
 
 

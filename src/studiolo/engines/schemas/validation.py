@@ -15,7 +15,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs]
 
-from .walk import Pointer, keywords, path_of, places
+from .subschemas import Pointer, keywords, path_of, places
 
 
 def draft_of(schema: Any) -> Any:
@@ -40,7 +40,7 @@ def check(schema_text: str, answer: str) -> str | None:
     """What is wrong with a finished answer, or ``None``.
 
     Parameters:
-        schema_text: a schema that :func:`.prepare.prepare` has accepted.
+        schema_text: a schema that :func:`.preparation.prepare` has accepted.
     """
     fault = fault_of(schema_text, answer)
     return fault and fault.message

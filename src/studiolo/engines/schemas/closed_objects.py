@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, cast
 from urllib.parse import unquote
 
-from .walk import ANNOTATIONS, Pointer, Schema, at
+from .subschemas import ANNOTATIONS, Pointer, Schema, at
 
 _KEEP_OPEN = frozenset(
     {

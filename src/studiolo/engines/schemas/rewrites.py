@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .walk import Schema, keywords, places
+from .subschemas import Schema, keywords, places
 
 MAX_NAMES = 200
 """Names that are written out; the time to build a grammar grows with the square of their number."""

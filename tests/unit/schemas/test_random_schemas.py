@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from studiolo.engines.schemas.answers import check
-from studiolo.engines.schemas.prepare import RefusedError, prepare
-from studiolo.engines.schemas.sampling import draw
+from studiolo.engines.schemas.grammar_samples import draw
+from studiolo.engines.schemas.preparation import RefusedError, prepare
+from studiolo.engines.schemas.validation import check
 from tests.support.schema_documents import documents
 from tests.support.walk_grammar import matcher
 
