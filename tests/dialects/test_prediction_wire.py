@@ -14,11 +14,12 @@ from studiolo.domain.generation import Fragment as DomainFragment
 from studiolo.domain.generation import LogProb, TokenLogProbs
 from studiolo.domain.progress import PromptProgress
 from studiolo.host.prompt_progress import PromptReports
+from studiolo.merging_queue import SLACK
 from studiolo.paths import Home
 from studiolo.protocol.llm import Fragment, FragmentMessage, FragmentToken, received_fragment
 from studiolo.sdk.transports.base import merge_messages
 from tests.support.homes import DEFAULT_MODEL, link_models
-from tests.support.running import Server, serving
+from tests.support.running import Server, serving, wait_until
 from tests.support.wire_socket import Socket, messages, query
 
 
@@ -291,3 +292,20 @@ def test_plugins_are_refused_at_once_and_their_reports_taken(server: Server) -> 
         ):
             assert "runs no plugins" in error["title"]
             assert error["displayData"]["code"] == "generic.engineDoesNotSupportFeature"
+
+
+def test_a_client_that_lags_loses_no_log_probabilities(server: Server) -> None:
+    config = {"max_tokens": 2 * SLACK, "temperature": 0, "log_probs": 1}
+    with lm.Client(server.address) as client, Socket(server.address, "llm") as socket:
+        stream = client.llm.model().complete_stream("One, two, three,", config=config)
+        fragments = iter(stream)
+        next(fragments)
+        state = {"specifier": query(), "throwIfNotFound": True}
+        wait_until(
+            lambda: socket.call("getInstanceProcessingState", state)["result"]["status"] == "idle",
+            "the end of the prediction",
+        )
+        read = list(fragments)
+        result = stream.result()
+    assert len(read) < SLACK + 2  # fragments were merged
+    assert len(result.logprobs or []) == result.stats.predicted_tokens_count
