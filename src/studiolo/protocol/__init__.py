@@ -1,1 +1,1 @@
-"""The LM Studio wire as data: frames, endpoints, messages and settings. No I/O happens here."""
+"""LM Studio's wire protocol as data: frames, endpoint declarations, messages and settings. No I/O."""

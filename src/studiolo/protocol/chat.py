@@ -1,6 +1,6 @@
-"""Chats as they travel: messages, and the parts they are made of.
+"""Chat messages and their parts on the wire.
 
-The same types are what users of the SDK handle. A message's ``role`` and a part's ``type`` tell which it is.
+Users of the SDK handle the same types. A message's ``role`` and a part's ``type`` are its kind.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ FileType = Literal["image", "text/plain", "application/pdf", "application/word",
 
 
 class ChatStruct(Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A JSON object: camelCase there, snake_case here. Fields that are not known are ignored."""
+    """A JSON object with camelCase keys; the fields are snake_case here. Unknown fields are ignored."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """An instance from a dict with keys in camelCase or snake_case. Raises :class:`ConfigError`."""
+        """Return an instance from a dict with camelCase or snake_case keys. Raise :class:`ConfigError` if invalid."""
         return struct_from_dict(cls, data)
 
     def to_dict(self) -> dict[str, Any]:
-        """The instance as a dict with keys in camelCase."""
+        """Return the instance as a dict with camelCase keys."""
         return msgspec.to_builtins(self, order="deterministic")
 
     def __str__(self) -> str:
@@ -41,13 +41,13 @@ class TextData(ChatStruct, kw_only=True, tag_field="type", tag="text"):
 
 
 class FileHandle(ChatStruct, kw_only=True, tag_field="type", tag="file"):
-    """A part of a message: a file that the host has.
+    """A part of a message: a file that the host stores.
 
     Parameters:
-        name: the file's name, for people.
-        identifier: the host's name for it.
-        size_bytes: its size.
-        file_type: what it is.
+        name: the file's name, for display.
+        identifier: the host's identifier of the file.
+        size_bytes: the file's size in bytes.
+        file_type: the kind of file.
     """
 
     type: ClassVar[str] = "file"
@@ -58,7 +58,7 @@ class FileHandle(ChatStruct, kw_only=True, tag_field="type", tag="file"):
 
 
 class ToolCallRequest(ChatStruct, kw_only=True):
-    """What a model asks for: a tool's name and arguments."""
+    """A tool call that a model requests: the tool's name and arguments."""
 
     type: Literal["function"]
     name: str
@@ -67,45 +67,45 @@ class ToolCallRequest(ChatStruct, kw_only=True):
 
 
 class ToolCallRequestData(ChatStruct, kw_only=True, tag_field="type", tag="toolCallRequest"):
-    """A part of a message: a tool call that the model asks for."""
+    """A part of a message: a tool call that the model requests."""
 
     type: ClassVar[str] = "toolCallRequest"
     tool_call_request: ToolCallRequest
 
 
 class ToolCallResultData(ChatStruct, kw_only=True, tag_field="type", tag="toolCallResult"):
-    """A part of a message: what a tool call gave."""
+    """A part of a message: the result of a tool call."""
 
     type: ClassVar[str] = "toolCallResult"
     content: str
     tool_call_id: str | None = None
     name: str | None = None
-    """The tool's; since LM Studio's SDK 2.0.0."""
+    """The tool's name; sent since LM Studio's SDK 2.0.0."""
 
 
 class SystemPrompt(ChatStruct, kw_only=True, tag_field="role", tag="system"):
-    """What the model is told to be."""
+    """Instructions to the model."""
 
     role: ClassVar[str] = "system"
     content: list[TextData | FileHandle]
 
 
 class UserMessage(ChatStruct, kw_only=True, tag_field="role", tag="user"):
-    """What the user says: text and files."""
+    """A message of the user: text and files."""
 
     role: ClassVar[str] = "user"
     content: list[TextData | FileHandle]
 
 
 class AssistantResponse(ChatStruct, kw_only=True, tag_field="role", tag="assistant"):
-    """What the model says: text, then the tool calls it asks for."""
+    """A message of the model: text, then the tool calls that it requests."""
 
     role: ClassVar[str] = "assistant"
     content: list[TextData | FileHandle | ToolCallRequestData]
 
 
 class ToolResultMessage(ChatStruct, kw_only=True, tag_field="role", tag="tool"):
-    """What tools answer."""
+    """Results of tool calls."""
 
     role: ClassVar[str] = "tool"
     content: list[ToolCallResultData]
@@ -122,10 +122,10 @@ class ChatHistoryData(ChatStruct, kw_only=True):
 
 
 def text_of(message: AnyChatMessage) -> str:
-    """The text parts of a message, one after the other."""
+    """Return the text parts of a message, joined."""
     return "".join(part.text for part in message.content if isinstance(part, TextData))
 
 
 def files_of(message: AnyChatMessage) -> list[FileHandle]:
-    """The files of a message."""
+    """Return the files of a message."""
     return [part for part in message.content if isinstance(part, FileHandle)]

@@ -1,7 +1,7 @@
-"""What an endpoint is: a name, and the types that go in and come out.
+"""Endpoint declarations: the name of an endpoint and the types of its parameter, result and messages.
 
-A dialect registers a function for an endpoint and the SDK calls one; both go by the same declaration, so that
-neither can drift from the other.
+The dialect registers a function for a declaration, and the SDK calls the endpoint by the same declaration, so that the
+two cannot disagree.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAMESPACES = ("llm", "embedding", "system", "files", "repository", "diagnostics"
 
 @dataclass(frozen=True)
 class Rpc(Generic[P, R]):
-    """An endpoint that answers once."""
+    """An endpoint that returns one result."""
 
     name: str
     parameter: Any
@@ -29,7 +29,7 @@ class Rpc(Generic[P, R]):
 
 @dataclass(frozen=True)
 class Channel(Generic[P, R]):
-    """An endpoint that streams messages to the client until it is done or cancelled."""
+    """An endpoint that streams messages to the client until it ends or is cancelled."""
 
     name: str
     parameter: Any
@@ -37,4 +37,4 @@ class Channel(Generic[P, R]):
     message: Any
     """The union ``R`` of the messages to the client, for msgspec."""
     request: Any = None
-    """The union of the messages to the host, for msgspec; ``None`` where the client can only cancel."""
+    """The union of the messages to the host, for msgspec; ``None`` if the client can only cancel."""

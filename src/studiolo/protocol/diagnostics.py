@@ -1,4 +1,4 @@
-"""Messages of the ``diagnostics`` namespace: what a host, its models and its engines do, for those who watch."""
+"""Messages of the ``diagnostics`` namespace: log events of a host, its models and its engines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LogKind = Literal["llm.prediction.input", "llm.prediction.output", "server.log",
 
 
 class PredictionInputLog(Message, frozen=True, tag="llm.prediction.input", kw_only=True):
-    """The text that a model was given."""
+    """The prompt of a prediction, as text."""
 
     type: ClassVar[LogKind] = "llm.prediction.input"
 
@@ -23,7 +23,7 @@ class PredictionInputLog(Message, frozen=True, tag="llm.prediction.input", kw_on
 
 
 class PredictionOutputLog(Message, frozen=True, tag="llm.prediction.output", kw_only=True):
-    """The text that a model answered with, reasoning and tool calls included."""
+    """The text that a model generated, reasoning and tool calls included."""
 
     type: ClassVar[LogKind] = "llm.prediction.output"
 
@@ -42,7 +42,7 @@ class ServerLog(Message, frozen=True, tag="server.log", kw_only=True):
 
 
 class RuntimeLog(Message, frozen=True, tag="runtime.log", kw_only=True):
-    """What has happened to an engine."""
+    """An event of an engine, such as its start or crash."""
 
     type: ClassVar[LogKind] = "runtime.log"
 
@@ -60,10 +60,10 @@ LogData = PredictionInputLog | PredictionOutputLog | ServerLog | RuntimeLog
 
 
 class LogEvent(WireStruct, frozen=True):
-    """One event, of the kind that ``data.type`` says. LM Studio's SDK 1.5.0 knows ``llm.prediction.input`` alone."""
+    """A log event; ``data.type`` is its kind. LM Studio's SDK 1.5.0 accepts only ``llm.prediction.input``."""
 
     timestamp: float
-    """Milliseconds since the epoch."""
+    """Unix time in milliseconds."""
     data: LogData
 
 

@@ -1,7 +1,7 @@
 """Messages of download plans, in the ``repository`` namespace.
 
-LM Studio's SDK 2.0.0 opens ``createDownloadPlan``, 1.5.0 ``createArtifactDownloadPlan``; the messages to the client are
-the same, but for fields that the older one ignores.
+LM Studio's SDK 2.0.0 opens ``createDownloadPlan``, 1.5.0 ``createArtifactDownloadPlan``. Both receive the same
+messages; 1.5.0 ignores some of the fields.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .repository import DownloadProgress, FitEstimation, StartFinalizing
 from .structs import Message, WireStruct
 
 NodeState = Literal["pending", "fetching", "satisfied", "completed"]
-"""Not begun; being looked up; in the library already; looked up, and to be downloaded."""
+"""Not started; being resolved; already in the library; resolved and not downloaded yet."""
 
 
 class HuggingFaceModel(Message, frozen=True, tag="huggingface"):
@@ -46,7 +46,7 @@ class PreferredQuantization(Message, frozen=True, tag="quantName"):
 
 class PlanOpts(WireStruct, frozen=True):
     resolution_preference: list[PreferredFile | PreferredQuantization] | None = None
-    """What to select where there is such a choice, the best first."""
+    """The options to select if they are offered, the preferred one first."""
     compatibility_types: list[str] | None = None
 
 
@@ -61,7 +61,7 @@ class CreateArtifactPlanParameter(WireStruct, frozen=True):
 
 
 class PlanModelInfo(WireStruct, frozen=True, kw_only=True):
-    """A model that is in the library, or that will be."""
+    """A model in the library, or one that the plan downloads."""
 
     display_name: str
     size_bytes: int
@@ -71,7 +71,7 @@ class PlanModelInfo(WireStruct, frozen=True, kw_only=True):
 
 
 class PlanOption(WireStruct, frozen=True, kw_only=True):
-    """One form in which a model can be downloaded."""
+    """A file, or set of files, that a model can be downloaded as."""
 
     display_name: str
     size_bytes: int
@@ -103,7 +103,7 @@ class ModelNode(Message, frozen=True, tag="model", kw_only=True):
     selected: PlanModelInfo | None = None
     download_options: list[PlanOption] | None = None
     selected_download_option_index: int | UnsetType | None = UNSET
-    """``None``: what is in the library already stays all there is."""
+    """``None``: download nothing and keep the model that is in the library."""
     recommended_download_option_index: int | None = None
 
 
@@ -113,7 +113,7 @@ class Plan(WireStruct, frozen=True, kw_only=True, omit_defaults=False):
     download_action: Literal["none", "startNewDownload", "attachToExistingDownload"] = "none"
     download_job_identifier: str | UnsetType = UNSET
     version: int = 0
-    """The number of the last change of the selection that the plan shows."""
+    """The version of the last change of the selection that the plan includes."""
 
 
 class PlanUpdated(Message, frozen=True, tag="planUpdated"):
@@ -121,13 +121,13 @@ class PlanUpdated(Message, frozen=True, tag="planUpdated"):
 
 
 class PlanReady(Message, frozen=True, tag="planReady"):
-    """The plan can be committed."""
+    """The plan is resolved and can be committed."""
 
     plan: Plan
 
 
 class PlanSuccess(Message, frozen=True, tag="success"):
-    """Everything is in the library."""
+    """All models of the plan are in the library."""
 
 
 PlanMessage = PlanUpdated | PlanReady | DownloadProgress | StartFinalizing | PlanSuccess
@@ -138,19 +138,19 @@ class Commit(Message, frozen=True, tag="commit"):
 
 
 class CancelPlan(Message, frozen=True, tag="cancelPlan"):
-    """Give the plan up."""
+    """Cancel the plan."""
 
 
 class CancelDownload(Message, frozen=True, tag="cancelDownload"):
-    """Stop the download."""
+    """Cancel the download."""
 
 
 class Cancel(Message, frozen=True, tag="cancel"):
-    """Give up the plan or the download, whichever it is by now (1.5.0)."""
+    """Cancel the plan, or the download if it has started (SDK 1.5.0)."""
 
 
 class SelectOption(Message, frozen=True, tag="setSelectedDownloadOptionIndex", kw_only=True):
-    """Select another choice; answered with a plan of at least this version."""
+    """Select another option. The response is a plan of at least ``requested_plan_version``."""
 
     node_index: int
     selected_download_option_index: int | None

@@ -1,4 +1,4 @@
-"""The messages about the models on disk, in the ``system`` namespace: what ``studiolo ls`` and ``show`` tell."""
+"""Messages about the models on disk, in the ``system`` namespace; ``studiolo ls`` and ``show`` print them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from .structs import WireStruct
 
 
 class LibraryModel(WireStruct, frozen=True, kw_only=True):
-    """A model on disk, usable or not. The fields that LM Studio's model info has, have its names."""
+    """A model on disk, usable or not. Fields that LM Studio's model info also has are named as there."""
 
     model_key: str
     group: str
-    """The key of the model that this is a variant of; its own where there is but one."""
+    """The key that all variants of the model share; its own key if it has no variants."""
     variant: str | None = None
     variants: list[str] | None = None
-    """The keys of all variants where there are several, this one's among them."""
+    """The keys of all variants, this one's included; absent if there are no others."""
     selected: bool
-    """Whether ``group`` means this variant."""
+    """Whether ``group`` resolves to this variant."""
     type: str | None = None
-    """``llm`` or ``embedding``; absent where the file cannot be used."""
+    """``llm`` or ``embedding``; absent if the file cannot be used."""
     format: str
     display_name: str
     publisher: str
     path: str
-    """As LM Studio has it: relative to the folder that the model was found in."""
+    """As in LM Studio: relative to the folder in which the model was found."""
     files: list[str]
     """Absolute paths: the model's file, or its shards."""
     mmproj: str | None = None
     origin: str
-    """Whose it is: ``home``, ``folder``, ``lmstudio``, ``huggingface``, ``ollama`` or ``path``."""
+    """Where it was found: ``home``, ``folder``, ``lmstudio``, ``huggingface``, ``ollama`` or ``path``."""
     size_bytes: int
     params_string: str | None = None
     parameter_count: int | None = None
@@ -42,23 +42,23 @@ class LibraryModel(WireStruct, frozen=True, kw_only=True):
     vision: bool
     trained_for_tool_use: bool
     loaded_as: list[str]
-    """The identifiers of the instances that run it."""
+    """The identifiers of its instances."""
     error: str | None = None
-    """Why it cannot be used."""
+    """Why it cannot be used; absent if it can."""
 
 
 class ModelDetails(WireStruct, frozen=True, kw_only=True):
-    """All that is known of a model."""
+    """A model on disk with the header of its file."""
 
     model: LibraryModel
     chat_template: str | None = None
     header: dict[str, Any]
-    """The fields of the file's header, without the template and long lists (the vocabulary)."""
+    """The fields of the file's header, except the chat template and long lists (the vocabulary)."""
 
 
 class NameParameter(WireStruct, frozen=True):
     name: str
-    """A key, ``publisher/name``, a path, or the beginning of one."""
+    """A model key, ``publisher/name``, a path, or a prefix of one of them."""
 
 
 class ModelKeyParameter(WireStruct, frozen=True):

@@ -1,4 +1,4 @@
-"""Errors on the wire, in LM Studio's form, and back."""
+"""Errors in LM Studio's serialized form."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .structs import WireStruct
 class SerializedError(WireStruct, frozen=True, kw_only=True):
     """LM Studio's serialized error.
 
-    ``displayData`` carries LM Studio's own codes, of which its clients make classes; studiolo's further codes travel
-    in ``errorData``, where those clients show them as they are.
+    ``displayData`` holds LM Studio's own codes, which its clients map to error classes. ``errorData`` holds studiolo's
+    other codes; those clients print it unchanged.
     """
 
     title: str = "Unknown error"
@@ -38,11 +38,11 @@ _NOT_FOUND = frozenset((PathNotFoundError.code, IdentifierNotFoundError.code))
 
 
 def serialize_error(error: BaseException, *, one_not_found: bool = False) -> SerializedError:
-    """Return the wire form of any error; one that is not studiolo's own is named by its class.
+    """Return ``error`` in serialized form. The title of an error outside studiolo's tree starts with its class name.
 
     Parameters:
-        one_not_found: give every model that is not found the code of a query that matches none, the only one of these
-            codes of which the official Python client makes a class that programs catch.
+        one_not_found: send each error about a model that is not found with the code of a query without a match, the
+            only one of these codes that the official Python client maps to a class that programs can catch.
     """
     if not isinstance(error, StudioloError):
         title = f"{type(error).__name__}: {error}"
@@ -62,7 +62,7 @@ def serialize_error(error: BaseException, *, one_not_found: bool = False) -> Ser
 
 
 def deserialize_error(error: SerializedError) -> HostError:
-    """Return the error that a wire form stands for, as the class that its code names."""
+    """Return the exception for a serialized error, of the class that its code selects."""
     data = dict(error.display_data or error.error_data or {})
     code = data.pop("code", "")
     return error_class(str(code))(error.title, cause=error.cause, suggestion=error.suggestion, data=data)

@@ -1,4 +1,4 @@
-"""Messages of the ``files`` namespace: files that clients give to the host."""
+"""Messages of the ``files`` namespace: files that clients upload, documents and retrieval."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .structs import Message, WireStruct
 class UploadFileBase64Parameter(WireStruct, frozen=True):
     name: str
     content_base64: bytes
-    """Base64 on the wire only."""
+    """Base64 on the wire, plain bytes here."""
 
 
 class UploadedFile(WireStruct, frozen=True):
-    """What the host has made of a file; the identifier is what a chat refers to it by."""
+    """A file that the host has stored. Chats refer to it by its identifier."""
 
     identifier: str
     file_type: FileType
@@ -42,11 +42,11 @@ GET_LOCAL_FILE_ABSOLUTE_PATH: Rpc[LocalFilePathParameter, LocalFilePath] = Rpc(
 )
 
 PageOrLine = int | tuple[int, int]
-"""Counted from 1; the first and the last where there are several."""
+"""Numbers start at 1; a pair is the first and the last."""
 
 
 class ParserIdentifier(WireStruct, frozen=True):
-    """What reads a kind of document."""
+    """The library that reads a kind of document."""
 
     library: str
     version: str
@@ -70,7 +70,7 @@ class ParseProgress(Message, frozen=True, tag="progress"):
 
 
 class ParsedDocument(Message, frozen=True, tag="result"):
-    """What a document says, and what has read it."""
+    """The text of a document, and the parser that read it."""
 
     content: str
     parser: ParserIdentifier
@@ -102,7 +102,7 @@ class RetrieveParameter(WireStruct, frozen=True):
 
 
 class FileProcessList(Message, frozen=True, tag="onFileProcessList"):
-    """The files that are not known yet."""
+    """The files to process: those without stored vectors, as indices into the request's list."""
 
     indices: list[int]
 

@@ -1,6 +1,6 @@
 """The frames of a namespace socket.
 
-The opaque parts (parameters, messages, results) stay undecoded here: an endpoint's own types decode them.
+Parameters, messages and results stay undecoded here; :func:`decode_opaque` decodes them as the types of their endpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .errors import SerializedError
 from .structs import Message, WireStruct
 
 MAX_FRAME_BYTES = 64 * 2**20
-"""The largest frame that either side takes; an image in base64 is the largest thing that travels."""
+"""The largest frame that either side accepts. The largest content is an image in base64."""
 
 
 class Handshake(WireStruct, frozen=True):
@@ -38,7 +38,7 @@ class HandshakeRefusal(WireStruct, frozen=True, omit_defaults=False):
 class CommunicationWarning(Message, frozen=True, tag="communicationWarning"):
     warning: str
     kind: str | None = None
-    """What sort of fault it is about, such as ``rpcResultTypeError``; since LM Studio's SDK 2.0.0."""
+    """The kind of fault, such as ``rpcResultTypeError``; sent since LM Studio's SDK 2.0.0."""
 
 
 class KeepAlive(Message, frozen=True, tag="keepAlive"):
@@ -175,12 +175,12 @@ def decode_opaque(raw: Raw, kind: Any, what: str) -> Any:
     """Decode an opaque part as the type that its endpoint declares.
 
     Parameters:
-        raw: the part as it came.
-        kind: a type for msgspec; ``None`` where nothing is expected, and then whatever came is ignored.
-        what: the name for the error, such as ``"the parameter of llm/listLoaded"``.
+        raw: the undecoded part.
+        kind: a type for msgspec; ``None`` if the endpoint declares none, in which case the part is ignored.
+        what: the subject of the error, such as ``"The parameter of llm/listLoaded"``.
 
     Raises:
-        ProtocolError: what came is not of that type; the message names the path to the fault.
+        ProtocolError: the part is not of that type; the cause includes the path to the fault.
     """
     if kind is None:
         return None

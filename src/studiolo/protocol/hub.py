@@ -1,6 +1,6 @@
-"""Messages of the ``repository`` namespace that are about LM Studio's hub: its catalog, accounts and links.
+"""Messages of the ``repository`` namespace about LM Studio's hub: catalog, accounts and links to other machines.
 
-studiolo has no account there: the catalog is its own, and what needs an account is refused.
+studiolo has no account on the hub: the catalog is its own, and endpoints that need an account are refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EmbeddingMetadata(Message, frozen=True, tag="embedding", kw_only=True, omi
 
 
 class CatalogModel(Message, frozen=True, tag="model", kw_only=True, omit_defaults=False):
-    """A model of the catalog. Nobody counts its downloads or likes."""
+    """A model of the catalog. studiolo counts neither downloads nor likes."""
 
     owner: str
     name: str
@@ -42,7 +42,7 @@ class CatalogModel(Message, frozen=True, tag="model", kw_only=True, omit_default
     downloads: int = 0
     like_count: int = 0
     staff_picked_at: int | UnsetType = UNSET
-    """When it entered the catalog, in milliseconds since 1970."""
+    """When it was added to the catalog, as Unix time in milliseconds."""
 
 
 class CatalogModels(WireStruct, frozen=True, omit_defaults=False):
@@ -56,14 +56,14 @@ class FindStaffPicksParameter(WireStruct, frozen=True):
 
 
 class StaffPick(WireStruct, frozen=True, kw_only=True, omit_defaults=False):
-    """A model of the catalog, by the owner and name that a plan's artifact takes."""
+    """A model of the catalog, with the owner and name that identify it in a download plan."""
 
     owner: str
     name: str
     description: str
     exact: bool
     created_at_timestamp: int
-    """When it entered the catalog, in milliseconds since 1970; 0 where that is not known."""
+    """When it was added to the catalog, as Unix time in milliseconds; 0 if unknown."""
     revision_number: int = 1
 
 
@@ -88,7 +88,7 @@ class ArtifactOwners(WireStruct, frozen=True, omit_defaults=False):
 
 
 class LinkStatus(WireStruct, frozen=True, kw_only=True, omit_defaults=False):
-    """The state of the links to a user's other machines: there are none."""
+    """The links to the user's other machines; studiolo has none."""
 
     device_name: str
     status: Literal["offline"] = "offline"
@@ -124,7 +124,7 @@ REFUSED_RPCS: tuple[Rpc[None, None], ...] = tuple(
         "lmLinkSetPreferredDevice",
     )
 )
-"""Endpoints that have no meaning without an account, or without plugins."""
+"""Endpoints that need an account or plugins. studiolo has neither, and refuses them."""
 REFUSED_CHANNELS: tuple[Channel[None, None], ...] = tuple(
     Channel(name, None, None) for name in ("ensureAuthenticated", "downloadArtifact", "pushArtifact")
 )

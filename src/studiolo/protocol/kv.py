@@ -1,6 +1,6 @@
-"""Settings as they travel: stacks of key-value layers, to and from the types of :mod:`studiolo.config`.
+"""Settings on the wire: stacks of key-value layers, converted to and from the types of :mod:`studiolo.config`.
 
-The keys are LM Studio's. One table a kind of setting says which key holds which field; both directions read it.
+The keys are LM Studio's. Both directions read the tables in :mod:`.settings_keys`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class KvLayer(WireStruct, frozen=True):
 
 
 class KvConfigStack(WireStruct, frozen=True, omit_defaults=False):
-    """Layers of settings; where two name one key, the later layer wins."""
+    """Layers of settings. If two layers set one key, the later wins."""
 
     layers: list[KvLayer]
 
@@ -65,17 +65,17 @@ TOOL_CHOICE_KEY = "llm.prediction.toolChoice"
 
 
 def flatten(stack: KvConfigStack) -> dict[str, Any]:
-    """The value of every key of a stack, the later layers' winning."""
+    """Return the value of each key of a stack; later layers override earlier ones."""
     return {field.key: field.value for layer in stack.layers for field in layer.config.fields}
 
 
 def stack_of(config: KvConfig, layer: str = "apiOverride") -> KvConfigStack:
-    """A stack of one layer."""
+    """Return a stack of one layer."""
     return KvConfigStack(layers=[KvLayer(layer_name=layer, config=config)])
 
 
 def encode_prediction_config(config: PredictionConfig) -> KvConfig:
-    """The explicit fields of ``config``, as they travel; those of ``raw`` come last and win."""
+    """Return the explicitly set fields of ``config``; those of ``config.raw`` come last and override the others."""
     fields = _encode(_PREDICTION, PREDICTION_KEYS, explicit_fields(config))
     if config.tool_choice is not None:
         fields.append(KvField(key=TOOL_CHOICE_KEY, value={"type": "generic", "mode": config.tool_choice}))
@@ -94,17 +94,17 @@ def _raw_fields(raw: Mapping[str, Any]) -> list[KvField]:
         case _:
             raise ConfigError(
                 "The prediction config's field 'raw' is wrong",
-                suggestion='Its form is {"fields": [{"key": "llm.prediction.temperature", "value": 0.5}]}.',
+                suggestion='Write it as {"fields": [{"key": "llm.prediction.temperature", "value": 0.5}]}.',
             )
 
 
 def decode_prediction_config(values: Mapping[str, Any]) -> PredictionConfig:
-    """The prediction config in flattened key-value settings.
+    """Return the prediction config in flattened key-value settings.
 
-    Keys that are not known are ignored, as LM Studio does; see :func:`log_ignored_keys`.
+    Unknown keys are ignored, as in LM Studio; see :func:`log_ignored_keys`.
 
     Raises:
-        ConfigError: a value has the wrong type or range.
+        ConfigError: a value has the wrong type or is out of range.
     """
     fields = _decode(_PREDICTION, PREDICTION_KEYS, values)
     match values.get(TOOL_CHOICE_KEY):
@@ -118,7 +118,7 @@ def decode_prediction_config(values: Mapping[str, Any]) -> PredictionConfig:
 
 
 def refuse_prediction_keys(values: Mapping[str, Any]) -> None:
-    """Raise :class:`UnsupportedError` where a key of LM Studio's asks for what there is not."""
+    """Raise :class:`UnsupportedError` if a key of LM Studio's asks for something that studiolo does not support."""
     for key, (why, instead) in PREDICTION_REFUSED.items():
         if values.get(_PREDICTION + key) not in (None, []):
             raise UnsupportedError(
@@ -130,7 +130,7 @@ def refuse_prediction_keys(values: Mapping[str, Any]) -> None:
 
 
 def encode_load_config(config: LoadConfig, domain: str = "llm") -> KvConfig:
-    """The explicit fields of ``config``, as they travel for a model of ``domain``."""
+    """Return the explicitly set fields of ``config``, with the keys of a model of ``domain``."""
     prefix = f"{domain}.load."
     fields = _encode(prefix, LOAD_KEYS, explicit_fields(config))
     if config.gpu_strict_vram_cap is not None:
@@ -154,13 +154,13 @@ def encode_load_config(config: LoadConfig, domain: str = "llm") -> KvConfig:
 
 
 def decode_load_config(values: Mapping[str, Any], domain: str = "llm") -> LoadConfig:
-    """The load config in flattened key-value settings.
+    """Return the load config in flattened key-value settings.
 
-    Keys of other engines and keys that are not known are ignored, as LM Studio does; see :func:`log_ignored_keys`.
+    Unknown keys and keys of other engines are ignored, as in LM Studio; see :func:`log_ignored_keys`.
 
     Raises:
-        ConfigError: a value has the wrong type or range, or does not fit the rest.
-        UnsupportedError: a key of LM Studio's asks for what there is not.
+        ConfigError: a value has the wrong type, is out of range, or contradicts another.
+        UnsupportedError: a key of LM Studio's asks for something that studiolo does not support.
     """
     prefix = f"{domain}.load."
     for key, (name, why) in LOAD_REFUSED.items():
@@ -174,7 +174,7 @@ def decode_load_config(values: Mapping[str, Any], domain: str = "llm") -> LoadCo
         if value not in (None, False, "", [], {}):
             raise UnsupportedError(
                 f"The load config's field {name!r} is not supported",
-                cause=f"Here {why}.",
+                cause=why,
                 suggestion="Leave it out.",
                 feature=name,
             )
@@ -202,20 +202,20 @@ _MAX_LOGGED_KEYS = 1000
 
 
 def log_ignored_keys(values: Mapping[str, Any], scope: str) -> None:
-    """Log each key of a request's flattened settings that has no effect here, once in the life of the process.
+    """Log each key of a request's flattened settings that has no effect, once per process.
 
     Parameters:
-        scope: what the request is for: ``llm.prediction``, ``llm.load`` or ``embedding.load``.
+        scope: the kind of request: ``llm.prediction``, ``llm.load`` or ``embedding.load``.
     """
     for key in values.keys() - _KNOWN[scope] - _logged:
-        why, is_logged = IGNORED.get(key, (f"It is no known setting of {scope}.", True))
+        why, is_logged = IGNORED.get(key, (f"It is not a setting of {scope}.", True))
         if len(_logged) < _MAX_LOGGED_KEYS:
             _logged.add(key)
             if is_logged:
                 _log.warning("The setting %.200r has no effect: %s", key, why)
 
 
-def _known_of_load(domain: str) -> frozenset[str]:
+def _load_keys(domain: str) -> frozenset[str]:
     scoped = (*(entry.key for entry in LOAD_KEYS), *LOAD_REFUSED, OFFLOAD_RATIO, CPU_EXPERTS)
     return frozenset({*(f"{domain}.load.{key}" for key in scoped), GPU_SPLIT, STRICT_VRAM, "envVars"})
 
@@ -227,8 +227,8 @@ _KNOWN = {
             TOOL_CHOICE_KEY,
         }
     ),
-    "llm.load": _known_of_load("llm"),
-    "embedding.load": _known_of_load("embedding"),
+    "llm.load": _load_keys("llm"),
+    "embedding.load": _load_keys("embedding"),
 }
 
 
@@ -241,7 +241,7 @@ def _decode_split(split: dict[str, Any]) -> dict[str, Any]:
             gpu |= {"split_strategy": "favorMainGpu", "main_gpu": main}
         case {"strategy": "custom"}:
             raise UnsupportedError(
-                "This version of studiolo does not split a model over GPUs by custom ratios",
+                "Splitting a model over GPUs by custom ratios is not supported",
                 feature="gpu.split_strategy",
                 engine="studiolo",
             )
@@ -265,7 +265,7 @@ def _encode(prefix: str, keys: Iterable[Key], fields: Mapping[str, Any]) -> list
 
 
 def _camel_case_keys(value: Any) -> Any:
-    """Nested settings as they travel."""
+    """Return nested settings with camelCase keys."""
     if not isinstance(value, Struct):
         return value
     named = {name: _camel_case_keys(item) for name, item in explicit_fields(value).items()}
@@ -294,5 +294,5 @@ def _uncheck(entry: Key, box: Any) -> Any:
         case _:
             raise ConfigError(
                 f"The setting {entry.key!r} is not a checkbox",
-                cause=f'It came as {box!r}; the form is {{"checked": true, "value": ...}}.',
+                cause=f'Expected {{"checked": true, "value": ...}}, got {box!r}.',
             )

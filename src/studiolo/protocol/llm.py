@@ -28,20 +28,20 @@ ReasoningType = Literal["none", "reasoning", "reasoningStartTag", "reasoningEndT
 
 
 class LogProb(WireStruct, frozen=True):
-    """A token that was a candidate, and the natural logarithm of its probability."""
+    """A candidate token and the natural logarithm of its probability."""
 
     text: str
     logprob: float
     id: int | None = None
-    """The token's number in the model's vocabulary; absent where the host does not send it."""
+    """The token's number in the model's vocabulary; absent if the host does not send it."""
 
 
 UNKNOWN_TOKEN = -1
-"""The number of a token that an engine gives none for: clients require one."""
+"""The id of a token whose id the engine does not report; clients require one."""
 
 
 class CandidateToken(WireStruct, frozen=True, kw_only=True):
-    """A token that the model might have chosen."""
+    """A token that the model might have chosen instead."""
 
     text: str
     id: int
@@ -49,7 +49,7 @@ class CandidateToken(WireStruct, frozen=True, kw_only=True):
 
 
 class FragmentToken(WireStruct, frozen=True, kw_only=True):
-    """A token of a fragment, and where they were asked for its log-probability and the other likeliest candidates."""
+    """A token of a fragment, with its log-probability and the likeliest alternatives if the request asks for them."""
 
     text: str
     id: int
@@ -62,12 +62,12 @@ class Fragment(WireStruct, frozen=True):
 
     Parameters:
         content: the text.
-        tokens_count: how many tokens it was made of.
-        contains_drafted: whether any of them came from a draft model.
+        tokens_count: the number of its tokens.
+        contains_drafted: whether any of them was proposed by a draft model.
         reasoning_type: whether the text is an answer (``none``) or part of a reasoning block.
         is_structural: whether the text is structure rather than content.
-        logprobs: where ``log_probs`` asked for them: for each token, itself and then the other likeliest candidates.
-        tokens: the same in LM Studio's form, in fragments that a host has sent.
+        logprobs: if the request sets ``log_probs``: for each token its own entry, then the likeliest alternatives.
+        tokens: the same in LM Studio's form; set in fragments on the wire.
     """
 
     content: str
@@ -83,7 +83,7 @@ class Fragment(WireStruct, frozen=True):
 
 
 def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
-    """Two fragments as one, where they are of one kind."""
+    """Return two adjacent fragments as one; ``None`` if they differ in reasoning type or structure."""
     if last.reasoning_type != new.reasoning_type or last.is_structural != new.is_structural:
         return None
     return Fragment(
@@ -98,16 +98,16 @@ def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
 
 
 class PredictionStats(WireStruct, frozen=True, kw_only=True):
-    """How a prediction went.
+    """Statistics of a prediction.
 
     Parameters:
         stop_reason: why it ended.
-        stop_string: the stop string that ended it, where one did.
-        tokens_per_second: the rate of generation, the prompt not counted.
-        num_gpu_layers: layers of the model on GPUs; absent where the engine does not tell.
-        time_to_first_token_sec: seconds from the request to the first token, waiting for a slot included.
+        stop_string: the stop string that ended it, if one did.
+        tokens_per_second: the rate of generation, prompt processing excluded.
+        num_gpu_layers: layers of the model on GPUs; absent if the engine does not report it.
+        time_to_first_token_sec: seconds from the request to the first token, including the wait for a slot.
         total_time_sec: seconds from the request to the end.
-        prompt_tokens_count, predicted_tokens_count, total_tokens_count: tokens in, out and together.
+        prompt_tokens_count, predicted_tokens_count, total_tokens_count: prompt tokens, generated tokens, sum.
         used_draft_model_key and the ``draft`` counts: only with a draft model.
     """
 
@@ -136,14 +136,14 @@ class PredictParameter(WireStruct, frozen=True, kw_only=True):
 
 
 class FragmentMessage(Message, frozen=True, tag="fragment"):
-    """A fragment. Clients of LM Studio's SDK 2.0.0 read log-probabilities in its tokens, those of 1.5.0 beside it."""
+    """A fragment. LM Studio's SDK 2.0.0 reads log-probabilities from ``fragment.tokens``, 1.5.0 from ``logprobs``."""
 
     fragment: Fragment
     logprobs: list[list[LogProb]] | None = None
 
 
 def received_fragment(message: FragmentMessage) -> Fragment:
-    """Return the fragment of a message, with its log-probabilities where they came in either form."""
+    """Return the fragment of a message, with its log-probabilities from either form."""
     fragment, entries = message.fragment, message.logprobs
     if fragment.tokens and all(token.log_prob is not None for token in fragment.tokens):
         entries = [_entry(token) for token in fragment.tokens]
@@ -160,13 +160,13 @@ def _entry(token: FragmentToken) -> list[LogProb]:
 
 
 class PromptProcessingDetails(WireStruct, frozen=True, kw_only=True):
-    """The tokens of a prompt: cached, processed and unprocessed ones are all of them; 0 where they are not known yet.
+    """Token counts of a prompt: cached, processed and unprocessed add up to the total. All are 0 while unknown.
 
     Parameters:
-        cached_token_count: those that an earlier prompt of the same beginning has left.
-        total_prompt_token_count: all of them.
-        processed_prompt_token_count: those that were processed for this prompt.
-        unprocessed_prompt_token_count: those that are yet to be processed.
+        cached_token_count: tokens reused from the cache of an earlier prompt with the same beginning.
+        total_prompt_token_count: all tokens of the prompt.
+        processed_prompt_token_count: tokens processed for this prompt so far.
+        unprocessed_prompt_token_count: tokens not processed yet.
     """
 
     cached_token_count: int = always_sent(0)
@@ -179,17 +179,17 @@ class PromptProcessingProgress(Message, frozen=True, tag="promptProcessingProgre
     progress: float
     """0 to 1."""
     details: PromptProcessingDetails | None = None
-    """Absent from hosts of before LM Studio's SDK 2.0.0."""
+    """Absent from hosts older than LM Studio's SDK 2.0.0."""
     queue_position: int | None = None
-    """The turns until the prediction gets a slot, counted from 1; of studiolo's servers alone."""
+    """The prediction's place in the queue for a slot, from 1; sent only by studiolo's hosts."""
 
 
 class StructuredOutcome(WireStruct, frozen=True):
-    """How an answer that is held to a form has come out. The field is studiolo's own; LM Studio's clients ignore it.
+    """The validation of a structured answer. The field is studiolo's own; LM Studio's clients ignore it.
 
     Parameters:
-        problem: why the answer does not have its form: it was cut off, or breaks the schema.
-        warnings: what the author of the schema should look at, each with its path.
+        problem: why the answer is invalid: it was cut off, or violates the schema.
+        warnings: likely mistakes in the schema, each with its path.
     """
 
     problem: str | None = None
@@ -223,10 +223,10 @@ COMPLETE_RAW_TEXT: Channel[CompleteRawTextParameter, PredictMessage] = Channel(
 
 
 class ApplyPromptTemplateOpts(WireStruct, frozen=True, kw_only=True):
-    """How a chat is turned into text.
+    """How a chat is formatted as a prompt.
 
     Parameters:
-        omit_bos_token, omit_eos_token: leave the tokens that begin and end a text out.
+        omit_bos_token, omit_eos_token: leave out the tokens that begin and end a text.
         tool_definitions: the tools that the model may call, as JSON objects.
     """
 
@@ -265,10 +265,10 @@ _PASS_THROUGH_TEMPLATE = "{%- for message in messages -%}{{ message['content'] }
 def raw_completion(
     prompt: str, specifier: ModelSpecifier, config: KvConfig, preset: str | None = None
 ) -> PredictParameter:
-    """The request to continue ``prompt`` exactly as it stands.
+    """Return the request to continue ``prompt`` unchanged.
 
-    It travels as LM Studio's own clients send it: a chat of one user message, with a prompt template that passes the
-    text through.
+    It has the form that LM Studio's own clients send: a chat of one user message, with a prompt template that passes
+    the text through.
     """
     template: dict[str, Any] = {
         "type": "jinja",

@@ -1,4 +1,4 @@
-"""Messages that the ``llm`` and ``embedding`` namespaces share: models, instances, loading."""
+"""Messages that the ``llm`` and ``embedding`` namespaces share: models, instances, loading, tokenizing."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ class Quantization(WireStruct, frozen=True):
     name: str
     """Such as ``Q4_K_M``."""
     bits: int
-    """Bits of a weight, rounded."""
+    """Bits per weight, rounded."""
 
 
 class ModelInfoBase(Message, frozen=True, kw_only=True):
-    """What is known of a model on disk."""
+    """A model on disk."""
 
     model_key: str
     format: str
-    """``gguf`` here; other hosts know other formats."""
+    """``gguf`` on studiolo's hosts."""
     display_name: str
     path: str
     """Relative to the models folder, with forward slashes; absolute for a file elsewhere."""
     indexed_model_identifier: str = always_sent("")
-    """A name of the model that stays the same; here the path."""
+    """A stable name of the model; on studiolo's hosts its path."""
     device_identifier: str | None = always_sent(None)
-    """The device that has the model; null for the host's own machine, the only one here."""
+    """The device that holds the model; null for the host's own machine, the only one that studiolo supports."""
     size_bytes: int
     params_string: str | None = None
     """Such as ``135M``."""
     architecture: str | None = None
     quantization: Quantization | None = None
     publisher: str = always_sent("")
-    """Empty for a model that is in no publisher's folder."""
+    """Empty for a model outside any publisher's folder."""
     variants: list[str] | None = None
-    """The keys of the variants where there are several; only in a listing of one entry a model."""
+    """The keys of the variants, if there are several; only in listings with one entry per model."""
     selected_variant: str | None = None
-    """The one of them that ``model_key`` means."""
+    """The variant that ``model_key`` resolves to."""
 
 
 class LlmInfo(ModelInfoBase, frozen=True, tag="llm", kw_only=True):
@@ -73,9 +73,9 @@ class LlmInstanceInfo(LlmInfo, frozen=True, tag="llm", kw_only=True):
     instance_reference: str
     context_length: int
     ttl_ms: int | None = always_sent(None)
-    """Milliseconds of idleness after which it is unloaded; null for never."""
+    """Idle time in milliseconds after which it is unloaded; null for never."""
     last_used_time: int | None = always_sent(None)
-    """When it was last used, in milliseconds since 1970; null while it is in use and before its first use."""
+    """When it was last used, as Unix time in milliseconds; null while it is in use and before its first use."""
 
 
 class EmbeddingModelInstanceInfo(EmbeddingModelInfo, frozen=True, tag="embedding", kw_only=True):
@@ -85,9 +85,9 @@ class EmbeddingModelInstanceInfo(EmbeddingModelInfo, frozen=True, tag="embedding
     instance_reference: str
     context_length: int
     ttl_ms: int | None = always_sent(None)
-    """Milliseconds of idleness after which it is unloaded; null for never."""
+    """Idle time in milliseconds after which it is unloaded; null for never."""
     last_used_time: int | None = always_sent(None)
-    """When it was last used, in milliseconds since 1970; null while it is in use and before its first use."""
+    """When it was last used, as Unix time in milliseconds; null while it is in use and before its first use."""
 
 
 ModelInfo = LlmInfo | EmbeddingModelInfo
@@ -95,14 +95,14 @@ ModelInstanceInfo = LlmInstanceInfo | EmbeddingModelInstanceInfo
 
 
 class ModelQuery(WireStruct, frozen=True):
-    """Which loaded model is meant; an empty query means any."""
+    """Selects a loaded model; an empty query matches any."""
 
     identifier: str | None = None
     path: str | None = None
     vision: bool | None = None
     domain: str | None = None
     device_identifier: str | None = None
-    """Null or absent for the host's own machine; its name means the same."""
+    """The host's own machine, the only one supported: null, absent, or its name."""
 
 
 class QuerySpecifier(Message, frozen=True, tag="query"):
@@ -131,7 +131,7 @@ EMBED_STRING: Rpc[EmbedStringParameter, Embedding] = Rpc("embedString", EmbedStr
 
 
 def specify(identifier: str | None) -> ModelSpecifier:
-    """The specifier of the instance with this identifier; of any instance without one."""
+    """Return the specifier of the instance with this identifier; of any instance if it is ``None``."""
     return QuerySpecifier(query=ModelQuery(identifier=identifier))
 
 
@@ -161,11 +161,11 @@ LoadModelMessage = LoadResolved | LoadProgress | LoadSuccess
 
 class GetOrLoadParameter(WireStruct, frozen=True, kw_only=True):
     identifier: str | None = None
-    """An instance, or a model to load. Absent (studiolo's own clients): any loaded model, else the model last used,
-    else the catalog's default, which is fetched where the library is empty."""
+    """The identifier of an instance, or the key of a model to load. Absent (sent by studiolo's clients only): any
+    loaded model, else the model last used, else the catalog's default, downloaded if the library is empty."""
     device_identifier: str | None = None
     load_ttl_ms: Milliseconds | None = None
-    """Absent for the host's setting for models that are loaded on demand, an hour."""
+    """Absent: the host's setting for models loaded on demand, which defaults to one hour."""
     load_config_stack: KvConfigStack
 
 
@@ -174,7 +174,7 @@ class AlreadyLoaded(Message, frozen=True, tag="alreadyLoaded"):
 
 
 class Fetching(Message, frozen=True, tag="studiolo.fetching", kw_only=True):
-    """The library is empty and the default model is on its way. Sent only where no identifier was given."""
+    """The library is empty, and the default model is being downloaded. Sent only for requests without identifier."""
 
     model_key: str
     downloaded_bytes: int
@@ -188,7 +188,7 @@ class StartLoading(Message, frozen=True, tag="startLoading"):
 
 
 class UnloadingOtherModel(Message, frozen=True, tag="unloadingOtherJITModel"):
-    """Another model that was loaded on demand, of either domain, makes way; a busy one when it is idle."""
+    """Another model that was loaded on demand, of either domain, is unloaded; a busy one when it becomes idle."""
 
     info: ModelInstanceInfo
 
@@ -221,11 +221,11 @@ class GetProcessingStateParameter(WireStruct, frozen=True):
 
 
 class ProcessingState(WireStruct, frozen=True):
-    """What a loaded model does now.
+    """The activity of a loaded model.
 
     Parameters:
-        status: what the request that is furthest does.
-        queued: requests that run or wait.
+        status: the stage of the request that has progressed furthest.
+        queued: the number of requests that run or wait.
     """
 
     status: Literal["idle", "processingPrompt", "generating", "computingEmbedding"]
@@ -235,7 +235,7 @@ class ProcessingState(WireStruct, frozen=True):
 class BasePredictionConfigParameter(WireStruct, frozen=True, kw_only=True):
     specifier: ModelSpecifier
     ignore_server_session_config: bool | None = None
-    """Without effect: the host keeps no settings of a session."""
+    """No effect: the host stores no session settings."""
 
 
 class EstimateUsageParameter(WireStruct, frozen=True, kw_only=True):
@@ -245,12 +245,12 @@ class EstimateUsageParameter(WireStruct, frozen=True, kw_only=True):
 
 
 class MemoryUsage(WireStruct, frozen=True, kw_only=True):
-    """What a load takes, in bytes; what is not the model's weights counts as its context's.
+    """The estimated memory of a load, in bytes. Everything except the weights counts as context.
 
     Parameters:
-        confidence: ``low`` where the engine decides how much goes to GPUs, ``high`` otherwise.
-        model_vram_bytes, context_vram_bytes, total_vram_bytes: the part of it on GPUs.
-        model_bytes, context_bytes, total_bytes: all of it.
+        confidence: ``low`` if the engine decides how much is placed on GPUs, ``high`` otherwise.
+        model_vram_bytes, context_vram_bytes, total_vram_bytes: the part on GPUs.
+        model_bytes, context_bytes, total_bytes: the whole, on GPUs and in main memory.
     """
 
     confidence: Literal["high", "low"]

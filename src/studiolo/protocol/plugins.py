@@ -1,4 +1,4 @@
-"""Messages of the ``plugins`` namespace: as much of it as a host without plugins has."""
+"""Messages of the ``plugins`` namespace that a host without plugins accepts."""
 
 from __future__ import annotations
 

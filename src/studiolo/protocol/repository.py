@@ -1,4 +1,4 @@
-"""Messages of the ``repository`` namespace."""
+"""Messages of the ``repository`` namespace: search and download."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .declarations import Channel, Rpc
 from .structs import Message, WireStruct
 
 FitEstimation = Literal["fullGPUOffload", "partialGPUOffload", "fitWithoutGPU", "willNotFit"]
-"""Whether this machine's memory takes a model."""
+"""Whether a model fits into the memory of the host's machine."""
 
 
 class DownloadProgressUpdate(WireStruct, frozen=True):
-    """How far a download is."""
+    """The progress of a download."""
 
     downloaded_bytes: int
     """Bytes of the model on disk so far."""
     total_bytes: int
-    """Bytes of the model in all; 0 where the source does not say."""
+    """Bytes of the whole model; 0 if the source does not report them."""
     speed_bytes_per_second: float
-    """The rate of the last few seconds."""
+    """The rate over the last few seconds."""
 
 
 class CatalogResult(Message, frozen=True, tag="catalog"):
@@ -50,12 +50,12 @@ class SearchModelsParameter(WireStruct, frozen=True):
 
 
 class ModelSearchResultEntryData(WireStruct, frozen=True, kw_only=True):
-    """A model that can be fetched."""
+    """A model that can be downloaded."""
 
     name: str
     identifier: SearchResultIdentifier
     exact: bool = False
-    """Whether the search term is its very name."""
+    """Whether its name equals the search term."""
     staff_pick: bool = False
     """Whether it is in the catalog."""
 
@@ -69,20 +69,20 @@ class DownloadOptionsParameter(WireStruct, frozen=True):
 
 
 class ModelSearchResultDownloadOptionData(WireStruct, frozen=True, kw_only=True):
-    """One form in which a model can be fetched."""
+    """A file, or set of files, that a model can be downloaded as."""
 
     name: str
     size_bytes: int
-    """Of all its files; 0 where that is not known."""
+    """Of all files together; 0 if unknown."""
     fit_estimation: FitEstimation
     download_identifier: str
-    """What :data:`DOWNLOAD_MODEL` takes."""
+    """The identifier to pass to :data:`DOWNLOAD_MODEL`."""
     indexed_model_identifier: str
-    """The key by which it can be loaded once it is here."""
+    """The key to load it by after the download."""
     quantization: str | None = None
     recommended: bool = False
     compatibility_type: str | None = None
-    """The file's format; LM Studio before 0.4 leaves it out."""
+    """The file format; LM Studio before 0.4 omits it."""
 
 
 class DownloadOptions(WireStruct, frozen=True, omit_defaults=False):
@@ -91,7 +91,7 @@ class DownloadOptions(WireStruct, frozen=True, omit_defaults=False):
 
 class DownloadModelParameter(WireStruct, frozen=True):
     download_identifier: str
-    """A name in the catalog, or what a download option names."""
+    """A name in the catalog, or the ``download_identifier`` of a download option."""
 
 
 class DownloadProgress(Message, frozen=True, tag="downloadProgress"):
@@ -99,12 +99,12 @@ class DownloadProgress(Message, frozen=True, tag="downloadProgress"):
 
 
 class StartFinalizing(Message, frozen=True, tag="startFinalizing"):
-    """All bytes are here; the file is being checked and put in place."""
+    """All bytes are downloaded; the file is being verified and moved into the library."""
 
 
 class DownloadSuccess(Message, frozen=True, tag="success"):
     default_identifier: str
-    """The key by which the model can now be loaded."""
+    """The key to load the model by."""
 
 
 DownloadMessage = DownloadProgress | StartFinalizing | DownloadSuccess

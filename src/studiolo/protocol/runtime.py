@@ -1,4 +1,4 @@
-"""Messages of the ``runtime`` namespace: the engines of a host, and the machine as they find it."""
+"""Messages of the ``runtime`` namespace: the engines of a host, and the hardware that they detect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EngineCpu(WireStruct, frozen=True):
 
 
 class EngineInfo(WireStruct, frozen=True, kw_only=True):
-    """An engine that models can be run with."""
+    """An installed engine."""
 
     name: str
     version: str
@@ -29,7 +29,7 @@ class EngineInfo(WireStruct, frozen=True, kw_only=True):
 
 
 class SuperJson(WireStruct, frozen=True, omit_defaults=False):
-    """A value that JSON has no form for, such as a map, with a note of what it is (the npm package ``superjson``)."""
+    """A value that JSON cannot express, such as a map, with its type in ``meta`` (the npm package ``superjson``)."""
 
     json: Any
     meta: dict[str, Any]
@@ -41,7 +41,7 @@ class SelectEngineParameter(WireStruct, frozen=True):
 
 
 class SurveyScope(WireStruct, frozen=True):
-    """Which engines are asked: ``selected``, ``all``, or with ``custom`` those that are named."""
+    """The engines to survey: ``selected``, ``all``, or ``custom`` for those listed in ``engines``."""
 
     type: str = "selected"
     engines: tuple[EngineSpecifier, ...] = ()
@@ -106,7 +106,7 @@ class SurveyedEngine(WireStruct, frozen=True, kw_only=True, omit_defaults=False)
 
 
 class Survey(WireStruct, frozen=True, omit_defaults=False):
-    """What each engine finds; memory in bytes."""
+    """The hardware that each engine detects; memory in bytes."""
 
     status: str
     engines: list[SurveyedEngine]

@@ -1,4 +1,4 @@
-"""The keys of LM Studio's settings: which field of :mod:`studiolo.config` each holds, or why it has no effect here."""
+"""The keys of LM Studio's settings: the field of :mod:`studiolo.config` for each, or why it has no effect."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Key:
-    """Where a field travels. A *checkbox* is ``{"checked": bool, "value": ...}``: unchecked means off."""
+    """The key of a field. A *checkbox* is ``{"checked": bool, "value": ...}``; unchecked means off."""
 
     field: str
     key: str
     checkbox: bool = False
     off: Any = 1
-    """What an unchecked box holds: it means nothing, but LM Studio's clients refuse a box that holds nothing."""
+    """The value of an unchecked box. It has no meaning, but LM Studio's clients reject a box without one."""
 
 
 PREDICTION_KEYS = (
@@ -54,15 +54,15 @@ PREDICTION_KEYS = (
     Key("ignore_model_preferred_max_image_dimension", "vision.ignoreModelPreferredMaxImageDimension"),
 )
 
-# Prediction keys of LM Studio that ask for what there is not: why not, and what there is instead.
+# Prediction keys of LM Studio that studiolo does not support: the reason, and what to do instead.
 PREDICTION_REFUSED = {
-    "contextPrefill": ("Here a chat's own messages are all that is put before an answer.", "Put them into the chat."),
+    "contextPrefill": ("Only the messages of the chat can precede an answer.", "Add the content to the chat."),
     "speculativeDecoding.maxTokensToDraft": (
-        "Here it goes by another name.",
+        "studiolo has another name for it.",
         "Use speculative_decoding_num_draft_tokens_exact.",
     ),
-    "reasoning.budget": ("It is a checkbox by another name.", "Use reasoning.budgetTokens."),
-    "speculativeDecoding.numReuseTokens": ("llama.cpp reuses what it can by itself.", "Leave it out."),
+    "reasoning.budget": ("The setting is the checkbox reasoning.budgetTokens.", "Use reasoning.budgetTokens."),
+    "speculativeDecoding.numReuseTokens": ("The engine decides how many tokens to reuse.", "Leave it out."),
 }
 
 LOAD_KEYS = (
@@ -95,7 +95,7 @@ LOAD_KEYS = (
     Key("speculative_draft_min_continue_probability", "llama.speculativeDecoding.draftMinContinueProbability"),
     Key("prompt_template", "promptTemplate"),
     Key("reasoning_budget_message", "llama.reasoningBudgetMessage"),
-    # What LM Studio has no key for.
+    # Settings that LM Studio has no key for.
     Key("batch_threads", "studiolo.batchThreads"),
     Key("prompt_cache_mib", "studiolo.promptCacheMib"),
     Key("speculative_ngram", "studiolo.speculativeNgram"),
@@ -106,13 +106,13 @@ CPU_EXPERTS = "numCpuExpertLayersRatio"
 GPU_SPLIT = "load.gpuSplitConfig"
 STRICT_VRAM = "load.gpuStrictVramCap"
 
-# Load keys of LM Studio that ask for what there is not: what they mean, and why not.
+# Load keys of LM Studio that studiolo does not support: the field of LM Studio's SDK, and the reason.
 LOAD_REFUSED = {
-    "llama.argumentsOverride": ("llama_cpp_arguments_override", "the engine is not given a command line"),
-    "llama.speculativeDecoding.draftDflashSidecar": ("draft_dflash_sidecar", "drafting with a sidecar is not done"),
-    "llama.speculativeDecoding.draftDsparkSidecar": ("draft_dspark_sidecar", "drafting with a sidecar is not done"),
-    "llama.speculativeDecoding.draftMtpSidecar": ("draft_mtp_sidecar", "drafting with a sidecar is not done"),
-    "envVars": ("env_vars", "the engine has the host's environment"),
+    "llama.argumentsOverride": ("llama_cpp_arguments_override", "Command-line options are not passed to the engine."),
+    "llama.speculativeDecoding.draftDflashSidecar": ("draft_dflash_sidecar", "Sidecar models are not supported."),
+    "llama.speculativeDecoding.draftDsparkSidecar": ("draft_dspark_sidecar", "Sidecar models are not supported."),
+    "llama.speculativeDecoding.draftMtpSidecar": ("draft_mtp_sidecar", "Sidecar models are not supported."),
+    "envVars": ("env_vars", "The engine inherits the host's environment."),
 }
 
 IGNORED: dict[str, tuple[str, bool]] = {
@@ -124,5 +124,5 @@ IGNORED: dict[str, tuple[str, bool]] = {
     "llm.load.vllm.reasoningParser": ("It is a setting of the engine vLLM.", True),
     "llm.load.vllm.toolCallParser": ("It is a setting of the engine vLLM.", True),
 }
-"""Keys of engines that do not run here: why they are ignored, and whether the log says so. LM Studio's clients send the
-quiet ones beside those of llama.cpp, whether their user asked for them or not."""
+"""Keys of engines that studiolo does not run: why they are ignored, and whether that is logged. LM Studio's clients
+send the ones that are not logged with every load, whether or not the user set them."""

@@ -1,4 +1,4 @@
-"""Messages of the ``system`` namespace."""
+"""Messages of the ``system`` namespace: the host's process, its instances and its machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Version(WireStruct, frozen=True):
 
 
 class SystemInfo(WireStruct, frozen=True, kw_only=True):
-    """The process that answers.
+    """The host's process.
 
-    LM Studio's fields, and in ``studiolo`` what ``studiolo status`` shows beyond them.
+    LM Studio's fields; ``studiolo`` holds what ``studiolo status`` prints beyond them.
     """
 
     pid: int
@@ -27,7 +27,7 @@ class SystemInfo(WireStruct, frozen=True, kw_only=True):
 
 
 class InstanceStatus(WireStruct, frozen=True, kw_only=True):
-    """One instance, as ``studiolo ps`` lists it."""
+    """An instance, as ``studiolo ps`` prints it."""
 
     identifier: str
     model_key: str
@@ -38,19 +38,19 @@ class InstanceStatus(WireStruct, frozen=True, kw_only=True):
     context_length: int
     parallel: int
     running: int
-    """Predictions that have a slot."""
+    """The number of predictions that have a slot."""
     queue: list[QueuedStatus]
-    """Predictions that wait for one, in the order of their turns."""
+    """Predictions that wait for a slot, in the order in which they will get one."""
     ttl_sec: float | None
-    """Seconds of idleness after which the instance is unloaded; null for never."""
+    """Idle time in seconds after which the instance is unloaded; null for never."""
     idle_sec: float
     pid: int | None
     engine: str | None = None
-    """The engine that runs it, as it is registered."""
+    """The registered name of its engine."""
     note: str | None = None
-    """What the user should know of how the engine was started."""
+    """A remark on how the engine was started."""
     memory_bytes: int | None = None
-    """What it was estimated to take, when it was loaded."""
+    """The memory estimated for it when it was loaded."""
 
 
 class QueuedStatus(WireStruct, frozen=True, kw_only=True):
@@ -59,16 +59,16 @@ class QueuedStatus(WireStruct, frozen=True, kw_only=True):
 
 
 class CrashReport(WireStruct, frozen=True, kw_only=True):
-    """One end of an engine that nobody asked for.
+    """A crash of an engine.
 
     Parameters:
-        time: when, in seconds since 1970.
+        time: Unix time in seconds.
         identifier: the instance.
         model_key: its model.
-        pid: the engine's process, where there was one.
+        pid: the engine's process id, if it had a process.
         reason: how it ended, such as ``signal SIGKILL``.
-        log_tail: the last lines of its log.
-        running: what ran on it, a line for each prediction.
+        log_tail: the last lines of the engine's log.
+        running: the predictions that ran on it, one line each.
     """
 
     time: float
@@ -89,12 +89,12 @@ class MachineInfo(WireStruct, frozen=True, kw_only=True):
     """The machine that the host runs on.
 
     Parameters:
-        system: its operating system, with version.
+        system: the operating system and its version.
         processor: the processor's name.
-        architecture: the processor's kind, such as ``x86_64``.
-        threads: how many it runs at a time.
-        memory_bytes: main memory in all.
-        gpus: those that the bundled engine can use.
+        architecture: the processor's architecture, such as ``x86_64``.
+        threads: the number of hardware threads.
+        memory_bytes: total main memory.
+        gpus: the GPUs that the bundled engine can use.
     """
 
     system: str
@@ -115,7 +115,7 @@ class HostInfo(WireStruct, frozen=True, kw_only=True):
 
 
 class Notification(WireStruct, frozen=True):
-    """Something to tell the user of the host."""
+    """A message to the host's user."""
 
     title: str
     description: str | None = None
@@ -137,4 +137,4 @@ LIST_DOWNLOADED_MODELS: Rpc[None, list[ModelInfo]] = Rpc("listDownloadedModels",
 VERSION: Rpc[None, Version] = Rpc("version", None, Version)
 INFO: Rpc[None, SystemInfo] = Rpc("info", None, SystemInfo)
 ALIVE: Channel[None, Never] = Channel("alive", None, None)
-"""Open as long as the process lives; nothing is sent over it."""
+"""Open as long as the host's process lives; no message is sent."""

@@ -1,4 +1,4 @@
-"""Tools on the wire: the settings that carry them, and the messages of a prediction about their calls."""
+"""Tools on the wire: the settings that define them, and the messages about tool calls of a prediction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ToolChoice = Literal["auto", "required", "none"]
 
 
 class ToolCallStart(Message, frozen=True, tag="toolCallGenerationStart"):
-    """The model has begun to write a tool call. What follows until its end belongs to it."""
+    """The model has started a tool call. The messages up to its end belong to it."""
 
     tool_call_id: str | None = None
 
@@ -26,7 +26,7 @@ class ToolCallName(Message, frozen=True, tag="toolCallGenerationNameReceived"):
 
 class ToolCallArguments(Message, frozen=True, tag="toolCallGenerationArgumentFragmentGenerated"):
     content: str
-    """The next piece of the arguments, as the model writes them."""
+    """The next part of the arguments, as the model writes them."""
 
 
 class ToolCallEnd(Message, frozen=True, tag="toolCallGenerationEnd"):
@@ -36,7 +36,7 @@ class ToolCallEnd(Message, frozen=True, tag="toolCallGenerationEnd"):
 
 
 class ToolCallFailed(Message, frozen=True, tag="toolCallGenerationFailed"):
-    """What the model wrote is not a call of a tool."""
+    """The model wrote an invalid tool call."""
 
     error: SerializedError
     raw_content: str | None = None
@@ -46,7 +46,7 @@ ToolCallEvent = ToolCallStart | ToolCallName | ToolCallArguments | ToolCallEnd |
 
 
 def encode_tool_use(tools: list[Tool], choice: ToolChoice | None = None) -> list[KvField]:
-    """Return the settings that offer ``tools`` to a prediction; without any, those that forbid them."""
+    """Return the settings that offer ``tools`` to a prediction; an empty list forbids tool calls."""
     fields = [KvField(key=TOOLS_KEY, value=raw_tools(tools))]
     if choice is not None:
         fields.append(KvField(key=TOOL_CHOICE_KEY, value={"type": "generic", "mode": choice}))
