@@ -113,7 +113,7 @@ async def _one(host: Host, model: Model, what: str, config: LoadConfig) -> dict[
                 pass
 
         await asyncio.gather(*(fill(slot) for slot in range(slots)))
-        memory = psutil.Process(engine.pid).memory_full_info()
+        memory = psutil.Process(engine.process.pid).memory_full_info()
         measured = getattr(memory, "pss", 0) or memory.rss
     finally:
         await host.unload(instance.identifier)

@@ -10,7 +10,9 @@ same here; the names of that client are aliases, at the end of this module.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Self
+
+from ._version import __version__
 
 _BY_CODE: dict[str, type[StudioloError]] = {}
 
@@ -132,17 +134,13 @@ class DomainMismatchError(HostError):
     http_status = 400
 
 
-EngineName = Literal["llama.cpp", "llama-server", "studiolo"]
-_PACKAGES: dict[EngineName, str] = {"llama.cpp": "xllamacpp", "studiolo": "studiolo"}
-
-
 class UnsupportedError(HostError):
     """The request asks for something that this engine, model or version does not do.
 
     Parameters:
         feature: the setting, endpoint or kind of input that is not supported.
-        engine: what does not support it; ``studiolo`` where no engine has a part in it.
-        engine_version: its version; by default that of the installed package.
+        engine: the name of the engine that does not support it; by default studiolo itself.
+        engine_version: the engine's version.
         data: further figures; those that LM Studio's clients expect are filled in.
     """
 
@@ -154,8 +152,8 @@ class UnsupportedError(HostError):
         title: str,
         *,
         feature: str = "",
-        engine: EngineName = "llama.cpp",
-        engine_version: str | None = None,
+        engine: str = "studiolo",
+        engine_version: str = __version__,
         cause: str | None = None,
         suggestion: str | None = None,
         data: dict[str, Any] | None = None,
@@ -163,20 +161,16 @@ class UnsupportedError(HostError):
         expected = {
             "feature": feature,
             "engineName": engine,
-            "engineType": "studiolo" if engine == "studiolo" else "llama.cpp",
-            "installedVersion": engine_version or _installed_version(engine),
+            "engineType": engine,
+            "installedVersion": engine_version,
             "supportedVersion": None,
         }
         super().__init__(title, cause=cause, suggestion=suggestion, data={**expected, **(data or {})})
 
-
-def _installed_version(engine: EngineName) -> str:
-    from importlib.metadata import PackageNotFoundError, version  # late: most programs need it never
-
-    try:
-        return version(_PACKAGES[engine])
-    except (KeyError, PackageNotFoundError):
-        return "unknown"
+    def by_engine(self, name: str, version: str) -> Self:
+        """Return this error as one of an engine, which did not know its own name where it was raised."""
+        self.data |= {"engineName": name, "engineType": name, "installedVersion": version}
+        return self
 
 
 class ModelFileError(HostError):

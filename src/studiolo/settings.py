@@ -115,11 +115,11 @@ class EngineSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """``[engine]``: what runs the models.
 
     Parameters:
-        name: a registered engine: ``llama.cpp`` (bundled; the default) or ``llama-server`` (a binary of one's own).
-        llama_server: the binary of ``llama-server``; found on ``PATH`` by default.
+        name: a registered engine; ``studiolo doctor`` examines each. Default: the bundled one.
+        llama_server: the binary of the engine ``llama-server``; found on ``PATH`` by default.
     """
 
-    name: str = "llama.cpp"
+    name: str | None = None
     llama_server: str | None = None
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from studiolo.config import GpuSetting, LoadConfig
-from studiolo.host.resources import SHARES
+from studiolo.host.load_plan import SHARES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "loading.md").read_text(encoding="utf-8")
 

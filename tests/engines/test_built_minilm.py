@@ -8,10 +8,8 @@ import aiohttp
 import numpy
 import pytest
 
-from studiolo.config import LoadConfig
-from studiolo.engines.base import EngineSpec
-from studiolo.engines.llama_cpp.engine import LlamaCppEngine
 from studiolo.library.gguf_file import read_metadata
+from tests.support.engines import kind_in, socket_in, spec_of
 
 SENTENCES = (
     "A cat sits on the mat.",
@@ -35,17 +33,10 @@ def test_its_header_says_what_it_is(embedding_model: Path) -> None:
 
 
 async def test_a_real_engine_embeds_with_it(embedding_model: Path, tmp_path: Path) -> None:
-    socket = tmp_path / "s.sock"
-    spec = EngineSpec(
-        model_path=embedding_model,
-        domain="embedding",
-        config=LoadConfig(context_length=512, max_parallel_predictions=1),
-        log_path=tmp_path / "log",
-        socket_path=socket,
-    )
-    engine = await LlamaCppEngine.start(spec)
+    spec = spec_of(embedding_model, domain="embedding", max_parallel_predictions=1)
+    engine = await kind_in(tmp_path).start(spec)
     try:
-        connector = aiohttp.UnixConnector(str(socket), force_close=True)
+        connector = aiohttp.UnixConnector(str(socket_in(tmp_path)), force_close=True)
         async with aiohttp.ClientSession("http://engine", connector=connector) as session:
             async with session.post("/tokenize", json={"content": SENTENCES[2], "add_special": True}) as response:
                 tokens = (await response.json())["tokens"]

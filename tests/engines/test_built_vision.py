@@ -9,9 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
-from studiolo.config import LoadConfig
-from studiolo.engines.base import EngineSpec
-from studiolo.engines.llama_cpp.engine import LlamaCppEngine
+from tests.support.engines import kind_in, socket_in, spec_of
 
 
 def _png(red: int, green: int, blue: int, width: int = 100, height: int = 60) -> bytes:
@@ -24,18 +22,11 @@ def _png(red: int, green: int, blue: int, width: int = 100, height: int = 60) ->
 
 
 async def test_a_real_engine_sees_with_it(vision_model: Path, tmp_path: Path) -> None:
-    socket = tmp_path / "s.sock"
-    spec = EngineSpec(
-        model_path=vision_model,
-        mmproj_path=vision_model.with_name(f"mmproj-{vision_model.name}"),
-        domain="llm",
-        config=LoadConfig(context_length=1024, max_parallel_predictions=1),
-        log_path=tmp_path / "log",
-        socket_path=socket,
-    )
-    engine = await LlamaCppEngine.start(spec)
+    mmproj = vision_model.with_name(f"mmproj-{vision_model.name}")
+    spec = spec_of(vision_model, projector=mmproj, context_length=1024, max_parallel_predictions=1)
+    engine = await kind_in(tmp_path).start(spec)
     try:
-        connector = aiohttp.UnixConnector(str(socket), force_close=True)
+        connector = aiohttp.UnixConnector(str(socket_in(tmp_path)), force_close=True)
         async with aiohttp.ClientSession("http://engine", connector=connector) as session:
 
             async def ask(image: bytes | None) -> tuple[str, int]:

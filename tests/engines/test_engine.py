@@ -13,26 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from studiolo.config import LoadConfig
 from studiolo.domain.generation import Fragment
-from studiolo.engines.base import Completed, Engine, EngineSpec, PromptProgress
-from studiolo.engines.registry import engine_class
+from studiolo.engines.base import Completed, Engine, PromptProgress
 from studiolo.errors import EngineDiedError, EngineStartError, PromptTooLongError, UnsupportedError
 from studiolo.paths import Home
 from tests.support.engine_calls import request, run
+from tests.support.engines import kind_in, spec_of
 from tests.support.running import has_ended
 
 CONTEXT = 512
-
-
-def spec_of(model: Path, folder: Path, **config: int) -> EngineSpec:
-    return EngineSpec(
-        model_path=model,
-        domain="llm",
-        config=LoadConfig(**{"context_length": CONTEXT, "max_parallel_predictions": 2, **config}),
-        log_path=folder / "engine.log",
-        socket_path=folder / "s.sock",
-    )
 
 
 @pytest.fixture
@@ -42,7 +31,7 @@ def model(home: Home) -> Path:
 
 @pytest.fixture
 async def engine(model: Path, tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = await engine_class().start(spec_of(model, tmp_path))
+    engine = await kind_in(tmp_path).start(spec_of(model))
     yield engine
     await engine.stop()
 
@@ -113,7 +102,7 @@ async def test_a_death_in_mid_stream_is_told_within_a_second(engine: Engine) -> 
     with pytest.raises(EngineDiedError, match="SIGKILL") as caught:
         async for event in engine.complete(request("1 2 3 4", repeat_penalty=False)):
             if isinstance(event, Fragment) and not engine.exited.is_set():
-                os.kill(engine.pid, signal.SIGKILL)
+                os.kill(engine.process.pid, signal.SIGKILL)
                 killed_at = loop.time()
     assert loop.time() - killed_at < 1
     assert "launch_slot" in str(caught.value), "the last lines of its log are not in the error"
@@ -127,12 +116,12 @@ async def test_a_file_that_is_no_model_is_refused_with_the_engines_words(tmp_pat
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"nonsense" * 100)
     with pytest.raises(EngineStartError, match="invalid magic"):
-        await engine_class().start(spec_of(bad, tmp_path))
+        await kind_in(tmp_path).start(spec_of(bad))
 
 
 async def test_cancelling_a_start_leaves_no_process(model: Path, tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children()}
-    start = asyncio.create_task(engine_class().start(spec_of(model, tmp_path)))
+    start = asyncio.create_task(kind_in(tmp_path).start(spec_of(model)))
     await asyncio.sleep(0.1)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -141,12 +130,12 @@ async def test_cancelling_a_start_leaves_no_process(model: Path, tmp_path: Path)
 
 
 async def test_stopping_twice_is_fine_and_takes_the_socket_along(model: Path, tmp_path: Path) -> None:
-    engine = await engine_class().start(spec_of(model, tmp_path))
-    process = psutil.Process(engine.pid)
+    engine = await kind_in(tmp_path).start(spec_of(model))
+    process = psutil.Process(engine.process.pid)
     await engine.stop()
     await engine.stop()
     assert has_ended(process)
-    assert not (tmp_path / "s.sock").exists()
+    assert not list(tmp_path.glob("*.sock"))
 
 
 async def test_a_worker_ends_with_its_parents_pipe_even_without_the_kernels_help(tmp_path: Path) -> None:
@@ -168,6 +157,6 @@ async def test_a_worker_ends_with_its_parents_pipe_even_without_the_kernels_help
         assert await worker.wait() == 1
 
 
-def test_an_unknown_engine_is_refused_with_the_names_there_are() -> None:
+def test_an_unknown_engine_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"llama\.cpp"):
-        engine_class("nonesuch")
+        kind_in(tmp_path, "nonesuch")

@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 from studiolo.config import LoadConfig, check_load_config, explicit_fields, load_config
-from studiolo.engines.base import Completed, CompletionRequest, Engine, EngineSpec
+from studiolo.engines.base import Completed, CompletionRequest, Engine
 from studiolo.engines.llama_cpp.params import worker_params
-from studiolo.engines.registry import engine_class
 from studiolo.errors import ConfigError, EngineStartError, UnsupportedError
 from studiolo.host.prediction_settings import settings_in_force
 from studiolo.paths import Home
 from studiolo.protocol import kv
 from tests.support.engine_calls import request
+from tests.support.engines import kind_in, socket_in, spec_of
 
 Start = Callable[..., Awaitable[Engine]]
 
@@ -36,16 +36,9 @@ async def start(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     started: list[Engine] = []
 
     async def start(path: Path = model, *, draft: Path | None = None, domain: Any = "llm", **config: Any) -> Engine:
-        settings = {"context_length": 256, "max_parallel_predictions": 1, "prompt_cache_mib": 0, **config}
-        spec = EngineSpec(
-            model_path=path,
-            domain=domain,
-            config=load_config(settings),
-            log_path=tmp_path / f"{len(started)}.log",
-            socket_path=tmp_path / f"{len(started)}.sock",
-            draft_path=draft,
-        )
-        started.append(await engine_class().start(spec))
+        settings = {"context_length": 256, "max_parallel_predictions": 1, **config}
+        spec = spec_of(path, domain=domain, draft=draft, identifier=str(len(started)), **settings)
+        started.append(await kind_in(tmp_path).start(spec))
         return started[-1]
 
     yield start
@@ -61,7 +54,7 @@ def logged(folder: Path, pattern: str) -> str:
 
 
 async def ask(folder: Path, path: str) -> Any:
-    connector = aiohttp.UnixConnector(str(folder / "0.sock"), force_close=True)
+    connector = aiohttp.UnixConnector(str(socket_in(folder)), force_close=True)
     async with aiohttp.ClientSession("http://engine", connector=connector) as session, session.get(path) as answer:
         return await answer.json()
 
@@ -110,7 +103,7 @@ async def test_a_unified_cache_gives_each_slot_the_whole_context(start: Start, t
 
 async def test_weights_kept_in_memory_are_locked_there(start: Start) -> None:
     def locked(engine: Engine) -> int:
-        status = Path(f"/proc/{engine.pid}/status").read_text()
+        status = Path(f"/proc/{engine.process.pid}/status").read_text()
         return int(re.findall(r"VmLck:\s+(\d+) kB", status)[0])
 
     assert locked(await start(keep_model_in_memory=False)) == 0
@@ -120,7 +113,7 @@ async def test_weights_kept_in_memory_are_locked_there(start: Start) -> None:
 async def test_direct_reading_maps_no_file(start: Start, model: Path) -> None:
     async def maps(**config: Any) -> bool:
         engine = await start(**config)
-        return any(m.path == str(model.resolve()) for m in psutil.Process(engine.pid).memory_maps())
+        return any(m.path == str(model.resolve()) for m in psutil.Process(engine.process.pid).memory_maps())
 
     assert await maps()
     assert not await maps(try_direct_io=True)
@@ -140,7 +133,7 @@ async def run(engine: Engine, prompt: str, load: LoadConfig | None = None, **set
         asked = CompletionRequest(prompt=prompt, config=settings_in_force(asked.config, load))
     text = ""
     async for event in engine.complete(asked):
-        text += getattr(event, "content", "")
+        text += getattr(event, "text", "")
         if isinstance(event, Completed):
             return text, event
     raise AssertionError("no end")
@@ -193,19 +186,20 @@ async def test_a_draft_model_that_the_engine_passes_over_is_an_error(
 ) -> None:
     with pytest.raises(EngineStartError, match="does not draft with all-MiniLM"):
         await start(draft=embedding_model, speculative_draft_model="other")
-    assert not (tmp_path / "0.sock").exists()
+    assert not list(tmp_path.glob("*.sock"))
 
 
 async def test_the_pooling_type_of_an_embedding_model(start: Start, embedding_model: Path, tmp_path: Path) -> None:
     vectors: list[list[float]] = []
-    for number, pooling in enumerate(("mean", "cls", None)):
-        await start(embedding_model, domain="embedding", pooling_type=pooling)
-        connector = aiohttp.UnixConnector(str(tmp_path / f"{number}.sock"), force_close=True)
+    for pooling in ("mean", "cls", None):
+        engine = await start(embedding_model, domain="embedding", pooling_type=pooling)
+        connector = aiohttp.UnixConnector(str(socket_in(tmp_path)), force_close=True)
         async with (
             aiohttp.ClientSession("http://engine", connector=connector) as session,
             session.post("/embedding", json={"content": "A house by the sea"}) as answer,
         ):
             vectors.append((await answer.json())[0]["embedding"][0])
+        await engine.stop()
     mean, cls, own = vectors
     assert mean == own, "the model's own pooling is the mean"
     assert mean != cls

@@ -10,26 +10,30 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from studiolo.config import LoadConfig, load_config
+from studiolo.config import LoadConfig
 from studiolo.domain.generation import Fragment
-from studiolo.engines.base import Engine, EngineSpec
+from studiolo.engines.base import Engine
 from studiolo.engines.llama_server.binary import Binary, UnusableBinaryError, inspect
-from studiolo.engines.llama_server.engine import LlamaServerEngine
 from studiolo.engines.llama_server.options import options
+from studiolo.engines.spec import EngineSpec, Finding
 from studiolo.errors import EngineDiedError, EngineStartError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.paths import Home
-from studiolo.server.diagnosis import Finding, examine
+from studiolo.server.diagnosis import examine
 from tests.support.engine_calls import request, run
+from tests.support.engines import kind_in, spec_of
 from tests.support.homes import DEFAULT_MODEL
 from tests.support.running import children, has_ended, script, wait_until
+
+MODELS = Path("/none")
+"""The models folder of a spec whose files are named by absolute paths."""
 
 
 @pytest.fixture
@@ -38,26 +42,29 @@ def model(home: Home) -> Path:
 
 
 @pytest.fixture
-def spec(model: Path, tmp_path: Path) -> Callable[..., EngineSpec]:
-    def make(binary: Path | None, **config: Any) -> EngineSpec:
-        settings = {"context_length": 512, "max_parallel_predictions": 2, "prompt_cache_mib": 0, **config}
-        return EngineSpec(
-            model_path=model,
-            domain="llm",
-            config=load_config(settings),
-            log_path=tmp_path / "engine.log",
-            socket_path=tmp_path / "s.sock",
-            binary=str(binary) if binary else None,
-            architecture="llama",
-            layers=30,
-        )
+def spec(model: Path) -> Callable[..., EngineSpec]:
+    def make(**config: Any) -> EngineSpec:
+        return spec_of(model, **config)
 
     return make
 
 
 @pytest.fixture
-async def engine(binary: Path, spec: Callable[..., EngineSpec]) -> AsyncIterator[Engine]:
-    engine = await LlamaServerEngine.start(spec(binary))
+def start(spec: Callable[..., EngineSpec], tmp_path: Path) -> Callable[..., Coroutine[Any, Any, Engine]]:
+    """Start an engine of the kind ``llama-server`` with a binary and load settings."""
+
+    def starting(binary: Path | None, **config: Any) -> Coroutine[Any, Any, Engine]:
+        return kind_in(tmp_path, "llama-server", binary).start(spec(**config))
+
+    return starting
+
+
+Start = Callable[..., Coroutine[Any, Any, Engine]]
+
+
+@pytest.fixture
+async def engine(binary: Path, start: Start) -> AsyncIterator[Engine]:
+    engine = await start(binary)
     yield engine
     await engine.stop()
 
@@ -67,24 +74,20 @@ def text_of(events: list[Any]) -> str:
 
 
 async def test_a_real_binary_completes_as_the_bundled_engine_does(
-    engine: Engine, binary: Path, spec: Callable[..., EngineSpec], tmp_path: Path
+    engine: Engine, binary: Path, spec: Callable[..., EngineSpec], start: Start, tmp_path: Path
 ) -> None:
-    from studiolo.engines.llama_cpp.engine import LlamaCppEngine
-
     assert (engine.name, engine.note) == ("llama-server", None)
-    assert psutil.Process(engine.pid).exe() == str(binary)
+    assert psutil.Process(engine.process.pid).exe() == str(binary)
     assert await engine.tokenize("My name is") == [5965, 1462, 314]
     own = text_of(await run(engine, "1 2 3 4 5 6 7", max_tokens=12, repeat_penalty=False))
-    from dataclasses import replace
-
-    bundled = await LlamaCppEngine.start(replace(spec(None), socket_path=tmp_path / "b.sock"))
+    bundled = await kind_in(tmp_path).start(spec())
     try:
         assert own == text_of(await run(bundled, "1 2 3 4 5 6 7", max_tokens=12, repeat_penalty=False))
     finally:
         await bundled.stop()
 
 
-async def test_its_settings_reach_it(binary: Path, spec: Callable[..., EngineSpec], tmp_path: Path) -> None:
+async def test_its_settings_reach_it(binary: Path, start: Start) -> None:
     config: dict[str, Any] = {
         "eval_batch_size": 64,
         "cpu_thread_pool_size": 1,
@@ -98,9 +101,9 @@ async def test_its_settings_reach_it(binary: Path, spec: Callable[..., EngineSpe
         "context_checkpoints": 3,
         "use_unified_kv_cache": True,
     }
-    engine = await LlamaServerEngine.start(spec(binary, **config))
+    engine = await start(binary, **config)
     try:
-        command = " ".join(psutil.Process(engine.pid).cmdline())
+        command = " ".join(psutil.Process(engine.process.pid).cmdline())
         for part in (
             *("--ctx-size 512 ", "--parallel 2", "--batch-size 64", "--ubatch-size 64", "--threads 1"),
             *("--cache-type-k q8_0", "--flash-attn on", "--rope-freq-base 50000", "--n-gpu-layers 0", "--kv-unified"),
@@ -114,7 +117,7 @@ async def test_its_settings_reach_it(binary: Path, spec: Callable[..., EngineSpe
 
 
 async def test_the_number_of_experts_is_an_option_of_a_binary(binary: Path, spec: Callable[..., EngineSpec]) -> None:
-    chosen = options(await inspect(str(binary)), spec(binary, num_experts=2))
+    chosen = options(await inspect(str(binary)), spec(num_experts=2), MODELS)
     assert chosen[chosen.index("--override-kv") + 1] == "llama.expert_used_count=int:2"
 
 
@@ -124,11 +127,11 @@ async def test_what_a_binary_is_too_old_for_is_refused_by_name(binary: Path, spe
     new = await inspect(str(binary))
     old = replace(new, options=new.options - {"--spec-type", "--ctx-checkpoints", "--swa-checkpoints"})
     with pytest.raises(UnsupportedError, match="'speculative_ngram'"):
-        options(old, spec(binary, speculative_ngram="ngram-mod"))
+        options(old, spec(speculative_ngram="ngram-mod"), MODELS)
     with pytest.raises(UnsupportedError, match="'context_checkpoints'"):
-        options(old, spec(binary, context_checkpoints=3))
+        options(old, spec(context_checkpoints=3), MODELS)
     with pytest.raises(UnsupportedError, match=r"'gpu\.disabled_gpus'"):
-        options(new, spec(binary, gpu={"disabled_gpus": [1]}))
+        options(new, spec(gpu={"disabled_gpus": [1]}), MODELS)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ async def test_how_it_loads_is_one_option_of_newer_binaries(
 
     def chosen(one: Binary) -> list[str]:
         of_loading = {*names, "--load-mode"}
-        given = options(one, spec(binary, **config))
+        given = options(one, spec(**config), MODELS)
         kept = [at for at, word in enumerate(given) if word in of_loading or given[at - 1] == "--load-mode"]
         return [given[at] for at in kept]
 
@@ -166,13 +169,13 @@ async def test_how_it_loads_is_one_option_of_newer_binaries(
 
 
 async def test_a_binary_without_unix_sockets_is_reached_over_loopback_with_a_key(
-    binary: Path, spec: Callable[..., EngineSpec], monkeypatch: pytest.MonkeyPatch
+    binary: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dataclasses import replace
 
     import aiohttp
 
-    from studiolo.engines.llama_server import engine as module
+    from studiolo.engines.llama_server import kind as module
 
     found = replace(await inspect(str(binary)), unix_sockets=False)
 
@@ -180,10 +183,10 @@ async def test_a_binary_without_unix_sockets_is_reached_over_loopback_with_a_key
         return found
 
     monkeypatch.setattr(module, "inspect", without_sockets)
-    engine = await LlamaServerEngine.start(spec(binary))
+    engine = await start(binary)
     try:
         assert text_of(await run(engine, "My name is", max_tokens=4))
-        command = psutil.Process(engine.pid).cmdline()
+        command = psutil.Process(engine.process.pid).cmdline()
         assert "--api-key" not in command
         port = command[command.index("--port") + 1]
         async with (
@@ -200,7 +203,7 @@ async def test_its_death_is_told_with_its_log(engine: Engine) -> None:
         async for event in engine.complete(request("1 2 3 4", repeat_penalty=False)):
             if isinstance(event, Fragment) and not engine.exited.is_set():
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(engine.pid, signal.SIGKILL)
+                    os.kill(engine.process.pid, signal.SIGKILL)
 
 
 def test_it_ends_with_a_host_that_is_killed(binary: Path, home: Home, tmp_path: Path) -> None:
@@ -234,14 +237,14 @@ ILLEGAL = "kill -ILL $$"
     ids=["missing", "illegal", "no-version", "no-options", "no-program", "fails"],
 )
 async def test_what_is_no_usable_binary_gives_way_to_the_bundled_engine_and_says_so(
-    spec: Callable[..., EngineSpec],
+    start: Start,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     make: Callable[[Path], Path],
     why: str,
 ) -> None:
     with caplog.at_level(logging.WARNING, "studiolo.engines"):
-        engine = await LlamaServerEngine.start(spec(make(tmp_path)))
+        engine = await start(make(tmp_path))
     try:
         assert engine.name == "llama.cpp"
         assert engine.note is not None and why in engine.note
@@ -252,10 +255,10 @@ async def test_what_is_no_usable_binary_gives_way_to_the_bundled_engine_and_says
 
 
 async def test_a_binary_that_dies_of_an_illegal_instruction_while_it_loads_gives_way_too(
-    binary: Path, spec: Callable[..., EngineSpec], tmp_path: Path
+    binary: Path, start: Start, tmp_path: Path
 ) -> None:
     text = f'#!/bin/sh\ncase "$1" in --version|--help) exec "{binary}" "$1";; esac\n{ILLEGAL}\n'
-    engine = await LlamaServerEngine.start(spec(script(tmp_path / "dies", text)))
+    engine = await start(script(tmp_path / "dies", text))
     try:
         assert engine.name == "llama.cpp" and "illegal instruction" in (engine.note or "")
         assert text_of(await run(engine, "My name is", max_tokens=4))
@@ -271,16 +274,13 @@ async def test_a_real_program_with_an_illegal_instruction_is_seen_for_what_it_is
         await inspect(str(path))
 
 
-async def test_a_model_that_it_cannot_load_is_its_own_error(
-    binary: Path, spec: Callable[..., EngineSpec], tmp_path: Path
-) -> None:
-    from dataclasses import replace
+async def test_a_model_that_it_cannot_load_is_its_own_error(binary: Path, start: Start, tmp_path: Path) -> None:
 
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"nonsense" * 100)
     with pytest.raises(EngineStartError, match=r"invalid magic|failed to load"):
-        await LlamaServerEngine.start(replace(spec(binary), model_path=bad))
-    assert not (tmp_path / "s.sock").exists()
+        await kind_in(tmp_path, "llama-server", binary).start(spec_of(bad))
+    assert not list(tmp_path.glob("*.sock"))
 
 
 async def test_the_host_runs_it_and_tells_when_it_does_not(home: Home, binary: Path) -> None:
@@ -300,15 +300,15 @@ async def test_the_host_runs_it_and_tells_when_it_does_not(home: Home, binary: P
         await host.stop()
 
 
-async def test_cancelling_its_start_leaves_no_process(binary: Path, spec: Callable[..., EngineSpec]) -> None:
+async def test_cancelling_its_start_leaves_no_process(binary: Path, start: Start) -> None:
     await inspect(str(binary))
     before = children()
-    start = asyncio.create_task(LlamaServerEngine.start(spec(binary)))
+    starting = asyncio.create_task(start(binary))
     while not children() - before:  # noqa: ASYNC110 - a process is seen by looking
         await asyncio.sleep(0.002)
-    start.cancel()
+    starting.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await start
+        await starting
     assert children() <= before
 
 

@@ -129,20 +129,20 @@ def test_what_is_not_supported_says_so_with_every_field(client: lm.Client) -> No
     llm = client.llm.model()
     template = {"type": "jinja", "stopStrings": [], "jinjaPromptTemplate": {"template": "x"}}
     for asked, feature, engine in (
-        (lambda: llm.complete("x", config={"system_prompt": "y", "max_tokens": 1}), "system_prompt", "llama.cpp"),
+        (lambda: llm.complete("x", config={"system_prompt": "y", "max_tokens": 1}), "system_prompt", "studiolo"),
         (lambda: client.llm.load_new_instance(MODEL, config={"num_experts": 2}), "num_experts", "llama.cpp"),
-        (lambda: llm.complete("x", config={"promptTemplate": template}), "prompt_template", "llama.cpp"),
+        (lambda: llm.complete("x", config={"promptTemplate": template}), "prompt_template", "studiolo"),
     ):
         with pytest.raises(UnsupportedError) as caught:
             asked()
         shown = deserialize_error(serialize_error(caught.value)).data
-        assert (shown["feature"], shown["engineName"], shown["engineType"]) == (feature, engine, "llama.cpp")
+        assert (shown["feature"], shown["engineName"], shown["engineType"]) == (feature, engine, engine)
         assert shown["installedVersion"] not in ("", "unknown") and shown["supportedVersion"] is None
 
 
 def test_the_version_of_another_engine_is_its_own() -> None:
     error = UnsupportedError("no", feature="x", engine="llama-server", engine_version="b1234")
-    assert (error.data["engineType"], error.data["installedVersion"]) == ("llama.cpp", "b1234")
+    assert (error.data["engineType"], error.data["installedVersion"]) == ("llama-server", "b1234")
     error = UnsupportedError("no", feature="x", engine="studiolo")
     assert (error.data["engineType"], error.data["installedVersion"]) == ("studiolo", lm.__version__)
 

@@ -54,7 +54,7 @@ def log(
 
 
 def _logs(home: Home, instance: str | None) -> Iterator[Path]:
-    from ..host.instances import log_name
+    from ..engines.log_file import log_name
     from ..server.daemon_log import log_path
 
     if instance is None:

@@ -77,7 +77,6 @@ def show(
             raise UnsupportedError(
                 f"The server at {client.api_host} is not studiolo, and cannot tell more than ls shows",
                 feature="show",
-                engine="studiolo",
             )
         details = client.system.show_model(model)
     if json:

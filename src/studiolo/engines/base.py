@@ -5,48 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import LoadConfig, PredictionConfig, PromptTemplate
 from ..domain.chat import Message, Tool
 from ..domain.generation import Fragment, StopReason, ToolCallEvent
-from ..domain.models import Domain
+from ..domain.model_shape import ModelShape
 from ..domain.progress import PromptProgress
 from ..errors import EngineError
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineSpec:
-    """What an engine is started with.
-
-    Parameters:
-        model_path: the GGUF file.
-        domain: ``llm`` or ``embedding``.
-        config: the load config with every default filled in.
-        log_path: the file that takes everything the engine prints.
-        socket_path: where it listens; nothing exists there yet.
-        mmproj_path: the file that lets the model see images, where it has one.
-        draft_path: the file of the model that drafts, where the config names one.
-        on_progress: told how much of the model's file is read, 0 to 1, some ten times a second.
-        binary: the program of the user's own that the settings name, for engines that run one.
-        architecture: the model's, such as ``llama``; empty where it is not known.
-        layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
-        start_limit_sec: seconds that loading the model may take.
-    """
-
-    model_path: Path
-    domain: Domain
-    config: LoadConfig
-    log_path: Path
-    socket_path: Path
-    mmproj_path: Path | None = None
-    draft_path: Path | None = None
-    on_progress: Callable[[float], None] | None = None
-    binary: str | None = None
-    architecture: str = ""
-    layers: int = 0
-    start_limit_sec: float = 900.0
+from .spec import Capabilities, Device, EngineSpec, Finding, LoadProgress, MemoryNeed, ProcessRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +42,7 @@ class Constraint:
     """The text that an engine may generate; one of the two is set.
 
     Parameters:
-        grammar: in llama.cpp's GBNF, with the start ``root``; or in llguidance's language, beginning with
-            ``%llguidance``, for engines whose ``llguidance`` is true.
+        grammar: in GBNF, with the start ``root``; or in llguidance's language, beginning with ``%llguidance``.
         json_schema: a JSON schema, for engines without llguidance, which hold to it as far as they can.
     """
 
@@ -163,6 +129,65 @@ class Completed:
 EngineEvent = Fragment | PromptProgress | Completed
 
 
+class EngineKind(Protocol):
+    """Starts engines of one kind on one machine.
+
+    Registered in the entry point group ``studiolo.engines`` as something that is called with a
+    :class:`~studiolo.engines.spec.Node` and returns the kind.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the kind is registered as."""
+        ...
+
+    async def version(self) -> str | None:
+        """Return the version of the program behind it; ``None`` where there is none that can be used."""
+        ...
+
+    async def capabilities(self) -> Capabilities:
+        """Return what its engines can do."""
+        ...
+
+    async def devices(self) -> Sequence[Device]:
+        """Return the GPUs that its engines can use, in their order, with the memory that is free now.
+
+        Raises:
+            EngineError: they cannot be listed.
+        """
+        ...
+
+    def estimate(self, model: ModelShape, config: LoadConfig, devices: Sequence[Device]) -> MemoryNeed:
+        """Return the memory that loading ``model`` takes. Computes for milliseconds, and looks nothing up.
+
+        Parameters:
+            config: the load config with every default filled in.
+            devices: main memory, then the GPUs to use.
+
+        Raises:
+            ConfigError: its engines cannot load the model with this config.
+        """
+        ...
+
+    async def start(self, spec: EngineSpec, emit: Callable[[LoadProgress], None] | None = None) -> Engine:
+        """Start an engine process, connect to it, and return the engine when it answers.
+
+        Cancelling ends the process.
+
+        Parameters:
+            emit: called with each progress, about ten times a second, where the engine says how far it is.
+
+        Raises:
+            EngineStartError: it did not start; with the last lines of its log.
+            UnsupportedError: it cannot do what the load config asks for.
+        """
+        ...
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Examine whether its engines can run on this machine. May take seconds."""
+        ...
+
+
 class Engine(Protocol):
     """One running engine with one model in it.
 
@@ -170,40 +195,35 @@ class Engine(Protocol):
     :class:`~studiolo.errors.EngineDiedError` with the last lines of its log.
     """
 
-    exited: asyncio.Event
-
-    name: str
-    """What it is registered as."""
-
-    version: str | None
-    """The version of a program of the user's own."""
-
-    limits_reasoning: bool
-    """Whether it takes a :class:`ReasoningBudget`."""
-
-    llguidance: bool
-    """Whether it takes grammars in llguidance's language. One that does not may end its process on such a grammar."""
-
-    note: str | None
-    """What the user should know of how it was started; ``None`` for nothing."""
+    @property
+    def exited(self) -> asyncio.Event: ...
 
     @property
-    def pid(self) -> int: ...
+    def name(self) -> str:
+        """The name of the kind that it is of."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The version of the program behind it."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; one that stands in for another may do less than its kind."""
+        ...
+
+    @property
+    def note(self) -> str | None:
+        """What the user should know of how it was started; ``None`` for nothing."""
+        ...
+
+    @property
+    def process(self) -> ProcessRef: ...
 
     @property
     def gpu_layers(self) -> int | None:
-        """Layers of the model on GPUs; ``None`` where the engine does not tell."""
-        ...
-
-    @classmethod
-    async def start(cls, spec: EngineSpec) -> Engine:
-        """Start a process, load the model, and return when it answers.
-
-        Cancelling ends the process.
-
-        Raises:
-            EngineStartError: it did not come up; with the last lines of its log.
-        """
+        """Layers of the model on GPUs; ``None`` where the engine does not say."""
         ...
 
     def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
@@ -219,7 +239,7 @@ class Engine(Protocol):
         ...
 
     async def apply_template(self, chat: TemplateRequest) -> str:
-        """The text of a chat, up to where the assistant's next words begin.
+        """Return the text of a chat, up to where the assistant's next words begin.
 
         Raises:
             ConfigError: the template that the request brings is wrong.
@@ -229,7 +249,7 @@ class Engine(Protocol):
         ...
 
     async def knows_tools(self) -> bool:
-        """Whether the model's own chat template knows tools and their calls."""
+        """Return whether the model's own chat template renders tools and their calls."""
         ...
 
     def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
@@ -237,11 +257,11 @@ class Engine(Protocol):
         ...
 
     async def tokenize(self, text: str) -> list[int]:
-        """The tokens that ``text`` is made of, special ones included."""
+        """Return the tokens that ``text`` is made of, special ones included."""
         ...
 
     async def embed(self, text: str) -> list[float]:
-        """The vector of ``text``, of length 1 where the model's pooling makes one vector of many.
+        """Return the vector of ``text``, of length 1 where the model's pooling makes one vector of many.
 
         Raises:
             PromptTooLongError: the text does not fit into the context.
@@ -251,21 +271,21 @@ class Engine(Protocol):
         ...
 
     async def health(self) -> None:
-        """Return when the engine has answered a health check. How long that may take is the caller's business.
+        """Return when the engine has answered a health check. The caller limits how long that may take.
 
         Raises:
-            EngineError: it answers that it is not well, or not at all.
+            EngineError: it answers that it is not well, or the connection breaks.
         """
         ...
 
     def abort(self, reason: str) -> None:
-        """End the process at once; :meth:`death` then tells ``reason``."""
+        """End the process at once; the error of :meth:`death` then includes ``reason``."""
         ...
 
     def death(self) -> EngineError:
-        """The error that tells how the process ended; its cause is the end of the log."""
+        """Return the error that says how the process ended; its cause is the end of the log."""
         ...
 
     async def stop(self) -> None:
-        """End the process and everything that belongs to it. Safe to call twice."""
+        """End the process and remove what belongs to it. Calling it again does nothing."""
         ...

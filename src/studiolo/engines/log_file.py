@@ -74,6 +74,12 @@ class LogFile:
         return [line for line in text.splitlines() if line.strip()][-count:]
 
 
+def log_name(identifier: str) -> str:
+    """Return the name of the log of an instance's engine."""
+    plain = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identifier)
+    return plain.encode(errors="replace")[:100].decode(errors="ignore") + ".log"
+
+
 def prune(folder: Path, keep: int = MAX_LOGS) -> None:
     """Delete the oldest logs of ``folder`` beyond ``keep``, those that are written to excepted."""
     with contextlib.suppress(OSError):

@@ -1,22 +1,63 @@
-"""Engines by name, found as entry points, so that a package can add one without touching this tree."""
+"""The engine kinds of a machine, by name: the built-in ones, and those of other packages."""
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from collections.abc import Callable
 from typing import cast
 
 from ..errors import UnsupportedError
-from .base import Engine
+from ..plugins import find
+from .base import EngineKind
+from .spec import Node
 
 GROUP = "studiolo.engines"
+"""The entry point group by which other packages add engine kinds."""
+
 DEFAULT = "llama.cpp"
 
+BUILT_IN = {
+    "llama.cpp": "studiolo.engines.llama_cpp.kind:LlamaCppKind",
+    "llama-server": "studiolo.engines.llama_server.kind:LlamaServerKind",
+}
 
-def engine_class(name: str = DEFAULT) -> type[Engine]:
-    """The engine registered as ``name``. Raises :class:`UnsupportedError` with the names there are."""
-    for entry in entry_points(group=GROUP, name=name):
-        return cast("type[Engine]", entry.load())
-    names = sorted(entry.name for entry in entry_points(group=GROUP))
-    raise UnsupportedError(
-        f"There is no engine {name!r}", suggestion=f"There are: {', '.join(names)}.", feature=name, engine="studiolo"
-    )
+
+class EngineKinds:
+    """The engine kinds that can start engines on ``node``."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._points = find(GROUP, BUILT_IN)
+        self._kinds: dict[str, EngineKind] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all kinds, sorted."""
+        return sorted(self._points)
+
+    @property
+    def chosen(self) -> EngineKind:
+        """The kind that the settings choose. Raises :class:`UnsupportedError` as :meth:`kind`."""
+        return self.kind(self.node.settings().name or DEFAULT)
+
+    def kind(self, name: str = DEFAULT) -> EngineKind:
+        """Return the kind that is registered as ``name``.
+
+        Raises:
+            UnsupportedError: there is none; with the names there are. Or its package cannot be imported.
+        """
+        if name not in self._kinds:
+            if name not in self._points:
+                raise UnsupportedError(
+                    f"There is no engine {name!r}", suggestion=f"There are: {', '.join(self.names)}.", feature=name
+                )
+            try:
+                make = cast("Callable[[Node], EngineKind]", self._points[name].load())
+                self._kinds[name] = make(self.node)
+            except Exception as error:  # the code of another package can fail in any way
+                raise UnsupportedError(
+                    f"The engine {name!r} cannot be loaded",
+                    cause=f"{type(error).__name__}: {error}",
+                    suggestion="Install its package again, or choose another engine: [engine] name in config.toml.",
+                    feature=name,
+                ) from error
+        return self._kinds[name]

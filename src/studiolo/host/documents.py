@@ -227,5 +227,4 @@ def _parser(kind: str) -> Parser:
             f"To read {kind.upper()}, the host needs the library {library}",
             suggestion="Install it: pip install 'studiolo[documents]'",
             feature=kind.upper(),
-            engine="studiolo",
         ) from None

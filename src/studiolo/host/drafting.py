@@ -56,7 +56,7 @@ def check_draft(config: PredictionConfig, load: LoadConfig, draft: Model | None)
 def _refused(title: str, suggestion: str) -> UnsupportedError:
     return UnsupportedError(
         title,
-        cause="llama.cpp settles how it drafts when it loads the model.",
+        cause="How an engine drafts is settled when it loads the model.",
         suggestion=suggestion,
         feature="draft_model",
     )

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from ..config import LoadConfig, PredictionConfig
 from ..domain.chat import ChatRequest, File, Image
 from ..domain.progress import DownloadProgress
 from ..engines.base import TemplateRequest
+from ..engines.registry import EngineKinds
 from ..engines.schemas.process import Schemas
+from ..engines.spec import Device, Node
 from ..errors import (
     DomainMismatchError,
     ModelNotFoundError,
@@ -31,19 +33,21 @@ from ..library.model_library import Library
 from ..paths import Home
 from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelQuery, ModelSpecifier, QuerySpecifier
 from ..settings import SettingsFile
+from .devices import Devices
 from .documents import Documents
 from .engine_run import PredictionRequest
 from .events import Events
 from .files import FileStore, without_documents
 from .instance import Instance, OnProgress
 from .instances import Instances, OnEvict
+from .load_plan import Estimate
 from .log_events import LogEvents
+from .machine import device_name
 from .not_found import matches_no_model, not_loaded, nothing_to_unload, query_data
 from .prediction_settings import check_completion, settings_in_force, with_system_prompt
 from .predictions import Prediction
 from .queries import matching
 from .reasoning import thinks
-from .resources import Estimate
 from .retrieval import Retriever
 from .tool_use import template_input, tool_use
 
@@ -79,9 +83,17 @@ class Host:
         self.schemas = Schemas()
         self.logs: LogEvents = Events()
         self._sockets = _socket_folder()
-        self.instances = Instances(
-            self.home.engine_logs, self._sockets, self.settings.current, self.find_model, self.logs
+        self.engine_kinds = EngineKinds(
+            Node(
+                name=device_name(),
+                models=self.home.models,
+                logs=self.home.engine_logs,
+                run=self._sockets,
+                settings=lambda: self.settings.current().engine,
+            )
         )
+        self.devices = Devices()
+        self.instances = Instances(self.engine_kinds, self.devices, self.settings.current, self.find_model, self.logs)
         self.started_at = time.time()
         self._startup: asyncio.Task[Instance] | None = None
         self._draining = False
@@ -280,6 +292,10 @@ class Host:
             ModelFileError: the model's file cannot be used.
         """
         return await self.instances.estimate(model, config)
+
+    async def gpus(self) -> Sequence[Device]:
+        """Return the GPUs that the engine in force can use; none where they cannot be listed."""
+        return await self.devices.gpus(self.engine_kinds.chosen)
 
     async def unload(self, identifier: str) -> None:
         """Unload the instance called ``identifier``. Raises :class:`IdentifierNotFoundError`."""

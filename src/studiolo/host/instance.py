@@ -9,22 +9,22 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, PredictionConfig
 from ..domain.events import CrashReport, LogLevel
-from ..engines.base import Engine, EngineSpec
-from ..engines.registry import engine_class
+from ..engines.base import Engine
+from ..engines.registry import EngineKinds
+from ..engines.spec import EngineSpec, LoadProgress, ModelFile, ModelFiles, ProcessRef
 from ..errors import EngineDiedError, EngineError, EngineStartError, HostError, ModelFileError
 from ..library.model import Model
 from ..settings import Settings
 from .crashes import Crashes
 from .drafting import drafting_as, is_named
 from .events import Events
+from .load_plan import Estimate
 from .log_events import LogEvents, publish_engine_log
 from .predictions import Prediction
-from .resources import Estimate
 from .slots import Slots
 
 InstanceState = Literal["loading", "idle", "busy", "crashed", "quarantined"]
@@ -48,7 +48,6 @@ class Instance:
         model: Model,
         config: LoadConfig,
         ttl_sec: float | None,
-        files: EngineFiles,
         shared: Shared,
         *,
         jit: bool = False,
@@ -67,7 +66,6 @@ class Instance:
         self._cut_off: set[Prediction] = set()  # by the end of the latest engine
         self.draft: Model | None = None
         self.estimate: Estimate | None = None
-        self._files = files
         self._shared = shared
         self._watcher: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
@@ -102,8 +100,14 @@ class Instance:
         return self._engine.note if self._engine else None
 
     @property
+    def process(self) -> ProcessRef | None:
+        """The engine's process; ``None`` before its start and after its end."""
+        return self._engine.process if self._engine and not self._engine.exited.is_set() else None
+
+    @property
     def pid(self) -> int | None:
-        return self._engine.pid if self._engine and not self._engine.exited.is_set() else None
+        process = self.process
+        return process.pid if process else None
 
     @property
     def idle_sec(self) -> float:
@@ -228,23 +232,29 @@ class Instance:
                 f"The file of {self.model.key} is gone: {self.model.path}",
                 suggestion="Put it back or fetch it again; studiolo ls shows what is there.",
             )
+        kinds, model = self._shared.kinds, self.model
+        folder = kinds.node.models
         spec = EngineSpec(
-            model_path=self.model.path,
-            domain=self.model.domain or "llm",
+            identifier=self.identifier,
+            domain=model.domain or "llm",
             config=self.config,
-            log_path=self._files.log,
-            socket_path=self._files.socket,
-            mmproj_path=self.model.mmproj,
-            draft_path=self.draft.path if self.draft else None,
-            on_progress=on_progress,
-            binary=settings.engine.llama_server,
-            architecture=self.model.metadata.architecture if self.model.metadata else "",
-            layers=(self.model.metadata.block_count or 0) if self.model.metadata else 0,
+            files=ModelFiles(
+                model=ModelFile.of(model.path, folder),
+                projector=ModelFile.of(model.mmproj, folder) if model.mmproj else None,
+                draft=ModelFile.of(self.draft.path, folder) if self.draft else None,
+            ),
+            architecture=model.metadata.architecture if model.metadata else "",
+            layers=(model.metadata.block_count or 0) if model.metadata else 0,
             start_limit_sec=settings.loading.start_limit_sec,
         )
+
+        def emit(progress: LoadProgress) -> None:
+            if on_progress is not None:
+                on_progress(progress.fraction)
+
         self._cut_off.clear()
         try:
-            self._engine = await engine_class(settings.engine.name).start(spec)
+            self._engine = await kinds.chosen.start(spec, emit)
         except EngineStartError as error:
             self._report(error, None)
             raise
@@ -279,7 +289,7 @@ class Instance:
             time=time.time(),
             identifier=self.identifier,
             model_key=self.model.key,
-            pid=engine.pid if engine else None,
+            pid=engine.process.pid if engine else None,
             reason=error.title,
             log_tail=error.cause or "",
             running=running,
@@ -291,14 +301,6 @@ class Instance:
         _log.error("%s: %s", self.identifier, error)
 
 
-@dataclass(frozen=True)
-class EngineFiles:
-    """Where an instance's engine logs and listens."""
-
-    log: Path
-    socket: Path
-
-
 Settle = Callable[["Instance", LoadConfig, bool], Awaitable[tuple[LoadConfig, Estimate, Model | None]]]
 
 
@@ -307,12 +309,14 @@ class Shared:
     """What all instances of a host share.
 
     Parameters:
+        kinds: starts engines.
         settle: fills a config's defaults in for an instance, estimates what it takes, and finds its draft model; where
             told to, raises NotEnoughMemoryError if that is not granted.
         logs: where those listen who watch.
     """
 
     settings: Callable[[], Settings]
+    kinds: EngineKinds
     crashes: Crashes
     events: Events[CrashReport]
     settle: Settle

@@ -6,20 +6,23 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from msgspec.structs import replace
 
 from ..config import LoadConfig, explicit_fields
 from ..domain.events import CrashReport
-from ..engines.log_file import prune
+from ..engines.registry import EngineKinds
 from ..errors import HostError, PathNotFoundError
 from ..library.model import Model
+from ..library.model_shape import read_shape
 from ..settings import Settings
 from .crashes import Crashes
+from .devices import CACHE_SEC, Devices, Loaded
 from .events import Events
-from .instance import EngineFiles, Instance, OnProgress, Shared
+from .instance import Instance, OnProgress, Shared
+from .load_plan import Estimate, checked_settings, plan_load, require
 from .log_events import LogEvents
 from .not_found import no_draft_model
-from .resources import Estimate, Loaded, checked_settings, require, settle
 
 OnEvict = Callable[[Instance], None]
 
@@ -38,8 +41,8 @@ class Instances:
     """All instances of a host, by identifier.
 
     Parameters:
-        logs: the folder of the engines' logs.
-        sockets: the folder of the engines' sockets.
+        kinds: starts engines.
+        devices: the memory that is free for models.
         settings: the settings in force.
         find_model: finds a model in the library by its name; for draft models.
         log_events: where those listen who watch.
@@ -47,25 +50,24 @@ class Instances:
 
     def __init__(
         self,
-        logs: Path,
-        sockets: Path,
+        kinds: EngineKinds,
+        devices: Devices,
         settings: Callable[[], Settings],
         find_model: Callable[[str], Awaitable[Model]],
         log_events: LogEvents,
     ) -> None:
-        self._logs = logs
-        self._sockets = sockets
+        self._kinds = kinds
+        self._devices = devices
         self._settings = settings
         self._find_model = find_model
         self._fitting = asyncio.Lock()
         self.crashes = Crashes()
         self.events: Events[CrashReport] = Events()
-        self._shared = Shared(settings, self.crashes, self.events, self._settle_anew, log_events)
+        self._shared = Shared(settings, kinds, self.crashes, self.events, self._settle_anew, log_events)
         self._instances: dict[str, Instance] = {}
         self._loads: dict[str, _Load] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.Task[None] | None = None
-        self._count = 0
 
     def all(self) -> list[Instance]:
         """Every instance, loading ones too, in the order of their loading."""
@@ -111,9 +113,7 @@ class Instances:
         elif identifier in self._instances:
             # A title alone: the official Python client then shows it on the line that its users match.
             raise HostError(f"A model with the identifier {identifier!r} already exists: choose another, or unload it")
-        self._count += 1
-        files = EngineFiles(log=self._logs / log_name(identifier), socket=self._sockets / f"{self._count}.sock")
-        instance = Instance(identifier, model, in_force, ttl_sec, files, self._shared, jit=jit)
+        instance = Instance(identifier, model, in_force, ttl_sec, self._shared, jit=jit)
         self._instances[identifier] = instance
         task = asyncio.create_task(self._start(instance), name=f"load {identifier}")
         self._loads[identifier] = _Load(task)
@@ -179,13 +179,28 @@ class Instances:
         self, model: Model, config: LoadConfig, but: Instance | None = None
     ) -> tuple[LoadConfig, Estimate, Model | None]:
         draft = await self._draft_model(config.drafts_with) if config.drafts_with else None
-        loaded = [
-            Loaded(other.pid, other.model.path, other.estimate.total_bytes if other.estimate else 0)
-            for other in self.all()
-            if other is not but
-        ]
+        kind = self._kinds.chosen
+        loaded = [self._taken(other) for other in self.all() if other is not but]
+        devices = await self._devices.free(kind, loaded, CACHE_SEC if but is None else 0.0)
         guardrail = self._settings().loading.guardrail
-        return (*await asyncio.to_thread(settle, model, config, guardrail, loaded, draft), draft)
+
+        def plan() -> tuple[LoadConfig, Estimate]:
+            shape = read_shape(model)
+            if draft is not None:
+                shape = replace(shape, draft=read_shape(draft))
+            return plan_load(model, shape, config, guardrail, kind, devices, loaded)
+
+        return (*await asyncio.to_thread(plan), draft)
+
+    def _taken(self, instance: Instance) -> Loaded:
+        main, *gpus = instance.estimate.devices if instance.estimate else [None]
+        return Loaded(
+            instance.process,
+            instance.model.path,
+            main.needed_bytes if main else 0,
+            {gpu.name: gpu.needed_bytes for gpu in gpus if gpu},
+            loading=instance.process is None,
+        )
 
     async def _draft_model(self, name: str) -> Model:
         try:
@@ -215,7 +230,6 @@ class Instances:
                 settled = await self._settle(instance.model, instance.config, instance)
                 require(settled[1])
                 instance.config, instance.estimate, instance.draft = settled
-            await asyncio.to_thread(prune, self._logs)
             await instance.engine(progress)
         except BaseException:
             del self._instances[instance.identifier]
@@ -258,9 +272,3 @@ class Instances:
             number += 1
             identifier = f"{key}:{number}"
         return identifier
-
-
-def log_name(identifier: str) -> str:
-    """The name of the log of the instance's engine."""
-    plain = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identifier)
-    return plain.encode(errors="replace")[:100].decode(errors="ignore") + ".log"

@@ -93,7 +93,7 @@ def publish_engine_log(
         engine_version=engine.version,
         identifier=identifier,
         instance=reference,
-        pid=engine.pid,
+        pid=engine.process.pid,
     )
     events.publish(LogEvent(time.time(), entry))
 

@@ -252,7 +252,7 @@ _NEIGHBOURS = ("a", "a", "A", " ", ".", "\n", "<", ">", "")
 
 async def _counts_exactly(engine: Engine, budget: ReasoningBudget) -> bool:
     """Return whether the engine can count: it goes by tokens, so that each tag must be one wherever it stands."""
-    if not engine.limits_reasoning:
+    if not engine.capabilities.reasoning_budget:
         return False
     for tag in (budget.start, budget.end):
         alone = (await engine.tokenize(tag))[len(await engine.tokenize("")) :]

@@ -125,7 +125,7 @@ async def answer_form(schemas: Schemas, engine: Engine, config: PredictionConfig
         return await _hold_to_grammar(schemas, engine, structured.gbnf_grammar or "")
     wanted = ANY_OBJECT if structured.json_schema is None else structured.json_schema
     schema = await schemas.prepare(wanted)
-    if not engine.llguidance:
+    if "llguidance" not in engine.capabilities.grammars:
         return AnswerForm(Constraint(json_schema=wanted if isinstance(wanted, dict) else {}), schemas, schema=schema)
     parsing = config.reasoning_parsing if _may_think(config) else None
     if parsing is None:
@@ -157,7 +157,7 @@ async def call_form(
         schema = await schemas.prepare(wanted, spaced=True, subject=f"The JSON schema of the tool {tool.name!r}")
         parameters[own_name(tool.name)] = schema
         calls.append((tool.name, schema.held))
-    if not engine.llguidance:
+    if "llguidance" not in engine.capabilities.grammars:
         return AnswerForm(Constraint(json_schema=call_schema(tools)), schemas, parameters=parameters)
     grammar = call_grammar(calls)
     await schemas.check_grammar(grammar)
@@ -173,13 +173,13 @@ async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> An
         )
     if not grammar.startswith(HEAD):
         return AnswerForm(Constraint(grammar=grammar), schemas)  # the engine refuses GBNF that it cannot read
-    if not engine.llguidance:
+    if "llguidance" not in engine.capabilities.grammars:
         raise UnsupportedError(
             f"The engine takes no grammar that begins with {HEAD}",
             feature="structured",
-            engine=engine.name if engine.name == "llama-server" else "llama.cpp",
+            engine=engine.name,
             engine_version=engine.version,
-            cause="This llama-server is built without llguidance.",
+            cause=f"{engine.name} {engine.version} is built without llguidance.",
             suggestion="Write the grammar in GBNF, give a JSON schema, or use the bundled engine.",
         )
     await schemas.check_grammar(grammar)

@@ -243,7 +243,6 @@ def _decode_split(split: dict[str, Any]) -> dict[str, Any]:
             raise UnsupportedError(
                 "Splitting a model over GPUs by custom ratios is not supported",
                 feature="gpu.split_strategy",
-                engine="studiolo",
             )
         case _:
             pass

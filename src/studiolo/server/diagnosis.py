@@ -7,22 +7,17 @@ import contextlib
 import os
 import platform
 import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import msgspec
 import psutil
-from msgspec import Struct
 
 from .._version import __version__
-from ..engines.llama_server import binary as llama_server
-from ..errors import ConfigError
+from ..engines.registry import EngineKinds
+from ..engines.spec import Finding, Node
+from ..errors import ConfigError, UnsupportedError
 from ..host import machine
 from ..library.model_library import Library
 from ..library.other_programs import PROGRAM_NAMES, further_folder, program_folders
@@ -34,38 +29,6 @@ from .daemon import running_daemon
 CPU_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "sve")
 LOW_DISK_BYTES = 5 * 10**9
 LOW_MEMORY_BYTES = 2 * 10**9
-PROBE_LIMIT_SEC = 60.0
-
-_PROBE = """
-import json, xllamacpp
-cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
-devices = xllamacpp.get_device_info()
-print(json.dumps([
-    {"name": d["name"], "description": d["description"], "total": d["memory_total"], "cpu": d["type"] == cpu}
-    for d in devices
-]))
-"""
-
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at.
-
-    Parameters:
-        what: the thing.
-        found: how it is.
-        remedy: what to do about it; ``None`` where all is well.
-    """
-
-    what: str
-    found: str
-    remedy: str | None = None
-
-
-class _Device(Struct):
-    name: str
-    description: str
-    total: int
-    cpu: bool
 
 
 def examine(home: Home) -> list[Finding]:
@@ -74,8 +37,7 @@ def examine(home: Home) -> list[Finding]:
     settings, finding = _settings(home) if fault is None else (Settings(), None)
     findings = [
         Finding(what="studiolo", found=f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
-        *_engine(),
-        *_own_binary(settings),
+        *asyncio.run(_engines(home, settings)),
         _processor(),
         *_memory(),
     ]
@@ -104,58 +66,22 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
     return settings, Finding(what="settings", found=found)
 
 
-def _engine() -> Iterator[Finding]:
-    try:
-        package = f"xllamacpp {version('xllamacpp')}"
-    except PackageNotFoundError:
-        yield Finding(what="engine", found="xllamacpp is not installed", remedy="pip install xllamacpp")
-        return
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, timeout=PROBE_LIMIT_SEC
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding(what="engine", found=f"{package} does not start: {error}", remedy="Install it anew.")
-        return
-    if done.returncode == -signal.SIGILL:
-        yield Finding(
-            what="engine",
-            found=f"{package} dies of an instruction that this processor does not have",
-            remedy='Build llama-server for this processor and name it in config.toml: [engine] name = "llama-server".',
-        )
-        return
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        yield Finding(what="engine", found=f"{package} does not start: {reason}", remedy="Install it anew.")
-        return
-    yield Finding(what="engine", found=f"{package} starts")
-    gpus = [device for device in msgspec.json.decode(lines[-1], type=list[_Device]) if not device.cpu]
-    found = "; ".join(f"{gpu.name}, {gpu.description}, {_gb(gpu.total)}" for gpu in gpus)
-    yield Finding(what="GPUs", found=found or "none that the engine sees: models run on the processor")
-
-
-def _own_binary(settings: Settings) -> Iterator[Finding]:
-    """The ``llama-server`` that the settings name, or choose: it is run, and asked for its version and devices."""
-    named, chosen = settings.engine.llama_server, settings.engine.name == llama_server.NAME
-    if named is None and not chosen:
-        return
-    unused = "" if chosen else "; it is not used, because engine.name is not llama-server"
-    instead = "; the bundled engine runs instead" if chosen else unused
-    try:
-        binary = asyncio.run(llama_server.inspect(named))
-        devices = asyncio.run(llama_server.devices(binary))
-    except llama_server.UnusableBinaryError as error:
-        yield Finding(
-            what=llama_server.NAME,
-            found=f"{error}{instead}",
-            remedy="Mend engine.llama_server in config.toml, or build llama-server for this processor.",
-        )
-        return
-    found = f"{binary.path}, version {binary.version}, starts and sets up its devices on this processor{unused}"
-    yield Finding(what=llama_server.NAME, found=found)
-    if devices:
-        yield Finding(what=f"GPUs of {llama_server.NAME}", found="; ".join(devices))
+async def _engines(home: Home, settings: Settings) -> list[Finding]:
+    node = Node(
+        name=machine.device_name(),
+        models=home.models,
+        logs=home.engine_logs,
+        run=home.root,
+        settings=lambda: settings.engine,
+    )
+    kinds = EngineKinds(node)
+    findings: list[Finding] = []
+    for name in kinds.names:
+        try:
+            findings += await kinds.kind(name).diagnose()
+        except UnsupportedError as error:
+            findings.append(Finding(what=name, found=f"{error.title}: {error.cause}", remedy=error.suggestion))
+    return findings
 
 
 def _processor() -> Finding:

@@ -49,7 +49,6 @@ def _unknown(namespace: str, name: str, other_kind: str | None) -> StudioloError
             f"studiolo runs no plugins, so that there is no {name!r}",
             suggestion="Give tools to a model with act(), from functions or from MCP servers.",
             feature="plugins",
-            engine="studiolo",
         )
     if other_kind:
         return ProtocolError(f"The endpoint {namespace}/{name} is a {other_kind} endpoint")

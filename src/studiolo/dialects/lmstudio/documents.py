@@ -150,4 +150,4 @@ def _parser(parser: Parser) -> wire.ParserIdentifier:
 
 
 def _unsupported(title: str, feature: str, suggestion: str) -> UnsupportedError:
-    return UnsupportedError(title, suggestion=suggestion, feature=feature, engine="studiolo")
+    return UnsupportedError(title, suggestion=suggestion, feature=feature)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...domain import events, progress
 from ...host.instance import Instance
-from ...host.resources import Estimate
+from ...host.load_plan import Estimate
 from ...library.model import Model
 from ...protocol.models import (
     EmbeddingModelInfo,

@@ -78,7 +78,6 @@ def _unsupported(endpoint: str) -> UnsupportedError:
         f"studiolo has no {endpoint!r}: it has no account on LM Studio's hub, and runs no plugins",
         suggestion="Models are fetched without an account: client.repository.searchModels, or studiolo get NAME.",
         feature=endpoint,
-        engine="studiolo",
     )
 
 

@@ -5,11 +5,12 @@ Which one is used is the user's choice in ``config.toml``: clients can look, and
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import Sequence
 
+from ...engines.spec import Device
 from ...errors import UnsupportedError
-from ...host.machine import gpus, processor, total_memory
+from ...host.machine import processor, total_memory
 from ...host.runtimes import Runtime, runtimes
 from ...protocol import runtime as wire
 from .context import Context, ServerChannel
@@ -85,7 +86,7 @@ async def survey_hardware(context: Context, scope: wire.SurveyScope | None) -> w
         engines = engines[:1]
     elif scope.type == "custom":
         engines = [each for each in engines if _specifier(each) in scope.engines]
-    hardware, memory = await asyncio.to_thread(_look)
+    hardware, memory = _survey(await context.host.gpus())
     surveyed = [
         wire.SurveyedEngine(
             name=each.name,
@@ -101,7 +102,7 @@ async def survey_hardware(context: Context, scope: wire.SurveyScope | None) -> w
     return wire.Survey("ok" if surveyed else "noCompatibleBackends", surveyed)
 
 
-def _look() -> tuple[wire.HardwareSurvey, wire.MemoryInfo]:
+def _survey(gpus: Sequence[Device]) -> tuple[wire.HardwareSurvey, wire.MemoryInfo]:
     found = [
         wire.SurveyedGpu(
             name=gpu.name,
@@ -110,7 +111,7 @@ def _look() -> tuple[wire.HardwareSurvey, wire.MemoryInfo]:
             dedicated_memory_capacity_bytes=gpu.total_bytes,
             other_info={},
         )
-        for number, gpu in enumerate(gpus())
+        for number, gpu in enumerate(gpus)
     ]
     result = wire.SurveyCode("success", "") if found else wire.SurveyCode("noDevicesFound", "The engine sees no GPU.")
     cpu = processor()
@@ -132,7 +133,7 @@ def _architecture() -> str:
 
 
 async def _runtimes(context: Context) -> list[Runtime]:
-    return await runtimes(context.host.settings.current().engine)
+    return await runtimes(context.host.engine_kinds)
 
 
 def _specifier(runtime: Runtime) -> wire.EngineSpecifier:
@@ -140,4 +141,4 @@ def _specifier(runtime: Runtime) -> wire.EngineSpecifier:
 
 
 def _unsupported(title: str, feature: str, suggestion: str) -> UnsupportedError:
-    return UnsupportedError(title, suggestion=suggestion, feature=feature, engine="studiolo")
+    return UnsupportedError(title, suggestion=suggestion, feature=feature)

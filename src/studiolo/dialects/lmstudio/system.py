@@ -11,7 +11,8 @@ from typing import Never
 
 from ..._version import __version__
 from ...errors import UnsupportedError
-from ...host.machine import gpus, processor, total_memory
+from ...host.host import Host
+from ...host.machine import processor, total_memory
 from ...protocol import system as wire
 from .context import Context, ServerChannel
 from .encoding import crash_report, instance_status
@@ -38,19 +39,19 @@ async def info(context: Context, _: None) -> wire.SystemInfo:
             uptime_sec=time.time() - host.started_at,
             instances=[instance_status(instance) for instance in host.instances.all()],
             crashes=[crash_report(report) for report in host.instances.crashes.reports],
-            machine=await asyncio.to_thread(_machine),
+            machine=await _machine(host),
         ),
     )
 
 
-def _machine() -> wire.MachineInfo:
+async def _machine(host: Host) -> wire.MachineInfo:
     return wire.MachineInfo(
         system=platform.platform(),
         processor=processor().name,
         architecture=processor().architecture,
         threads=os.cpu_count() or 1,
         memory_bytes=total_memory(),
-        gpus=[wire.GpuInfo(gpu.name, gpu.total_bytes) for gpu in gpus()],
+        gpus=[wire.GpuInfo(gpu.name, gpu.total_bytes) for gpu in await host.gpus()],
     )
 
 
@@ -95,7 +96,7 @@ async def request_shutdown(context: Context, _: None) -> None:
 
 
 def _unsupported(title: str, feature: str, suggestion: str | None = None) -> UnsupportedError:
-    return UnsupportedError(title, suggestion=suggestion, feature=feature, engine="studiolo")
+    return UnsupportedError(title, suggestion=suggestion, feature=feature)
 
 
 def _printable(text: str) -> str:

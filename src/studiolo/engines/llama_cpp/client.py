@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -19,6 +18,7 @@ from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
 from ..chat_template import ModelTemplate
 from .answers import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
 from .chat_stream import ChatReader, chat_body, decode_chunk
+from .endpoint import Endpoint
 from .params import completion_body
 
 CALL_LIMIT_SEC = 60.0
@@ -106,29 +106,17 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 class LlamaServerClient:
     """The calls of one llama-server. A broken or refused connection comes out as :class:`ConnectionError`."""
 
-    def __init__(
-        self,
-        socket_path: Path,
-        context_length: int | None = None,
-        *,
-        address: str | None = None,
-        api_key: str | None = None,
-    ) -> None:
-        """
-        Parameters:
-            address: where it listens, where that is not on ``socket_path``.
-            api_key: what it wants to be shown there.
-        """
-        # The server closes its connection after a streamed answer, so that there is none to keep.
+    def __init__(self, endpoint: Endpoint, context_length: int | None = None) -> None:
+        # The server closes its connection after a streamed answer, so that none is kept.
         connector = (
             aiohttp.TCPConnector(force_close=True, limit=0)
-            if address
-            else aiohttp.UnixConnector(str(socket_path), force_close=True, limit=0)
+            if endpoint.url
+            else aiohttp.UnixConnector(str(endpoint.socket_path), force_close=True, limit=0)
         )
         self._session = aiohttp.ClientSession(
-            address or "http://engine",
+            endpoint.url or "http://engine",
             connector=connector,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            headers={"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else None,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
         )
         self._context_length = context_length

@@ -1,4 +1,4 @@
-"""The engine that the host sees: a worker process and the client that talks to it."""
+"""A running engine: a worker process and the client that talks to it."""
 
 from __future__ import annotations
 
@@ -8,75 +8,56 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from ...domain.generation import ToolCallEvent
-from ...errors import EngineError, EngineStartError, PredictionError, UnsupportedError
-from ..base import CompletionRequest, Engine, EngineEvent, EngineSpec, TemplateRequest, ToolChatRequest
-from .params import worker_params
+from ...errors import EngineError, PredictionError, UnsupportedError
+from ..base import CompletionRequest, EngineEvent, TemplateRequest, ToolChatRequest
+from ..spec import Capabilities, ProcessRef
 from .process import WorkerProcess
-from .reading import following
 
 if TYPE_CHECKING:
     from ..chat_template import ModelTemplate
     from .client import LlamaServerClient
+    from .endpoint import Endpoint
 
 DEATH_NOTICE_SEC = 1.0
-"""How long after a broken connection the process's end is waited for, to tell how it ended."""
+"""How long after a broken connection the process's end is waited for, so that the error says how it ended."""
 
 
 class LlamaCppEngine:
-    """llama.cpp's server in a worker process, over a Unix socket."""
+    """A llama-server in a process of its own, and the client that talks to it.
 
-    name = "llama.cpp"
-    version: str | None = None
-    llguidance: bool = True
-    note: str | None = None
-    limits_reasoning = True
+    Parameters:
+        name, version: the engine kind's name, and the version of the program.
+        note: what the user should know of how it was started.
+        node: the machine that the process runs on.
+    """
 
-    def __init__(self, worker: WorkerProcess, client: LlamaServerClient, spec: EngineSpec) -> None:
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        client: LlamaServerClient,
+        endpoint: Endpoint,
+        name: str,
+        version: str,
+        capabilities: Capabilities,
+        *,
+        note: str | None = None,
+        node: str,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.capabilities = capabilities
+        self.note = note
+        self.exited = worker.exited
         self._worker = worker
         self._client = client
-        self._spec = spec
+        self._endpoint = endpoint
+        self._node = node
         self._template: ModelTemplate | None = None
-        self.exited = worker.exited
-
-    @classmethod
-    async def start(cls, spec: EngineSpec) -> Engine:
-        """See :meth:`studiolo.engines.base.Engine.start`."""
-        if spec.config.num_experts:
-            raise UnsupportedError(
-                "The load config's field 'num_experts' is not supported by the bundled engine",
-                cause="It takes the number of experts from the model.",
-                suggestion="Leave it out, or use a llama-server of your own.",
-                feature="num_experts",
-            )
-        spec.socket_path.unlink(missing_ok=True)  # the server will not start on one that exists
-        worker = await WorkerProcess.spawn(
-            {
-                "model": str(spec.model_path),
-                "socket": str(spec.socket_path),
-                "params": worker_params(spec.config, spec.domain, spec.layers),
-                "mmproj": str(spec.mmproj_path) if spec.mmproj_path else None,
-                "layers": spec.layers,
-                "draft": str(spec.draft_path) if spec.draft_path else None,
-            },
-            spec.log_path,
-        )
-        client: LlamaServerClient | None = None
-        try:
-            # The client's library takes its time to import: the worker is loading meanwhile.
-            from .client import LlamaServerClient
-
-            async with following(worker.pid, spec):
-                await worker.wait_ready(spec.start_limit_sec)
-            client = LlamaServerClient(spec.socket_path, spec.config.context_length)
-            await check_drafting(client, spec)
-        except BaseException:
-            await give_up(worker, client, spec)
-            raise
-        return cls(worker, client, spec)
 
     @property
-    def pid(self) -> int:
-        return self._worker.pid
+    def process(self) -> ProcessRef:
+        """The process of the server."""
+        return ProcessRef(self._node, self._worker.pid)
 
     @property
     def gpu_layers(self) -> int | None:
@@ -88,7 +69,7 @@ class LlamaCppEngine:
             async with contextlib.aclosing(self._client.complete(request)) as events:
                 async for event in events:
                     yield event
-        except (OSError, PredictionError) as error:
+        except (OSError, PredictionError, UnsupportedError) as error:
             raise await self._explain(error) from None
 
     async def apply_template(self, chat: TemplateRequest) -> str:
@@ -107,7 +88,7 @@ class LlamaCppEngine:
             async with contextlib.aclosing(self._client.chat_with_tools(request)) as events:
                 async for event in events:
                     yield event
-        except (OSError, PredictionError) as error:
+        except (OSError, PredictionError, UnsupportedError) as error:
             raise await self._explain(error) from None
 
     async def _model_template(self) -> ModelTemplate:
@@ -151,10 +132,12 @@ class LlamaCppEngine:
         """See :meth:`studiolo.engines.base.Engine.stop`."""
         await self._worker.stop()
         await self._client.close()
-        self._spec.socket_path.unlink(missing_ok=True)
+        self._endpoint.remove()
 
     async def _explain(self, error: Exception) -> Exception:
-        """A broken connection is most often a dead process; its end is noticed a moment later."""
+        """Return the error to raise: a broken connection is most often a dead process, whose end is noticed later."""
+        if isinstance(error, UnsupportedError):
+            return error.by_engine(self.name, self.version)
         if isinstance(error, PredictionError):
             return error
         with contextlib.suppress(TimeoutError):
@@ -163,21 +146,3 @@ class LlamaCppEngine:
         if self.exited.is_set():
             return self._worker.death()
         return EngineError("The connection to the engine broke", cause=f"{type(error).__name__}: {error}")
-
-
-async def give_up(worker: WorkerProcess, client: LlamaServerClient | None, spec: EngineSpec) -> None:
-    """Leave nothing of a start that failed."""
-    if client is not None:
-        await client.close()
-    await asyncio.shield(worker.stop())
-    spec.socket_path.unlink(missing_ok=True)
-
-
-async def check_drafting(client: LlamaServerClient, spec: EngineSpec) -> None:
-    """The engine goes on without drafting where a draft model does not suit it. Raises :class:`EngineStartError`."""
-    if spec.draft_path is not None and not await client.drafts():
-        raise EngineStartError(
-            f"The engine does not draft with {spec.draft_path.name}",
-            cause="It is not made for the same vocabulary, or cannot be loaded; the engine's log tells more.",
-            suggestion="Choose a smaller model of the same family as speculative_draft_model, or leave it out.",
-        )

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -45,14 +44,14 @@ class WorkerProcess:
 
     @classmethod
     async def spawn(
-        cls, spec: dict[str, Any], log_path: Path, module: str = "studiolo.engines.llama_cpp.worker"
+        cls, spec: dict[str, Any], log: LogFile, module: str = "studiolo.engines.llama_cpp.worker"
     ) -> WorkerProcess:
         """Start a worker and hand it its ``spec``; :meth:`wait_ready` waits for it.
 
         Parameters:
+            log: takes what it prints; closed when it has ended.
             module: what Python runs; it reads the spec, and ends with this process.
         """
-        log = LogFile(log_path, otherwise=Path(spec["socket"]).with_suffix(".log"))
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", module),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ...errors import UnsupportedError
-from ..base import EngineSpec
 from ..llama_cpp.params import worker_params
-from .binary import Binary
+from ..spec import EngineSpec
+from .binary import NAME, Binary
 
 # llama.cpp's parameter: the names of its option, the newest first.
 _VALUES: dict[str, tuple[str, ...]] = {
@@ -42,14 +43,17 @@ _FIELDS = {
 _DISPENSABLE = {"cache_ram_mib", "split_mode"}
 
 
-def options(binary: Binary, spec: EngineSpec) -> list[str]:
-    """The options that start ``binary`` as ``spec`` says, without where it listens.
+def options(binary: Binary, spec: EngineSpec, models: Path) -> list[str]:
+    """Return the options that start ``binary`` as ``spec`` says, without where it listens.
+
+    Parameters:
+        models: the models folder.
 
     Raises:
         UnsupportedError: it has no option for what the load config asks.
     """
     params = worker_params(spec.config, spec.domain, spec.layers)
-    chosen = ["--model", str(spec.model_path)]
+    chosen = ["--model", str(spec.files.model.locate(models))]
 
     def add(parameter: str, names: tuple[str, ...], *values: Any) -> None:
         for name in names:
@@ -77,15 +81,16 @@ def options(binary: Binary, spec: EngineSpec) -> list[str]:
         add("embedding", ("--embedding", "--embeddings"))
     _add_load_mode(binary, params["load_mode"], chosen)
     _add_offload(binary, params, spec.layers, chosen)
+    draft = spec.files.draft.locate(models) if spec.files.draft else None
     if "speculation" in params:
-        _add_speculation(binary, params["speculation"], spec, chosen)
+        _add_speculation(binary, params["speculation"], draft, chosen)
     if "n_expert_used" in params:
         if not spec.architecture:
             raise _unsupported(binary, "num_experts", "--override-kv")
         value = f"{spec.architecture}.expert_used_count=int:{params['n_expert_used']}"
         add("num_experts", ("--override-kv",), value)
-    if spec.mmproj_path is not None:
-        add("mmproj", ("--mmproj",), spec.mmproj_path)
+    if spec.files.projector is not None:
+        add("mmproj", ("--mmproj",), spec.files.projector.locate(models))
     chosen += [name for name in ("--context-shift", "--jinja") if name in binary.options]
     chosen += [name for name in ("--no-ui", "--no-webui") if name in binary.options][:1]
     return chosen
@@ -119,18 +124,18 @@ def _add_offload(binary: Binary, params: dict[str, Any], layers: int, chosen: li
             "The load config's field 'gpu.disabled_gpus' is not supported with a llama-server of your own",
             suggestion="Hide the GPUs from the host with CUDA_VISIBLE_DEVICES or GGML_VK_VISIBLE_DEVICES.",
             feature="gpu.disabled_gpus",
-            engine="llama-server",
+            engine=NAME,
             engine_version=binary.version,
         )
 
 
-def _add_speculation(binary: Binary, given: dict[str, Any], spec: EngineSpec, chosen: list[str]) -> None:
+def _add_speculation(binary: Binary, given: dict[str, Any], draft: Path | None, chosen: list[str]) -> None:
     kind: str = given["type"]
     if "--spec-type" not in binary.options:
-        raise _unsupported(binary, "speculative_draft_model" if spec.draft_path else "speculative_ngram", "--spec-type")
+        raise _unsupported(binary, "speculative_draft_model" if draft else "speculative_ngram", "--spec-type")
     chosen += ["--spec-type", kind]
-    if spec.draft_path is not None:
-        chosen += ["--spec-draft-model", str(spec.draft_path)]
+    if draft is not None:
+        chosen += ["--spec-draft-model", str(draft)]
     prefix = f"--spec-{kind}-" if kind.startswith("ngram") else "--spec-draft-"
     longest = "size-m" if kind in ("ngram-simple", "ngram-map-k", "ngram-map-k4v") else "n-max"
     for limit, name in (("n_max", longest), ("n_min", "n-min"), ("p_min", "p-min")):
@@ -146,6 +151,6 @@ def _unsupported(binary: Binary, field: str, option: str) -> UnsupportedError:
         cause=f"Its version ({binary.version}) has no option {option}.",
         suggestion="Leave the field out, or use a newer llama-server.",
         feature=field,
-        engine="llama-server",
+        engine=NAME,
         engine_version=binary.version,
     )

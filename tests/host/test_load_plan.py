@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,18 @@ import psutil
 import pytest
 
 from studiolo.config import LoadConfig, load_config
+from studiolo.engines.llama_cpp.kind import LlamaCppKind
+from studiolo.engines.spec import Device
 from studiolo.errors import ConfigError, ModelNotFoundError, NotEnoughMemoryError
-from studiolo.host import machine, resources
+from studiolo.host.devices import Loaded
 from studiolo.host.host import Host
-from studiolo.host.machine import Gpu
-from studiolo.host.memory import MIB, largest_context, needed, shape_of
-from studiolo.host.resources import Loaded, checked_settings, require, settle
-from studiolo.library.gguf_file import Header, Metadata, Tensor
+from studiolo.host.load_plan import MIB, checked_settings, largest_context, plan_load, require
+from studiolo.library.gguf_file import Metadata
 from studiolo.library.model import Model
+from studiolo.library.model_shape import read_shape
 from studiolo.paths import Home
 from studiolo.protocol.models import QuerySpecifier
+from tests.support.engines import node_in
 from tests.support.homes import DEFAULT_MODEL, link_model
 from tests.support.running import children
 
@@ -62,18 +63,28 @@ async def model(home: Home) -> Model:
         await host.stop()
 
 
-def settled(model: Model, guardrail: Any = "off", loaded: list[Loaded] | None = None, **config: Any) -> Any:
-    return settle(model, checked_settings(load_config(config), model), guardrail, loaded or [])
+ROOM = 100_000
+"""MiB of main memory, where a test does not say otherwise: enough for anything."""
+
+KIND = LlamaCppKind(node_in(Path("/none")))
 
 
-@pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Set how much memory the machine has free."""
+def settled(
+    model: Model,
+    guardrail: Any = "off",
+    loaded: list[Loaded] | None = None,
+    free: int = ROOM,
+    gpus: tuple[Device, ...] = (),
+    **config: Any,
+) -> Any:
+    """The settings in force and the estimate of a load, with ``free`` MiB of main memory."""
+    checked = checked_settings(load_config(config), model)
+    devices = [Device(name="main memory", free_bytes=free * MIB, total_bytes=ROOM * MIB, gpu=False), *gpus]
+    return plan_load(model, read_shape(model), checked, guardrail, KIND, devices, loaded or [])
 
-    def set_to(mebibytes: int) -> None:
-        monkeypatch.setattr(resources, "available_memory", lambda _loaded: mebibytes * MIB)
 
-    return set_to
+def gpu(name: str, free: int) -> Device:
+    return Device(name=name, free_bytes=free, total_bytes=8 << 30)
 
 
 def test_the_parts_of_an_estimate_are_the_engines_own(model: Model) -> None:
@@ -105,93 +116,61 @@ def test_the_kv_cache_is_estimated_exactly(model: Model, config: dict[str, Any],
     assert settled(model, context_length=4096, **config)[1].kv_cache_bytes == kv_mib * MIB
 
 
-def header(architecture: str, layers: int, **fields: Any) -> Header:
-    """The header of a made-up model: 8 heads of 32 values, 2 of them for keys and values."""
-    own = {
-        "block_count": layers,
-        "embedding_length": 256,
-        "feed_forward_length": 512,
-        "attention.head_count": 8,
-        "attention.head_count_kv": 2,
-        **fields,
-    }
-    values = {f"{architecture}.{name}": value for name, value in own.items()}
-    return Header({"general.architecture": architecture, **values}, [Tensor("token_embd.weight", 256000, 0, 0)], 0)
-
-
-def kv_cache(made: Header, **config: Any) -> int:
-    settings = {"context_length": 4096, "max_parallel_predictions": 1, **config}
-    return needed(shape_of(made, 1024000), load_config(settings), "llm").kv_cache
-
-
-def test_layers_with_a_window_keep_less() -> None:
-    whole = 4096 * 2 * 2 * 32 * 2  # tokens, K and V, heads, values, bytes
-    assert kv_cache(header("llama", 6)) == 6 * whole
-    # A window of 512 and a batch of 512 make 1024 tokens.
-    assert kv_cache(header("gemma3", 6, **{"attention.sliding_window": 512})) == whole + 5 * whole // 4
-    listed = {"attention.sliding_window": 512, "attention.sliding_window_pattern": [1, 0, 0, 0, 0, 0]}
-    assert kv_cache(header("other", 6, **listed)) == 5 * whole + whole // 4
-    assert kv_cache(header("other", 6, **{"attention.head_count_kv": [2, 0, 0, 0, 0, 2]})) == 2 * whole
-    assert kv_cache(header("bert", 6, **{"attention.causal": False})) == 0
-
-
 def test_the_longest_context_that_fits_is_found() -> None:
     assert largest_context(lambda context: context <= 5000, 4000) == 4000
     assert largest_context(lambda context: context <= 5000, 100000) == 4864
     assert largest_context(lambda context: False, 4000) is None
 
 
-def test_a_context_that_nobody_asked_for_is_what_fits(model: Model, free: Any) -> None:
-    free(100_000)
-    assert settled(model, "balanced")[0].context_length == 8192
-    free(2000)
-    config, estimate = settled(model, "relaxed")
+def test_a_context_that_nobody_asked_for_is_what_fits(model: Model) -> None:
+    assert settled(model, "balanced", free=100_000)[0].context_length == 8192
+    config, estimate = settled(model, "relaxed", free=2000)
     assert 4096 < config.context_length < 8192
     assert estimate.total_bytes + estimate.kv_cache_bytes == pytest.approx(2000 * MIB, rel=0.05)
-    assert settled(model, "off")[0].context_length < config.context_length  # no guardrail, and yet no more than fits
-    assert settled(model, "relaxed", auto_fit=True)[0].context_length == config.context_length
-    assert settled(model, "relaxed", auto_fit_min_context_length=7500)[0].context_length == 7500
-    assert settled(model, "relaxed", auto_fit_min_context_length=100)[0].context_length == config.context_length
-    assert settled(model, "relaxed", auto_fit=False)[0].context_length == 4096
-    free(700)
-    assert settled(model, "relaxed")[0].context_length == 4096
-    free(450)
-    config, estimate = settled(model, "relaxed")
+    assert settled(model, "off", free=2000)[0].context_length < config.context_length, (
+        "no guardrail, and yet no more than fits"
+    )
+    assert settled(model, "relaxed", free=2000, auto_fit=True)[0].context_length == config.context_length
+    assert settled(model, "relaxed", free=2000, auto_fit_min_context_length=7500)[0].context_length == 7500
+    assert (
+        settled(model, "relaxed", free=2000, auto_fit_min_context_length=100)[0].context_length == config.context_length
+    )
+    assert settled(model, "relaxed", free=2000, auto_fit=False)[0].context_length == 4096
+    assert settled(model, "relaxed", free=700)[0].context_length == 4096
+    config, estimate = settled(model, "relaxed", free=450)
     assert 1024 < config.context_length < 4096 and estimate.fits
     require(estimate)
     for asked in ({"auto_fit_min_context_length": 4000}, {"auto_fit": False}):
         with pytest.raises(NotEnoughMemoryError, match=r"context_length of [1-3]"):
-            require(settled(model, "relaxed", **asked)[1])
+            require(settled(model, "relaxed", free=450, **asked)[1])
     with pytest.raises(ConfigError, match=r"auto_fit_min_context_length.*at most 8192"):
-        settled(model, "relaxed", auto_fit_min_context_length=9000)
+        settled(model, "relaxed", free=450, auto_fit_min_context_length=9000)
 
 
-def test_the_prompt_cache_gets_what_is_left(model: Model, free: Any) -> None:
-    free(100_000)
-    assert settled(model, "balanced")[0].prompt_cache_mib == 720
-    free(600)
-    config, estimate = settled(model, "relaxed", context_length=4096)
+def test_the_prompt_cache_gets_what_is_left(model: Model) -> None:
+    assert settled(model, "balanced", free=100_000)[0].prompt_cache_mib == 720
+    config, estimate = settled(model, "relaxed", free=600, context_length=4096)
     assert 0 < config.prompt_cache_mib < 100
     assert estimate.fits and estimate.total_bytes <= 600 * MIB
-    assert settled(model, "relaxed", context_length=4096, prompt_cache_mib=7)[0].prompt_cache_mib == 7
+    assert settled(model, "relaxed", free=600, context_length=4096, prompt_cache_mib=7)[0].prompt_cache_mib == 7
 
 
-def test_what_does_not_fit_is_refused_with_the_figures_and_the_context_that_would(model: Model, free: Any) -> None:
-    free(500)
-    _, estimate = settled(model, "balanced", context_length=8192)
+def test_what_does_not_fit_is_refused_with_the_figures_and_the_context_that_would(model: Model) -> None:
+    _, estimate = settled(model, "balanced", free=500, context_length=8192)
     with pytest.raises(NotEnoughMemoryError, match=r"8192 tokens.*guardrail \(balanced\) grants 446 MB") as caught:
         require(estimate)
     largest = int(re.findall(r"context_length of (\d+) would fit", str(caught.value))[0])
     assert largest == estimate.largest_context_length
-    require(settled(model, "balanced", context_length=largest)[1])
+    require(settled(model, "balanced", free=500, context_length=largest)[1])
     with pytest.raises(NotEnoughMemoryError):
-        require(settled(model, "balanced", context_length=largest + 256)[1])
-    require(settled(model, "off", context_length=8192)[1])
+        require(settled(model, "balanced", free=500, context_length=largest + 256)[1])
+    require(settled(model, "off", free=500, context_length=8192)[1])
 
 
-def test_the_levels_of_the_guardrail_are_shares_of_what_is_free(model: Model, free: Any) -> None:
-    free(1000)
-    granted = {level: settled(model, level)[1].granted_bytes for level in ("relaxed", "balanced", "strict", "off")}
+def test_the_levels_of_the_guardrail_are_shares_of_what_is_free(model: Model) -> None:
+    granted = {
+        level: settled(model, level, free=1000)[1].granted_bytes for level in ("relaxed", "balanced", "strict", "off")
+    }
     assert granted == {"relaxed": 1000 * MIB, "balanced": 850 * MIB, "strict": 700 * MIB, "off": None}
 
 
@@ -207,49 +186,21 @@ def test_a_model_that_is_too_large_for_any_context_is_refused_with_that_reason(m
         require(settled(model, 1 * MIB)[1])
 
 
-def test_what_loaded_engines_are_yet_to_fill_is_not_free() -> None:
-    own = psutil.Process()
-    plain = machine.available_memory()
-    reserved = machine.available_memory([(own.pid, Path("a"), own.memory_info().rss + (1 << 30))])
-    assert plain - reserved > (1 << 30) * 0.9
-    assert machine.available_memory([(None, Path("a"), 1 << 50)]) == 0
-
-
-def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in (("memory.max", "9000000"), ("memory.current", "5000000"), ("memory.stat", "inactive_file 7\n")):
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    assert machine.available_memory() == 4000007
-
-
-def test_a_gpu_takes_its_share_with_gpus_that_are_a_stand_in(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "gpus", lambda: (Gpu("one", 4 << 30, 8 << 30), Gpu("two", 4 << 30, 8 << 30)))
-    whole = settled(model, context_length=4096)[1]
+def test_a_gpu_takes_its_share_with_gpus_that_are_made_up(model: Model) -> None:
+    two = (gpu("one", 4 << 30), gpu("two", 4 << 30))
+    whole = settled(model, gpus=two, context_length=4096)[1]
     main, *others = whole.devices
     assert [device.name for device in others] == ["one", "two"]
     assert main.needed_bytes < 150 * MIB + whole.prompt_cache_bytes
     assert sum(device.needed_bytes for device in whole.devices) == pytest.approx(whole.total_bytes, abs=2)
-    assert len(settled(model, gpu={"ratio": "off"})[1].devices) == 1
-    assert len(settled(model, gpu={"disabled_gpus": [1]})[1].devices) == 2
-    monkeypatch.setattr(resources, "gpus", lambda: (Gpu("tiny", 100 * MIB, 8 << 30),))
+    assert len(settled(model, gpus=two, gpu={"ratio": "off"})[1].devices) == 1
+    assert len(settled(model, gpus=two, gpu={"disabled_gpus": [1]})[1].devices) == 2
+    tiny = (gpu("tiny", 100 * MIB),)
     with pytest.raises(NotEnoughMemoryError, match="of tiny"):
-        require(settled(model, "relaxed", context_length=4096, gpu={"ratio": "max"})[1])
-    require(settled(model, "relaxed", context_length=4096, gpu={"ratio": "max"}, gpu_strict_vram_cap=True)[1])
-
-
-def test_a_quantised_cache_that_the_heads_do_not_divide_into_is_refused(model: Model, monkeypatch: Any) -> None:
-    from dataclasses import replace
-
-    monkeypatch.setattr(resources, "read_shape", lambda path: replace(SHAPE, head_size=40))
-    resources._shape_of_file.cache_clear()
-    try:
-        with pytest.raises(ConfigError, match=r"'llama_k_cache_quantization_type' is q8_0.*40"):
-            settled(model, llama_k_cache_quantization_type="q8_0")
-    finally:
-        resources._shape_of_file.cache_clear()
-
-
-SHAPE = shape_of(header("llama", 2), 1024000)
+        require(settled(model, "relaxed", gpus=tiny, context_length=4096, gpu={"ratio": "max"})[1])
+    require(
+        settled(model, "relaxed", gpus=tiny, context_length=4096, gpu={"ratio": "max"}, gpu_strict_vram_cap=True)[1]
+    )
 
 
 async def test_the_guardrail_of_the_settings_stops_a_load_before_a_process_starts(home: Home) -> None:
@@ -374,38 +325,6 @@ async def test_a_load_can_be_cancelled_at_any_time_and_leaves_nothing(home: Home
         assert not host.instances.all()
     finally:
         await host.stop()
-
-
-def test_a_slow_reader_that_is_a_stand_in_for_the_engine_is_followed(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from studiolo.engines.llama_cpp.reading import tell_progress
-
-    file = tmp_path / "weights.gguf"
-    file.write_bytes(struct.pack("<Q", 7) * (1 << 20))
-    script = (
-        "import sys, time\nf = open(sys.argv[1], 'rb', buffering=0)\nsys.stdin.readline()\n"
-        "for _ in range(8):\n    f.read(1 << 20)\n    time.sleep(0.15)\nsys.stdin.readline()"
-    )
-    told: list[float] = []
-
-    async def follow(reader: subprocess.Popen[str]) -> None:
-        task = asyncio.create_task(tell_progress(reader.pid, file, told.append))
-        await asyncio.sleep(0.3)
-        assert reader.stdin is not None
-        reader.stdin.write("go\n")
-        reader.stdin.flush()
-        async with asyncio.timeout(30):
-            while not told or told[-1] < 0.98:  # noqa: ASYNC110 - told by another task
-                await asyncio.sleep(0.05)
-        task.cancel()
-
-    with subprocess.Popen([sys.executable, "-c", script, str(file)], stdin=subprocess.PIPE, text=True) as reader:
-        asyncio.run(follow(reader))
-        reader.kill()
-    assert told == sorted(told)
-    assert len(told) >= 4, "it was told in fewer steps than it was read"
 
 
 async def test_an_unload_that_its_caller_gives_up_is_carried_through(home: Home) -> None:

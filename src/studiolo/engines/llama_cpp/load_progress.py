@@ -1,4 +1,4 @@
-"""How much of a model's file a process has read: asked of the system, so that it holds for any engine."""
+"""How much of a model's file a process has read, as the operating system counts it: for any program."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
-from ..base import EngineSpec
+from ..spec import LoadProgress
 
 INTERVAL_SEC = 0.1
 
 ALMOST = 0.99
-"""What is told of a file that is read to its end while the engine is still busy with buffers and a first run."""
+"""The fraction of a file that is read to its end while the engine is still busy with buffers and a first run."""
 
 
 @contextlib.asynccontextmanager
-async def following(pid: int, spec: EngineSpec) -> AsyncGenerator[None]:
-    """Tell ``spec.on_progress``, where there is one, how far the process is, until the block is left."""
-    if spec.on_progress is None:
+async def following(pid: int, model: Path, emit: Callable[[LoadProgress], None] | None) -> AsyncGenerator[None]:
+    """Emit how much of the file ``model`` the process ``pid`` has read, until the block is left."""
+    if emit is None:
         yield
         return
-    task = asyncio.create_task(tell_progress(pid, spec.model_path, spec.on_progress), name="load progress")
+    task = asyncio.create_task(emit_progress(pid, model, emit), name="load progress")
     try:
         yield
     finally:
@@ -31,21 +31,21 @@ async def following(pid: int, spec: EngineSpec) -> AsyncGenerator[None]:
         await asyncio.wait([task])
 
 
-async def tell_progress(pid: int, model: Path, tell: Callable[[float], None]) -> None:
-    """Tell ``tell`` how much of the file ``model`` the process ``pid`` has read, 0 to 1, until cancelled."""
+async def emit_progress(pid: int, model: Path, emit: Callable[[LoadProgress], None]) -> None:
+    """Emit how much of the file ``model`` the process ``pid`` has read, about ten times a second, until cancelled."""
     files = _files(model)
     size = max(sum(file.stat().st_size for file in files), 1)
     names = {str(file.resolve()) for file in files}
     begin: int | None = None
-    told = -1.0
+    emitted = -1.0
     while True:
-        read, mapped = await asyncio.to_thread(_looked_at, pid, names)
+        read, mapped = await asyncio.to_thread(_read_and_mapped, pid, names)
         if begin is None:
             begin = read
         done = min(max(mapped, read - begin) / size, ALMOST)  # a file is either mapped or read
-        if done > told:
-            told = done
-            tell(done)
+        if done > emitted:
+            emitted = done
+            emit(LoadProgress(done))
         await asyncio.sleep(INTERVAL_SEC)
 
 
@@ -56,8 +56,8 @@ def _files(model: Path) -> list[Path]:
     return sorted(model.parent.glob(f"{glob.escape(shard[1])}-?????-of-{shard[2]}.gguf")) or [model]
 
 
-def _looked_at(pid: int, names: set[str]) -> tuple[int, int]:
-    """Bytes that the process has read by calls, and bytes of the files that are mapped into it and present."""
+def _read_and_mapped(pid: int, names: set[str]) -> tuple[int, int]:
+    """Return the bytes that the process has read by calls, and the resident bytes of its mapped files."""
     try:
         return _read_calls(pid), _mapped(pid, names)
     except OSError:  # it has ended, or this is no Linux
@@ -80,7 +80,7 @@ def _mapped(pid: int, names: set[str]) -> int:
 
 
 def _resident(pid: int) -> int:
-    import psutil  # late: where /proc is to be had, it is not needed
+    import psutil  # late: not needed on Linux
 
     try:
         return psutil.Process(pid).memory_info().rss

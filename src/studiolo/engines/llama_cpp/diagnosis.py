@@ -1,0 +1,74 @@
+"""Examine whether the bundled engine runs on this machine, in processes of its own, so that it may die."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+
+from ...children import send_signal
+from ...errors import EngineError
+from ..spec import Finding
+from .devices import list_gpus
+
+PROBE_LIMIT_SEC = 60.0
+
+_PROBE = "import xllamacpp; xllamacpp.get_device_info()"
+
+
+async def diagnose(version: str | None) -> list[Finding]:
+    """Start the native library, and list the GPUs that it finds.
+
+    Parameters:
+        version: of the installed wheel; ``None`` where it is not installed.
+    """
+    if version is None:
+        return [Finding(what="engine", found="xllamacpp is not installed", remedy="pip install xllamacpp")]
+    package = f"xllamacpp {version}"
+    fault = await _fault()
+    if fault == "SIGILL":
+        return [
+            Finding(
+                what="engine",
+                found=f"{package} dies of an instruction that this processor does not have",
+                remedy="Build llama-server for this processor and name it in config.toml:"
+                ' [engine] name = "llama-server".',
+            )
+        ]
+    if fault is not None:
+        reinstall = "Install it again: pip install --force-reinstall xllamacpp"
+        return [Finding(what="engine", found=f"{package} does not start: {fault}", remedy=reinstall)]
+    return [Finding(what="engine", found=f"{package} starts"), await _gpus()]
+
+
+async def _fault() -> str | None:
+    """Return why the native library does not start; ``None`` where it does."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-c", _PROBE), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True
+        )
+    except OSError as error:
+        return str(error)
+    try:
+        async with asyncio.timeout(PROBE_LIMIT_SEC):
+            _, log = await process.communicate()
+    except TimeoutError:
+        return f"it did not answer within {PROBE_LIMIT_SEC:g} s"
+    finally:
+        send_signal(process, signal.SIGKILL)
+        await process.wait()
+    status = process.returncode or 0
+    if status < 0:
+        return signal.Signals(-status).name
+    lines = log.decode(errors="replace").strip().splitlines()
+    return (lines or [f"exit status {status}"])[-1] if status else None
+
+
+async def _gpus() -> Finding:
+    try:
+        gpus = await list_gpus()
+    except EngineError as error:
+        return Finding(what="GPUs", found=f"{error.title}: {error.cause}", remedy="Check the GPU's driver.")
+    found = "; ".join(f"{gpu.name}, {gpu.total_bytes / 1e9:.1f} GB" for gpu in gpus)
+    return Finding(what="GPUs", found=found or "none that the engine sees: models run on the processor")

@@ -1,0 +1,163 @@
+"""The engine kind that is bundled: llama.cpp's server, from xllamacpp's wheel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...config import LoadConfig
+from ...domain.model_shape import ModelShape
+from ...errors import EngineStartError, UnsupportedError
+from ..log_file import LogFile, log_name, prune
+from ..spec import Capabilities, Device, EngineSpec, Finding, LoadProgress, MemoryNeed, Node
+from .devices import list_gpus
+from .diagnosis import diagnose
+from .endpoint import Endpoint
+from .engine import LlamaCppEngine
+from .load_progress import following
+from .memory_estimate import estimate_memory
+from .params import worker_params
+from .process import WorkerProcess
+
+if TYPE_CHECKING:
+    from .client import LlamaServerClient
+
+NAME = "llama.cpp"
+PACKAGE = "xllamacpp"
+
+CAPABILITIES = Capabilities(
+    embeddings=True,
+    tools=True,
+    vision=True,
+    grammars=frozenset({"llguidance", "gbnf", "json_schema"}),
+    log_probabilities=True,
+    drafts=True,
+    reasoning_budget=True,
+)
+
+Emit = Callable[[LoadProgress], None]
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A process that has been started, and where it will listen."""
+
+    worker: WorkerProcess
+    endpoint: Endpoint
+
+
+class LlamaCppKind:
+    """See :class:`studiolo.engines.base.EngineKind`."""
+
+    name = NAME
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    async def version(self) -> str | None:
+        """Return the version of the wheel."""
+        try:
+            return version(PACKAGE)
+        except PackageNotFoundError:
+            return None
+
+    async def capabilities(self) -> Capabilities:
+        """See :meth:`studiolo.engines.base.EngineKind.capabilities`."""
+        return CAPABILITIES
+
+    async def devices(self) -> Sequence[Device]:
+        """See :meth:`studiolo.engines.base.EngineKind.devices`."""
+        return await list_gpus()
+
+    def estimate(self, model: ModelShape, config: LoadConfig, devices: Sequence[Device]) -> MemoryNeed:
+        """See :meth:`studiolo.engines.base.EngineKind.estimate`."""
+        return estimate_memory(model, config, devices)
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """See :meth:`studiolo.engines.base.EngineKind.diagnose`."""
+        return await diagnose(await self.version())
+
+    async def start(self, spec: EngineSpec, emit: Emit | None = None) -> LlamaCppEngine:
+        """See :meth:`studiolo.engines.base.EngineKind.start`."""
+        installed = await self.version() or "unknown"
+        if spec.config.num_experts:
+            raise UnsupportedError(
+                "The load config's field 'num_experts' is not supported by the bundled engine",
+                cause="It takes the number of experts from the model.",
+                suggestion="Leave it out, or use a llama-server of your own.",
+                feature="num_experts",
+                engine=NAME,
+                engine_version=installed,
+            )
+        launched = await self._launch(spec)
+
+        async def ready(_: LlamaServerClient) -> None:
+            await launched.worker.wait_ready(spec.start_limit_sec)
+
+        client = await connect(launched, spec, self.node, ready, emit)
+        return LlamaCppEngine(
+            launched.worker, client, launched.endpoint, NAME, installed, CAPABILITIES, node=self.node.name
+        )
+
+    async def _launch(self, spec: EngineSpec) -> Launched:
+        endpoint = Endpoint.unix_socket(self.node.run)
+        models, files = self.node.models, spec.files
+        worker_spec: dict[str, Any] = {
+            "model": str(files.model.locate(models)),
+            "socket": str(endpoint.socket_path),
+            "params": worker_params(spec.config, spec.domain, spec.layers),
+            "mmproj": str(files.projector.locate(models)) if files.projector else None,
+            "layers": spec.layers,
+            "draft": str(files.draft.locate(models)) if files.draft else None,
+        }
+        return Launched(await WorkerProcess.spawn(worker_spec, await open_log(self.node, spec)), endpoint)
+
+
+async def open_log(node: Node, spec: EngineSpec) -> LogFile:
+    """Open the log of a new engine, and delete the oldest logs of others."""
+    await asyncio.to_thread(prune, node.logs)
+    name = log_name(spec.identifier)
+    return LogFile(node.logs / name, otherwise=node.run / name)
+
+
+async def connect(
+    launched: Launched,
+    spec: EngineSpec,
+    node: Node,
+    ready: Callable[[LlamaServerClient], Any],
+    emit: Emit | None,
+) -> LlamaServerClient:
+    """Return a client of a process that has been started, when it has loaded the model. A failure ends the process.
+
+    Parameters:
+        ready: returns an awaitable that ends when the model is loaded, and raises if it is not.
+        emit: called with the progress.
+    """
+    client: LlamaServerClient | None = None
+    try:
+        from .client import LlamaServerClient  # late: it takes a while to import; the process is loading meanwhile
+
+        client = LlamaServerClient(launched.endpoint, spec.config.context_length)
+        async with following(launched.worker.pid, spec.files.model.locate(node.models), emit):
+            await ready(client)
+        if spec.files.draft is not None and not await client.drafts():
+            raise _does_not_draft(spec.files.draft.path)
+    except BaseException:
+        if client is not None:
+            await client.close()
+        await asyncio.shield(launched.worker.stop())
+        launched.endpoint.remove()
+        raise
+    return client
+
+
+def _does_not_draft(path: str) -> EngineStartError:
+    return EngineStartError(
+        f"The engine does not draft with {Path(path).name}",
+        cause="It is not made for the same vocabulary, or cannot be loaded; the engine's log says more.",
+        suggestion="Choose a smaller model of the same family as speculative_draft_model, or leave it out.",
+    )

@@ -1,0 +1,167 @@
+"""The engine kind that runs a user's own ``llama-server``, and the bundled engine where that cannot be run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from ...config import LoadConfig
+from ...domain.model_shape import ModelShape
+from ...errors import EngineError
+from ..base import Engine
+from ..llama_cpp.endpoint import Endpoint
+from ..llama_cpp.engine import LlamaCppEngine
+from ..llama_cpp.kind import CAPABILITIES, Emit, Launched, LlamaCppKind, connect, open_log
+from ..llama_cpp.memory_estimate import estimate_memory
+from ..llama_cpp.process import WorkerProcess
+from ..spec import Capabilities, Device, EngineSpec, Finding, MemoryNeed, Node
+from .binary import NAME, Binary, UnusableBinaryError, devices, how_it_died, inspect
+from .options import options
+
+if TYPE_CHECKING:
+    from ..llama_cpp.client import LlamaServerClient
+
+POLL_SEC = 0.05
+
+_log = logging.getLogger("studiolo.engines")
+
+
+class LlamaServerKind:
+    """See :class:`studiolo.engines.base.EngineKind`. Engines listen on a Unix socket, or on loopback with a key."""
+
+    name = NAME
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._bundled = LlamaCppKind(node)
+
+    async def version(self) -> str | None:
+        """Return the version of the binary that the settings choose or name."""
+        settings = self.node.settings()
+        if settings.name != NAME and settings.llama_server is None:
+            return None
+        try:
+            return (await self._binary()).version
+        except UnusableBinaryError:
+            return None
+
+    async def capabilities(self) -> Capabilities:
+        """Return what the binary can do; what the bundled engine can do, where there is no binary that can be used."""
+        try:
+            return capabilities_of(await self._binary())
+        except UnusableBinaryError:
+            return CAPABILITIES
+
+    async def devices(self) -> Sequence[Device]:
+        """See :meth:`studiolo.engines.base.EngineKind.devices`. What they are is asked of the bundled engine."""
+        return await self._bundled.devices()
+
+    def estimate(self, model: ModelShape, config: LoadConfig, devices: Sequence[Device]) -> MemoryNeed:
+        """See :meth:`studiolo.engines.base.EngineKind.estimate`."""
+        return estimate_memory(model, config, devices)
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Run the binary that the settings choose or name; nothing where they do neither."""
+        settings = self.node.settings()
+        chosen = settings.name == NAME
+        if settings.llama_server is None and not chosen:
+            return []
+        unused = "" if chosen else f"; it is not used, because engine.name is not {NAME}"
+        try:
+            binary = await self._binary()
+            gpus = await devices(binary)
+        except UnusableBinaryError as error:
+            instead = "; the bundled engine runs instead" if chosen else unused
+            remedy = f"Correct engine.llama_server in config.toml, or build {NAME} for this processor."
+            return [Finding(what=NAME, found=f"{error}{instead}", remedy=remedy)]
+        found = f"{binary.path}, version {binary.version}, starts and sets up its devices on this processor{unused}"
+        more = [Finding(what=f"GPUs of {NAME}", found="; ".join(gpus))] if gpus else []
+        return [Finding(what=NAME, found=found), *more]
+
+    async def start(self, spec: EngineSpec, emit: Emit | None = None) -> Engine:
+        """See :meth:`studiolo.engines.base.EngineKind.start`.
+
+        Where the binary is missing, cannot be executed, is not a llama-server or dies of an illegal instruction, the
+        bundled engine is started instead; the engine's ``note`` and the log say so.
+        """
+        try:
+            return await self._start_binary(await self._binary(), spec, emit)
+        except UnusableBinaryError as error:
+            note = f"the bundled engine runs instead of a {NAME}: {error}"
+            _log.warning("%s", note)
+            engine = await self._bundled.start(spec, emit)
+            engine.note = note
+            return engine
+
+    async def _binary(self) -> Binary:
+        return await inspect(self.node.settings().llama_server)
+
+    async def _start_binary(self, binary: Binary, spec: EngineSpec, emit: Emit | None) -> Engine:
+        launched = await self._launch(binary, spec)
+
+        async def ready(client: LlamaServerClient) -> None:
+            await _wait_ready(launched.worker, client, binary, spec.start_limit_sec)
+
+        client = await connect(launched, spec, self.node, ready, emit)
+        return LlamaCppEngine(
+            launched.worker,
+            client,
+            launched.endpoint,
+            NAME,
+            binary.version,
+            capabilities_of(binary),
+            node=self.node.name,
+        )
+
+    async def _launch(self, binary: Binary, spec: EngineSpec) -> Launched:
+        endpoint = Endpoint.unix_socket(self.node.run) if binary.unix_sockets else Endpoint.loopback()
+        command = [binary.path, *options(binary, spec, self.node.models)]
+        environment: dict[str, str] = {}
+        if endpoint.socket_path is not None:
+            command += ["--host", str(endpoint.socket_path)]
+        else:
+            command += ["--host", "127.0.0.1", "--port", str(endpoint.port)]
+            environment["LLAMA_API_KEY"] = endpoint.api_key or ""  # other users can read a process's options
+        worker = await WorkerProcess.spawn(
+            {"command": command, "environment": environment},
+            await open_log(self.node, spec),
+            module="studiolo.engines.llama_server.launch",
+        )
+        return Launched(worker, endpoint)
+
+
+def capabilities_of(binary: Binary) -> Capabilities:
+    """Return what ``binary`` can do."""
+    return replace(
+        CAPABILITIES,
+        grammars=CAPABILITIES.grammars if binary.llguidance else frozenset({"gbnf", "json_schema"}),
+        reasoning_budget="--reasoning-budget-message" in binary.options,
+    )
+
+
+async def _wait_ready(worker: WorkerProcess, client: LlamaServerClient, binary: Binary, limit_sec: float) -> None:
+    """Wait until the server answers that the model is loaded.
+
+    Raises:
+        UnusableBinaryError: it died of an illegal instruction, or could not be executed.
+        EngineStartError: it ended otherwise, or took too long.
+    """
+    try:
+        async with asyncio.timeout(limit_sec):
+            while not worker.exited.is_set():
+                try:
+                    await client.health()
+                    return
+                except (OSError, EngineError):
+                    await asyncio.sleep(POLL_SEC)
+    except TimeoutError:
+        raise worker.late(limit_sec) from None
+    status = worker.exit_status
+    if status in (-signal.SIGILL, 126):
+        raise UnusableBinaryError(f"{binary.path} {how_it_died(status)}")
+    raise worker.ended_early()

@@ -1,0 +1,205 @@
+"""What an engine kind is given and what it returns: plain types, which can be sent to another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from ..config import LoadConfig
+from ..domain.models import Domain
+from ..errors import ModelFileError
+from ..settings import EngineSettings
+
+Grammar = Literal["llguidance", "gbnf", "json_schema"]
+"""What generated text can be held to: a grammar in llguidance's language, one in GBNF, a JSON schema."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """The machine that an engine kind starts engines on, and its folders.
+
+    Parameters:
+        name: the machine's name.
+        models: the folder that :class:`ModelFile` paths are relative to.
+        logs: the folder for the logs of engines.
+        run: a private folder for sockets, with a short path.
+        settings: returns the ``[engine]`` settings in force.
+    """
+
+    name: str
+    models: Path
+    logs: Path
+    run: Path
+    settings: Callable[[], EngineSettings]
+
+
+class ProcessRef(Struct, frozen=True):
+    """A process on a machine."""
+
+    node: str
+    pid: int
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """Memory that models can be put in: a machine's main memory, or a GPU's.
+
+    Parameters:
+        name: for people; unique among the devices of a machine.
+        free_bytes: what is free for models.
+        total_bytes: all of it.
+        gpu: whether it belongs to a GPU.
+    """
+
+    name: str
+    free_bytes: int
+    total_bytes: int
+    gpu: bool = True
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What an engine can do with a model that can do it, too.
+
+    Parameters:
+        completions: continue a text, or answer a chat.
+        embeddings: compute embeddings.
+        rerank: order texts by how well they answer a question.
+        tools: read tool calls in the model's own format.
+        vision: take images.
+        grammars: what generated text can be held to; empty for nothing.
+        log_probabilities: return the log-probabilities of tokens.
+        drafts: draft tokens with a second model.
+        reasoning_budget: end a thought after a number of tokens.
+    """
+
+    completions: bool = True
+    embeddings: bool = False
+    rerank: bool = False
+    tools: bool = False
+    vision: bool = False
+    grammars: frozenset[Grammar] = frozenset()
+    log_probabilities: bool = False
+    drafts: bool = False
+    reasoning_budget: bool = False
+
+
+class ModelFile(Struct, frozen=True, kw_only=True):
+    """A reference to a model's file, which each machine looks up in its own models folder.
+
+    Parameters:
+        path: relative to the models folder, with ``/`` between its parts; absolute for a file outside of it.
+        size_bytes: the file's size.
+    """
+
+    path: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, path: Path, folder: Path) -> ModelFile:
+        """Return the reference to the file at ``path``, on the machine with the models folder ``folder``.
+
+        Raises:
+            ModelFileError: the file is gone.
+        """
+        relative = path.relative_to(folder) if path.is_relative_to(folder) else path
+        try:
+            return cls(path=relative.as_posix(), size_bytes=path.stat().st_size)
+        except OSError as error:
+            raise ModelFileError(
+                f"The file {path} cannot be read",
+                cause=error.strerror,
+                suggestion="Put it back or fetch it again; studiolo ls shows what is there.",
+            ) from None
+
+    def locate(self, folder: Path) -> Path:
+        """Return where the file is on the machine with the models folder ``folder``."""
+        return folder / self.path
+
+
+class ModelFiles(Struct, frozen=True, kw_only=True):
+    """The files of a model.
+
+    Parameters:
+        model: the GGUF file, or the first of its shards; the others lie beside it.
+        projector: the file that lets the model see images, where it has one.
+        draft: the file of the model that drafts, where the load config names one.
+    """
+
+    model: ModelFile
+    projector: ModelFile | None = None
+    draft: ModelFile | None = None
+
+
+class EngineSpec(Struct, frozen=True, kw_only=True):
+    """What an engine is started with.
+
+    Parameters:
+        identifier: the instance's; the engine's log is named after it.
+        domain: what the model is for.
+        config: the load config with every default filled in.
+        files: references to the model's files.
+        architecture: the model's, such as ``llama``; empty where it is not known.
+        layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
+        start_limit_sec: seconds that loading the model may take.
+    """
+
+    identifier: str
+    domain: Domain
+    config: LoadConfig
+    files: ModelFiles
+    architecture: str = ""
+    layers: int = 0
+    start_limit_sec: float = 900.0
+
+
+class LoadProgress(Struct, frozen=True):
+    """How much of a model is loaded.
+
+    Parameters:
+        fraction: 0 to 1.
+    """
+
+    fraction: float
+
+
+class MemoryNeed(Struct, frozen=True, kw_only=True):
+    """The memory that a model takes when it is loaded, in bytes.
+
+    Parameters:
+        weights: the tensors, those of a projector and a draft model included.
+        kv_cache: for all predictions together.
+        compute: the buffers of a batch, and of the results.
+        checkpoints: states to go back to, for models with sliding-window or recurrent layers.
+        engine: the process itself, and the vocabulary.
+        on_devices: the total by device, in the order of the devices that the estimate was made for; empty where
+            everything goes to main memory.
+    """
+
+    weights: int
+    kv_cache: int
+    compute: int = 0
+    checkpoints: int = 0
+    engine: int = 0
+    on_devices: Sequence[int] = ()
+
+    @property
+    def total(self) -> int:
+        """The sum of the parts."""
+        return self.weights + self.kv_cache + self.compute + self.checkpoints + self.engine
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was examined, for ``studiolo doctor``.
+
+    Parameters:
+        what: the thing.
+        found: how it is.
+        remedy: what to do about it; ``None`` where all is well.
+    """
+
+    what: str
+    found: str
+    remedy: str | None = None

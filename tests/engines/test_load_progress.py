@@ -1,0 +1,42 @@
+"""How far a load is, by what the operating system says of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+from studiolo.engines.llama_cpp.load_progress import emit_progress
+from studiolo.engines.spec import LoadProgress
+
+
+def test_a_slow_reader_that_is_a_stand_in_for_the_engine_is_followed(tmp_path: Path) -> None:
+    file = tmp_path / "weights.gguf"
+    file.write_bytes(struct.pack("<Q", 7) * (1 << 20))
+    script = (
+        "import sys, time\nf = open(sys.argv[1], 'rb', buffering=0)\nsys.stdin.readline()\n"
+        "for _ in range(8):\n    f.read(1 << 20)\n    time.sleep(0.15)\nsys.stdin.readline()"
+    )
+    emitted: list[float] = []
+
+    def emit(progress: LoadProgress) -> None:
+        emitted.append(progress.fraction)
+
+    async def follow(reader: subprocess.Popen[str]) -> None:
+        task = asyncio.create_task(emit_progress(reader.pid, file, emit))
+        await asyncio.sleep(0.3)
+        assert reader.stdin is not None
+        reader.stdin.write("go\n")
+        reader.stdin.flush()
+        async with asyncio.timeout(30):
+            while not emitted or emitted[-1] < 0.98:  # noqa: ASYNC110 - emitted by another task
+                await asyncio.sleep(0.05)
+        task.cancel()
+
+    with subprocess.Popen([sys.executable, "-c", script, str(file)], stdin=subprocess.PIPE, text=True) as reader:
+        asyncio.run(follow(reader))
+        reader.kill()
+    assert emitted == sorted(emitted)
+    assert len(emitted) >= 4, "progress came in fewer steps than the file was read"

@@ -1,0 +1,93 @@
+"""The memory that is free for models is read when it is needed, and what is promised to loads is not free."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from studiolo.engines.llama_cpp import devices as listing
+from studiolo.engines.llama_cpp.kind import LlamaCppKind
+from studiolo.engines.spec import Device, ProcessRef
+from studiolo.errors import EngineError
+from studiolo.host import machine
+from studiolo.host.devices import MAIN_MEMORY, Devices, Loaded
+from tests.support.engines import node_in
+
+
+class ScriptedKind(LlamaCppKind):
+    """The bundled kind with a GPU whose free bytes, or the failure to read them, are given in advance."""
+
+    def __init__(self, *answers: int | EngineError) -> None:
+        super().__init__(node_in(Path("/none")))
+        self.answers = list(answers)
+
+    async def devices(self) -> Sequence[Device]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, EngineError):
+            raise answer
+        return [Device(name="gpu", free_bytes=answer, total_bytes=1000)]
+
+
+async def test_free_gpu_memory_is_read_again_for_each_load_with_a_scripted_kind() -> None:
+    devices, kind = Devices(), ScriptedKind(900, 300)
+    assert [gpu.free_bytes for gpu in await devices.gpus(kind, 0.0)] == [900]
+    assert [gpu.free_bytes for gpu in await devices.gpus(kind, 0.0)] == [300]
+    assert [gpu.free_bytes for gpu in await devices.gpus(kind, 60.0)] == [300], "an estimate may be seconds old"
+    with pytest.raises(IndexError):
+        await devices.gpus(kind, 0.0)
+
+
+async def test_a_failure_to_list_gpus_is_a_warning_and_the_next_call_tries_again_with_a_scripted_kind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    devices, kind = Devices(), ScriptedKind(EngineError("The GPUs cannot be listed", cause="driver busy"), 700)
+    with caplog.at_level(logging.WARNING, "studiolo.devices"):
+        assert not await devices.gpus(kind)
+    assert "driver busy" in caplog.text
+    assert [gpu.free_bytes for gpu in await devices.gpus(kind)] == [700]
+
+
+async def test_what_a_load_under_way_was_granted_of_a_gpu_is_not_free_with_a_scripted_kind() -> None:
+    loading = Loaded(None, Path("a"), 0, {"gpu": 400}, loading=True)
+    ready = Loaded(ProcessRef("elsewhere", 1), Path("b"), 0, {"gpu": 100})
+    main, gpu = await Devices().free(ScriptedKind(900), [loading, ready], 0.0)
+    assert gpu.free_bytes == 500, "the ready one is in the figure that was read"
+    assert (main.name, main.gpu) == (MAIN_MEMORY, False)
+
+
+async def test_an_engine_on_another_machine_takes_nothing_here() -> None:
+    await Devices().free(ScriptedKind(1))
+    far = Loaded(ProcessRef("elsewhere", 1), Path("a"), 1 << 60)
+    main, _ = await Devices().free(ScriptedKind(1), [far])
+    assert main.free_bytes > 0
+
+
+async def test_a_library_that_fails_to_list_gpus_is_an_error_that_is_a_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = LlamaCppKind(node_in(tmp_path))
+    monkeypatch.setattr(listing, "GPU_SIGNS", (str(tmp_path),))
+    monkeypatch.setattr(listing, "MODULE", "studiolo.no_such_module")
+    with pytest.raises(EngineError, match=r"cannot be listed.*no_such_module"):
+        await kind.devices()
+    monkeypatch.setattr(listing, "MODULE", "studiolo.engines.llama_cpp.device_worker")
+    assert isinstance(await kind.devices(), list), "the real library lists what there is"
+
+
+def test_what_loaded_engines_are_yet_to_fill_is_not_free() -> None:
+    own = psutil.Process()
+    plain = machine.available_memory()
+    reserved = machine.available_memory([(own.pid, Path("a"), own.memory_info().rss + (1 << 30))])
+    assert plain - reserved > (1 << 30) * 0.9
+    assert machine.available_memory([(None, Path("a"), 1 << 50)]) == 0
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("memory.max", "9000000"), ("memory.current", "5000000"), ("memory.stat", "inactive_file 7\n")):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    assert machine.available_memory() == 4000007

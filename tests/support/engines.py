@@ -1,0 +1,58 @@
+"""Engines without a host: the node that they run on, and what they are started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from studiolo.config import load_config
+from studiolo.domain.models import Domain
+from studiolo.engines.base import EngineKind
+from studiolo.engines.registry import EngineKinds
+from studiolo.engines.spec import EngineSpec, ModelFile, ModelFiles, Node
+from studiolo.settings import EngineSettings
+
+SETTINGS = {"context_length": 512, "max_parallel_predictions": 2, "prompt_cache_mib": 0}
+
+
+def node_in(folder: Path, **settings: Any) -> Node:
+    """A node whose models, logs and sockets all lie in ``folder``, with ``[engine]`` settings."""
+    chosen = EngineSettings(**settings)
+    return Node(name="here", models=folder, logs=folder, run=folder, settings=lambda: chosen)
+
+
+def kind_in(folder: Path, name: str = "llama.cpp", binary: Path | None = None) -> EngineKind:
+    """An engine kind by its name, on a node of its own."""
+    node = node_in(folder, name=name, llama_server=str(binary) if binary else None)
+    return EngineKinds(node).chosen
+
+
+def spec_of(
+    model: Path,
+    *,
+    domain: Domain = "llm",
+    identifier: str = "engine",
+    projector: Path | None = None,
+    draft: Path | None = None,
+    **config: Any,
+) -> EngineSpec:
+    """What starts ``model`` with a small context and the given load settings; files are named by absolute paths."""
+    root = Path("/none")
+    return EngineSpec(
+        identifier=identifier,
+        domain=domain,
+        config=load_config({**SETTINGS, **config}),
+        files=ModelFiles(
+            model=ModelFile.of(model, root),
+            projector=ModelFile.of(projector, root) if projector else None,
+            draft=ModelFile.of(draft, root) if draft else None,
+        ),
+        architecture="llama",
+        layers=30,
+    )
+
+
+def socket_in(folder: Path) -> Path:
+    """The socket of the one engine that listens in ``folder``."""
+    (socket,) = folder.glob("*.sock")
+    return socket
