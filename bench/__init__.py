@@ -1,1 +1,1 @@
-"""What studiolo's layers cost: ``python -m bench.run``. Nothing of this is in the package."""
+"""Benchmarks of studiolo's layers: ``python -m bench.run``. Not part of the package."""

@@ -1,4 +1,4 @@
-"""What the layers between the engine and the caller cost: the same prediction, taken in several ways in turn."""
+"""The cost of the layers between the engine and the caller: the same prediction over several paths in turn."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from .ways import direct, through_lmstudio, through_studiolo
 
 CLIENTS = 4
 FIRST_TOKEN_RUNS = 10
-"""Short predictions a round and way, for the time to first token; the round's value is their median."""
+"""Short predictions a round and path, for the time to first token; the value of a round is their median."""
 
 T = TypeVar("T")
 
 
 @dataclass
 class Way:
-    """One way to a worker, and what was measured of it; the lists have a value a round.
+    """One path to a worker, and its measurements; the lists have a value a round.
 
     Parameters:
-        baseline: the direct way to the same worker; ``None`` for that itself.
-        server_pid: the server that it goes through, if any.
+        baseline: the direct path to the same worker; ``None`` for the direct path.
+        server_pid: the process of the server on the path, if any.
     """
 
     name: str
@@ -47,21 +47,21 @@ class Way:
 
     @property
     def rates(self) -> list[float]:
-        """Tokens a second after the first."""
+        """Return the tokens a second after the first, by round."""
         return [decode.rate for decode in self.decode]
 
     def ratios(self) -> Spread:
-        """Its decode speed as a share of the direct way's in the same round."""
+        """Return its decode speed as a fraction of the direct path's in the same round."""
         assert self.baseline is not None
         return Spread.of([a / b for a, b in zip(self.rates, self.baseline.rates, strict=True)])
 
     def delays(self) -> Spread:
-        """Seconds that its first token comes after the direct way's of the same round."""
+        """Return the seconds from the direct path's first token to its own in the same round."""
         assert self.baseline is not None
         return Spread.of([a - b for a, b in zip(self.first, self.baseline.first, strict=True)])
 
     def together_ratios(self) -> Spread:
-        """Its speed with several clients as a share of the direct way's in the same round."""
+        """Return its speed with several clients as a fraction of the direct path's in the same round."""
         assert self.baseline is not None
         return Spread.of([a / b for a, b in zip(self.together, self.baseline.together, strict=True)])
 
@@ -78,7 +78,7 @@ class Decode:
 
 
 def ensure_model(name: str | None) -> str:
-    """The key of the model to use, the catalog's default without a name; fetched where the library has it not."""
+    """Return the key of the model, by default the catalog's; download it if the library lacks it."""
     default = Catalog.load().default()
     key = name or (default.name if default else "")
     with studiolo.Client("embedded") as client:
@@ -89,7 +89,7 @@ def ensure_model(name: str | None) -> str:
 
 @contextlib.contextmanager
 def ways(model: str) -> Generator[list[Way]]:
-    """All ways to ``model``, over two workers: an embedded host's and a server's."""
+    """Yield all paths to ``model``, over two workers: an embedded host's and a server's."""
     with contextlib.ExitStack() as stack:
         embedded = stack.enter_context(studiolo.Client("embedded")).llm.model(model)
         stack.callback(embedded.unload)
@@ -109,9 +109,9 @@ def ways(model: str) -> Generator[list[Way]]:
 
 
 def compare(all_ways: Sequence[Way], count: int, max_tokens: int, say: Say) -> dict[str, Spread]:
-    """Measure every way ``count`` times, in an order that changes from round to round.
+    """Measure every path ``count`` times, in an order that changes from round to round.
 
-    Returns the cores that other programs took in the rounds of each of the three measurements.
+    Return the cores that other programs used in the rounds of each of the three measurements.
     """
     order = random.Random(0)
 
@@ -124,7 +124,7 @@ def compare(all_ways: Sequence[Way], count: int, max_tokens: int, say: Say) -> d
         runs = [in_turn(lambda way: take(way.stream, 2).first) for _ in range(FIRST_TOKEN_RUNS)]
         return {way.name: Spread.of([run[way.name] for run in runs]).median for way in all_ways}
 
-    in_turn(lambda way: take(way.stream, max_tokens))  # model pages, prompt cache and sockets get warm
+    in_turn(lambda way: take(way.stream, max_tokens))  # warms model pages, prompt cache and sockets
     say("decode speed")
     decodes = rounds(count, lambda: in_turn(lambda way: _decode(way, max_tokens)), say)
     say("time to first token")
@@ -155,7 +155,7 @@ def _decode(way: Way, max_tokens: int) -> Decode:
 
 
 def _cpu(pid: int | None) -> float:
-    """Seconds of CPU that a process has used, its workers apart."""
+    """Return the CPU seconds of a process, without its workers."""
     if pid is None:
         return 0.0
     times = psutil.Process(pid).cpu_times()

@@ -1,6 +1,6 @@
-"""How long a library of 500 models takes to list, and to find a model by name: ``python -m bench.library [COUNT]``.
+"""The time to list a library of 500 models, and to find one by name: ``python -m bench.library [COUNT]``.
 
-The files are real headers (a vocabulary, a chat template) without weights to speak of. Measured: the first listing,
+The files are real headers (a vocabulary, a chat template) with almost no weights. Measured: the first listing,
 which reads every header; the listing of a new process, which finds them in the database; the next one in the same
 process; and look-ups of a name that a model has, and of one that none has.
 """
@@ -23,11 +23,11 @@ from studiolo.paths import Home
 TOKENS = 32_000
 ROUNDS = 7
 SETTLE_SEC = 3
-"""Files that have just been written are looked at again."""
+"""Longer than the age below which the library reads a file again."""
 
 
 def write_models(home: Home, count: int) -> None:
-    """Write ``count`` models, in folders as the hub names them, four variants each."""
+    """Write ``count`` models in folders named as on the hub, four variants each."""
     import gguf
     import numpy
 
@@ -52,7 +52,7 @@ def write_models(home: Home, count: int) -> None:
 
 
 async def measure(home: Home, count: int) -> dict[str, float]:
-    """Return the seconds of each kind; the median of several where it can be repeated."""
+    """Return the seconds of each measurement; the median of several if it can be repeated."""
     first = await _listing(home, count)
     cached = [await _listing(home, count) for _ in range(ROUNDS)]
     library = Library(home)

@@ -1,4 +1,4 @@
-"""Timing one prediction, and the statistics over many."""
+"""Time one prediction, and compute statistics over many."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Piece = tuple[str, int]
-"""Text that came at once, and how many tokens it stands for."""
+"""A text that arrived at once, and its number of tokens."""
 
 Stream = Callable[[int], Generator[Piece, None, int]]
-"""A way to the model: given how many tokens to generate, yields the text as it comes and returns their number."""
+"""A path to the model: called with a number of tokens, yields the text as it arrives, and returns their number."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One prediction as its caller saw it. Times are seconds from the call."""
+    """One prediction, measured at the caller. Times are seconds from the call."""
 
     text: str
     tokens: int
     tokens_at_first: int
-    """Tokens that came with the first text: a layer may put several together."""
+    """Tokens of the first text: a layer may merge several."""
     first: float
     last: float
 
     @property
     def decode_rate(self) -> float:
-        """Tokens a second after the first."""
+        """Return the tokens a second after the first."""
         return (self.tokens - self.tokens_at_first) / (self.last - self.first)
 
 
 def take(stream: Stream, max_tokens: int) -> Sample:
-    """Run one prediction to its end."""
+    """Run one prediction, and return its times."""
     pieces: list[str] = []
     first = last = 0.0
     tokens_at_first = 0
@@ -52,7 +52,7 @@ def take(stream: Stream, max_tokens: int) -> Sample:
 
 
 def take_together(stream: Stream, max_tokens: int, clients: int) -> float:
-    """Run ``clients`` predictions at once; returns the tokens a second of all together, from call to last token."""
+    """Run ``clients`` predictions at once; return the tokens a second of all of them, from call to last token."""
     samples: list[Sample] = []
     ready = threading.Barrier(clients + 1)
 
@@ -73,7 +73,7 @@ def take_together(stream: Stream, max_tokens: int, clients: int) -> float:
 
 @dataclass(frozen=True)
 class Spread:
-    """A median and where the values lie."""
+    """A median, quartiles and extremes."""
 
     median: float
     q1: float
@@ -84,15 +84,15 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of at least one value."""
+        """Return the spread of at least one value."""
         q1, _, q3 = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
         return cls(statistics.median(values), q1, q3, min(values), max(values), len(values))
 
     def scaled(self, factor: float) -> Spread:
-        """In another unit."""
+        """Return the spread in another unit."""
         f = factor
         return Spread(self.median * f, self.q1 * f, self.q3 * f, self.low * f, self.high * f, self.count)
 
     def json(self) -> dict[str, Any]:
-        """For the results file."""
+        """Return the form in the results file."""
         return {name: round(value, 5) for name, value in asdict(self).items()}

@@ -1,9 +1,8 @@
-"""The estimate of a load against the memory that the engine really takes, over several settings.
+"""The estimate of a load against the measured memory of the engine, over several settings.
 
-Run as ``python -m bench.memory [--model KEY ...] [--json PATH]``. Each load is filled: every slot gets a prompt that
-takes most of its context. What is compared is the worker's proportional set size, or its resident memory where the
-system does not tell the former. Exit status 1 where one is off by more than 15 %. The estimator that comes with
-xllamacpp is held against the same figures.
+Run as ``python -m bench.memory [--model KEY ...] [--json PATH]``. Every slot gets a prompt that fills
+most of its context. The estimate is compared with the worker's proportional set size, or its resident memory on systems
+without that figure. Exit status 1 if one differs by more than 15 %. The table also includes the estimator of xllamacpp.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from studiolo.library.model import Model
 TOLERANCE = 0.15
 MODELS = ("smollm2-135m-instruct", "gemma-3-270m")
 FILLED = 0.8
-"""The share of its context that each slot is filled to."""
+"""The fraction of its context that each slot is filled to."""
 
 CONFIGS: list[tuple[str, LoadConfig]] = [
     ("context of 4096, four slots", LoadConfig(context_length=4096, max_parallel_predictions=4, prompt_cache_mib=0)),
@@ -129,7 +128,7 @@ async def _one(host: Host, model: Model, what: str, config: LoadConfig) -> dict[
 
 
 def _by_xllamacpp(model: Model, config: LoadConfig) -> int:
-    """Bytes, by xllamacpp's estimator, with nothing set aside for the machine."""
+    """Return the bytes of xllamacpp's estimator, without a reserve for the machine."""
     slots = 1 if config.use_unified_kv_cache else config.max_parallel_predictions or 1
     context = (config.context_length or 0) * slots
     kind = "f32" if config.use_fp16_for_kv_cache is False else config.llama_k_cache_quantization_type or "f16"

@@ -1,4 +1,4 @@
-"""Rounds that other programs disturbed, told by the CPU time that they took, and taken again."""
+"""Repeat rounds that other programs disturbed, by the CPU time that these used."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ T = TypeVar("T")
 Say = Callable[[str], None]
 
 QUIET = 0.1
-"""The most that other programs may take in a round that counts as quiet, in cores."""
+"""Cores that other programs may use at most in a quiet round."""
 
 ATTEMPTS = 3
-"""Rounds that are run at most, for each that is wanted."""
+"""Maximum rounds to run for each requested one."""
 
 LEAST = 3
-"""Rounds that are kept at least, quiet or not."""
+"""Minimum rounds to keep, quiet or not."""
 
 PAUSE_SEC = 2.0
-"""How long a round waits after a disturbed one: what disturbs comes in bursts."""
+"""Pause after a disturbed round: disturbances come in bursts."""
 
 
 @dataclass(frozen=True)
 class Round(Generic[T]):
-    """What a round gave, and the cores that other programs took meanwhile, on average."""
+    """The result of a round, and the cores that other programs used meanwhile, on average."""
 
     result: T
     others: float
 
 
 def rounds(count: int, measure: Callable[[], T], say: Say) -> list[Round[T]]:
-    """Run ``measure`` until ``count`` rounds were quiet, and not for ever.
+    """Run ``measure`` until ``count`` rounds were quiet, at most `ATTEMPTS` times as often.
 
-    Returns the quiet rounds; where there are fewer than three, the three quietest.
+    Return the quiet rounds; if there are fewer than three, the three quietest.
     """
     taken: list[Round[T]] = []
     quiet = 0

@@ -1,4 +1,4 @@
-"""Processes that the benchmark starts, each stopped however the benchmark ends."""
+"""Processes of the benchmark, stopped on every exit of it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pathlib import Path
 STOP_LIMIT_SEC = 10.0
 
 PYTHON = (sys.executable, "-P")
-"""``-P``: what is imported is what is installed, not what lies in the current folder."""
+"""``-P``: import installed packages, not those in the current folder."""
 
 
 @contextlib.contextmanager
 def bytecode_cached() -> Generator[None]:
-    """Let what is started keep its compiled modules, as an installation does, whatever the environment says."""
+    """Let child processes cache their compiled modules, as an installation does, in any environment."""
     names = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     before = {name: os.environ.pop(name, None) for name in names}
     with tempfile.TemporaryDirectory(prefix="studiolo-bench-") as folder:
@@ -45,7 +45,7 @@ class Server:
 
 @contextlib.contextmanager
 def running(command: list[str], *, environment: Mapping[str, str] | None = None) -> Generator[subprocess.Popen[str]]:
-    """A process with pipes for its output and its errors, apart from the terminal's Ctrl-C."""
+    """Yield a process with pipes for its output and errors, which ignores the terminal's Ctrl-C."""
     process = subprocess.Popen(
         [*PYTHON, *command],
         stdin=subprocess.DEVNULL,
@@ -68,7 +68,7 @@ def running(command: list[str], *, environment: Mapping[str, str] | None = None)
 
 @contextlib.contextmanager
 def serving(model: str | None = None) -> Generator[Server]:
-    """A server on a free port; with ``model`` it is waited for until that is loaded."""
+    """Yield a server on a free port, with ``model`` once that is loaded."""
     began = time.perf_counter()
     load = ["--model", model] if model else ["--no-load"]
     with running(["-m", "studiolo", "serve", "--port", "0", *load]) as process:
@@ -90,7 +90,7 @@ def serving(model: str | None = None) -> Generator[Server]:
 
 
 def worker_socket(pid: int) -> Path:
-    """The socket of the one worker that the host in process ``pid`` runs."""
+    """Return the socket of the only worker of the host in process ``pid``."""
     sockets = list(Path(tempfile.gettempdir()).glob(f"studiolo-sockets-{pid}-*/*.sock"))
     if len(sockets) != 1:
         raise RuntimeError(f"process {pid} has {len(sockets)} workers, not one")

@@ -1,4 +1,4 @@
-"""The results as a table for people and as JSON for programs."""
+"""The results as a Markdown table and as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVED = "studiolo's SDK, server"
 
 @dataclass(frozen=True)
 class Target:
-    """A promise and how it came out."""
+    """A target, and its measured value."""
 
     what: str
     value: float
@@ -30,7 +30,7 @@ class Target:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the machine and the versions that the figures depend on."""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "cpu": _cpu_name(),
@@ -53,7 +53,7 @@ def _cpu_name() -> str:
 
 
 def targets(ways: Sequence[Way], startup: Startup | None) -> list[Target]:
-    """The promises."""
+    """Return the targets with their measured values."""
     served = next(way for way in ways if way.name == SERVED)
     ratio, delay = served.ratios().median, served.delays().median * 1000
     out = [
@@ -69,7 +69,7 @@ def targets(ways: Sequence[Way], startup: Startup | None) -> list[Target]:
 def as_json(
     settings: dict[str, Any], ways: Sequence[Way], others: dict[str, Spread], startup: Startup | None
 ) -> dict[str, Any]:
-    """Everything, in seconds and tokens a second."""
+    """Return all results, in seconds and tokens a second."""
     return {
         "machine": machine(),
         "settings": settings,
@@ -89,7 +89,7 @@ def as_json(
 
 
 def _way(way: Way) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "name": way.name,
         "tokens": way.decode[-1].tokens,
         "decode_tokens_per_sec": Spread.of(way.rates).json(),
@@ -99,16 +99,16 @@ def _way(way: Way) -> dict[str, Any]:
         "server_cpu_sec_per_token": _server_cpu(way) if way.server_pid else None,
     }
     if way.baseline:
-        told["to_direct"] = {
+        figures["to_direct"] = {
             "decode_ratio": way.ratios().json(),
             "first_token_delay_sec": way.delays().json(),
             f"ratio_of_{CLIENTS}_clients": way.together_ratios().json(),
         }
-    return told
+    return figures
 
 
 def table(settings: dict[str, Any], ways: Sequence[Way], others: dict[str, Spread], startup: Startup | None) -> str:
-    """The table that is printed, in Markdown. Spreads are the quartiles."""
+    """Return the printed table, in Markdown. Spreads are the quartiles."""
     about = machine()
     lines = [
         f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB; {about['os']}; Python {about['python']}; "
@@ -166,7 +166,7 @@ def _client_cpu(way: Way) -> Spread:
 
 
 def _server_cpu(way: Way) -> float:
-    """The mean: a single round is close to the grain of the system's own count."""
+    """Return the mean: a single round is close to the resolution of the system's clock."""
     return sum(decode.server_cpu for decode in way.decode) / len(way.decode)
 
 

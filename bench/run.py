@@ -1,7 +1,7 @@
-"""The benchmark: what studiolo adds to the engine, and how fast it starts.
+"""The benchmark of studiolo's layers and start times.
 
-Run as ``python -m bench.run``. It starts an embedded host and a server of its own, each with one worker, and stops
-both at the end, on Ctrl-C too.
+Run as ``python -m bench.run``. It starts an embedded host and a server, each with one worker, and stops both at the
+end, also on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def main() -> int:
     """Run the benchmark. Exit status: 0 done, 1 a target was missed and ``--check`` was given, 130 interrupted."""
     options = _options()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
-            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that everything is stopped then too
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # runs all cleanup
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -31,16 +31,16 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.run", description="What studiolo adds to the engine.")
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description="Measure the cost of studiolo's layers.")
     parser.add_argument("--rounds", type=int, default=12, help="quiet rounds of each measurement (default: 12)")
-    parser.add_argument("--tokens", type=int, default=256, help="tokens of a prediction at most (default: 256)")
+    parser.add_argument("--tokens", type=int, default=256, help="maximum tokens of a prediction (default: 256)")
     parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
-    parser.add_argument("--no-startup", action="store_true", help="leave out import and start times")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
+    parser.add_argument("--no-startup", action="store_true", help="skip import and start times")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     options = parser.parse_args()
     if options.rounds < 1 or options.tokens < 2:
-        parser.error("at least 1 round of 2 tokens")
+        parser.error("--rounds must be at least 1, and --tokens at least 2")
     return options
 
 

@@ -1,11 +1,11 @@
-"""What structured output costs: decoding under a schema, preparing one, and how long others wait meanwhile.
+"""The cost of structured output: decoding with a schema, preparing one, and stalls of other streams.
 
 Run as ``python -m bench.schemas FILE --speed``. Everything is compared within one run on one loaded model:
 
-- decoding: tokens a second after the first, under a schema and free, in turn, a pair a round.
-- preparing: each schema of FILE, the first time and again, in the process that checks schemas.
-- stalls: the longest time between two fragments of a free answer, while another client of the same model sends
-  schemas and tools that are slow to build.
+- decoding: tokens a second after the first, with a schema and without, in turn, one pair a round.
+- preparing: each schema of FILE, the first time and again, in the schema process.
+- stalls: the longest gap between two fragments of an unconstrained answer, while another client of the same model sends
+  schemas that are slow to compile.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ SCHEMA = {
         "additionalProperties": False,
     },
 }
-"""It takes any number of tokens, of all kinds."""
+"""Its answers have many tokens, of all kinds."""
 
 
 def measure(model: str, file: Path, max_tokens: int, say: Say) -> dict[str, Any]:
-    """Run it all."""
+    """Run all measurements."""
     with studiolo.Client("embedded") as client:
         llm = client.llm.model(model)
         decoding = _decoding(llm, max_tokens, say)
@@ -58,7 +58,7 @@ def measure(model: str, file: Path, max_tokens: int, say: Say) -> dict[str, Any]
 
 
 def table(found: dict[str, Any]) -> str:
-    """What is printed."""
+    """Return the printed report."""
     decoding, preparing = found["decoding"], found["preparing_sec"]
     share = decoding["share_of_free"]
     lines = [
@@ -81,7 +81,7 @@ def _decoding(llm: Any, max_tokens: int, say: Say) -> dict[str, Any]:
         order.shuffle(turns)
         return {name: take(ways[name], max_tokens).decode_rate for name in turns}
 
-    pair()  # caches get warm
+    pair()  # warms the caches
     results: list[dict[str, float]] = []
     for number in range(PAIRS):
         results.append(pair())
@@ -124,8 +124,8 @@ async def _preparing(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _wide(count: int) -> dict[str, Any]:
-    """A schema of ``count`` optional properties: the time to build it grows with the square."""
-    prefix = f"p{random.randrange(10**6)}_"  # one that is in no cache
+    """Return a schema of ``count`` optional properties: the time to compile it grows with the square."""
+    prefix = f"p{random.randrange(10**6)}_"  # in no cache
     return {"type": "object", "properties": {f"{prefix}{number}": {"type": "string"} for number in range(count)}}
 
 
@@ -147,7 +147,7 @@ def _stalls(llm: Any, say: Say) -> dict[str, float]:
 
 
 def _longest_gap(llm: Any, disturb: Callable[[], object], name: str, say: Say) -> float:
-    """The longest time between two fragments of a stream while ``disturb`` runs three times."""
+    """Return the longest time between two fragments of a stream while ``disturb`` runs three times."""
     times: list[float] = []
     over = threading.Event()
 

@@ -1,20 +1,19 @@
 """Structured output over many schemas: ``python -m bench.schemas FILE``, on the default model, embedded.
 
 Each line of FILE is a JSON object: ``id``; ``schema``; ``valid`` and ``invalid``, lists of values that satisfy the
-schema and that do not; and where there are any ``invalid_by_format``, values that break a ``format`` alone, which
-count for nothing here. The model is shown each schema and asked for one answer at temperature 0. The outcome is one of
-three:
+schema and that do not; and optionally ``invalid_by_format``, values that violate a ``format`` only, which are not used
+here. The prompt contains the schema, and requests one answer at temperature 0. The outcome is one of three:
 
-- accepted: an answer begins, at most 5 seconds later than one to the same prompt that is held to nothing.
-- refused: before any token, with an error of the SDK that has the path of what is refused, and a cause.
-- wrong: anything else. An answer that is too late, an error without a place or after the first token, an answer that
-  is complete and does not satisfy the schema, or a good one that the SDK finds fault with.
+- accepted: an answer begins, at most 5 seconds later than an unconstrained one to the same prompt.
+- refused: before any token, with an error of the SDK that includes the path in the schema, and a cause.
+- wrong: anything else. An answer that is too late, an error without a path or after the first token, a complete answer
+  that violates the schema, or a correct one that the SDK rejects.
 
-An answer is complete where it ended by itself, or is whole JSON at the token limit and no number: more digits might
-have followed. It is judged by the library ``jsonschema``, with the draft that the schema names (2020-12 where it names
-none) and without ``format``, not by studiolo.
+An answer is complete if the model ended it, or if it is whole JSON at the token limit and not a number: more digits
+might have followed. It is validated with the library ``jsonschema``, by the draft in ``$schema`` (2020-12 by default)
+and without ``format``, not by studiolo.
 
-The values are put to the check of finished answers, without a model: all of ``valid`` must pass it, none of
+The values test the validation of complete answers, without a model: all of ``valid`` must pass it, none of
 ``invalid``.
 
 ``--speed`` measures instead: see :mod:`bench.schema_speed`.
@@ -43,21 +42,21 @@ from .layers import ensure_model
 
 MAX_DELAY_SEC = 5.0
 SHOWN_CHARS = 400
-"""How much of a schema the prompt has: small models are slow readers."""
+"""Characters of a schema in the prompt: small models process prompts slowly."""
 
 LITTLE = {"temperature": 0, "max_tokens": 1}
 
 
 @dataclass
 class Outcome:
-    """What came of one schema.
+    """The outcome of one schema.
 
     Parameters:
         kind: ``accepted``, ``refused`` or ``wrong``.
         why: the error, or what is wrong.
-        delay_sec: the first token's, over that of a free answer.
-        complete: whether the answer is; ``None`` where there is none.
-        instances: what the check of finished answers got wrong of ``valid`` and ``invalid``.
+        delay_sec: the delay of the first token against an unconstrained answer.
+        complete: whether the answer is complete; ``None`` without an answer.
+        instances: the errors of the validation of ``valid`` and ``invalid``.
     """
 
     id: str
@@ -72,7 +71,7 @@ class Outcome:
 
 
 def main() -> int:
-    """Run it. Exit status: 0 when nothing was wrong, else 1."""
+    """Run the benchmark. Exit status: 0 if no outcome is wrong, otherwise 1."""
     options = _options()
     model = ensure_model(options.model)
     if options.speed:
@@ -92,22 +91,22 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.schemas", description="Structured output over many schemas.")
-    parser.add_argument("file", type=Path, metavar="FILE", help="a schema a line, as the module says")
-    parser.add_argument("--limit", type=int, help="only so many of them")
-    parser.add_argument("--max-tokens", type=int, default=150, help="tokens of an answer at most (default: 150)")
+    parser.add_argument("file", type=Path, metavar="FILE", help="schemas, one a line; see the module")
+    parser.add_argument("--limit", type=int, help="maximum number of schemas")
+    parser.add_argument("--max-tokens", type=int, default=150, help="maximum tokens of an answer (default: 150)")
     parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
     parser.add_argument("--speed", action="store_true", help="measure speed and delays instead")
     return parser.parse_args()
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The lines of a file of schemas."""
+    """Return the entries of a file of schemas."""
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def run(model: str, schemas: Iterable[dict[str, Any]], max_tokens: int, say: Any = lambda text: None) -> list[Outcome]:
-    """Ask the model for an answer to each schema, and check its values."""
+    """Request an answer to each schema, and validate its values."""
     outcomes: list[Outcome] = []
     with studiolo.Client("embedded") as client:
         llm = client.llm.model(model)
@@ -121,14 +120,14 @@ def run(model: str, schemas: Iterable[dict[str, Any]], max_tokens: int, say: Any
 
 
 def prompt_for(schema: Any) -> str:
-    """What the model is asked."""
+    """Return the prompt for a schema."""
     return f"Write an example of JSON that satisfies this schema:\n{json.dumps(schema)[:SHOWN_CHARS]}"
 
 
 def _ask(llm: Any, entry: dict[str, Any], max_tokens: int) -> Outcome:
     schema, prompt = entry["schema"], prompt_for(entry["schema"])
     outcome = Outcome(entry["id"], "wrong")
-    llm.respond(prompt, config=LITTLE)  # then the prompt is in the cache for both
+    llm.respond(prompt, config=LITTLE)  # caches the prompt for both
     began = time.perf_counter()
     llm.respond(prompt, config=LITTLE)
     free = time.perf_counter() - began
@@ -152,11 +151,11 @@ def _ask(llm: Any, entry: dict[str, Any], max_tokens: int) -> Outcome:
     reason = result.stats.stop_reason
     outcome.complete = reason != "maxPredictedTokensReached" or _is_whole(text)
     if outcome.delay_sec is None or outcome.delay_sec > MAX_DELAY_SEC:
-        outcome.why = f"it began {outcome.delay_sec} s later than a free one"
+        outcome.why = f"the answer began {outcome.delay_sec} s later than an unconstrained one"
     elif outcome.complete and (problem := broken(schema, text)):
         outcome.why = f"{problem} ({reason})"
     elif outcome.complete and not result.structured:
-        outcome.why = f"it is right, and studiolo says: {result.structured_problem}"
+        outcome.why = f"the answer is correct, and studiolo rejects it: {result.structured_problem}"
     else:
         outcome.kind = "accepted"
     return outcome
@@ -171,7 +170,7 @@ def _is_whole(text: str) -> bool:
 
 
 def broken(schema: Any, text: str) -> str | None:
-    """Why a text does not satisfy a schema, by ``jsonschema``."""
+    """Return why a text violates a schema, by ``jsonschema``; ``None`` if it does not."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -185,7 +184,7 @@ def broken(schema: Any, text: str) -> str | None:
 
 
 def check_instances(entry: dict[str, Any]) -> list[str]:
-    """What the check of finished answers says wrongly of an entry's values; nothing where the schema is refused."""
+    """Return the errors of the validation of an entry's values; none if the schema is refused."""
     text = json.dumps(entry["schema"])
     try:
         prepare(text)
@@ -202,7 +201,7 @@ def check_instances(entry: dict[str, Any]) -> list[str]:
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
-    """What is printed."""
+    """Return the printed report."""
     counts = {kind: sum(each.kind == kind for each in outcomes) for kind in ("accepted", "refused", "wrong")}
     lines = [
         f"{kind}: {each.id}: {each.error} {each.path}: {each.why}"
@@ -224,7 +223,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Median, 95th percentile and maximum, as printed."""
+    """Return median, 95th percentile and maximum as text."""
     p95 = statistics.quantiles(values, n=20, method="inclusive")[-1]
     return f"median {statistics.median(values):.1f}, p95 {p95:.1f}, max {max(values):.1f}"
 

@@ -1,4 +1,4 @@
-"""How long things take to start. Everything is in fresh processes, with its files in the page cache."""
+"""Start times, in new processes, with their files in the page cache."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ IMPORTS = {
 
 @dataclass(frozen=True)
 class Startup:
-    """How long starting takes, in seconds."""
+    """Start times, in seconds."""
 
     imports: dict[str, Spread]
-    """What each import adds to a bare interpreter's run, which has its own under ``bare python``."""
+    """The time that each import adds to a bare interpreter, whose own time is ``bare python``."""
     command: Spread
-    """From starting ``studiolo complete``, embedded, to the first text on its output."""
+    """From the start of ``studiolo complete``, embedded, to its first output."""
     listening: Spread
-    """From starting ``studiolo serve`` until it listens."""
+    """From the start of ``studiolo serve`` until it listens."""
     loaded: Spread
-    """... and until its model is loaded."""
+    """From the start of ``studiolo serve`` until its model is loaded."""
     others: dict[str, Spread]
-    """The cores that other programs took meanwhile."""
+    """The cores that other programs used meanwhile."""
 
 
 def measure_startup(model: str, count: int, say: Say) -> Startup:
     """Measure imports ``count`` times, commands half as often."""
     few = max(3, count // 2)
     for run in (_run_imports, lambda: _complete(model), lambda: _serve(model)):
-        run()  # fills the caches
+        run()  # warms the caches
     say("import times")
     imports = rounds(count, _run_imports, say)
     say("studiolo complete, to the first token")

@@ -1,4 +1,4 @@
-"""The ways to one model that are compared. Each is a :data:`~bench.measure.Stream`."""
+"""The compared paths to one model. Each is a :data:`~bench.measure.Stream`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROMPT = "Once upon a time"
 
 
 def direct(socket_path: Path) -> Stream:
-    """Read the worker's own HTTP stream with the standard library: no code of studiolo's between.
+    """Return a path that reads the worker's HTTP stream with the standard library, without code of studiolo.
 
     The body is the one that studiolo sends for the same request, so that the worker does the same work.
     """
@@ -33,13 +33,13 @@ def direct(socket_path: Path) -> Stream:
             response = connection.getresponse()
             if response.status != 200:
                 raise RuntimeError(f"the worker answered {response.status}: {response.read()[:500]!r}")
-            told = 0
+            seen = 0
             while line := response.readline():
                 if line.startswith(b"data: "):
                     event: dict[str, Any] = json.loads(line[6:])
                     if event.get("content"):
-                        yield event["content"], event["tokens_predicted"] - told
-                        told = event["tokens_predicted"]
+                        yield event["content"], event["tokens_predicted"] - seen
+                        seen = event["tokens_predicted"]
                     if event.get("stop_type"):
                         return event["tokens_predicted"]
             raise RuntimeError("the worker ended its answer early")
@@ -60,7 +60,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def through_studiolo(llm: Any) -> Stream:
-    """studiolo's SDK, embedded or connected to a server.
+    """Return a path through studiolo's SDK, embedded or connected to a server.
 
     Parameters:
         llm: a handle of :class:`studiolo.Client`.
@@ -76,7 +76,7 @@ def through_studiolo(llm: Any) -> Stream:
 
 
 def through_lmstudio(llm: Any) -> Stream:
-    """The official SDK, connected to studiolo's server.
+    """Return a path through the official SDK, connected to studiolo's server.
 
     Parameters:
         llm: a handle of :class:`lmstudio.Client`.

@@ -18,7 +18,7 @@ ABBREVIATED = {"...", "…", "COMMAND"}
 
 
 def shown(page: Path) -> list[str]:
-    """The commands that a page shows: lines of its blocks, and what stands in backquotes."""
+    """Return the commands on a page: lines of its code blocks, and inline code."""
     text = page.read_text()
     lines = [
         line

@@ -1,4 +1,4 @@
-"""docs/compatibility.md leaves no field of the official client out, and no row empty."""
+"""docs/compatibility.md lists every field of the official client, and has no empty row."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ PAGE = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text()
 
 
 @pytest.mark.parametrize("kind", [lmstudio.LlmPredictionConfig, lmstudio.LlmLoadModelConfig])
-def test_every_field_of_a_config_is_told(kind: type) -> None:
-    told = set(re.findall(r"`(\w+)`", PAGE))
-    assert set(kind.__struct_fields__) <= told
+def test_every_field_of_a_config_is_listed(kind: type) -> None:
+    listed = set(re.findall(r"`(\w+)`", PAGE))
+    assert set(kind.__struct_fields__) <= listed
 
 
 @pytest.mark.parametrize(
     "kind", [lmstudio.Client, lmstudio.LLM, lmstudio.EmbeddingModel, lmstudio.PredictionResult, lmstudio.Chat]
 )
-def test_every_public_member_is_told_or_works_by_its_own_code(kind: type) -> None:
-    told = set(re.findall(r"`(?:\w+\.)?(\w+)(?:\(\))?`", PAGE))
+def test_every_public_member_is_listed_or_is_the_clients_own_code(kind: type) -> None:
+    listed = set(re.findall(r"`(?:\w+\.)?(\w+)(?:\(\))?`", PAGE))
     members = {name for name in vars(kind) if not name.startswith("_") and callable(getattr(kind, name, None))}
     if kind is lmstudio.Chat:
         assert "`Chat`: every constructor and helper" in PAGE
     else:
-        assert members <= told | {"remote_call"}
+        assert members <= listed | {"remote_call"}
 
 
 def test_no_row_is_empty() -> None:
@@ -59,5 +59,5 @@ def test_what_the_page_calls_refused_is_called_and_refused() -> None:
         name for name in re.findall(r"`(?:\w+\.)*(\w+)`", cells) if name not in ("system", "repository", "plugins")
     }
     assert len(listed) > 15
-    # The client does not look at this refusal; its check looks at the channel.
+    # The client ignores this refusal; its test checks the channel.
     assert listed - refused - {"lmLink", "false"} == {"registerDevelopmentPlugin"}

@@ -1,4 +1,4 @@
-"""Every public name of the package says what it is."""
+"""Every public name of the package has a docstring."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import studiolo
 
 
-def told(thing: Any) -> bool:
+def documented(thing: Any) -> bool:
     return bool((getattr(thing, "__doc__", None) or "").strip())
 
 
 def public() -> Iterator[tuple[str, Any]]:
-    """The functions and classes of the package, and the classes' methods and properties, inherited ones of ours too."""
+    """Yield functions and classes of the package, and methods and properties of the classes, inherited ones too."""
     for name in studiolo.__all__:
         thing = getattr(studiolo, name)
         if inspect.isroutine(thing) or inspect.isclass(thing):
@@ -30,4 +30,4 @@ def public() -> Iterator[tuple[str, Any]]:
 def test_public_names_have_docstrings() -> None:
     things = dict(public())
     assert len(things) > 200
-    assert [name for name, thing in things.items() if not told(thing)] == []
+    assert [name for name, thing in things.items() if not documented(thing)] == []

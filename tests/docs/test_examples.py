@@ -1,4 +1,4 @@
-"""The examples in the documentation run: each page is one program, its TOML the host's settings."""
+"""The examples in the documentation run: each page is one program, and its TOML the host's settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAGES = [
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The fenced blocks of a language."""
+    """Return the fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 

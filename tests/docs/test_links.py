@@ -1,4 +1,4 @@
-"""The links in the documentation lead to a file that is there and to a heading of it; every page is in the index."""
+"""Links in the documentation lead to an existing file and heading; every page is in the index."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def prose(page: Path) -> str:
-    """The page without its blocks of code."""
+    """Return the page without its blocks of code."""
     return FENCED.sub("", page.read_text("utf-8"))
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub derives them."""
     names: set[str] = set()
     for heading in re.findall(r"^#+ +(.+?) *$", prose(page), re.MULTILINE):
         name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -30,13 +30,13 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> list[str]:
-    """The relative links of a page."""
+    """Return the relative links of a page."""
     found = re.findall(r"\]\(([^)\s]+)\)", prose(page))
     return [link for link in found if not re.match(r"[a-z]+:", link)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name if page.parent == ROOT else f"docs-{page.name}")
-def test_links_lead_to_what_is_there(page: Path) -> None:
+def test_links_lead_to_existing_headings(page: Path) -> None:
     for link in links(page):
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page

@@ -1,4 +1,4 @@
-"""docs/loading.md says what the code says."""
+"""docs/loading.md agrees with the code."""
 
 from __future__ import annotations
 

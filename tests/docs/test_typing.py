@@ -26,6 +26,6 @@ def test_a_program_type_checks_and_so_does_every_public_name(tmp_path: Path) -> 
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [str(Path(sys.executable).with_name("pyright")), "--pythonpath", sys.executable, "-p", str(tmp_path)]
     done = subprocess.run([*command, "--outputjson"], capture_output=True, text=True, timeout=170)
-    told = json.loads(done.stdout)
-    found = [f"{fault['range']['start']['line'] + 1}: {fault['message']}" for fault in told["generalDiagnostics"]]
-    assert (told["summary"]["filesAnalyzed"], found) == (2, [])
+    report = json.loads(done.stdout)
+    found = [f"{fault['range']['start']['line'] + 1}: {fault['message']}" for fault in report["generalDiagnostics"]]
+    assert (report["summary"]["filesAnalyzed"], found) == (2, [])
