@@ -1,6 +1,6 @@
 """The cost of structured output: decoding with a schema, preparing one, and stalls of other streams.
 
-Run as ``python -m bench.schemas FILE --speed``. Everything is compared within one run on one loaded model:
+Run as ``python -m bench.schema_speed FILE``. Everything is compared within one run on one loaded model:
 
 - decoding: tokens a second after the first, with a schema and without, in turn, one pair a round.
 - preparing: each schema of FILE, the first time and again, in the schema process.
@@ -10,8 +10,10 @@ Run as ``python -m bench.schemas FILE --speed``. Everything is compared within o
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import itertools
+import json
 import random
 import threading
 import time
@@ -22,9 +24,10 @@ from typing import Any
 import studiolo
 from studiolo.engines.schemas.process import Schemas
 
+from .layers import ensure_model
 from .measure import Piece, Spread, Stream, take
 from .noise import Say
-from .schemas import read, spread
+from .schemas import read, say, spread
 
 PAIRS = 7
 PROMPT = "Once upon a time"
@@ -44,6 +47,20 @@ SCHEMA = {
     },
 }
 """Its answers have many tokens, of all kinds."""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.schema_speed", description="The cost of structured output.")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a schema a line, as bench.schemas describes")
+    parser.add_argument("--max-tokens", type=int, default=150, help="tokens of an answer (default: 150)")
+    parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
+    options = parser.parse_args()
+    found = measure(ensure_model(options.model), options.file, options.max_tokens, say)
+    print(table(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def measure(model: str, file: Path, max_tokens: int, say: Say) -> dict[str, Any]:
@@ -176,3 +193,7 @@ def _longest_gap(llm: Any, disturb: Callable[[], object], name: str, say: Say) -
     gap = max(b - a for a, b in inside)
     say(f"{name}: longest gap {gap:.2f} s of {len(inside)}")
     return gap
+
+
+if __name__ == "__main__":
+    main()

@@ -15,8 +15,6 @@ and without ``format``, not by studiolo.
 
 The values test the validation of complete answers, without a model: all of ``valid`` must pass it, none of
 ``invalid``.
-
-``--speed`` measures instead: see :mod:`bench.schema_speed`.
 """
 
 from __future__ import annotations
@@ -35,7 +33,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
 
 import studiolo
-from studiolo.engines.schemas.preparation import RefusedError, prepare
+from studiolo.engines.schemas.preparation import prepare
+from studiolo.engines.schemas.schema_checks import RefusedError
 from studiolo.engines.schemas.validation import check
 
 from .layers import ensure_model
@@ -74,15 +73,7 @@ def main() -> int:
     """Run the benchmark. Exit status: 0 if no outcome is wrong, otherwise 1."""
     options = _options()
     model = ensure_model(options.model)
-    if options.speed:
-        from . import schema_speed
-
-        found = schema_speed.measure(model, options.file, options.max_tokens, _say)
-        print(schema_speed.table(found))
-        if options.json:
-            options.json.write_text(json.dumps(found, indent=2) + "\n")
-        return 0
-    outcomes = run(model, read(options.file)[: options.limit], options.max_tokens, _say)
+    outcomes = run(model, read(options.file)[: options.limit], options.max_tokens, say)
     print(report(outcomes))
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=2) + "\n")
@@ -96,7 +87,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, default=150, help="maximum tokens of an answer (default: 150)")
     parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
-    parser.add_argument("--speed", action="store_true", help="measure speed and delays instead")
     return parser.parse_args()
 
 
@@ -105,7 +95,9 @@ def read(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def run(model: str, schemas: Iterable[dict[str, Any]], max_tokens: int, say: Any = lambda text: None) -> list[Outcome]:
+def run(
+    model: str, schemas: Iterable[dict[str, Any]], max_tokens: int, on_progress: Any = lambda text: None
+) -> list[Outcome]:
     """Request an answer to each schema, and validate its values."""
     outcomes: list[Outcome] = []
     with studiolo.Client("embedded") as client:
@@ -114,7 +106,7 @@ def run(model: str, schemas: Iterable[dict[str, Any]], max_tokens: int, say: Any
             outcome = _ask(llm, entry, max_tokens)
             outcome.instances = check_instances(entry)
             outcomes.append(outcome)
-            say(f"{len(outcomes)} {outcome.id}: {outcome.kind} {outcome.why}")
+            on_progress(f"{len(outcomes)} {outcome.id}: {outcome.kind} {outcome.why}")
         llm.unload()
     return outcomes
 
@@ -228,7 +220,8 @@ def spread(values: Sequence[float]) -> str:
     return f"median {statistics.median(values):.1f}, p95 {p95:.1f}, max {max(values):.1f}"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print progress."""
     print(f"bench: {text[:300]}", file=sys.stderr, flush=True)
 
 

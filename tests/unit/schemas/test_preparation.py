@@ -11,7 +11,8 @@ import msgspec
 import pydantic
 import pytest
 
-from studiolo.engines.schemas.preparation import MAX_DEPTH, MAX_SCHEMA_CHARS, RefusedError, prepare
+from studiolo.engines.schemas.preparation import prepare
+from studiolo.engines.schemas.schema_checks import MAX_DEPTH, MAX_SCHEMA_CHARS, RefusedError
 from studiolo.engines.schemas.validation import check
 from studiolo.sdk.structured import structured_setting
 from tests.support.walk_grammar import allows

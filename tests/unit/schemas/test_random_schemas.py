@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from studiolo.engines.schemas.grammar_samples import draw
-from studiolo.engines.schemas.preparation import RefusedError, prepare
+from studiolo.engines.schemas.preparation import prepare
+from studiolo.engines.schemas.schema_checks import RefusedError
 from studiolo.engines.schemas.validation import check
 from tests.support.schema_documents import documents
 from tests.support.walk_grammar import matcher

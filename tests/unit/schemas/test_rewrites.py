@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from studiolo.engines.schemas.preparation import RefusedError, prepare
+from studiolo.engines.schemas.preparation import prepare
+from studiolo.engines.schemas.schema_checks import RefusedError
 from studiolo.engines.schemas.validation import check
 from tests.support import walk_grammar
 

@@ -6,44 +6,25 @@ Source of the options and of their limits: llguidance 1.0.1, docs/json_schema.md
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import re
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
-from jsonschema import FormatChecker
-from jsonschema.exceptions import SchemaError
-from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs]
-from llguidance import LLMatcher, LLTokenizer
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012, specification_with
-
 from .closed_objects import close_objects
 from .grammar import answer_grammar
-from .grammar_samples import fault_of_most, go_in
+from .grammar_build import OPTIONS, SPACED, Built, build, build_error, encoded
+from .grammar_samples import fault_of_most
 from .rewrites import name_properties, put_contained_first, split_look_ahead
-from .subschemas import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, depth_of, keywords, path_of, places
-from .validation import draft_of, is_readable, leave_out_patterns
-
-MAX_SCHEMA_CHARS = 2**20
-MAX_DEPTH = 100
-"""Nested objects and lists; llguidance's reader of JSON gives up at 128."""
-
-MAX_BUILD_SEC = 0.7
-"""Processor time that building a grammar may take. The engine builds it again, in the loop that serves everybody."""
+from .schema_checks import RefusedError, draft_named, ignores_siblings, read_schema, typos
+from .subschemas import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, keywords, path_of, places
+from .validation import is_readable, leave_out_patterns
 
 _DEMANDS = KEYWORDS - ANNOTATIONS - CORE - {"$defs", "definitions"}
 
 MAX_COUNTED = 10_000
 """Items or properties that a grammar counts."""
-
-MIN_TYPO_CHARS = 5
-"""Shorter words resemble a keyword by chance."""
-
-TRIED_BYTES = 40
-"""How much of a text is tried with a grammar: some build, and are lost at the first character."""
 
 SEARCH_SEC = 0.5
 """Processor time to search for the place of an error."""
@@ -51,11 +32,7 @@ SEARCH_SEC = 0.5
 _EXCERPT = re.compile(r"^ *\d+ \| ", re.MULTILINE)
 """What begins the lines of a grammar in llguidance's messages."""
 
-_OPTIONS = {"lenient": True, "whitespace_flexible": False}
-_SPACED = {**_OPTIONS, "item_separator": ", ", "key_separator": ": "}
-"""llguidance's other options mean different things in different versions of it."""
 _KNOWN_DRAFTS = ("draft-04", "draft-06", "draft-07", "draft/2019-09", "draft/2020-12")
-_BEFORE_2019 = ("draft-03", "draft-04", "draft-06", "draft-07")
 
 _TOO_WIDE = "Current row"
 """In llguidance's message of an object with too many properties that may be left out, some 500."""
@@ -82,24 +59,6 @@ _TOPICS = (
 )
 
 
-class RefusedError(Exception):
-    """A schema or grammar cannot be used.
-
-    Parameters:
-        kind: ``invalid``, ``unsatisfiable`` or ``unsupported``.
-        path: where, such as ``$.properties.a.pattern``; empty for a grammar.
-        why: what is wrong there.
-        hint: what to do about it.
-    """
-
-    def __init__(self, kind: str, path: str, why: str, hint: str) -> None:
-        super().__init__(why)
-        self.kind = kind
-        self.path = path
-        self.why = why
-        self.hint = hint
-
-
 class Prepared(NamedTuple):
     """A schema that an engine can be given.
 
@@ -122,25 +81,23 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
     Raises:
         RefusedError: it is no schema, nothing satisfies it, or it cannot be held to.
     """
-    schema = _parsed(text)
-    _check_meta(schema)
-    _check_references(schema)
+    schema = read_schema(text)
     normalised = _normalised(schema)
     error = ""
     for form in _forms(normalised):
-        held = _encoded(form, _SPACED if spaced else _OPTIONS)
-        built = _build(answer_grammar(held))
+        held = encoded(form, SPACED if spaced else OPTIONS)
+        built = build(answer_grammar(held))
         if isinstance(built, Built):
             _check_chances(built, text)
-            return Prepared(held, _typos(schema))
+            return Prepared(held, typos(schema))
         error = built
         if _TOO_WIDE in error:
             break  # no form is narrower
     fewer = _without_alternative(normalised, error)
     if fewer is not None:
-        held = _encoded(fewer, _SPACED if spaced else _OPTIONS)
-        if _build_error(answer_grammar(held)) is None:
-            return Prepared(held, _typos(schema))
+        held = encoded(fewer, SPACED if spaced else OPTIONS)
+        if build_error(answer_grammar(held)) is None:
+            return Prepared(held, typos(schema))
     raise _refusal(normalised, error)
 
 
@@ -148,10 +105,10 @@ def _normalised(schema: Any) -> Schema:
     """A copy of a schema in the form that llguidance reads as the standard does."""
     held = copy.deepcopy(keywords(schema))
     held.pop("x-guidance", None)  # llguidance's options are not the user's
-    named = _draft_named(held)
+    named = draft_named(held)
     if not any(draft in named for draft in _KNOWN_DRAFTS):
         held.pop("$schema", None)
-    if _ignores_siblings(named):
+    if ignores_siblings(named):
         _drop_siblings(held)
     for place in places(held):
         inner = keywords(place.schema)
@@ -171,7 +128,7 @@ def _forms(held: Schema) -> Iterator[Schema]:
     if any(rewritten):
         yield from _forms(closed)
         closed = copy.deepcopy(held)
-    forms = [closed, held] if close_objects(closed, refs_stand_alone=_ignores_siblings(_draft_named(held))) else [held]
+    forms = [closed, held] if close_objects(closed, refs_stand_alone=ignores_siblings(draft_named(held))) else [held]
     yield from forms
     left_out = [_leave_out_unread(form) for form in forms]
     if any(left_out):
@@ -212,16 +169,6 @@ def _check_chances(built: Built, text: str) -> None:
         )
 
 
-def _ignores_siblings(draft: str) -> bool:
-    """Whether a draft ignores what stands beside a ``$ref``."""
-    return any(old in draft for old in _BEFORE_2019)
-
-
-def _draft_named(schema: Any) -> str:
-    named = keywords(schema).get("$schema")
-    return named if isinstance(named, str) else ""
-
-
 def _drop_siblings(held: Schema) -> bool:
     """Leave out in place what demands something beside a ``$ref``; returns whether anything did."""
     dropped = False
@@ -257,139 +204,8 @@ def _leave_out_unread(held: Schema) -> bool:
 
 
 def _takes_pattern(pattern: str) -> bool:
-    schema = json.dumps({"type": "string", "pattern": pattern, "x-guidance": _OPTIONS})
-    return _build_error(answer_grammar(schema)) is None
-
-
-def check_grammar(grammar: str) -> None:
-    """Build a grammar in llguidance's own language, which begins with ``%llguidance``.
-
-    Raises:
-        RefusedError: it is faulty, nothing satisfies it, or it takes too long to build.
-    """
-    error = _build_error(grammar)
-    if error is not None:
-        raise RefusedError("invalid", "", error, "Correct the grammar: llguidance's docs/syntax.md has its language.")
-
-
-def _encoded(held: Schema, options: Schema = _OPTIONS) -> str:
-    return json.dumps({**held, "x-guidance": options}, separators=(",", ":"))
-
-
-class Built(NamedTuple):
-    """A grammar that can be built and followed.
-
-    Parameters:
-        matcher: follows texts of it, of which none has begun.
-        warnings: what llguidance leaves out.
-    """
-
-    matcher: LLMatcher
-    warnings: list[str]
-
-
-def _build(grammar: str) -> Built | str:
-    """A grammar as it is built; or why it cannot be, or has no first character."""
-    began = time.process_time()
-    text = LLMatcher.grammar_from_lark(grammar)
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(text)
-    if is_error:
-        return messages[0]
-    matcher = LLMatcher(_byte_tokenizer(), text, log_level=0)
-    tried = matcher.deep_copy()
-    go_in(tried, TRIED_BYTES)
-    if (lost := tried.get_error()) and "Parser Error" in lost:
-        return lost.partition("<state>")[0]
-    if tried.is_error():
-        return "Unsatisfiable schema: no text begins what it describes"
-    if time.process_time() - began > MAX_BUILD_SEC:
-        return f"grammar size: it takes more than {MAX_BUILD_SEC} s of processor time to build"
-    return Built(matcher, messages)
-
-
-def _build_error(grammar: str) -> str | None:
-    """Why a grammar cannot be built; ``None`` where it can."""
-    built = _build(grammar)
-    return built if isinstance(built, str) else None
-
-
-_tokenizers: list[LLTokenizer] = []
-
-
-def _byte_tokenizer() -> LLTokenizer:
-    if not _tokenizers:
-        _tokenizers.append(LLTokenizer("byte"))
-    return _tokenizers[0]
-
-
-def _parsed(text: str) -> Any:
-    if len(text) > MAX_SCHEMA_CHARS:
-        why = f"it has {len(text)} characters, and {MAX_SCHEMA_CHARS} are the limit"
-        raise RefusedError("unsupported", "$", why, "Ask for a smaller part of the answer at a time.")
-    if depth_of(text) > MAX_DEPTH:
-        why = f"its objects and lists are nested more than {MAX_DEPTH} deep"
-        raise RefusedError("unsupported", "$", why, "Move inner schemas to $defs, and refer to them.")
-    schema: Any = json.loads(text)
-    if schema is False:
-        raise RefusedError(
-            "unsatisfiable", "$", "nothing satisfies the schema false", "Give one that allows some value."
-        )
-    if schema is not True and not isinstance(schema, dict):
-        why = f"a schema is an object or a boolean, not {type(schema).__name__}"
-        raise RefusedError("invalid", "$", why, "Give an object.")
-    return cast("Any", schema)
-
-
-def _check_meta(schema: Any) -> None:
-    kind: Any = draft_of(schema)
-    try:
-        kind.check_schema(schema, format_checker=FormatChecker(()))  # its regular expressions are not Python's
-    except SchemaError as error:
-        raise RefusedError(
-            "invalid",
-            path_of(tuple(error.absolute_path)),
-            error.message[:300],
-            f"The meta-schema of the draft that it names ({kind.META_SCHEMA['$schema']}) says what may stand there.",
-        ) from None
-
-
-def _check_references(schema: Any) -> None:
-    """Refuse references that lead nowhere; none is fetched."""
-    draft = specification_with(_draft_named(schema), default=DRAFT202012)
-    waiting: list[tuple[Any, Pointer, Any]] = [(schema, (), REGISTRY.resolver_with_root(draft.create_resource(schema)))]
-    while waiting:
-        place, pointer, resolver = waiting.pop()
-        inner = keywords(place)
-        for keyword in ("$ref", "$dynamicRef"):
-            reference = inner.get(keyword)
-            if isinstance(reference, str):
-                try:
-                    resolver.lookup(reference)
-                except Unresolvable:
-                    raise RefusedError(
-                        "invalid",
-                        path_of((*pointer, keyword)),
-                        f"the reference {reference!r} leads nowhere",
-                        "Put what it refers to into the schema's $defs: nothing is fetched.",
-                    ) from None
-        for child in children(inner):
-            below = resolver
-            if isinstance(keywords(child.schema).get("$id"), str):
-                below = resolver.in_subresource(draft.create_resource(child.schema))
-            waiting.append((child.schema, (*pointer, *child.pointer), below))
-
-
-def _typos(schema: Any) -> list[str]:
-    """Keywords that no draft knows and that look like one of those that a draft knows."""
-    known = sorted(KEYWORDS - ANNOTATIONS - CORE)
-    found: list[str] = []
-    for pointer, place in places(schema):
-        for keyword in keywords(place):
-            if keyword in KEYWORDS or len(keyword) < MIN_TYPO_CHARS or not keyword[0].isalpha():
-                continue
-            if close := difflib.get_close_matches(keyword, known, 1, cutoff=0.84):
-                found.append(f"{path_of((*pointer, keyword))} is no keyword and is ignored; did you mean {close[0]!r}?")
-    return found
+    schema = json.dumps({"type": "string", "pattern": pattern, "x-guidance": OPTIONS})
+    return build_error(answer_grammar(schema)) is None
 
 
 def _refusal(held: Schema, error: str) -> RefusedError:
@@ -426,4 +242,4 @@ def _error_alone(held: Schema, schema: Any) -> str | None:
         return None
     alone = {key: held[key] for key in ("$schema", "$defs", "definitions") if key in held}
     alone |= {key: value for key, value in keywords(schema).items() if key not in ("$id", "id")}
-    return _build_error(answer_grammar(_encoded(alone)))
+    return build_error(answer_grammar(encoded(alone)))

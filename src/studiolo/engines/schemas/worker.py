@@ -40,7 +40,9 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    from .preparation import RefusedError, check_grammar, prepare
+    from .grammar_build import check_grammar
+    from .preparation import prepare
+    from .schema_checks import RefusedError
     from .validation import check
 
     try:
