@@ -107,7 +107,7 @@ def test_what_only_a_chat_can_have_is_refused_for_a_text(llm: lm.LLM, config: di
         (
             {"reasoning_budget": 3, "structured": {"type": "gbnf", "gbnf_grammar": 'root ::= "a"'}},
             lm.UnsupportedError,
-            "reasoning_budget and a grammar",
+            "reasoning_budget cannot be combined with a grammar",
         ),
     ],
 )

@@ -125,10 +125,10 @@ def test_a_chat_with_tools_in_the_models_own_format(client: lm.Client, llm: lm.L
 
 def test_what_the_engine_cannot_count_is_refused_with_tools(llm: lm.LLM) -> None:
     config = {**GREEDY, "raw_tools": TOOLS, "reasoning_parsing": OTHER_TAGS, "max_tokens": 2}
-    with pytest.raises(lm.UnsupportedError, match="'reasoning_budget' and tools"):
+    with pytest.raises(lm.UnsupportedError, match="'reasoning_budget' cannot be combined with tools"):
         llm.respond(QUESTION, config={**config, "reasoning_budget": 3})
     assert llm.respond(QUESTION, config={**config, "enable_thinking": False}).content
-    with pytest.raises(lm.UnsupportedError, match="reasoning_budget and a grammar"):
+    with pytest.raises(lm.UnsupportedError, match="reasoning_budget cannot be combined with a grammar"):
         grammar = {"type": "gbnf", "gbnf_grammar": 'root ::= "a"'}
         llm.respond(QUESTION, config={"structured": grammar, "reasoning_budget": 3})
     off = llm.respond(QUESTION, config={"structured": grammar, "enable_thinking": False, "max_tokens": 4})

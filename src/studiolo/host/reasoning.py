@@ -228,7 +228,7 @@ async def native_budget(
             return None
         field = "reasoning_budget" if config.enable_thinking is not False else "enable_thinking"
         raise _unsupported(
-            f"The prediction config's field {field!r} and tools do not go together with this model",
+            f"The prediction config's field {field!r} cannot be combined with tools on this model",
             f"Its engine cannot count what stands between {budget.start!r} and {budget.end!r}: they are not tokens.",
         )
     if is_open:  # the engine counts what follows the tag in the prompt as well
