@@ -100,7 +100,7 @@ async def _one(host: Host, model: Model, what: str, config: LoadConfig) -> dict[
     estimate = await host.estimate(model, config)
     instance = await host.load(model, config)
     try:
-        engine = await instance.engine()
+        engine = await instance.running_engine()
         slots = instance.config.max_parallel_predictions or 1
         room = instance.context_length // (slots if config.use_unified_kv_cache else 1)
         settings = settings_in_force(PredictionConfig(temperature=0, max_tokens=1), instance.config)

@@ -25,6 +25,7 @@ from studiolo.engines.llama_server.options import options
 from studiolo.engines.spec import EngineSpec, Finding
 from studiolo.errors import EngineDiedError, EngineStartError, UnsupportedError
 from studiolo.host.host import Host
+from studiolo.host.load_progress import LoadWatcher
 from studiolo.paths import Home
 from studiolo.server.diagnosis import examine
 from tests.support.engine_calls import request, run
@@ -289,7 +290,7 @@ async def test_the_host_runs_it_and_tells_when_it_does_not(home: Home, binary: P
     try:
         model = await host.find_model(DEFAULT_MODEL)
         told: list[float] = []
-        instance = await host.load(model, LoadConfig(context_length=256), on_progress=told.append)
+        instance = await host.load(model, LoadConfig(context_length=256), watcher=LoadWatcher(on_progress=told.append))
         assert (instance.engine_name, instance.engine_note) == ("llama-server", None)
         assert told == sorted(told) and told[-1] == 1.0
         home.settings.write_text('[engine]\nname = "llama-server"\nllama_server = "/none/at/all"\n')

@@ -38,7 +38,7 @@ async def answer(host: Host, model: str, chat: ChatRequest, **config: Any) -> li
     instance = await host.load(await host.find_model(model), SMALL)
     settings = PredictionConfig(temperature=0, max_tokens=64, **config)
     async with asyncio.timeout(120):
-        return [event async for event in host.predict(instance, chat, settings).events()]
+        return [event async for event in host.predict(instance.lease(), chat, settings).events()]
 
 
 async def test_a_named_tool_is_the_only_one_that_is_called(host: Host) -> None:

@@ -6,17 +6,20 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from studiolo.config import LoadConfig, PredictionConfig
 from studiolo.domain.generation import PredictionResult
+from studiolo.domain.models import ModelReference
 from studiolo.errors import HostError, ModelNotFoundError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.host.instance import Instance
+from studiolo.host.load_progress import LoadWatcher
 from studiolo.host.machine import device_name
+from studiolo.host.on_demand import LoadRequest
 from studiolo.paths import Home
-from studiolo.protocol.models import ModelQuery, QuerySpecifier
 from tests.support.running import wait_until
 
 MODEL = "smollm2-135m-instruct"
@@ -38,8 +41,14 @@ async def host(home: Home) -> AsyncIterator[Host]:
     await host.stop()
 
 
-def named(name: str) -> QuerySpecifier:
-    return QuerySpecifier(query=ModelQuery(identifier=name))
+async def lease(host: Host, name: str, request: LoadRequest | None = None) -> Instance:
+    """Use the instance called ``name`` for a moment, as a request does."""
+    async with host.lease(ModelReference(name=name), "llm", "", request or LoadRequest()) as lease:
+        return lease.instance
+
+
+async def get_or_load(host: Host, name: str, **request: Any) -> Instance:
+    return await lease(host, name, LoadRequest(explicit=True, **request))
 
 
 def identifiers(host: Host) -> list[str]:
@@ -47,7 +56,7 @@ def identifiers(host: Host) -> list[str]:
 
 
 async def run(host: Host, instance: Instance, prompt: str, **config: object) -> PredictionResult:
-    prediction = host.predict(instance, prompt, PredictionConfig(**config))  # type: ignore[arg-type]
+    prediction = host.predict(instance.lease(), prompt, PredictionConfig(**config))  # type: ignore[arg-type]
     events = [event async for event in prediction.events()]
     assert isinstance(events[-1], PredictionResult)
     return events[-1]
@@ -56,29 +65,30 @@ async def run(host: Host, instance: Instance, prompt: str, **config: object) -> 
 async def test_a_model_loaded_just_in_time_makes_way_for_the_next(host: Host) -> None:
     host.home.settings.write_text("[loading]\njit_ttl_sec = 77\n")
     by_hand = await host.load(await host.find_model("third"), SMALL, identifier="by-hand")
-    first = await host.resolve(named("twin"), "llm")
-    assert (first.jit, first.ttl_sec) == (True, 77)
-    assert (by_hand.jit, by_hand.ttl_sec) == (False, None)
-    second = await host.resolve(named(MODEL), "llm")
-    assert second.jit
+    first = await lease(host, "twin")
+    assert (first.evictable, first.ttl_sec) == (True, 77)
+    assert (by_hand.evictable, by_hand.ttl_sec) == (False, None)
+    second = await lease(host, MODEL)
+    assert second.evictable
     assert identifiers(host) == ["by-hand", MODEL]
     assert first.pid is None
 
 
 async def test_what_a_client_gets_on_demand_makes_way_too_and_is_called_as_asked(host: Host) -> None:
     gone: list[str] = []
-    first = await host.get_or_load("test/twin", "llm")
-    assert (first.identifier, first.jit, first.ttl_sec) == ("test/twin", True, 3600)
-    assert await host.get_or_load("test/twin", "llm") is first
-    assert await host.get_or_load("twin", "llm") is first  # the same model by another name
+    first = await get_or_load(host, "test/twin")
+    assert (first.identifier, first.evictable, first.ttl_sec) == ("test/twin", True, 3600)
+    assert await get_or_load(host, "test/twin") is first
+    assert await get_or_load(host, "twin") is first  # the same model by another name
+    watcher = LoadWatcher(on_evict=lambda each: gone.append(each.identifier))
     second, again = await asyncio.gather(
-        host.get_or_load(MODEL, "llm", ttl_sec=60, on_evict=lambda each: gone.append(each.identifier)),
-        host.get_or_load(MODEL.upper(), "llm"),
+        get_or_load(host, MODEL, ttl_sec=60, watcher=watcher),
+        get_or_load(host, MODEL.upper()),
     )
     assert second is again and second.ttl_sec in (60, 3600)
     assert gone in ([], ["test/twin"]) and identifiers(host) == [second.identifier]
-    third = await host.get_or_load("third", "llm", stays=True)
-    assert (third.jit, third.ttl_sec) == (False, None)
+    third = await get_or_load(host, "third", stays=True)
+    assert (third.evictable, third.ttl_sec) == (False, None)
     assert identifiers(host) == [second.identifier, "third"]
 
 
@@ -88,32 +98,37 @@ async def test_queries(host: Host) -> None:
     model = one.model
 
     async def find(**query: object) -> Instance | None:
-        return await host.find(QuerySpecifier(query=ModelQuery(**query)), "llm")  # type: ignore[arg-type]
+        return await host.find_loaded(ModelReference(**query), "llm")  # type: ignore[arg-type]
 
     for name in (MODEL, MODEL.upper(), model.relative_path, str(model.path), model.relative_path.rpartition("/")[0]):
-        assert await find(identifier=name) is one, name
+        assert await find(name=name) is one, name
         assert await find(path=name) is one, name
-    assert await find(identifier="two") is two
-    assert await find(identifier="two", path=MODEL) is None
+    assert await find(name="two") is two
+    assert await find(name="two", path=MODEL) is None
     assert await find(path="test/twin") is two and await find(path="two") is None
     assert await find() is one
     assert await find(domain="llm", vision=False) is one
     assert await find(domain="embedding") is None and await find(vision=True) is None
-    assert await find(identifier="one", vision=True) is None
-    assert await find(device_identifier=device_name()) is one
+    assert await find(name="one", vision=True) is None
+    assert await find(device=device_name()) is one
     with pytest.raises(UnsupportedError, match="'elsewhere'"):
-        await find(device_identifier="elsewhere")
-    for query in (ModelQuery(domain="embedding"), ModelQuery(vision=True), ModelQuery(identifier="third", vision=True)):
+        await find(device="elsewhere")
+    for query in (
+        ModelReference(domain="embedding"),
+        ModelReference(vision=True),
+        ModelReference(name="third", vision=True),
+    ):
         with pytest.raises(ModelNotFoundError, match="is loaded"):  # and nothing of another kind is loaded for it
-            await host.resolve(QuerySpecifier(query=query), "llm")
+            async with host.lease(query, "llm"):
+                pass
 
 
 async def test_a_busy_model_makes_way_when_it_is_idle(host: Host) -> None:
-    first = await host.resolve(named("twin"), "llm")
-    prediction = host.predict(first, "1 2 3 4 5 6 7", PredictionConfig(temperature=0, repeat_penalty=False))
+    first = await lease(host, "twin")
+    prediction = host.predict(first.lease(), "1 2 3 4 5 6 7", PredictionConfig(temperature=0, repeat_penalty=False))
     stream = prediction.events()
     await anext(stream)
-    await host.resolve(named(MODEL), "llm")
+    await lease(host, MODEL)
     events = [event async for event in stream]
     assert isinstance(events[-1], PredictionResult)
     assert events[-1].stop_reason == "context_full"  # to its own end
@@ -122,17 +137,17 @@ async def test_a_busy_model_makes_way_when_it_is_idle(host: Host) -> None:
 
 async def test_without_auto_evict_both_stay(host: Host) -> None:
     host.home.settings.write_text("[loading]\nauto_evict = false\n")
-    await host.resolve(named("twin"), "llm")
-    await host.resolve(named(MODEL), "llm")
+    await lease(host, "twin")
+    await lease(host, MODEL)
     assert identifiers(host) == ["twin", MODEL]
 
 
 async def test_just_in_time_loading_can_be_switched_off(host: Host) -> None:
     host.home.settings.write_text("[loading]\njit = false\n")
     with pytest.raises(ModelNotFoundError, match="No model is loaded as"):
-        await host.resolve(named(MODEL), "llm")
+        await lease(host, MODEL)
     await host.load(await host.find_model(MODEL), SMALL)
-    assert (await host.resolve(named(MODEL), "llm")).identifier == MODEL
+    assert (await lease(host, MODEL)).identifier == MODEL
 
 
 async def test_a_second_instance_is_numbered_and_a_taken_identifier_refused(host: Host) -> None:
@@ -144,8 +159,8 @@ async def test_a_second_instance_is_numbered_and_a_taken_identifier_refused(host
 
 
 async def test_a_prediction_that_is_stopped_before_its_first_step_has_an_end(host: Host) -> None:
-    instance = await host.resolve(named(MODEL), "llm")
-    prediction = host.predict(instance, "Once upon a time", PredictionConfig())
+    instance = await lease(host, MODEL)
+    prediction = host.predict(instance.lease(), "Once upon a time", PredictionConfig())
     prediction.stop()
     async with asyncio.timeout(20):
         (result,) = [event async for event in prediction.events()]
@@ -163,7 +178,7 @@ async def test_settings_of_a_model_go_between_the_request_and_the_defaults(host:
     model = await host.find_model(MODEL)
     instance = await host.load(model, LoadConfig(max_parallel_predictions=1))
     assert (instance.config.context_length, instance.config.max_parallel_predictions) == (320, 1)
-    prediction = host.predict(instance, "Once upon a time", PredictionConfig())
+    prediction = host.predict(instance.lease(), "Once upon a time", PredictionConfig())
     *_, first = [event async for event in prediction.events()]
     in_force = prediction.config
     assert (in_force.temperature, in_force.max_tokens, in_force.top_k) == (0, 5, 40)

@@ -12,17 +12,18 @@ import psutil
 import pytest
 
 from studiolo.config import LoadConfig, load_config
+from studiolo.domain.models import ModelReference
 from studiolo.engines.llama_cpp.kind import LlamaCppKind
 from studiolo.engines.spec import Device
 from studiolo.errors import ConfigError, ModelNotFoundError, NotEnoughMemoryError
 from studiolo.host.devices import Loaded
 from studiolo.host.host import Host
 from studiolo.host.load_plan import MIB, checked_settings, largest_context, plan_load, require
+from studiolo.host.load_progress import LoadWatcher
 from studiolo.library.gguf_file import Metadata
 from studiolo.library.model import Model
 from studiolo.library.model_shape import read_shape
 from studiolo.paths import Home
-from studiolo.protocol.models import QuerySpecifier
 from tests.support.engines import node_in
 from tests.support.homes import DEFAULT_MODEL, link_model
 from tests.support.running import children
@@ -247,15 +248,10 @@ async def test_a_draft_model_of_the_library_is_loaded_and_counted(home: Home) ->
         assert drafting.weights_bytes == 2 * plain.weights_bytes
         instance = await host.load(model, config)
         assert instance.draft == model
-        assert (await host.resolve(_named(instance.identifier), "llm")) is instance
+        async with host.lease(ModelReference(name=instance.identifier), "llm") as lease:
+            assert lease.instance is instance
     finally:
         await host.stop()
-
-
-def _named(identifier: str) -> QuerySpecifier:
-    from studiolo.protocol.models import ModelQuery
-
-    return QuerySpecifier(query=ModelQuery(identifier=identifier))
 
 
 async def test_ways_to_draft_that_the_model_does_not_have_are_refused_by_name(
@@ -281,7 +277,9 @@ async def test_progress_is_told_as_the_file_is_read(home: Home) -> None:
     try:
         model = await host.find_model(DEFAULT_MODEL)
         told: list[float] = []
-        await host.load(model, LoadConfig(context_length=512, try_mmap=False), on_progress=told.append)
+        await host.load(
+            model, LoadConfig(context_length=512, try_mmap=False), watcher=LoadWatcher(on_progress=told.append)
+        )
         assert told == sorted(told)
         assert told[0] == 0.0 and told[-1] == 1.0
     finally:
@@ -294,7 +292,9 @@ async def test_progress_stands_still_with_an_engine_that_does_not_read(home: Hom
     try:
         model = await host.find_model(DEFAULT_MODEL)
         told: list[float] = []
-        load = asyncio.create_task(host.load(model, LoadConfig(context_length=512), on_progress=told.append))
+        load = asyncio.create_task(
+            host.load(model, LoadConfig(context_length=512), watcher=LoadWatcher(on_progress=told.append))
+        )
         while not (fresh := children() - before):  # noqa: ASYNC110 - a process is seen by looking
             await asyncio.sleep(0.002)
         engine = psutil.Process(fresh.pop())
@@ -333,12 +333,11 @@ async def test_an_unload_that_its_caller_gives_up_is_carried_through(home: Home)
     try:
         instance = await host.load(await host.find_model(DEFAULT_MODEL), LoadConfig(context_length=256))
         assert children() - before
-        async with instance._starting:  # so that it does not end at once
-            unload = asyncio.create_task(host.unload(instance.identifier))
-            await asyncio.sleep(0.1)
-            unload.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await unload
+        unload = asyncio.create_task(host.unload(instance.identifier))
+        await asyncio.sleep(0)
+        unload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await unload
     finally:
         await host.stop()
     assert children() <= before

@@ -28,7 +28,7 @@ from tests.support.homes import link_model
 from tests.support.running import Server, children, has_ended, serving, wait_until
 
 if TYPE_CHECKING:
-    from studiolo.host.instance import Instance
+    from studiolo.host.lease import Lease
 
 MODEL = "all-minilm-l6-v2"
 
@@ -351,10 +351,10 @@ def test_passages_that_are_too_long_for_the_model_are_halved(client: lm.Client) 
 
 async def test_what_is_kept_has_a_bound_by_a_stub_of_the_model(tmp_path: Path) -> None:
     class Stub:
-        model = SimpleNamespace(path=tmp_path)
+        instance = SimpleNamespace(model=SimpleNamespace(path=tmp_path))
         asked = 0
 
-        async def embed(self, text: str, client: str) -> list[float]:
+        async def embed(self, text: str) -> list[float]:
             self.asked += 1
             return [1.0, 0.0]
 
@@ -364,8 +364,8 @@ async def test_what_is_kept_has_a_bound_by_a_stub_of_the_model(tmp_path: Path) -
     watcher = RetrievalProgress(lambda _: None, lambda *_: None, lambda *_: None, lambda _: None)
 
     async def ask(*identifiers: str) -> int:
-        before, model = stub.asked, cast("Instance", stub)
-        await retriever.retrieve("q", identifiers, model, "", watcher, limit=1, chunk_size=600, chunk_overlap=0)
+        before, model = stub.asked, cast("Lease", stub)
+        await retriever.retrieve("q", identifiers, model, watcher, limit=1, chunk_size=600, chunk_overlap=0)
         return stub.asked - before - 1  # one is the question
 
     assert await ask(*names) == 3

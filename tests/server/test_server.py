@@ -226,7 +226,7 @@ def test_a_signal_stops_the_server_and_its_engines(
             )
             next(stream)
             server.process.send_signal(number)
-            wait_until(lambda: "1 predictions get 30 s to end" in server.said(), "the server to drain")
+            wait_until(lambda: "up to 30 s for the requests under way (1)" in server.said(), "the server to drain")
             with pytest.raises(lm.StudioloError, match=r"stopping|is not reachable"):
                 client.llm.model().complete("Too late")
             assert server.stop(number) == status  # the second signal
@@ -265,7 +265,7 @@ def test_a_server_that_stops_refuses_new_work_on_open_sockets(home: Home, tmp_pa
         stream = iter(llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False}))
         next(stream)
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "1 predictions get 30 s to end" in server.said(), "the server to drain")
+        wait_until(lambda: "up to 30 s for the requests under way (1)" in server.said(), "the server to drain")
         refused: list[Callable[[], object]] = [
             lambda: llm.complete("Too late"),
             lambda: llm.respond("Too late"),

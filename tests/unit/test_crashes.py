@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from studiolo.errors import EngineDiedError, QuarantinedError
-from studiolo.host import crashes as module
-from studiolo.host.crashes import Crashes
+from studiolo.host.crashes import Crashes, crash_key
 from studiolo.settings import LimitSettings
 
 LIMITS = LimitSettings(crash_limit=4, crash_window_sec=100, quarantine_sec=50)
@@ -25,10 +24,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -39,46 +36,46 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_the_first_restart_is_at_once_and_each_further_one_waits_twice_as_long(clock: Clock, model: Path) -> None:
-    crashes = Crashes()
-    assert crashes.restart_delay_sec(model, LIMITS) == 0
+    crashes = Crashes(clock.monotonic)
+    assert crashes.restart_delay_sec(crash_key(model), LIMITS) == 0
     delays: list[float] = []
     for _ in range(3):
-        crashes.note(model, DEATH, LIMITS)
-        delays.append(crashes.restart_delay_sec(model, LIMITS))
+        crashes.note(crash_key(model), DEATH, LIMITS)
+        delays.append(crashes.restart_delay_sec(crash_key(model), LIMITS))
     assert delays == [0, 0.5, 1.0]
     clock.now += 101
-    assert crashes.restart_delay_sec(model, LIMITS) == 0  # long ago
+    assert crashes.restart_delay_sec(crash_key(model), LIMITS) == 0  # long ago
 
 
 def test_a_model_that_keeps_crashing_is_quarantined_for_a_while(clock: Clock, model: Path) -> None:
-    crashes = Crashes()
+    crashes = Crashes(clock.monotonic)
     for _ in range(4):
-        crashes.check(model, "model")
-        crashes.note(model, DEATH, LIMITS)
+        crashes.check(crash_key(model), "model")
+        crashes.note(crash_key(model), DEATH, LIMITS)
     with pytest.raises(QuarantinedError, match=r"model is in quarantine for 50 s.*SIGSEGV") as caught:
-        crashes.check(model, "model")
+        crashes.check(crash_key(model), "model")
     assert caught.value.data == {"model": "model", "secondsLeft": 50.0}
     clock.now += 51
-    crashes.check(model, "model")
+    crashes.check(crash_key(model), "model")
 
 
 def test_crashes_far_apart_do_not_add_up(clock: Clock, model: Path) -> None:
-    crashes = Crashes()
+    crashes = Crashes(clock.monotonic)
     for _ in range(20):
-        crashes.note(model, DEATH, LIMITS)
+        crashes.note(crash_key(model), DEATH, LIMITS)
         clock.now += 40
-    crashes.check(model, "model")
+    crashes.check(crash_key(model), "model")
 
 
 def test_a_decision_to_load_or_another_file_ends_the_quarantine(clock: Clock, model: Path) -> None:
-    crashes = Crashes()
+    crashes = Crashes(clock.monotonic)
     for _ in range(4):
-        crashes.note(model, DEATH, LIMITS)
-    crashes.forgive(model)
-    crashes.check(model, "model")
+        crashes.note(crash_key(model), DEATH, LIMITS)
+    crashes.forgive(crash_key(model))
+    crashes.check(crash_key(model), "model")
     for _ in range(4):
-        crashes.note(model, DEATH, LIMITS)
-    assert crashes.quarantine_sec(model)
-    model.write_bytes(b"GGUF, mended")
+        crashes.note(crash_key(model), DEATH, LIMITS)
+    assert crashes.quarantine_sec(crash_key(model))
+    model.write_bytes(b"GGUF, repaired")
     os.utime(model, ns=(1, 1))
-    crashes.check(model, "model")
+    crashes.check(crash_key(model), "model")

@@ -30,6 +30,11 @@ class ModelReference(Struct, frozen=True, kw_only=True):
     device: str | None = None
 
     @property
+    def is_any(self) -> bool:
+        """Whether any model of the request's domain will do."""
+        return self.name is None and self.path is None and self.instance is None
+
+    @property
     def wanted(self) -> str | None:
         """The name by which the model can be loaded; ``None`` for any model."""
         return self.name or self.path

@@ -30,6 +30,13 @@ def drafting_as(load: LoadConfig, asked: PredictionConfig) -> LoadConfig:
     return msgspec.structs.replace(load, speculative_draft_model=asked.draft_model, **given)
 
 
+def undrafted(load: LoadConfig) -> LoadConfig:
+    """Return the config without the settings of a draft model: equal for instances that differ in these alone."""
+    return msgspec.structs.replace(
+        load, speculative_draft_model=None, **dict.fromkeys((field for field, _ in _HOW.values()), None)
+    )
+
+
 def check_draft(config: PredictionConfig, load: LoadConfig, draft: Model | None) -> None:
     """Refuse to draft without a draft model, or in another way than it was loaded to: the engine would pass over it.
 

@@ -8,45 +8,39 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..config import LoadConfig, PredictionConfig
 from ..domain.chat import ChatRequest, File, Image
-from ..domain.progress import DownloadProgress
+from ..domain.models import Domain, ModelReference
 from ..engines.base import TemplateRequest
 from ..engines.registry import EngineKinds
 from ..engines.schemas.process import Schemas
 from ..engines.spec import Device, Node
-from ..errors import (
-    DomainMismatchError,
-    ModelNotFoundError,
-    ModelUnloadedError,
-    PathNotFoundError,
-    StoppingError,
-    StudioloError,
-    UnsupportedError,
-)
+from ..errors import StoppingError, UnsupportedError
 from ..library.model import Model
 from ..library.model_library import Library
 from ..paths import Home
-from ..protocol.models import Domain, InstanceReferenceSpecifier, ModelQuery, ModelSpecifier, QuerySpecifier
 from ..settings import SettingsFile
 from .devices import Devices
 from .documents import Documents
 from .engine_run import PredictionRequest
 from .events import Events
 from .files import FileStore, without_documents
-from .instance import Instance, OnProgress
-from .instances import Instances, OnEvict
+from .instance import Instance
+from .instances import Instances
+from .lease import Lease
 from .load_plan import Estimate
+from .load_progress import LoadWatcher
 from .log_events import LogEvents
 from .machine import device_name
-from .not_found import matches_no_model, not_loaded, nothing_to_unload, query_data
+from .matching import mismatch
+from .not_found import nothing_to_unload
+from .on_demand import LoadRequest, OnDemand
 from .prediction_settings import check_completion, settings_in_force, with_system_prompt
 from .predictions import Prediction
-from .queries import matching
 from .reasoning import thinks
 from .retrieval import Retriever
 from .tool_use import template_input, tool_use
@@ -56,8 +50,7 @@ DELIVERY_SEC = 0.1
 
 SOCKETS_PREFIX = "studiolo-sockets-"
 
-OnFetch = Callable[[str, DownloadProgress], None]
-"""Told the name of the model that is fetched, and how far it is."""
+DEFAULT_LOAD = LoadRequest()
 
 
 class Host:
@@ -93,13 +86,22 @@ class Host:
             )
         )
         self.devices = Devices()
-        self.instances = Instances(self.engine_kinds, self.devices, self.settings.current, self.find_model, self.logs)
+        self.instances = Instances(
+            self.engine_kinds,
+            self.devices,
+            self.settings.current,
+            self.find_model,
+            self.library.remember_used,
+            self.logs,
+        )
+        self._on_demand = OnDemand(self.settings.current, self.library, self.instances)
         self.started_at = time.time()
         self._startup: asyncio.Task[Instance] | None = None
-        self._draining = False
+        self._accepts_work = True
 
     async def stop(self) -> None:
         """Stop everything: downloads, predictions, engines."""
+        self._accepts_work = False
         if self._startup is not None:
             self._startup.cancel()
             await asyncio.wait([self._startup])
@@ -110,145 +112,83 @@ class Host:
         finally:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def running_predictions(self) -> int:
-        """How many predictions run or wait."""
-        return sum(len(instance.predictions) for instance in self.instances.all())
+    def requests_under_way(self) -> int:
+        """Return how many requests use an instance, or wait for one."""
+        return sum(len(instance.leases) for instance in self.instances.all())
 
     async def drain(self, limit_sec: float) -> None:
-        """Take no more predictions, and wait for those there are; after ``limit_sec`` they are ended with a result."""
-        self._draining = True
+        """Refuse new work, and wait for requests under way; after ``limit_sec`` end them, predictions with a result."""
+        self._accepts_work = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_sec):
                 await self._until_idle()
-        for instance in self.instances.all():
-            for prediction in list(instance.predictions):
-                prediction.stop("unloaded")
+        for lease in [lease for instance in self.instances.all() for lease in instance.leases]:
+            lease.revoke()
         await self._until_idle()
         await asyncio.sleep(DELIVERY_SEC)
 
-    def check_taking(self) -> None:
-        """Raises :class:`StoppingError` where the host is stopping, and takes no more work."""
-        if self._draining:
+    def check_accepts_work(self) -> None:
+        """Raise :class:`StoppingError` if the host is stopping."""
+        if not self._accepts_work:
             raise StoppingError(
-                "The server is shutting down: it is stopping and takes no more work",
-                cause="What is under way goes on to its end.",
+                "The server is shutting down: it is stopping and accepts no new work",
+                cause="Requests that have begun are finished.",
                 suggestion="Try again later.",
             )
 
     async def _until_idle(self) -> None:
-        while running := [prediction for instance in self.instances.all() for prediction in instance.predictions]:
-            await asyncio.gather(*(prediction.ended() for prediction in running))
+        while leases := [lease for instance in self.instances.all() for lease in instance.leases]:
+            await asyncio.gather(*(lease.ended() for lease in leases))
 
-    async def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance | None:
-        """The loaded instance that ``specifier`` means, if any; see :func:`studiolo.host.queries.matching`.
-
-        Raises:
-            ModelUnloadedError: it refers to an instance that is gone.
-            DomainMismatchError: the instance is of the other domain.
-        """
-        instances = self.instances.loaded()
-        if isinstance(specifier, InstanceReferenceSpecifier):
-            found = next((i for i in instances if i.reference == specifier.instance_reference), None)
-            if found is None:
-                raise ModelUnloadedError("The model instance is no longer loaded", suggestion="Load the model again.")
-        else:
-            found = await matching(specifier.query, instances, domain, self.library.resolve)
-        return found and _of_domain(found, domain)
-
-    async def resolve(self, specifier: ModelSpecifier, domain: Domain) -> Instance:
-        """The instance that ``specifier`` means, loaded just in time where it is not.
-
-        By default, other models that were loaded just in time make way, as in LM Studio (docs: TTL and auto-evict).
+    async def find_loaded(self, reference: ModelReference, domain: Domain) -> Instance | None:
+        """Return the loaded instance that ``reference`` means, to look at; ``None`` where there is none.
 
         Raises:
-            ModelNotFoundError: there is neither an instance nor a model of that name; or just-in-time loading is off.
+            ModelUnloadedError, DomainMismatchError, UnsupportedError: see :meth:`OnDemand.find`.
         """
-        found = await self.find(specifier, domain)
-        if found is not None:
-            return found
-        assert not isinstance(specifier, InstanceReferenceSpecifier)
-        query = specifier.query
-        name = query.identifier or query.path
-        if name is None and self._startup is not None and not self._startup.done():
-            await self.startup_settled()
-            return await self.resolve(specifier, domain)
-        if not self.settings.current().loading.jit or query.domain not in (None, domain):
-            raise not_loaded(name, self.instances.loaded())
-        if query.vision is not None:
-            model = None if name is None else await self.find_model(name, domain)
-            if model is None or model.vision != query.vision:
-                raise not_loaded(name, self.instances.loaded())
-        try:
-            return await self.get_or_load(name, domain)
-        except PathNotFoundError as error:
-            raise matches_no_model(error, name, self.instances.loaded()) from None
+        return await self._on_demand.find(reference, domain)
 
-    async def get_or_load(
-        self,
-        name: str | None,
-        domain: Domain,
-        config: LoadConfig | None = None,
-        *,
-        ttl_sec: float | None = None,
-        stays: bool = False,
-        on_evict: OnEvict | None = None,
-        on_start: Callable[[Model], None] | None = None,
-        on_progress: OnProgress | None = None,
-        on_fetch: OnFetch | None = None,
-    ) -> Instance:
-        """The loaded instance called ``name``, else one of the model of that name, else that model, loaded on demand.
+    async def list_loaded(self, domain: Domain) -> list[Instance]:
+        """Return the loaded instances of a domain. Waits for the model that is loaded at startup."""
+        await self.startup_settled()
+        return [instance for instance in self.instances.loaded() if instance.model.domain == domain]
 
-        Without a name: any loaded instance of the domain, else the model last used, else the catalog's default,
-        which is fetched where the library has no model. Many who ask at once share one load. An instance loaded here
-        is called ``name``, and makes way for the next model that is loaded on demand.
+    @contextlib.asynccontextmanager
+    async def lease(
+        self, reference: ModelReference, domain: Domain, client: str = "", request: LoadRequest = DEFAULT_LOAD
+    ) -> AsyncGenerator[Lease]:
+        """Use the instance that ``reference`` means for the length of the block; it is loaded where it is not.
+
+        Without a name: any loaded instance of the domain, else the model last used, else the catalog's default, which
+        is fetched where the library has no model. An instance that is loaded here is called as the reference names
+        it. By default, other models that were loaded on demand are unloaded, as in LM Studio (docs: TTL and
+        auto-evict): idle ones before the load, others when their last request has ended.
 
         Parameters:
-            name: an identifier, or any name of a model.
-            config: how to load, where it comes to that.
-            ttl_sec: seconds of idleness after which an instance loaded here is unloaded; by default as the settings
-                say for models that are loaded on demand.
-            stays: an instance loaded here has no TTL and makes way for none.
-            on_evict: called with each instance that makes way, before it is unloaded.
-            on_start: told the model, where it comes to loading.
-            on_progress: told how far the load is, 0 to 1.
-            on_fetch: told how far the fetch is, where it comes to that.
+            client: on whose behalf: clients take turns where slots are few.
+            request: how to load, where that is needed.
 
         Raises:
-            ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError, DomainMismatchError
-            StoppingError: it would have to be loaded, and the host is stopping.
+            StoppingError: the host is stopping.
+            ModelUnloadedError: the instance was unloaded meanwhile, which ends whatever the block waits for.
+            ModelNotFoundError, DomainMismatchError, UnsupportedError, ModelFileError, DownloadError, ConfigError,
+                QuarantinedError: see :meth:`OnDemand.lease`.
+            NotEnoughMemoryError, EngineStartError: see :meth:`load`.
         """
-        found = await self.find(QuerySpecifier(query=ModelQuery(identifier=name)), domain)
-        if found is not None:
-            return found
-        if name is not None and self.instances.is_loading(name):
-            return _of_domain(await self.instances.join_load(name, on_progress), domain)
-        self.check_taking()
-        model = await (self._default_model(domain, on_fetch) if name is None else self.find_model(name))
-        if model.domain != domain:
-            raise _mismatch(model, domain)
-        loading = self.settings.current().loading
-        if not stays and loading.auto_evict and self._instance_of(model) is None:
-            await self.instances.evict_jit(on_evict)
-        if (there := self._instance_of(model)) is not None:  # another request for it was faster
-            if not self.instances.is_loading(there.identifier):
-                return there
-            if on_start is not None:
-                on_start(model)
-            return await self.instances.join_load(there.identifier, on_progress)
-        if on_start is not None:
-            on_start(model)
-        return await self.load(
-            model,
-            config or LoadConfig(),
-            identifier=name,
-            ttl_sec=None if stays else loading.jit_ttl_sec if ttl_sec is None else ttl_sec,
-            jit=not stays,
-            on_progress=on_progress,
-        )
+        if reference.is_any and not request.explicit:
+            await self.startup_settled()
+        async with self._lease(reference, domain, client, request) as lease:
+            yield lease
 
-    def _instance_of(self, model: Model) -> Instance | None:
-        """The instance of ``model``, loaded or on its way."""
-        return next((each for each in self.instances.all() if each.model.path == model.path), None)
+    @contextlib.asynccontextmanager
+    async def _lease(
+        self, reference: ModelReference, domain: Domain, client: str, request: LoadRequest
+    ) -> AsyncGenerator[Lease]:
+        self.check_accepts_work()
+        lease = await self._on_demand.lease(reference, domain, client, request)
+        async with lease.held():
+            await lease.loaded(request.watcher)
+            yield lease
 
     async def find_model(self, name: str, domain: Domain | None = None) -> Model:
         """The model in the library that ``name`` means.
@@ -259,7 +199,7 @@ class Host:
         """
         model = await self.library.resolve(name)
         if domain is not None and model.domain != domain:
-            raise _mismatch(model, domain)
+            raise mismatch(model, domain)
         return model
 
     async def load(
@@ -269,23 +209,32 @@ class Host:
         *,
         identifier: str | None = None,
         ttl_sec: float | None = None,
-        jit: bool = False,
-        on_progress: OnProgress | None = None,
+        watcher: LoadWatcher | None = None,
     ) -> Instance:
-        """Load a new instance of ``model``; see :meth:`Instances.load`.
+        """Load a new instance of ``model``. A load whose caller is cancelled is given up.
+
+        Parameters:
+            config: how to load it; what it leaves open comes from the model's settings, then from the defaults.
+            identifier: its name; by default the model's key, with ``:2`` and so on for further instances.
+            ttl_sec: seconds of idleness after which it is unloaded; ``None`` for never.
+            watcher: called with what happens until it is loaded.
 
         Raises:
             StoppingError: the host is stopping.
+            ConfigError: the config asks for what the model cannot do.
+            HostError: the identifier is taken.
+            NotEnoughMemoryError: it needs more memory than the guardrail grants.
+            EngineStartError: the engine does not start with it.
+            ModelUnloadedError: it was unloaded while it was loading.
         """
-        self.check_taking()
-        instance = await self.instances.load(
-            model, config, identifier=identifier, ttl_sec=ttl_sec, jit=jit, on_progress=on_progress
-        )
-        await self.library.remember_used(model)
+        self.check_accepts_work()
+        instance = self.instances.begin_load(model, config, identifier=identifier, ttl_sec=ttl_sec)
+        async with instance.lease().held() as lease:
+            await lease.loaded(watcher)
         return instance
 
     async def estimate(self, model: Model, config: LoadConfig) -> Estimate:
-        """What loading ``model`` with ``config`` would take of this machine's memory now. Nothing is loaded.
+        """Return what loading ``model`` with ``config`` would take of this machine's memory now. Nothing is loaded.
 
         Raises:
             ConfigError: the config asks for what cannot be done.
@@ -306,14 +255,12 @@ class Host:
         raise nothing_to_unload(identifier, self.instances.loaded())
 
     def predict(
-        self,
-        instance: Instance,
-        prompt: str | ChatRequest,
-        config: PredictionConfig,
-        client: str = "",
-        preset: str | None = None,
+        self, lease: Lease, prompt: str | ChatRequest, config: PredictionConfig, preset: str | None = None
     ) -> Prediction:
-        """Start to continue a text, exactly as it stands, or to answer a chat, on behalf of ``client``.
+        """Start to continue a text, exactly as it is, or to answer a chat.
+
+        Parameters:
+            lease: the prediction takes it over, and releases it at its end.
 
         Raises:
             PresetNotFoundError: there is no ``preset`` of that name.
@@ -322,7 +269,8 @@ class Host:
                 see :func:`check_completion`.
             StoppingError: the host is stopping.
         """
-        self.check_taking()
+        self.check_accepts_work()
+        instance = lease.instance
         if isinstance(prompt, ChatRequest):
             _check_sight(instance.model, prompt)
         else:
@@ -333,15 +281,15 @@ class Host:
         request = PredictionRequest(
             prompt=prompt, config=in_force, schemas=self.schemas, files=self.files, tools=tools, logs=self.logs
         )
-        return Prediction(instance, request, client)
+        return Prediction(lease, request, self.settings.current().limits)
 
     def base_prediction_config(self, instance: Instance) -> PredictionConfig:
         """Return the settings that are in force on ``instance`` where a request leaves everything open."""
         own = self.settings.current().prediction(instance.model.key)
         return settings_in_force(PredictionConfig(), instance.config, own)
 
-    async def apply_template(self, instance: Instance, chat: TemplateRequest, config: PredictionConfig) -> str:
-        """Return the text of a chat, as the instance's model would be given it; files other than images are left out.
+    async def apply_template(self, lease: Lease, chat: TemplateRequest, config: PredictionConfig) -> str:
+        """Return the text of a chat, as the model is given it; files other than images are left out.
 
         Parameters:
             config: its prompt template and system prompt are used.
@@ -349,62 +297,32 @@ class Host:
         Raises:
             ConfigError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.apply_template`.
         """
-        own = self.settings.current().prediction(instance.model.key)
-        in_force = settings_in_force(config, instance.config, own)
+        own = self.settings.current().prediction(lease.instance.model.key)
+        in_force = settings_in_force(config, lease.instance.config, own)
         chat = replace(
             chat,
             messages=with_system_prompt(without_documents(chat.messages), in_force),
             template=in_force.prompt_template,
             template_variables={**chat.template_variables, "enable_thinking": thinks(in_force)},
         )
-        engine = await instance.engine()
-        return await engine.apply_template(await template_input(engine, chat, in_force))
+        async with lease.on_engine() as engine:
+            return await engine.apply_template(await template_input(engine, chat, in_force))
 
-    def load_at_startup(self, name: str | None, on_fetch: OnFetch | None = None) -> asyncio.Task[Instance]:
+    def load_at_startup(self, name: str | None, watcher: LoadWatcher | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""
-        self._startup = asyncio.create_task(
-            self.get_or_load(name, "llm", stays=True, on_fetch=on_fetch), name="startup load"
-        )
+        request = LoadRequest(stays=True, explicit=True, watcher=watcher)
+
+        async def load() -> Instance:
+            async with self._lease(ModelReference(name=name), "llm", "", request) as lease:
+                return lease.instance
+
+        self._startup = asyncio.create_task(load(), name="startup load")
         return self._startup
 
     async def startup_settled(self) -> None:
-        """Wait until the model that is loaded at startup is there, or has failed."""
+        """Wait until the model that is loaded at startup is loaded, or has failed."""
         if self._startup is not None:
             await asyncio.wait([self._startup])
-
-    async def _default_model(self, domain: Domain, on_fetch: OnFetch | None) -> Model:
-        model = await self.library.default(domain)
-        if model is not None:
-            return model
-        default = self.library.catalog.default(domain)
-        if default is None:
-            raise ModelNotFoundError(
-                "No model is loaded, the library has none, and the catalog names no default",
-                suggestion="Get a model: studiolo search WORD, studiolo get NAME.",
-                data=query_data(None, self.instances.loaded()),
-            )
-
-        def tell(update: DownloadProgress) -> None:
-            if on_fetch is not None:
-                on_fetch(default.name, update)
-
-        return await self.library.fetch(default.name, tell)
-
-
-def _of_domain(instance: Instance, domain: Domain) -> Instance:
-    if instance.model.domain != domain:
-        raise _mismatch(instance.model, domain)
-    return instance
-
-
-def _mismatch(model: Model, domain: Domain) -> StudioloError:
-    kind = {"llm": "an LLM", "embedding": "an embedding model"}
-    actual = model.domain or "llm"
-    return DomainMismatchError(
-        f"{model.key} is {kind[actual]}, not {kind[domain]}",
-        suggestion=f"Use it through client.{actual}.",
-        data={"path": model.relative_path, "actualDomain": actual, "expectedDomain": domain},
-    )
 
 
 def _check_sight(model: Model, chat: ChatRequest) -> None:

@@ -1,4 +1,4 @@
-"""An instance: a model loaded in an engine, which is watched and started anew when it has died."""
+"""An instance: a model loaded in an engine, which is watched and started again when it has died."""
 
 from __future__ import annotations
 
@@ -7,28 +7,36 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, PredictionConfig
 from ..domain.events import CrashReport, LogLevel
 from ..engines.base import Engine
 from ..engines.registry import EngineKinds
 from ..engines.spec import EngineSpec, LoadProgress, ModelFile, ModelFiles, ProcessRef
-from ..errors import EngineDiedError, EngineError, EngineStartError, HostError, ModelFileError
+from ..errors import EngineError, EngineStartError, ModelFileError
 from ..library.model import Model
 from ..settings import Settings
-from .crashes import Crashes
-from .drafting import drafting_as, is_named
+from .crashes import Crashes, crash_key
+from .drafting import drafting_as, undrafted
+from .engine_gate import EngineGate
 from .events import Events
+from .lease import Holder, Lease, unloaded
+from .lifecycle import TRANSITIONS, State
 from .load_plan import Estimate
+from .load_planner import LoadPlan
+from .load_progress import LoadBroadcast, LoadWatcher
 from .log_events import LogEvents, publish_engine_log
-from .predictions import Prediction
 from .slots import Slots
 
-InstanceState = Literal["loading", "idle", "busy", "crashed", "quarantined"]
-OnProgress = Callable[[float], None]
+Activity = Literal["loading", "idle", "busy", "crashed", "quarantined"]
+"""What an instance does, for people: its state, and for one whose engine runs whether it is used."""
+
+UNWIND_LIMIT_SEC = 5.0
+"""How long the users of an instance that is unloaded may take to stop, before its engine is stopped all the same."""
 
 _log = logging.getLogger("studiolo.instances")
 
@@ -36,10 +44,10 @@ _log = logging.getLogger("studiolo.instances")
 class Instance:
     """A model loaded in an engine, or on its way there.
 
-    Its engine is watched. It may die; the next request for it starts a new one, unless it dies again and again.
+    It is always in one :data:`state <studiolo.host.lifecycle.State>`. Every use of it holds a lease.
 
     Parameters:
-        jit: whether it was loaded just in time, because a request named it.
+        evictable: whether it was loaded because a request named it, and is replaced by the next model that is.
     """
 
     def __init__(
@@ -50,41 +58,76 @@ class Instance:
         ttl_sec: float | None,
         shared: Shared,
         *,
-        jit: bool = False,
+        evictable: bool = False,
     ) -> None:
         self.identifier = identifier
         self.reference = uuid.uuid4().hex
         self.model = model
         self.config = config
         self.ttl_sec = ttl_sec
-        self.jit = jit
-        self.evict_when_idle = False
+        self.evictable = evictable
+        self.leases: set[Lease] = set()
+        self.gate = EngineGate()
         self.slots = Slots(identifier, config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS)
-        self.predictions: set[Prediction] = set()
-        self.unloaded = False
-        self._calls = 0  # that are no predictions
-        self._cut_off: set[Prediction] = set()  # by the end of the latest engine
         self.draft: Model | None = None
         self.estimate: Estimate | None = None
+        self.cut_off: set[Lease] = set()
+        """Leases whose work was ended by the death of the latest engine."""
+        self.load_progress = LoadBroadcast(model)
+        self._state: State = "loading"
         self._shared = shared
+        self._start: asyncio.Task[None] | None = None
+        self._unload: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
-        self._starting = asyncio.Lock()
+        self._has_run = False
         self._clock = asyncio.get_running_loop().time
         self._last_used = self._clock()
         self._last_used_time: float | None = None
 
     @property
-    def state(self) -> InstanceState:
-        if self._starting.locked():
-            return "loading"
-        if self._engine is None or self._engine.exited.is_set():
-            return "quarantined" if self._shared.crashes.quarantine_sec(self.model.path) else "crashed"
-        return "busy" if self.predictions or self._calls else "idle"
+    def state(self) -> State:
+        if self._state in ("crashed", "quarantined"):
+            self._state = self._crashed_state()
+        return self._state
+
+    @property
+    def was_loaded(self) -> bool:
+        """Whether its engine has run; a crashed one is restarted by the next request."""
+        return self._has_run
+
+    @property
+    def activity(self) -> Activity:
+        """What it does, for people."""
+        match self.state:
+            case "ready" | "draining":
+                return "busy" if self.leases else "idle"
+            case "gone":
+                return "idle"
+            case state:
+                return state
+
+    @property
+    def predictions(self) -> list[Holder]:
+        """The predictions that run on it or wait for it."""
+        return [lease.prediction for lease in self.leases if lease.prediction is not None]
 
     @property
     def context_length(self) -> int:
         return self.config.context_length or 0
+
+    @property
+    def model_path(self) -> Path:
+        return self.model.path
+
+    @property
+    def draft_path(self) -> Path | None:
+        return self.draft.path if self.draft else None
+
+    @property
+    def undrafted_config(self) -> LoadConfig:
+        """Its config without the settings of a draft model."""
+        return undrafted(self.config)
 
     @property
     def gpu_layers(self) -> int | None:
@@ -111,122 +154,212 @@ class Instance:
 
     @property
     def idle_sec(self) -> float:
-        """Seconds since the last request ended; 0 while one runs."""
-        return 0.0 if self.predictions or self._calls else self._clock() - self._last_used
+        """Seconds since the last lease was released; 0 while there is one."""
+        return 0.0 if self.leases else self._clock() - self._last_used
 
     @property
     def last_used_time(self) -> float | None:
         """When the last request ended, in seconds since 1970; ``None`` while one runs and before the first."""
-        return None if self.predictions or self._calls else self._last_used_time
+        return None if self.leases else self._last_used_time
 
-    def _note_use(self) -> None:
-        self._last_used = self._clock()
-        self._last_used_time = time.time()
+    def lease(self, client: str = "") -> Lease:
+        """Return a new lease. Raises :class:`ModelUnloadedError` if the instance is gone."""
+        if self._state == "gone":
+            raise unloaded(self.identifier)
+        return Lease(self, client)
 
-    @contextlib.asynccontextmanager
-    async def slot(self, prediction: Prediction) -> AsyncGenerator[None]:
-        """Wait for a slot and hold it; the instance counts as busy meanwhile.
-
-        Raises:
-            BusyError: see :meth:`Slots.slot`.
-        """
-        self.predictions.add(prediction)
-        try:
-            async with self.slots.slot(prediction.client, prediction, self._shared.settings().limits):
-                yield
-        except EngineDiedError:
-            self._cut_off.add(prediction)
-            raise
-        finally:
-            self.predictions.discard(prediction)
-            self._note_use()
-
-    async def embed(self, text: str, client: str) -> list[float]:
-        """The vector of ``text``, on behalf of ``client``.
-
-        Raises:
-            PromptTooLongError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.embed`.
-        """
-        self._calls += 1
-        try:
-            # Texts come by the thousand, each in a call of its own: they wait, and none is refused.
-            async with self.slots.slot(client, text, None):
-                return await (await self.engine()).embed(text)
-        finally:
-            self._calls -= 1
-            self._note_use()
-
-    async def engine(self, on_progress: OnProgress | None = None, drafts: PredictionConfig | None = None) -> Engine:
-        """The running engine; started, or started anew where it has died or has another draft model than is asked for.
+    def on_release(self, *, used: bool) -> None:
+        """Called when a lease was released: what waits for the last one happens now.
 
         Parameters:
-            on_progress: told how much of the model's file the engine has read, 0 to 1, where it comes to a start.
-            drafts: the settings of a prediction, which may name a draft model.
+            used: whether it was for a prediction or an embedding.
+        """
+        self._last_used = self._clock()
+        if used:
+            self._last_used_time = time.time()
+        if self.leases:
+            return
+        if self._state == "loading" and self._start is not None:
+            self._start.cancel()  # nobody waits for it any more
+            if not self._has_run:
+                self._end()
+        elif self._state == "draining":
+            self._end()
+        self._shared.on_idle(self)
+
+    def begin_load(self, prepare: Callable[[], Awaitable[None]], finish: Callable[[], Awaitable[None]]) -> None:
+        """Begin to start the engine for the first time.
+
+        Parameters:
+            prepare: called before the engine is started.
+            finish: called after the engine was started.
+        """
+
+        async def load() -> None:
+            await prepare()
+            await self._launch()
+            await finish()
+            self.load_progress.advance(1.0)
+
+        self._begin_start(load())
+
+    async def loaded(self, watcher: LoadWatcher | None = None) -> None:
+        """Wait until the instance is loaded, for the holder of a lease.
 
         Raises:
-            ModelNotFoundError, ConfigError, NotEnoughMemoryError: the draft model is not there, cannot draft for this
-                one, or does not fit beside it; the engine goes on as it was.
-            EngineStartError: it does not come up.
-            QuarantinedError: it has crashed again and again.
-            ModelFileError: the model's file is gone.
+            StudioloError: why it could not be loaded.
+            ModelUnloadedError: it was unloaded meanwhile.
         """
-        async with self._starting:
+        if self._state == "loading" and not self._has_run and self._start is not None:
+            with self.load_progress.watched_by(watcher):
+                await self._started(self._start)
+
+    async def unloaded(self) -> None:
+        """Wait until the engine of an instance that is gone has stopped; return at once for any other."""
+        if self._unload is not None:
+            await asyncio.wait([self._unload])
+
+    async def running_engine(self) -> Engine:
+        """Return the engine, when it runs. It is started where it has died. For holders of a lease.
+
+        Raises:
+            EngineStartError, QuarantinedError, ModelFileError, ModelUnloadedError: see :meth:`Lease.on_engine`.
+        """
+        while True:
             if self._engine is not None and self._engine.exited.is_set():
-                dead, self._engine = self._engine, None
-                await dead.stop()
-            if self.unloaded:
-                raise HostError(f"The model {self.identifier} was unloaded")
-            if drafts is not None and drafts.draft_model and not is_named(self.draft, drafts.draft_model):
-                await self._change_draft(drafts)
-            if self._engine is None:
-                await self._start(on_progress)
-            assert self._engine is not None
-            self._last_used = self._clock()
-            return self._engine
+                self._on_death(self._engine)
+            match self._state:
+                case "ready" | "draining":
+                    assert self._engine is not None
+                    return self._engine
+                case "loading":
+                    assert self._start is not None
+                    await self._started(self._start)
+                case "crashed" | "quarantined":
+                    self._shared.crashes.check(crash_key(self.model.path), self.model.key)
+                    self._begin_start(self._restart())
+                case "gone":
+                    raise unloaded(self.identifier)
 
-    async def unload(self) -> None:
-        """End what runs on it, then its engine."""
-        self.unloaded = True
-        for prediction in list(self.predictions):
-            prediction.stop("unloaded")
-        async with self._starting:
-            await self._end_engine()
+    async def find_draft(self, lease: Lease, asked: PredictionConfig) -> Model | None:
+        """Move ``lease`` to an instance with the draft model that a prediction names.
 
-    async def _end_engine(self) -> None:
+        Returns ``None``; or the draft model, where this instance's engine is to be restarted with it.
+        """
+        return await self._shared.find_draft(lease, asked)
+
+    async def change_draft(self, draft: Model, asked: PredictionConfig) -> None:
+        """Restart the engine with a draft model. For the holder of the gate, who has the engine alone."""
+        if self.draft_path == draft.path:
+            return
+        await self.running_engine()  # what it would raise is raised before anything is ended
+        config = drafting_as(self.config, asked)
+
+        async def restart() -> None:
+            await self._stop_engine()
+            before = self.config, self.estimate, self.draft
+            try:
+                await self._shared.grant(self, config)
+                await self._launch()
+            except BaseException:
+                self.config, self.estimate, self.draft = before
+                raise
+
+        self._begin_start(restart())
+        assert self._start is not None
+        await self._started(self._start)
+
+    def drain(self) -> asyncio.Task[None] | None:
+        """Unload when the last lease is released. Returns the unloading where there is none."""
+        if not self.leases:
+            return self.unload()
+        if self._state == "ready":
+            self._enter("draining")
+        return None
+
+    def unload(self) -> asyncio.Task[None]:
+        """Begin to unload: revoke the leases, then stop the engine. Returns the task that does."""
+        return self._unload if self._unload is not None else self._end()
+
+    def apply(self, plan: LoadPlan) -> None:
+        """Take the settings of a plan."""
+        self.config, self.estimate, self.draft = plan.config, plan.estimate, plan.draft
+
+    def _enter(self, state: State) -> None:
+        assert state in TRANSITIONS[self._state], f"{self.identifier}: {state} after {self._state}"
+        self._state = state
+
+    def _crashed_state(self) -> State:
+        quarantined = self._shared.crashes.quarantine_sec(crash_key(self.model.path))
+        return "quarantined" if quarantined else "crashed"
+
+    def _begin_start(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._state != "loading":
+            self._enter("loading")
+        self._start = asyncio.create_task(work, name=f"start {self.identifier}")
+        self._start.add_done_callback(self._on_start_done)
+
+    def _on_start_done(self, start: asyncio.Task[None]) -> None:
+        failed = start.cancelled() or start.exception() is not None
+        if self._state != "loading":
+            return
+        if not failed:
+            self._has_run = True
+            self._enter("ready")
+            if self._engine is not None and self._engine.exited.is_set():
+                self._on_death(self._engine)
+        elif self._has_run:
+            self._enter(self._crashed_state())
+        else:
+            self._end(revoke=False)  # those who wait get the error of the start
+
+    async def _started(self, start: asyncio.Task[None]) -> None:
+        """Wait for a start; raise what it raised."""
+        await asyncio.wait([start])
+        if start.cancelled():
+            if self._state == "gone":
+                raise unloaded(self.identifier)
+        else:
+            start.result()
+
+    def _end(self, *, revoke: bool = True) -> asyncio.Task[None]:
+        self._enter("gone")
+        self._unload = asyncio.create_task(self._wind_down(), name=f"unload {self.identifier}")
+        self._shared.on_gone(self, self._unload)
+        if revoke:
+            for lease in list(self.leases):
+                lease.revoke()
+        return self._unload
+
+    async def _wind_down(self) -> None:
+        if self._start is not None and not self._start.done():
+            self._start.cancel()
+            await asyncio.wait([self._start])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(UNWIND_LIMIT_SEC):
+                await self.gate.enter(alone=True)
+        await self._stop_engine()
+
+    async def _restart(self) -> None:
+        await self._stop_engine()
+        await asyncio.sleep(
+            self._shared.crashes.restart_delay_sec(crash_key(self.model.path), self._shared.settings().limits)
+        )
+        await self._launch()
+
+    async def _stop_engine(self) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
         if self._engine is not None:
+            died = self._engine.exited.is_set()
             await self._engine.stop()
-            self._log_engine(self._engine, "info", "Stopped")
+            if not died:
+                self._log_engine(self._engine, "info", "Stopped")
             self._engine = None
 
-    def _log_engine(self, engine: Engine, level: LogLevel, message: str) -> None:
-        publish_engine_log(
-            self._shared.logs, level, message, engine, identifier=self.identifier, reference=self.reference
-        )
-
-    async def _change_draft(self, asked: PredictionConfig) -> None:
-        """Start the engine anew with the draft model that a prediction asks for, when what runs on it has ended."""
-        config = drafting_as(self.config, asked)
-        _, _, draft = await self._shared.settle(self, config, False)
-        if draft is not None and self.draft is not None and draft.path == self.draft.path:
-            return  # by another name
-        while running := [prediction for prediction in self.predictions if prediction.engine is not None]:
-            await asyncio.gather(*(prediction.ended() for prediction in running))
-        await self._end_engine()
-        before = self.config, self.estimate, self.draft
-        try:
-            self.config, self.estimate, self.draft = await self._shared.settle(self, config, True)
-            await self._start(None)
-        except BaseException:
-            self.config, self.estimate, self.draft = before
-            raise
-
-    async def _start(self, on_progress: OnProgress | None) -> None:
-        settings, crashes = self._shared.settings(), self._shared.crashes
-        crashes.check(self.model.path, self.model.key)
-        await asyncio.sleep(crashes.restart_delay_sec(self.model.path, settings.limits))
+    async def _launch(self) -> None:
+        settings = self._shared.settings()
         if not self.model.path.exists():
             raise ModelFileError(
                 f"The file of {self.model.key} is gone: {self.model.path}",
@@ -247,22 +380,20 @@ class Instance:
             layers=(model.metadata.block_count or 0) if model.metadata else 0,
             start_limit_sec=settings.loading.start_limit_sec,
         )
-
-        def emit(progress: LoadProgress) -> None:
-            if on_progress is not None:
-                on_progress(progress.fraction)
-
-        self._cut_off.clear()
+        self.cut_off.clear()
         try:
-            self._engine = await kinds.chosen.start(spec, emit)
+            self._engine = await kinds.chosen.start(spec, self._on_load_progress)
         except EngineStartError as error:
-            self._report(error, None)
+            self._note_crash(error, None)
             raise
         self._log_engine(self._engine, "info", f"Started for {self.model.key} with a context of {self.context_length}")
         self._watcher = asyncio.create_task(self._watch(self._engine), name=f"watch {self.identifier}")
 
+    def _on_load_progress(self, progress: LoadProgress) -> None:
+        self.load_progress.advance(progress.fraction)
+
     async def _watch(self, engine: Engine) -> None:
-        """Ask the engine how it is, until it ends; end it when it does not answer; tell of an end unasked for."""
+        """Check the engine's health until it ends, and end it where it does not answer."""
         while not engine.exited.is_set():
             limits = self._shared.settings().limits
             with contextlib.suppress(TimeoutError):
@@ -279,12 +410,23 @@ class Instance:
                 if not engine.exited.is_set():
                     engine.abort(str(error))
                     await engine.exited.wait()
-        self._report(engine.death(), engine)
+        self._on_death(engine)
 
-    def _report(self, error: EngineError, engine: Engine | None) -> None:
-        known = self.predictions | self._cut_off
-        running = [p.describe() for p in known if p.engine is engine] if engine else []
-        self._shared.crashes.note(self.model.path, error, self._shared.settings().limits)
+    def _on_death(self, engine: Engine) -> None:
+        """Called when the engine has ended unexpectedly, by whoever notices first."""
+        if engine is not self._engine or self._state not in ("ready", "draining"):
+            return
+        self._note_crash(engine.death(), engine)
+        if self._state == "draining" and not self.leases:
+            self._end()
+        else:
+            self._enter(self._crashed_state())
+
+    def _note_crash(self, error: EngineError, engine: Engine | None) -> None:
+        """Count a crash against the model, and publish a report of it."""
+        crashes = self._shared.crashes
+        crashes.note(crash_key(self.model.path), error, self._shared.settings().limits)
+        ended = {lease for lease in self.leases | self.cut_off if engine is not None and lease.engine is engine}
         report = CrashReport(
             time=time.time(),
             identifier=self.identifier,
@@ -292,32 +434,40 @@ class Instance:
             pid=engine.process.pid if engine else None,
             reason=error.title,
             log_tail=error.cause or "",
-            running=running,
+            running=[lease.prediction.describe() for lease in ended if lease.prediction is not None],
         )
-        self._shared.crashes.reports.append(report)
+        crashes.reports.append(report)
         self._shared.events.publish(report)
         if engine is not None:
             self._log_engine(engine, "error", str(error))
         _log.error("%s: %s", self.identifier, error)
 
+    def _log_engine(self, engine: Engine, level: LogLevel, message: str) -> None:
+        publish_engine_log(
+            self._shared.logs, level, message, engine, identifier=self.identifier, reference=self.reference
+        )
 
-Settle = Callable[["Instance", LoadConfig, bool], Awaitable[tuple[LoadConfig, Estimate, Model | None]]]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What all instances of a host share.
+    """What the instances of a host share.
 
     Parameters:
         kinds: starts engines.
-        settle: fills a config's defaults in for an instance, estimates what it takes, and finds its draft model; where
-            told to, raises NotEnoughMemoryError if that is not granted.
-        logs: where those listen who watch.
+        events: where crashes are published.
+        logs: where log events are published.
+        grant: applies a config to an instance; raises NotEnoughMemoryError if the guardrail does not grant it.
+        find_draft: see :meth:`Instance.find_draft`.
+        on_idle: called when the last lease of an instance was released.
+        on_gone: called with an instance that is unloaded, and the task that stops its engine.
     """
 
     settings: Callable[[], Settings]
     kinds: EngineKinds
     crashes: Crashes
     events: Events[CrashReport]
-    settle: Settle
     logs: LogEvents
+    grant: Callable[[Instance, LoadConfig], Awaitable[None]]
+    find_draft: Callable[[Lease, PredictionConfig], Awaitable[Model | None]]
+    on_idle: Callable[[Instance], None]
+    on_gone: Callable[[Instance, asyncio.Task[None]], None]

@@ -1,14 +1,21 @@
-"""The errors for models and instances that are not there, with the data that LM Studio's clients show."""
+"""The errors for models and instances that do not exist, with the data that LM Studio's clients show."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from ..errors import DraftModelNotFoundError, IdentifierNotFoundError, ModelNotFoundError
-from .instance import Instance
 
 
-def not_loaded(identifier: str | None, loaded: list[Instance]) -> ModelNotFoundError:
+class Identified(Protocol):
+    """A loaded instance, as far as these errors are concerned."""
+
+    @property
+    def identifier(self) -> str: ...
+
+
+def not_loaded(identifier: str | None, loaded: Sequence[Identified]) -> ModelNotFoundError:
     """Return the error for a query that no loaded instance matches."""
     return ModelNotFoundError(
         "No model is loaded" if identifier is None else f"No model is loaded as {identifier!r}",
@@ -18,14 +25,14 @@ def not_loaded(identifier: str | None, loaded: list[Instance]) -> ModelNotFoundE
     )
 
 
-def matches_no_model(error: ModelNotFoundError, name: str | None, loaded: list[Instance]) -> ModelNotFoundError:
+def matches_no_model(error: ModelNotFoundError, name: str | None, loaded: Sequence[Identified]) -> ModelNotFoundError:
     """Return the error for a query whose model is not in the library: it says what ``error`` of the library says."""
     return ModelNotFoundError(
         error.title, cause=error.cause, suggestion=error.suggestion, data=query_data(name, loaded)
     )
 
 
-def nothing_to_unload(identifier: str, loaded: list[Instance]) -> IdentifierNotFoundError:
+def nothing_to_unload(identifier: str, loaded: Sequence[Identified]) -> IdentifierNotFoundError:
     """Return the error for an identifier that no instance has."""
     return IdentifierNotFoundError(
         f"No model is loaded as {identifier!r}",
@@ -42,16 +49,16 @@ def no_draft_model(name: str, error: ModelNotFoundError) -> DraftModelNotFoundEr
     )
 
 
-def query_data(identifier: str | None, loaded: list[Instance]) -> dict[str, Any]:
+def query_data(identifier: str | None, loaded: Sequence[Identified]) -> dict[str, Any]:
     """Return what LM Studio's clients show of a query that found nothing."""
     return {"query": {} if identifier is None else {"identifier": identifier}, **_sample(loaded)}
 
 
-def _names(loaded: list[Instance]) -> str | None:
+def _names(loaded: Sequence[Identified]) -> str | None:
     return f"Loaded: {', '.join(instance.identifier for instance in loaded)}." if loaded else None
 
 
-def _sample(loaded: list[Instance]) -> dict[str, Any]:
+def _sample(loaded: Sequence[Identified]) -> dict[str, Any]:
     return {
         "loadedModelsSample": [instance.identifier for instance in loaded[:10]],
         "totalLoadedModels": len(loaded),

@@ -28,6 +28,7 @@ from ..domain.generation import (
 from ..domain.progress import PromptProgress, Queued
 from ..engines.base import Completed, Engine
 from ..merging_queue import MergingQueue
+from ..settings import LimitSettings
 from .drafting import check_draft
 from .engine_run import EngineRun, PredictionRequest, begin
 from .log_events import PredictionLog
@@ -36,6 +37,7 @@ from .structured import AnswerForm, cut_off
 
 if TYPE_CHECKING:
     from .instance import Instance
+    from .lease import Lease
 
 HEARTBEAT_SEC = 10.0
 """The longest time without an event before the first token: the latest progress is then repeated."""
@@ -54,14 +56,14 @@ class Prediction:
     meanwhile is merged. :meth:`stop` ends it early with a result; :meth:`close` ends it without one.
 
     Parameters:
-        client: the name of the client; clients take turns where slots are few.
+        lease: released when it ends.
+        limits: those of the queue for slots.
     """
 
-    def __init__(self, instance: Instance, request: PredictionRequest, client: str) -> None:
-        self.client = client
+    def __init__(self, lease: Lease, request: PredictionRequest, limits: LimitSettings) -> None:
         self.has_slot = False
-        self.engine: Engine | None = None
-        self._instance = instance
+        self._lease = lease
+        self._limits = limits
         self._request = request
         self._events: MergingQueue[PredictionEvent] = MergingQueue(_merge)
         self._form: AnswerForm | None = None
@@ -72,12 +74,19 @@ class Prediction:
         self._began = self._clock()
         self._first_token_at: float | None = None
         self._prompt_reports = PromptReports()
-        self._log = PredictionLog(request.logs, instance.model.relative_path, instance.identifier)
+        self._log = PredictionLog(request.logs, lease.instance.model.relative_path, lease.instance.identifier)
         self._prompt_tokens = 0
         self._cached_tokens = 0
         self._predicted_tokens = 0
         self._load_sec: float | None = None
-        self._task = asyncio.create_task(self._run(), name=f"prediction on {instance.identifier}")
+        self._task = asyncio.create_task(self._run(), name=f"prediction on {lease.instance.identifier}")
+        lease.hand_over(self)
+        self._task.add_done_callback(lambda _: lease.release())
+
+    @property
+    def _instance(self) -> Instance:
+        """The instance that it runs on: another one of the model where that has the draft model."""
+        return self._lease.instance
 
     @property
     def config(self) -> PredictionConfig:
@@ -91,10 +100,6 @@ class Prediction:
             if self._running:  # a task that is cancelled before its first step would emit no result
                 self._task.cancel()
 
-    async def ended(self) -> None:
-        """Wait until it has ended, in any way."""
-        await asyncio.wait([self._task])
-
     @property
     def has_token(self) -> bool:
         """Whether its prompt is processed and its first token was generated."""
@@ -103,7 +108,7 @@ class Prediction:
     def describe(self) -> str:
         """Return a line for a crash report, without anything that a user wrote."""
         return (
-            f"a prediction of {self.client}, {self._clock() - self._began:.1f} s old: "
+            f"a prediction of {self._lease.client}, {self._clock() - self._began:.1f} s old: "
             f"{self._request.length} characters in, {self._predicted_tokens} tokens out"
         )
 
@@ -144,15 +149,18 @@ class Prediction:
         try:
             if self._stop_reason is not None:
                 raise asyncio.CancelledError
-            async with self._instance.slot(self):
+            began = self._clock()
+            async with self._lease.in_slot(self, self._limits, self._request.config) as engine:
                 self.has_slot = True
-                completed, outcome = await self._complete()
+                self._load_sec = self._clock() - began
+                completed, outcome = await self._complete(engine)
         except asyncio.CancelledError:
             if self._stop_reason is None:  # the host itself is going down
                 self._stop_reason = "unloaded"
             outcome = self._outcome(cut_off(self._stop_reason)) if self._form else None
             self._end(self._result(self._stop_reason, outcome))
         except BaseException as error:
+            self._lease.release()
             self._events.close(error)
         else:
             self._prompt_tokens = completed.prompt_tokens
@@ -160,14 +168,12 @@ class Prediction:
             self._end(self._result(completed.stop_reason, outcome, completed))
 
     def _end(self, result: PredictionResult) -> None:
+        self._lease.release()
         self._log.end(result)
         self._events.put(result)
         self._events.close()
 
-    async def _complete(self) -> tuple[Completed, StructuredOutcome | None]:
-        waiting_since = self._clock()
-        engine = self.engine = await self._instance.engine(drafts=self._request.config)
-        self._load_sec = self._clock() - waiting_since
+    async def _complete(self, engine: Engine) -> tuple[Completed, StructuredOutcome | None]:
         run = await self._begin(engine)
         pipeline, form = run.pipeline, run.form
         self._form = form

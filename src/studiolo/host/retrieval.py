@@ -7,14 +7,12 @@ import bisect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..errors import ConfigError, PromptTooLongError
 from .documents import Document, Documents
 from .files import content_of
-
-if TYPE_CHECKING:
-    from .instance import Instance
+from .lease import Lease
 
 Step = Literal["loading", "chunking", "embedding"]
 Span = int | tuple[int, int]
@@ -93,8 +91,7 @@ class Retriever:
         self,
         query: str,
         identifiers: Sequence[str],
-        model: Instance,
-        client: str,
+        model: Lease,
         progress: RetrievalProgress,
         *,
         limit: int,
@@ -105,8 +102,7 @@ class Retriever:
 
         Parameters:
             identifiers: the files.
-            model: an embedding model.
-            client: the name of the client that asks.
+            model: a lease of an embedding model.
             progress: called as it advances.
             chunk_size: characters of a passage at most.
             chunk_overlap: characters that two neighbours have in common, about.
@@ -115,22 +111,24 @@ class Retriever:
             ConfigError: the overlap is not smaller than the size, or there are too many passages.
             FilesError, UnsupportedError: a file cannot be read.
             PromptTooLongError: the question exceeds the model's context.
-            EngineError: as :meth:`Instance.embed`.
+            EngineError: as :meth:`Lease.embed`.
         """
         if not 0 <= chunk_overlap < chunk_size:
             raise ConfigError(f"Passages of {chunk_size} characters cannot overlap by {chunk_overlap}")
-        keys = [(content_of(identifier), model.model.path, chunk_size, chunk_overlap) for identifier in identifiers]
+        keys = [
+            (content_of(identifier), model.instance.model.path, chunk_size, chunk_overlap) for identifier in identifiers
+        ]
         known = {key: self._kept[key] for key in keys if key in self._kept}
         wanted = [index for index, key in enumerate(keys) if key not in known and key not in keys[:index]]
         progress.files(wanted)
         for index in wanted:
             progress.file(index, False)
             room = MAX_CHUNKS - sum(len(each.chunks) for each in known.values())
-            known[keys[index]] = await self._read(index, keys[index], model, client, progress, room)
+            known[keys[index]] = await self._read(index, keys[index], model, progress, room)
             progress.file(index, True)
         self._keep(known)
         progress.searching(False)
-        question = await model.embed(query, client)
+        question = await model.embed(query)
         found = await asyncio.to_thread(_nearest, question, [known[key] for key in keys], limit)
         progress.searching(True)
         return found
@@ -144,7 +142,7 @@ class Retriever:
             total -= self._kept.popitem(last=False)[1].size
 
     async def _read(
-        self, index: int, key: tuple[Any, ...], model: Instance, client: str, progress: RetrievalProgress, room: int
+        self, index: int, key: tuple[Any, ...], model: Lease, progress: RetrievalProgress, room: int
     ) -> _Known:
         identifier, _, size, overlap = key
         progress.step(index, "loading", None, False)
@@ -159,7 +157,7 @@ class Retriever:
             batch = chunks[start : start + AT_ONCE]
             try:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(_embed(chunk, model, client)) for chunk in batch]
+                    tasks = [group.create_task(_embed(chunk, model)) for chunk in batch]
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
             known += [pair for task in tasks for pair in task.result()]
@@ -168,14 +166,14 @@ class Retriever:
         return _Known([chunk for chunk, _ in known], await asyncio.to_thread(_matrix, [vector for _, vector in known]))
 
 
-async def _embed(chunk: Chunk, model: Instance, client: str) -> list[tuple[Chunk, list[float]]]:
+async def _embed(chunk: Chunk, model: Lease) -> list[tuple[Chunk, list[float]]]:
     """Return the vector of a passage; of its parts, if it exceeds the model's context."""
     try:
-        return [(chunk, await model.embed(chunk.content, client))]
+        return [(chunk, await model.embed(chunk.content))]
     except PromptTooLongError:
         if len(chunk.content) < 2:
             raise
-        return [pair for half in _halves(chunk) for pair in await _embed(half, model, client)]
+        return [pair for half in _halves(chunk) for pair in await _embed(half, model)]
 
 
 def _halves(chunk: Chunk) -> list[Chunk]:

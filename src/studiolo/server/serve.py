@@ -17,8 +17,9 @@ from .._version import __version__
 from ..dialects import dialects
 from ..dialects.base import Serving
 from ..errors import PortInUseError, StudioloError
-from ..host.host import Host, OnFetch
+from ..host.host import Host
 from ..host.instance import Instance
+from ..host.load_progress import LoadWatcher, OnFetch
 from ..paths import Home
 from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app
@@ -133,10 +134,10 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     async def drain() -> None:
         for listener in getattr(server, "servers", []):
             listener.close()
-        running = host.running_predictions()
+        running = host.requests_under_way()
         limit = host.settings.current().server.drain_limit_sec
         if running:
-            say(f"stopping: {running} predictions get {limit:g} s to end. A second signal stops at once.")
+            say(f"stopping: up to {limit:g} s for the requests under way ({running}). A second signal stops at once.")
         await host.drain(limit)
         server.should_exit = True
 
@@ -146,7 +147,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     try:
         startup: asyncio.Task[Instance] | None = None
         if options.load:
-            startup = host.load_at_startup(options.model, on_fetch)
+            startup = host.load_at_startup(options.model, LoadWatcher(on_fetch=on_fetch))
             startup.add_done_callback(lambda task: _tell_startup(task, say))
         if options.background is not None:
             write_record(host.home, f"{address}:{port}", options.background)

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from ...domain.models import ModelReference
 from ...errors import ConfigError, UnsupportedError
 from ...host.documents import Document, Parser
 from ...host.retrieval import Found, RetrievalProgress
 from ...protocol import files as wire
-from ...protocol.models import specify
 from .context import Context, ServerChannel
 from .progress import reporting
 from .registry import channel, rpc
@@ -74,19 +74,19 @@ async def retrieve(
     context: Context, parameter: wire.RetrieveParameter, channel: ServerChannel[wire.RetrieveMessage]
 ) -> None:
     settings = _settings(parameter)
-    model = await context.host.resolve(specify(settings.embedding_model or None), "embedding")
+    reference = ModelReference(name=settings.embedding_model or None)
 
     async def find(report: Callable[[wire.RetrieveMessage], None]) -> list[Found]:
-        return await context.host.retriever.retrieve(
-            parameter.query,
-            parameter.file_identifiers,
-            model,
-            context.client,
-            _progress(report),
-            limit=settings.limit,
-            chunk_size=settings.chunking_method.chunk_size,
-            chunk_overlap=settings.chunking_method.chunk_overlap,
-        )
+        async with context.host.lease(reference, "embedding", context.client) as lease:
+            return await context.host.retriever.retrieve(
+                parameter.query,
+                parameter.file_identifiers,
+                lease,
+                _progress(report),
+                limit=settings.limit,
+                chunk_size=settings.chunking_method.chunk_size,
+                chunk_overlap=settings.chunking_method.chunk_overlap,
+            )
 
     found = await reporting(
         find,

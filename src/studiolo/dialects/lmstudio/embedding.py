@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ...protocol import models as wire
 from .context import Context
+from .encoding import model_reference
 from .registry import rpc
 
 
 @rpc(wire.EMBED_STRING, "embedding")
 async def embed_string(context: Context, parameter: wire.EmbedStringParameter) -> wire.Embedding:
-    context.host.check_taking()
-    instance = await context.host.resolve(parameter.model_specifier, "embedding")
-    return wire.Embedding(embedding=await instance.embed(parameter.input_string, context.client))
+    reference = model_reference(parameter.model_specifier)
+    async with context.host.lease(reference, "embedding", context.client) as lease:
+        return wire.Embedding(embedding=await lease.embed(parameter.input_string))

@@ -5,23 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from ...domain import events, progress
+from ...domain.models import ModelReference
 from ...host.instance import Instance
 from ...host.load_plan import Estimate
 from ...library.model import Model
 from ...protocol.models import (
     EmbeddingModelInfo,
     EmbeddingModelInstanceInfo,
+    InstanceReferenceSpecifier,
     LlmInfo,
     LlmInstanceInfo,
     MemoryUsage,
     ModelInfo,
     ModelInstanceInfo,
+    ModelSpecifier,
     ProcessingState,
     Quantization,
     UsageEstimate,
 )
 from ...protocol.repository import DownloadProgress, DownloadProgressUpdate
 from ...protocol.system import CrashReport, InstanceStatus, QueuedStatus
+
+
+def model_reference(specifier: ModelSpecifier) -> ModelReference:
+    """Return the model that a specifier means."""
+    if isinstance(specifier, InstanceReferenceSpecifier):
+        return ModelReference(instance=specifier.instance_reference)
+    query = specifier.query
+    return ModelReference(
+        name=query.identifier,
+        path=query.path,
+        vision=query.vision,
+        domain=query.domain,
+        device=query.device_identifier,
+    )
 
 
 def model_info(model: Model) -> ModelInfo:
@@ -97,7 +114,7 @@ def instance_status(instance: Instance) -> InstanceStatus:
         identifier=instance.identifier,
         model_key=instance.model.key,
         domain=instance.model.domain or "llm",
-        state=instance.state,
+        state=instance.activity,
         size_bytes=instance.model.size_bytes,
         context_length=instance.context_length,
         parallel=instance.config.max_parallel_predictions or 1,

@@ -25,7 +25,7 @@ from ...protocol.models import LlmInstanceInfo, ModelSpecifier
 from . import predictions
 from .chats import chat_request, messages
 from .context import Context, ServerChannel
-from .encoding import instance_info
+from .encoding import instance_info, model_reference
 from .registry import channel, rpc
 
 # A prompt template that passes the text through, whatever the spacing: the form of a raw completion.
@@ -72,28 +72,28 @@ async def _run(
     log_ignored_keys(settings, "llm.prediction")
     refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
-    instance = await context.host.resolve(specifier, "llm")
     request: str | ChatRequest = prompt if isinstance(prompt, str) else chat_request(prompt, config)
-    prediction = context.host.predict(instance, request, config, context.client, preset)
-    channel.on_cancel = prediction.stop
-    try:
-        async for event in prediction.events():
-            if not isinstance(event, PredictionResult):
-                await channel.send(predictions.message(event))
-                continue
-            info = instance_info(instance, in_use=True)
-            assert isinstance(info, LlmInstanceInfo)
-            await channel.send(
-                wire.PredictSuccess(
-                    stats=predictions.stats(event),
-                    model_info=info,
-                    load_model_config=encode_load_config(instance.config),
-                    prediction_config=encode_prediction_config(prediction.config),
-                    structured=predictions.structured(event.structured),
+    async with context.host.lease(model_reference(specifier), "llm", context.client) as lease:
+        prediction = context.host.predict(lease, request, config, preset)
+        channel.on_cancel = prediction.stop
+        try:
+            async for event in prediction.events():
+                if not isinstance(event, PredictionResult):
+                    await channel.send(predictions.message(event))
+                    continue
+                info = instance_info(lease.instance, in_use=True)
+                assert isinstance(info, LlmInstanceInfo)
+                await channel.send(
+                    wire.PredictSuccess(
+                        stats=predictions.stats(event),
+                        model_info=info,
+                        load_model_config=encode_load_config(lease.instance.config),
+                        prediction_config=encode_prediction_config(prediction.config),
+                        structured=predictions.structured(event.structured),
+                    )
                 )
-            )
-    finally:
-        await prediction.close()
+        finally:
+            await prediction.close()
 
 
 def _passes_through(template: Any) -> bool:
@@ -122,7 +122,6 @@ async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTem
     log_ignored_keys(settings, "llm.prediction")
     refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
-    instance = await context.host.resolve(parameter.specifier, "llm")
     tools, _ = parse_raw_tools({"type": "toolArray", "tools": parameter.opts.tool_definitions or []})
     chat = TemplateRequest(
         messages=messages(parameter.history.messages),
@@ -130,10 +129,15 @@ async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTem
         omit_bos_token=bool(parameter.opts.omit_bos_token),
         omit_eos_token=bool(parameter.opts.omit_eos_token),
     )
-    return wire.FormattedPrompt(formatted=await context.host.apply_template(instance, chat, config))
+    async with context.host.lease(model_reference(parameter.specifier), "llm", context.client) as lease:
+        return wire.FormattedPrompt(formatted=await context.host.apply_template(lease, chat, config))
 
 
 @rpc(wire.PRELOAD_DRAFT_MODEL, "llm")
 async def preload_draft_model(context: Context, parameter: wire.PreloadDraftModelParameter) -> None:
-    instance = await context.host.resolve(parameter.specifier, "llm")
-    await instance.engine(drafts=PredictionConfig(draft_model=parameter.draft_model_key))
+    config = PredictionConfig(draft_model=parameter.draft_model_key)
+    async with (
+        context.host.lease(model_reference(parameter.specifier), "llm", context.client) as lease,
+        lease.on_engine(config),
+    ):
+        pass  # the engine runs with the draft model now

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncGenerator, Callable
 
 from ...config import LoadConfig
+from ...domain.models import ModelReference
 from ...domain.progress import DownloadProgress
-from ...errors import ModelNotFoundError
+from ...engines.base import Engine
 from ...host.instance import Instance
+from ...host.load_progress import LoadWatcher
 from ...host.machine import check_device
 from ...host.not_found import not_loaded
+from ...host.on_demand import LoadRequest
 from ...library.model import Model
 from ...protocol import models as wire
 from ...protocol.kv import (
@@ -22,7 +26,7 @@ from ...protocol.kv import (
     log_ignored_keys,
 )
 from .context import Context, ServerChannel
-from .encoding import instance_info, model_info, processing_state, usage_estimate
+from .encoding import instance_info, model_info, model_reference, processing_state, usage_estimate
 from .progress import reporting
 from .registry import channel, rpc
 
@@ -47,7 +51,7 @@ async def load_model(
             config,
             identifier=parameter.identifier,
             ttl_sec=_seconds(parameter.ttl_ms),
-            on_progress=lambda progress: report(wire.LoadProgress(progress=progress)),
+            watcher=LoadWatcher(on_progress=lambda progress: report(wire.LoadProgress(progress=progress))),
         )
 
     instance = await reporting(load, channel.send, heartbeat_sec=HEARTBEAT_SEC)
@@ -78,16 +82,20 @@ async def get_or_load(
                 )
             )
 
-        return await context.host.get_or_load(
-            parameter.identifier,
-            context.domain,
-            config,
+        request = LoadRequest(
+            config=config,
             ttl_sec=_seconds(parameter.load_ttl_ms),
-            on_evict=lambda instance: report(wire.UnloadingOtherModel(info=instance_info(instance))),
-            on_start=started,
-            on_progress=lambda progress: report(wire.GetOrLoadProgress(progress=progress)),
-            on_fetch=fetching,
+            explicit=True,
+            watcher=LoadWatcher(
+                on_fetch=fetching,
+                on_evict=lambda instance: report(wire.UnloadingOtherModel(info=instance_info(instance))),
+                on_start=started,
+                on_progress=lambda progress: report(wire.GetOrLoadProgress(progress=progress)),
+            ),
         )
+        reference = ModelReference(name=parameter.identifier)
+        async with context.host.lease(reference, context.domain, context.client, request) as lease:
+            return lease.instance
 
     info = instance_info(await reporting(get, channel.send, heartbeat_sec=HEARTBEAT_SEC))
     await channel.send(wire.GetOrLoadSuccess(info=info) if loading else wire.AlreadyLoaded(info=info))
@@ -101,36 +109,32 @@ async def unload_model(context: Context, parameter: wire.UnloadModelParameter) -
 
 @rpc(wire.LIST_LOADED, *BOTH)
 async def list_loaded(context: Context, _: None) -> list[wire.ModelInstanceInfo]:
-    # A client that takes "any loaded model" from this list must not find it empty while the first one is coming.
-    await context.host.startup_settled()
-    return [instance_info(i) for i in context.host.instances.loaded() if i.model.domain == context.domain]
+    return [instance_info(instance) for instance in await context.host.list_loaded(context.domain)]
 
 
 @rpc(wire.GET_MODEL_INFO, *BOTH)
 async def get_model_info(context: Context, parameter: wire.GetModelInfoParameter) -> wire.ModelInstanceInfo | None:
-    specifier = parameter.specifier
-    any_model = isinstance(specifier, wire.QuerySpecifier) and not (specifier.query.identifier or specifier.query.path)
-    if any_model and parameter.throw_if_not_found:
-        await context.host.startup_settled()
-        return instance_info(await context.host.resolve(specifier, context.domain))
-    instance = await context.host.find(specifier, context.domain)
+    reference = model_reference(parameter.specifier)
+    if reference.is_any and parameter.throw_if_not_found:
+        return instance_info(await _loaded(context, parameter.specifier))
+    instance = await context.host.find_loaded(reference, context.domain)
     if instance is not None:
         return instance_info(instance)
     if not parameter.throw_if_not_found:
         return None
-    raise _not_found(context, specifier)
+    raise not_loaded(reference.wanted, context.host.instances.loaded())
 
 
 @rpc(wire.GET_LOAD_CONFIG, *BOTH)
 async def get_load_config(context: Context, parameter: wire.SpecifierParameter) -> KvConfig:
-    instance = await context.host.resolve(parameter.specifier, context.domain)
+    instance = await _loaded(context, parameter.specifier)
     return encode_load_config(instance.config, context.domain)
 
 
 @rpc(wire.GET_BASE_PREDICTION_CONFIG, *BOTH)
 async def get_base_prediction_config(context: Context, parameter: wire.BasePredictionConfigParameter) -> KvConfig:
     """Return what is in force where a request leaves everything open; nothing for an embedding model."""
-    instance = await context.host.resolve(parameter.specifier, context.domain)
+    instance = await _loaded(context, parameter.specifier)
     if context.domain == "embedding":
         return KvConfig(fields=[])
     return encode_prediction_config(context.host.base_prediction_config(instance))
@@ -140,10 +144,11 @@ async def get_base_prediction_config(context: Context, parameter: wire.BasePredi
 async def get_instance_processing_state(
     context: Context, parameter: wire.GetProcessingStateParameter
 ) -> wire.ProcessingState:
-    found = await context.host.find(parameter.specifier, context.domain)
+    reference = model_reference(parameter.specifier)
+    found = await context.host.find_loaded(reference, context.domain)
     if found is None:
         if parameter.throw_if_not_found:
-            raise _not_found(context, parameter.specifier)
+            raise not_loaded(reference.wanted, context.host.instances.loaded())
         return wire.ProcessingState("idle", 0)
     return processing_state(found)
 
@@ -158,23 +163,30 @@ async def estimate_model_usage(context: Context, parameter: wire.EstimateUsagePa
 
 @rpc(wire.TOKENIZE, *BOTH)
 async def tokenize(context: Context, parameter: wire.TextParameter) -> wire.Tokens:
-    instance = await context.host.resolve(parameter.specifier, context.domain)
-    return wire.Tokens(tokens=await (await instance.engine()).tokenize(parameter.input_string))
+    async with _engine(context, parameter.specifier) as engine:
+        return wire.Tokens(tokens=await engine.tokenize(parameter.input_string))
 
 
 @rpc(wire.COUNT_TOKENS, *BOTH)
 async def count_tokens(context: Context, parameter: wire.TextParameter) -> wire.TokenCount:
-    instance = await context.host.resolve(parameter.specifier, context.domain)
-    engine = await instance.engine()
-    tokens = await engine.tokenize(parameter.input_string)
-    # LM Studio's counts of embedding models leave out the tokens that are put around every text.
-    around = await engine.tokenize("") if context.domain == "embedding" else []
+    async with _engine(context, parameter.specifier) as engine:
+        tokens = await engine.tokenize(parameter.input_string)
+        # LM Studio's counts of embedding models leave out the tokens that are put around every text.
+        around = await engine.tokenize("") if context.domain == "embedding" else []
     return wire.TokenCount(token_count=len(tokens) - len(around))
 
 
-def _not_found(context: Context, specifier: wire.ModelSpecifier) -> ModelNotFoundError:
-    assert isinstance(specifier, wire.QuerySpecifier)  # an instance that is gone has an error of its own
-    return not_loaded(specifier.query.identifier or specifier.query.path, context.host.instances.loaded())
+async def _loaded(context: Context, specifier: wire.ModelSpecifier) -> Instance:
+    """Return the instance that a specifier means, loaded where it is not."""
+    async with context.host.lease(model_reference(specifier), context.domain, context.client) as lease:
+        return lease.instance
+
+
+@contextlib.asynccontextmanager
+async def _engine(context: Context, specifier: wire.ModelSpecifier) -> AsyncGenerator[Engine]:
+    reference = model_reference(specifier)
+    async with context.host.lease(reference, context.domain, context.client) as lease, lease.on_engine() as engine:
+        yield engine
 
 
 def _seconds(milliseconds: int | None) -> float | None:

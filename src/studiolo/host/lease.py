@@ -1,0 +1,204 @@
+"""Leases: the uses of an instance."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from ..config import PredictionConfig
+from ..domain.generation import StopReason
+from ..engines.base import Engine
+from ..errors import EngineDiedError, ModelUnloadedError
+from ..settings import LimitSettings
+from .load_progress import LoadWatcher
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+
+class Holder(Protocol):
+    """A prediction, as the holder of a lease."""
+
+    @property
+    def has_token(self) -> bool: ...
+
+    def describe(self) -> str: ...
+
+    def stop(self, reason: StopReason = "cancelled") -> None: ...
+
+
+class Lease:
+    """One use of an instance, taken before it waits for anything and released after it ends.
+
+    An instance with leases is not evicted, does not expire, and is not restarted with another draft model. When it is
+    unloaded all the same, it revokes its leases.
+
+    Parameters:
+        client: on whose behalf: clients take turns where slots are few.
+    """
+
+    def __init__(self, instance: Instance, client: str) -> None:
+        self.instance = instance
+        self.client = client
+        self.engine: Engine | None = None
+        """The engine that it uses, or used last."""
+        self.prediction: Holder | None = None
+        self.revoked = False
+        self._used = False
+        self._ended = asyncio.Event()
+        self._on_revoke: Callable[[], object] | None = None
+        instance.leases.add(self)
+
+    def release(self) -> None:
+        """End the use. Safe to call twice."""
+        if self in self.instance.leases:
+            self.instance.leases.remove(self)
+            self._ended.set()
+            self.instance.on_release(used=self._used)
+
+    async def ended(self) -> None:
+        """Wait until it is released."""
+        await self._ended.wait()
+
+    def move_to(self, instance: Instance) -> None:
+        """Use another instance from now on."""
+        before, self.instance = self.instance, instance
+        instance.leases.add(self)
+        if self in before.leases:
+            before.leases.remove(self)
+            before.on_release(used=False)
+
+    def hand_over(self, prediction: Holder) -> None:
+        """Leave the release to ``prediction``, which is stopped where the instance is unloaded."""
+        self.prediction = prediction
+        self._on_revoke = lambda: prediction.stop("unloaded")
+
+    def revoke(self) -> None:
+        """End the use because the instance is unloaded."""
+        self.revoked = True
+        if self._on_revoke is not None:
+            self._on_revoke()
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncGenerator[Lease]:
+        """Release the lease at the end of the block, unless a prediction does it.
+
+        Raises:
+            ModelUnloadedError: the instance was unloaded meanwhile, which ends whatever the block waits for.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        earlier = task.cancelling()
+        cancelled = False
+
+        def cancel() -> None:
+            nonlocal cancelled
+            if task is not asyncio.current_task():
+                cancelled = task.cancel()
+
+        self._on_revoke = cancel
+        if self.revoked:
+            self.release()
+            raise unloaded(self.instance.identifier)
+        try:
+            yield self
+        except BaseException as error:
+            by_revocation = cancelled and task.uncancel() <= earlier and isinstance(error, asyncio.CancelledError)
+            if by_revocation or (self.revoked and isinstance(error, EngineDiedError)):
+                raise unloaded(self.instance.identifier) from None
+            raise
+        else:
+            if cancelled:
+                task.uncancel()
+        finally:
+            if self.prediction is None:
+                self.release()
+
+    async def loaded(self, watcher: LoadWatcher | None = None) -> None:
+        """Wait until the instance is loaded. A load that nobody waits for any more is given up.
+
+        Raises:
+            StudioloError: why it could not be loaded.
+            ModelUnloadedError: it was unloaded meanwhile.
+        """
+        try:
+            await self.instance.loaded(watcher)
+        except BaseException:
+            self.release()
+            await self.instance.unloaded()
+            raise
+
+    @contextlib.asynccontextmanager
+    async def on_engine(self, drafts: PredictionConfig | None = None) -> AsyncGenerator[Engine]:
+        """Use the engine for the length of the block; it is started where it does not run.
+
+        Parameters:
+            drafts: the settings of a prediction, which may name a draft model. The lease may move to another instance
+                of the model then.
+
+        Raises:
+            ModelNotFoundError, ConfigError, NotEnoughMemoryError: the draft model is not there, cannot draft for the
+                model, or does not fit beside it.
+            EngineStartError: the engine does not start.
+            QuarantinedError: it has crashed again and again.
+            ModelFileError: the model's file is gone.
+            ModelUnloadedError: the instance was unloaded.
+        """
+        async with self._turn(drafts):
+            yield await self._use_engine()
+
+    @contextlib.asynccontextmanager
+    async def in_slot(
+        self, owner: object, limits: LimitSettings | None, drafts: PredictionConfig | None = None
+    ) -> AsyncGenerator[Engine]:
+        """Wait for a slot, then use the engine, as :meth:`on_engine`.
+
+        Parameters:
+            owner: what waits, for :meth:`Slots.place`.
+            limits: queue limits; ``None`` means unbounded.
+
+        Raises:
+            BusyError: see :meth:`Slots.slot`.
+        """
+        async with self._turn(drafts):
+            self._used = True
+            async with self.instance.slots.slot(self.client, owner, limits):
+                yield await self._use_engine()
+
+    async def embed(self, text: str) -> list[float]:
+        """Return the vector of ``text``. Texts come by the thousand, each in a call: they wait, and none is refused.
+
+        Raises:
+            PromptTooLongError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.embed`.
+        """
+        async with self.in_slot(text, None) as engine:
+            return await engine.embed(text)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, drafts: PredictionConfig | None) -> AsyncGenerator[None]:
+        draft = None
+        if drafts is not None and drafts.draft_model:
+            draft = await self.instance.find_draft(self, drafts)
+        instance = self.instance
+        await instance.gate.enter(alone=draft is not None)
+        try:
+            if draft is not None and drafts is not None:
+                await instance.change_draft(draft, drafts)
+                instance.gate.share()
+            yield
+        except EngineDiedError:
+            instance.cut_off.add(self)
+            raise
+        finally:
+            instance.gate.leave()
+
+    async def _use_engine(self) -> Engine:
+        self.engine = await self.instance.running_engine()
+        return self.engine
+
+
+def unloaded(identifier: str) -> ModelUnloadedError:
+    """Return the error for a use of an instance that was unloaded."""
+    return ModelUnloadedError(f"The model {identifier} was unloaded", suggestion="Load the model again.")

@@ -1,0 +1,277 @@
+"""An engine without a process and without a model: a test scripts what it does and when.
+
+A host uses it with the setting ``engine.name = "fake"``. What a model does is scripted by its key (the stem of its
+file) in :data:`models`; every engine that was started is in :data:`engines`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from studiolo.config import LoadConfig
+from studiolo.domain.generation import Fragment
+from studiolo.domain.model_shape import ModelShape
+from studiolo.domain.progress import PromptProgress
+from studiolo.engines.base import Completed, CompletionRequest, EngineEvent, TemplateRequest, ToolChatRequest
+from studiolo.engines.spec import (
+    Capabilities,
+    Device,
+    EngineSpec,
+    Finding,
+    LoadProgress,
+    MemoryNeed,
+    Node,
+    ProcessRef,
+)
+from studiolo.errors import EngineDiedError, EngineError, EngineStartError
+
+T = TypeVar("T")
+
+
+@dataclass
+class Step:
+    """A piece of an engine's work: how long it takes, and what it waits for besides.
+
+    Parameters:
+        sec: how long it takes.
+        gate: where set, the work waits for it first.
+    """
+
+    sec: float = 0.0
+    gate: asyncio.Event | None = None
+
+    async def take(self) -> None:
+        await asyncio.sleep(self.sec)
+        if self.gate is not None:
+            await self.gate.wait()
+
+
+@dataclass
+class FakeModel:
+    """How the engines of one model behave.
+
+    Parameters:
+        load: how a start goes.
+        load_fails: a start ends with an error after its time.
+        tokens: what a completion generates, once.
+        endless: generate the tokens again and again, until ``max_tokens`` or the end.
+        token: how long a token takes.
+        dies_after: the engine ends unexpectedly after so many tokens of a completion.
+        embed: how long an embedding takes.
+        tokenize: how long tokenizing and templates take.
+        stop: how long the end of an engine takes.
+        memory_bytes: what a load takes; a draft model's is added.
+        hangs: health checks are never answered.
+    """
+
+    load: Step = field(default_factory=Step)
+    load_fails: bool = False
+    tokens: Sequence[str] = ("One ", "two ", "three.")
+    endless: bool = False
+    token: Step = field(default_factory=Step)
+    dies_after: int | None = None
+    embed: Step = field(default_factory=Step)
+    tokenize: Step = field(default_factory=Step)
+    stop: Step = field(default_factory=Step)
+    memory_bytes: int = 1_000_000
+    hangs: bool = False
+
+
+models: defaultdict[str, FakeModel] = defaultdict(FakeModel)
+engines: list[FakeEngine] = []
+_pids = itertools.count(1_000_000_000)  # beyond those of real processes
+
+
+def reset() -> None:
+    """Forget all scripts and engines."""
+    models.clear()
+    engines.clear()
+
+
+def running(key: str | None = None) -> list[FakeEngine]:
+    """Return the engines that have a process, those that start or stop included; of the model ``key`` alone."""
+    return [engine for engine in engines if engine.alive and key in (None, engine.key)]
+
+
+CAPABILITIES = Capabilities(embeddings=True, drafts=True)
+
+
+class FakeKind:
+    """Starts scripted engines; see :class:`studiolo.engines.base.EngineKind`."""
+
+    name = "fake"
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def version(self) -> str | None:
+        return "1.0"
+
+    async def capabilities(self) -> Capabilities:
+        return CAPABILITIES
+
+    async def devices(self) -> Sequence[Device]:
+        return ()
+
+    def estimate(self, model: ModelShape, config: LoadConfig, devices: Sequence[Device]) -> MemoryNeed:
+        drafts = models[model.draft.name].memory_bytes if model.draft is not None else 0
+        return MemoryNeed(weights=models[model.name].memory_bytes + drafts, kv_cache=0)
+
+    async def start(self, spec: EngineSpec, emit: Callable[[LoadProgress], None] | None = None) -> FakeEngine:
+        engine = FakeEngine(spec, self._node)
+        engines.append(engine)
+        await engine.load(emit)
+        return engine
+
+    async def diagnose(self) -> Sequence[Finding]:
+        return ()
+
+
+class FakeEngine:
+    """One running engine; see :class:`studiolo.engines.base.Engine`.
+
+    ``active`` counts the requests that it works on; ``most_active`` is the most there ever were.
+    """
+
+    name = "fake"
+    version = "1.0"
+    capabilities = CAPABILITIES
+    note: str | None = None
+    gpu_layers: int | None = None
+
+    def __init__(self, spec: EngineSpec, node: Node) -> None:
+        self.spec = spec
+        self.key = Path(spec.files.model.path).stem
+        self.draft = Path(spec.files.draft.path).stem if spec.files.draft else None
+        self.script = models[self.key]
+        self.process = ProcessRef(node.name, next(_pids))
+        self.exited = asyncio.Event()
+        self.alive = True
+        self.stopping = False
+        self.active = 0
+        self.most_active = 0
+        self._reason = "signal SIGKILL"
+
+    async def load(self, emit: Callable[[LoadProgress], None] | None) -> None:
+        """Load the model, as the script says."""
+        try:
+            if emit is not None:
+                emit(LoadProgress(0.0))
+            await self._unless_dead(self.script.load.take())
+            if self.script.load_fails:
+                raise self.death()
+        except BaseException as error:
+            self._exit()
+            if isinstance(error, EngineDiedError):
+                raise EngineStartError(f"The engine did not start: {error.title}", cause=error.cause) from None
+            raise
+
+    def kill(self, reason: str = "signal SIGKILL") -> None:
+        """End the process, as a crash does."""
+        self._reason = reason
+        self._exit()
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
+        async for event in self._generate(request.config.max_tokens):
+            yield event
+
+    async def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent, None]:
+        async for event in self._generate(request.config.max_tokens):
+            yield event
+
+    async def apply_template(self, chat: TemplateRequest) -> str:
+        with self._work():
+            await self._unless_dead(self.script.tokenize.take())
+            return "\n".join(message.text for message in chat.messages)
+
+    async def knows_tools(self) -> bool:
+        return False
+
+    async def tokenize(self, text: str) -> list[int]:
+        with self._work():
+            await self._unless_dead(self.script.tokenize.take())
+            return list(range(len(text.split())))
+
+    async def embed(self, text: str) -> list[float]:
+        with self._work():
+            await self._unless_dead(self.script.embed.take())
+            return [float(len(text)), 1.0]
+
+    async def health(self) -> None:
+        if self.script.hangs:
+            await asyncio.get_running_loop().create_future()
+        if not self.alive:
+            raise self.death()
+
+    def abort(self, reason: str) -> None:
+        self.kill(reason)
+
+    def death(self) -> EngineError:
+        return EngineDiedError(f"The engine process {self.process.pid} ended unexpectedly ({self._reason})")
+
+    async def stop(self) -> None:
+        self.stopping = True
+        if self.alive:
+            await self.script.stop.take()
+        self._exit()
+
+    def _exit(self) -> None:
+        self.alive = False
+        self.exited.set()
+
+    async def _generate(self, max_tokens: int | bool | None) -> AsyncGenerator[EngineEvent, None]:
+        limit = max_tokens if isinstance(max_tokens, int) and not isinstance(max_tokens, bool) else None
+        tokens = itertools.cycle(self.script.tokens) if self.script.endless else iter(self.script.tokens)
+        with self._work():
+            yield PromptProgress(0, 4)
+            count = 0
+            for count, token in enumerate(itertools.islice(tokens, limit), 1):
+                await self._unless_dead(self.script.token.take())
+                yield Fragment(token)
+                if count == self.script.dies_after:
+                    self.kill("signal SIGSEGV")
+                    raise self.death()
+            yield Completed(
+                stop_reason="max_tokens" if count == limit else "end_of_text",
+                stop_string=None,
+                prompt_tokens=4,
+                predicted_tokens=count,
+                tokens_per_second=None,
+                draft_tokens=0 if self.draft else None,
+            )
+
+    def _work(self) -> _Work:
+        return _Work(self)
+
+    async def _unless_dead(self, step: Coroutine[Any, Any, T]) -> T:
+        """Do a piece of work; raise EngineDiedError if the engine ends meanwhile."""
+        work = asyncio.ensure_future(step)
+        end = asyncio.ensure_future(self.exited.wait())
+        try:
+            await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
+            if end.done():
+                raise self.death()
+            return work.result()
+        finally:
+            work.cancel()
+            end.cancel()
+
+
+class _Work:
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> None:
+        if not self._engine.alive:
+            raise self._engine.death()
+        self._engine.active += 1
+        self._engine.most_active = max(self._engine.most_active, self._engine.active)
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.active -= 1
