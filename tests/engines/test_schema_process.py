@@ -48,7 +48,7 @@ async def test_errors_name_the_path_and_what_to_do(schemas: Schemas) -> None:
 async def test_a_schema_is_prepared_once_and_an_answer_checked(schemas: Schemas) -> None:
     prepared = await schemas.prepare(ANY)
     assert await schemas.prepare(json.loads(json.dumps(ANY))) is prepared
-    assert (await schemas.prepare(ANY, spaced=True)).held != prepared.held
+    assert (await schemas.prepare(ANY, spaced=True)).grammar_json != prepared.grammar_json
     assert await schemas.check(prepared, '{"a":1}') is None
     assert "$.a breaks $.properties.a.type" in str(await schemas.check(prepared, '{"a":"x"}'))
     for number in range(MAX_CACHED + 5):
@@ -65,7 +65,7 @@ async def test_what_takes_too_long_ends_the_process_alone(schemas: Schemas) -> N
     with pytest.raises(UnsupportedError, match="too complex") as caught:
         await schemas.prepare(ENDLESS)
     assert caught.value.data["path"] == "$"
-    assert (await schemas.prepare(ANY)).held
+    assert (await schemas.prepare(ANY)).grammar_json
 
 
 async def test_a_killed_process_is_started_again(schemas: Schemas) -> None:
@@ -75,7 +75,7 @@ async def test_a_killed_process_is_started_again(schemas: Schemas) -> None:
     worker.wait(10)
     with pytest.raises(UnsupportedError, match="too complex"):
         await schemas.prepare({"type": "string"})
-    assert (await schemas.prepare({"type": "string"})).held
+    assert (await schemas.prepare({"type": "string"})).grammar_json
 
 
 async def test_a_request_that_is_cancelled_does_not_disturb_the_next(schemas: Schemas) -> None:
@@ -85,12 +85,12 @@ async def test_a_request_that_is_cancelled_does_not_disturb_the_next(schemas: Sc
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-    assert '"const":"second"' in (await schemas.prepare({"const": "second"})).held
+    assert '"const":"second"' in (await schemas.prepare({"const": "second"})).grammar_json
 
 
 async def test_many_requests_at_once_get_their_own_answers(schemas: Schemas) -> None:
     prepared = await asyncio.gather(*(schemas.prepare({"const": number}) for number in range(20)))
-    assert [f'"const":{number},' in each.held for number, each in enumerate(prepared)] == [True] * 20
+    assert [f'"const":{number},' in each.grammar_json for number, each in enumerate(prepared)] == [True] * 20
     assert len(workers()) == 1
 
 
@@ -114,8 +114,8 @@ async def test_grammars_of_ones_own_are_built_first(schemas: Schemas) -> None:
 
 
 async def test_a_follower_takes_what_the_grammar_allows_and_no_more(schemas: Schemas) -> None:
-    grammar = answer_grammar((await schemas.prepare({"enum": ["naïve", 1.5]})).held)
-    one, two = await schemas.follow(grammar), await schemas.follow(grammar)
+    grammar = answer_grammar((await schemas.prepare({"enum": ["naïve", 1.5]})).grammar_json)
+    one, two = await schemas.matcher(grammar), await schemas.matcher(grammar)
     for part in ('"na', "ï", 've"'):
         assert not one.complete
         one.feed(part)
@@ -129,33 +129,33 @@ async def test_a_follower_takes_what_the_grammar_allows_and_no_more(schemas: Sch
 
 @pytest.mark.parametrize("is_open", [False, True])
 async def test_a_thought_may_stand_before_an_answer(schemas: Schemas, is_open: bool) -> None:
-    held = (await schemas.prepare({"const": 1})).held
-    grammar = thoughtful_grammar(held, "<think>", "</think>", is_open=is_open)
+    grammar_json = (await schemas.prepare({"const": 1})).grammar_json
+    grammar = thoughtful_grammar(grammar_json, "<think>", "</think>", is_open=is_open)
     await schemas.check_grammar(grammar)
     begin = "" if is_open else "<think>"
-    follower = await schemas.follow(grammar)
-    follower.feed(f"{begin}a < b\n</th</think>\n\n1")
-    assert follower.complete
-    plain = await schemas.follow(grammar)
+    matcher = await schemas.matcher(grammar)
+    matcher.feed(f"{begin}a < b\n</th</think>\n\n1")
+    assert matcher.complete
+    plain = await schemas.matcher(grammar)
     if is_open:
         plain.feed("1")
         assert not plain.complete
     else:
         plain.feed("1")
         assert plain.complete
-    second = await schemas.follow(grammar)
+    second = await schemas.matcher(grammar)
     with pytest.raises(PredictionError):
         second.feed(f"{begin}x</think>y</think>1")
 
 
 async def test_a_call_has_the_form_of_one_of_the_tools(schemas: Schemas) -> None:
-    number = (await schemas.prepare(ANY, spaced=True)).held
-    nothing = (await schemas.prepare({"type": "object", "additionalProperties": False}, spaced=True)).held
+    number = (await schemas.prepare(ANY, spaced=True)).grammar_json
+    nothing = (await schemas.prepare({"type": "object", "additionalProperties": False}, spaced=True)).grammar_json
     grammar = call_grammar([('a"b', number), ("ü", nothing)])
     await schemas.check_grammar(grammar)
     for right in ('{"name": "a\\"b", "arguments": {"a": 1}}', '{"name": "ü", "arguments": {}}'):
-        follower = await schemas.follow(grammar)
-        follower.feed(right)
-        assert follower.complete
+        matcher = await schemas.matcher(grammar)
+        matcher.feed(right)
+        assert matcher.complete
     with pytest.raises(PredictionError):
-        (await schemas.follow(grammar)).feed('{"name": "ü", "arguments": {"a": 1}}')
+        (await schemas.matcher(grammar)).feed('{"name": "ü", "arguments": {"a": 1}}')

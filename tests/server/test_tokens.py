@@ -141,18 +141,18 @@ def test_a_changed_file_counts_and_one_that_is_wrong_lets_nobody_in(
     path.write_text(path.read_text().rstrip("\n"))  # an editor that ends no line
     second = add_token(path)
     assert path.read_text() == f"# mine\n\n{first}\n{second}\n"
-    assert file.knows(*first) and file.knows(*second) and not file.knows(first.identifier, second.passkey)
+    assert file.accepts(*first) and file.accepts(*second) and not file.accepts(first.identifier, second.passkey)
     path.write_text(f"{second}\n")
-    assert not file.knows(*first) and file.knows(*second)
+    assert not file.accepts(*first) and file.accepts(*second)
     path.chmod(0o640)
     with caplog.at_level(logging.ERROR):
-        assert not file.knows(*second)
-        assert not file.knows(*second)
+        assert not file.accepts(*second)
+        assert not file.accepts(*second)
     assert len(caplog.records) == 1 and "chmod 600" in caplog.text
     path.chmod(0o600)
-    assert file.knows(*second)
+    assert file.accepts(*second)
     path.unlink()
-    assert not file.knows(*second)
+    assert not file.accepts(*second)
 
 
 def test_a_server_does_not_start_with_a_file_that_is_wrong(empty_home: Home, tmp_path: Path) -> None:

@@ -81,16 +81,16 @@ def test_a_call_with_its_fields_the_other_way_round_is_told_at_its_end() -> None
 
 
 def test_the_name_that_the_model_writes_becomes_the_tools_own() -> None:
-    assert NAMES.written("get the weather") == "get_the_weather"
+    assert NAMES.for_model("get the weather") == "get_the_weather"
     _, calls = told(read(['[TOOL_REQUEST]{"name": "get_the_weather", "arguments": {}}']))
     assert calls[1] == "get the weather" and calls[-1] == ("get the weather", {})
 
 
 def test_names_that_would_be_written_alike_are_kept_apart() -> None:
     names = ToolNames(["a b", "a_b", "a-b", "é", "ü", "x" * 100])
-    written = [names.written(name) for name in ["a b", "a_b", "a-b", "é", "ü", "x" * 100]]
+    written = [names.for_model(name) for name in ["a b", "a_b", "a-b", "é", "ü", "x" * 100]]
     assert written == ["a_b", "a_b_2", "a-b", "tool", "tool_2", "x" * 64]
-    assert [names.meant(name) for name in written] == ["a b", "a_b", "a-b", "é", "ü", "x" * 100]
+    assert [names.original(name) for name in written] == ["a b", "a_b", "a-b", "é", "ü", "x" * 100]
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_names_that_would_be_written_alike_are_kept_apart() -> None:
 )
 def test_names_are_written_as_the_naming_says(naming: Any, written: str) -> None:
     names = ToolNames(["get The-Weather2/now!", "!"], naming)
-    assert names.written("get The-Weather2/now!") == written
-    assert names.meant(written) == "get The-Weather2/now!"
-    assert names.written("!") == ("!" if naming == "passThrough" else "tool")
+    assert names.for_model("get The-Weather2/now!") == written
+    assert names.original(written) == "get The-Weather2/now!"
+    assert names.for_model("!") == ("!" if naming == "passThrough" else "tool")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_names_are_written_as_the_naming_says(naming: Any, written: str) -> None
     ],
 )
 def test_words_in_names(words: str, naming: Any, written: str) -> None:
-    assert ToolNames([words], naming).written(words) == written
+    assert ToolNames([words], naming).for_model(words) == written
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_the_schema_of_a_call_keeps_each_tools_definitions_apart() -> None:
     for entry, kind in zip(tools, ["integer", "string"], strict=True):
         assert entry.parameters is not None
         entry.parameters["$defs"] = {"N": {"type": kind}}
-    schema = call_schema(ToolNames(["a", "b"]).in_tools(tools))
+    schema = call_schema(ToolNames(["a", "b"]).rename_tools(tools))
     assert schema["$defs"] == {"tool0.N": {"type": "integer"}, "tool1.N": {"type": "string"}}
     first, second = schema["anyOf"]
     assert first["properties"]["name"] == {"const": "a"}
@@ -214,7 +214,7 @@ def test_a_chat_with_tools_becomes_plain_text_for_a_model_that_knows_none() -> N
         Message("assistant", [Text("Well."), call, call]),
         Message("tool", [ToolResult(text) for text in "23"]),
     ]
-    messages = with_instructions(chat, NAMES.in_tools([tool("add", a={"type": "integer"})]))
+    messages = with_instructions(chat, NAMES.rename_tools([tool("add", a={"type": "integer"})]))
     assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
     assert messages[0].text.startswith("Be brief.") and '"name": "add"' in messages[0].text
     written = '[TOOL_REQUEST]{"name": "add", "arguments": {"a": 1}}[END_TOOL_REQUEST]'
@@ -226,6 +226,6 @@ def test_a_chat_with_tools_becomes_plain_text_for_a_model_that_knows_none() -> N
 def test_calls_in_a_chat_go_by_the_names_that_the_model_was_told() -> None:
     call = ToolCall("get the weather", {}, "1")
     message = Message("assistant", [Text("x"), call])
-    (renamed,) = NAMES.in_messages([message])
+    (renamed,) = NAMES.rename_messages([message])
     assert renamed.parts[1] == ToolCall("get_the_weather", {}, "1")
     assert call.name == "get the weather"

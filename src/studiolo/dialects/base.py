@@ -19,11 +19,11 @@ from ..host.host import Host
 class Credentials(Protocol):
     """The API tokens that a server accepts."""
 
-    def knows(self, identifier: str, passkey: str) -> bool:
+    def accepts(self, identifier: str, passkey: str) -> bool:
         """Return whether the two are the parts of an accepted API token."""
         ...
 
-    def knows_bearer(self, header: str | None) -> bool:
+    def accepts_bearer(self, header: str | None) -> bool:
         """Return whether ``header``, the value of ``Authorization``, is ``Bearer`` and an accepted API token."""
         ...
 

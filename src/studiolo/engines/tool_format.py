@@ -38,47 +38,47 @@ class ToolNames:
     """
 
     def __init__(self, names: Iterable[str], naming: ToolNaming | None = None) -> None:
-        self._written: dict[str, str] = {}
-        self._meant: dict[str, str] = {}
+        self._for_model: dict[str, str] = {}
+        self._originals: dict[str, str] = {}
         for name in names:
             plain = _rewritten(name, naming or "removeSpecial")
             written, number = plain, 2
-            while written in self._meant:
+            while written in self._originals:
                 written = f"{plain[:60]}_{number}"
                 number += 1
-            self._written[name] = written
-            self._meant[written] = name
+            self._for_model[name] = written
+            self._originals[written] = name
 
-    def written(self, name: str) -> str:
+    def for_model(self, name: str) -> str:
         """What the model calls the tool ``name``."""
-        return self._written.get(name, name)
+        return self._for_model.get(name, name)
 
-    def meant(self, written: str) -> str:
+    def original(self, written: str) -> str:
         """The tool that the model calls ``written``."""
-        return self._meant.get(written, written)
+        return self._originals.get(written, written)
 
-    def in_tools(self, tools: Iterable[Tool]) -> list[Tool]:
+    def rename_tools(self, tools: Iterable[Tool]) -> list[Tool]:
         """Return ``tools`` under the names that the model writes, with description and parameters filled in."""
         return [
             Tool(
-                self.written(tool.name),
+                self.for_model(tool.name),
                 tool.description or "",
                 tool.parameters or {"type": "object", "properties": {}},
             )
             for tool in tools
         ]
 
-    def in_messages(self, messages: Iterable[Message]) -> list[Message]:
+    def rename_messages(self, messages: Iterable[Message]) -> list[Message]:
         """Return ``messages`` with the names that the model writes, in the calls of earlier rounds."""
         return [
-            replace(message, parts=[self._in_part(part) for part in message.parts])
+            replace(message, parts=[self._rename_part(part) for part in message.parts])
             if message.role == "assistant"
             else message
             for message in messages
         ]
 
-    def _in_part(self, part: Part) -> Part:
-        return replace(part, name=self.written(part.name)) if isinstance(part, ToolCall) else part
+    def _rename_part(self, part: Part) -> Part:
+        return replace(part, name=self.for_model(part.name)) if isinstance(part, ToolCall) else part
 
 
 def _rewritten(name: str, naming: ToolNaming) -> str:

@@ -188,7 +188,7 @@ class ToolCallReader:
         call.raw += text
         if call.arguments_from is None and (head := _head(call.raw)):
             call.arguments_from = call.told = head.end()
-            events.append(ToolCallNamed(self._names.meant(json.loads(head[1]))))
+            events.append(ToolCallNamed(self._names.original(json.loads(head[1]))))
             call.read, call.closers, call.in_string, call.escaped = head.end(), "}", False, False
             call.closed = call.not_json = False
         end = call.scan()
@@ -217,9 +217,9 @@ class ToolCallReader:
             self._fail(events, str(error))
             return
         if call.arguments_from is None:
-            events.append(ToolCallNamed(self._names.meant(name)))
+            events.append(ToolCallNamed(self._names.original(name)))
             events.append(ToolCallArguments(json.dumps(arguments, ensure_ascii=False)))
-        events.append(ToolCallFinished(ToolCall(self._names.meant(name), arguments, self._id), call.raw))
+        events.append(ToolCallFinished(ToolCall(self._names.original(name), arguments, self._id), call.raw))
         self._call, self._after_call = None, True
 
     def _fail(self, events: list[Fragment | ToolCallEvent], why: str) -> None:

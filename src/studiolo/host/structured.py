@@ -13,7 +13,7 @@ from ..domain.chat import Tool
 from ..domain.generation import StopReason, ToolCallFailed, ToolCallFinished
 from ..engines.base import Constraint, Engine
 from ..engines.schemas.grammar import HEAD, answer_grammar, call_grammar, thoughtful_grammar
-from ..engines.schemas.matching import Follower
+from ..engines.schemas.matching import GrammarMatcher
 from ..engines.schemas.process import PreparedSchema, Schemas
 from ..engines.tool_format import call_schema
 from ..engines.tool_reader import failed_call
@@ -35,7 +35,7 @@ class AnswerForm:
     Parameters:
         constraint: the engine's constraint.
         schemas: validates the finished answer.
-        follower: follows the text as it is generated; ``None`` for a grammar that only the engine parses.
+        matcher: follows the text as it is generated; ``None`` for a grammar that only the engine parses.
         schema: the schema that the answer must satisfy; ``None`` for a grammar or a call.
         parameters: the schema of the parameters of each tool that may be called, by the tool's own name.
         thought: the tags of a thought that may stand before the answer; ``None`` for no thought.
@@ -44,7 +44,7 @@ class AnswerForm:
 
     constraint: Constraint
     schemas: Schemas
-    follower: Follower | None = None
+    matcher: GrammarMatcher | None = None
     schema: PreparedSchema | None = None
     parameters: Mapping[str, PreparedSchema] = field(default_factory=dict[str, PreparedSchema])
     thought: ReasoningParsing | None = None
@@ -59,7 +59,7 @@ class AnswerForm:
     @property
     def after_thought(self) -> Constraint | None:
         """The constraint for the rest of an answer after its thought."""
-        return Constraint(grammar=answer_grammar(self.schema.held)) if self.thought and self.schema else None
+        return Constraint(grammar=answer_grammar(self.schema.grammar_json)) if self.thought and self.schema else None
 
     @property
     def warnings(self) -> list[str]:
@@ -69,13 +69,13 @@ class AnswerForm:
     def follow(self, text: str) -> None:
         """Take generated text. Raise :class:`PredictionError` if the form does not allow it."""
         self._text.append(text)
-        if self.follower is not None:
-            self.follower.feed(text)
+        if self.matcher is not None:
+            self.matcher.feed(text)
 
     async def problem(self, stop_reason: StopReason) -> str | None:
         """Return why a finished answer does not have its form; ``None`` if it has."""
         if self.schema is None:
-            if self.follower is None or self.follower.complete:
+            if self.matcher is None or self.matcher.complete:
                 return None
             return cut_off(stop_reason)
         answer = self._answer()
@@ -129,13 +129,13 @@ async def answer_form(schemas: Schemas, engine: Engine, config: PredictionConfig
         return AnswerForm(Constraint(json_schema=wanted if isinstance(wanted, dict) else {}), schemas, schema=schema)
     parsing = config.reasoning_parsing if _may_think(config) else None
     if parsing is None:
-        grammar = answer_grammar(schema.held)  # built when the schema was prepared
-        return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.follow(grammar), schema)
+        grammar = answer_grammar(schema.grammar_json)  # built when the schema was prepared
+        return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.matcher(grammar), schema)
     is_open = prompt.rstrip().endswith(parsing.start_string)
-    grammar = thoughtful_grammar(schema.held, parsing.start_string, parsing.end_string, is_open=is_open)
+    grammar = thoughtful_grammar(schema.grammar_json, parsing.start_string, parsing.end_string, is_open=is_open)
     await schemas.check_grammar(grammar)
-    follower = await schemas.follow(grammar)
-    return AnswerForm(Constraint(grammar=grammar), schemas, follower, schema, thought=parsing, in_thought=is_open)
+    matcher = await schemas.matcher(grammar)
+    return AnswerForm(Constraint(grammar=grammar), schemas, matcher, schema, thought=parsing, in_thought=is_open)
 
 
 async def call_form(
@@ -156,12 +156,12 @@ async def call_form(
         wanted = _arguments(tool.parameters or {})
         schema = await schemas.prepare(wanted, spaced=True, subject=f"The JSON schema of the tool {tool.name!r}")
         parameters[own_name(tool.name)] = schema
-        calls.append((tool.name, schema.held))
+        calls.append((tool.name, schema.grammar_json))
     if "llguidance" not in engine.capabilities.grammars:
         return AnswerForm(Constraint(json_schema=call_schema(tools)), schemas, parameters=parameters)
     grammar = call_grammar(calls)
     await schemas.check_grammar(grammar)
-    return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.follow(grammar), parameters=parameters)
+    return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.matcher(grammar), parameters=parameters)
 
 
 async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> AnswerForm:
@@ -183,7 +183,7 @@ async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> An
             suggestion="Write the grammar in GBNF, give a JSON schema, or use the bundled engine.",
         )
     await schemas.check_grammar(grammar)
-    return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.follow(grammar))
+    return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.matcher(grammar))
 
 
 def _arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:

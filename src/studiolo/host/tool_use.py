@@ -128,9 +128,9 @@ class OutputPipeline:
             return event
         match event:
             case ToolCallNamed():
-                return ToolCallNamed(self._names.meant(event.name))
+                return ToolCallNamed(self._names.original(event.name))
             case ToolCallFinished():
-                call = msgspec.structs.replace(event.call, name=self._names.meant(event.call.name))
+                call = msgspec.structs.replace(event.call, name=self._names.original(event.call.name))
                 return msgspec.structs.replace(event, call=call)
             case _:
                 return event
@@ -149,7 +149,7 @@ async def template_input(engine: Engine, chat: TemplateRequest, config: Predicti
     if not chat.tools:
         return await without_tool_messages(engine, chat)
     names = ToolUse(list(chat.tools), False, config.tool_naming).names()
-    with_tools, _ = await _with_tools(engine, replace(chat, tools=()), names, names.in_tools(chat.tools))
+    with_tools, _ = await _with_tools(engine, replace(chat, tools=()), names, names.rename_tools(chat.tools))
     return with_tools
 
 
@@ -157,7 +157,7 @@ async def _with_tools(
     engine: Engine, chat: TemplateRequest, names: ToolNames, tools: list[Tool]
 ) -> tuple[TemplateRequest, bool]:
     """Return ``chat`` with its tools, and whether they are in the form of the model's template."""
-    messages = names.in_messages(chat.messages)
+    messages = names.rename_messages(chat.messages)
     if chat.template is None and await engine.knows_tools():
         return replace(chat, messages=messages, tools=tools), True
     return replace(chat, messages=with_instructions(messages, tools)), False
@@ -188,7 +188,7 @@ async def say_with_tools(
         The engine's events, their pipeline, and the form of a call that must be made.
     """
     names = use.names()
-    tools = names.in_tools(use.tools)
+    tools = names.rename_tools(use.tools)
     chat, own_format = await _with_tools(engine, chat, names, tools)
     config = request.config
     if not request.images:
@@ -215,7 +215,7 @@ async def say_with_tools(
         prompt = with_thought_closed(prompt, config)
         if not own_format:
             prompt += CALL_BEGIN
-        form = await call_form(schemas, engine, tools, names.meant)
+        form = await call_form(schemas, engine, tools, names.original)
         pipeline = OutputPipeline(calls=ToolCallReader(names, forced=True))
     request = replace(request, prompt=prompt, config=config, constraint=form and form.constraint)
     fitting = await fit_text(engine, request, context_length)

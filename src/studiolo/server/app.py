@@ -27,7 +27,7 @@ def create_app(serving: Serving, dialects: Iterable[Dialect]) -> Litestar:
     def health(request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Return whether the server is well; with its instances for clients that may use it."""
         answer: dict[str, Any] = {"status": "ok", "version": __version__}
-        if credentials is None or credentials.knows_bearer(request.headers.get("authorization")):
+        if credentials is None or credentials.accepts_bearer(request.headers.get("authorization")):
             answer["instances"] = [{"identifier": i.identifier, "state": i.activity} for i in host.instances.all()]
         return answer
 

@@ -31,7 +31,7 @@ class TokenFile:
         self._seen = self._look()
         self._tokens = read_tokens(self.path)
 
-    def knows(self, identifier: str, passkey: str) -> bool:
+    def accepts(self, identifier: str, passkey: str) -> bool:
         """Whether the two are the parts of a token of the file. Takes as long for any wrong one."""
         given = f"{identifier}:{passkey}".encode()
         known = False
@@ -39,11 +39,11 @@ class TokenFile:
             known |= hmac.compare_digest(f"{token.identifier}:{token.passkey}".encode(), given)
         return known
 
-    def knows_bearer(self, header: str | None) -> bool:
+    def accepts_bearer(self, header: str | None) -> bool:
         """Whether ``header``, the value of ``Authorization``, is ``Bearer`` and a token of the file."""
         scheme, _, text = (header or "").partition(" ")
         match = FORM.fullmatch(text.strip())
-        return scheme.lower() == "bearer" and match is not None and self.knows(**match.groupdict())
+        return scheme.lower() == "bearer" and match is not None and self.accepts(**match.groupdict())
 
     def _current(self) -> list[Token]:
         seen = self._look()

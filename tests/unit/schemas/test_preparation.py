@@ -124,11 +124,11 @@ TAKEN: dict[str, tuple[Any, list[str], list[str]]] = {
 def test_taken(name: str) -> None:
     schema, right, wrong = TAKEN[name]
     prepared = prepare(json.dumps(schema))
-    assert "\n" not in prepared.held
+    assert "\n" not in prepared.grammar_json
     for answer in right:
-        assert allows(prepared.held, answer), answer
+        assert allows(prepared.grammar_json, answer), answer
     for answer in wrong:
-        assert not allows(prepared.held, answer), answer
+        assert not allows(prepared.grammar_json, answer), answer
 
 
 ONLY_IN_THE_FINISHED_ANSWER: list[tuple[Any, str, str]] = [
@@ -148,7 +148,7 @@ ONLY_IN_THE_FINISHED_ANSWER: list[tuple[Any, str, str]] = [
 @pytest.mark.parametrize(("schema", "answer", "path"), ONLY_IN_THE_FINISHED_ANSWER, ids=lambda each: str(each)[:40])
 def test_what_the_grammar_does_not_hold_is_found_in_the_finished_answer(schema: Any, answer: str, path: str) -> None:
     text = json.dumps(schema)
-    assert allows(prepare(text).held, answer)
+    assert allows(prepare(text).grammar_json, answer)
     problem = check(text, answer)
     assert problem is not None and f" breaks {path}" in problem
 
@@ -209,7 +209,7 @@ def test_what_is_too_large_or_too_deep_is_refused_before_it_is_read() -> None:
     with pytest.raises(RefusedError, match="nested"):
         prepare(deep)
     braces = json.dumps({"description": '{[" \\' * 200})
-    assert prepare(braces).held  # those in strings do not count
+    assert prepare(braces).grammar_json  # those in strings do not count
 
 
 def test_a_likely_typo_is_a_warning_with_its_path() -> None:
@@ -242,7 +242,7 @@ CLOSED: list[tuple[Any, str, bool]] = [
 def test_where_a_schema_names_properties_no_others_are_written(schema: Any, answer: str, allowed: bool) -> None:
     text = json.dumps(schema)
     assert check(text, answer) is None
-    assert allows(prepare(text).held, answer) == allowed
+    assert allows(prepare(text).grammar_json, answer) == allowed
 
 
 def test_an_answer_that_is_no_json_or_cannot_be_validated_says_so() -> None:
@@ -254,7 +254,7 @@ def test_an_answer_that_is_no_json_or_cannot_be_validated_says_so() -> None:
 
 def test_formats_are_not_checked_in_the_finished_answer() -> None:
     assert check('{"type":"string","format":"date"}', '"x"') is None
-    assert not allows(prepare('{"type":"string","format":"date"}').held, '"x"')
+    assert not allows(prepare('{"type":"string","format":"date"}').grammar_json, '"x"')
 
 
 def test_the_llguidance_of_the_wheel_is_the_one_that_checks() -> None:
@@ -276,5 +276,5 @@ def test_msgspec_kinds_are_closed_by_their_schema() -> None:
     class Point(msgspec.Struct):
         x: int
 
-    held = prepare(json.dumps(schema_of(Point))).held
-    assert allows(held, '{"x":1}') and not allows(held, '{"x":1,"y":2}')
+    grammar_json = prepare(json.dumps(schema_of(Point))).grammar_json
+    assert allows(grammar_json, '{"x":1}') and not allows(grammar_json, '{"x":1,"y":2}')

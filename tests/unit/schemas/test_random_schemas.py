@@ -34,7 +34,7 @@ def test_what_a_random_schema_generates_satisfies_it(schema: dict[str, Any], see
         return
     rng = random.Random(seed)
     for _ in range(4):
-        answer = draw(matcher(prepared.held), rng)
+        answer = draw(matcher(prepared.grammar_json), rng)
         if answer is None:
             event("unfinished")
             continue

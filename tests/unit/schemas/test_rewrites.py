@@ -15,7 +15,7 @@ from tests.support import walk_grammar
 
 def allows(schema: Any, value: Any) -> bool:
     """Whether the grammar of a schema has a value."""
-    return walk_grammar.allows(prepare(json.dumps(schema)).held, json.dumps(value, separators=(",", ":")))
+    return walk_grammar.allows(prepare(json.dumps(schema)).grammar_json, json.dumps(value, separators=(",", ":")))
 
 
 ENUM = {"enum": ["red", "green"]}

@@ -93,7 +93,7 @@ class Connection:
         if handshake.auth_version != AUTH_VERSION:
             await self._refuse(f"Authentication version {handshake.auth_version} is not known; {AUTH_VERSION} is.")
             return False
-        if self._context.knows is not None and not self._context.knows(
+        if self._context.accepts is not None and not self._context.accepts(
             handshake.client_identifier, handshake.client_passkey
         ):
             await self._refuse(TOKEN_NEEDED)

@@ -32,7 +32,7 @@ class Context:
         is_daemon: whether the host serves in the background.
         client: the client's name for itself, the same on all of its sockets.
         is_official_python: whether the client is LM Studio's for Python.
-        knows: whether a client's identifier and passkey let it in; ``None`` where everyone is let in.
+        accepts: whether a client's identifier and passkey let it in; ``None`` where everyone is let in.
     """
 
     host: Host
@@ -40,7 +40,7 @@ class Context:
     is_daemon: bool = False
     client: str = EMBEDDED
     is_official_python: bool = False
-    knows: Callable[[str, str], bool] | None = None
+    accepts: Callable[[str, str], bool] | None = None
 
     @property
     def takes_all_logs(self) -> bool:

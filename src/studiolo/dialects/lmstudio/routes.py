@@ -27,8 +27,8 @@ class LmStudio:
 
     def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
         """See :meth:`studiolo.dialects.base.Dialect.routes`."""
-        knows = None if serving.credentials is None else serving.credentials.knows
-        contexts = [Context(serving.host, namespace, serving.is_daemon, knows=knows) for namespace in NAMESPACES]
+        accepts = None if serving.credentials is None else serving.credentials.accepts
+        contexts = [Context(serving.host, namespace, serving.is_daemon, accepts=accepts) for namespace in NAMESPACES]
         return [_greeting, *(_namespace_socket(context) for context in contexts)]
 
     def error_body(self, error: StudioloError, status: int) -> Any:

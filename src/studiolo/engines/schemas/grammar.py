@@ -1,6 +1,6 @@
 """Grammars in llguidance's language. Source of the language: llguidance, docs/syntax.md.
 
-What begins with ``%llguidance`` is what llama.cpp hands to llguidance. ``held`` is the form of a schema that
+What begins with ``%llguidance`` is what llama.cpp hands to llguidance. ``grammar_json`` is the form of a schema that
 :func:`.preparation.prepare` has made.
 """
 
@@ -12,12 +12,12 @@ from collections.abc import Iterable
 HEAD = "%llguidance"
 
 
-def answer_grammar(held: str) -> str:
+def answer_grammar(grammar_json: str) -> str:
     """The grammar of an answer that is one JSON value."""
-    return f"{HEAD} {{}}\nstart: %json {held}"
+    return f"{HEAD} {{}}\nstart: %json {grammar_json}"
 
 
-def thoughtful_grammar(held: str, start: str, end: str, *, is_open: bool) -> str:
+def thoughtful_grammar(grammar_json: str, start: str, end: str, *, is_open: bool) -> str:
     """The grammar of an answer that is one JSON value, with a thought before it.
 
     Parameters:
@@ -30,7 +30,7 @@ def thoughtful_grammar(held: str, start: str, end: str, *, is_open: bool) -> str
         f"start: {thought} answer",
         f"thought[lazy]: /(?s:.*){_literal(end)}/",
         r"SPACE: /\s*/",
-        f"answer: %json {held}",
+        f"answer: %json {grammar_json}",
     )
     return "\n".join(rules)
 
@@ -39,12 +39,12 @@ def call_grammar(calls: Iterable[tuple[str, str]]) -> str:
     """The grammar of a call of one of several tools.
 
     Parameters:
-        calls: the name that the model knows each tool by, and the ``held`` form of its parameters.
+        calls: the name that the model knows each tool by, and the ``grammar_json`` form of its parameters.
     """
     rules: list[str] = []
-    for number, (name, held) in enumerate(calls):
+    for number, (name, grammar_json) in enumerate(calls):
         head = json.dumps(f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ')
-        rules.append(f'call{number}: {head} arguments{number} "}}"\narguments{number}: %json {held}')
+        rules.append(f'call{number}: {head} arguments{number} "}}"\narguments{number}: %json {grammar_json}')
     start = " | ".join(f"call{number}" for number in range(len(rules)))
     return "\n".join([f"{HEAD} {{}}", f"start: {start}", *rules])
 

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from llguidance import LLMatcher, LLTokenizer
 
-from .grammar_samples import go_in
+from .grammar_samples import feed_prefix
 from .schema_checks import RefusedError
 from .subschemas import Schema
 
 MAX_BUILD_SEC = 0.7
 """Processor time for building a grammar at most. The engine builds it again, in the loop that serves all slots."""
 
-TRIED_BYTES = 40
+PROBE_BYTES = 40
 """Bytes of a text that are tried with a grammar: some grammars build, and fail at the first character."""
 
 OPTIONS = {"lenient": True, "whitespace_flexible": False}
@@ -60,7 +60,7 @@ def build(grammar: str) -> Built | str:
         return messages[0]
     matcher = LLMatcher(_byte_tokenizer(), text, log_level=0)
     tried = matcher.deep_copy()
-    go_in(tried, TRIED_BYTES)
+    feed_prefix(tried, PROBE_BYTES)
     if (lost := tried.get_error()) and "Parser Error" in lost:
         return lost.partition("<state>")[0]
     if tried.is_error():

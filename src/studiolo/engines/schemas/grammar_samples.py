@@ -48,7 +48,7 @@ def fault_of_most(matcher: LLMatcher, schema_text: str) -> Fault | None:
     return fault if finished >= MIN_FINISHED and right * ONE_IN < finished else None
 
 
-def go_in(matcher: LLMatcher, steps: int) -> None:
+def feed_prefix(matcher: LLMatcher, steps: int) -> None:
     """Feed ``matcher`` the beginning of a text that closes nothing before it has to."""
     for _ in range(steps):
         mask = matcher.compute_logit_bias()

@@ -19,7 +19,7 @@ MAX_CACHED = 8
 """Grammars that are kept built."""
 
 
-class Follower:
+class GrammarMatcher:
     """One answer under one grammar."""
 
     def __init__(self, matcher: LLMatcher) -> None:
@@ -48,13 +48,13 @@ class Follower:
         return self._matcher.is_accepting()
 
 
-class Followers:
+class MatcherCache:
     """Grammars that are built once and followed many times."""
 
     def __init__(self) -> None:
         self._built: OrderedDict[str, LLMatcher] = OrderedDict()
 
-    async def follow(self, grammar: str) -> Follower:
+    async def matcher(self, grammar: str) -> GrammarMatcher:
         """A follower of a grammar in llguidance's language, one that has been checked."""
         matcher = self._built.get(grammar)
         if matcher is None:
@@ -64,7 +64,7 @@ class Followers:
                 self._built.popitem(last=False)
         else:
             self._built.move_to_end(grammar)
-        return Follower(matcher.deep_copy())
+        return GrammarMatcher(matcher.deep_copy())
 
 
 def _build(grammar: str) -> LLMatcher:

@@ -63,11 +63,11 @@ class Prepared(NamedTuple):
     """A schema that an engine can be given.
 
     Parameters:
-        held: one line of JSON for a grammar's ``%json``.
+        grammar_json: one line of JSON for a grammar's ``%json``.
         warnings: what the user should look at, each with its path.
     """
 
-    held: str
+    grammar_json: str
     warnings: list[str]
 
 
@@ -88,7 +88,7 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
         held = encoded(form, SPACED if spaced else OPTIONS)
         built = build(answer_grammar(held))
         if isinstance(built, Built):
-            _check_chances(built, text)
+            _check_samples(built, text)
             return Prepared(held, typos(schema))
         error = built
         if _TOO_WIDE in error:
@@ -155,7 +155,7 @@ def _without_alternative(held: Schema, error: str) -> Schema | None:
     return None
 
 
-def _check_chances(built: Built, text: str) -> None:
+def _check_samples(built: Built, text: str) -> None:
     """Refuse a schema that the texts of its grammar do not satisfy, where llguidance leaves some of it out."""
     if all("Unknown format" in message for message in built.warnings):
         return

@@ -14,7 +14,7 @@ import msgspec
 
 from ...children import send_signal
 from ...errors import ConfigError, EngineError, StudioloError, UnsupportedError
-from .matching import Follower, Followers
+from .matching import GrammarMatcher, MatcherCache
 from .worker import CPU_LIMIT_SEC, LENGTH
 
 ANSWER_LIMIT_SEC = 60.0
@@ -26,7 +26,7 @@ MAX_CACHED_CHARS = 2**18
 
 
 class _Answer(msgspec.Struct):
-    held: str = ""
+    grammar_json: str = ""
     warnings: list[str] = msgspec.field(default_factory=list[str])
     problem: str | None = None
     refused: str | None = None
@@ -45,12 +45,12 @@ class PreparedSchema:
 
     Parameters:
         text: the schema as JSON, as it came.
-        held: the form of it that stands behind ``%json`` in a grammar.
+        grammar_json: the form of it that stands behind ``%json`` in a grammar.
         warnings: what its author should look at, each with its path.
     """
 
     text: str
-    held: str
+    grammar_json: str
     warnings: tuple[str, ...]
 
 
@@ -63,7 +63,7 @@ class Schemas:
         self._requests: set[asyncio.Task[_Answer]] = set()
         self._prepared: OrderedDict[tuple[str, bool], PreparedSchema] = OrderedDict()
         self._grammars: OrderedDict[str, None] = OrderedDict()
-        self._followers = Followers()
+        self._matchers = MatcherCache()
 
     async def prepare(self, schema: Any, *, spaced: bool = False, subject: str = "The JSON schema") -> PreparedSchema:
         """Make a schema ready for the engine.
@@ -82,7 +82,7 @@ class Schemas:
         known = self._prepared.get(key)
         if known is None:
             answer = await self._checked({"schema": text, "spaced": spaced}, subject)
-            known = PreparedSchema(text, answer.held, tuple(answer.warnings))
+            known = PreparedSchema(text, answer.grammar_json, tuple(answer.warnings))
             if len(text) <= MAX_CACHED_CHARS:
                 _remember(self._prepared, key, known)
         else:
@@ -108,9 +108,9 @@ class Schemas:
         except _WorkerEndedError:
             return f"it took more than {CPU_LIMIT_SEC:g} s of processor time to validate"
 
-    async def follow(self, grammar: str) -> Follower:
+    async def matcher(self, grammar: str) -> GrammarMatcher:
         """A follower for one answer under a grammar that has been checked."""
-        return await self._followers.follow(grammar)
+        return await self._matchers.matcher(grammar)
 
     async def close(self) -> None:
         """End the process."""

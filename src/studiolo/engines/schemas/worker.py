@@ -30,7 +30,7 @@ def main() -> None:
     from .preparation import prepare
     from .validation import check
 
-    check(prepare("{}").held, "{}")  # what is loaded late is loaded now
+    check(prepare("{}").grammar_json, "{}")  # what is loaded late is loaded now
     _write(answers, {})
     while (request := _read(requests)) is not None:
         signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT_SEC)
@@ -54,7 +54,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
                 return {}
             case _:
                 prepared = prepare(request["schema"], spaced=bool(request.get("spaced")))
-                return {"held": prepared.held, "warnings": prepared.warnings}
+                return {"grammar_json": prepared.grammar_json, "warnings": prepared.warnings}
     except RefusedError as error:
         return {"refused": error.kind, "path": error.path, "why": error.why, "hint": error.hint}
     except Exception as error:  # what the libraries raise for schemas that nobody thought of
