@@ -139,7 +139,7 @@ async def test_stopping_twice_is_fine_and_takes_the_socket_along(model: Path, tm
 
 
 async def test_a_worker_ends_with_its_parents_pipe_even_without_the_kernels_help(tmp_path: Path) -> None:
-    spec = b'{"model": "none", "socket": "none", "parent_pid": %d, "params": {}}\n' % os.getpid()
+    spec = b'{"model": "none", "parent_pid": %d, "params": {}}\n' % os.getpid()
     worker = await asyncio.create_subprocess_exec(
         *(
             sys.executable,

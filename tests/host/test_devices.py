@@ -15,6 +15,7 @@ from studiolo.engines.spec import Device, ProcessRef
 from studiolo.errors import EngineError
 from studiolo.host import machine
 from studiolo.host.devices import MAIN_MEMORY, Devices, Loaded
+from studiolo.platform import gpus
 from tests.support.engines import node_in
 
 
@@ -70,7 +71,7 @@ async def test_a_library_that_fails_to_list_gpus_is_an_error_that_is_a_stand_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = LlamaCppKind(node_in(tmp_path))
-    monkeypatch.setattr(listing, "GPU_SIGNS", (str(tmp_path),))
+    monkeypatch.setattr(gpus, "DEVICE_FILES", (str(tmp_path),))
     monkeypatch.setattr(listing, "MODULE", "studiolo.no_such_module")
     with pytest.raises(EngineError, match=r"cannot be listed.*no_such_module"):
         await kind.devices()

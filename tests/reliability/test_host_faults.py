@@ -13,7 +13,7 @@ import pytest
 
 import studiolo as lm
 from studiolo.errors import ConnectionFailedError
-from studiolo.host.host import SOCKETS_PREFIX
+from studiolo.host.socket_folder import PREFIX
 from studiolo.library.state import State
 from studiolo.paths import Home
 from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(170)
 
 
 def sockets_of(pid: int) -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob(f"{SOCKETS_PREFIX}{pid}-*"))
+    return list(Path(tempfile.gettempdir()).glob(f"{PREFIX}{pid}-*"))
 
 
 def test_killed_while_it_streams(home: Home, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_server_that_does_not_come_up_says_why(home: Home) -> None:
     home.settings.write_text("[server]\nport = 'one'\n")
     done = studiolo(home, "server", "start")
     assert done.returncode == 1
-    assert "did not come up" in done.stderr and "server.port" in done.stderr
+    assert "did not start" in done.stderr and "server.port" in done.stderr
     assert "Traceback" not in done.stderr
     assert running_daemon(home) is None
 

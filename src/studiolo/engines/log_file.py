@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import BinaryIO
+
+from ..platform.file_locks import is_at, try_lock
 
 MAX_BYTES = 8 << 20
 """Beyond this, the older part of a log is dropped."""
@@ -59,6 +60,7 @@ class LogFile:
                 while chunk := reading.read(KEPT_BYTES):
                     writing.write(chunk)
                 writing.truncate()
+            self._file.seek(0, os.SEEK_END)  # without O_APPEND, the process would write where the end was
             self._start = max(self._start - dropped, 0)
 
     def tail(self, count: int) -> list[str]:
@@ -89,7 +91,7 @@ def prune(folder: Path, keep: int = MAX_LOGS) -> None:
             if excess <= 0:
                 return
             with contextlib.suppress(OSError), path.open("ab") as file:
-                if _lock(file):
+                if try_lock(file):
                     path.unlink()  # while it is held, so that nobody begins to write to it meanwhile
                     excess -= 1
 
@@ -100,27 +102,7 @@ def _open(path: Path, otherwise: Path) -> tuple[Path, BinaryIO]:
         for number in range(1, MAX_WRITERS):
             candidate = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
             file = candidate.open("ab")
-            if _lock(file) and _is_at(file, candidate):
+            if try_lock(file) and is_at(file, candidate):
                 return candidate, file
             file.close()
     return otherwise, otherwise.open("ab")
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    """Whether ``file`` is still the one at ``path``; it may have been deleted before it was locked."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except OSError:
-        return False
-
-
-def _lock(file: BinaryIO) -> bool:
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -10,11 +10,13 @@ import importlib
 import json
 import os
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+
+from studiolo.platform.limits import limit_process
+from studiolo.platform.parent_death import on_end_of_input
 
 MAX_UNPACKED_BYTES = 256 * 2**20
 """How large a packed document may be when it is unpacked, by what it says of itself."""
@@ -24,28 +26,6 @@ BLOCKS = ("p", "div", "li", "tr", "br", "h1", "h2", "h3", "h4", "h5", "h6", "pre
 
 class Refused(Exception):
     """The document is not read, for a reason that has a name."""
-
-
-def _end_with_parent() -> None:
-    # The other end of standard input is held by the parent, and closes however the parent ends.
-    os.read(0, 1)
-    os._exit(1)
-
-
-def _limit(memory_bytes: int, cpu_sec: int) -> None:
-    try:
-        import resource
-    except ImportError:  # not a POSIX system: the parent's limits are all there is
-        return
-    limits = {
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_CPU: cpu_sec,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,  # nothing is written
-    }
-    for limit, value in limits.items():
-        with suppress(ValueError, OSError):  # a system may not have it, or have a lower one
-            resource.setrlimit(limit, (value, value))
 
 
 def read_pdf(path: str) -> Iterator[tuple[str, float]]:
@@ -107,8 +87,8 @@ def _peak_bytes() -> int:
 
 def main(kind: str, path: str, memory_bytes: int, cpu_sec: int, text_bytes: int) -> None:
     """Read the document at ``path`` and print what it says."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _limit(memory_bytes, cpu_sec)
+    on_end_of_input(lambda: os._exit(1))
+    limit_process(memory_bytes=memory_bytes, cpu_sec=cpu_sec, writes=False)
     try:
         for text, share in READERS[kind](path):
             text_bytes -= len(text.encode("utf-8", "replace"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import msgspec
 from msgspec import Struct
 
 from .._version import __version__
-from ..children import send_signal
 from ..errors import FilesError, UnsupportedError
+from ..platform.processes import kill, start_child
 from .files import FileStore, file_type
 
 AT_ONCE = 2
@@ -178,7 +177,7 @@ class Documents:
         """Yield the worker's lines. The worker is killed when the iteration ends."""
         limits = self._limits
         numbers = (limits.memory_bytes, int(limits.time_sec) + 1, limits.text_bytes)
-        process = await asyncio.create_subprocess_exec(
+        process = await start_child(
             sys.executable,
             "-P",  # import nothing from the current folder or the worker's
             str(_WORKER),
@@ -189,7 +188,6 @@ class Documents:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             limit=6 * limits.text_bytes + 4096,  # a control character takes six in JSON
-            start_new_session=True,
         )
         assert process.stdout is not None
         try:
@@ -198,7 +196,7 @@ class Documents:
         except (ValueError, msgspec.MsgspecError):
             return  # the worker has written something else than its lines
         finally:
-            send_signal(process, signal.SIGKILL)
+            kill(process)
             await process.wait()
             if process.stdin is not None:
                 process.stdin.close()

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from ..config import LoadConfig, PredictionConfig
 from ..domain.chat import ChatRequest, File, Image
@@ -43,12 +39,11 @@ from .prediction_settings import check_completion, settings_in_force, with_syste
 from .predictions import Prediction
 from .reasoning import thinks
 from .retrieval import Retriever
+from .socket_folder import SocketFolder
 from .tool_use import template_input, tool_use
 
 DELIVERY_SEC = 0.1
 """What callers get to hear of the end of their predictions before their connections close."""
-
-SOCKETS_PREFIX = "studiolo-sockets-"
 
 DEFAULT_LOAD = LoadRequest()
 
@@ -75,13 +70,13 @@ class Host:
         self.retriever = Retriever(self.documents)
         self.schemas = Schemas()
         self.logs: LogEvents = Events()
-        self._sockets = _socket_folder()
+        self._sockets = SocketFolder()
         self.engine_kinds = EngineKinds(
             Node(
                 name=device_name(),
                 models=self.home.models,
                 logs=self.home.engine_logs,
-                run=self._sockets,
+                run=self._sockets.path,
                 settings=lambda: self.settings.current().engine,
             )
         )
@@ -110,7 +105,7 @@ class Host:
             await self.schemas.close()
             await self.library.close()
         finally:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+            await asyncio.to_thread(self._sockets.remove)
 
     def requests_under_way(self) -> int:
         """Return how many requests use an instance, or wait for one."""
@@ -339,23 +334,3 @@ def _check_sight(model: Model, chat: ChatRequest) -> None:
                 suggestion="Use a model with vision: studiolo ls --detailed shows which have it.",
                 feature="vision",
             )
-
-
-def _socket_folder() -> Path:
-    """A private folder for engine sockets; those that dead hosts left are removed.
-
-    Not under the home: the path of a Unix socket is limited to about 100 bytes, and homes can be deep, or lie on
-    file systems that have no sockets.
-    """
-    base = Path(tempfile.gettempdir())
-    for left in base.glob(f"{SOCKETS_PREFIX}*"):
-        pid = left.name.removeprefix(SOCKETS_PREFIX).partition("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{SOCKETS_PREFIX}{os.getpid()}-"))
-
-
-def _is_running(pid: int) -> bool:
-    import psutil  # late: it is needed only where a host was killed
-
-    return psutil.pid_exists(pid)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from ..platform.file_status import free_bytes
 from . import partial_downloads as partial
 from .sources.base import OnBytes, SourceUnavailable
 
@@ -274,8 +275,7 @@ def _write_all(file: RawIOBase, content: bytearray) -> None:
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    status = os.statvfs(folder)
-    if needed > status.f_bavail * status.f_frsize:
+    if needed > free_bytes(folder):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

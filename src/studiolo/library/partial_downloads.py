@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -19,12 +18,14 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from ..errors import DownloadError
 from ..paths import Home
+from ..platform.file_locks import FileLock
+from ..platform.file_status import allocated_bytes
 
 KEEP_DAYS = 7
 """Days after which a part that nobody has come back to is deleted."""
@@ -101,7 +102,7 @@ def bytes_in(folder: Path) -> int:
         for name in names:
             with contextlib.suppress(OSError):
                 status = Path(path, name).stat()
-                total += min(status.st_size, status.st_blocks * 512)
+                total += min(status.st_size, allocated_bytes(status))
     return total
 
 
@@ -134,7 +135,7 @@ def clean(home: Home, now: float | None = None) -> None:
             lock = _try_lock(folder)
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
-                _release(lock)
+                lock.release(delete=True)
 
 
 def _newest(folder: Path) -> float:
@@ -168,36 +169,12 @@ async def fetch_lock(folder: Path, on_wait: Callable[[], None] | None = None) ->
     try:
         yield
     finally:
-        _release(lock)
+        lock.release(delete=True)
 
 
-def _try_lock(folder: Path) -> BinaryIO | None:
+def _try_lock(folder: Path) -> FileLock | None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    path = folder.with_name(f"{folder.name}.lock")
-    lock = path.open("wb")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_at(lock, path):  # else its holder has just deleted it
-            return lock
-    except BlockingIOError:
-        pass
-    except BaseException:
-        lock.close()
-        raise
-    lock.close()
-    return None
-
-
-def _release(lock: BinaryIO) -> None:
-    Path(lock.name).unlink(missing_ok=True)  # while it is held, so that nobody can hold a file that is no longer there
-    lock.close()
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except OSError:
-        return False
+    return FileLock.try_acquire(folder.with_name(f"{folder.name}.lock"))
 
 
 @contextlib.contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..platform.memory import total_memory_bytes
 from .model import Model
 
 # Best first: what loses little and is small, then what is larger, then what loses more.
@@ -64,7 +64,4 @@ def quantization_of(model: Model) -> str | None:
 
 def usable_memory() -> int:
     """Bytes of memory that weights may take on this machine."""
-    try:
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * USABLE_MEMORY)
-    except (ValueError, OSError, AttributeError):
-        return 1 << 62
+    return int(total_memory_bytes() * USABLE_MEMORY)

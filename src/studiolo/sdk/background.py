@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import UsageError
+from ..platform.fork import after_fork_in_child
 from .callbacks import call
 
 T = TypeVar("T")
@@ -77,8 +78,7 @@ def _start_afresh() -> None:
     _background, _lock = None, threading.Lock()  # another thread may have held the lock at the fork
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh)
+after_fork_in_child(_start_afresh)
 
 
 def _get() -> _Background:

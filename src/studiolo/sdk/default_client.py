@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 from ..errors import ClientError
+from ..platform.fork import after_fork_in_child
 from ..protocol.chat import FileHandle
 from . import background
 from .async_namespaces import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
@@ -22,8 +22,7 @@ def _renew_lock() -> None:
     _lock = threading.Lock()  # another thread may have held it at the fork
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+after_fork_in_child(_renew_lock)
 
 _default_host: str | None = None
 _default_token: str | None = None

@@ -1,11 +1,13 @@
-"""The server in the background: started, found again, stopped.
+"""The server in the background: started, found, stopped.
 
-A server that runs in the background leaves ``server.json`` in the home folder: which process it is, where it answers,
-and with which options it was started. Whoever starts or stops one holds ``server.lock`` meanwhile; readers need not.
+A server that runs in the background keeps ``server.json`` in the home folder: its process, its address and the options
+it was started with. A command that starts or stops one holds ``server.lock`` meanwhile; readers need no lock. Where no
+signal can ask a process to stop (Windows), such a command writes ``server.stop``, which the server looks for.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -13,9 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import msgspec
 import psutil
@@ -23,30 +25,38 @@ from msgspec import Meta, Struct
 
 from ..errors import ConfigError, HostError
 from ..paths import Home
+from ..platform.features import has
+from ..platform.file_locks import FileLock
+from ..platform.processes import detached
 from ..settings import ServerSettings, read_settings
-from .daemon_log import last_words, log_path, put_aside_if_large
+from .daemon_log import last_lines, log_path, rotate_if_large
 
 START_LIMIT_SEC = 60.0
+"""Seconds within which a server that starts must answer."""
+
 POLL_SEC = 0.05
 
+STOP_POLL_SEC = 0.25
+"""Seconds between two looks for ``server.stop``."""
+
 LOCK_LIMIT_SEC = 90.0
-"""How long another command that starts or stops the server is waited for."""
+"""Seconds to wait for another command that starts or stops the server."""
 
 GRACE_SEC = 12.0
-"""What a server gets beyond the time for its predictions, to end its engines, before it is killed."""
+"""Seconds that a server has to end its engines, after the time for its predictions, before it is killed."""
 
 NOW_LIMIT_SEC = 8.0
-"""What a server gets that is to stop at once, before it is killed: a hanging engine alone takes three seconds."""
+"""Seconds that a server has to stop at once before it is killed; an engine that hangs takes three of them."""
 
 _log = logging.getLogger("studiolo.daemon")
 
 
 class DaemonRecord(Struct, frozen=True, kw_only=True):
-    """What ``server.json`` tells.
+    """The content of ``server.json``.
 
     Parameters:
-        pid: the process.
-        created: when it was made, in seconds since 1970: a process number alone may be another's by now.
+        pid: the server's process.
+        created: when that process was created, in seconds since 1970: the number may belong to another one by now.
         address: ``host:port``.
         options: the options of ``studiolo serve``.
     """
@@ -61,8 +71,8 @@ class Stopped(Struct, frozen=True, kw_only=True):
     """A server that was stopped.
 
     Parameters:
-        record: which one.
-        killed_after_sec: where it did not end by itself, the seconds after which it was killed.
+        record: its record.
+        killed_after_sec: the seconds after which it was killed; ``None`` if it ended by itself.
     """
 
     record: DaemonRecord
@@ -75,12 +85,25 @@ class DaemonError(HostError):
     code = "studiolo.daemon"
 
 
+class _StopRequest(Struct, frozen=True, kw_only=True):
+    """The content of ``server.stop``.
+
+    Parameters:
+        pid: the server's process.
+        now: whether to cut off the predictions that run.
+    """
+
+    pid: int
+    now: bool
+
+
 def record_path(home: Home) -> Path:
+    """Return the path of the record."""
     return home.root / "server.json"
 
 
 def write_record(home: Home, address: str, options: list[str]) -> None:
-    """Say that this process is the server in the background."""
+    """Record that this process is the server in the background."""
     record = DaemonRecord(pid=os.getpid(), created=psutil.Process().create_time(), address=address, options=options)
     path = record_path(home)
     fresh = path.with_suffix(f".{os.getpid()}.tmp")
@@ -89,66 +112,87 @@ def write_record(home: Home, address: str, options: list[str]) -> None:
 
 
 def remove_record(home: Home) -> None:
-    """Take this process's record away; another's stays."""
+    """Delete the record of this process; the record of another one stays."""
     record = _read(home)
     if record is not None and record.pid == os.getpid():
         record_path(home).unlink(missing_ok=True)
 
 
+async def follow_stop_requests(home: Home, stop: Callable[[signal.Signals], None]) -> None:
+    """Call ``stop`` when a command asks this server to stop, and once more if it is to stop at once.
+
+    Returns at once where commands send signals.
+    """
+    if has("signals"):
+        return
+    asked = False
+    while True:
+        request = await asyncio.to_thread(_read_stop_request, home)
+        if request is not None and request.pid == os.getpid():
+            if not asked:
+                stop(signal.SIGTERM)
+            asked = True
+            if request.now:
+                stop(signal.SIGTERM)
+                return
+        await asyncio.sleep(STOP_POLL_SEC)
+
+
 def running_daemon(home: Home) -> DaemonRecord | None:
-    """The server in the background, if one runs. The record of a dead one means nobody."""
+    """Return the record of the server in the background; ``None`` if none runs, or the record is of a dead one."""
     record = _read(home)
     return record if record is not None and _process(record) is not None else None
 
 
 def start_daemon(home: Home, options: list[str]) -> tuple[DaemonRecord, bool]:
-    """Start a server in the background and return when it answers; one that runs already is left alone.
+    """Start a server in the background and return when it answers. One that runs already stays as it is.
 
     Parameters:
         options: options of ``studiolo serve``.
 
     Returns:
-        The server's record, and whether it was started here.
+        The server's record, and whether this call started it.
 
     Raises:
-        DaemonError: it did not come up; with the end of its log.
+        DaemonError: it did not start; with the end of its log.
         LocalFileError: the home folder cannot be used.
     """
-    with _alone(home):
+    with _exclusive(home):
         running = running_daemon(home)
         return (running, False) if running is not None else (_start(home, options), True)
 
 
 def stop_daemon(home: Home, *, now: bool = False) -> Stopped | None:
-    """Stop the server in the background and wait for its end, for the time of the settings' ``drain_limit_sec`` and
-    a little more; then it is killed. Returns ``None`` where none runs.
+    """Stop the server in the background and wait for its end.
+
+    It is killed if it has not ended a little after ``drain_limit_sec`` of the settings. Returns ``None`` if none runs.
 
     Parameters:
         now: cut off the predictions that run, instead of waiting for them.
 
     Raises:
-        DaemonError: it is another user's.
+        DaemonError: it belongs to another user.
     """
     if not record_path(home).exists() and not _lock_path(home).exists():
-        return None  # nor is anything to be written
-    with _alone(home):
+        return None  # nothing is written to the home folder
+    with _exclusive(home):
         return _stop(home, now)
 
 
 def restart_daemon(home: Home, options: list[str], *, now: bool = False) -> tuple[DaemonRecord, Stopped | None]:
-    """Stop the server in the background, where one runs, and start one.
+    """Stop the server in the background, if one runs, and start one.
 
     Parameters:
-        options: its options; where there are none, those that the stopped one had.
+        options: its options; if empty, the options of the stopped one.
         now: see :func:`stop_daemon`.
 
     Returns:
-        The new server's record, and what was stopped.
+        The new server's record, and the server that was stopped.
 
     Raises:
         DaemonError, LocalFileError: see :func:`start_daemon`.
     """
-    with _alone(home):
+    with _exclusive(home):
         stopped = _stop(home, now)
         return _start(home, options or (stopped.record.options if stopped else [])), stopped
 
@@ -157,14 +201,15 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
     log = log_path(home)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        put_aside_if_large(home)
-        record_path(home).unlink(missing_ok=True)  # a stale one, or a wrong one that has been told of
+        rotate_if_large(home)
+        record_path(home).unlink(missing_ok=True)  # of a dead server, or one that cannot be read
+        _stop_path(home).unlink(missing_ok=True)
         out = log.open("ab")
     except OSError as error:
         raise DaemonError(
             f"The log {log} cannot be written to",
             cause=error.strerror or str(error),
-            suggestion="Mend the folder, or set STUDIOLO_HOME to one that can be written to.",
+            suggestion="Make the folder writable, or set STUDIOLO_HOME to one that is.",
         ) from None
     with out:
         start = out.tell()
@@ -174,26 +219,26 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
             stdout=out,
             stderr=out,
             cwd=home.root,
-            start_new_session=True,
+            **detached(),
         )
     end = time.monotonic() + START_LIMIT_SEC
     try:
         while time.monotonic() < end:
             if process.poll() is not None:
-                raise DaemonError("The server did not come up", cause=last_words(log, start) or "It said nothing.")
+                raise DaemonError("The server did not start", cause=last_lines(log, start) or "Its log is empty.")
             record = running_daemon(home)
             if record is not None and record.pid == process.pid:
-                process.returncode = 0  # it is nobody's child from here on
+                process.returncode = 0  # Popen warns of children that it has not waited for
                 return record
             time.sleep(POLL_SEC)
-    except BaseException:  # Ctrl-C, for one: nobody shall come upon a server that was not to be
+    except BaseException:  # such as Ctrl-C: a start that is given up leaves no server
         process.kill()
         process.wait()
         raise
     process.kill()
     process.wait()
     raise DaemonError(
-        f"The server did not answer within {START_LIMIT_SEC:.0f} s", cause=last_words(log, start) or "It said nothing."
+        f"The server did not answer within {START_LIMIT_SEC:.0f} s", cause=last_lines(log, start) or "Its log is empty."
     )
 
 
@@ -203,19 +248,17 @@ def _stop(home: Home, now: bool) -> Stopped | None:
     stopped: Stopped | None = None
     if record is not None and process is not None:
         limit = NOW_LIMIT_SEC if now else _drain_limit_sec(home) + GRACE_SEC
-        stopped = Stopped(record=record, killed_after_sec=None if _end(process, limit, now) else limit)
+        stopped = Stopped(record=record, killed_after_sec=None if _end(home, process, limit, now) else limit)
     with contextlib.suppress(OSError):
         record_path(home).unlink(missing_ok=True)
+        _stop_path(home).unlink(missing_ok=True)
     return stopped
 
 
-def _end(process: psutil.Process, limit_sec: float, now: bool) -> bool:
-    """End a process; returns whether it ended by itself within ``limit_sec``."""
+def _end(home: Home, process: psutil.Process, limit_sec: float, now: bool) -> bool:
+    """End a process, and return whether it ended by itself within ``limit_sec``."""
     try:
-        process.send_signal(signal.SIGTERM)
-        if now:
-            time.sleep(POLL_SEC)  # two signals at once are one
-            process.send_signal(signal.SIGTERM)
+        _ask_to_stop(home, process, now)
         try:
             process.wait(limit_sec)
         except psutil.TimeoutExpired:
@@ -225,60 +268,70 @@ def _end(process: psutil.Process, limit_sec: float, now: bool) -> bool:
     except psutil.NoSuchProcess:
         pass
     except psutil.AccessDenied:
-        raise DaemonError(f"The server, process {process.pid}, is another user's: it cannot be stopped") from None
+        raise DaemonError(
+            f"The server, process {process.pid}, belongs to another user and cannot be stopped",
+            suggestion="Run the command as that user.",
+        ) from None
     return True
+
+
+def _ask_to_stop(home: Home, process: psutil.Process, now: bool) -> None:
+    if not has("signals"):
+        path = _stop_path(home)
+        new = path.with_suffix(".new")
+        new.write_bytes(msgspec.json.encode(_StopRequest(pid=process.pid, now=now)))
+        new.replace(path)
+        return
+    process.send_signal(signal.SIGTERM)
+    if now:
+        time.sleep(POLL_SEC)  # two signals at once would count as one
+        process.send_signal(signal.SIGTERM)
 
 
 def _drain_limit_sec(home: Home) -> float:
     try:
         return read_settings(home.settings).server.drain_limit_sec
-    except ConfigError:  # the server goes on with what was there before
+    except ConfigError:  # the server keeps the settings that it has read before
         return ServerSettings().drain_limit_sec
 
 
 @contextlib.contextmanager
-def _alone(home: Home) -> Generator[None]:
-    """Hold the right to start and stop servers. The system frees it when the process dies.
+def _exclusive(home: Home) -> Generator[None]:
+    """Lock out other commands that start or stop servers. The system frees the lock when the process dies.
 
     Raises:
-        DaemonError: another command holds it for too long.
+        DaemonError: another command holds the lock for too long.
         LocalFileError: the home folder cannot be used.
     """
     home.create()
     end = time.monotonic() + LOCK_LIMIT_SEC
-    with _lock_path(home).open("ab") as file:
-        while not _try_lock(file):
-            if time.monotonic() > end:
-                raise DaemonError(
-                    "Another command is starting or stopping the server",
-                    cause=f"It has been at it for {LOCK_LIMIT_SEC:.0f} s.",
-                    suggestion="Wait for it, or end it.",
-                )
-            time.sleep(POLL_SEC)
+    while (lock := FileLock.try_acquire(_lock_path(home))) is None:
+        if time.monotonic() > end:
+            raise DaemonError(
+                "Another command is starting or stopping the server",
+                cause=f"It has held {_lock_path(home)} for {LOCK_LIMIT_SEC:.0f} s.",
+                suggestion="Wait for it, or end it.",
+            )
+        time.sleep(POLL_SEC)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _lock_path(home: Home) -> Path:
     return home.root / "server.lock"
 
 
-def _try_lock(file: BinaryIO) -> bool:
-    if sys.platform == "win32":
-        import msvcrt
+def _stop_path(home: Home) -> Path:
+    return home.root / "server.stop"
 
-        try:
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    import fcntl
 
+def _read_stop_request(home: Home) -> _StopRequest | None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return msgspec.json.decode(_stop_path(home).read_bytes(), type=_StopRequest)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _read(home: Home) -> DaemonRecord | None:
@@ -288,12 +341,12 @@ def _read(home: Home) -> DaemonRecord | None:
     except OSError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _log.warning("%s is passed over, it is no record of a server: %s", path, error)
+        _log.warning("ignored %s, which is not a record of a server: %s", path, error)
         return None
 
 
 def _process(record: DaemonRecord) -> psutil.Process | None:
-    """The process that ``record`` means, while it runs."""
+    """Return the process of ``record``; ``None`` if it has ended."""
     try:
         process = psutil.Process(record.pid)
         same = abs(process.create_time() - record.created) < 1

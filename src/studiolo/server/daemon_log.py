@@ -1,4 +1,4 @@
-"""The log of the server in the background: each line with its time, of bounded size."""
+"""The log of the server in the background: a time before each line, rotated when it is large."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import io
 import logging
 import os
 import re
+import shutil
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 from ..paths import Home
+from ..platform.features import has
 
 MAX_LOG_BYTES = 8 << 20
-"""A larger log is put aside, and takes the place of the one put aside before."""
+"""A larger log is rotated: it becomes ``server.old.log``, in place of the one before."""
 
 CHECK_SEC = 2.0
-"""How often a server looks how large its log is."""
+"""Seconds between two looks at the size of a server's log."""
 
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (.*)", re.DOTALL)
 
@@ -25,30 +27,31 @@ _log = logging.getLogger("studiolo.daemon")
 
 
 def log_path(home: Home) -> Path:
+    """Return the path of the log."""
     return home.logs / "server.log"
 
 
 def old_log_path(home: Home) -> Path:
-    """The older part of the log."""
+    """Return the path of the log's older part."""
     return home.logs / "server.old.log"
 
 
 def now() -> str:
-    """The time, as the log gives it: ISO 8601, UTC, in milliseconds."""
+    """Return the time in the form of the log: ISO 8601, UTC, with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def split_stamp(line: str) -> tuple[str | None, str]:
-    """The time of a line of the log, ``None`` where it has none, and the rest of it."""
+    """Split a line of the log into its time (``None`` if it has none) and its text."""
     match = _STAMP.fullmatch(line)
     return (match[1], match[2]) if match else (None, line)
 
 
 class StampedLines(io.TextIOBase):
-    """A text stream that puts the time before each line, and passes on whole lines alone. Safe to use from any thread.
+    """A text stream that writes the time before each line, and whole lines only. Thread-safe.
 
     Parameters:
-        out: what takes the lines.
+        out: the stream that the lines are written to.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -72,45 +75,60 @@ class StampedLines(io.TextIOBase):
         return self._out.fileno()
 
 
-def put_aside_if_large(home: Home) -> None:
-    """Put a large log aside, before a server writes to it. Raises :class:`OSError`."""
+def rotate_if_large(home: Home) -> None:
+    """Rotate a large log that no server writes to. Raises :class:`OSError`."""
     path = log_path(home)
     if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
         path.replace(old_log_path(home))
 
 
 def rotate_log(home: Home) -> bool:
-    """Put this process's log aside where it has become large, and go on in a new one. Returns whether it was.
+    """Rotate the log that this process writes to, if it is large. Returns whether it was rotated.
 
-    Nothing happens where standard output and error are not the log. Nothing is lost: no line goes to the old file once
-    there is a new one at its place, so that a reader who has come to the end of the old one then has all of it.
+    Nothing happens if standard output and error are not the log. No line is lost: none goes to the old file once a new
+    one is in its place, so that a reader who has reached the end of the old one then has read all of it. Where open
+    files cannot be renamed, the log is copied and truncated; a line that comes between the two is lost.
     """
     path = log_path(home)
     try:
         now_there = path.stat()
         if now_there.st_size <= MAX_LOG_BYTES or not all(os.path.samestat(os.fstat(n), now_there) for n in (1, 2)):
             return False
-        before, fresh = os.dup(2), path.with_suffix(".new")
-        try:
-            fresh.unlink(missing_ok=True)  # what is left of a rotation that was cut off
-            with fresh.open("ab") as file:
-                _write_to(file.fileno())
-            try:
-                path.replace(old_log_path(home))
-                fresh.replace(path)
-            except OSError:
-                _write_to(before)
-                raise
-        finally:
-            os.close(before)
+        if has("rename-open-files"):
+            _replace(path, old_log_path(home))
+        else:
+            _copy_and_truncate(path, old_log_path(home))
     except OSError as error:
-        _log.warning("%s cannot be put aside: %s", path, error)
+        _log.warning("%s cannot be rotated: %s", path, error)
         return False
     return True
 
 
-def last_words(log: Path, start: int, count: int = 8) -> str:
-    """What the log has from the byte ``start`` on, the last lines of it, without their times."""
+def _replace(path: Path, old: Path) -> None:
+    before, new = os.dup(2), path.with_suffix(".new")
+    try:
+        new.unlink(missing_ok=True)  # left by a rotation that was cut off
+        with new.open("ab") as file:
+            _write_to(file.fileno())
+        try:
+            path.replace(old)
+            new.replace(path)
+        except OSError:
+            _write_to(before)
+            raise
+    finally:
+        os.close(before)
+
+
+def _copy_and_truncate(path: Path, old: Path) -> None:
+    shutil.copyfile(path, old)
+    os.truncate(path, 0)
+    for number in (1, 2):
+        os.lseek(number, 0, os.SEEK_END)  # without O_APPEND, the next line would be written where the end was
+
+
+def last_lines(log: Path, start: int, count: int = 8) -> str:
+    """Return the last lines of the log after the byte ``start``, without their times."""
     with log.open("rb") as file:
         file.seek(start)
         lines = file.read().decode(errors="replace").strip().splitlines()

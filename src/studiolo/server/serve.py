@@ -1,4 +1,4 @@
-"""The server process: what it listens on, how it starts and stops."""
+"""The server process: its sockets, its start and its stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import errno
 import signal
 import socket
-import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -21,24 +20,27 @@ from ..host.host import Host
 from ..host.instance import Instance
 from ..host.load_progress import LoadWatcher, OnFetch
 from ..paths import Home
+from ..platform import event_loop
+from ..platform.limits import raise_open_files
+from ..platform.sockets import allow_restart
 from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app
-from .daemon import remove_record, write_record
+from .daemon import follow_stop_requests, remove_record, write_record
 from .daemon_log import CHECK_SEC, rotate_log
 from .token_file import TokenFile
 
 LOOPBACK = "127.0.0.1"
 DRAIN_LIMIT_SEC = 5
-"""Seconds that connections get to end after the order to stop."""
+"""Seconds that connections get to end once the server stops."""
 
 
 PING_INTERVAL_SEC = 30.0
 PING_LIMIT_SEC = 150.0
-"""A client that answers no ping for so long is taken for gone. One that is only busy (in a debugger, with a long
-calculation on its event loop) is waited for."""
+"""A client that answers no ping for this long counts as gone. It is long enough for one that is only busy: in a
+debugger, or with a long calculation on its event loop."""
 
 OPEN_FILES = 65536
-"""What the limit of open files is raised to, where the system allows it: every idle client holds one."""
+"""The limit of open files: every idle client holds one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +48,13 @@ class ServeOptions:
     """How to serve.
 
     Parameters:
-        host: the address to listen on; that of the settings by default.
-        port: the port to listen on, 0 for any free one; that of the settings by default.
-        load: whether to load a model at once, for clients that ask only for what is loaded.
-        model: which one; by default the one last used, else the catalog's default.
+        host: the bind address; defaults to the one in the settings.
+        port: the port to listen on, 0 for any free one; defaults to the one in the settings.
+        load: whether to load a model at once, for clients that use only models that are loaded.
+        model: the model to load at once; defaults to the one last used, else to the catalog's default.
         sdk_port: whether to listen on one of the ports where LM Studio's SDKs look, too.
-        token_file: the file with the API tokens that let clients in; that of the settings by default.
-        background: for a server in the background, the options that it was started with.
+        token_file: the file with the API tokens that clients authenticate with; defaults to the one in the settings.
+        background: the options that a server in the background was started with; ``None`` for any other server.
     """
 
     host: str | None = None
@@ -65,33 +67,21 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) -> int:
-    """Serve until told to stop. Returns the exit status: 0, or 130 after an interrupt.
+    """Serve until a signal or a command asks the server to stop.
 
     Parameters:
-        say: told what a person at the terminal should know.
-        on_fetch: told how far the fetch of the first model is, where it comes to that.
+        say: called with messages for the person at the terminal.
+        on_fetch: called with the progress of the first model's download, if one is downloaded.
+
+    Returns:
+        The exit status: 0, or 130 after an interrupt.
 
     Raises:
-        PortInUseError: something listens there already.
+        PortInUseError: another program listens at the address.
         ConfigError: the settings or the token file are wrong.
     """
-    if sys.platform == "win32":
-        return asyncio.run(_serve(options, say, on_fetch))
-    import uvloop
-
-    _raise_file_limit()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(options, say, on_fetch))
-
-
-def _raise_file_limit() -> None:
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # the limit stays as it is
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    raise_open_files(OPEN_FILES)
+    return event_loop.run(_serve(options, say, on_fetch))
 
 
 async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: OnFetch) -> int:
@@ -141,23 +131,22 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
         await host.drain(limit)
         server.should_exit = True
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
+    event_loop.on_stop_signal(stop)
     try:
         startup: asyncio.Task[Instance] | None = None
         if options.load:
             startup = host.load_at_startup(options.model, LoadWatcher(on_fetch=on_fetch))
-            startup.add_done_callback(lambda task: _tell_startup(task, say))
+            startup.add_done_callback(lambda task: _report_startup(task, say))
         if options.background is not None:
             write_record(host.home, f"{address}:{port}", options.background)
-            beside.append(asyncio.create_task(_keep_log_short(host.home), name="keep the log short"))
+            beside.append(asyncio.create_task(_rotate_log_regularly(host.home), name="rotate the log"))
+            beside.append(asyncio.create_task(follow_stop_requests(host.home, stop), name="stop requests"))
         sdk = f"; LM Studio's SDKs find it at port {sdk_port}" if sdk_port else ""
         say(f"version {__version__} serves at http://{address}:{port}{sdk}")
         if tokens is not None:
             say(f"clients need an API token of {tokens.path}.")
         elif address not in (LOOPBACK, "localhost", "::1"):
-            say("Anyone who reaches this address can use it: no API token is asked for. --token-file asks for one.")
+            say("Anyone who reaches this address can use it: no API token is required. --token-file requires one.")
         await server.serve(sockets)
     finally:
         for task in beside:
@@ -170,21 +159,21 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     return 130 if stopped_by and stopped_by[0] == signal.SIGINT else 0
 
 
-async def _keep_log_short(home: Home) -> None:
+async def _rotate_log_regularly(home: Home) -> None:
     while True:
         await asyncio.sleep(CHECK_SEC)
         await asyncio.to_thread(rotate_log, home)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, without its handling of signals: that would cut short the stopping of the host."""
+    """uvicorn's server, without its handling of signals, which would cut short the stop of the host."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
-def _tell_startup(task: asyncio.Task[Instance], say: Callable[[str], None]) -> None:
+def _report_startup(task: asyncio.Task[Instance], say: Callable[[str], None]) -> None:
     if task.cancelled():
         return
     error = task.exception()
@@ -213,7 +202,7 @@ async def _listen(host: str, port: int) -> socket.socket:
 
 
 def _listen_for_sdk(sockets: list[socket.socket], port: int) -> int | None:
-    """Listen on the first free port of those where LM Studio's clients look."""
+    """Listen on the first free port among those where LM Studio's clients look, and return it."""
     for candidate in SDK_PORTS:
         if candidate == port:
             return port
@@ -227,7 +216,7 @@ def _bind(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        allow_restart(listener)
         listener.bind(address)
         listener.listen(1024)
         listener.setblocking(False)

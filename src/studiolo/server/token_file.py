@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..credentials import FORM, Token, new_token, parse_token
 from ..errors import ConfigError
+from ..platform.file_status import append_privately, can_be_read_by_others
 
 _log = logging.getLogger("studiolo.server")
 
@@ -72,7 +73,7 @@ def read_tokens(path: Path, at_least: int = 1) -> list[Token]:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            status = os.fstat(file.fileno())
             lines = file.read().splitlines()
     except OSError as error:
         raise ConfigError(
@@ -82,9 +83,9 @@ def read_tokens(path: Path, at_least: int = 1) -> list[Token]:
         ) from None
     except ValueError as error:
         raise ConfigError(f"{path} is not a file of tokens", cause=str(error)) from None
-    if os.name == "posix" and mode & 0o077:
+    if can_be_read_by_others(status):
         raise ConfigError(
-            f"Others than its owner can read the tokens in {path} (its mode is {mode:o})",
+            f"Others than its owner can read the tokens in {path} (its mode is {stat.S_IMODE(status.st_mode):o})",
             suggestion=f"Run: chmod 600 {path}",
         )
     tokens = [
@@ -109,7 +110,7 @@ def add_token(path: Path) -> Token:
     token = new_token()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab+") as file:
+        with append_privately(path) as file:
             file.seek(0, os.SEEK_END)
             if file.tell():
                 file.seek(-1, os.SEEK_END)

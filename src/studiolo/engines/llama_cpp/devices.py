@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
-from ...children import send_signal
 from ...errors import EngineError
+from ...platform.gpus import may_have_gpus
+from ...platform.processes import kill, start_child
 from ..spec import Device
 
 LIMIT_SEC = 20.0
 """How long the native library may take to list the GPUs."""
 
 MODULE = "studiolo.engines.llama_cpp.device_worker"
-
-# Where none of these exists, there is no GPU that the engine could use. Starting the process takes 0.2 s.
-GPU_SIGNS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128", "/dev/dxg")
 
 
 async def list_gpus() -> Sequence[Device]:
@@ -30,12 +26,10 @@ async def list_gpus() -> Sequence[Device]:
     Raises:
         EngineError: they cannot be listed.
     """
-    if sys.platform != "darwin" and not any(Path(sign).exists() for sign in GPU_SIGNS):
+    if not may_have_gpus():  # starting the process takes 0.2 s
         return ()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", MODULE), stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True
-        )
+        process = await start_child(sys.executable, "-P", "-m", MODULE, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
     except OSError as error:
         raise _failed(error.strerror or str(error)) from None
     try:
@@ -44,7 +38,7 @@ async def list_gpus() -> Sequence[Device]:
     except TimeoutError:
         raise _failed(f"The native library did not answer within {LIMIT_SEC:g} s") from None
     finally:
-        send_signal(process, signal.SIGKILL)
+        kill(process)
         await process.wait()
     if process.returncode:
         last = (log.decode(errors="replace").strip().splitlines() or ["no log"])[-1]

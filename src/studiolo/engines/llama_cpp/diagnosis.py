@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 
-from ...children import send_signal
 from ...errors import EngineError
+from ...platform.processes import died_of_illegal_instruction, kill, signal_name, start_child
 from ..spec import Finding
 from .devices import list_gpus
 
 PROBE_LIMIT_SEC = 60.0
+
+_ILLEGAL_INSTRUCTION = "illegal instruction"
 
 _PROBE = "import xllamacpp; xllamacpp.get_device_info()"
 
@@ -27,7 +28,7 @@ async def diagnose(version: str | None) -> list[Finding]:
         return [Finding(what="engine", found="xllamacpp is not installed", remedy="pip install xllamacpp")]
     package = f"xllamacpp {version}"
     fault = await _fault()
-    if fault == "SIGILL":
+    if fault == _ILLEGAL_INSTRUCTION:
         return [
             Finding(
                 what="engine",
@@ -45,9 +46,7 @@ async def diagnose(version: str | None) -> list[Finding]:
 async def _fault() -> str | None:
     """Return why the native library does not start; ``None`` where it does."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-c", _PROBE), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True
-        )
+        process = await start_child(sys.executable, "-P", "-c", _PROBE, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE)
     except OSError as error:
         return str(error)
     try:
@@ -56,11 +55,13 @@ async def _fault() -> str | None:
     except TimeoutError:
         return f"it did not answer within {PROBE_LIMIT_SEC:g} s"
     finally:
-        send_signal(process, signal.SIGKILL)
+        kill(process)
         await process.wait()
     status = process.returncode or 0
-    if status < 0:
-        return signal.Signals(-status).name
+    if died_of_illegal_instruction(status):
+        return _ILLEGAL_INSTRUCTION
+    if (name := signal_name(status)) is not None:
+        return name
     lines = log.decode(errors="replace").strip().splitlines()
     return (lines or [f"exit status {status}"])[-1] if status else None
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ...platform.features import has
+
+LOOPBACK = "127.0.0.1"
+
 _numbers = itertools.count(1)
 
 
@@ -26,6 +30,15 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     api_key: str | None = None
 
     @classmethod
+    def choose(cls, folder: Path, *, unix_sockets: bool = True) -> Endpoint:
+        """Return a new Unix socket in ``folder``; a free port and a random key where there are no such sockets.
+
+        Parameters:
+            unix_sockets: whether the server can listen on one.
+        """
+        return cls.unix_socket(folder) if unix_sockets and has("unix-sockets") else cls.loopback()
+
+    @classmethod
     def unix_socket(cls, folder: Path) -> Endpoint:
         """Return a new socket in ``folder``, at which nothing exists."""
         path = folder / f"{next(_numbers)}.sock"
@@ -36,9 +49,14 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     def loopback(cls) -> Endpoint:
         """Return a port that is free now, and a random key."""
         with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
+            listener.bind((LOOPBACK, 0))
             port = int(listener.getsockname()[1])
-        return cls(url=f"http://127.0.0.1:{port}", api_key=secrets.token_urlsafe(24))
+        return cls(url=f"http://{LOOPBACK}:{port}", api_key=secrets.token_urlsafe(24))
+
+    @property
+    def hostname(self) -> str:
+        """The path of the socket, or the address of the loopback interface: llama-server takes both as its host."""
+        return LOOPBACK if self.socket_path is None else str(self.socket_path)
 
     @property
     def port(self) -> int | None:

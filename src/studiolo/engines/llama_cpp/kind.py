@@ -104,11 +104,13 @@ class LlamaCppKind:
         )
 
     async def _launch(self, spec: EngineSpec) -> Launched:
-        endpoint = Endpoint.unix_socket(self.node.run)
+        endpoint = Endpoint.choose(self.node.run)
         models, files = self.node.models, spec.files
         worker_spec: dict[str, Any] = {
             "model": str(files.model.locate(models)),
-            "socket": str(endpoint.socket_path),
+            "hostname": endpoint.hostname,
+            "port": endpoint.port,
+            "api_key": endpoint.api_key,
             "params": worker_params(spec.config, spec.domain, spec.layers),
             "mmproj": str(files.projector.locate(models)) if files.projector else None,
             "layers": spec.layers,

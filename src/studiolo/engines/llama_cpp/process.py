@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from typing import Any
 
 import msgspec
 
-from ...children import send_signal
 from ...errors import EngineDiedError, EngineError, EngineStartError
+from ...platform.processes import kill, signal_name, start_child, terminate
 from ..log_file import LogFile
 
 STOP_LIMIT_SEC = 3.0
@@ -53,12 +52,11 @@ class WorkerProcess:
             module: what Python runs; it reads the spec, and ends with this process.
         """
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await start_child(
                 *(sys.executable, "-P", "-m", module),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log.fileno(),
-                start_new_session=True,  # the terminal's Ctrl-C is not for it
             )
         except BaseException:
             log.close()
@@ -137,18 +135,18 @@ class WorkerProcess:
         """End the process at once, for ``reason``."""
         if not self.exited.is_set():
             self._aborted = reason
-            send_signal(self._process, signal.SIGKILL)
+            kill(self._process)
 
     async def stop(self) -> None:
         """End the process, politely first."""
         self._stopping = True
         if not self.exited.is_set():
-            send_signal(self._process, signal.SIGTERM)
+            terminate(self._process)
             try:
                 async with asyncio.timeout(STOP_LIMIT_SEC):
                     await self.exited.wait()
             except TimeoutError:
-                send_signal(self._process, signal.SIGKILL)
+                kill(self._process)
                 await self.exited.wait()
         await self._watcher
         self._log.close()
@@ -165,10 +163,8 @@ class WorkerProcess:
         code = self._process.returncode
         if code is None:
             return "still running"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"signal {signal.Signals(-code).name}"
-        return f"exit status {code}"
+        name = signal_name(code)
+        return f"exit status {code}" if name is None else f"signal {name}"
 
     def _log_tail(self) -> str:
         try:

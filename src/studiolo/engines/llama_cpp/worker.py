@@ -1,9 +1,8 @@
 """The worker process: llama.cpp's server, from xllamacpp's wheel, with one model.
 
 Run as ``python -m studiolo.engines.llama_cpp.worker``. It reads one line of JSON from standard input (``model``,
-``socket``, ``parent_pid``, ``params``), writes one line of JSON to standard output when the model is loaded or has
-failed to load, and serves until it is ended. It ends itself when its parent does: by the kernel's word where that
-is to be had, and by the end of standard input everywhere.
+``hostname``, ``port``, ``api_key``, ``parent_pid``, ``params``), writes one line of JSON to standard output when the
+model is loaded or has failed to load, and serves until it is ended. It ends when its parent does.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ import json
 import os
 import signal
 import sys
-import threading
+import time
 from typing import Any
+
+from ...platform.parent_death import end_with_parent
 
 SPIN_COUNT = "300"
 """How long a thread spins for the others before it sleeps. OpenMP's own default, thousands of times as long, takes the
@@ -30,7 +31,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when the native library is loaded
     spec: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
-    _die_with_parent(spec["parent_pid"])
+    end_with_parent(spec["parent_pid"])
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever native code prints belongs in the log
     try:
@@ -40,29 +41,12 @@ def main() -> None:
         sys.exit(1)  # in order, so that the native library writes out what it has to log
     _say(answer, {"ready": True, **facts})
     while True:
-        signal.pause()
+        time.sleep(3600)
 
 
 def _say(answer: Any, message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError), answer:
         answer.write(json.dumps(message) + "\n")
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-        if os.getppid() != parent_pid:  # it died before the call above
-            os._exit(1)
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _serve(spec: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +56,9 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
     params.model.path = spec["model"]
     if spec.get("mmproj"):
         params.mmproj.path = spec["mmproj"]
-    params.hostnames = [spec["socket"]]
+    params.hostnames = [spec["hostname"]]  # a path that ends with .sock is a Unix socket's
+    if spec["port"] is not None:
+        params.port, params.api_keys = spec["port"], [spec["api_key"]]
     params.ui = False
     params.ctx_shift = True  # who wants to stop at a full context leaves there
     params.verbosity = int(os.environ.get("STUDIOLO_ENGINE_VERBOSITY", DEFAULT_VERBOSITY))

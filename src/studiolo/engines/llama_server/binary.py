@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
 import re
 import shutil
-import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...children import send_signal
+from ...platform.processes import died_of_illegal_instruction, kill, signal_name, start_child
 
 NAME = "llama-server"
 
@@ -108,21 +106,15 @@ async def devices(binary: Binary) -> list[str]:
 
 def how_it_died(status: int) -> str:
     """How a process with this exit status ended, in words."""
-    if status == -signal.SIGILL:
+    if died_of_illegal_instruction(status):
         return "died with an illegal instruction: it is built for another processor"
-    if status < 0:
-        try:
-            return f"died of {signal.Signals(-status).name}"
-        except ValueError:
-            return f"died of signal {-status}"
-    return f"ended with exit status {status}"
+    name = signal_name(status)
+    return f"ended with exit status {status}" if name is None else f"died of {name}"
 
 
 async def _ask(path: str, option: str) -> str:
     try:
-        process = await asyncio.create_subprocess_exec(
-            path, option, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True, env=dict(os.environ)
-        )
+        process = await start_child(path, option, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
     except OSError as error:
         raise UnusableBinaryError(f"{path} cannot be executed: {error.strerror or error}") from None
     try:
@@ -131,7 +123,7 @@ async def _ask(path: str, option: str) -> str:
     except TimeoutError:
         raise UnusableBinaryError(f"{path} did not answer {option} within {ANSWER_LIMIT_SEC:g} s") from None
     finally:
-        send_signal(process, signal.SIGKILL)
+        kill(process)
         await process.wait()
     if process.returncode:
         raise UnusableBinaryError(f"{path} {how_it_died(process.returncode)}")

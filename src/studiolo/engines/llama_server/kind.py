@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 from ...config import LoadConfig
 from ...domain.model_shape import ModelShape
 from ...errors import EngineError
+from ...platform.processes import died_of_illegal_instruction
 from ..base import Engine
 from ..llama_cpp.endpoint import Endpoint
 from ..llama_cpp.engine import LlamaCppEngine
@@ -119,14 +119,12 @@ class LlamaServerKind:
         )
 
     async def _launch(self, binary: Binary, spec: EngineSpec) -> Launched:
-        endpoint = Endpoint.unix_socket(self.node.run) if binary.unix_sockets else Endpoint.loopback()
-        command = [binary.path, *options(binary, spec, self.node.models)]
+        endpoint = Endpoint.choose(self.node.run, unix_sockets=binary.unix_sockets)
+        command = [binary.path, *options(binary, spec, self.node.models), "--host", endpoint.hostname]
         environment: dict[str, str] = {}
-        if endpoint.socket_path is not None:
-            command += ["--host", str(endpoint.socket_path)]
-        else:
-            command += ["--host", "127.0.0.1", "--port", str(endpoint.port)]
-            environment["LLAMA_API_KEY"] = endpoint.api_key or ""  # other users can read a process's options
+        if endpoint.api_key is not None:
+            command += ["--port", str(endpoint.port)]
+            environment["LLAMA_API_KEY"] = endpoint.api_key  # other users can read a process's options
         worker = await WorkerProcess.spawn(
             {"command": command, "environment": environment},
             await open_log(self.node, spec),
@@ -162,6 +160,6 @@ async def _wait_ready(worker: WorkerProcess, client: LlamaServerClient, binary: 
     except TimeoutError:
         raise worker.late(limit_sec) from None
     status = worker.exit_status
-    if status in (-signal.SIGILL, 126):
+    if status is not None and (died_of_illegal_instruction(status) or status == 126):
         raise UnusableBinaryError(f"{binary.path} {how_it_died(status)}")
     raise worker.ended_early()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict
@@ -12,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ...children import send_signal
 from ...errors import ConfigError, EngineError, StudioloError, UnsupportedError
+from ...platform.processes import kill, start_child
 from .matching import GrammarMatcher, MatcherCache
 from .worker import CPU_LIMIT_SEC, LENGTH
 
@@ -155,12 +154,11 @@ class Schemas:
                 raise
 
     async def _start(self) -> Process:
-        process = await asyncio.create_subprocess_exec(
+        process = await start_child(
             *(sys.executable, "-P", "-m", "studiolo.engines.schemas.worker"),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
-            start_new_session=True,  # the terminal's Ctrl-C is not for it
         )
         self._process = process
         try:
@@ -180,7 +178,7 @@ class Schemas:
     async def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            send_signal(process, signal.SIGKILL)
+            kill(process)
             await process.wait()
 
 

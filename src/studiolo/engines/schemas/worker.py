@@ -7,12 +7,12 @@ code and Python's regular expressions cannot be interrupted otherwise. It ends w
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import struct
 from typing import Any, BinaryIO
+
+from ...platform.limits import cpu_limit, limit_process
 
 CPU_LIMIT_SEC = 2.0
 MEMORY_LIMIT_BYTES = 2 * 2**30
@@ -26,16 +26,15 @@ def main() -> None:
     silence = os.open(os.devnull, os.O_RDWR)
     os.dup2(silence, 0)
     os.dup2(silence, 1)  # whatever a library prints is no answer
-    _limit_memory()
+    limit_process(memory_bytes=MEMORY_LIMIT_BYTES)
     from .preparation import prepare
     from .validation import check
 
     check(prepare("{}").grammar_json, "{}")  # what is loaded late is loaded now
     _write(answers, {})
     while (request := _read(requests)) is not None:
-        signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT_SEC)
-        answer = _answer(request)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        with cpu_limit(CPU_LIMIT_SEC):
+            answer = _answer(request)
         _write(answers, answer)
 
 
@@ -60,16 +59,6 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # what the libraries raise for schemas that nobody thought of
         why = f"{type(error).__name__}: {error}"
         return {"refused": "unsupported", "path": "$", "why": why, "hint": "Simplify the schema.", "problem": why}
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return
-    for limit, value in ((resource.RLIMIT_AS, MEMORY_LIMIT_BYTES), (resource.RLIMIT_CORE, 0)):
-        with contextlib.suppress(ValueError, OSError):  # the system may not have it, or have a lower one
-            resource.setrlimit(limit, (value, value))
 
 
 def _read(stream: BinaryIO) -> dict[str, Any] | None:

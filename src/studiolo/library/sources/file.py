@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from msgspec import Struct
 
+from ...platform.file_status import path_of_url
 from .base import Job, SourceUnavailable, copy_file
 
 
@@ -28,7 +27,7 @@ class FileSpec(Struct, frozen=True, forbid_unknown_fields=True):
     def location(self) -> Path:
         """The path itself."""
         if self.path.startswith("file:"):
-            return Path(url2pathname(urlsplit(self.path).path))
+            return path_of_url(self.path)
         return Path(self.path).expanduser()
 
 

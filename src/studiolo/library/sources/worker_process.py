@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ...platform.processes import kill, start_child
 from .base import TICK_SECONDS, SourceUnavailable
 
 _FULL = os.strerror(errno.ENOSPC)
@@ -39,7 +38,7 @@ async def run_worker(
     """
     if not sys.executable:
         raise SourceUnavailable("this program has no Python executable to start")
-    process = await asyncio.create_subprocess_exec(
+    process = await start_child(
         sys.executable,
         "-P",  # the current folder and this one are no places to import from
         str(_WORKER),
@@ -48,7 +47,6 @@ async def run_worker(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-        start_new_session=True,
     )
     assert process.stdout is not None and process.stderr is not None
     errors = bytearray()
@@ -64,7 +62,8 @@ async def run_worker(
         for reader in readers:
             reader.result()
     finally:
-        await _kill(process)
+        kill(process)
+        await process.wait()
         await asyncio.gather(*readers, return_exceptions=True)
         if process.stdin is not None:
             process.stdin.close()
@@ -84,13 +83,6 @@ async def _lines(stream: asyncio.StreamReader, on_line: Callable[[bytes], None])
         if not line:
             return
         on_line(line)
-
-
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
 
 
 def _reason(output: str, code: int) -> str:

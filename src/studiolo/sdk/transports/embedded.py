@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ...errors import ConfigError, rejected
 from ...merging_queue import MergingQueue
 from ...paths import Home
+from ...platform.fork import after_fork_in_child
 from ...protocol.declarations import Channel, Rpc
 from .. import background
 from .base import ClientChannel, merge_messages
@@ -32,8 +32,7 @@ def _forget_hosts() -> None:
     _hosts.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_hosts)
+after_fork_in_child(_forget_hosts)
 
 
 def _host() -> Host:

@@ -1,0 +1,46 @@
+"""Files and folders: who can read them, what they take of the disk, what a URL calls them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from .features import has
+
+
+def can_be_read_by_others(status: os.stat_result) -> bool:
+    """Return whether others than its owner can do something with a file; ``False`` where files have no such modes."""
+    return has("file-modes") and bool(stat.S_IMODE(status.st_mode) & 0o077)
+
+
+def append_privately(path: Path) -> BinaryIO:
+    """Open a file to read it and to append to it. If there is none, it is created for its owner alone."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+    if sys.platform == "win32":
+        flags |= os.O_BINARY
+    return os.fdopen(os.open(path, flags, 0o600), "ab+")
+
+
+def allocated_bytes(status: os.stat_result) -> int:
+    """Return the bytes of the disk that a file takes; its size where the system does not say."""
+    if sys.platform == "win32":
+        return status.st_size
+    return status.st_blocks * 512
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that this user can still write to the disk of ``folder``."""
+    return shutil.disk_usage(folder).free
+
+
+def path_of_url(url: str) -> Path:
+    """Return the path that a ``file:`` URL names."""
+    path = unquote(urlsplit(url).path)
+    if sys.platform == "win32":  # file:///C:/folder
+        path = path.removeprefix("/")
+    return Path(path)
