@@ -22,14 +22,20 @@ UV = Path(sys.executable).with_name("uv")
 GROUPS = ("engines", "sources", "dialects")
 
 PROGRAM = """
-from studiolo.dialects import dialects
-from studiolo.engines.registry import engine_class
-from studiolo.library.sources import source_names
+from studiolo import dialects, plugins
+from studiolo.engines import registry
+from studiolo.library import sources
 
-assert engine_class("llama.cpp") and engine_class("llama-server")
-assert {"file", "hf", "https", "pypi", "example"} <= set(source_names()), source_names()
-assert {"lmstudio", "example"} <= set(dialects()), dialects()
-assert engine_class("example").__name__ == "Example"
+BUILT_IN = {"llama.cpp", "llama-server", "file", "hf", "https", "pypi", "lmstudio"}
+found = {
+    name: point.load()
+    for module in (dialects, registry, sources)
+    for name, point in plugins.find(module.GROUP, module.BUILT_IN).items()
+    if name != "example"
+}
+assert BUILT_IN <= set(found), sorted(found)
+for module in (dialects, registry, sources):
+    assert plugins.find(module.GROUP, module.BUILT_IN)["example"].load().__name__ == "Example", module.GROUP
 """
 
 
@@ -77,6 +83,7 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Path) -> None:
     assert "Project-URL: " in metadata
 
 
+@pytest.mark.model
 def test_the_wheel_works_in_a_bare_environment(built: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     binaries = environment / ("Scripts" if os.name == "nt" else "bin")
