@@ -206,6 +206,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[wire_recorder.VARIABLE] = str(Path(config.stash[WIRE].name, "sent.jsonl"))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     wire_recorder.install()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # llama.cpp starts a thread a core, and they wait for each other in loops: with several engines at once that
+        # takes half as much time again.
+        os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -218,10 +222,23 @@ def recording() -> Recording:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a model or another download, which ``make check`` leaves out."""
+    """Mark the tests that need a model or another download, which ``make check`` leaves out.
+
+    In several processes the longest files begin first, so that none is left to one process at the end.
+    """
     for item in items:
         if "cache_home" in getattr(item, "fixturenames", ()):
             item.add_marker("model")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    file = item.nodeid.partition("::")[0]
+    if file in ON_SDK_PORTS:
+        return -1
+    room = file.split("/")[1]
+    return SLOWEST_FIRST.index(room) if room in SLOWEST_FIRST else len(SLOWEST_FIRST)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -256,11 +273,14 @@ ON_SDK_PORTS = {
     "tests/sdk/test_programs.py",
     "tests/server/test_server.py",
 }
+SLOWEST_FIRST = ["reliability", "official", "sdk", "docs", "dialects", "engines", "server", "cli", "host", "library"]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Keep each file's tests in one process, for the sake of its fixtures."""
+
+    config.option.loadscopereorder = False  # the order is that of pytest_collection_modifyitems
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:

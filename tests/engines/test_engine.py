@@ -57,7 +57,7 @@ async def test_every_stop_reason_of_the_engine(engine: Engine) -> None:
     assert (await stop("Once upon a time", max_tokens=3)).stop_reason == "max_tokens"
     stopped = await stop("Count: 1 2 3 4 5 6", stop_strings=["9"])
     assert (stopped.stop_reason, stopped.stop_string) == ("stop_string", "9")
-    full = await stop("1 2 3 4", repeat_penalty=False)
+    full = await stop("1 2 3 4 5 6 7 8 9 " * 24, repeat_penalty=False)
     assert full.stop_reason == "context_full"
     assert full.prompt_tokens + full.predicted_tokens >= CONTEXT - 1
     end_of_text = "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n"

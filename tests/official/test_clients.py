@@ -45,7 +45,7 @@ with lm.Client() as client:
     assert result.stats.stop_reason == "maxPredictedTokensReached", result.stats
     assert result.stats.predicted_tokens_count == 4
     assert result.prediction_config.max_tokens == 4
-    assert result.load_config.context_length == 1024
+    assert result.load_config.context_length == 256
     assert result.model_info.model_key == "smollm2-135m-instruct"
     progress, first, fragments = [], [], []
     stream = llm.complete_stream(

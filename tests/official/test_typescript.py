@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from studiolo.paths import Home
 from tests.support.homes import new_home
 from tests.support.running import Server, serving
-from tests.support.typescript_clients import PROGRAMS, public_methods, run
+from tests.support.typescript_clients import PROGRAMS, VERSIONS, installed, public_methods, run
 
 
 def checks_of(program: str) -> list[str]:
@@ -36,9 +37,26 @@ def results(program: str, folder: Path, server: Server, *arguments: str) -> dict
     return json.loads(told.splitlines()[-1])
 
 
+PREDICTION_CHECKS = checks_of("predictions.mjs")
+OLDER_PREDICTION_CHECKS = [
+    "sampling_down_to_one_token",
+    "callbacks_in_order",
+    "cancel_keeps_what_was_said",
+    "structured_with_zod",
+    "act_without_tools_called",
+    "errors_name_what_was_wrong",
+]
+"""One of each kind. The older client differs in no other way: every call of both is made by ``calls.mjs``."""
+
+
 @pytest.fixture(scope="module")
-def predictions(server: Server, typescript_client: Path) -> dict[str, str]:
-    return results("predictions.mjs", typescript_client, server)
+def predictions(server: Server, cache_home: Home) -> dict[str, dict[str, str]]:
+    """The results of each version: of all checks with the newest, of some with the older."""
+    older, newest = (installed(version, cache_home.root) for version in VERSIONS)
+    return {
+        VERSIONS[0]: results("predictions.mjs", older, server, *OLDER_PREDICTION_CHECKS),
+        VERSIONS[1]: results("predictions.mjs", newest, server),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +64,12 @@ def models(server: Server, typescript_client: Path) -> dict[str, str]:
     return results("models.mjs", typescript_client, server)
 
 
-@pytest.mark.parametrize("check", checks_of("predictions.mjs"))
-def test_predictions(check: str, predictions: dict[str, str]) -> None:
-    assert predictions[check] == "passed"
+@pytest.mark.parametrize(
+    ("version", "check"),
+    [*product(VERSIONS[:1], OLDER_PREDICTION_CHECKS), *product(VERSIONS[1:], PREDICTION_CHECKS)],
+)
+def test_predictions(version: str, check: str, predictions: dict[str, dict[str, str]]) -> None:
+    assert predictions[version][check] == "passed"
 
 
 @pytest.mark.parametrize("check", checks_of("models.mjs"))

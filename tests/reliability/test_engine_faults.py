@@ -86,7 +86,7 @@ def test_killed_while_loading(server: Server, client: lm.Client) -> None:
 
 def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -> None:
     with nothing_left(server.pid), undisturbed(server.address):
-        llm = load(client, "prompt", context_length=4096, max_parallel_predictions=1)
+        llm = load(client, "prompt", context_length=2048, max_parallel_predictions=1, eval_batch_size=256)
         expected = answer(llm)
         fragments: list[lm.LlmPredictionFragment] = []
 
@@ -97,7 +97,7 @@ def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -
 
         with pytest.raises(EngineDiedError, match="SIGKILL"):
             llm.complete(
-                "word " * 3500,
+                "word " * 1500,
                 config={"max_tokens": 2},
                 on_prompt_processing_progress=kill,
                 on_prediction_fragment=fragments.append,

@@ -10,6 +10,8 @@ import studiolo as lm
 
 CONTEXT = 256
 COUNT = "1 2 3 4 5 6 7"
+NEARLY_FULL = "1 2 3 4 5 6 7 8 9 " * 10
+"""Takes most of the context, which the answer then fills."""
 ENDLESS = {"temperature": 0, "repeat_penalty": False}
 LONG = "The secret word is plum. " + "Nothing of note happened on that day. " * 80 + "The secret number is 4711."
 POLICIES = ["stopAtLimit", "truncateMiddle", "rollingWindow"]
@@ -23,16 +25,17 @@ def small(client: lm.Client) -> Iterator[lm.LLM]:
 
 
 def test_a_full_context_ends_the_answer_or_is_passed(small: lm.LLM) -> None:
-    stopped = small.complete(COUNT, config={**ENDLESS, "context_overflow_policy": "stopAtLimit"}).stats
+    stopped = small.complete(NEARLY_FULL, config={**ENDLESS, "context_overflow_policy": "stopAtLimit"}).stats
     assert stopped.stop_reason == "contextLengthReached"
     assert stopped.total_tokens_count == CONTEXT
-    by_default = small.complete(COUNT, config=ENDLESS).stats
+    by_default = small.complete(NEARLY_FULL, config=ENDLESS).stats
     assert (by_default.stop_reason, by_default.total_tokens_count) == ("contextLengthReached", CONTEXT)
     for policy in ("truncateMiddle", "rollingWindow"):
-        config = {**ENDLESS, "contextOverflowPolicy": policy, "max_tokens": CONTEXT + 30}
-        result = small.complete(COUNT, config=config)
+        config = {**ENDLESS, "contextOverflowPolicy": policy, "max_tokens": CONTEXT // 2}
+        result = small.complete(NEARLY_FULL, config=config)
         assert result.stats.stop_reason == "maxPredictedTokensReached"
-        assert result.stats.predicted_tokens_count == CONTEXT + 30
+        assert result.stats.predicted_tokens_count == CONTEXT // 2
+        assert result.stats.total_tokens_count > CONTEXT
         assert result.prediction_config.context_overflow_policy == policy
 
 

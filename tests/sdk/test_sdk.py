@@ -79,7 +79,7 @@ def test_stop_reasons(llm: lm.LLM, prompt: str, config: dict[str, Any], reason: 
 def test_a_full_context_stops_and_says_so(client: lm.Client) -> None:
     small = client.llm.load_new_instance("smollm2-135m-instruct", "small", config={"context_length": 256})
     try:
-        result = small.complete(COUNT, config=ENDLESS)
+        result = small.complete("1 2 3 4 5 6 7 8 9 " * 12, config=ENDLESS)
         assert result.stats.stop_reason == "contextLengthReached"
         assert result.load_config.context_length == small.get_context_length() == 256
         assert small.get_load_config().context_length == 256
@@ -114,7 +114,7 @@ def test_callbacks_come_in_order_and_in_the_callers_thread(llm: lm.LLM) -> None:
         calls.append((kind, value))
         threads.add(threading.current_thread())
 
-    prompt = "word " * 900  # more than one batch, so that there is progress to tell
+    prompt = "word " * 600  # more than one batch, so that there is progress to tell
     result = llm.complete(
         prompt,
         config={"max_tokens": 4, "temperature": 0},
@@ -196,7 +196,7 @@ def test_two_completions_run_at_once(llm: lm.LLM) -> None:
 
     def one() -> None:
         try:
-            stream = llm.complete_stream(COUNT, config={**ENDLESS, "max_tokens": 400})
+            stream = llm.complete_stream(COUNT, config={**ENDLESS, "max_tokens": 150})
             iterator = iter(stream)
             next(iterator)
             together.wait()  # both have a fragment, and neither has ended

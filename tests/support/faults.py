@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ def undisturbed(address: str) -> Iterator[None]:
             try:
                 while not done.is_set():
                     texts.append(answer(llm))
+                    time.sleep(0.1)  # it is there to notice, not to keep the processor busy
             except BaseException as error:
                 faults.append(error)
 

@@ -37,7 +37,7 @@ def new_home(folder: Path, source: Home, *models: Path) -> Home:
 def short_answers(home: Home) -> None:
     """Bound the completions without a limit, which go on for as long as the model likes, by a small default context."""
     with home.settings.open("a") as settings:
-        settings.write('[models."smollm2-135m-instruct"]\nload = { context_length = 1024 }\n')
+        settings.write('[models."smollm2-135m-instruct"]\nload = { context_length = 256 }\n')
 
 
 def link_model(model: Path, home: Home, publisher: str = "tests") -> str:

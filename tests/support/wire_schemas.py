@@ -127,6 +127,7 @@ def _narrowed(error: ValidationError) -> Iterator[ValidationError]:
     yield error
 
 
+@functools.cache
 def wire_schemas(cache: Path) -> list[WireSchemas]:
     """The schemas of both versions; the packages are installed below ``cache``."""
     return [WireSchemas(version, schemas(version, cache)) for version in VERSIONS]

@@ -1,4 +1,4 @@
-// Predictions with the official client: node predictions.mjs ADDRESS
+// Predictions with the official client: node predictions.mjs ADDRESS [CHECK...]
 import { Chat, LMStudioClient, rawFunctionTool, tool, unimplementedRawFunctionTool } from "@lmstudio/sdk";
 import assert from "node:assert";
 import { z } from "zod";
@@ -208,4 +208,4 @@ await run({
     await refused(/nonesuch/, () => model.unstable_preloadDraftModel("nonesuch"));
     await model.unload();
   },
-}, 40);  // a check makes up to four predictions, and one of them loads a model
+}, 40, process.argv.slice(3));  // a check makes up to four predictions, and one of them loads a model
