@@ -10,11 +10,12 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format bench docs lock clean
+.PHONY: help run test check coverage lint format bench docs lock clean
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
-	@echo "make check   lint, then the tests that need no model and no download: under a minute"
+	@echo "make check   lint, then the fast tests, which need no model and no download: under a minute"
+	@echo "make coverage  the tests that need no model, and the share of lines that they run"
 	@echo "make test    lint, then every test"
 	@echo "make lint    ruff, pyright (strict on src/), import-linter"
 	@echo "make format  let ruff format the code"
@@ -48,7 +49,10 @@ test: lint
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not model"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not model and not web"
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not model" --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -73,4 +77,4 @@ lock: | $(UV)
 		--custom-compile-command "make lock" -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site .coverage* .pytest_cache .ruff_cache .hypothesis .import_linter_cache

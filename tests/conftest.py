@@ -222,13 +222,17 @@ def recording() -> Recording:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a model or another download, which ``make check`` leaves out.
+    """Mark the tests that need a model or another download, and those that run pip or the hub's client.
 
+    ``make check`` leaves both out.
     In several processes the longest files begin first, so that none is left to one process at the end.
     """
     for item in items:
-        if "cache_home" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "cache_home" in fixtures:
             item.add_marker("model")
+        if "web" in fixtures:
+            item.add_marker("web")
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_rank)
 
