@@ -26,8 +26,8 @@ from ...domain.generation import (
 from ...errors import UnsupportedError
 from ..base import EngineEvent, ToolChatRequest
 from ..tool_reader import failed_call, new_call_id, parsed_arguments
-from .answers import DraftedTokens, End, Progress, Timings, Token, completed, context_full, wanted_candidates
 from .params import completion_body
+from .stream_events import DraftedTokens, End, Progress, Timings, Token, completed, context_full, wanted_candidates
 from .tool_parameters import for_converter
 
 

@@ -16,10 +16,10 @@ from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
 from ...errors import ConfigError, EngineError, PredictionError, PromptTooLongError
 from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
 from ..chat_template import ModelTemplate
-from .answers import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
 from .chat_stream import ChatReader, chat_body, decode_chunk
 from .endpoint import Endpoint
 from .params import completion_body
+from .stream_events import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
 
 CALL_LIMIT_SEC = 60.0
 """How long a call that does not stream may take."""
