@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..config import LoadConfig, PredictionConfig, PromptTemplate
 from ..domain.chat import Message, Tool
+from ..domain.embeddings import Embeddings
 from ..domain.generation import Fragment, StopReason, ToolCallEvent
 from ..domain.model_shape import ModelShape
 from ..domain.progress import PromptProgress
@@ -115,13 +116,27 @@ class ToolChatRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """The end of a run: why, and the engine's own figures."""
+    """The end of a run: why, and the engine's own figures.
+
+    Parameters:
+        stop_reason: why it ended.
+        stop_string: the stop string that ended it, where one did.
+        prompt_tokens: all tokens of the prompt.
+        predicted_tokens: tokens generated.
+        tokens_per_second: the rate of generation; ``None`` where the engine does not say.
+        cached_tokens: tokens of the prompt that were in the engine's cache; ``None`` where the engine does not say.
+        prompt_sec, decode_sec: seconds of processing the prompt and of generating, as the engine counts them.
+        draft_tokens, accepted_draft_tokens: tokens that a draft model proposed, and those that the model took.
+    """
 
     stop_reason: StopReason
     stop_string: str | None
     prompt_tokens: int
     predicted_tokens: int
     tokens_per_second: float | None
+    cached_tokens: int | None = None
+    prompt_sec: float | None = None
+    decode_sec: float | None = None
     draft_tokens: int | None = None
     accepted_draft_tokens: int | None = None
 
@@ -260,11 +275,15 @@ class Engine(Protocol):
         """Return the tokens that ``text`` is made of, special ones included."""
         ...
 
-    async def embed(self, text: str) -> list[float]:
-        """Return the vector of ``text``, of length 1 where the model's pooling makes one vector of many.
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """Return the text that ``tokens`` are made of, special ones included."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Return the vectors of ``texts`` and their token counts; the engine makes batches of them.
 
         Raises:
-            PromptTooLongError: the text does not fit into the context.
+            PromptTooLongError: a text does not fit into the context.
             PredictionError: the engine refused or failed the request.
             EngineDiedError: the process ended.
         """

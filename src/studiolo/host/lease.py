@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..config import PredictionConfig
+from ..domain.embeddings import Embeddings
 from ..domain.generation import StopReason
 from ..engines.base import Engine
 from ..errors import EngineDiedError, ModelUnloadedError
@@ -167,14 +168,14 @@ class Lease:
             async with self.instance.slots.slot(self.client, owner, limits):
                 yield await self._use_engine()
 
-    async def embed(self, text: str) -> list[float]:
-        """Return the vector of ``text``. Texts come by the thousand, each in a call: they wait, and none is refused.
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Return the vectors of ``texts``. Calls come by the thousand: they wait, and none is refused.
 
         Raises:
             PromptTooLongError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.embed`.
         """
-        async with self.in_slot(text, None) as engine:
-            return await engine.embed(text)
+        async with self.in_slot(texts, None) as engine:
+            return await engine.embed(texts)
 
     @contextlib.asynccontextmanager
     async def _turn(self, drafts: PredictionConfig | None) -> AsyncGenerator[None]:

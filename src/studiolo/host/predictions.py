@@ -164,6 +164,8 @@ class Prediction:
             self._events.close(error)
         else:
             self._prompt_tokens = completed.prompt_tokens
+            if completed.cached_tokens is not None:
+                self._cached_tokens = completed.cached_tokens
             self._predicted_tokens = completed.predicted_tokens
             self._end(self._result(completed.stop_reason, outcome, completed))
 
@@ -267,6 +269,8 @@ class Prediction:
             usage=Usage(self._prompt_tokens, self._cached_tokens, self._predicted_tokens),
             timings=Timings(
                 load_sec=self._load_sec,
+                prompt_sec=completed.prompt_sec if completed else None,
+                decode_sec=completed.decode_sec if completed else None,
                 first_token_sec=None if first is None else first - self._began,
                 total_sec=now - self._began,
                 tokens_per_second=rate,

@@ -283,6 +283,8 @@ async def _cut_short(
                 async for event in events:
                     if isinstance(event, Completed):
                         of_prompt = event.prompt_tokens if prompt_tokens is None else prompt_tokens
+                        if before:  # the figures of the last run alone
+                            event = replace(event, cached_tokens=None, prompt_sec=None, decode_sec=None)
                         yield replace(event, prompt_tokens=of_prompt, predicted_tokens=before + event.predicted_tokens)
                         return
                     if isinstance(event, PromptProgress):

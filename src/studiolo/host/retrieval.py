@@ -128,7 +128,7 @@ class Retriever:
             progress.file(index, True)
         self._keep(known)
         progress.searching(False)
-        question = await model.embed(query)
+        question = (await model.embed([query])).vectors[0]
         found = await asyncio.to_thread(_nearest, question, [known[key] for key in keys], limit)
         progress.searching(True)
         return found
@@ -152,28 +152,26 @@ class Retriever:
         chunks = await asyncio.to_thread(chunks_of, document, size, overlap, room)
         progress.step(index, "chunking", None, True)
         progress.step(index, "embedding", None, False)
-        known: list[tuple[Chunk, list[float]]] = []
+        known: list[tuple[Chunk, Sequence[float]]] = []
         for start in range(0, len(chunks), AT_ONCE):
             batch = chunks[start : start + AT_ONCE]
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(_embed(chunk, model)) for chunk in batch]
-            except ExceptionGroup as errors:
-                raise errors.exceptions[0] from None
-            known += [pair for task in tasks for pair in task.result()]
+            known += await _embed(batch, model)
             progress.step(index, "embedding", (start + len(batch)) / len(chunks), False)
         progress.step(index, "embedding", None, True)
         return _Known([chunk for chunk, _ in known], await asyncio.to_thread(_matrix, [vector for _, vector in known]))
 
 
-async def _embed(chunk: Chunk, model: Lease) -> list[tuple[Chunk, list[float]]]:
-    """Return the vector of a passage; of its parts, if it exceeds the model's context."""
+async def _embed(chunks: list[Chunk], model: Lease) -> list[tuple[Chunk, Sequence[float]]]:
+    """Return the vectors of passages; of the parts of one that exceeds the model's context."""
     try:
-        return [(chunk, await model.embed(chunk.content))]
+        embeddings = await model.embed([chunk.content for chunk in chunks])
+        return list(zip(chunks, embeddings.vectors, strict=True))
     except PromptTooLongError:
-        if len(chunk.content) < 2:
+        if len(chunks) > 1:
+            return [pair for chunk in chunks for pair in await _embed([chunk], model)]
+        if len(chunks[0].content) < 2:
             raise
-        return [pair for half in _halves(chunk) for pair in await _embed(half, model)]
+        return [pair for half in _halves(chunks[0]) for pair in await _embed([half], model)]
 
 
 def _halves(chunk: Chunk) -> list[Chunk]:
@@ -232,13 +230,13 @@ def _spans(text: str, size: int, overlap: int) -> Iterator[tuple[int, int]]:
         start = space + 1 if overlap and space >= 0 else back if overlap else end
 
 
-def _matrix(vectors: list[list[float]]) -> Any:
+def _matrix(vectors: Sequence[Sequence[float]]) -> Any:
     import numpy
 
     return numpy.asarray(vectors, dtype=numpy.float32)
 
 
-def _nearest(question: list[float], files: list[_Known], limit: int) -> list[Found]:
+def _nearest(question: Sequence[float], files: list[_Known], limit: int) -> list[Found]:
     import numpy
 
     vector = numpy.asarray(question, dtype=numpy.float32)

@@ -12,4 +12,5 @@ from .registry import rpc
 async def embed_string(context: Context, parameter: wire.EmbedStringParameter) -> wire.Embedding:
     reference = model_reference(parameter.model_specifier)
     async with context.host.lease(reference, "embedding", context.client) as lease:
-        return wire.Embedding(embedding=await lease.embed(parameter.input_string))
+        embeddings = await lease.embed([parameter.input_string])
+    return wire.Embedding(embedding=list(embeddings.vectors[0]))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
 
 from ...config import PredictionConfig
+from ...domain.embeddings import Embeddings
 from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
 from ...errors import ConfigError, EngineError, PredictionError, PromptTooLongError
 from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
@@ -23,6 +24,9 @@ from .stream_events import DraftedTokens, End, Progress, Token, completed, conte
 
 CALL_LIMIT_SEC = 60.0
 """How long a call that does not stream may take."""
+
+EMBEDDING_BATCH = 64
+"""Texts in one request for embeddings. The server computes as many at once as it has slots."""
 
 PACE_SEC = 1 / 30
 PACE_PER_TOKEN_SEC = 0.002
@@ -71,12 +75,22 @@ class _Tokens(msgspec.Struct):
     tokens: list[int]
 
 
+class _Text(msgspec.Struct):
+    content: str
+
+
 class _Embedding(msgspec.Struct):
     embedding: list[float]
+    index: int = 0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
 
 
 class _Embeddings(msgspec.Struct):
     data: list[_Embedding]
+    usage: _Usage = msgspec.field(default_factory=_Usage)
 
 
 # An embedding model takes a text in one batch, which is made as long as its context.
@@ -210,15 +224,35 @@ class LlamaServerClient:
         answer = await self._post("/tokenize", {"content": text, "add_special": add_special, "parse_special": True})
         return msgspec.json.decode(answer, type=_Tokens).tokens
 
-    async def embed(self, text: str) -> list[float]:
-        body = {"input": text, "encoding_format": "float"}
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        answer = await self._post("/detokenize", {"tokens": tokens})
+        return msgspec.json.decode(answer, type=_Text).content
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Return the vectors of ``texts``, computed in batches; see :meth:`studiolo.engines.base.Engine.embed`."""
+        vectors: list[list[float]] = []
+        counts: list[int] = []
+        for start in range(0, len(texts), EMBEDDING_BATCH):
+            batch = texts[start : start + EMBEDDING_BATCH]
+            if len(batch) == 1:  # the server counts its tokens
+                answer = await self._embed(batch[0])
+                counts.append(answer.usage.prompt_tokens)
+            else:
+                tokens = await asyncio.gather(*(self.tokenize(text) for text in batch))
+                answer = await self._embed(tokens)
+                counts += [len(each) for each in tokens]
+            vectors += [each.embedding for each in sorted(answer.data, key=lambda each: each.index)]
+        return Embeddings(vectors, counts)
+
+    async def _embed(self, prompts: str | list[list[int]]) -> _Embeddings:
+        body = {"input": prompts, "encoding_format": "float"}
         try:
             answer = await self._post("/v1/embeddings", body, limit_sec=None)
         except PredictionError as error:
             if (sizes := _TOO_LARGE.search(error.cause or "")) is not None:
                 raise _too_long(int(sizes[1]), int(sizes[2])) from None
             raise
-        return msgspec.json.decode(answer, type=_Embeddings).data[0].embedding
+        return msgspec.json.decode(answer, type=_Embeddings)
 
     async def health(self) -> None:
         """Return when the server has said that it is well. Waits as long as it says nothing."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING
 
+from ...domain.embeddings import Embeddings
 from ...domain.generation import ToolCallEvent
 from ...errors import EngineError, PredictionError, UnsupportedError
 from ..base import CompletionRequest, EngineEvent, TemplateRequest, ToolChatRequest
@@ -106,10 +107,17 @@ class LlamaCppEngine:
         except OSError as error:
             raise await self._explain(error) from None
 
-    async def embed(self, text: str) -> list[float]:
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """See :meth:`studiolo.engines.base.Engine.detokenize`."""
+        try:
+            return await self._client.detokenize(tokens)
+        except OSError as error:
+            raise await self._explain(error) from None
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
         """See :meth:`studiolo.engines.base.Engine.embed`."""
         try:
-            return await self._client.embed(text)
+            return await self._client.embed(texts)
         except OSError as error:
             raise await self._explain(error) from None
 

@@ -55,11 +55,13 @@ class Token(Candidate):
 
 
 class Timings(msgspec.Struct):
-    """Counts and rates until now."""
+    """Counts, durations and rates so far."""
 
     cache_n: int = 0
     prompt_n: int = 0
+    prompt_ms: float | None = None
     predicted_n: int = 0
+    predicted_ms: float | None = None
     predicted_per_second: float | None = None
     draft_n: int | None = None
     draft_n_accepted: int | None = None
@@ -90,28 +92,35 @@ def completed(end: End, config: PredictionConfig) -> Completed:
     elif end.stop_type == "limit":
         full = end.truncated and end.tokens_predicted < (config.max_tokens or 2**31)
         stop_reason = "context_full" if full else "max_tokens"
-    return Completed(
-        stop_reason=stop_reason,
-        stop_string=end.stopping_word or None,
-        prompt_tokens=end.tokens_evaluated,
-        predicted_tokens=end.tokens_predicted,
-        tokens_per_second=end.timings.predicted_per_second if end.timings else None,
-        draft_tokens=end.timings.draft_n if end.timings else None,
-        accepted_draft_tokens=end.timings.draft_n_accepted if end.timings else None,
+    return _completed(
+        stop_reason, end.stopping_word or None, end.tokens_evaluated, end.tokens_predicted, end.timings or Timings()
     )
 
 
 def context_full(prompt: int, predicted: int, timings: Timings | None) -> Completed:
-    """The end of an answer that has filled the context."""
+    """Return the end of an answer that has filled the context."""
+    return _completed("context_full", None, prompt, predicted, timings or Timings())
+
+
+def _completed(
+    stop_reason: StopReason, stop_string: str | None, prompt: int, predicted: int, timings: Timings
+) -> Completed:
     return Completed(
-        stop_reason="context_full",
-        stop_string=None,
+        stop_reason=stop_reason,
+        stop_string=stop_string,
         prompt_tokens=prompt,
         predicted_tokens=predicted,
-        tokens_per_second=timings.predicted_per_second if timings else None,
-        draft_tokens=timings.draft_n if timings else None,
-        accepted_draft_tokens=timings.draft_n_accepted if timings else None,
+        tokens_per_second=timings.predicted_per_second,
+        cached_tokens=timings.cache_n if timings.prompt_ms is not None else None,
+        prompt_sec=_seconds(timings.prompt_ms),
+        decode_sec=_seconds(timings.predicted_ms),
+        draft_tokens=timings.draft_n,
+        accepted_draft_tokens=timings.draft_n_accepted,
     )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
 
 
 class DraftedTokens:
