@@ -1,0 +1,99 @@
+"""An engine of another package keeps the contract, and does all that a host and the command line ask of one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from studiolo.config import LoadConfig, PredictionConfig
+from studiolo.domain.chat import ChatRequest, Message, Text
+from studiolo.domain.generation import Fragment
+from studiolo.engines.registry import EngineKinds
+from studiolo.errors import EngineDiedError, UnsupportedError
+from studiolo.host.host import Host
+from studiolo.host.runtimes import Runtime, runtimes
+from studiolo.paths import Home
+from tests.engines.contract.suite import Case, EngineContract
+from tests.support import plugins
+from tests.support.engines import kind_in, node_in
+from tests.support.model_files import write_gguf
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the package is installed in."""
+    return plugins.install(plugins.ECHO, tmp_path_factory.mktemp("echo"))
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package is installed for this process and its children."""
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    return site
+
+
+class TestPlugin(EngineContract):
+    @pytest.fixture
+    def case(self, installed: Path, tmp_path: Path) -> Case:
+        bad = tmp_path / "bad.gguf"
+        bad.write_bytes(b"nonsense" * 100)
+        model = write_gguf(tmp_path / "model.gguf")
+        return Case(kind_in(tmp_path, "echo"), "here", model, model, bad)
+
+
+def test_without_its_package_there_is_no_such_engine(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"There is no engine 'echo'.*llama-server, llama\.cpp"):
+        kind_in(tmp_path, "echo")
+
+
+def test_a_package_that_cannot_be_imported_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "broken-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[studiolo.engines]\nbroken = no_such_module:Kind\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    kinds = EngineKinds(node_in(tmp_path))
+    assert "broken" in kinds.names
+    with pytest.raises(UnsupportedError, match=r"'broken' cannot be loaded.*no_such_module"):
+        kinds.kind("broken")
+    assert kinds.chosen.name == "llama.cpp", "the others work"
+
+
+@pytest.fixture
+def home(empty_home: Home, installed: Path) -> Home:
+    """A home whose host runs everything with the engine of the package."""
+    empty_home.settings.write_text('[library]\nprograms = []\n[engine]\nname = "echo"\n')
+    fields = {"general__name": "Tiny", "_context_length": 4096, "_block_count": 1, "_embedding_length": 64}
+    write_gguf(empty_home.models / "me/tiny-GGUF/tiny.gguf", **fields)
+    write_gguf(empty_home.models / "me/vectors-GGUF/vectors.gguf", arch="bert", _context_length=512)
+    return empty_home
+
+
+@pytest.fixture
+def host_of(home: Home) -> Iterator[Home]:
+    return home
+
+
+async def test_a_host_lists_estimates_loads_predicts_and_embeds_with_it(home: Home) -> None:
+    host = Host(home)
+    try:
+        assert (await runtimes(host.engine_kinds))[0] == Runtime("echo", "1.2.3")
+        model = await host.find_model("tiny")
+        estimate = await host.estimate(model, LoadConfig(context_length=1000))
+        assert (estimate.kv_cache_bytes, estimate.weights_bytes) == (64_000, 0)
+        fractions: list[float] = []
+        instance = await host.load(model, LoadConfig(context_length=1000), on_progress=fractions.append)
+        assert fractions[0] == 0.0 and fractions[-1] == 1.0
+        assert (instance.engine_name, instance.engine_note) == ("echo", None)
+    finally:
+        await host.stop()
