@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from studiolo.config import PredictionConfig
 from studiolo.domain.generation import PredictionResult
@@ -31,10 +31,10 @@ async def load(host: Host, name: str | None, domain: Domain = "llm", request: Lo
         return lease.instance
 
 
-async def embed(host: Host, name: str = "vectors") -> list[float]:
+async def embed(host: Host, name: str = "vectors") -> Sequence[float]:
     """Embed a text, as a client's call does."""
     async with host.lease(ModelReference(name=name), "embedding") as lease:
-        return await lease.embed("text")
+        return (await lease.embed(["text"])).vectors[0]
 
 
 async def predict(host: Host, name: str, client: str = "", **config: object) -> PredictionResult:

@@ -13,6 +13,7 @@ from ..domain.chat import ChatRequest, Message
 from ..domain.generation import ToolCallEvent
 from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateRequest
 from ..engines.schemas.process import Schemas
+from .engine_capabilities import check_capabilities
 from .files import FileStore
 from .images import has_images, images_of, max_side, with_images
 from .log_events import LogEvents
@@ -87,6 +88,7 @@ async def begin(
     """
     config, prompt = request.config, request.prompt
     asked = CompletionRequest(prompt="", config=config)
+    check_capabilities(engine, config, images=isinstance(prompt, ChatRequest) and has_images(prompt.messages))
     if isinstance(prompt, ChatRequest):
         messages: Sequence[Message] = with_system_prompt(prompt.messages, config)
         if request.files is not None and has_images(messages):

@@ -18,6 +18,7 @@ from ..engines.schemas.process import PreparedSchema, Schemas
 from ..engines.tool_format import call_schema
 from ..engines.tool_reader import failed_call
 from ..errors import UnsupportedError
+from .engine_capabilities import check_grammar
 
 MAX_GRAMMAR_CHARS = 2**18
 """Characters of a user's own grammar at most: the engine builds it in the loop that serves all slots."""
@@ -126,6 +127,7 @@ async def answer_form(schemas: Schemas, engine: Engine, config: PredictionConfig
     wanted = ANY_OBJECT if structured.json_schema is None else structured.json_schema
     schema = await schemas.prepare(wanted)
     if "llguidance" not in engine.capabilities.grammars:
+        check_grammar(engine, "json_schema")
         return AnswerForm(Constraint(json_schema=wanted if isinstance(wanted, dict) else {}), schemas, schema=schema)
     parsing = config.reasoning_parsing if _may_think(config) else None
     if parsing is None:
@@ -158,6 +160,7 @@ async def call_form(
         parameters[own_name(tool.name)] = schema
         calls.append((tool.name, schema.grammar_json))
     if "llguidance" not in engine.capabilities.grammars:
+        check_grammar(engine, "json_schema")
         return AnswerForm(Constraint(json_schema=call_schema(tools)), schemas, parameters=parameters)
     grammar = call_grammar(calls)
     await schemas.check_grammar(grammar)
@@ -171,17 +174,9 @@ async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> An
             feature="structured",
             suggestion="Write a shorter one.",
         )
+    check_grammar(engine, "llguidance" if grammar.startswith(HEAD) else "gbnf")
     if not grammar.startswith(HEAD):
         return AnswerForm(Constraint(grammar=grammar), schemas)  # the engine refuses GBNF that it cannot read
-    if "llguidance" not in engine.capabilities.grammars:
-        raise UnsupportedError(
-            f"The engine takes no grammar that begins with {HEAD}",
-            feature="structured",
-            engine=engine.name,
-            engine_version=engine.version,
-            cause=f"{engine.name} {engine.version} is built without llguidance.",
-            suggestion="Write the grammar in GBNF, give a JSON schema, or use the bundled engine.",
-        )
     await schemas.check_grammar(grammar)
     return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.matcher(grammar))
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
-from studiolo.config import LoadConfig, PredictionConfig
+from studiolo.config import LoadConfig, PredictionConfig, prediction_config
 from studiolo.domain.chat import ChatRequest, Message, Text
-from studiolo.domain.generation import Fragment
+from studiolo.domain.generation import Fragment, PredictionResult
+from studiolo.domain.models import ModelReference
 from studiolo.engines.registry import EngineKinds
 from studiolo.errors import EngineDiedError, UnsupportedError
 from studiolo.host.host import Host
@@ -22,8 +21,10 @@ from studiolo.host.runtimes import Runtime, runtimes
 from studiolo.paths import Home
 from tests.engines.contract.suite import Case, EngineContract
 from tests.support import plugins
+from tests.support.command_line import run as command
 from tests.support.engines import kind_in, node_in
 from tests.support.model_files import write_gguf
+from tests.support.running import serving
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +80,69 @@ def home(empty_home: Home, installed: Path) -> Home:
     return empty_home
 
 
-@pytest.fixture
-def host_of(home: Home) -> Iterator[Home]:
-    return home
-
-
-async def test_a_host_lists_estimates_loads_predicts_and_embeds_with_it(home: Home) -> None:
+async def test_a_host_lists_estimates_loads_predicts_and_embeds_with_it_and_survives_its_crash(home: Home) -> None:
     host = Host(home)
     try:
         assert (await runtimes(host.engine_kinds))[0] == Runtime("echo", "1.2.3")
         model = await host.find_model("tiny")
         estimate = await host.estimate(model, LoadConfig(context_length=1000))
         assert (estimate.kv_cache_bytes, estimate.weights_bytes) == (64_000, 0)
-        fractions: list[float] = []
-        instance = await host.load(model, LoadConfig(context_length=1000), on_progress=fractions.append)
-        assert fractions[0] == 0.0 and fractions[-1] == 1.0
-        assert (instance.engine_name, instance.engine_note) == ("echo", None)
+        async with host.lease(ModelReference(name="tiny"), "llm") as lease:
+            instance = lease.instance
+            assert (instance.engine_name, instance.engine_note) == ("echo", None)
+            chat = ChatRequest(messages=[Message("user", [Text("Hello")])])
+            prediction = host.predict(lease, chat, PredictionConfig(max_tokens=11))
+            *events, result = [event async for event in prediction.events()]
+            await prediction.close()
+            assert "".join(event.text for event in events if isinstance(event, Fragment)) == "user: Hello"
+            assert isinstance(result, PredictionResult) and result.stop_reason == "max_tokens"
+
+            endless = host.predict(lease, "1 2 3", PredictionConfig())
+            with pytest.raises(EngineDiedError, match="SIGKILL"):
+                async for event in endless.events():
+                    if isinstance(event, Fragment) and instance.pid is not None:
+                        os.kill(instance.pid, signal.SIGKILL)
+            await endless.close()
+        (report,) = host.instances.crashes.reports
+        assert report.model_key == "tiny" and "SIGKILL" in report.reason and "complete" in report.log_tail
+        async with host.lease(ModelReference(name="tiny"), "llm") as lease:
+            again = host.predict(lease, "abc", PredictionConfig(max_tokens=3))
+            assert [event.text async for event in again.events() if isinstance(event, Fragment)]
+            await again.close()
+        async with host.lease(ModelReference(name="vectors"), "embedding") as lease:
+            embeddings = await lease.embed(["one", "three"])
+            assert [len(vector) for vector in embeddings.vectors] == [4, 4] and list(embeddings.token_counts) == [3, 5]
     finally:
         await host.stop()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"structured": {"type": "json", "json_schema": {"type": "object"}}},
+        {"structured": {"type": "gbnf", "gbnf_grammar": 'root ::= "a"'}},
+        {"log_probs": 2},
+    ],
+    ids=["schema", "grammar", "log-probabilities"],
+)
+async def test_what_the_engine_does_not_do_is_refused_in_its_name(home: Home, config: dict[str, Any]) -> None:
+    host = Host(home)
+    try:
+        async with host.lease(ModelReference(name="tiny"), "llm") as lease:
+            prediction = host.predict(lease, "abc", prediction_config({"max_tokens": 3, **config}))
+            with pytest.raises(UnsupportedError, match="echo") as caught:
+                [event async for event in prediction.events()]
+            await prediction.close()
+        assert (caught.value.data["engineName"], caught.value.data["installedVersion"]) == ("echo", "1.2.3")
+    finally:
+        await host.stop()
+
+
+def test_the_command_line_examines_and_shows_it(home: Home, tmp_path: Path) -> None:
+    examined = command(home, "doctor", "--json")
+    assert any("echo" in finding["what"] for finding in json.loads(examined.stdout)), examined.stderr
+    with serving(home, tmp_path, "--no-load") as server:
+        loaded = command(home, "load", "tiny", host=server.address)
+        assert loaded.returncode == 0, loaded.stderr
+        (instance,) = json.loads(command(home, "ps", "--json", host=server.address).stdout)
+        assert (instance["modelKey"], instance["engine"]) == ("tiny", "echo")

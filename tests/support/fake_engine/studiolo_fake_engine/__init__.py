@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from studiolo.config import LoadConfig
-from studiolo.domain.generation import Fragment
+from studiolo.config import LoadConfig, PredictionConfig
+from studiolo.domain.embeddings import Embeddings
+from studiolo.domain.generation import Fragment, StopReason
 from studiolo.domain.model_shape import ModelShape
 from studiolo.domain.progress import PromptProgress
 from studiolo.engines.base import Completed, CompletionRequest, EngineEvent, TemplateRequest, ToolChatRequest
@@ -29,7 +31,7 @@ from studiolo.engines.spec import (
     Node,
     ProcessRef,
 )
-from studiolo.errors import EngineDiedError, EngineError, EngineStartError
+from studiolo.errors import EngineDiedError, EngineError, EngineStartError, PromptTooLongError, UnsupportedError
 
 T = TypeVar("T")
 
@@ -157,6 +159,7 @@ class FakeEngine:
         self.active = 0
         self.most_active = 0
         self._reason = "signal SIGKILL"
+        self._words: list[str] = []  # a token is a word with the spaces before it
 
     async def load(self, emit: Callable[[LoadProgress], None] | None) -> None:
         """Load the model, as the script says."""
@@ -178,12 +181,13 @@ class FakeEngine:
         self._exit()
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
-        async for event in self._generate(request.config.max_tokens):
+        prompt = request.prompt if isinstance(request.prompt, list) else self._tokens(request.prompt)
+        async for event in self._generate(len(prompt), request.config):
             yield event
 
     async def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent, None]:
-        async for event in self._generate(request.config.max_tokens):
-            yield event
+        raise UnsupportedError("The fake engine calls no tools", feature="tools", engine=self.name)
+        yield  # makes it a generator
 
     async def apply_template(self, chat: TemplateRequest) -> str:
         with self._work():
@@ -196,12 +200,20 @@ class FakeEngine:
     async def tokenize(self, text: str) -> list[int]:
         with self._work():
             await self._unless_dead(self.script.tokenize.take())
-            return list(range(len(text.split())))
+            return self._tokens(text)
 
-    async def embed(self, text: str) -> list[float]:
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        with self._work():
+            await self._unless_dead(self.script.tokenize.take())
+            return "".join(self._words[token] for token in tokens)
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
         with self._work():
             await self._unless_dead(self.script.embed.take())
-            return [float(len(text)), 1.0]
+            counts = [len(self._tokens(text)) for text in texts]
+            if max(counts, default=0) > self._context:
+                raise PromptTooLongError(f"A text has {max(counts)} tokens, and the context is {self._context}")
+            return Embeddings([[float(len(text)), 1.0] for text in texts], counts)
 
     async def health(self) -> None:
         if self.script.hangs:
@@ -225,22 +237,41 @@ class FakeEngine:
         self.alive = False
         self.exited.set()
 
-    async def _generate(self, max_tokens: int | bool | None) -> AsyncGenerator[EngineEvent, None]:
-        limit = max_tokens if isinstance(max_tokens, int) and not isinstance(max_tokens, bool) else None
+    @property
+    def _context(self) -> int:
+        return self.spec.config.context_length or 1 << 30
+
+    def _tokens(self, text: str) -> list[int]:
+        words = re.findall(r"\s*\S+|\s+$", text)
+        self._words += [word for word in dict.fromkeys(words) if word not in self._words]
+        return [self._words.index(word) for word in words]
+
+    async def _generate(self, prompt: int, config: PredictionConfig) -> AsyncGenerator[EngineEvent, None]:
+        room = self._context - prompt
+        if room <= 0:
+            raise PromptTooLongError(f"The prompt has {prompt} tokens, and the context is {self._context}")
+        limit = min(config.max_tokens or room, room)
         tokens = itertools.cycle(self.script.tokens) if self.script.endless else iter(self.script.tokens)
         with self._work():
-            yield PromptProgress(0, 4)
-            count = 0
+            yield PromptProgress(0, prompt)
+            count, stop, text = 0, None, ""
             for count, token in enumerate(itertools.islice(tokens, limit), 1):
                 await self._unless_dead(self.script.token.take())
+                text += token
+                stop = next((each for each in config.stop_strings or () if each in text), None)
+                if stop is not None:
+                    break
                 yield Fragment(token)
                 if count == self.script.dies_after:
                     self.kill("signal SIGSEGV")
                     raise self.death()
+            reason: StopReason = "stop_string" if stop is not None else "end_of_text"
+            if stop is None and count == limit:
+                reason = "max_tokens" if count == config.max_tokens else "context_full"
             yield Completed(
-                stop_reason="max_tokens" if count == limit else "end_of_text",
-                stop_string=None,
-                prompt_tokens=4,
+                stop_reason=reason,
+                stop_string=stop,
+                prompt_tokens=prompt,
                 predicted_tokens=count,
                 tokens_per_second=None,
                 draft_tokens=0 if self.draft else None,
