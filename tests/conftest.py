@@ -117,7 +117,7 @@ def embedding_model(cache_home: Home) -> Path:
 def vision_model(cache_home: Home) -> Path:
     """The GGUF file of a tiny vision model with random weights, its projector (``mmproj-`` and its name) beside it.
 
-    It tells one image from another, and says nothing sensible of either. Link to both with ``link_model``.
+    It distinguishes two images, and its answers make no sense. Link to both with ``link_model``.
     """
     from tests.support.models.built import built
     from tests.support.models.vision import write_projector, write_text_model
@@ -269,7 +269,7 @@ def _hosts_end_with_their_module() -> Iterator[None]:
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files whose tests serve on, or look at, the ports where clients look that were told no address. They run in one
+# Files whose tests serve on, or look at, the ports where clients without an address look. They run in one
 # process, one after the other; the other files are spread over the processes.
 ON_SDK_PORTS = {
     "tests/cli/test_cli.py",

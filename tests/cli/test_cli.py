@@ -185,7 +185,7 @@ def test_version_and_help_are_light(home: Home) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
-def test_an_interrupt_stops_the_work_and_is_told_in_the_exit_status(home: Home) -> None:
+def test_an_interrupt_stops_the_work_and_sets_the_exit_status(home: Home) -> None:
     process = subprocess.Popen(
         [*STUDIOLO, "complete", "1 2 3 4 5 6 7", "--temperature", "0"],
         env=environment(home, STUDIOLO_HOST="embedded"),

@@ -31,7 +31,7 @@ def lines(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def test_ls_has_a_line_for_each_model_and_tells_what_cannot_be_used(stocked: Home) -> None:
+def test_ls_has_a_line_for_each_model_and_lists_what_cannot_be_used(stocked: Home) -> None:
     table, broken = good(run(stocked, "ls")).split("\n\n")
     assert lines(table) == [
         ["MODEL", "PARAMS", "QUANT", "ARCH", "CONTEXT", "SIZE", "VARIANTS"],
@@ -88,7 +88,7 @@ def test_names_from_files_do_not_steer_the_terminal(empty_home: Home) -> None:
         assert "\x1b" not in text and "\\x1b[31mred" in text
 
 
-def test_show_tells_everything(home: Home) -> None:
+def test_show_prints_everything(home: Home) -> None:
     text = good(run(home, "show", "smol"))
     assert "smollm2-135m-instruct" in text and "134,515,008 (135M)" in text and "8,192 tokens" in text
     assert "  llama.attention.head_count = 9\n" in text

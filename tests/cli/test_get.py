@@ -90,7 +90,7 @@ def test_people_are_asked(library: Library, hub: Web, typed: str, expected: str)
     assert fetched(library) == [f"tiny-{expected}.gguf"]
 
 
-def test_what_is_not_there_is_told(library: Library, hub: Web) -> None:
+def test_what_is_not_there_is_an_error(library: Library, hub: Web) -> None:
     for name, why in (
         ("me/none", "the hub has no repository me/none"),
         (f"{hub.url}/files/none.gguf", "HTTP 404"),

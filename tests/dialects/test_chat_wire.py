@@ -53,16 +53,16 @@ def predict(socket: ClientConnection, messages: Any, layers: Any = (), **more: A
     socket.send(
         json.dumps({"type": "channelCreate", "endpoint": "predict", "channelId": 3, "creationParameter": parameter})
     )
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
     while True:
         frame = json.loads(socket.recv(timeout=60))
         match frame["type"]:
             case "channelSend":
-                told.append(frame["message"])
+                reported.append(frame["message"])
             case "channelError":
-                return [*told, frame["error"]]
+                return [*reported, frame["error"]]
             case "channelClose":
-                return told
+                return reported
             case other:
                 raise AssertionError(other)
 
@@ -80,12 +80,12 @@ GREEDY = [layer("temperature", 0), layer("maxPredictedTokens", {"checked": True,
 
 def test_a_chat_is_answered_with_lm_studios_messages(server: Server) -> None:
     with opened(server, "llm") as socket:
-        told = predict(socket, said("Say hi."), GREEDY)
-        kinds = [message["type"] for message in told]
+        reported = predict(socket, said("Say hi."), GREEDY)
+        kinds = [message["type"] for message in reported]
         assert kinds[0] == "promptProcessingProgress" and kinds[-1] == "success" and "fragment" in kinds
-        fragment = next(message["fragment"] for message in told if message["type"] == "fragment")
+        fragment = next(message["fragment"] for message in reported if message["type"] == "fragment")
         assert set(fragment) >= {"content", "tokensCount", "containsDrafted", "reasoningType"}
-        in_force = {field["key"]: field["value"] for field in told[-1]["predictionConfig"]["fields"]}
+        in_force = {field["key"]: field["value"] for field in reported[-1]["predictionConfig"]["fields"]}
         assert in_force["llm.prediction.reasoning.parsing"] == {
             "enabled": True,
             "startString": "<think>",
@@ -152,7 +152,7 @@ def test_a_chat_of_nothing_ends_well(server: Server) -> None:
 )
 def test_settings_of_a_wrong_form(server: Server, key: str, value: Any) -> None:
     with opened(server, "llm") as socket:
-        (error,) = [told for told in predict(socket, said("hi"), [layer(key, value)]) if "type" not in told]
+        (error,) = [reported for reported in predict(socket, said("hi"), [layer(key, value)]) if "type" not in reported]
         assert error["errorData"]["code"] == "studiolo.config", error
 
 

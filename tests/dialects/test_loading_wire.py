@@ -87,7 +87,7 @@ def test_a_wrong_setting_is_an_error_with_its_name(server: Server) -> None:
     assert not workers_of(server.pid)
 
 
-def test_every_load_setting_of_the_official_client_is_taken_and_told_back(server: Server) -> None:
+def test_every_load_setting_of_the_official_client_is_taken_and_returned(server: Server) -> None:
     config: dict[str, Any] = {
         "contextLength": 512,
         "evalBatchSize": 128,
@@ -109,9 +109,9 @@ def test_every_load_setting_of_the_official_client_is_taken_and_told_back(server
     with lmstudio.Client(server.address) as client:
         llm = client.llm.load_new_instance(DEFAULT_MODEL, "official", config=config, on_load_progress=progress.append)
         assert progress == sorted(progress) and progress[-1] == 1.0
-        told = llm.get_load_config().to_dict()
+        reported = llm.get_load_config().to_dict()
         for name, value in config.items():
             if name != "gpu":
-                assert told[name] == value, name
-        assert told["gpu"]["ratio"] == 0.5 and told["gpu"]["mainGpu"] == 0
+                assert reported[name] == value, name
+        assert reported["gpu"]["ratio"] == 0.5 and reported["gpu"]["mainGpu"] == 0
         llm.unload()

@@ -95,7 +95,7 @@ def test_text_is_continued_as_it_stands(server: Server) -> None:
 
 def test_progress_goes_from_0_to_1_for_cached_prompts_too(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
-        prompt = "A long prompt: " + "it goes on and on, " * 60
+        prompt = "A long prompt: " + "it never ends, " * 60
         fresh = check_progress(complete(socket, prompt, layers()))
         assert fresh[0]["cachedTokenCount"] < 20
         cached = check_progress(complete(socket, prompt, layers()))

@@ -97,7 +97,7 @@ async def test_tokens_are_the_models(engine: Engine) -> None:
     assert await engine.tokenize("My name is") == [5965, 1462, 314]
 
 
-async def test_a_death_in_mid_stream_is_told_within_a_second(engine: Engine) -> None:
+async def test_a_death_in_mid_stream_is_reported_within_a_second(engine: Engine) -> None:
     loop = asyncio.get_running_loop()
     with pytest.raises(EngineDiedError, match="SIGKILL") as caught:
         async for event in engine.complete(request("1 2 3 4", repeat_penalty=False)):

@@ -16,7 +16,7 @@ def write(log: LogFile, text: str) -> None:
     subprocess.run([sys.executable, "-c", f"import sys; sys.stderr.write({text!r})"], stderr=log.fileno(), check=True)
 
 
-def test_a_new_writer_goes_on_where_the_last_one_ended_and_tells_its_own_lines(tmp_path: Path) -> None:
+def test_a_new_writer_appends_to_the_log_and_knows_its_own_lines(tmp_path: Path) -> None:
     first = LogFile(tmp_path / "logs" / "a.log", tmp_path / "b.log")
     write(first, "one\n\ntwo\n")
     assert first.tail(5) == ["one", "two"]

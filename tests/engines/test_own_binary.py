@@ -199,7 +199,7 @@ async def test_a_binary_without_unix_sockets_is_reached_over_loopback_with_a_key
         await engine.stop()
 
 
-async def test_its_death_is_told_with_its_log(engine: Engine) -> None:
+async def test_its_death_is_reported_with_its_log(engine: Engine) -> None:
     with pytest.raises(EngineDiedError, match="SIGKILL"):
         async for event in engine.complete(request("1 2 3 4", repeat_penalty=False)):
             if isinstance(event, Fragment) and not engine.exited.is_set():
@@ -284,15 +284,17 @@ async def test_a_model_that_it_cannot_load_is_its_own_error(binary: Path, start:
     assert not list(tmp_path.glob("*.sock"))
 
 
-async def test_the_host_runs_it_and_tells_when_it_does_not(home: Home, binary: Path) -> None:
+async def test_the_host_runs_it_and_reports_when_it_does_not(home: Home, binary: Path) -> None:
     home.settings.write_text(f'[engine]\nname = "llama-server"\nllama_server = "{binary}"\n')
     host = Host(home)
     try:
         model = await host.find_model(DEFAULT_MODEL)
-        told: list[float] = []
-        instance = await host.load(model, LoadConfig(context_length=256), watcher=LoadWatcher(on_progress=told.append))
+        reported: list[float] = []
+        instance = await host.load(
+            model, LoadConfig(context_length=256), watcher=LoadWatcher(on_progress=reported.append)
+        )
         assert (instance.engine_name, instance.engine_note) == ("llama-server", None)
-        assert told == sorted(told) and told[-1] == 1.0
+        assert reported == sorted(reported) and reported[-1] == 1.0
         home.settings.write_text('[engine]\nname = "llama-server"\nllama_server = "/none/at/all"\n')
         fallen = await host.load(model, LoadConfig(context_length=256))
         assert fallen.engine_name == "llama.cpp"
@@ -325,7 +327,7 @@ def test_the_doctor_tries_a_llama_server_of_ones_own(home: Home, binary: Path, t
     assert unused is not None and "not used" in unused.found
     missing = tried(f'name = "llama-server"\nllama_server = "{tmp_path}/nowhere"')
     assert missing is not None and missing.remedy and f"there is no {tmp_path}/nowhere" in missing.found
-    # A script in the place of one that is built for another processor: it tells its version, and dies when it sets up.
+    # A script in the place of one that is built for another processor: it prints its version, and dies when it sets up.
     dying = tmp_path / "dying"
     dying.write_text(
         "#!/bin/sh\ncase $1 in --version) echo version: 1;; --help) echo --model --host --ctx-size --parallel "

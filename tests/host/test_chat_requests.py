@@ -24,7 +24,7 @@ MODEL = "smollm2-135m-instruct"
 SMALL = LoadConfig(context_length=1024, max_parallel_predictions=1)
 QUESTION = [Message("user", [Text("What is the weather in Rome, and what is 2 plus 3?")])]
 NUMBER = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-TOOLS = [Tool("weather", "Tell the weather.", NUMBER), Tool("add", "Add numbers.", NUMBER)]
+TOOLS = [Tool("weather", "Report the weather.", NUMBER), Tool("add", "Add numbers.", NUMBER)]
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ async def test_an_idle_instance_takes_the_draft_model_by_a_restart(fake_host: Ho
     await predict(fake_host, "alpha", draft_model="beta")
     assert drafts() == [None, "beta"] and fake_host.instances.all() == [alpha]
     await predict(fake_host, "alpha", draft_model="fake/beta")  # the same by another name
-    await predict(fake_host, "alpha")  # whoever names none takes it as it is
+    await predict(fake_host, "alpha")  # a prediction that names none uses it as it is
     assert drafts() == [None, "beta"]
 
 

@@ -150,7 +150,7 @@ async def test_closing_a_prediction_does_not_swallow_the_callers_cancellation(fa
 
         async def close() -> str:
             await prediction.close()
-            return "went on"
+            return "continued"
 
         closing = asyncio.create_task(close())
         await asyncio.sleep(0)

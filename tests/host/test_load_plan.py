@@ -272,16 +272,16 @@ async def test_ways_to_draft_that_the_model_does_not_have_are_refused_by_name(
         await host.stop()
 
 
-async def test_progress_is_told_as_the_file_is_read(home: Home) -> None:
+async def test_progress_is_reported_as_the_file_is_read(home: Home) -> None:
     host = Host(home)
     try:
         model = await host.find_model(DEFAULT_MODEL)
-        told: list[float] = []
+        reported: list[float] = []
         await host.load(
-            model, LoadConfig(context_length=512, try_mmap=False), watcher=LoadWatcher(on_progress=told.append)
+            model, LoadConfig(context_length=512, try_mmap=False), watcher=LoadWatcher(on_progress=reported.append)
         )
-        assert told == sorted(told)
-        assert told[0] == 0.0 and told[-1] == 1.0
+        assert reported == sorted(reported)
+        assert reported[0] == 0.0 and reported[-1] == 1.0
     finally:
         await host.stop()
 
@@ -291,21 +291,21 @@ async def test_progress_stands_still_with_an_engine_that_does_not_read(home: Hom
     host = Host(home)
     try:
         model = await host.find_model(DEFAULT_MODEL)
-        told: list[float] = []
+        reported: list[float] = []
         load = asyncio.create_task(
-            host.load(model, LoadConfig(context_length=512), watcher=LoadWatcher(on_progress=told.append))
+            host.load(model, LoadConfig(context_length=512), watcher=LoadWatcher(on_progress=reported.append))
         )
         while not (fresh := children() - before):  # noqa: ASYNC110 - a process is seen by looking
             await asyncio.sleep(0.002)
         engine = psutil.Process(fresh.pop())
         engine.suspend()
         await asyncio.sleep(0.5)
-        heard = list(told)
+        heard = list(reported)
         await asyncio.sleep(0.5)
-        assert told == heard and max(told) < 0.9
+        assert reported == heard and max(reported) < 0.9
         engine.resume()
         await load
-        assert told[-1] == 1.0
+        assert reported[-1] == 1.0
     finally:
         await host.stop()
 

@@ -67,7 +67,7 @@ async def test_a_disk_that_becomes_full_keeps_what_came(small: Library, web: Web
     went_on(web.transfers(CDN), content)
 
 
-async def test_one_that_becomes_full_while_pip_works_is_told_as_such(
+async def test_one_that_becomes_full_while_pip_works_is_reported_as_such(
     small: Library, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_TRUSTED_HOST", "127.0.0.1")  # leaves the wheel to pip
@@ -77,7 +77,7 @@ async def test_one_that_becomes_full_while_pip_works_is_told_as_such(
     await refused(small, r"The disk became full while tiny was fetched")
 
 
-async def test_one_that_is_too_small_is_told_before_anything_comes(small: Library, web: Web, content: bytes) -> None:
+async def test_one_that_is_too_small_is_an_error_before_the_download(small: Library, web: Web, content: bytes) -> None:
     fill(small, 5_000_000)
     write_catalog(small.home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
     await refused(small, r"no room for tiny.*8\.0 MB of disk and \d\.\d MB are free")

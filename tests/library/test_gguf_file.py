@@ -118,7 +118,7 @@ def test_a_file_cut_anywhere_is_incomplete(tmp_path: Path) -> None:
         assert f"{length:,}" in str(caught.value)
 
 
-def test_the_error_tells_both_sizes_of_a_file_whose_tensors_are_cut(tmp_path: Path) -> None:
+def test_the_error_has_both_sizes_of_a_file_whose_tensors_are_cut(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "m.gguf")
     whole = path.read_bytes()
     end = len(whole) - len(whole) % 32

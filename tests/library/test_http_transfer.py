@@ -112,7 +112,7 @@ async def test_a_busy_hub_is_asked_again(library: Library, web: Web, content: by
     assert (await library.fetch("tiny")).path.read_bytes() == content
 
 
-async def test_without_a_token_a_gated_repository_is_told_as_such(
+async def test_without_a_token_a_gated_repository_is_reported_as_such(
     library: Library, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from_hub(library, web, content)
@@ -125,7 +125,7 @@ async def test_without_a_token_a_gated_repository_is_told_as_such(
     assert all("authorization" not in each.headers for each in web.transfers(CDN)), "the token went to another host"
 
 
-async def test_what_is_not_on_the_hub_is_told_by_name(library: Library, web: Web, content: bytes) -> None:
+async def test_what_is_not_on_the_hub_is_an_error_by_name(library: Library, web: Web, content: bytes) -> None:
     web.add_file("me/tiny", "tiny.gguf", content)
     write_catalog(library.home, {"type": "hf", "repo": "me/tiny", "file": "other.gguf"})
     await refused(library, r"repository me/tiny has no such file \(me/tiny, other\.gguf")
@@ -158,7 +158,7 @@ async def test_a_wrong_hash_is_not_kept(library: Library, web: Web, content: byt
     assert clean(library)
 
 
-async def test_a_part_that_is_damaged_is_fetched_anew(library: Library, web: Web, content: bytes) -> None:
+async def test_a_part_that_is_damaged_is_fetched_again(library: Library, web: Web, content: bytes) -> None:
     from_hub(library, web, content)
     await interrupted(library, web)
     (part,) = library.home.downloads.rglob("model.gguf")
@@ -205,7 +205,7 @@ async def test_a_plain_server_is_asked_whether_its_file_has_changed(
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}])
-async def test_a_server_that_cannot_tell_starts_over(
+async def test_a_server_without_a_validator_starts_over(
     library: Library, web: Web, content: bytes, headers: dict[str, str]
 ) -> None:
     from_server(library, web, content, **headers)
@@ -214,7 +214,7 @@ async def test_a_server_that_cannot_tell_starts_over(
     assert web.transfers("/files/tiny.gguf")[1].range is None
 
 
-async def test_a_file_that_has_changed_since_is_fetched_anew(
+async def test_a_file_that_has_changed_since_is_fetched_again(
     library: Library, web: Web, content: bytes, changed: bytes
 ) -> None:
     from_server(library, web, content, ETag='"one"')
@@ -224,7 +224,7 @@ async def test_a_file_that_has_changed_since_is_fetched_anew(
     assert [each.status for each in web.transfers("/files/tiny.gguf")] == [200, 200]
 
 
-async def test_a_file_that_has_changed_on_the_hub_is_fetched_anew(
+async def test_a_file_that_has_changed_on_the_hub_is_fetched_again(
     library: Library, web: Web, content: bytes, changed: bytes
 ) -> None:
     from_hub(library, web, content)

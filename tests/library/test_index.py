@@ -184,7 +184,7 @@ async def test_a_projector_belongs_to_the_models_beside_it(library: Library) -> 
     assert models["blind"].mmproj is None and not models["blind"].vision
 
 
-async def test_in_a_folder_of_several_models_the_name_tells_whose_a_projector_is(library: Library) -> None:
+async def test_in_a_folder_of_several_models_a_projector_is_matched_by_name(library: Library) -> None:
     folder = library.home.models
     write_gguf(folder / "seer-7b.Q4_0.gguf")
     write_gguf(folder / "blind-1b.Q4_0.gguf")
@@ -281,7 +281,7 @@ async def test_further_folders(empty_home: Home, tmp_path: Path) -> None:
     await library.close()
 
 
-async def test_settings_that_are_wrong_are_told(empty_home: Home) -> None:
+async def test_settings_that_are_wrong_are_an_error(empty_home: Home) -> None:
     empty_home.settings.write_text("[library]\nfolders = 5\n")
     library = Library(empty_home)
     with pytest.raises(ConfigError, match=r"config\.toml: library\.folders"):

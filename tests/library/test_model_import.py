@@ -110,10 +110,10 @@ def test_a_move_between_file_systems_is_a_copy(empty_home: Home, model: Path, mo
     content = model.read_bytes()
     plan = plan_import(empty_home, model)
     monkeypatch.setattr(Path, "rename", other_file_system)
-    told: list[tuple[int, int]] = []
-    carry_out(plan, lambda done, total: told.append((done, total)))
+    reported: list[tuple[int, int]] = []
+    carry_out(plan, lambda done, total: reported.append((done, total)))
     assert target(empty_home).read_bytes() == content and not model.exists()
-    assert told == [(len(content), len(content))]
+    assert reported == [(len(content), len(content))]
 
 
 def test_a_hard_link_between_file_systems_is_refused(
@@ -156,7 +156,7 @@ def test_an_interrupted_copy_leaves_nothing(empty_home: Home, model: Path) -> No
     assert list(empty_home.models.rglob("*")) == [] and model.exists()
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
+def test_a_full_disk_is_an_error_before_anything_is_written(
     empty_home: Home, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files_module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]

@@ -121,7 +121,7 @@ async def test_the_hugging_face_cache(
     models = {model.relative_path: model for model in await library.models()}
     assert list(models) == ["gpt2/gpt2.gguf", "org/Tiny-GGUF/Q8_0/Tiny-Q8_0.gguf", "org/Tiny-GGUF/Tiny-Q4_0.gguf"]
     tiny = models["org/Tiny-GGUF/Tiny-Q4_0.gguf"]
-    assert tiny.metadata is not None and tiny.metadata.name == "new", "that of the revision called main"
+    assert tiny.metadata is not None and tiny.metadata.name == "new", "not the one of the revision called main"
     assert tiny.vision and tiny.mmproj is not None and tiny.mmproj.name == "mmproj-F16.gguf"
     assert tiny.publisher == "org" and tiny.origin == "huggingface"
     assert (await library.resolve("org/tiny@q4_0")).path == tiny.path
@@ -223,7 +223,7 @@ async def test_what_several_programs_have_is_listed_once(library: Library, user:
     assert await keys(library) == {"mine": "mine.gguf"}
 
 
-def test_doctor_tells_where_the_programs_models_are(library: Library, user: Path) -> None:
+def test_doctor_prints_where_the_programs_models_are(library: Library, user: Path) -> None:
     write_gguf(user / ".lmstudio" / "models" / "a.gguf")
     library.home.settings.write_text('[library]\nprograms = ["lmstudio", "ollama"]\nfolders = ["~nobody-at-all/x"]\n')
     found = {finding.what: finding.found for finding in examine(library.home)}

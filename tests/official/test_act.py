@@ -28,7 +28,7 @@ def fail(why: str) -> str:
     \"\"\"Fail.\"\"\"
     raise ValueError("boom")
 
-made, told = [], []
+made, reported = [], []
 with lm.Client(sys.argv[1]) as client:
     llm = client.llm.model("smollm2-135m-instruct")
     config = {"temperature": 0, "maxTokens": 60}
@@ -41,12 +41,12 @@ with lm.Client(sys.argv[1]) as client:
         config=config,
         preset="call tools",
         on_message=chat.append,
-        on_first_token=lambda index: told.append(("first", index)),
-        on_prediction_fragment=lambda fragment, index: told.append(("fragment", index)),
-        on_round_start=lambda index: told.append(("start", index)),
-        on_round_end=lambda index: told.append(("end", index)),
-        on_prediction_completed=lambda result: told.append(("completed", result.round_index, result.stats.stop_reason)),
-        on_prompt_processing_progress=lambda progress, index: told.append(("progress", index)),
+        on_first_token=lambda index: reported.append(("first", index)),
+        on_prediction_fragment=lambda fragment, index: reported.append(("fragment", index)),
+        on_round_start=lambda index: reported.append(("start", index)),
+        on_round_end=lambda index: reported.append(("end", index)),
+        on_prediction_completed=lambda end: reported.append(("completed", end.round_index, end.stats.stop_reason)),
+        on_prompt_processing_progress=lambda progress, index: reported.append(("progress", index)),
     )
     assert result.rounds == 2 and len(made) == 1, (result, made)
     assert isinstance(made[0][0], int)
@@ -55,8 +55,9 @@ with lm.Client(sys.argv[1]) as client:
     request = chat._get_history()["messages"][2]["content"][-1]["toolCallRequest"]
     assert (request["arguments"]["a"], request["arguments"]["b"]) == made[0]
     assert chat._get_history()["messages"][3]["content"][0]["content"] == str(sum(made[0]))
-    assert ("completed", 0, "eosFound") in told and ("first", 0) not in told and ("first", 1) in told, told
-    rounds = [entry for entry in told if entry[0] in ("start", "end")]
+    assert ("completed", 0, "eosFound") in reported and ("first", 1) in reported, reported
+    assert ("first", 0) not in reported, reported
+    rounds = [entry for entry in reported if entry[0] in ("start", "end")]
     assert rounds == [("start", 0), ("end", 0), ("start", 1), ("end", 1)], rounds
 
     messages = []
@@ -128,8 +129,8 @@ const add = tool({
   parameters: { a: z.number().int(), b: z.number().int() },
   implementation: ({ a, b }) => { made.push([a, b]); return a + b; },
 });
-const told = [], pieces = [], messages = [];
-const note = name => (...args) => told.push([name, ...args]);
+const reported = [], pieces = [], messages = [];
+const note = name => (...args) => reported.push([name, ...args]);
 const options = {
   preset: "call tools",
   temperature: 0,
@@ -139,7 +140,7 @@ const options = {
   onRoundStart: note("start"),
   onRoundEnd: note("end"),
   onFirstToken: note("first"),
-  onPredictionCompleted: result => told.push(["completed", result.roundIndex, result.stats.stopReason]),
+  onPredictionCompleted: result => reported.push(["completed", result.roundIndex, result.stats.stopReason]),
   onToolCallRequestStart: note("callStart"),
   onToolCallRequestNameReceived: note("callName"),
   onToolCallRequestArgumentFragmentGenerated: (round, id, content) => pieces.push(content),
@@ -152,20 +153,20 @@ assert.equal(result.rounds, 2);
 assert.equal(made.length, 1);
 assert.deepEqual(JSON.parse(pieces.join("")), { a: made[0][0], b: made[0][1] });
 assert.ok(pieces.length > 1, "the arguments came in one piece");
-const [start, name, end] = told.filter(entry => entry[0].startsWith("call"));
+const [start, name, end] = reported.filter(entry => entry[0].startsWith("call"));
 assert.deepEqual([start[0], name[0], end[0]], ["callStart", "callName", "callEnd"]);
 assert.equal(name[3], "add");
 assert.equal(end[3].toolCallRequest.id, start[3].toolCallId);
 assert.ok(end[3].rawContent.includes("add"));
-assert.ok(!told.some(entry => entry[0] === "callFailed"));
+assert.ok(!reported.some(entry => entry[0] === "callFailed"));
 assert.deepEqual(messages.map(message => message.getRole()), ["assistant", "tool", "assistant"]);
 assert.equal(messages[1].getToolCallResults()[0].content, String(made[0][0] + made[0][1]));
-assert.ok(told.some(entry => entry[0] === "completed" && entry[2] === "eosFound"));
+assert.ok(reported.some(entry => entry[0] === "completed" && entry[2] === "eosFound"));
 
 // Calls that are cut off are failures, paired with their starts.
-told.length = 0;
+reported.length = 0;
 await assert.rejects(() => llm.act("hi", [add], { ...options, maxTokens: 3 }));
-const calls = told.map(entry => entry[0]).filter(name => name.startsWith("call"));
+const calls = reported.map(entry => entry[0]).filter(name => name.startsWith("call"));
 assert.deepEqual(calls, ["callStart", "callFailed"]);
 
 // A tool with a raw schema and definitions in it.
@@ -211,8 +212,8 @@ def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.parametrize("program", [PYTHON, PYTHON_ASYNC])
 def test_act_of_the_official_python_client(program: str, server: Server, empty_home: Home) -> None:
-    told = run_python(program, empty_home, server.address)
-    assert "all good" in told
+    reported = run_python(program, empty_home, server.address)
+    assert "all good" in reported
 
 
 def test_act_of_the_official_typescript_client(server: Server, typescript_client: Path) -> None:

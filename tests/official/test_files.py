@@ -68,17 +68,17 @@ aborted.abort(new Error("no more"));
 await assert.rejects(reading, /no more/);
 
 const embeddingModel = await client.embedding.model("all-minilm-l6-v2", { verbose: false });
-const told = [];
+const reported = [];
 const found = await client.files.retrieve("monetary policy", [notes, pets], {
   embeddingModel, limit: 2, chunkingMethod: { type: "recursive-v1", chunkSize: 80, chunkOverlap: 0 },
-  onFileProcessList: files => told.push(files.map(file => file.name)),
-  onFileProcessingStart: (file, index, files) => told.push(["start", file.name, index, files.length]),
-  onFileProcessingStepStart: (file, step) => told.push(["step", file.name, step]),
+  onFileProcessList: files => reported.push(files.map(file => file.name)),
+  onFileProcessingStart: (file, index, files) => reported.push(["start", file.name, index, files.length]),
+  onFileProcessingStepStart: (file, step) => reported.push(["step", file.name, step]),
   onFileProcessingStepProgress: (file, step, progress) => assert.ok(progress >= 0 && progress <= 1),
-  onFileProcessingStepEnd: (file, step) => told.push(["stepped", file.name, step]),
-  onFileProcessingEnd: (file, index, files) => told.push(["end", file.name, index, files.length]),
-  onSearchingStart: () => told.push("search"),
-  onSearchingEnd: () => told.push("searched"),
+  onFileProcessingStepEnd: (file, step) => reported.push(["stepped", file.name, step]),
+  onFileProcessingEnd: (file, index, files) => reported.push(["end", file.name, index, files.length]),
+  onSearchingStart: () => reported.push("search"),
+  onSearchingEnd: () => reported.push("searched"),
 });
 assert.equal(found.entries.length, 2);
 assert.match(found.entries[0].content, /interest rate/);
@@ -89,7 +89,7 @@ const steps = (name, index) => [
   ...["loading", "chunking", "embedding"].flatMap(step => [["step", name, step], ["stepped", name, step]]),
   ["end", name, index, 2],
 ];
-assert.deepEqual(told, [
+assert.deepEqual(reported, [
   ["notes.txt", "pets.pdf"], ...steps("notes.txt", 0), ...steps("pets.pdf", 1), "search", "searched",
 ]);
 const databasePath = "/tmp/somewhere";

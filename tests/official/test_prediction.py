@@ -27,7 +27,7 @@ with lm.Client(sys.argv[1]) as client:
     greedy = {"temperature": 0, "repeatPenalty": False}
     calm = {**greedy, "maxTokens": 120}
 
-    # Settings, by their effect and as they are told.
+    # Settings, by their effect and as they are reported.
     hot = {"temperature": 2.0, "repeatPenalty": False, "maxTokens": 8, "topKSampling": 1}
     plain = llm.complete("The best thing about", config={**greedy, "maxTokens": 8})
     assert llm.complete("The best thing about", config=hot).content == plain.content
@@ -38,9 +38,9 @@ with lm.Client(sys.argv[1]) as client:
     assert stopped.stats.stop_reason == "stopStringFound" and stopped.content.strip() == "7"
     called = llm.complete("Count: 1 2 3 4 5 6", config={**greedy, "toolCallStopStrings": ["8"]})
     assert called.stats.stop_reason == "toolCalls"
-    told = llm.complete("x", config={"maxTokens": 1, "minPSampling": 0.2, "contextOverflowPolicy": "rollingWindow"})
-    assert told.prediction_config.min_p_sampling == 0.2
-    assert told.prediction_config.context_overflow_policy == "rollingWindow"
+    result = llm.complete("x", config={"maxTokens": 1, "minPSampling": 0.2, "contextOverflowPolicy": "rollingWindow"})
+    assert result.prediction_config.min_p_sampling == 0.2
+    assert result.prediction_config.context_overflow_policy == "rollingWindow"
 
     # Overflow.
     full = llm.complete("1 2 3 4 5 6 7", config={**greedy, "contextOverflowPolicy": "stopAtLimit"})
@@ -52,7 +52,7 @@ with lm.Client(sys.argv[1]) as client:
 
     # Structured output.
     for form in (Book, OtherBook, Book.model_json_schema(), {"type": "json", "jsonSchema": Book.model_json_schema()}):
-        result = llm.respond("Tell me about The Hobbit.", response_format=form, config=calm)
+        result = llm.respond("Describe the book The Hobbit.", response_format=form, config=calm)
         assert result.structured and set(result.parsed) == {"title", "year"}, result.content
     Book.model_validate(llm.complete("A book: ", response_format=Book, config=calm).parsed)
     short = llm.complete("A book: ", response_format=Book, config={**calm, "maxTokens": 3})

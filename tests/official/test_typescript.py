@@ -32,9 +32,9 @@ def server(cache_home: Home, embedding_model: Path, tmp_path_factory: pytest.Tem
 
 
 def results(program: str, folder: Path, server: Server, *arguments: str) -> dict[str, str]:
-    """What became of each check of a program."""
-    told = run(folder, program, server.address, *arguments)
-    return json.loads(told.splitlines()[-1])
+    """Return the outcome of each check of a program."""
+    reported = run(folder, program, server.address, *arguments)
+    return json.loads(reported.splitlines()[-1])
 
 
 PREDICTION_CHECKS = checks_of("predictions.mjs")

@@ -123,7 +123,7 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
 
 
 def test_killed_with_eight_clients_at_once(server: Server, client: lm.Client) -> None:
-    """Those who run are told; those who wait for a slot get their answer from the next engine."""
+    """Running predictions fail; those that wait for a slot get their answer from the next engine."""
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "eight", max_parallel_predictions=4)
         outcomes: list[object] = []
@@ -164,7 +164,7 @@ def test_killed_with_eight_clients_at_once(server: Server, client: lm.Client) ->
 
 
 def test_stopped_in_mid_stream(server: Server, client: lm.Client) -> None:
-    """An engine that hangs is found by its health check, ended, and told of."""
+    """An engine that hangs is found by its health check, ended, and reported."""
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "hangs", context_length=2048)
         expected = answer(llm)

@@ -126,7 +126,7 @@ except lm.StudioloError as error:
 
 
 def run(home: Home, *before: str) -> dict[str, str]:
-    """Run a small program on ``home``, with a command in front of it; returns what it tells."""
+    """Run a small program on ``home``, with a command in front of it; returns what it prints."""
     done = subprocess.run(
         [*before, sys.executable, "-c", PROGRAM],
         env=environment(home),
@@ -156,11 +156,11 @@ dd if=/dev/zero of={home.root}/ballast bs=1k count=2000 status=none
 exec "$@"
 """
     user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
-    told = run(home, "unshare", "--mount", *user, "sh", "-c", inside, "sh")
+    reported = run(home, "unshare", "--mount", *user, "sh", "-c", inside, "sh")
     usual = Home(tmp_path / "usual")
     usual.root.mkdir()
     link_models(cache_home, usual)
-    assert told == run(usual)
+    assert reported == run(usual)
 
 
 def test_a_model_that_may_not_be_read(home: Home, tmp_path: Path, weights: Path) -> None:
@@ -170,9 +170,9 @@ def test_a_model_that_may_not_be_read(home: Home, tmp_path: Path, weights: Path)
     link.unlink()
     link.symlink_to(copy)
     copy.chmod(0)
-    told = run(home, *without_privileges())
-    assert told["error"] == "ModelFileError"
-    assert "Permission denied" in told["message"]
+    reported = run(home, *without_privileges())
+    assert reported["error"] == "ModelFileError"
+    assert "Permission denied" in reported["message"]
     copy.chmod(0o600)
     assert "text" in run(home, *without_privileges())
 
@@ -184,7 +184,7 @@ def test_a_home_that_may_not_be_written_to(home: Home) -> None:
     shutil.rmtree(home.logs)
     home.root.chmod(0o500)
     try:
-        told = run(home, *without_privileges())
+        reported = run(home, *without_privileges())
     finally:
         home.root.chmod(0o700)
-    assert told == expected
+    assert reported == expected

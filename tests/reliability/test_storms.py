@@ -77,7 +77,7 @@ async def test_past_the_bound_of_the_queue_the_answer_is_busy(
     assert len({result.content for result in outcomes if isinstance(result, lm.PredictionResult)}) == 1
 
 
-async def test_whoever_waits_is_told_its_place(server: Server, client: lm.Client) -> None:
+async def test_who_waits_gets_its_place_in_the_queue(server: Server, client: lm.Client) -> None:
     llm = await asyncio.to_thread(
         client.llm.load_new_instance, MODEL, "places", config={"context_length": 2048, "max_parallel_predictions": 1}
     )
@@ -88,12 +88,12 @@ async def test_whoever_waits_is_told_its_place(server: Server, client: lm.Client
             fragments = aiter(first)
             await anext(fragments)
             second = await handle.complete_stream("Once upon a time", config={"max_tokens": 1})
-            told: list[int | None] = []
+            reported: list[int | None] = []
             task = asyncio.create_task(second.wait_for_result())
-            while not (told and told[-1]) and not task.done():
-                told.append(second.queue_position)
+            while not (reported and reported[-1]) and not task.done():
+                reported.append(second.queue_position)
                 await asyncio.sleep(0.05)
-            assert told[-1] == 1
+            assert reported[-1] == 1
         await task
         assert second.queue_position is None
     await asyncio.to_thread(llm.unload)
@@ -188,7 +188,7 @@ def predict_frame(identifier: str, channel: int) -> dict[str, Any]:
 
 
 class RawSocket:
-    """A WebSocket that reads only when it is told to: no library answers pings behind its back."""
+    """A WebSocket that reads only on demand: no library answers pings behind its back."""
 
     def __init__(self, address: str, namespace: str) -> None:
         host, port = address.split(":")

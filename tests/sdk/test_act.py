@@ -124,7 +124,7 @@ def test_a_schema_of_many_forms_holds_the_model(llm: lm.LLM) -> None:
     assert len(given) == 1 and not errors
 
 
-def test_a_call_that_the_token_limit_cuts_off_is_told_as_such(llm: lm.LLM) -> None:
+def test_a_call_that_the_token_limit_cuts_off_is_reported_as_such(llm: lm.LLM) -> None:
     with pytest.raises(lm.PredictionError, match="cannot be read") as info:
         llm.act(QUESTION, [add], tool_choice="required", config={"temperature": 0, "max_tokens": 4})
     assert info.value.data["rawContent"].startswith('{"name"')
@@ -142,7 +142,7 @@ def test_tools_left_to_the_model_are_offered_and_not_forced(llm: lm.LLM) -> None
     rounds: list[lm.PredictionRoundResult] = []
     result = llm.act("Say hello.", [colour], config=GREEDY, on_prediction_completed=rounds.append)
     assert result.rounds == 1 and rounds[0].stats.stop_reason in ("eosFound", "maxPredictedTokensReached")
-    assert (rounds[0].stats.prompt_tokens_count or 0) > 100, "the model was not told of the tool"
+    assert (rounds[0].stats.prompt_tokens_count or 0) > 100, "the prompt lacks the tool"
     assert rounds[0].content
 
 

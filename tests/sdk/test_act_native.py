@@ -105,8 +105,8 @@ async def test_its_events_come_while_it_writes(llm: lm.LLM) -> None:
     async with lm.AsyncClient("embedded") as client, client.messages("llm", PREDICT, parameter) as stream:
         events = [message async for message in stream]
     assert isinstance(events[0], PromptProcessingProgress)
-    told = [event for event in events if not isinstance(event, PromptProcessingProgress | FragmentMessage)]
-    start, name, *pieces, end, success = told
+    reported = [event for event in events if not isinstance(event, PromptProcessingProgress | FragmentMessage)]
+    start, name, *pieces, end, success = reported
     assert isinstance(start, ToolCallStart) and isinstance(name, ToolCallName) and isinstance(end, ToolCallEnd)
     assert len(pieces) > 1 and "".join(piece.content for piece in pieces if isinstance(piece, ToolCallArguments))
     assert name.name == end.tool_call_request.name == NAME
@@ -147,7 +147,7 @@ def test_an_answer_without_calls_streams_and_can_be_left(llm: lm.LLM) -> None:
     assert rounds[0].stats.predicted_tokens_count == 5
 
 
-def test_log_probabilities_are_told_of_what_it_says(llm: lm.LLM) -> None:
+def test_text_has_log_probabilities(llm: lm.LLM) -> None:
     fragments: list[lm.Fragment] = []
     rounds: list[lm.PredictionRoundResult] = []
     llm.act(
@@ -157,11 +157,11 @@ def test_log_probabilities_are_told_of_what_it_says(llm: lm.LLM) -> None:
         on_prediction_fragment=lambda fragment, _: fragments.append(fragment),
         on_prediction_completed=rounds.append,
     )
-    told = rounds[0].logprobs
-    assert told is not None and len(told) == 5
-    assert [entry for fragment in fragments for entry in fragment.logprobs or []] == told
-    assert "".join(entry[0].text for entry in told) == rounds[0].content
-    assert all(len(entry) == 2 and 0 >= entry[0].logprob >= entry[1].logprob for entry in told)
+    reported = rounds[0].logprobs
+    assert reported is not None and len(reported) == 5
+    assert [entry for fragment in fragments for entry in fragment.logprobs or []] == reported
+    assert "".join(entry[0].text for entry in reported) == rounds[0].content
+    assert all(len(entry) == 2 and 0 >= entry[0].logprob >= entry[1].logprob for entry in reported)
     assert sum(fragment.tokens_count for fragment in fragments) == 5
 
 
@@ -184,11 +184,11 @@ async def test_the_model_writes_the_name_that_the_naming_gives(llm: lm.LLM, nami
     assert f'"{written}"' in (end.raw_content or "")
 
 
-def test_stop_strings_and_a_full_context_are_told(llm: lm.LLM) -> None:
+def test_stop_strings_and_a_full_context_are_reported(llm: lm.LLM) -> None:
     rounds: list[lm.PredictionRoundResult] = []
     options: Any = {"on_prediction_completed": rounds.append}
     chat = lm.Chat()
-    chat.add_user_message("Count: 1 2 3 4 5 6 7 8 9 10 11 12. Go on.")
+    chat.add_user_message("Count: 1 2 3 4 5 6 7 8 9 10 11 12. Continue.")
     llm.act(chat, [ADD], config={"temperature": 0, "stop_strings": ["e"]}, **options)
     assert (rounds[0].stats.stop_reason, rounds[0].stats.stop_string) == ("stopStringFound", "e")
     endless = {"temperature": 0, "repeat_penalty": False, "logit_bias": [(2, "-inf"), (0, "-inf")]}

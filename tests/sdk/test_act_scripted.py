@@ -1,4 +1,4 @@
-"""``act()`` over a stub: a host that says what a script tells it to. The same rounds, sync and async."""
+"""``act()`` over a stub: a host that follows a script. The same rounds, sync and async."""
 
 from __future__ import annotations
 
@@ -122,9 +122,9 @@ def fail(why: str) -> None:
     raise ValueError(why)
 
 
-def test_stub_rounds_go_on_until_no_tool_is_called_and_everything_is_told(act: Any) -> None:
+def test_stub_rounds_continue_until_no_tool_is_called_and_everything_is_reported(act: Any) -> None:
     client = StubClient([[*says("Hm. "), *call("add", a=1, b=2), success()], ANSWER])
-    told: list[Any] = []
+    reported: list[Any] = []
     chat = lm.Chat("Be brief.")
     chat.add_user_message("1+2?")
     before = str(chat)
@@ -132,16 +132,16 @@ def test_stub_rounds_go_on_until_no_tool_is_called_and_everything_is_told(act: A
         chat,
         [add],
         config={"temperature": 0},
-        on_message=lambda message: told.append(("message", message)),
-        on_first_token=lambda index: told.append(("first", index)),
-        on_prediction_fragment=lambda fragment, index: told.append(("fragment", fragment.content, index)),
-        on_round_start=lambda index: told.append(("start", index)),
-        on_round_end=lambda index: told.append(("end", index)),
-        on_prediction_completed=lambda r: told.append(("completed", r.round_index, r.content, r.stats.stop_reason)),
-        on_prompt_processing_progress=lambda progress, index: told.append(("progress", progress, index)),
+        on_message=lambda message: reported.append(("message", message)),
+        on_first_token=lambda index: reported.append(("first", index)),
+        on_prediction_fragment=lambda fragment, index: reported.append(("fragment", fragment.content, index)),
+        on_round_start=lambda index: reported.append(("start", index)),
+        on_round_end=lambda index: reported.append(("end", index)),
+        on_prediction_completed=lambda r: reported.append(("completed", r.round_index, r.content, r.stats.stop_reason)),
+        on_prompt_processing_progress=lambda progress, index: reported.append(("progress", progress, index)),
     )
     assert (result.rounds, str(chat)) == (2, before) and result.total_time_seconds > 0
-    messages = [entry[1] for entry in told if entry[0] == "message"]
+    messages = [entry[1] for entry in reported if entry[0] == "message"]
     assert [type(message) for message in messages] == [AssistantResponse, ToolResultMessage, AssistantResponse]
     assert messages[0].to_dict()["content"] == [
         {"type": "text", "text": "Hm. "},
@@ -153,7 +153,7 @@ def test_stub_rounds_go_on_until_no_tool_is_called_and_everything_is_told(act: A
     result = {"type": "toolCallResult", "content": "3", "toolCallId": "call0", "name": "add"}
     assert messages[1].to_dict()["content"] == [result]
     progress = [("progress", 0.0, 0), ("progress", 0.5, 0), ("progress", 1.0, 0)]
-    assert [entry if entry[0] != "message" else "message" for entry in told] == [
+    assert [entry if entry[0] != "message" else "message" for entry in reported] == [
         ("start", 0),
         *progress,
         ("first", 0),
@@ -215,11 +215,11 @@ def test_stub_required_holds_for_the_first_round(act: Any) -> None:
 
 
 def results(client: StubClient) -> list[str]:
-    """What the model is told in the second round."""
+    """Return what the model receives in the second round."""
     return [part.content for part in client.asked[1].history.messages[-1].content]
 
 
-def test_stub_wrong_requests_and_failures_are_told_to_the_model(act: Any) -> None:
+def test_stub_wrong_requests_and_failures_are_sent_to_the_model(act: Any) -> None:
     script = [*call("nonesuch", 0), *call("add", 1, a="x"), *call("fail", 2, why="boom"), *call("add", 3, a=1)]
     client = StubClient([[*script, success()], ANSWER])
     act(client)("hi", [add, fail])
@@ -230,7 +230,7 @@ def test_stub_wrong_requests_and_failures_are_told_to_the_model(act: Any) -> Non
     assert right == "2"
 
 
-def test_stub_what_is_told_of_an_error_can_be_changed(act: Any) -> None:
+def test_stub_the_text_of_an_error_can_be_changed(act: Any) -> None:
     client = StubClient([[*call("nonesuch", 0), *call("fail", 1, why="boom"), success()], ANSWER])
     seen: list[Any] = []
 
@@ -255,7 +255,7 @@ def test_stub_an_error_can_be_raised_instead(act: Any, script: list[Any]) -> Non
     assert client.channels[0].closed
 
 
-def test_stub_what_tells_of_an_error_returns_text(act: Any) -> None:
+def test_stub_the_handler_of_an_error_returns_text(act: Any) -> None:
     client = StubClient([[*call("nonesuch"), success()], ANSWER])
     with pytest.raises(lm.ConfigError, match="handle_invalid_tool_request returned a int"):
         act(client)("hi", [add], handle_invalid_tool_request=lambda error, request: 3)

@@ -71,13 +71,13 @@ def test_the_chat_is_taken_as_it_is_when_asked(llm: lm.LLM) -> None:
 
 
 def test_callbacks_come_in_order_in_the_reading_thread(llm: lm.LLM) -> None:
-    told: list[tuple[str, Any]] = []
+    reported: list[tuple[str, Any]] = []
     threads: set[int] = set()
 
     def note(what: str) -> Any:
         def callback(*arguments: Any) -> None:
             threads.add(threading.get_ident())
-            told.append((what, arguments))
+            reported.append((what, arguments))
 
         return callback
 
@@ -89,13 +89,13 @@ def test_callbacks_come_in_order_in_the_reading_thread(llm: lm.LLM) -> None:
         on_prediction_fragment=note("fragment"),
         on_prompt_processing_progress=note("progress"),
     )
-    names = [what for what, _ in told]
+    names = [what for what, _ in reported]
     assert names == sorted(names, key=["progress", "first", "fragment", "message"].index)
-    progress = [arguments[0] for what, arguments in told if what == "progress"]
+    progress = [arguments[0] for what, arguments in reported if what == "progress"]
     assert (progress[0], progress[-1]) == (0.0, 1.0) and progress == sorted(set(progress))
-    assert names.count("first") == names.count("message") == 1 and ("first", ()) in told
-    assert "".join(arguments[0].content for what, arguments in told if what == "fragment") == result.content
-    message = told[-1][1][0]
+    assert names.count("first") == names.count("message") == 1 and ("first", ()) in reported
+    assert "".join(arguments[0].content for what, arguments in reported if what == "fragment") == result.content
+    message = reported[-1][1][0]
     assert isinstance(message, lm.AssistantResponse)
     assert message.to_dict() == {"role": "assistant", "content": [{"type": "text", "text": result.content}]}
     assert threads == {threading.get_ident()}
@@ -198,8 +198,8 @@ def test_options_of_a_prompt_template(llm: lm.LLM) -> None:
             llm.apply_prompt_template(terse(), wrong)
 
 
-def test_tools_are_shown_as_the_model_is_told_of_them(llm: lm.LLM) -> None:
-    """This model's template knows none: it is told in plain text, and so is whoever asks for the template."""
+def test_tools_are_shown_as_the_model_gets_them(llm: lm.LLM) -> None:
+    """This model's template does not support tools: they are in plain text, also in a template that is asked for."""
     definitions = [{"type": "function", "function": {"name": "look up", "description": "Find a word."}}]
     text = llm.apply_prompt_template(QUESTION, {"tool_definitions": definitions})
     assert '"look_up"' in text and "Find a word." in text
@@ -222,7 +222,7 @@ def test_an_answer_in_json_has_no_room_for_a_thought(llm: lm.LLM) -> None:
     assert free.reasoning_content == free.content
 
 
-def test_reasoning_is_told_from_the_answer(llm: lm.LLM) -> None:
+def test_reasoning_is_separated_from_the_answer(llm: lm.LLM) -> None:
     # The tags are words that the model is sure to say.
     question = "Say exactly: one two three four five six"
     plain = llm.respond(question, config=GREEDY)
@@ -292,7 +292,7 @@ def test_a_prompt_that_begins_a_thought_is_cut_too(llm: lm.LLM) -> None:
     assert none.stats.predicted_tokens_count is not None and none.stats.predicted_tokens_count > 1
 
 
-def test_a_budget_needs_reasoning_that_is_told(llm: lm.LLM) -> None:
+def test_a_budget_needs_reasoning_that_is_separated(llm: lm.LLM) -> None:
     with pytest.raises(lm.ConfigError, match="reasoning_parsing is switched off"):
         llm.respond("hi", config={"reasoning_budget": 3, "reasoning_parsing": {"enabled": False}})
     with pytest.raises(lm.ConfigError, match="reasoning_budget"):

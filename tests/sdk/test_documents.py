@@ -67,12 +67,12 @@ def no_progress(_: float) -> None: ...
 )
 async def test_what_documents_say(name: str, data: bytes, said: str, library: str, tmp_path: Path) -> None:
     documents, identifier = written(tmp_path, name, data)
-    told: list[float] = []
-    document = await documents.read(identifier, told.append)
+    reported: list[float] = []
+    document = await documents.read(identifier, reported.append)
     assert document.content == said
     assert document.parser.library == library and document.parser.version
     assert document.parser == await documents.parser(identifier)
-    assert told == sorted(told) and told[-1] == 1
+    assert reported == sorted(reported) and reported[-1] == 1
 
 
 def word(document: bytes) -> bytes:
@@ -159,7 +159,7 @@ async def test_bombs_are_refused_and_leave_nothing(
         ("a.docx", word(b"<no"), r"\.docx' cannot be read\. XMLSyntaxError"),
     ],
 )
-async def test_what_cannot_be_read_is_told(name: str, data: bytes, error: str, tmp_path: Path) -> None:
+async def test_what_cannot_be_read_is_an_error(name: str, data: bytes, error: str, tmp_path: Path) -> None:
     documents, identifier = written(tmp_path, name, data)
     with pytest.raises(lm.FilesError, match=error):
         await documents.read(identifier, no_progress)
@@ -283,7 +283,7 @@ def test_reading_and_finding(client: lm.Client) -> None:
     client.embedding.unload(f"text-embedding-{MODEL}")
 
 
-def test_progress_is_told_again_while_nothing_happens(empty_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_repeated_while_nothing_happens(empty_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studiolo.dialects.lmstudio.documents.HEARTBEAT_SEC", 0.01)
     with lm.Client("embedded") as client:
         progress: list[float] = []
@@ -309,7 +309,7 @@ def test_reading_ends_with_the_host(empty_home: Home, tmp_path: Path) -> None:
         server.process.kill()
         wait_until(lambda: all(has_ended(reader) for reader in readers), "its end")
         reading.join()
-    assert failures, "whoever waits for the text is told"
+    assert failures, "a caller that waits for the text gets an error"
 
 
 async def test_the_async_client(served: Server, empty_home: Home, embedding_model: Path) -> None:

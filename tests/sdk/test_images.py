@@ -37,7 +37,7 @@ def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def eyes(place: tuple[str, int], vision_model: Path) -> Iterator[lm.LLM]:
-    """A model that tells one image from another."""
+    """A model that distinguishes two images."""
     link_model(vision_model, Home.default())
     with lm.Client(place[0]) as client:
         llm = client.llm.model("tiny-vision")

@@ -31,22 +31,24 @@ def fresh(number: int) -> str:
     return f"{number} {PROMPT}"
 
 
-def test_progress_is_told_step_by_step(slow: lm.LLM) -> None:
-    told: list[float] = []
-    result = slow.complete(fresh(1), config={"max_tokens": 1}, on_prompt_processing_progress=told.append)
-    assert told[0] == 0.0 and told[-1] == 1.0 and told == sorted(set(told))
-    steps = [(after - before) * (result.stats.prompt_tokens_count or 0) for before, after in itertools.pairwise(told)]
-    assert len(told) > 8, told
+def test_progress_is_reported_step_by_step(slow: lm.LLM) -> None:
+    observed: list[float] = []
+    result = slow.complete(fresh(1), config={"max_tokens": 1}, on_prompt_processing_progress=observed.append)
+    assert observed[0] == 0.0 and observed[-1] == 1.0 and observed == sorted(set(observed))
+    steps = [
+        (after - before) * (result.stats.prompt_tokens_count or 0) for before, after in itertools.pairwise(observed)
+    ]
+    assert len(observed) > 8, observed
     assert max(steps) < 200, "no step is much longer than a batch"
 
 
 def test_cancelling_while_the_prompt_is_processed(slow: lm.LLM) -> None:
-    told: list[float] = []
+    observed: list[float] = []
     fragments: list[lm.Fragment] = []
     messages: list[Any] = []
 
     def note(progress: float) -> None:
-        told.append(progress)
+        observed.append(progress)
         if progress > 0.1:
             stream.cancel()
 
@@ -60,7 +62,7 @@ def test_cancelling_while_the_prompt_is_processed(slow: lm.LLM) -> None:
     result = stream.wait_for_result()
     assert (result.stats.stop_reason, result.content, fragments) == ("userStopped", "", [])
     assert result.stats.predicted_tokens_count == 0
-    assert told[-1] < 1, "what was left of the prompt is not told as done"
+    assert observed[-1] < 1, "what was left of the prompt is not reported as done"
     assert [message.content[0].text for message in messages] == [""]
     assert slow.complete("1 2 3", config={"max_tokens": 1}).stats.stop_reason == "maxPredictedTokensReached"
 
@@ -117,10 +119,10 @@ def test_a_stream_is_a_context_manager_that_stops_what_runs(slow: lm.LLM) -> Non
 async def test_the_async_api_does_the_same(place: tuple[str, int], slow: lm.LLM) -> None:
     threads: set[threading.Thread] = set()
     loops: set[asyncio.AbstractEventLoop] = set()
-    told: list[float] = []
+    observed: list[float] = []
 
     def note(progress: float) -> None:
-        told.append(progress)
+        observed.append(progress)
         threads.add(threading.current_thread())
         loops.add(asyncio.get_running_loop())
 
@@ -135,7 +137,7 @@ async def test_the_async_api_does_the_same(place: tuple[str, int], slow: lm.LLM)
         result = stream.result()
         await stream.cancel()
         assert result.stats.stop_reason == "userStopped" and result.content
-        assert count == 2 and len(told) > 8
+        assert count == 2 and len(observed) > 8
         assert (threads, loops) == ({threading.current_thread()}, {asyncio.get_running_loop()})
         async with llm.complete_stream("1 2 3 4 5 6 7", config=ENDLESS) as left:
             async for _ in left:

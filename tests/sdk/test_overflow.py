@@ -106,8 +106,8 @@ def test_a_chat_that_is_too_long_loses_whole_messages(small: lm.LLM, policy: str
         small.respond(chat, config={"max_tokens": 5})
     config = {"max_tokens": 5, "temperature": 0, "context_overflow_policy": policy}
     result = small.respond(chat, config=config)
-    told = result.stats.prompt_tokens_count
-    assert told is not None and told <= CONTEXT - 5
+    reported = result.stats.prompt_tokens_count
+    assert reported is not None and reported <= CONTEXT - 5
     # What is left is the chat without some of its messages, and no other text.
     lengths: set[int] = set()
     messages = chat.history_data().messages
@@ -115,5 +115,5 @@ def test_a_chat_that_is_too_long_loses_whole_messages(small: lm.LLM, policy: str
         first = 2 if policy == "truncateMiddle" else 1
         left = {"messages": [*messages[:first], *messages[first + gone :]]}
         lengths.add(small.count_tokens(small.apply_prompt_template(lm.Chat.from_history(left))))
-    assert told in lengths
-    assert told > CONTEXT // 2
+    assert reported in lengths
+    assert reported > CONTEXT // 2

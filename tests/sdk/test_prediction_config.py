@@ -125,7 +125,7 @@ def test_tool_call_stop_strings_have_a_stop_reason_of_their_own(llm: lm.LLM) -> 
     assert (result.stats.stop_reason, result.stats.stop_string) == ("toolCalls", "8")
 
 
-def test_log_probs_tell_each_token_and_its_rivals(llm: lm.LLM) -> None:
+def test_log_probs_have_each_token_and_its_rivals(llm: lm.LLM) -> None:
     stream = llm.complete_stream(PROMPT, config={**GREEDY, "max_tokens": 6, "log_probs": 3})
     fragments = list(stream)
     result = stream.result()
@@ -151,7 +151,7 @@ def test_log_probs_of_a_token_that_is_not_among_the_likeliest(llm: lm.LLM) -> No
     assert result.logprobs[0][0].logprob < result.logprobs[0][1].logprob
 
 
-def test_log_probs_of_0_tell_the_tokens_alone_and_false_none(llm: lm.LLM) -> None:
+def test_log_probs_of_0_have_the_tokens_alone_and_false_none(llm: lm.LLM) -> None:
     result = llm.complete(PROMPT, config={**GREEDY, "max_tokens": 3, "log_probs": 0})
     assert result.logprobs is not None
     assert [len(entry) for entry in result.logprobs] == [1, 1, 1]
@@ -189,7 +189,7 @@ def test_what_the_engine_cannot_do_is_refused_by_name(llm: lm.LLM, config: dict[
         llm.complete(PROMPT, config={**config, "max_tokens": 1})
 
 
-def test_the_settings_in_force_are_told(llm: lm.LLM) -> None:
+def test_the_settings_in_force_are_reported(llm: lm.LLM) -> None:
     given: dict[str, Any] = {
         "temperature": 0.5,
         "max_tokens": 1,
@@ -211,10 +211,10 @@ def test_the_settings_in_force_are_told(llm: lm.LLM) -> None:
         "context_overflow_policy": "stopAtLimit",
         "structured": {"type": "gbnf", "gbnf_grammar": 'root ::= "a"'},
     }
-    told = llm.complete(PROMPT, config=given).prediction_config
-    assert told.structured == lm.StructuredSetting(type="gbnf", gbnf_grammar='root ::= "a"')
+    reported = llm.complete(PROMPT, config=given).prediction_config
+    assert reported.structured == lm.StructuredSetting(type="gbnf", gbnf_grammar='root ::= "a"')
     for name, value in given.items():
-        assert name == "structured" or getattr(told, name) == value, name
+        assert name == "structured" or getattr(reported, name) == value, name
 
 
 def test_a_draft_model_drafts(client: lm.Client, llm: lm.LLM) -> None:
@@ -233,8 +233,8 @@ def test_a_draft_model_drafts(client: lm.Client, llm: lm.LLM) -> None:
         stats = result.stats
         assert stats.used_draft_model_key == key
         assert stats.total_draft_tokens_count and stats.accepted_draft_tokens_count
-        told = (stats.accepted_draft_tokens_count, stats.rejected_draft_tokens_count)
-        assert sum(told) == stats.total_draft_tokens_count  # type: ignore[arg-type]
+        reported = (stats.accepted_draft_tokens_count, stats.rejected_draft_tokens_count)
+        assert sum(reported) == stats.total_draft_tokens_count  # type: ignore[arg-type]
         assert any(fragment.contains_drafted for fragment in fragments)
         assert not fragments[0].contains_drafted
         with pytest.raises(lm.ModelNotFoundError, match='"other"'):

@@ -15,7 +15,7 @@ import studiolo as lm
 from tests.support.running import wait_until, workers_of
 
 ENDLESS = {"temperature": 0, "repeat_penalty": False}
-"""With these, and this prompt, the default model goes on until its context is full."""
+"""With these, and this prompt, the default model continues until its context is full."""
 COUNT = "1 2 3 4 5 6 7"
 
 
@@ -44,7 +44,7 @@ def test_a_stream_prints_as_its_text_and_ends_in_a_result(llm: lm.LLM) -> None:
     assert stream.model_info == result.model_info
 
 
-def test_a_result_tells_how_it_went_and_with_which_settings(llm: lm.LLM) -> None:
+def test_a_result_has_statistics_and_settings(llm: lm.LLM) -> None:
     result = llm.complete("My name is", config={"max_tokens": 5, "top_k": 7, "seed": 1})
     stats = result.stats
     assert stats.stop_reason == "maxPredictedTokensReached"
@@ -114,7 +114,7 @@ def test_callbacks_come_in_order_and_in_the_callers_thread(llm: lm.LLM) -> None:
         calls.append((kind, value))
         threads.add(threading.current_thread())
 
-    prompt = "word " * 600  # more than one batch, so that there is progress to tell
+    prompt = "word " * 600  # more than one batch, so that there is progress to report
     result = llm.complete(
         prompt,
         config={"max_tokens": 4, "temperature": 0},
@@ -274,7 +274,7 @@ def test_a_handle_of_an_unloaded_model_loads_it_again(client: lm.Client) -> None
     assert llm.complete("My name is", config={"max_tokens": 1, "temperature": 0}).content
 
 
-def test_killing_the_engine_in_mid_stream_is_told_at_once_and_the_next_call_works(
+def test_killing_the_engine_in_mid_stream_is_reported_at_once_and_the_next_call_works(
     llm: lm.LLM, place: tuple[str, int]
 ) -> None:
     killed_at = 0.0

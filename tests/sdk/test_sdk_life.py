@@ -335,7 +335,7 @@ def test_a_program_that_closes_nothing_ends_without_a_warning(program: str, wher
     assert done.stdout
 
 
-def test_a_program_that_fails_in_mid_stream_tells_its_own_error_alone(where: str, settled: Home) -> None:
+def test_a_program_that_fails_in_mid_stream_prints_its_own_error_alone(where: str, settled: Home) -> None:
     done = _run(FAILING, where, settled)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "LookupError: on purpose"
@@ -371,7 +371,7 @@ def test_a_peer_that_takes_connections_and_says_nothing_is_no_server(settled: Ho
             lm.set_sync_api_timeout(60)
 
 
-def test_the_types_are_told_to_type_checkers() -> None:
+def test_the_types_are_known_to_type_checkers() -> None:
     assert (Path(lm.__file__).parent / "py.typed").exists()
 
 

@@ -64,9 +64,9 @@ def test_an_answer_has_the_form_that_is_asked_for(llm: lm.LLM, form: Any) -> Non
 
 
 def test_a_chat_is_held_to_a_form_too(llm: lm.LLM) -> None:
-    result = llm.respond("Tell me about The Hobbit.", response_format=PydanticBook, config=CALM)
+    result = llm.respond("Describe the book The Hobbit.", response_format=PydanticBook, config=CALM)
     assert PydanticBook.model_validate(result.parsed) == result.parsed_as(PydanticBook)
-    stream = llm.respond_stream("Tell me about The Hobbit.", response_format=OurBook, config=CALM)
+    stream = llm.respond_stream("Describe the book The Hobbit.", response_format=OurBook, config=CALM)
     text = "".join(fragment.content for fragment in stream)
     assert json.loads(text) == stream.result().parsed
 
@@ -76,7 +76,7 @@ async def test_the_async_client_does_the_same(place: tuple[str, int]) -> None:
         llm = await client.llm.model()
         result = await llm.complete(PROMPT, response_format=StructBook, config=CALM)
         assert result.parsed_as(StructBook).year == result.parsed["year"]
-        answer = await llm.respond("Tell me about The Hobbit.", response_format=StructBook, config=CALM)
+        answer = await llm.respond("Describe the book The Hobbit.", response_format=StructBook, config=CALM)
         assert answer.structured
 
 

@@ -93,7 +93,7 @@ async def test_the_async_client_watches_too(place: tuple[str, int]) -> None:
         await asyncio.to_thread(wait_until, lambda: not host.logs.subscribed, "the end of the watch")
 
 
-def test_the_host_tells_its_version(client: lm.Client) -> None:
+def test_the_host_reports_its_version(client: lm.Client) -> None:
     assert client.system.version().version == lm.__version__ == client.system.info().version
     client.system.notify("Hello")
     about = client.system.info().studiolo

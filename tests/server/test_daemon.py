@@ -128,7 +128,7 @@ def suspend(process: psutil.Process) -> None:
 
 
 def test_a_server_that_hangs_is_killed_and_said_so(tidy: Home) -> None:
-    """And the wrong record that was there before it is told of once, and is no obstacle."""
+    """A wrong record from before is reported once, and is no obstacle."""
     record_path(tidy).write_bytes(b"\xff\xfe")
     done = studiolo(tidy, "server", "status")
     assert done.returncode == 1 and "No server runs" in done.stdout
@@ -185,7 +185,7 @@ def test_the_record_of_a_dead_server_means_nobody(home: Home, created: float | N
 
 
 @pytest.mark.parametrize("pid", ["0", "-5", '"one"', "1e400", str(10**20)])
-def test_a_record_with_a_wrong_process_means_nobody_and_is_told(
+def test_a_record_with_a_wrong_process_means_nobody_and_is_reported(
     home: Home, pid: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = f'{{"pid": {pid}, "created": 1.0, "address": "127.0.0.1:1", "options": []}}'
@@ -196,7 +196,7 @@ def test_a_record_with_a_wrong_process_means_nobody_and_is_told(
     assert not record_path(home).exists()
 
 
-def test_a_home_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_used_is_an_error_with_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     for home, words in (
@@ -285,8 +285,8 @@ def test_the_log_of_the_server_has_times_and_is_kept_short_while_it_runs(tidy: H
 
         with log_path(tidy).open("a") as log:
             log.write("filling\n" * (MAX_LOG_BYTES // 8 + 1))
-        wait_until(lambda: log_path(tidy).stat().st_size < MAX_LOG_BYTES, "the log to be put aside")
-        client.system.notify("After", "the log was put aside")
+        wait_until(lambda: log_path(tidy).stat().st_size < MAX_LOG_BYTES, "the log to be rotated")
+        client.system.notify("After", "the log was rotated")
         wait_until(lambda: "After" in log_path(tidy).read_text(), "a word in the new log")
         assert studiolo(tidy, "server", "stop").returncode == 0
     assert "After" not in old_log_path(tidy).read_text()
@@ -310,7 +310,7 @@ def test_the_doctor_finds_all_well(home: Home) -> None:
     assert "ok  engine" in studiolo(home, "doctor").stdout
 
 
-def test_the_doctor_names_what_to_mend(home: Home, tmp_path: Path) -> None:
+def test_the_doctor_names_what_to_fix(home: Home, tmp_path: Path) -> None:
     home.settings.write_text('[library]\nfolders = ["/nowhere/at/all"]\n')
     (home.models / "broken.gguf").write_bytes(b"GGUF")
     home.state.write_bytes(b"not a database, but long enough to look at" * 100)
@@ -340,7 +340,7 @@ def test_the_doctor_looks_at_each_folder(home: Home, tmp_path: Path) -> None:
     assert f"{home.logs} is not a folder" in faulty.stdout and "STUDIOLO_HOME" in faulty.stdout
 
 
-def test_an_engine_that_dies_of_an_illegal_instruction_is_told_by_a_stub(
+def test_an_engine_that_dies_of_an_illegal_instruction_is_reported_by_a_stub(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from studiolo.server import diagnosis

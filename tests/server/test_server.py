@@ -241,7 +241,7 @@ def test_a_signal_stops_the_server_and_its_engines(
     [(30.0, 256, "contextLengthReached"), (0.5, 8192, "modelUnloaded")],
     ids=["to its end", "no longer than the limit"],
 )
-def test_what_runs_when_the_server_is_told_to_stop_goes_on(
+def test_what_runs_when_the_server_stops_is_finished(
     drain_limit_sec: float, context_length: int, reason: str, home: Home, tmp_path: Path
 ) -> None:
     home.settings.write_text(f"[server]\ndrain_limit_sec = {drain_limit_sec}\n")
@@ -279,7 +279,7 @@ def test_a_server_that_stops_refuses_new_work_on_open_sockets(home: Home, tmp_pa
         answer = embedding.call("embedString", {"modelSpecifier": specifier, "inputString": "Too late"})
         assert answer["type"] == "rpcError" and "shutting down" in answer["error"]["title"]
         assert [each.identifier for each in client.llm.list_loaded()] == ["smollm2-135m-instruct"]
-        assert next(stream).content  # what runs goes on
+        assert next(stream).content  # what runs continues
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
 

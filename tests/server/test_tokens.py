@@ -1,4 +1,4 @@
-"""API tokens: who is let in, from which client, and the file that says so."""
+"""API tokens: which clients are accepted, and the file with the tokens."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def test_the_programs_default_client_and_the_command_line(server: Server, token:
     assert read_tokens(empty_home.root / "mine") == [parse_token(done.stdout, "what was printed")]
 
 
-def test_health_answers_everyone_and_tells_what_runs_to_those_let_in(server: Server, token: Token) -> None:
-    for header, told in ((f"Bearer {token}", True), (f"Bearer {WRONG}", False), (str(token), False), ("", False)):
+def test_health_answers_everyone_and_lists_instances_with_a_token(server: Server, token: Token) -> None:
+    for header, reported in ((f"Bearer {token}", True), (f"Bearer {WRONG}", False), (str(token), False), ("", False)):
         request = urllib.request.Request(f"http://{server.address}/health", headers={"Authorization": header})
         with urllib.request.urlopen(request, timeout=30) as answer:
             health = msgspec.json.decode(answer.read())
-        assert (health["status"], "instances" in health) == ("ok", told)
+        assert (health["status"], "instances" in health) == ("ok", reported)
 
 
 def test_a_changed_file_counts_and_one_that_is_wrong_lets_nobody_in(

@@ -48,7 +48,7 @@ def harmed(cache_home: Home, folder: Path, settings: str = SETTINGS) -> Iterator
 
 
 def status_of(client: lm.Client, identifier: str) -> object:
-    """What the host tells of an instance; ``None`` where there is no such instance."""
+    """Return what the host reports of an instance; ``None`` if there is no such instance."""
     about = client.system.info().studiolo
     assert about is not None
     return next((each for each in about.instances if each.identifier == identifier), None)

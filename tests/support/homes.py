@@ -35,7 +35,7 @@ def new_home(folder: Path, source: Home, *models: Path) -> Home:
 
 
 def short_answers(home: Home) -> None:
-    """Bound the completions without a limit, which go on for as long as the model likes, by a small default context."""
+    """Bound the completions without a limit, which end when the model ends them, by a small default context."""
     with home.settings.open("a") as settings:
         settings.write('[models."smollm2-135m-instruct"]\nload = { context_length = 256 }\n')
 

@@ -108,7 +108,7 @@ class Server:
 def serving(home: Home, folder: Path, *options: str, sdk_port: bool = False) -> Iterator[Server]:
     """Run ``studiolo serve`` on a free port, until the block is left.
 
-    With ``sdk_port``, also where clients look that were told no address: one server of a machine at a time.
+    With ``sdk_port``, also where clients without an address look: one server of a machine at a time.
     """
     log = folder / f"serve-{time.monotonic_ns()}.log"
     command = [sys.executable, "-m", "studiolo", "serve", "--port", "0", *options]

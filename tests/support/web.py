@@ -203,7 +203,7 @@ class Web:
         }
 
     def _repo_or_refusal(self, request: Request, repo: str) -> tuple[int, dict[str, str], bytes] | None:
-        if repo not in self.repos:  # as the real one does: it does not tell what is private
+        if repo not in self.repos:  # as the real one does: it does not reveal what is private
             code = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
             return (401 if "authorization" not in request.headers else 404), code, b""
         if repo in self.gated and "/resolve/" in request.path:

@@ -30,9 +30,14 @@ def call(index: int, arguments: str | None = None, **first: Any) -> dict[str, An
 
 
 def end(**verbose: Any) -> dict[str, Any]:
-    told = {"stop_type": "eos", "tokens_predicted": 7, "tokens_evaluated": 5, "timings": {"predicted_per_second": 2.0}}
+    reported = {
+        "stop_type": "eos",
+        "tokens_predicted": 7,
+        "tokens_evaluated": 5,
+        "timings": {"predicted_per_second": 2.0},
+    }
     last = {"choices": [{"index": 0, "finish_reason": "stop", "delta": {}}]}
-    return {**last, "__verbose": {**told, **verbose}}
+    return {**last, "__verbose": {**reported, **verbose}}
 
 
 def read(*chunks: dict[str, Any], limit: int | None = None, **config: Any) -> list[Any]:
@@ -75,7 +80,7 @@ def test_a_call_without_an_identifier_gets_one() -> None:
     assert start.id == finish.call.id and len(start.id) == 9
 
 
-def test_arguments_that_are_cut_off_or_no_object_are_told_as_such() -> None:
+def test_arguments_that_are_cut_off_or_no_object_are_reported_as_such() -> None:
     for arguments in ('{"n": ', "[1]", "nonsense"):
         *_, failed, completed = read(call(0, arguments, name="a"), end(stop_type="limit"))
         assert isinstance(failed, ToolCallFailed) and arguments in (failed.raw or "")
@@ -97,7 +102,7 @@ def test_why_it_ended() -> None:
     )
 
 
-def test_a_chat_is_told_in_openais_form_with_its_images() -> None:
+def test_a_chat_is_sent_in_openais_form_with_its_images() -> None:
     messages = [
         Message("user", [Text("hi"), Image(b"\x89PNG1")]),
         Message("assistant", [ToolCall("a", {"n": 1}, "1")]),

@@ -167,6 +167,6 @@ def test_an_empty_history_and_a_prompt_do_not_go_together() -> None:
         lm.Chat("a", _initial_history=lm.ChatHistoryData(messages=[]))
 
 
-def test_a_wrong_dict_is_told() -> None:
+def test_a_wrong_dict_is_an_error() -> None:
     with pytest.raises(lm.ConfigError, match="FileHandle"):
         lm.FileHandle.from_dict({"name": "x", "identifier": 3})

@@ -1,4 +1,4 @@
-"""Reasoning is told from the answer however the text comes."""
+"""Reasoning is separated from the answer, for any split of the text."""
 
 from __future__ import annotations
 

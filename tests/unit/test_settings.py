@@ -90,7 +90,7 @@ def test_a_wrong_field_is_named(tmp_path: Path, text: str, field: str) -> None:
     assert caught.value.data == {"file": str(path), "field": field}
 
 
-def test_a_file_that_is_not_toml_tells_the_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml_is_an_error_with_the_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is not TOML.*line 2"):
         read_settings(write(tmp_path / "config.toml", "[library]\nfolders = ]"))
 
@@ -113,17 +113,17 @@ def test_a_change_for_the_worse_leaves_the_earlier_settings_in_force(
     with caplog.at_level(logging.ERROR):
         assert file.current().server.port == 1
         assert file.current().server.port == 1
-    assert len(caplog.records) == 1  # told once
+    assert len(caplog.records) == 1  # once
     assert "server.port" in caplog.text
     write(file.path, "[server]\nport = 22")
     assert file.current().server.port == 22
 
 
-def test_the_page_tells_every_setting_with_its_default() -> None:
+def test_the_page_has_every_setting_with_its_default() -> None:
     page = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
     table = page.partition("| setting |")[2].partition("\n\n")[0]
     rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
-    told = {name.strip(" `"): default.strip(" `") for name, default in rows}
+    reported = {name.strip(" `"): default.strip(" `") for name, default in rows}
     actual: dict[str, str] = {}
     for table in ("library", "loading", "limits", "engine", "server"):
         defaults = getattr(Settings(), table)
@@ -131,7 +131,7 @@ def test_the_page_tells_every_setting_with_its_default() -> None:
             value = getattr(defaults, field)
             value = list(value) if isinstance(value, tuple) else value
             actual[f"{table}.{field}"] = "" if value is None else json.dumps(value)
-    assert told == actual
+    assert reported == actual
 
 
 def test_the_pages_example_is_right(tmp_path: Path) -> None:

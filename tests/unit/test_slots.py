@@ -16,7 +16,7 @@ LIMITS = LimitSettings()
 
 
 class Work:
-    """Predictions that hold a slot until they are told to end."""
+    """Predictions that hold a slot until they are ended."""
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
@@ -81,7 +81,7 @@ async def test_a_wait_beyond_the_limit_answers_busy() -> None:
     assert work.slots.running == 0
 
 
-async def test_whoever_gives_up_waiting_leaves_no_trace() -> None:
+async def test_who_gives_up_waiting_leaves_no_trace() -> None:
     work = Work(Slots("model", 1))
     for name in ("a1", "a2", "b1"):
         await work.start(name)

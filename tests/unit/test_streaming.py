@@ -75,7 +75,7 @@ async def test_a_thread_gets_the_same_without_the_loop() -> None:
     assert "".join(got) == "".join(f"{number} " for number in range(2000))
 
 
-async def test_a_thread_that_waits_in_vain_is_told_and_so_is_one_that_waits_for_an_error() -> None:
+async def test_a_thread_that_waits_in_vain_gets_an_error_and_so_does_one_that_waits_for_an_error() -> None:
     queue = fragments()
     with pytest.raises(TimeoutError):
         await asyncio.to_thread(queue.get_all_blocking, 0.05)

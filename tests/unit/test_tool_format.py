@@ -32,7 +32,7 @@ def read(pieces: list[str], **options: Any) -> list[Any]:
     return [*events, *reader.finish()]
 
 
-def told(events: list[Any]) -> tuple[str, list[Any]]:
+def summary(events: list[Any]) -> tuple[str, list[Any]]:
     """The text outside calls, and the calls' events with their pieces of arguments joined."""
     text = "".join(event.text for event in events if isinstance(event, Fragment))
     calls: list[Any] = []
@@ -60,7 +60,7 @@ TEXT = 'Let me see.\n[TOOL_REQUEST]\n{"name": "add", "arguments": {"a": 3, "t": 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_a_call_is_read_whatever_the_pieces_it_comes_in(size: int) -> None:
-    text, calls = told(read([TEXT[i : i + size] for i in range(0, len(TEXT), size)]))
+    text, calls = summary(read([TEXT[i : i + size] for i in range(0, len(TEXT), size)]))
     assert text == "Let me see.\n\nSo [TOOL"
     assert calls == ["start", "add", ['{"a": 3, "t": "}\\""}'], ("add", {"a": 3, "t": '}"'})]
 
@@ -68,21 +68,21 @@ def test_a_call_is_read_whatever_the_pieces_it_comes_in(size: int) -> None:
 def test_several_calls_follow_each_other_with_an_identifier_each() -> None:
     one = '[TOOL_REQUEST]{"name": "add", "arguments": {}}[END_TOOL_REQUEST]'
     events = read([one + "\n" + one])
-    assert told(events) == ("\n", ["start", "add", ["{}"], ("add", {})] * 2)
+    assert summary(events) == ("\n", ["start", "add", ["{}"], ("add", {})] * 2)
     starts = [event.id for event in events if isinstance(event, ToolCallStarted)]
     ends = [event.call.id for event in events if isinstance(event, ToolCallFinished)]
     assert starts == ends and len({*starts}) == 2
     assert all(len(identifier) == 9 and identifier.isdigit() for identifier in starts)
 
 
-def test_a_call_with_its_fields_the_other_way_round_is_told_at_its_end() -> None:
-    _, calls = told(read(list('[TOOL_REQUEST]{"arguments": "{\\"a\\": 1}", "name": "add"}')))
+def test_a_call_with_its_fields_the_other_way_round_is_reported_at_its_end() -> None:
+    _, calls = summary(read(list('[TOOL_REQUEST]{"arguments": "{\\"a\\": 1}", "name": "add"}')))
     assert calls == ["start", "add", ['{"a": 1}'], ("add", {"a": 1})]
 
 
 def test_the_name_that_the_model_writes_becomes_the_tools_own() -> None:
     assert NAMES.for_model("get the weather") == "get_the_weather"
-    _, calls = told(read(['[TOOL_REQUEST]{"name": "get_the_weather", "arguments": {}}']))
+    _, calls = summary(read(['[TOOL_REQUEST]{"name": "get_the_weather", "arguments": {}}']))
     assert calls[1] == "get the weather" and calls[-1] == ("get the weather", {})
 
 
@@ -135,16 +135,16 @@ def test_words_in_names(words: str, naming: Any, written: str) -> None:
         "[" * 3000 + "]" * 3000,
     ],
 )
-def test_what_is_no_call_is_told_as_such_and_the_text_goes_on(raw: str) -> None:
-    text, calls = told(read([f"a [TOOL_REQUEST]{raw}[END_TOOL_REQUEST] b"]))
+def test_what_is_no_call_is_reported_as_such_and_the_text_continues(raw: str) -> None:
+    text, calls = summary(read([f"a [TOOL_REQUEST]{raw}[END_TOOL_REQUEST] b"]))
     assert text == "a  b"
     assert calls[0] == "start" and calls[-1] == ("failed", raw)
 
 
-def test_a_call_that_is_cut_off_is_told_as_such() -> None:
-    text, calls = told(read(['{"name": "add", "argu'], forced=True))
+def test_a_call_that_is_cut_off_is_reported_as_such() -> None:
+    text, calls = summary(read(['{"name": "add", "argu'], forced=True))
     assert text == "" and calls == ["start", ("failed", '{"name": "add", "argu')]
-    _, calls = told(read(['{"name": "add", "arguments": {"a": 1'], forced=True))
+    _, calls = summary(read(['{"name": "add", "arguments": {"a": 1'], forced=True))
     assert calls == ["start", "add", ['{"a": 1'], ("failed", '{"name": "add", "arguments": {"a": 1')]
 
 
@@ -165,8 +165,8 @@ def test_log_probabilities_stay_with_the_text_outside_calls() -> None:
     pieces = ["a [TOOL", " b", '[TOOL_REQUEST]{"name": "add", "arguments": {}}', "c", "[TO"]
     fed = [Fragment(piece, logprobs=[TokenLogProbs(LogProb(piece, -1.0))]) for piece in pieces]
     events = [event for fragment in fed for event in reader.feed(fragment)] + reader.finish()
-    told = [entry.token.text for event in events if isinstance(event, Fragment) for entry in event.logprobs or []]
-    assert told == ["a [TOOL", " b", "c", "[TO"]
+    summary = [entry.token.text for event in events if isinstance(event, Fragment) for entry in event.logprobs or []]
+    assert summary == ["a [TOOL", " b", "c", "[TO"]
 
 
 @given(
@@ -174,7 +174,7 @@ def test_log_probabilities_stay_with_the_text_outside_calls() -> None:
 )
 def test_any_text_is_read_to_its_end_and_the_same_in_one_piece_or_in_many(pieces: list[str]) -> None:
     whole = "".join(pieces)
-    assert told(read([whole])) == told(read(pieces)) == told(read(list(whole)))
+    assert summary(read([whole])) == summary(read(pieces)) == summary(read(list(whole)))
 
 
 @given(
@@ -183,7 +183,7 @@ def test_any_text_is_read_to_its_end_and_the_same_in_one_piece_or_in_many(pieces
 )
 def test_any_arguments_come_through(arguments: dict[str, Any], forced: bool) -> None:
     raw = json.dumps({"name": "add", "arguments": arguments}, ensure_ascii=False)
-    text, calls = told(read(list(raw) if forced else ["[TOOL_REQUEST]", *raw], forced=forced))
+    text, calls = summary(read(list(raw) if forced else ["[TOOL_REQUEST]", *raw], forced=forced))
     assert text == "" and calls[-1] == ("add", arguments) and json.loads(calls[2][0]) == arguments
 
 
@@ -223,7 +223,7 @@ def test_a_chat_with_tools_becomes_plain_text_for_a_model_that_knows_none() -> N
     assert without_tools(messages) == messages
 
 
-def test_calls_in_a_chat_go_by_the_names_that_the_model_was_told() -> None:
+def test_calls_in_a_chat_go_by_the_names_that_the_model_sees() -> None:
     call = ToolCall("get the weather", {}, "1")
     message = Message("assistant", [Text("x"), call])
     (renamed,) = NAMES.rename_messages([message])

@@ -1,4 +1,4 @@
-"""Definitions of tools: what the model is told of a function, and how its arguments come back."""
+"""Definitions of tools: what the model sees of a function, and how its arguments are converted."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def bound(tool: Any, **options: Any) -> BoundTool:
     return entry
 
 
-def test_a_function_is_told_as_its_signature_and_docstring_say() -> None:
+def test_a_function_is_defined_as_its_signature_and_docstring_say() -> None:
     function = bound(add).definition
     assert (function.name, function.description) == ("add", "Add two numbers.")
     assert function.parameters == {
@@ -77,7 +77,7 @@ def test_a_function_is_told_as_its_signature_and_docstring_say() -> None:
     }
 
 
-def test_the_official_client_tells_the_same() -> None:
+def test_the_official_client_defines_the_same() -> None:
     _, theirs = lmstudio.ToolFunctionDef.from_callable(add)._to_llm_tool_def()
     ours = bound(add).definition
     assert ours.definition == theirs.to_dict()
@@ -197,7 +197,10 @@ def _unresolved(a: Nonesuch) -> int:  # type: ignore[name-defined]  # noqa: F821
         ([{"name": " ", "description": "d", "parameters": {}, "implementation": add}], "The name of a tool is ' '"),
         ([{"name": "a", "description": "d", "parameters": {}, "implementation": 3}], "cannot be called"),
         ([{"name": "a", "description": "d", "parameters": {"p": {}}, "implementation": add}], "'p' .* has no 'type'"),
-        ([{"name": "a", "description": "d", "parameters": {"p": LOCK}, "implementation": add}], "'a' cannot be told"),
+        (
+            [{"name": "a", "description": "d", "parameters": {"p": LOCK}, "implementation": add}],
+            "'a' cannot be reported",
+        ),
     ],
 )
 def test_what_is_no_tool_is_refused_by_name(tools: Any, words: str) -> None:

@@ -140,7 +140,7 @@ def _entry(file: Path, name: str, table: dict[str, Any]) -> Entry:
     if not _NAME.fullmatch(name):
         raise wrong_field(file, field, "a name is made of lower-case letters, digits, '.', '_' and '-'")
     if "name" in table:
-        raise wrong_field(file, f"{field}.name", "the name is that of the table")
+        raise wrong_field(file, f"{field}.name", "the table's header is the name")
     try:
         entry = msgspec.convert({**table, "name": name}, Entry)
     except msgspec.ValidationError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def built(cache: Path, name: str, write: Callable[..., object], *args: Path) -> Path:
-    """The file ``name`` as ``write(path, *args)`` writes it; written anew when the module of ``write`` has changed."""
+    """The file ``name`` as ``write(path, *args)`` writes it; written again when the module of ``write`` has changed."""
     module = inspect.getmodule(write)
     assert module is not None and module.__file__ is not None
     version = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()[:12]

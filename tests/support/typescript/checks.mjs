@@ -1,4 +1,4 @@
-// Runs named checks one after the other, and prints what became of each as one line of JSON.
+// Runs named checks one after the other, and prints the outcome of each as one line of JSON.
 // None may take longer than limitSec; one call gets 10 s. With names, only those run.
 export async function run(checks, limitSec = 10, names = []) {
   const results = {};

@@ -163,7 +163,7 @@ await run({
   async act_refuses_to_run_on() {
     await refused(/./, () => llm.act("hi", [adding(({ a, b }) => a + b)], { ...greedy, maxPredictionRounds: 0 }));
   },
-  async tools_of_each_kind_are_told_to_the_model() {
+  async tools_of_each_kind_are_sent_to_the_model() {
     const raw = rawFunctionTool({
       name: "echo", description: "Echoes", implementation: params => params,
       parametersJsonSchema: { type: "object", properties: { what: { type: "string" } } },
