@@ -284,7 +284,7 @@ SLOWEST_FIRST = ["reliability", "official", "sdk", "docs", "dialects", "engines"
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Keep each file's tests in one process, for the sake of its fixtures."""
 
-    config.option.loadscopereorder = False  # the order is that of pytest_collection_modifyitems
+    config.option.loadscopereorder = False  # pytest_collection_modifyitems sets the order
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
