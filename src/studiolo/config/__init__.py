@@ -1,6 +1,6 @@
 """The settings of a load and of a prediction: one place, with units and defaults.
 
-Every field may be left out (``None``): the defaults are then used, and what was in force is told in the result. A user
+Every field may be left out (``None``): the default is then used. A result has the settings that were used. A user
 may give a config as one of these types or as a dict, in snake_case or in LM Studio's camelCase; :func:`load_config` and
 :func:`prediction_config` turn either into a checked instance or raise a :class:`~studiolo.errors.ConfigError` that
 names the field.

@@ -102,11 +102,11 @@ class PromptTemplate(Struct, kw_only=True, omit_defaults=True):
 
 
 class ReasoningParsing(Struct, kw_only=True, forbid_unknown_fields=True):
-    """How what a model thinks is told from what it answers.
+    """How reasoning is separated from the answer.
 
     Parameters:
-        enabled: whether it is told.
-        start_string, end_string: what stands before and after a stretch of reasoning.
+        enabled: whether it is separated.
+        start_string, end_string: the tags before and after a block of reasoning.
     """
 
     enabled: bool
@@ -119,7 +119,7 @@ class ReasoningParsing(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How text is generated. docs/prediction-config.md tells each setting's effect at length.
+    """How text is generated. docs/prediction-config.md describes each setting.
 
     Parameters:
         temperature: 0 always takes the likeliest token; higher is more varied. Default: 0.8.
@@ -132,8 +132,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         raw_tools: the tools of a chat, in LM Studio's form; ``act()`` sets them. Default: none.
         tool_choice: ``"required"``: the model must call a tool; ``"none"``: it must not; ``"auto"``: as it sees fit,
             the default. Without tools, ``"required"`` is refused.
-        tool_naming: how tools' names are told to the model, whatever they are: ``"removeSpecial"`` (the default) puts
-            ``_`` for what is no letter, digit, ``_`` or ``-``; ``"snakeCase"`` and ``"camelCase"`` rewrite the words;
+        tool_naming: the form of tool names that the model sees: ``"removeSpecial"`` (the default) replaces all but
+            letters, digits, ``_`` and ``-`` by ``_``; ``"snakeCase"`` and ``"camelCase"`` rewrite the words;
             ``"passThrough"`` leaves them as they are.
         top_k_sampling: sample among this many likeliest tokens; 0 for all. Also ``top_k``. Default: 40.
         top_p_sampling: sample among the likeliest tokens whose probabilities add up to this, 0 to 1; ``False`` for
@@ -150,20 +150,20 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         tail_free_sampling: llama.cpp does it no more; anything but ``False`` is refused.
         mirostat_sampling: Mirostat instead of the other samplers. Default: off.
         logit_bias: pairs of a token's number and what is added to its score; ``"-inf"`` forbids the token.
-        log_probs: tell the log-probability of each token and of this many likeliest candidates, 0 to 100; ``False``
-            for off. Default: off.
+        log_probs: return the log-probability of each token and of this many most likely candidates, 0 to 100;
+            ``False`` for off. Default: off.
         seed: the same seed, prompt and settings give the same text; -1 for a random one. Default: random.
         prompt_template: how a chat becomes text. Default: as the model's own template says.
-        system_prompt: what the model is told to be, in a chat that does not say it. Default: nothing.
-        reasoning_parsing: how reasoning is told from the answer. Default: what stands between ``<think>`` and
+        system_prompt: the system prompt of chats without one. Default: none.
+        reasoning_parsing: how reasoning is separated from the answer. Default: by the tags ``<think>`` and
             ``</think>``.
         enable_thinking: the variable ``enable_thinking`` of the chat template; ``False`` also ends every thought
             where it begins, for models whose template does not know it. Default: true.
-        reasoning_budget: tokens of reasoning at most, 0 for none: it is then cut short, and the model goes on to
-            its answer. ``False`` for no limit, which is the default.
+        reasoning_budget: maximum tokens of reasoning, 0 for none; the model then continues with its answer.
+            ``False`` for no limit, which is the default.
         cpu_threads: llama.cpp sets its threads when a model is loaded: refused.
-        draft_model: the name of a draft model. Where the engine has another one, or none, it is started anew with
-            this one, when what runs on it has ended. Default: the one that it has.
+        draft_model: the name of a draft model. An engine with another one, or none, is restarted with this
+            one, after the predictions that run on it have ended. Default: the one that it has.
         speculative_decoding_num_draft_tokens_exact, speculative_decoding_min_draft_length_to_consider,
         speculative_decoding_min_continue_drafting_probability: how the draft model drafts, as the load config's
             ``speculative_draft_max_tokens``, ``_min_tokens`` and ``_min_continue_probability`` have it; anything else

@@ -57,7 +57,7 @@ class CompletionRequest:
 
     Parameters:
         prompt: the text, or its tokens.
-        keep: tokens of the prompt that stay when the context is full and its oldest part is dropped to go on.
+        keep: tokens of the prompt that stay when the context is full and its oldest part is removed.
         images: the images of the prompt, in the order of their places in it: JPEG or PNG.
         budget: a limit of the reasoning, where the engine has one.
         constraint: what the text is held to, in place of the config's ``structured``.

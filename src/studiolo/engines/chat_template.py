@@ -159,7 +159,7 @@ def _render(messages: Sequence[Message], setting: _Setting, model: ModelTemplate
 def template_messages(
     messages: Iterable[Message], media_marker: str, *, as_parts: bool = False
 ) -> list[dict[str, Any]]:
-    """Messages in the form that Jinja templates read, which is that of OpenAI's API."""
+    """Return messages in the form that Jinja templates read: the one of OpenAI's API."""
     plain: list[dict[str, Any]] = []
     for message in messages:
         texts: list[str] = []
@@ -277,7 +277,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
-            raise _TooMuch("Powers are not to be had in a template.")
+            raise _TooMuch("A template may not use powers (**).")
         for times, thing in ((left, right), (right, left)):
             if isinstance(times, int) and hasattr(thing, "__len__") and times * len(thing) > MAX_CHARACTERS:
                 raise _TooMuch(f"It makes more than {MAX_CHARACTERS} characters.")

@@ -40,7 +40,7 @@ class LogFile:
         return self._file.fileno()
 
     def close(self) -> None:
-        """Let go of the file. A process that was given it goes on writing, and goes on holding the lock."""
+        """Close the file. A process that inherited it continues to write, and keeps the lock."""
         self._file.close()
 
     def trim(self) -> None:

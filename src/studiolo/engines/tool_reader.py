@@ -24,7 +24,7 @@ from .tool_format import CALL_BEGIN, CALL_END, ToolNames
 
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
 _HEAD_LIMIT = 4096
-"""Characters in which a call that has told no name yet is searched for one; it may still turn out well at its end."""
+"""Characters of a call that are searched for its name; a call without one may still be complete at its end."""
 
 
 def new_call_id() -> str:
@@ -142,7 +142,7 @@ class ToolCallReader:
         self._held = ""
 
     def _accounted(self) -> dict[str, Any]:
-        """What the next fragment tells of the tokens until now."""
+        """Return the next fragment's tokens and log-probabilities, and reset them."""
         accounted = {"tokens": self._held_tokens, "logprobs": self._held_logprobs or None}
         self._held_tokens, self._held_logprobs = 0, []
         return accounted
@@ -182,7 +182,7 @@ class ToolCallReader:
         return True
 
     def _read_call(self, text: str, events: list[Fragment | ToolCallEvent]) -> str | None:
-        """Read text inside a call; returns what follows its end, or ``None`` while it goes on."""
+        """Read text inside a call; return what follows its end, or ``None`` before its end."""
         call = self._call
         assert call is not None
         call.raw += text

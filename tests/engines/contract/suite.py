@@ -29,7 +29,7 @@ from tests.support.running import has_ended
 
 CONTEXT = 512
 ENDLESS = {"repeat_penalty": False}
-"""With which a model that counts goes on until its context is full."""
+"""With which a model that counts continues until its context is full."""
 
 SHAPE = ModelShape(
     name="made up",
@@ -195,8 +195,8 @@ class EngineContract:
     async def test_log_probabilities_come_where_the_engine_has_them(self, engine: Engine) -> None:
         if engine.capabilities.log_probabilities:
             events = await run(engine, "1 2 3 4", max_tokens=4, log_probs=2, **ENDLESS)
-            told = [entry for event in events if isinstance(event, Fragment) for entry in event.logprobs or ()]
-            assert told and all(entry.token.logprob <= 0 for entry in told)
+            entries = [entry for event in events if isinstance(event, Fragment) for entry in event.logprobs or ()]
+            assert entries and all(entry.token.logprob <= 0 for entry in entries)
 
     async def test_texts_are_embedded_in_their_order_with_their_token_counts(self, embedder: Engine) -> None:
         if not embedder.capabilities.embeddings:

@@ -136,9 +136,9 @@ class Connection:
                 pass  # acknowledgements, and the ends of subscriptions that never were
 
     async def _refuse_frame(self, raw: str | bytes, fault: Exception) -> None:
-        """Tell whoever waits for the answer to a frame that is no strict JSON; warn where nobody can be told.
+        """Answer a frame that is not strict JSON with an error, or with a warning if nothing waits for an answer.
 
-        Clients write NaN and halves of characters as Python and JavaScript do, and would wait for ever.
+        Clients write NaN and lone surrogates as Python and JavaScript do, and would wait without end.
         """
         error = self._serialized(ProtocolError("The call is not JSON that can be understood", cause=str(fault)))
         broken = not isinstance(fault, msgspec.ValidationError) and len(raw) < LOOSE_LIMIT

@@ -32,7 +32,7 @@ class Context:
         is_daemon: whether the host serves in the background.
         client: the client's name for itself, the same on all of its sockets.
         is_official_python: whether the client is LM Studio's for Python.
-        accepts: whether a client's identifier and passkey let it in; ``None`` where everyone is let in.
+        accepts: whether a client's identifier and passkey are an accepted API token; ``None`` if none is needed.
     """
 
     host: Host

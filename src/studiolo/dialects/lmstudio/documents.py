@@ -22,7 +22,7 @@ DEFAULT_CHUNK_OVERLAP = 100
 
 
 HEARTBEAT_SEC = 10.0
-"""Where nothing happens for so long, progress is told again, so that a client does not give up."""
+"""The longest time without a message: progress is then repeated, so that a client does not time out."""
 
 
 class _Chunking(msgspec.Struct, rename="camel"):

@@ -1,4 +1,4 @@
-"""The part of the ``system`` namespace that tells of the models on disk."""
+"""The part of the ``system`` namespace that lists the models on disk."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def model_reference(specifier: ModelSpecifier) -> ModelReference:
 
 
 def model_info(model: Model) -> ModelInfo:
-    """What the wire tells of a model on disk."""
+    """Return the description of a model on disk."""
     if model.domain == "embedding":
         return EmbeddingModelInfo(**_common(model))
     return LlmInfo(**_common(model), **_llm_only(model))
@@ -143,7 +143,7 @@ def crash_report(report: events.CrashReport) -> CrashReport:
 
 
 def quantization(model: Model) -> Quantization | None:
-    """The quantisation, where the file's header tells it."""
+    """Return the quantisation, if the file's header has it."""
     metadata = model.metadata
     if metadata is None or metadata.quantization is None or metadata.bits is None:
         return None

@@ -33,7 +33,7 @@ from .registry import channel, rpc
 BOTH = ("llm", "embedding")
 
 HEARTBEAT_SEC = 10.0
-"""How often a load that makes no progress says that it is still going on."""
+"""How often a load without progress sends its latest progress again."""
 
 
 @channel(wire.LOAD_MODEL, *BOTH)

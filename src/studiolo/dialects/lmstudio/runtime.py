@@ -67,7 +67,7 @@ async def remove_engine(context: Context, parameter: wire.EngineSpecifier) -> No
 
 @rpc(wire.SEARCH_EXTENSIONS, "runtime")
 async def search_runtime_extensions(context: Context, _: None) -> wire.Extensions:
-    """There are none to be had from here."""
+    """Return an empty list: engines are installed with pip."""
     return wire.Extensions([])
 
 

@@ -57,7 +57,7 @@ async def _machine(host: Host) -> wire.MachineInfo:
 
 @rpc(wire.NOTIFY, "system")
 async def notify(context: Context, parameter: wire.Notification) -> None:
-    """The log is where a host without windows tells its user something."""
+    """Write the notification to the log: a host has no windows."""
     _log.warning(
         "%s says: %s%s",
         _printable(context.client),

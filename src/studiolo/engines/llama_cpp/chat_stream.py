@@ -91,7 +91,7 @@ def chat_body(request: ToolChatRequest) -> dict[str, Any]:
         "tool_choice": "auto",
         "parallel_tool_calls": request.parallel_tool_calls,
         "chat_template_kwargs": {**shown, **request.template_variables},
-        "reasoning_format": "none",  # what is thought and what is said is told apart further up
+        "reasoning_format": "none",  # the host separates reasoning from the answer
         "timings_per_token": True,
         "verbose": True,  # the last event then says why the answer ended
     }

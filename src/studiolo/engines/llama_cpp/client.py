@@ -52,7 +52,7 @@ class _Event(End):
 
 
 class _Slot(msgspec.Struct):
-    speculative: bool = True  # where it does not tell, it is believed
+    speculative: bool = True  # servers that do not report it are trusted
 
 
 class _ModelMeta(msgspec.Struct):
@@ -98,7 +98,7 @@ _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)
 
 
 class _TemplateFacts(msgspec.Struct):
-    """What ``chat_template_caps`` tells; servers that do not tell take what most templates take."""
+    """``chat_template_caps``; servers without it get the defaults, which fit most templates."""
 
     supports_system_role: bool = True
     supports_string_content: bool = True
@@ -147,7 +147,7 @@ class LlamaServerClient:
                 request.prompt, request.config, request.keep, request.images, request.budget, request.constraint
             )
         )
-        # The engine would go on for ever, with a context that it shifts. Who wants to stop there leaves.
+        # The engine would continue without end, by shifting its context. Closing the request stops it.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         async with _broken_connections_told(), self._session.post("/completion", data=body) as response:
             if response.status != 200:
@@ -268,7 +268,7 @@ class LlamaServerClient:
             return all(slot.speculative for slot in slots)
 
     async def _check_bias(self, config: PredictionConfig) -> None:
-        """Refuse a ``logit_bias`` that is beside the model's vocabulary: the engine would pass over it."""
+        """Refuse a ``logit_bias`` that is outside the model's vocabulary: the engine would ignore it."""
         if not config.logit_bias:
             return
         size = await self._vocabulary_size()
@@ -310,7 +310,7 @@ async def _broken_connections_told() -> AsyncGenerator[None, None]:
 
 
 class _Counted(Protocol):
-    """An event that tells how many tokens there are until now."""
+    """An event with the number of tokens so far."""
 
     @property
     def tokens_predicted(self) -> int: ...

@@ -177,7 +177,7 @@ def completion_body(
         "xtc_probability": effect(config.xtc_probability, 0.0),
         "xtc_threshold": effect(config.xtc_threshold, XTC_THRESHOLD),
         "seed": RANDOM_SEED if config.seed is None else config.seed,
-        # The last event repeats the prompt and every setting unless it is told what to bring.
+        # The last event repeats the prompt and every setting unless the request lists its fields.
         "response_fields": [
             *("content", "stop", "stop_type", "stopping_word", "truncated"),
             *("tokens_predicted", "tokens_evaluated", "timings"),
@@ -193,7 +193,7 @@ def completion_body(
             "reasoning_budget_message": budget.message,
         }
     if config.draft_model:
-        body["timings_per_token"] = True  # which tell how many drafted tokens were taken
+        body["timings_per_token"] = True  # with the number of accepted draft tokens
     if config.mirostat_sampling is not None:
         body["mirostat"] = config.mirostat_sampling.version
         body["mirostat_eta"] = config.mirostat_sampling.learning_rate

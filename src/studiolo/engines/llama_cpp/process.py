@@ -63,7 +63,7 @@ class WorkerProcess:
             raise
         worker = cls(process, log)
         assert process.stdin is not None
-        with contextlib.suppress(OSError, RuntimeError):  # it has ended already, which wait_ready tells
+        with contextlib.suppress(OSError, RuntimeError):  # it has ended already; wait_ready raises the error
             process.stdin.write(msgspec.json.encode({**spec, "parent_pid": os.getpid()}) + b"\n")
         return worker
 
@@ -123,12 +123,12 @@ class WorkerProcess:
             return EngineDiedError(
                 f"The engine process {self.pid} was ended: {self._aborted}",
                 cause=self._log_tail(),
-                suggestion="The next request starts it anew.",
+                suggestion="The next request restarts it.",
             )
         return EngineDiedError(
             f"The engine process {self.pid} ended unexpectedly ({self._how_it_ended()})",
             cause=self._log_tail(),
-            suggestion=f"The next request starts it anew. The whole log is in {self._log.path}.",
+            suggestion=f"The next request restarts it. The whole log is in {self._log.path}.",
         )
 
     def abort(self, reason: str) -> None:

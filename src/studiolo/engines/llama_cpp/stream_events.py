@@ -79,7 +79,7 @@ class End(msgspec.Struct):
 
 
 def wanted_candidates(config: PredictionConfig) -> int | None:
-    """How many candidates to tell for each token; ``None`` for no log-probabilities at all."""
+    """Return the number of candidates for each token; ``None`` without log-probabilities."""
     return None if config.log_probs is None or config.log_probs is False else int(config.log_probs)
 
 
@@ -124,7 +124,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 class DraftedTokens:
-    """Tells which tokens came from a draft: those that are taken come out one after the other."""
+    """Finds the tokens that came from a draft: accepted ones are emitted one after the other."""
 
     def __init__(self) -> None:
         self._accepted = self._out = 0

@@ -15,7 +15,7 @@ from ...platform.processes import died_of_illegal_instruction, kill, signal_name
 NAME = "llama-server"
 
 ANSWER_LIMIT_SEC = 20.0
-"""How long it may take to tell its version: one that is built for GPUs sets them up first."""
+"""How long it may take to print its version: one that is built for GPUs initialises them first."""
 
 
 class UnusableBinaryError(Exception):
@@ -65,7 +65,7 @@ async def inspect(named: str | None) -> Binary:
     if key not in _known:
         version = re.search(r"version: *(.+)", await _ask(path, "--version"))
         if version is None:
-            raise UnusableBinaryError(f"{path} is no {NAME}: it does not tell a version")
+            raise UnusableBinaryError(f"{path} is no {NAME}: it prints no version")
         text = await _ask(path, "--help")
         options = frozenset(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", text))
         if not {"--model", "--host", "--ctx-size", "--parallel"} <= options:

@@ -1,7 +1,7 @@
-"""The text of an answer, followed by its grammar while it comes.
+"""Match the text of an answer with its grammar while it streams.
 
-llama.cpp goes on without a grammar that it can no longer follow. So the same grammar runs here, over the bytes that
-come, and the first byte that it does not take ends the answer.
+llama.cpp continues without a grammar that it can no longer follow. Therefore the same grammar parses the bytes here,
+and the first byte that it rejects ends the answer.
 """
 
 from __future__ import annotations
