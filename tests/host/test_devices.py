@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
+import studiolo_fake_engine as fake
 
+from studiolo.config import LoadConfig
 from studiolo.engines.llama_cpp import devices as listing
 from studiolo.engines.llama_cpp.kind import LlamaCppKind
 from studiolo.engines.spec import Device, ProcessRef
-from studiolo.errors import EngineError
+from studiolo.errors import EngineError, NotEnoughMemoryError
 from studiolo.host import machine
 from studiolo.host.devices import MAIN_MEMORY, Devices, Loaded
+from studiolo.host.host import Host
+from studiolo.paths import Home
 from studiolo.platform import gpus
 from tests.support.engines import node_in
+from tests.support.fake_host import SETTINGS, until
 
 
 class ScriptedKind(LlamaCppKind):
@@ -92,3 +98,29 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
     assert machine.available_memory() == 4000007
+
+
+GIB = 1 << 30
+
+
+async def test_a_load_is_not_granted_gpu_memory_that_others_took_meanwhile(fake_home: Home) -> None:
+    fake_home.settings.write_text(SETTINGS.replace('"off"', '"relaxed"'))
+    for name in ("alpha", "beta", "gamma"):
+        fake.models[name].memory_bytes = 3 * GIB
+    fake.gpus.append(Device(name="gpu", free_bytes=8 * GIB, total_bytes=8 * GIB))
+    host = Host(fake_home)
+    try:
+        await host.load(await host.find_model("alpha"), LoadConfig())
+        fake.gpus[0] = Device(name="gpu", free_bytes=2 * GIB, total_bytes=8 * GIB)  # with another program's share
+        with pytest.raises(NotEnoughMemoryError, match=r"3\.22 GB of gpu, and .* grants 2\.15 GB"):
+            await host.load(await host.find_model("beta"), LoadConfig())
+        fake.gpus[0] = Device(name="gpu", free_bytes=5 * GIB, total_bytes=8 * GIB)
+        gate = fake.models["beta"].load.gate = asyncio.Event()
+        loading = asyncio.create_task(host.load(await host.find_model("beta"), LoadConfig()))
+        await until(lambda: fake.running("beta"))
+        with pytest.raises(NotEnoughMemoryError):  # what beta was granted is not free, though it is not yet filled
+            await host.load(await host.find_model("gamma"), LoadConfig())
+        gate.set()
+        await loading
+    finally:
+        await host.stop()

@@ -65,6 +65,14 @@ for group in ("studiolo.engines", "studiolo.sources", "studiolo.dialects"):
 from studiolo.library.sources import parse, source_names
 print(*source_names())
 print(type(parse({"type": "file", "path": "/a.gguf"})[0]).__name__)
+from studiolo.engines.registry import EngineKinds
+from studiolo.engines.spec import Node
+from studiolo.settings import EngineSettings
+from pathlib import Path
+here = Path()
+kinds = EngineKinds(Node(name="here", models=here, logs=here, run=here, settings=EngineSettings))
+print(*kinds.names)
+print(*(type(kinds.kind(name)).__name__ for name in kinds.names))
 """
 
 
@@ -77,4 +85,9 @@ def test_built_in_plugins_are_found_without_an_installed_package(tmp_path: Path)
             dependencies.joinpath(each.name).symlink_to(each)
     paths = f"import sys; sys.path += [{str(tmp_path / 'src')!r}, {str(dependencies)!r}]\n"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", paths + _LIST], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines() == ["file hf https pypi", "FileSource"], done.stderr
+    assert done.stdout.splitlines() == [
+        "file hf https pypi",
+        "FileSource",
+        "llama-server llama.cpp",
+        "LlamaServerKind LlamaCppKind",
+    ], done.stderr

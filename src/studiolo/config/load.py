@@ -13,7 +13,7 @@ from .prediction import PromptTemplate
 
 DEFAULT_PARALLEL_PREDICTIONS = 4
 MAX_PARALLEL_PREDICTIONS = 256
-"""llama.cpp's own limit."""
+"""Predictions that an engine runs at once at most."""
 
 DEFAULT_EVAL_BATCH = 2048
 DEFAULT_PHYSICAL_BATCH = 512
@@ -179,7 +179,7 @@ def check_load_config(config: LoadConfig) -> None:
     if (config.max_parallel_predictions or 0) > MAX_PARALLEL_PREDICTIONS:
         refuse(
             "max_parallel_predictions",
-            f"It is {config.max_parallel_predictions}, and llama.cpp runs {MAX_PARALLEL_PREDICTIONS} at once at most",
+            f"It is {config.max_parallel_predictions}, and an engine runs {MAX_PARALLEL_PREDICTIONS} at once at most",
             "Make it smaller; further predictions wait for their turn.",
         )
     if config.prompt_template is not None and config.prompt_template.type != "jinja":

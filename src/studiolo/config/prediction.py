@@ -21,7 +21,7 @@ class StructuredSetting(Struct, kw_only=True, omit_defaults=True, forbid_unknown
     Parameters:
         type: ``"json"`` for text that satisfies ``json_schema``, ``"gbnf"`` for a ``gbnf_grammar``, ``"none"``.
         json_schema: a JSON Schema; without one, any JSON.
-        gbnf_grammar: a grammar in llama.cpp's GBNF, whose start is the rule ``root``.
+        gbnf_grammar: a grammar in GBNF, whose start is the rule ``root``.
     """
 
     type: Literal["none", "json", "gbnf"]
@@ -147,7 +147,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         xtc_threshold: which those are: all with at least this probability but the least likely of them. Default: 0.1.
         locally_typical_sampling: sample among the tokens whose surprise is nearest to the expected one, until their
             probabilities add up to this, 0 to 1. Default: off.
-        tail_free_sampling: llama.cpp does it no more; anything but ``False`` is refused.
+        tail_free_sampling: no engine does it any more; anything but ``False`` is refused.
         mirostat_sampling: Mirostat instead of the other samplers. Default: off.
         logit_bias: pairs of a token's number and what is added to its score; ``"-inf"`` forbids the token.
         log_probs: return the log-probability of each token and of this many most likely candidates, 0 to 100;
@@ -161,7 +161,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             where it begins, for models whose template does not know it. Default: true.
         reasoning_budget: maximum tokens of reasoning, 0 for none; the model then continues with its answer.
             ``False`` for no limit, which is the default.
-        cpu_threads: llama.cpp sets its threads when a model is loaded: refused.
+        cpu_threads: refused: an engine sets its threads when it loads a model.
         draft_model: the name of a draft model. An engine with another one, or none, is restarted with this
             one, after the predictions that run on it have ended. Default: the one that it has.
         speculative_decoding_num_draft_tokens_exact, speculative_decoding_min_draft_length_to_consider,
@@ -170,8 +170,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             is refused.
         user_max_image_dimension_pixels: pixels of the longer side of an image at most: larger ones are scaled down;
             ``False`` for no limit. Default: 2048.
-        ignore_model_preferred_max_image_dimension: llama.cpp gives a model its images in the size that it was made
-            for: ``True`` is refused.
+        ignore_model_preferred_max_image_dimension: ``True`` is refused: an engine gives a model its images in the
+            size that it was made for.
         raw: further settings in LM Studio's key-value form, ``{"fields": [{"key": ..., "value": ...}]}``.
     """
 

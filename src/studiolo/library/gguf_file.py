@@ -275,7 +275,7 @@ def _guess(start: bytes) -> str:
     if start.lstrip()[:1] == b"<":
         return " (a web page, probably an error of the site that it was fetched from)"
     if start.startswith((b"ggml", b"lmgg", b"ggjt", b"tjgg", b"fmgg", b"ggmf")):
-        return " (an older format of llama.cpp)"
+        return " (a format older than GGUF)"
     return ""
 
 

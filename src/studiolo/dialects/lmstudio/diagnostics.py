@@ -41,7 +41,7 @@ def _data(entry: PredictionInput | PredictionOutput | HostMessage | EngineMessag
                 message=entry.text,
                 engine_name=entry.engine,
                 engine_version=entry.engine_version or "unknown",
-                engine_type="llama.cpp",
+                engine_type=entry.engine,
                 model_identifier=entry.identifier,
                 instance_reference=entry.instance,
                 pid=entry.pid,

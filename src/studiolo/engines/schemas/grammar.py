@@ -1,6 +1,6 @@
 """Grammars in llguidance's language. Source of the language: llguidance, docs/syntax.md.
 
-What begins with ``%llguidance`` is what llama.cpp hands to llguidance. ``grammar_json`` is the form of a schema that
+What begins with ``%llguidance`` is what the engine passes to llguidance. ``grammar_json`` is the form of a schema that
 :func:`.preparation.prepare` has made.
 """
 

@@ -1,6 +1,6 @@
 """Match the text of an answer with its grammar while it streams.
 
-llama.cpp continues without a grammar that it can no longer follow. Therefore the same grammar parses the bytes here,
+The engine continues without a grammar that it can no longer follow. Therefore the same grammar parses the bytes here,
 and the first byte that it rejects ends the answer.
 """
 

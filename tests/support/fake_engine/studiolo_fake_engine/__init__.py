@@ -87,13 +87,17 @@ class FakeModel:
 
 models: defaultdict[str, FakeModel] = defaultdict(FakeModel)
 engines: list[FakeEngine] = []
+gpus: list[Device] = []
+"""The GPUs there are; a model goes to the first one whole."""
+
 _pids = itertools.count(1_000_000_000)  # beyond those of real processes
 
 
 def reset() -> None:
-    """Forget all scripts and engines."""
+    """Forget all scripts, engines and GPUs."""
     models.clear()
     engines.clear()
+    gpus.clear()
 
 
 def running(key: str | None = None) -> list[FakeEngine]:
@@ -119,11 +123,13 @@ class FakeKind:
         return CAPABILITIES
 
     async def devices(self) -> Sequence[Device]:
-        return ()
+        return list(gpus)
 
     def estimate(self, model: ModelShape, config: LoadConfig, devices: Sequence[Device]) -> MemoryNeed:
         drafts = models[model.draft.name].memory_bytes if model.draft is not None else 0
-        return MemoryNeed(weights=models[model.name].memory_bytes + drafts, kv_cache=0)
+        need = models[model.name].memory_bytes + drafts
+        on_devices = [0, need, *(0 for _ in devices[2:])] if len(devices) > 1 else [need]
+        return MemoryNeed(weights=need, kv_cache=0, on_devices=on_devices)
 
     async def start(self, spec: EngineSpec, emit: Callable[[LoadProgress], None] | None = None) -> FakeEngine:
         engine = FakeEngine(spec, self._node)
