@@ -95,7 +95,7 @@ def test_what_is_not_there_is_an_error(library: Library, hub: Web) -> None:
         ("me/none", "the hub has no repository me/none"),
         (f"{hub.url}/files/none.gguf", "HTTP 404"),
         ("./none.gguf", "none.gguf is not a file"),
-        ("https://example.test/page", "No model answers"),
+        ("https://example.test/page", "No model matches"),
     ):
         done = run("get", name)
         assert done.returncode == 1 and why in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -55,7 +55,7 @@ def fill(library: Library, leave: int) -> Path:
 async def test_a_disk_that_becomes_full_keeps_what_came(small: Library, web: Web, content: bytes) -> None:
     from_hub(small, web, content)
     web.go_on.clear()
-    task = asyncio.create_task(refused(small, "The disk became full while tiny was fetched.*MB are kept"))
+    task = asyncio.create_task(refused(small, "The disk became full during the download of tiny.*MB are kept"))
     await asyncio.to_thread(web.wait_until_held)
     ballast = await asyncio.to_thread(fill, small, 1_000_000)
     web.go_on.set()
@@ -74,7 +74,7 @@ async def test_one_that_becomes_full_while_pip_works_is_reported_as_such(
     wheel = {**web.add_wheel("tiny-one", {"tiny_one/m": content}), "size_bytes": 0}
     write_catalog(small.home, {"type": "pypi", "wheels": [wheel]}, {"type": "file", "path": "/nonesuch"})
     fill(small, 1_000_000)
-    await refused(small, r"The disk became full while tiny was fetched")
+    await refused(small, r"The disk became full during the download of tiny")
 
 
 async def test_one_that_is_too_small_is_an_error_before_the_download(small: Library, web: Web, content: bytes) -> None:

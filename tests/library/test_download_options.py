@@ -232,5 +232,5 @@ async def test_a_repository_without_gguf_files(library: Library, web: Web) -> No
     web.add_file("me/other", "model.safetensors", b"x")
     with pytest.raises(ModelNotFoundError, match="me/other has no GGUF files"):
         await library.download_options("me/other")
-    with pytest.raises(ModelNotFoundError, match="No model answers to 'nothing-like-it'"):
+    with pytest.raises(ModelNotFoundError, match="No model matches 'nothing-like-it'"):
         await library.download_options("nothing-like-it")

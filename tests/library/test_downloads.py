@@ -146,7 +146,7 @@ async def test_the_error_has_the_reason_of_every_source(
         local(tmp_path, content[:1000], "short.gguf"),
         content=content,
     )
-    with pytest.raises(DownloadError, match="tiny could not be fetched") as caught:
+    with pytest.raises(DownloadError, match="tiny could not be downloaded") as caught:
         await library.fetch("tiny")
     attempts = caught.value.data["attempts"]
     expected = [
@@ -364,7 +364,7 @@ async def test_a_home_that_cannot_be_written_to(library: Library, content: bytes
 
 
 async def test_a_name_that_is_nowhere(library: Library) -> None:
-    with pytest.raises(ModelNotFoundError, match="No model answers to 'nothing-like-it'"):
+    with pytest.raises(ModelNotFoundError, match="No model matches 'nothing-like-it'"):
         await library.fetch("nothing-like-it")
 
 

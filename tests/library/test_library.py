@@ -155,7 +155,7 @@ async def test_names_that_mean_a_model(stocked: Library, name: str, key: str) ->
     ],
 )
 async def test_a_name_that_means_several(stocked: Library, name: str, candidates: list[str]) -> None:
-    with pytest.raises(ModelNotFoundError, match=rf"2 models answer.*{', '.join(candidates)}") as caught:
+    with pytest.raises(ModelNotFoundError, match=rf"2 models match.*{', '.join(candidates)}") as caught:
         await stocked.resolve(name)
     assert caught.value.data["candidates"] == candidates
 
@@ -187,13 +187,13 @@ async def test_names_that_differ_by_case_alone(stocked: Library) -> None:
     assert [model.key for model in await stocked.models() if "same" in model.key] == ["me/Case/same", "me/case/same"]
     for folder in ("me/Case", "me/case"):
         assert (await stocked.resolve(f"{folder}/same")).relative_path == f"{folder}/same.gguf"
-    with pytest.raises(ModelNotFoundError, match=r"2 models answer.*me/Case/same, me/case/same"):
+    with pytest.raises(ModelNotFoundError, match=r"2 models match.*me/Case/same, me/case/same"):
         await stocked.resolve("ME/CASE/same")
 
 
 async def test_a_name_that_two_publishers_have(stocked: Library) -> None:
     write_gguf(stocked.home.models / "Other" / "Tiny-1B-GGUF" / "Tiny-1B.Q4_0.gguf")
-    with pytest.raises(ModelNotFoundError, match=r"2 models answer.*acme/tiny-1b, other/tiny-1b"):
+    with pytest.raises(ModelNotFoundError, match=r"2 models match.*acme/tiny-1b, other/tiny-1b"):
         await stocked.resolve("tiny-1b")
     assert (await stocked.resolve("other/tiny-1b")).relative_path == "Other/Tiny-1B-GGUF/Tiny-1B.Q4_0.gguf"
     assert (await stocked.resolve("acme/tiny-1b@q8_0")).key == "acme/tiny-1b@q8_0"
@@ -205,13 +205,13 @@ async def test_a_name_that_two_publishers_have(stocked: Library) -> None:
         ("smal-3b", r"closest are small-3b.*studiolo ls"),
         ("smolm2-135m-instruct", r"smollm2-135m-instruct \(in the catalog: studiolo get smollm2-135m-instruct\)"),
         ("gemma", r"gemma-3-270m \(in the catalog"),
-        ("Gemma-3-270M", r"in the catalog and was not fetched yet.*studiolo get gemma-3-270m"),
-        ("qqqqqqqqqqqqqqqq", r"No model answers to 'qqqqqqqqqqqqqqqq'\. See what is there with: studiolo ls"),
-        ("", r"No model answers to ''"),
+        ("Gemma-3-270M", r"in the catalog and not downloaded yet.*studiolo get gemma-3-270m"),
+        ("qqqqqqqqqqqqqqqq", r"No model matches 'qqqqqqqqqqqqqqqq'\. List the models with: studiolo ls"),
+        ("", r"No model matches ''"),
         ("./x.gguf", r"absolute path"),
         ("/nowhere/x.gguf", r"no file /nowhere/x\.gguf"),
         ("/", r"/ is not a file"),
-        ("x\0y", r"No model answers"),
+        ("x\0y", r"No model matches"),
         ("/x\0y", r"no file"),
     ],
 )

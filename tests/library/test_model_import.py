@@ -86,7 +86,7 @@ def test_what_is_no_model_is_not_imported(empty_home: Home, tmp_path: Path) -> N
 def test_nothing_is_overwritten(empty_home: Home, model: Path) -> None:
     target(empty_home).parent.mkdir(parents=True)
     target(empty_home).symlink_to("gone")
-    with pytest.raises(LibraryFileError, match="is there already"):
+    with pytest.raises(LibraryFileError, match="exists already"):
         plan_import(empty_home, model)
 
 

@@ -1,7 +1,7 @@
-"""The catalog: the models that studiolo knows where to get.
+"""The catalog: the models whose download sources studiolo knows.
 
-``catalog.toml`` beside this module is the catalog itself; a file of the same form in the home folder adds entries to it
-and overrides, field by field, those that are there.
+``catalog.toml`` beside this module is the built-in catalog. A file of the same format in the home folder adds entries
+and overrides fields of the built-in ones.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model that can be fetched.
+    """A model that can be downloaded.
 
     Parameters:
-        name: what it is asked for by; :attr:`key` is the key that it has once it is in the library.
-        file: where it goes, relative to the models folder.
+        name: its name in the catalog; :attr:`key` is its key in the library.
+        file: its path relative to the models folder.
         sources: the tables of its sources, in the order in which they are tried.
         size_bytes: the size of the GGUF file.
-        sha256: its hash, in hex.
-        domain: what the model is for.
-        default: whether it is the one of its domain that is fetched when no name is given.
+        sha256: its SHA-256, in hex.
+        domain: the kind of the model.
+        default: whether it is downloaded if a model of its domain is requested without a name.
         description, publisher, license, params, quantization: for listings.
         architecture, context_length, vision, trained_for_tool_use, reasoning: for listings, too.
         added: the day on which the model entered the catalog.
@@ -64,7 +64,7 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> str:
-        """The key that the model has once it is in the library."""
+        """The key of the model in the library."""
         return with_prefix(self.name) if self.domain == "embedding" else self.name
 
 
@@ -77,10 +77,10 @@ class Catalog(Mapping[str, Entry]):
 
     @classmethod
     def load(cls, user_file: Path | None = None) -> Catalog:
-        """The built-in catalog and, over it, the user's own.
+        """Return the built-in catalog, overridden and extended by the user's own.
 
         Raises:
-            ConfigError: the user's file is not what a catalog looks like; the title names file and field.
+            ConfigError: the user's file is not a valid catalog; the title names file and field.
         """
         built_in = _tables(_BUILT_IN)
         own = _tables(user_file) if user_file is not None else {}
@@ -88,7 +88,7 @@ class Catalog(Mapping[str, Entry]):
         for name, table in own.items():
             assert user_file is not None
             entries[name] = _entry(user_file, name, {**built_in.get(name, {}), **table})
-        # The user's default goes before ours.
+        # The user's default goes before the built-in one.
         chosen = [entry for name, entry in entries.items() if entry.default and own.get(name, {}).get("default")]
         chosen += [entry for entry in entries.values() if entry.default]
         defaults: dict[Domain, Entry] = {}
@@ -97,7 +97,7 @@ class Catalog(Mapping[str, Entry]):
         return cls(entries, defaults)
 
     def default(self, domain: Domain = "llm") -> Entry | None:
-        """The entry that is fetched when a model of ``domain`` is asked for without a name."""
+        """Return the entry for requests of a model of ``domain`` without a name."""
         return self._defaults.get(domain)
 
     def __getitem__(self, name: str) -> Entry:
@@ -110,7 +110,7 @@ class Catalog(Mapping[str, Entry]):
         return len(self._entries)
 
     def find(self, name: str) -> Entry | None:
-        """The entry that ``name`` means: its name, its key or ``publisher/name``, in any case, or its file's path."""
+        """Return the entry that ``name`` means: its name, key, ``publisher/name`` or file's path, in any case."""
         wanted = name.strip().casefold()
         for entry in self._entries.values():
             folder = str(PurePosixPath(entry.file).parent)
@@ -138,7 +138,7 @@ def _tables(file: Path) -> dict[str, dict[str, Any]]:
 def _entry(file: Path, name: str, table: dict[str, Any]) -> Entry:
     field = f"models.{name}"
     if not _NAME.fullmatch(name):
-        raise wrong_field(file, field, "a name is made of lower-case letters, digits, '.', '_' and '-'")
+        raise wrong_field(file, field, "a name consists of lower-case letters, digits, '.', '_' and '-'")
     if "name" in table:
         raise wrong_field(file, f"{field}.name", "the table's header is the name")
     try:

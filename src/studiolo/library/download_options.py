@@ -1,4 +1,4 @@
-"""What can be fetched of a model: its quantisations, how large they are, and which of them suit this machine."""
+"""The download options of a model: its quantisations, their sizes, and which of them fit this machine."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from .model import base_key, split_name
 Fit = Literal["fullGPUOffload", "partialGPUOffload", "fitWithoutGPU", "willNotFit"]
 
 ROOM = 1.1
-"""Memory that a model takes, as a multiple of its file's size: a rough rule, good enough to choose by."""
+"""Memory that a model needs, as a multiple of its file's size: a rough rule, good enough for a choice."""
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.gguf$)", re.IGNORECASE)
 _FULL_PRECISION = {"f16", "fp16", "bf16", "f32", "fp32"}
 
 
 class DownloadOption(Struct, frozen=True, kw_only=True):
-    """A model that can be fetched, in one quantisation.
+    """A model that can be downloaded, in one quantisation.
 
     Parameters:
-        identifier: the name by which ``Library.fetch`` fetches it: ``owner/repo@q4_k_m``.
-        name: what it is called, for people.
-        quantization: as the file's name says it, in upper case: ``Q4_K_M``.
-        size_bytes: of all its files; 0 where that is not known.
-        fit: whether this machine's memory takes it, by a rough rule (:data:`ROOM` times its size).
-        recommended: whether it is the one to take if in doubt. One option of a model is.
-        files: what is fetched: the file that stands for the model first, then its shards and its ``mmproj``.
+        identifier: its name for ``Library.fetch``: ``owner/repo@q4_k_m``.
+        name: its name for people.
+        quantization: by the file's name, in upper case: ``Q4_K_M``.
+        size_bytes: the size of all its files; 0 if it is not known.
+        fit: whether it fits into this machine's memory, by a rough rule (:data:`ROOM` times its size).
+        recommended: whether it is the recommended one. One option of a model is.
+        files: its files: the one that stands for the model first, then its shards and its ``mmproj``.
     """
 
     identifier: str
@@ -53,28 +53,28 @@ class DownloadOption(Struct, frozen=True, kw_only=True):
 
     @property
     def fits(self) -> bool:
-        """Whether it fits this machine."""
+        """Whether it fits into this machine's memory."""
         return self.fit != "willNotFit"
 
     @property
     def path(self) -> str:
-        """Where the model will be, relative to the models folder."""
+        """The path of the model, relative to the models folder."""
         return self.files[0].file
 
     @property
     def vision(self) -> bool:
-        """Whether a projector comes with it, so that it takes images."""
+        """Whether it includes a projector, for image input."""
         return any(_is_projector(file.file) for file in self.files)
 
 
 class Memory(Struct, frozen=True):
-    """The memory that a model may take, in bytes: what is available to programs, and what is free on GPUs."""
+    """The memory for a model, in bytes: what is available to programs, and what is free on GPUs."""
 
     ram: int
     vram: int = 0
 
     def fit(self, size_bytes: int) -> Fit:
-        """Whether a model of ``size_bytes`` fits."""
+        """Return whether and where a model of ``size_bytes`` fits."""
         needed = size_bytes * ROOM
         if self.vram and needed <= self.vram:
             return "fullGPUOffload"
@@ -84,7 +84,7 @@ class Memory(Struct, frozen=True):
 
 
 def available_memory() -> Memory:
-    """What is available on this machine now. GPUs are seen through ``nvidia-smi``, which takes a moment."""
+    """Return the memory that is available on this machine now. Blocks: GPUs are found with ``nvidia-smi``."""
     import psutil
 
     return Memory(psutil.virtual_memory().available, _free_vram())
@@ -103,7 +103,7 @@ def _free_vram() -> int:
 
 
 def of_entry(entry: Entry, memory: Memory) -> DownloadOption:
-    """What the catalog offers."""
+    """Return the option of a catalog entry."""
     file = RemoteFile(file=entry.file, sources=entry.sources, size_bytes=entry.size_bytes, sha256=entry.sha256)
     return DownloadOption(
         identifier=entry.name,
@@ -117,10 +117,10 @@ def of_entry(entry: Entry, memory: Memory) -> DownloadOption:
 
 
 def of_path(reference: PathReference, memory: Memory) -> DownloadOption:
-    """What a file on this machine offers: a copy of it, with its other shards and the ``mmproj`` beside it.
+    """Return the option of a file on this machine: a copy of it, its other shards and the ``mmproj`` beside it.
 
     Raises:
-        NotDownloadableError: there is no such file.
+        NotDownloadableError: the file, or one of its shards, does not exist.
     """
     path = reference.path
     if not path.is_file():
@@ -139,7 +139,7 @@ def of_path(reference: PathReference, memory: Memory) -> DownloadOption:
 
 
 def of_url(reference: WebReference, memory: Memory) -> DownloadOption:
-    """What a web address offers; it is not asked yet."""
+    """Return the option of a web address, without a request to it."""
     parts = urlsplit(reference.url)
     name = PurePosixPath(unquote(parts.path)).name
     place = re.sub(r"[^\w.-]", "_", parts.netloc.rpartition("@")[2]).lstrip(".")
@@ -156,7 +156,7 @@ def of_url(reference: WebReference, memory: Memory) -> DownloadOption:
 
 
 def _last_parts(name: str, other: str) -> tuple[str, str]:
-    """What to replace by what to make the address of one shard from that of another."""
+    """Return what to replace in the address of one shard, and by what, for the address of another shard."""
     ours, theirs = _SHARD.search(name), _SHARD.search(other)
     return (ours[0], theirs[0]) if ours and theirs else (name, name)
 
@@ -175,10 +175,10 @@ def _alone(identifier: str, name: str, files: Sequence[RemoteFile], memory: Memo
 
 
 def of_repository(reference: HubReference, listing: HubFiles, memory: Memory) -> list[DownloadOption]:
-    """What a repository on the hub offers, smallest first: one option for each of its models and quantisations.
+    """Return the options of a repository on the hub, smallest first: one for each of its models and quantisations.
 
     Raises:
-        NotDownloadableError: the repository has no GGUF files, or not the quantisation or file that is asked for.
+        NotDownloadableError: the repository has no GGUF files, or not the requested quantisation or file.
     """
     files = [file for file in listing.files if _is_wanted(file.path)]
     models: dict[str, list[HubFile]] = defaultdict(list)
@@ -231,11 +231,11 @@ def _of_files(
 
 
 def _chosen(reference: HubReference, options: list[DownloadOption]) -> list[DownloadOption]:
-    """Of all options, those that the reference asks for."""
+    """Return those options that the reference names."""
     if not options:
         raise NotDownloadableError(
             f"{reference.repo} has no GGUF files",
-            suggestion="Look for a repository that has: its name often ends in -GGUF (studiolo search TERM)",
+            suggestion="Find one that has: studiolo search TERM (their names often end in -GGUF)",
         )
     if reference.file is not None:
         wanted = _SHARD.sub("", reference.file)
@@ -259,8 +259,8 @@ def _chosen(reference: HubReference, options: list[DownloadOption]) -> list[Down
 
 
 def recommend(options: list[DownloadOption]) -> list[DownloadOption]:
-    """Mark the one to take if in doubt: Q4_K_M if it fits, else the largest quantised one that fits, else the largest
-    that fits, else the smallest of all."""
+    """Mark the recommended option: Q4_K_M if it fits, else the largest quantised one that fits, else the largest that
+    fits, else the smallest of all."""
     if not options:
         return []
     fitting = [each for each in options if each.fits]
@@ -276,7 +276,7 @@ def recommend(options: list[DownloadOption]) -> list[DownloadOption]:
 
 
 def _shard_names(name: str) -> list[str]:
-    """The names of all shards of the model that ``name`` is one of; itself alone where it is no shard."""
+    """Return the names of all shards of the model of which ``name`` is a shard; ``name`` alone if it is not one."""
     match = _SHARD.search(name)
     if match is None:
         return [name]
@@ -285,7 +285,7 @@ def _shard_names(name: str) -> list[str]:
 
 
 def _quantization(path: str) -> str | None:
-    """What the file's name says, or, where it says nothing, its folder's."""
+    """Return the quantisation that the file's name says, else its folder's."""
     place = PurePosixPath(path)
     found = split_name(place.name)[1] or split_name(f"x-{place.parent.name}")[1]
     return found.upper() if found else None
@@ -296,7 +296,7 @@ def _is_projector(path: str) -> bool:
 
 
 def _best_projector(projectors: Sequence[HubFile]) -> list[HubFile]:
-    """One projector: in half precision where there is one, as it is small and used for every image."""
+    """Return one projector: in half precision if there is one, as it is small and used for every image."""
 
     def rank(file: HubFile) -> tuple[int, str]:
         quantization = (_quantization(file.path) or "").lower()
@@ -309,7 +309,7 @@ _RANKED = {"f16", "fp16", "bf16", "q8_0"}
 
 
 def _is_wanted(path: str) -> bool:
-    """Whether a file of a repository is a part of a model, and its name one that may be written here."""
+    """Whether a file of a repository is a part of a model, and its name safe to write here."""
     place = PurePosixPath(path)
     if place.is_absolute() or any(part.startswith(".") or part != part.strip() for part in place.parts):
         return False

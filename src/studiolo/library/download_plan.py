@@ -1,4 +1,4 @@
-"""A plan of what will be downloaded: the choices, which of them is selected, and what of it is in the library."""
+"""Download plans: the options, which one is selected, and which are in the library already."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Availability = Literal["notDownloaded", "downloading", "downloaded"]
 
 
 class Preference(Struct, frozen=True):
-    """What to select, where there is such a choice; of the two fields one is given.
+    """An option to select, if there is such a one. One of the two fields is set.
 
     Parameters:
-        file_name: the name, or the path in its repository, of the model's file.
+        file_name: the name of the model's file, or its path in the repository.
         quantization: its quantisation, in any case.
     """
 
@@ -27,7 +27,7 @@ class Preference(Struct, frozen=True):
     quantization: str | None = None
 
     def fits(self, option: DownloadOption) -> bool:
-        """Whether ``option`` is what is preferred."""
+        """Whether ``option`` is the preferred one."""
         if self.file_name is not None:
             wanted = f"/{self.file_name.strip('/')}".casefold()
             return any(f"/{file.file}".casefold().endswith(wanted) for file in option.files)
@@ -35,13 +35,13 @@ class Preference(Struct, frozen=True):
 
 
 class DownloadPlan:
-    """What will be downloaded of one model.
+    """The plan of one model's download.
 
     Parameters:
-        label: what the model is called, for people.
-        options: the choices, the smallest first.
-        models: for each of them, the model in the library that it has become; ``None`` where it is not there.
-        preferences: what to select, the best first; else what is in the library already, else what is recommended.
+        label: the model's name for people.
+        options: the options, smallest first.
+        models: for each option, its model in the library, or ``None``.
+        preferences: the options to select, best first; by default what is in the library, else the recommended one.
     """
 
     def __init__(
@@ -57,43 +57,43 @@ class DownloadPlan:
         self.recommended = next((number for number, each in enumerate(options) if each.recommended), 0)
         owned = [number for number, model in enumerate(models) if model is not None]
         self.owned = self.recommended if self.recommended in owned else (owned[-1] if owned else None)
-        """The choice that is in the library: the recommended one, else the largest."""
+        """The option that is in the library: the recommended one, else the largest."""
         preferred = [number for wanted in preferences for number, each in enumerate(options) if wanted.fits(each)]
         self.selected: int | None = preferred[0] if preferred else self.recommended
-        """The selected choice; ``None``: what is in the library already stays all there is."""
+        """The selected option; ``None`` for what is in the library, so that nothing is downloaded."""
         if not preferred and self.owned is not None:
             self.selected = None
         self.version = 0
-        """Counts the changes of the selection."""
+        """The number of changes of the selection."""
 
     @property
     def choice(self) -> DownloadOption:
-        """The selected choice, or what is in the library in its place."""
+        """The selected option, or the one in the library."""
         number = self.owned if self.selected is None else self.selected
         assert number is not None
         return self.options[number]
 
     @property
     def model(self) -> Model | None:
-        """The model in the library that is selected, which is not downloaded again."""
+        """The model in the library, if it is the selected one: it is not downloaded again."""
         number = self.owned if self.selected is None else self.selected
         return None if number is None else self.models[number]
 
     def select(self, number: int | None) -> None:
-        """Select a choice, or what is in the library already.
+        """Select an option, or (``None``) what is in the library.
 
         Raises:
-            ConfigError: there is no such choice, or nothing of the model is in the library.
+            ConfigError: there is no such option, or nothing of the model is in the library.
         """
         if number is None and self.owned is None:
-            raise ConfigError(f"Nothing of {self.label} is in the library, so that there is nothing to keep")
+            raise ConfigError(f"Nothing of {self.label} is in the library that could be selected")
         if number is not None and not 0 <= number < len(self.options):
             raise ConfigError(f"{self.label} has no download option {number}, only 0 to {len(self.options) - 1}")
         self.selected = number
 
 
 async def make_plan(library: Library, label: str, name: str, preferences: Sequence[Preference] = ()) -> DownloadPlan:
-    """Look up what can be downloaded under ``name``, and what of it is in the library.
+    """Return the plan for the options of ``name``.
 
     Parameters:
         label: see :class:`DownloadPlan`.
@@ -109,7 +109,7 @@ async def make_plan(library: Library, label: str, name: str, preferences: Sequen
 
 
 def availability(library: Library, plan: DownloadPlan, number: int) -> Availability:
-    """Whether a choice is in the library, or on its way there."""
+    """Return whether an option is in the library, or being downloaded."""
     if plan.models[number] is not None:
         return "downloaded"
     return "downloading" if library.is_fetching(plan.options[number]) else "notDownloaded"

@@ -1,4 +1,4 @@
-"""What a name means that somebody wants to fetch: a repository on the hub, a web address, or a path."""
+"""Parse the names of downloads: a repository on the hub, a web address, or a path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HUB_HOSTS = {"huggingface.co", "www.huggingface.co", "hf.co"}
 
 
 class HubReference(Struct, frozen=True):
-    """A repository on the hub; a quantisation or a file of it, where one is named."""
+    """A repository on the hub, or one quantisation or file of it."""
 
     repo: str
     revision: str = "main"
@@ -39,10 +39,10 @@ Reference = HubReference | WebReference | PathReference
 
 
 def parse(name: str) -> Reference | None:
-    """What ``name`` refers to; ``None`` where it can only be a name in the catalog or the library.
+    """Return the reference that ``name`` is; ``None`` if it can only be a name in the catalog or the library.
 
-    Known are ``owner/repo``, ``owner/repo@quant``, ``owner/repo/file.gguf``, each also after ``hf:`` or ``hf.co/``; the
-    address of a repository or of a file on the hub; any other ``https://`` address of a ``.gguf`` file; and a path,
+    The forms are ``owner/repo``, ``owner/repo@quant``, ``owner/repo/file.gguf``, each also after ``hf:`` or ``hf.co/``;
+    the address of a repository or of a file on the hub; any other ``https://`` address of a ``.gguf`` file; and a path,
     absolute or beginning with ``~`` or a dot.
     """
     name = name.strip()

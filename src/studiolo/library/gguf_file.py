@@ -1,9 +1,8 @@
-"""What a GGUF file says of itself.
+"""Read the headers of GGUF files.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The header is walked here, with a check at each
-step, and not by ``gguf.GGUFReader``: that one maps every token of the vocabulary to an array (seconds for a common
-model) and, being made for sound files, does not end on some damaged ones. The names and sizes of the types do come from
-the ``gguf`` package.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The header is parsed here, with a check at each
+step, and not by ``gguf.GGUFReader``, which maps every token of the vocabulary to an array (seconds for a common model)
+and does not terminate on some damaged files. The names and sizes of the types are from the ``gguf`` package.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _CHUNK = 1 << 20
 
-# Far above what real models have, low enough that a damaged file is given up at once.
+# Far above what real models have, and low enough to reject a damaged file at once.
 _MAX_HEADER = 256 << 20
 _MAX_FIELDS = 1 << 16
 _MAX_TENSORS = 1 << 20
 _MAX_DIMENSIONS = 4
-_MAX_LIST = 4096  # a number for each layer is the longest list worth keeping
+_MAX_LIST = 4096  # the longest useful lists have a number for each layer
 
 # Value types of the header: code -> struct format. 8 is a string and 9 an array.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -52,23 +51,22 @@ _ENCODERS = frozenset(
 
 
 class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the header of a GGUF file tells.
+    """The metadata in the header of a GGUF file.
 
     Parameters:
         architecture: ``general.architecture``, such as ``llama``.
-        name: ``general.name``, which is often not what people call the model.
+        name: ``general.name``, which is often not the model's usual name.
         parameter_count: elements of all tensors in this file.
-        params_string: the size as people say it, such as ``135M``: as the file has it; an LLM's is else counted.
+        params_string: the size for people, such as ``135M``: from the file, else (of an LLM) counted.
         quantization: the name of the quantisation, such as ``Q4_K_M``.
-        bits: bits a weight, as the quantisation's name has it.
-        max_context_length: tokens that the model was trained for.
-        block_count: layers.
+        bits: bits per weight, by the name of the quantisation.
+        max_context_length: the context length that the model was trained with, in tokens.
+        block_count: the number of layers.
         chat_template: the Jinja template of the chat format.
-        domain: what the model is for.
-        type: ``model``; ``mmproj`` for a projector that lets a model see; else what ``general.type`` says, such as
-            ``adapter``.
+        domain: the kind of the model.
+        type: ``model``; ``mmproj`` for a projector; else ``general.type``, such as ``adapter``.
         vision: whether a projector is for images.
-        trained_for_tool_use: whether its chat template knows tools.
+        trained_for_tool_use: whether its chat template has tools.
     """
 
     architecture: str
@@ -99,7 +97,7 @@ class Tensor(NamedTuple):
 class Header(NamedTuple):
     """The header of a GGUF file.
 
-    ``fields`` has of the arrays only short ones of numbers: the vocabulary is most of the header.
+    ``fields`` leaves out all arrays but short ones of numbers: the vocabulary is most of the header.
     """
 
     fields: dict[str, Any]
@@ -108,7 +106,7 @@ class Header(NamedTuple):
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Read the header of the file at ``path``. Blocks; about 0.1 s, and 0.4 s more for the first one in a process.
+    """Return the metadata of the file at ``path``. Blocks for about 0.1 s, the first time in a process 0.4 s longer.
 
     Raises:
         ModelFileError: the file cannot be read, is not GGUF, or is damaged or incomplete.
@@ -117,10 +115,11 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def read_header(path: Path, *, check: bool = True) -> Header:
-    """Read the header of the file at ``path`` as it stands. Blocks, and raises, as :func:`read_metadata`.
+    """Return the header of the file at ``path``. Blocks, and raises, as :func:`read_metadata`.
 
     Parameters:
-        check: whether to make sure that the file goes on to the end of its last tensor.
+        path: the file.
+        check: raise :class:`ModelFileError` if the file ends before its last tensor.
     """
     try:
         with path.open("rb") as file:
@@ -143,13 +142,13 @@ def _truncated(path: Path, size: int, needed: int, what: str) -> NoReturn:
     raise ModelFileError(
         f"{path} is incomplete",
         cause=f"It has {size:,} bytes, and {what} {needed:,}",
-        suggestion="It was probably not copied or downloaded to the end: fetch it again",
+        suggestion="The copy or download was probably interrupted: fetch it again",
         data={"size_bytes": size, "needed_bytes": needed},
     )
 
 
 class _Cursor:
-    """A position in the header. Every step is checked against the end of the file."""
+    """A position in the header. Each step is checked against the end of the file."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self.path = path
@@ -159,7 +158,7 @@ class _Cursor:
         self._buffer = bytearray()
 
     def need(self, count: int) -> int:
-        """Step over ``count`` bytes that must be there; returns where they begin."""
+        """Move past ``count`` bytes, which must exist. Return where they begin."""
         start, end = self.position, self.position + count
         if end > len(self._buffer):
             self._fill(end)
@@ -172,7 +171,7 @@ class _Cursor:
         if end > _MAX_HEADER:
             _damaged(self.path, f"Its header claims more than {_MAX_HEADER >> 20} MiB")
         self._buffer += self._file.read(end - len(self._buffer) + _CHUNK)
-        if end > len(self._buffer):  # the file shrank meanwhile
+        if end > len(self._buffer):  # the file was truncated meanwhile
             _truncated(self.path, len(self._buffer), end, "its header needs at least")
 
     def number(self, code: str) -> Any:
@@ -181,7 +180,7 @@ class _Cursor:
 
     def string(self) -> str:
         start = self.need(self.number("Q"))
-        # Some vocabularies and names hold broken UTF-8, and the engine takes them.
+        # Some vocabularies and names have invalid UTF-8, and the engine accepts them.
         return self._buffer[start : self.position].decode("utf-8", errors="replace")
 
     def value(self) -> Any:
@@ -195,7 +194,7 @@ class _Cursor:
         _damaged(self.path, f"A field in its header has the unknown type {kind}")
 
     def array(self) -> list[Any] | None:
-        """Step over an array; a short one of numbers is returned."""
+        """Move past an array. Return it if it is a short one of numbers."""
         kind: int = self.number("I")
         count: int = self.number("Q")
         if kind in _SCALARS:
@@ -203,7 +202,7 @@ class _Cursor:
             if count <= _MAX_LIST:
                 return list(struct.unpack_from(f"<{count}{_SCALARS[kind]}", self._buffer, start))
         elif kind == _STRING:
-            # The hot loop of this module: a vocabulary has some 100,000 strings.
+            # The hot loop of this module: a vocabulary has about 100,000 strings.
             unpack, buffer, need = struct.Struct("<Q").unpack_from, self._buffer, self.need
             for _ in range(count):
                 need(unpack(buffer, need(8))[0])
@@ -228,7 +227,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> Header:
     version: int = cursor.number("I")
     if version not in _VERSIONS:
         if not version & 0xFFFF:
-            _damaged(path, "It is written for big-endian machines, or its version is not a version")
+            _damaged(path, "It is for big-endian machines, or its version number is invalid")
         raise ModelFileError(f"{path} has GGUF version {version}", cause="Versions 2 and 3 are supported")
     tensor_count: int = cursor.number("Q")
     field_count: int = cursor.number("Q")
@@ -262,7 +261,7 @@ def _check_complete(path: Path, header: Header, size: int) -> None:
     sizes = {int(kind): GGML_QUANT_SIZES[kind] for kind in GGMLQuantizationType}
     end = header.data_start if header.tensors else 0
     for tensor in header.tensors:
-        if tensor.type in sizes:  # one that this version of gguf does not know is left to the engine to judge
+        if tensor.type in sizes:  # the engine judges those that this version of gguf does not know
             block, block_bytes = sizes[tensor.type]
             end = max(end, header.data_start + tensor.offset + tensor.elements // block * block_bytes)
     if end > size:
@@ -271,9 +270,9 @@ def _check_complete(path: Path, header: Header, size: int) -> None:
 
 def _guess(start: bytes) -> str:
     if start.startswith(b"version https://"[:16]):
-        return " (a Git LFS pointer: the file itself was not fetched)"
+        return " (a Git LFS pointer: the file itself was not downloaded)"
     if start.lstrip()[:1] == b"<":
-        return " (a web page, probably an error of the site that it was fetched from)"
+        return " (a web page, probably an error page of the site it was downloaded from)"
     if start.startswith((b"ggml", b"lmgg", b"ggjt", b"tjgg", b"fmgg", b"ggmf")):
         return " (a format older than GGUF)"
     return ""
@@ -316,7 +315,7 @@ def _quantization(file_type: int | None, tensors: list[Tensor]) -> str | None:
     from gguf import GGMLQuantizationType, LlamaFileType
 
     if file_type is not None:
-        # The bit 1024 says that the type was guessed from the tensors.
+        # The bit 1024 says that the type was inferred from the tensors.
         known = {int(member): member.name for member in LlamaFileType}
         name = known.get(file_type & ~LlamaFileType.GUESSED)
         return name.removeprefix("MOSTLY_").removeprefix("ALL_") if name else None
@@ -328,7 +327,7 @@ def _quantization(file_type: int | None, tensors: list[Tensor]) -> str | None:
 
 
 def count_string(parameters: int) -> str | None:
-    """``parameters`` as people say it: ``135M``, ``1.7B``; ``None`` for none."""
+    """Return a number of parameters for people: ``135M``, ``1.7B``; ``None`` for 0."""
     if parameters <= 0:
         return None
     for unit, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):

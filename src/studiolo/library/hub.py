@@ -1,8 +1,8 @@
-"""The Hugging Face hub: what it has, and where a file of it is.
+"""The Hugging Face hub: search, list and locate files.
 
-The hub's own client is asked, in a child process that is ended when the question is cancelled, so the user's token
-(``HF_TOKEN``, or the one that ``hf auth login`` kept), mirror (``HF_ENDPOINT``), proxy and offline mode
-(``HF_HUB_OFFLINE``) apply as they do everywhere else. The files themselves are fetched by :mod:`.http_transfer`.
+Requests are made by the hub's own client, in a child process that is ended when a request is cancelled. So the user's
+token (``HF_TOKEN``, or the one of ``hf auth login``), mirror (``HF_ENDPOINT``), proxy and offline mode
+(``HF_HUB_OFFLINE``) apply as they do everywhere else. The files themselves are downloaded by :mod:`.http_transfer`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ENVIRONMENT = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS":
 
 
 class HubError(SourceUnavailable):
-    """The hub cannot or will not answer. ``kind``: ``offline``, ``unreachable``, ``gated``, ``refused``,
+    """The hub did not answer, or refused. ``kind``: ``offline``, ``unreachable``, ``gated``, ``refused``,
     ``no repository``, ``no revision``, ``no file``, ``HTTP ...`` or ``failed``."""
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -31,7 +31,7 @@ class HubError(SourceUnavailable):
 
 
 class Located(Struct, frozen=True):
-    """Where a file is: ``path`` on this machine, else ``url`` on the hub, with the ``headers`` that go there."""
+    """The location of a file: ``path`` on this machine, else ``url`` on the hub and the ``headers`` to send."""
 
     path: str | None = None
     url: str | None = None
@@ -42,7 +42,7 @@ class Located(Struct, frozen=True):
 
 
 class HubFile(Struct, frozen=True):
-    """A file of a repository. ``sha256`` is known of large files alone."""
+    """A file of a repository. ``sha256`` is known only of large files."""
 
     path: str
     size: int | None = None
@@ -58,7 +58,7 @@ class HubFiles(Struct, frozen=True):
 
 
 class HubModel(Struct, frozen=True):
-    """A repository that a search found."""
+    """A repository in the results of a search."""
 
     id: str
     downloads: int | None = None
@@ -78,30 +78,30 @@ class _Failed(Struct):
 
 
 def endpoint() -> str:
-    """The hub's address: ``HF_ENDPOINT`` where it is set."""
+    """Return the hub's address: ``HF_ENDPOINT`` if it is set."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 async def locate(repo: str, file: str, revision: str = "main") -> Located:
-    """Where ``file`` of ``repo`` is.
+    """Return the location of ``file`` in ``repo``.
 
     Raises:
-        HubError: the hub does not have it, refuses it or cannot be reached.
+        HubError: the hub does not have it, refuses access or cannot be reached.
     """
     return await _ask(Located, f"{repo}, {file}, revision {revision}", repo, "locate", repo, file, revision)
 
 
 async def list_files(repo: str, revision: str = "main") -> HubFiles:
-    """The files of ``repo``.
+    """Return the files of ``repo``.
 
     Raises:
-        HubError: the hub does not have the repository, refuses it or cannot be reached.
+        HubError: the hub does not have the repository, refuses access or cannot be reached.
     """
     return await _ask(HubFiles, f"{repo}, revision {revision}", repo, "files", repo, revision)
 
 
 async def search(term: str, limit: int) -> list[HubModel]:
-    """Up to ``limit`` repositories with GGUF files that fit ``term``, those fetched most often first.
+    """Return at most ``limit`` repositories with GGUF files that match ``term``, most downloads first.
 
     Raises:
         HubError: the hub cannot be reached.
@@ -124,7 +124,7 @@ async def _ask(kind: type[T], what: str, repo: str, *arguments: str) -> T:
 
 
 def _explain(failed: _Failed, what: str, repo: str) -> str:
-    """What a failure means to the user, who may have a token or not."""
+    """Return an explanation of a failure, with what to do about it."""
     hub = endpoint()
     token = (
         "Check that the token in HF_TOKEN is right and may read it"

@@ -1,4 +1,4 @@
-"""The index: from files on disk to models, reading each header once."""
+"""The index: turns files on disk into models, and reads each header once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .variants import select, usable_memory
 log = logging.getLogger(__name__)
 
 CONTENT_VERSION = 3
-"""What is kept of a file under another version is read again. Raise it when :class:`Metadata` changes its meaning."""
+"""The version of stored rows; others are read again. Raise it when :class:`Metadata` changes its meaning."""
 
 _LAST_VARIANT = "last_variant:"
 _SPARE_ROWS = 500
@@ -35,7 +35,7 @@ Content = Metadata | ModelFileError
 
 
 class _Kept(Struct, frozen=True, omit_defaults=True):
-    """A row's content in the database."""
+    """The content of a row in the database."""
 
     version: int
     metadata: Metadata | None = None
@@ -43,10 +43,10 @@ class _Kept(Struct, frozen=True, omit_defaults=True):
 
 
 class Index:
-    """What the files are. Blocks; the caller lets one thread at a time in.
+    """The models that files make. Methods block; call them from one thread at a time.
 
     Parameters:
-        state: where what was read is kept for the next process.
+        state: stores the metadata for the next process.
     """
 
     def __init__(self, state: State) -> None:
@@ -93,7 +93,7 @@ class Index:
         return sorted(_grouped(groups, reserved, last_variants), key=lambda model: model.key)
 
     def model_at(self, path: Path) -> Model:
-        """The model in a file that is in no folder of the library. Raises :class:`OSError`."""
+        """Return the model in a file outside of the library's folders. Raises :class:`OSError`."""
         status = path.stat()
         identity = (status.st_dev, status.st_ino)
         file = File(path, str(path), status.st_size, status.st_mtime_ns, identity, "path", "")
@@ -109,12 +109,12 @@ class Index:
         return self._state.recall_all(_LAST_VARIANT)
 
     def remember_used(self, model: Model) -> None:
-        """Keep that ``model`` is the variant of its group that was used last."""
+        """Store that ``model`` is the variant of its group that was used last."""
         if model.variants:
             self._state.remember(_LAST_VARIANT + model.group, str(model.path))
 
     def failure(self, model: Model) -> ModelFileError:
-        """The error of a model that cannot be used."""
+        """Return the error of a model that cannot be used."""
         known = self._read.get(model.path)
         if known is not None and isinstance(known[2], ModelFileError):
             error = known[2]
@@ -122,14 +122,14 @@ class Index:
         return ModelFileError(f"{model.path} cannot be used", cause=model.error)
 
     def _contents(self, files: list[File]) -> dict[Path, Content]:
-        """What each file holds: as it is known here, else as the database has it, else as the file says."""
+        """Return the content of each file: from memory, else from the database, else from the file."""
         known = {file.path: self._known(file) for file in files}
         unknown = [file for file in files if known[file.path] is None]
         if unknown:
             kept = self._state.model_files()
             new: list[tuple[str, int, int, bytes]] = []
             for file in unknown:
-                # Under the real path, so that a model that is linked into several homes is known in all of them.
+                # By the real path, so that a model that is linked into several homes is read once.
                 place = os.path.realpath(file.path)
                 content = _decode(kept.get(place), file)
                 if content is None:
@@ -183,7 +183,7 @@ def _grouped(
 def _size(path: Path | None) -> int:
     try:
         return path.stat().st_size if path is not None else 0
-    except OSError:  # it has just been removed
+    except OSError:  # just removed
         return 0
 
 
@@ -199,7 +199,7 @@ def _read(file: File) -> Content:
 
 
 def _may_pass(content: Content) -> bool:
-    """Whether it is the system that refused (a permission): it may do otherwise now."""
+    """Whether the system refused to open the file (permissions), which can change without a change of the file."""
     return isinstance(content, ModelFileError) and isinstance(content.__cause__, OSError)
 
 
@@ -237,7 +237,7 @@ def _model(
     metadata = None if errors or found.missing else _joined(good)
     error = _missing(found) or (errors[0] if errors else None)
     if error is None and metadata is not None and (reason := _no_model(metadata)):
-        error, metadata = f"{found.first.path} is no model. {reason}.", None
+        error, metadata = f"{found.first.path} is not a model. {reason}.", None
     llm = metadata is not None and metadata.domain == "llm"
     projector = mmproj if llm else None
     files = [part.size_bytes for part in found.parts] + [_size(projector)]
@@ -261,7 +261,7 @@ def _model(
 
 
 def _joined(parts: list[Metadata]) -> Metadata:
-    """What the shards tell together: the first describes the model, each counts its own weights."""
+    """Join the metadata of shards: the first describes the model, each counts its own weights."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -282,14 +282,14 @@ def _missing(found: Found) -> str | None:
 
 def _no_model(metadata: Metadata) -> str | None:
     if metadata.type not in ("model", "mmproj"):
-        return f"It says of itself that it is of the type {metadata.type!r}"
+        return f"Its header says that its type is {metadata.type!r}"
     return None
 
 
 def _projector(file: File, name: Name, alone: bool, candidates: list[File]) -> Path | None:
-    """The projector of those in the folder that belongs to a model, by their names.
+    """Return the projector, of those in the folder, that belongs to a model, by their names.
 
-    One without a name of its own belongs to the only model of a folder, or to all of one that is a model's own.
+    A projector without a model's name belongs to the only model of a folder, or to all models of a model's own folder.
     """
     ranked: list[tuple[int, int, str, Path]] = []
     for candidate in candidates:
@@ -302,7 +302,7 @@ def _projector(file: File, name: Name, alone: bool, candidates: list[File]) -> P
 
 
 def _likeness(projector: str, base: str) -> int | None:
-    """How much of the model's name a projector's has: 0 for nothing in common, ``None`` where it has no name."""
+    """Return how many letters the names have in common: 0 for different ones, ``None`` if the projector's has none."""
     own = _letters(split_name(projector)[0].lower().replace("mmproj", "").replace("model", ""))
     wanted = _letters(base)
     if not own:

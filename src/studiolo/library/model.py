@@ -1,4 +1,4 @@
-"""A model on disk, and what its file's name tells."""
+"""A model on disk, and what its file's name says."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ _QUANTIZATION = re.compile(
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """A model on disk: one variant, where there are several of the same model.
+    """A model on disk. If a model has several variants (quantisations), each of them is one.
 
     Parameters:
-        key: the name that it goes by: unique in the library.
-        group: the key of the model that it is a variant of; its own (the default) where there is but one.
-        variant: its quantisation in lower case, or Ollama's tag; ``None`` where neither is known.
-        variants: the keys of all variants, its own among them; empty where there is but one.
+        key: its unique name in the library.
+        group: the key that all its variants share; its own key (the default) if it is the only one.
+        variant: its quantisation in lower case, or Ollama's tag; ``None`` if neither is known.
+        variants: the keys of all variants, its own included; empty if it is the only one.
         selected: whether ``group`` means this variant.
-        path: the GGUF file; the first shard of several.
-        relative_path: ``publisher/name/file.gguf`` under the folder that it was found in; the absolute path of a file
-            that is in none; Ollama's name of one in its store.
-        origin: whose it is.
-        display_name: its name without the quantisation, in words, for people.
-        publisher: the first folder of ``relative_path``; empty where there is none.
+        path: the GGUF file; the first of several shards.
+        relative_path: ``publisher/name/file.gguf`` under the folder in which it was found; the absolute path of a file
+            outside of all folders; Ollama's name of a model in its store.
+        origin: where it belongs: the home, a further folder, another program.
+        display_name: its name for people: without the quantisation, with spaces.
+        publisher: the first folder of ``relative_path``; empty if there is none.
         size_bytes: the size of all its files: shards and projector.
-        parts: the file (the default), or those of its shards that are there.
-        mmproj: the file beside it that lets it see images.
+        parts: the file (the default), or its shards, without missing ones.
+        mmproj: the projector beside it: the file for image input.
         vision: whether it takes images.
-        metadata: what the file says of itself; ``None`` when it cannot be used.
+        metadata: the contents of the file's header; ``None`` if the model cannot be used.
         error: why the model cannot be used.
     """
 
@@ -75,17 +75,17 @@ class Model(Struct, frozen=True, kw_only=True):
 
     @property
     def domain(self) -> Domain | None:
-        """What the model is for; ``None`` when its file cannot be used."""
+        """The kind of the model; ``None`` if its file cannot be used."""
         return self.metadata.domain if self.metadata else None
 
 
 def is_projector_name(name: str) -> bool:
-    """Whether a file called ``name`` is a projector, which lets the model beside it see."""
+    """Whether ``name`` is the file name of a projector, which gives the model beside it image input."""
     return "mmproj" in name.lower()
 
 
 def is_model_file(name: str) -> bool:
-    """Whether a file called ``name`` stands for a model: a GGUF file, but no projector and no later shard."""
+    """Whether ``name`` is the file name of a model: a GGUF file, but not a projector or a later shard."""
     lower = name.lower()
     if not lower.endswith(".gguf") or is_projector_name(name):
         return False
@@ -94,7 +94,7 @@ def is_model_file(name: str) -> bool:
 
 
 def split_name(file_name: str) -> tuple[str, str | None]:
-    """A file's name without extension, shard number and quantisation; and the quantisation, in lower case."""
+    """Return a file's name without extension, shard number and quantisation; and the quantisation, in lower case."""
     stem = file_name[: -len(".gguf")] if file_name.lower().endswith(".gguf") else file_name
     stem = without_shard(stem)
     match = _QUANTIZATION.search(stem.lower())
@@ -105,5 +105,5 @@ def split_name(file_name: str) -> tuple[str, str | None]:
 
 
 def base_key(file_name: str) -> str:
-    """The key that a file called ``file_name`` has when no other file contests it."""
+    """Return the key of a file with this name, if no other file claims the same key."""
     return split_name(file_name)[0].lower()

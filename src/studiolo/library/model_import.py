@@ -1,4 +1,4 @@
-"""Put model files into the home's models folder, and take them out. Everything here blocks."""
+"""Import model files into the home's models folder, and remove them. All functions block."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .scan import found_file, join_shards
 
 How = Literal["move", "copy", "hard-link", "symbolic-link"]
 OnCopied = Callable[[int, int], None]
-"""Told the bytes that are copied, and those in all."""
+"""Called with the bytes copied so far, and the total."""
 
 _REPOSITORY = re.compile(r"[\w][\w.\- ]*/[\w][\w.\- ]*")
 _CHUNK = 8 << 20
@@ -29,11 +29,15 @@ _CHUNK = 8 << 20
 
 @dataclass(frozen=True)
 class Import:
-    """What an import will do: which files go where."""
+    """A planned import.
+
+    Parameters:
+        how: what happens to the files.
+        files: pairs of a source and a target.
+    """
 
     how: How
     files: tuple[tuple[Path, Path], ...]
-    """Sources and targets."""
 
     @property
     def size_bytes(self) -> int:
@@ -41,26 +45,26 @@ class Import:
 
 
 def plan_import(home: Home, file: Path, how: How = "move", repository: str | None = None) -> Import:
-    """See what importing ``file`` into the home's models folder means. Nothing is changed.
+    """Plan the import of ``file`` into the home's models folder. Nothing is changed.
 
-    A shard brings the others along.
+    If the file is a shard, the other shards are imported with it.
 
     Parameters:
-        home: whose models folder.
+        home: the home.
         file: a GGUF file: a model, or a projector.
-        how: what happens to it.
-        repository: the folder it goes to, ``publisher/name``. By default the organisation that its header names, else
+        how: what happens to the file.
+        repository: the target folder, ``publisher/name``. By default the organisation in the header, else
             ``imported``, and the file's name.
 
     Raises:
-        ConfigError: ``repository`` is not of that form.
-        ModelNotFoundError: there is no such file.
+        ConfigError: ``repository`` does not have that form.
+        ModelNotFoundError: the file does not exist.
         ModelFileError: it, or one of its shards, is not a usable GGUF file.
-        LibraryFileError: it is there already, or it is a link that is to be moved.
+        LibraryFileError: the target exists already, or the file to move is a link.
     """
     if repository is not None and (not _REPOSITORY.fullmatch(repository) or ".." in repository):
         raise ConfigError(f"{repository!r} is not a place in the library", suggestion="Give it as publisher/name")
-    file = Path(os.path.abspath(file.expanduser()))  # noqa: PTH100  (links are not to be resolved)
+    file = Path(os.path.abspath(file.expanduser()))  # noqa: PTH100  (links must not be resolved)
     sources = _with_shards(file)
     header = read_header(sources[0])
     for source in sources[1:]:
@@ -71,24 +75,24 @@ def plan_import(home: Home, file: Path, how: How = "move", repository: str | Non
             if source.is_symlink():
                 raise LibraryFileError(
                     f"{source} is a link to {source.resolve()}",
-                    cause="Moving the link or what it leads to could break whoever made it",
+                    cause="Moving the link or its target could break the program that created it",
                     suggestion="Choose --copy, --hard-link or --symbolic-link",
                 )
     plan = Import(how, tuple((source, folder / source.name) for source in sources))
     for _, target in plan.files:
         if os.path.lexists(target):
             raise LibraryFileError(
-                f"{target} is there already",
+                f"{target} exists already",
                 suggestion="Remove it first (studiolo rm), or choose another place with --user-repo",
             )
     return plan
 
 
 def carry_out(plan: Import, on_copied: OnCopied | None = None) -> list[Path]:
-    """Import; returns the files' new places. What was done is undone where it does not succeed.
+    """Carry out an import. Return the new paths of the files. If it fails, what was done is undone.
 
     Raises:
-        LibraryFileError: the system refused; what to do about it.
+        LibraryFileError: the system refused; the error says what to do about it.
     """
     total = plan.size_bytes
     copied = 0
@@ -103,7 +107,7 @@ def carry_out(plan: Import, on_copied: OnCopied | None = None) -> list[Path]:
             done.append((source, target))
         if plan.how == "move":
             for source, target in done:
-                if os.path.lexists(source) and not source.samefile(target):  # it was copied: another file system
+                if os.path.lexists(source) and not source.samefile(target):  # it was copied to another file system
                     source.unlink()
     except BaseException as error:
         for source, target in reversed(done):
@@ -116,7 +120,7 @@ def carry_out(plan: Import, on_copied: OnCopied | None = None) -> list[Path]:
 
 
 def _place(source: Path, target: Path, how: How, on_copied: Callable[[int], object]) -> bool:
-    """Put one file in place; returns whether it had to be copied."""
+    """Put one file in place. Return whether it had to be copied."""
     if how == "symbolic-link":
         target.symlink_to(source.resolve())
         return False
@@ -135,11 +139,11 @@ def _place(source: Path, target: Path, how: How, on_copied: Callable[[int], obje
 
 
 def _copy(source: Path, target: Path, on_copied: Callable[[int], object]) -> None:
-    """Copy under a hidden name, which no listing shows, and rename when all of it is on the disk."""
+    """Copy under a hidden name, which listings skip, and rename when all of it is on the disk."""
     size = source.stat().st_size
     free = shutil.disk_usage(target.parent).free
     if size > free:
-        raise OSError(errno.ENOSPC, f"it takes {size / 1e9:.2f} GB of disk, and {free / 1e9:.2f} GB are free")
+        raise OSError(errno.ENOSPC, f"it needs {size / 1e9:.2f} GB of disk, and {free / 1e9:.2f} GB are free")
     part = target.with_name(f".{target.name}.part")
     try:
         with source.open("rb") as reader, part.open("wb") as writer:
@@ -168,7 +172,7 @@ def _refused(error: OSError, plan: Import) -> LibraryFileError:
     if error.errno == errno.EXDEV:
         return LibraryFileError(
             f"{plan.files[0][0]} cannot be linked",
-            cause="A hard link cannot lead to another file system",
+            cause="A hard link cannot point to another file system",
             suggestion="Choose --copy or --symbolic-link",
         )
     return LibraryFileError(f"{plan.files[0][0]} could not be imported", cause=reason)
@@ -190,33 +194,33 @@ def _with_shards(file: Path) -> list[Path]:
                 missing = ", ".join(map(str, found.missing))
                 raise ModelFileError(
                     f"{file} is one of {found.shards} shards",
-                    cause=f"Those of the number {missing} are not beside it",
-                    suggestion="Fetch them too",
+                    cause=f"Missing beside it: number {missing}",
+                    suggestion="Download them too",
                 )
             return paths
     raise ModelNotFoundError(f"{file} is not a file", cause=f"It has {status.st_size} bytes")
 
 
 def _guess_repository(file: Path, organization: object) -> str:
-    """``publisher/name`` from the header, and from the file's own name."""
+    """Return ``publisher/name`` from the organisation in the header, and from the file's name."""
     publisher = re.sub(r"[^\w.\-]+", "-", organization).strip("-.") if isinstance(organization, str) else ""
     return f"{publisher or 'imported'}/{split_name(file.name)[0].lstrip('.')}-GGUF"
 
 
 def plan_removal(home: Home, model: Model, models: list[Model]) -> list[Path]:
-    """The files that go when ``model`` does: its own, and a projector that no other model needs. Links go, not what
-    they lead to.
+    """Return the files to remove with ``model``: its own, and a projector that no other model needs. Of a link, the
+    link is removed and not its target.
 
     Raises:
-        LibraryFileError: it is not in the home's models folder.
+        LibraryFileError: the model is not in the home's models folder.
     """
     for part in model.parts:
         if not _is_within(part, home.models):
             owner = next((name for program, name in PROGRAM_NAMES.items() if program == model.origin), None)
             raise LibraryFileError(
                 f"{model.key} is not in studiolo's own models folder",
-                cause=f"It is at {part}" + (f", of {owner}" if owner else ""),
-                suggestion="Remove it with the program that it belongs to"
+                cause=f"It is at {part}" + (f" and belongs to {owner}" if owner else ""),
+                suggestion="Remove it with the program that owns it"
                 if owner
                 else "Remove the file itself if it is not needed",
             )
@@ -228,7 +232,7 @@ def plan_removal(home: Home, model: Model, models: list[Model]) -> list[Path]:
 
 
 def remove(home: Home, files: list[Path]) -> None:
-    """Remove ``files``, and the folders under the home's models folder that are empty then.
+    """Remove ``files``, and the folders under the home's models folder that become empty.
 
     Raises:
         LibraryFileError: the system refused.
@@ -243,7 +247,7 @@ def remove(home: Home, files: list[Path]) -> None:
 
 
 def _is_within(file: Path, folder: Path) -> bool:
-    """Whether a file, or the link that stands for it, really lies under ``folder``."""
+    """Whether a file, or the link to it, is really under ``folder``."""
     return file.parent.resolve().is_relative_to(folder.resolve()) and file.is_relative_to(folder)
 
 

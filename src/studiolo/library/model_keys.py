@@ -1,4 +1,4 @@
-"""How models get their keys, and which of them are variants of one model."""
+"""Assign model keys, and group the variants of a model."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from .model import split_name
 from .scan import Found, Origin
 
 _RANK: dict[Origin, int] = {"home": 0, "folder": 1, "lmstudio": 2, "huggingface": 3, "ollama": 4, "path": 5}
-"""Of those that contest a key, the home's own keeps it: other programs' models do not rename it."""
+"""If several models claim a key, the lowest rank gets it: other programs' models do not rename the home's."""
 
 
 class Name(NamedTuple):
-    """What a model is called before others are looked at."""
+    """The name of a model, before it is made unique among others."""
 
     base: str
-    """In lower case; an embedding model's with its prefix."""
+    """In lower case; with the prefix if it is an embedding model."""
     display: str
-    """For people: words."""
+    """For people, with spaces."""
     variant: str | None
     place: str
-    """Models in one place with one base are variants of each other."""
+    """Its folder. Models in one place with the same base are variants of each other."""
 
 
 class Keys(NamedTuple):
-    """The key of a model, and that of the model that it is a variant of."""
+    """The key of a model, and the key that all its variants share."""
 
     key: str
     group: str
 
 
 _GENERIC = ("ggml-model", "model")
-"""Names of files that say nothing of the model: its folder is named after it."""
+"""File names that do not name the model: the folder's name is used instead."""
 
 
 def name_of(found: Found, embeds: bool = False) -> Name:
-    """Return what the model ``found`` is called.
+    """Return the name of a model.
 
     Parameters:
+        found: the model's files.
         embeds: whether it is an embedding model.
     """
     file = found.first
-    if file.tag is not None:  # Ollama's
+    if file.tag is not None:  # a model in Ollama's store
         place = file.relative_path.rpartition(":")[0]
         display = place.rpartition("/")[2]
         base = display.lower().removesuffix("-gguf")
@@ -61,7 +62,7 @@ def name_of(found: Found, embeds: bool = False) -> Name:
 
 
 def words(name: str) -> str:
-    """Return a file's name as people write it: spaces for hyphens, and a capital where a word is letters alone."""
+    """Return a file's name as people write it: spaces for hyphens, and words of letters capitalised."""
     parts = re.split(r"[-_\s]+", name)
     return " ".join(part.capitalize() if part.isalpha() and part.islower() else part for part in parts if part)
 
@@ -71,17 +72,17 @@ def assign_keys(
     reserved: Mapping[str, str] | None = None,
     embeds: Callable[[Found], bool] = lambda _: False,
 ) -> dict[str, Keys]:
-    """Give each model a key of its own, by the path of its first file.
+    """Return a unique key for each model, by the path of its first file.
 
-    Models in one folder that differ by their quantisation are variants: ``name@quant`` each, with the group ``name``.
-    A group is called ``name``, else ``publisher/name``, else ``folder/name``, else its absolute path and name: of
-    those that contest a name, the home's own model keeps it where there is one, and all others move on to their next,
-    so that the outcome does not depend on any order.
+    Models in one folder that differ only by their quantisation are variants: their keys are ``name@quant``, their group
+    is ``name``. A group is named ``name``, else ``publisher/name``, else ``folder/name``, else by its absolute path and
+    name. If several groups claim a name, the home's own model gets it, if it is one of them, and all others use their
+    next one. The result does not depend on the order of ``models``.
 
     Parameters:
         models: each once.
-        reserved: keys by path, which those files have whatever others come (those of the catalog).
-        embeds: says whether a model is for embeddings: its key then begins with ``text-embedding-``.
+        reserved: fixed keys by path (those of the catalog).
+        embeds: returns whether a model is an embedding model, whose key begins with ``text-embedding-``.
     """
     models = list(models)
     names = {str(found.first.path): name_of(found, embeds(found)) for found in models}
@@ -146,7 +147,7 @@ def _settle(options: dict[I, list[str]], rank: Callable[[I], int]) -> dict[I, st
 def _variants(
     group: str, members: list[Found], reserved: Mapping[str, str], names: Mapping[str, Name]
 ) -> dict[str, Keys]:
-    """The keys within one group."""
+    """Return the keys of the variants of one group, by path."""
     if len(members) == 1:
         (found,) = members
         plain = found.first.tag in (None, "latest") or str(found.first.path) in reserved

@@ -1,10 +1,8 @@
-"""The library: all the models on disk, what they are called, and how to get more of them."""
+"""The library: the models on disk, their names, and downloads."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from ..paths import Home
 from ..settings import LibrarySettings, SettingsFile
 from . import download_options, download_references, hub, name_resolution, search
 from .catalog import Catalog, Entry
+from .disk_threads import DiskThreads
 from .download_options import DownloadOption
 from .downloads import OnProgress, download
 from .file_stamps import FileStamps
@@ -24,7 +23,7 @@ from .model import Model
 from .other_programs import further_folder, program_folders
 from .scan import once_each
 from .search import SearchResults
-from .single_flight import Fetch, SharedFetches
+from .single_flight import Flight, SingleFlight
 from .snapshot import ModelFolder, Snapshot
 from .state import State
 
@@ -34,12 +33,12 @@ _LAST_USED: dict[Domain, str] = {"llm": "last_used_model", "embedding": "last_us
 class Library:
     """The models under ``home.models``, in the further folders of the settings, and those of other programs.
 
-    Used from one event loop; nothing in it blocks that loop.
+    Use it from one event loop, which it never blocks.
 
     Parameters:
-        home: where the models lie.
-        state: what is remembered between runs; the home's own where it is not given, closed by :meth:`close`.
-        settings: tells where else models lie; the home's settings file where it is not given.
+        home: the home with the models folder.
+        state: the state to use; by default the home's own, which :meth:`close` closes.
+        settings: returns the settings in force; by default those of the home's settings file.
     """
 
     def __init__(
@@ -48,20 +47,20 @@ class Library:
         self.home = home
         self._state = state or State(home.state)
         self._owns_state = state is None
-        self._lock = threading.Lock()
+        self._threads = DiskThreads()
         self._index = Index(self._state)
         self._snapshot: Snapshot | None = None
         file = SettingsFile(home.settings)
         self._settings = settings or (lambda: file.current().library)
         self._catalog: tuple[tuple[int, int] | None, Catalog] | None = None
-        self._fetches: SharedFetches[Model] = SharedFetches()
+        self._downloads: SingleFlight[Model] = SingleFlight()
 
     @property
     def catalog(self) -> Catalog:
-        """The models that can be fetched. Read again when the user's file has changed.
+        """The models that can be downloaded. It is read again when the user's file changes.
 
         Raises:
-            ConfigError: the user's file is wrong.
+            ConfigError: the user's file is not a valid catalog.
         """
         stamp = None
         with contextlib.suppress(OSError):
@@ -72,79 +71,82 @@ class Library:
         return self._catalog[1]
 
     async def models(self) -> list[Model]:
-        """The models on disk, each variant of each, by key. One that cannot be used is there with its ``error``.
+        """Return the models on disk, all variants included, sorted by key. Unusable models have an ``error``.
 
         Raises:
-            ConfigError: the user's catalog or the settings file is wrong.
+            ConfigError: the user's catalog or the settings file is not valid.
         """
-        return await asyncio.to_thread(self._models)
+        return await self._threads.look_up(self._models)
 
     async def resolve(self, name: str) -> Model:
-        """The model that ``name`` means.
+        """Return the model that ``name`` means.
 
         Parameters:
-            name: in any case: a key, ``publisher/name``, either with ``@quantization``, a path relative to the models
-                folder, the absolute path of a GGUF file anywhere, or the beginning of one of these that fits one
-                model alone. What fits all variants of one model means the one that was used last, else the best.
+            name: in any case: a key or ``publisher/name``, both also with ``@quantization``; a path relative to the
+                models folder; the absolute path of any GGUF file; or an unambiguous beginning of one of these. A name
+                of several variants of one model means the one that was used last, else the best one.
 
         Raises:
-            ModelNotFoundError: nothing answers to the name, or several models do.
+            ModelNotFoundError: no model has the name, or several have.
             ModelFileError: the model's file cannot be used.
         """
-        model = await asyncio.to_thread(self._resolve, name)
+        model = await self._threads.look_up(self._resolve, name)
         if model.error is not None:
             raise self._index.failure(model)
         return model
 
     async def describe(self, name: str) -> tuple[Model, dict[str, Any]]:
-        """The model that ``name`` means, even one that cannot be used, and the fields of its file's header.
+        """Return the model that ``name`` means, usable or not, and the fields of its file's header.
 
-        Long lists (the vocabulary) are left out. Raises :class:`ModelNotFoundError` as :meth:`resolve` does.
+        Long lists (the vocabulary) are left out.
+
+        Raises:
+            ModelNotFoundError: no model has the name, or several have.
         """
 
         def look() -> tuple[Model, dict[str, Any]]:
             model = self._resolve(name)
             return model, {} if model.error is not None else read_header(model.path).fields
 
-        return await asyncio.to_thread(look)
+        return await self._threads.look_up(look)
 
     async def default(self, domain: Domain = "llm") -> Model | None:
-        """The model of ``domain`` for those who name none: the one used last, else the catalog's default, else the
-        first by key."""
-        return await asyncio.to_thread(self._default, domain)
+        """Return the model of ``domain`` for requests without a name: the one used last, else the catalog's default,
+        else the first by key."""
+        return await self._threads.look_up(self._default, domain)
 
     async def remember_used(self, model: Model) -> None:
-        """Take note that ``model`` was used: its key alone means this variant from now on, and no name at all means
-        it too, where one of its domain is asked for."""
-        await asyncio.to_thread(self._index.remember_used, model)
+        """Store that ``model`` was used last: its group means this variant from now on, and requests of its domain
+        without a name mean this model."""
+        await self._threads.look_up(self._index.remember_used, model)
         if model.domain is not None:
-            await asyncio.to_thread(self._state.remember, _LAST_USED[model.domain], str(model.path))
+            await self._threads.look_up(self._state.remember, _LAST_USED[model.domain], str(model.path))
 
     async def search(self, term: str, limit: int = 20) -> SearchResults:
-        """Look for models that can be fetched, in the catalog and on the hub.
+        """Search for models to download, in the catalog and on the hub.
+
+        If the hub cannot be reached, the results have the models of the catalog and a note.
 
         Parameters:
             term: words of the model's name.
-            limit: how many to find at most, 1 to 200.
-
-        A hub that cannot be reached is no error: the results have the catalog's models, and a note.
+            limit: the maximum number of results, 1 to 200.
         """
         return await search.search(term, limit, self.catalog)
 
     async def download_options(self, name: str) -> list[DownloadOption]:
-        """What can be fetched under ``name``, one of the options being recommended; the smallest first.
+        """Return the download options of ``name``, smallest first. One of them is recommended.
 
         Parameters:
-            name: a name in the catalog, ``owner/repo`` or an address on the hub (each with ``@quantization`` or not),
+            name: a name in the catalog, ``owner/repo`` or an address on the hub (also with ``@quantization``),
                 the address of a GGUF file on a web server, or the path of one on this machine.
 
         Raises:
             NotDownloadableError: the name is none of these, or the hub has nothing under it.
-            DownloadError: the hub cannot be reached, refuses, or is switched off (``HF_HUB_OFFLINE``).
+            DownloadError: the hub cannot be reached, refuses access, or is disabled (``HF_HUB_OFFLINE``).
         """
         entry = self.catalog.find(name)
         reference = None if entry else self._variant(name) or download_references.parse(name)
-        memory = await asyncio.to_thread(download_options.available_memory)
+        memory = await self._threads.step(download_options.available_memory)
         if isinstance(reference, Entry):
             entry = reference
         if entry is not None:
@@ -167,19 +169,19 @@ class Library:
             case download_references.WebReference():
                 return [download_options.of_url(reference, memory)]
             case download_references.PathReference():
-                return [await asyncio.to_thread(download_options.of_path, reference, memory)]
+                return [await self._threads.look_up(download_options.of_path, reference, memory)]
             case _:
-                models = await asyncio.to_thread(self._models)
+                models = await self._threads.look_up(self._models)
                 error = name_resolution.not_found(name, [], models, self.catalog)
                 raise NotDownloadableError(error.title, cause=error.cause, suggestion=error.suggestion, data=error.data)
 
     async def downloaded(self, option: DownloadOption) -> Model | None:
-        """The model that ``option`` has become, where all of it is in the library."""
-        return await asyncio.to_thread(self._have, option)
+        """Return the model of ``option``, if all its files are in the library."""
+        return await self._threads.look_up(self._have, option)
 
     def is_fetching(self, option: DownloadOption) -> bool:
-        """Whether this library fetches ``option`` now."""
-        return option.path in self._fetches
+        """Whether this library is downloading ``option``."""
+        return option.path in self._downloads
 
     async def fetch_option(
         self,
@@ -187,30 +189,30 @@ class Library:
         on_progress: OnProgress | None = None,
         on_finalizing: Callable[[], None] | None = None,
     ) -> Model:
-        """Fetch what :meth:`download_options` offered; one that is there already is returned at once.
+        """Download one of the :meth:`download_options`. If the library has it already, return it at once.
 
-        Those who ask for the same model share one download, in this process and in others. It is given up when the
-        last one who waits for it is cancelled; what came of it is kept, and gone on from by the next.
+        Calls for the same model share one download, in this process and with others. It stops when the last waiting
+        call is cancelled; the partial files are kept, and the next call resumes them.
 
         Parameters:
-            option: what to fetch.
-            on_progress: told how far it is, ten times a second at most, and once at 100 %.
-            on_finalizing: told that all bytes are there and are being checked.
+            option: the option.
+            on_progress: called with the progress, at most ten times a second, and once at 100 %.
+            on_finalizing: called when all bytes have arrived and are being verified.
 
         Raises:
-            DownloadError: the model could not be fetched; it says what was tried, or that the disk is full.
-            ModelFileError: what came is not a model that can be used.
+            DownloadError: the download failed; the error says what was tried, or that the disk is full.
+            ModelFileError: the downloaded file is not a usable model.
         """
         here = await self.downloaded(option)
         if here is not None:
             return here
 
-        async def work(fetch: Fetch[Model]) -> Model:
-            name = option.identifier.partition("?")[0]  # what follows may be a secret of the address
-            path = await download(name, option.files, self.home, fetch.progress, fetch.finalize)
-            return await self.resolve(str(path))  # tells what is wrong with it, if anything is
+        async def work(flight: Flight[Model]) -> Model:
+            name = option.identifier.partition("?")[0]  # the rest of an address may be secret
+            path = await download(name, option.files, self.home, self._threads, flight.progress, flight.finalize)
+            return await self.resolve(str(path))  # raises an error if it is not usable
 
-        return await self._fetches.join(option.path, work, on_progress, on_finalizing)
+        return await self._downloads.join(option.path, work, on_progress, on_finalizing)
 
     async def fetch(
         self,
@@ -218,21 +220,21 @@ class Library:
         on_progress: OnProgress | None = None,
         on_finalizing: Callable[[], None] | None = None,
     ) -> Model:
-        """Fetch a model: the recommended one of its :meth:`download_options`. Otherwise as :meth:`fetch_option`.
+        """Download the recommended one of a model's :meth:`download_options`, as :meth:`fetch_option` does.
 
         Parameters:
-            name: see :meth:`download_options`; ``None`` for the catalog's default LLM. The name of a model that is in
-                the library does too.
+            name: see :meth:`download_options`; ``None`` for the catalog's default LLM. A name of a model in the
+                library works too.
             on_progress, on_finalizing: see :meth:`fetch_option`.
 
         Raises:
-            ModelNotFoundError: nothing has that name.
-            DownloadError: the model could not be looked up or fetched.
+            ModelNotFoundError: there is no model with that name.
+            DownloadError: the options could not be looked up, or the download failed.
         """
         if name is None:
             default = self.catalog.default()
             if default is None:
-                raise DownloadError("The catalog names no default model", suggestion="Give the name of a model")
+                raise DownloadError("The catalog has no default model", suggestion="Give the name of a model")
             name = default.name
         elif not self.catalog.find(name) and not self._variant(name) and download_references.parse(name) is None:
             return await self.resolve(name)
@@ -240,18 +242,19 @@ class Library:
             offered = await self.download_options(name)
         except DownloadError:
             with contextlib.suppress(ModelNotFoundError):
-                return await self.resolve(name)  # it is here, so that the hub is not needed
+                return await self.resolve(name)  # it is in the library, so the hub is not needed
             raise
         chosen = next((each for each in offered if each.recommended), offered[0])
         return await self.fetch_option(chosen, on_progress, on_finalizing)
 
     async def close(self) -> None:
-        """Stop fetches that are under way and close the state."""
-        await self._fetches.close()
+        """Stop the downloads in progress, end the threads and close the state."""
+        await self._downloads.close()
+        self._threads.close()
         if self._owns_state:
-            self._state.close()  # at once: an interpreter that is ending starts no more threads
+            self._state.close()  # in this thread: at the end of the interpreter no thread can be started
 
-    # What follows runs in threads.
+    # These methods block. They run in the thread for look-ups.
 
     def _current(self) -> Snapshot:
         """Return the models as they are on disk now. The folders are scanned only if something has changed."""
@@ -262,22 +265,21 @@ class Library:
         folders += [
             ModelFolder(folder, program) for program in settings.programs for folder in program_folders(program)
         ]
-        with self._lock:  # of two calls at once, the second uses what the first has read
-            last_variants = self._index.last_variants()
-            known = self._snapshot
-            if (
-                known is None
-                or known.catalog is not catalog
-                or known.folders != folders
-                or known.last_variants != last_variants
-                or not known.stamps.are_current()
-            ):
-                stamps = FileStamps()
-                files = once_each(file for folder in folders for file in folder.files(stamps))
-                reserved = {self.home.models / entry.file: entry.name for entry in catalog.values()}
-                models = self._index.models(files, reserved, last_variants)
-                known = Snapshot(models, catalog, folders, last_variants, stamps)
-                self._snapshot = None if self._index.has_refused_files else known
+        last_variants = self._index.last_variants()
+        known = self._snapshot
+        if (
+            known is None
+            or known.catalog is not catalog
+            or known.folders != folders
+            or known.last_variants != last_variants
+            or not known.stamps.are_current()
+        ):
+            stamps = FileStamps()
+            files = once_each(file for folder in folders for file in folder.files(stamps))
+            reserved = {self.home.models / entry.file: entry.name for entry in catalog.values()}
+            models = self._index.models(files, reserved, last_variants)
+            known = Snapshot(models, catalog, folders, last_variants, stamps)
+            self._snapshot = None if self._index.has_refused_files else known
         return known
 
     def _models(self) -> list[Model]:
@@ -315,8 +317,7 @@ class Library:
                 suggestion="Give the path of a GGUF file",
                 data=name_resolution.path_data(str(path), models),
             )
-        with self._lock:
-            return self._index.model_at(path)
+        return self._index.model_at(path)
 
     def _default(self, domain: Domain) -> Model | None:
         current = self._current()
@@ -345,7 +346,7 @@ class Library:
         return model if model is not None and model.error is None else None
 
     def _variant(self, name: str) -> Entry | download_references.HubReference | None:
-        """What ``name@quantization`` means where ``name`` is in the catalog: the entry, or another one of its
+        """Return what ``name@quantization`` means if ``name`` is in the catalog: the entry, or another file of its
         repository on the hub."""
         plain, at, quantization = name.strip().rpartition("@")
         entry = self.catalog.find(plain) if at else None

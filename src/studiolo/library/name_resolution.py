@@ -23,7 +23,7 @@ class Match(NamedTuple):
 
 
 class NameIndex:
-    """The names of models, for look-ups in memory.
+    """The names of models, for look-ups.
 
     Parameters:
         models: all models of the library.
@@ -147,38 +147,45 @@ def _folded(names: set[str]) -> set[str]:
 
 
 def not_found(name: str, found: list[Match], models: list[Model], catalog: Catalog) -> PathNotFoundError:
-    """Return the error for a name that means several models, or none."""
+    """Return the error for a name that means several models, or none.
+
+    Parameters:
+        name: the name.
+        found: the models that it means.
+        models: all models of the library.
+        catalog: for suggestions.
+    """
     known = path_data(name, models)
     keys = list(dict.fromkeys(key for model in models for key in (model.group, model.key)))
     if found:
         candidates = sorted(match.key for match in found)
         shown = candidates[:10] + ([f"{len(candidates) - 10} more"] if len(candidates) > 10 else [])
         return PathNotFoundError(
-            f"{len(candidates)} models answer to {name!r}",
+            f"{len(candidates)} models match {name!r}",
             cause=f"They are {', '.join(shown)}",
-            suggestion="Give one of these names",
+            suggestion="Use one of these names",
             data={**known, "candidates": candidates},
         )
     entry = catalog.find(name)
     if entry is not None:
         return PathNotFoundError(
             f"{entry.name} is not in the library",
-            cause="It is in the catalog and was not fetched yet",
-            suggestion=f"Get it with: studiolo get {entry.name}",
+            cause="It is in the catalog and not downloaded yet",
+            suggestion=f"Download it with: studiolo get {entry.name}",
             data={**known, "catalog": entry.name},
         )
     near = _near(name, [*keys, *(each for each in catalog if each not in keys)])
     lines = [each if each in keys else f"{each} (in the catalog: studiolo get {each})" for each in near]
     if name.lower().endswith(".gguf"):
-        suggestion = "A file outside the library goes by its absolute path"
+        suggestion = "Name a file outside the library by its absolute path"
     elif models:
-        suggestion = "See what is there with: studiolo ls"
+        suggestion = "List the models with: studiolo ls"
     else:
         default = catalog.default()
         first = default.name if default else "NAME"
-        suggestion = f"The library is empty. Get a model with: studiolo get {first}"
+        suggestion = f"The library is empty. Download a model with: studiolo get {first}"
     return PathNotFoundError(
-        f"No model answers to {name!r}",
+        f"No model matches {name!r}",
         cause=f"The closest are {', '.join(lines)}" if near else None,
         suggestion=suggestion,
         data={**known, "near": near},
@@ -186,7 +193,7 @@ def not_found(name: str, found: list[Match], models: list[Model], catalog: Catal
 
 
 def path_data(name: str, models: list[Model]) -> dict[str, Any]:
-    """Return what LM Studio's clients show of a path that leads to no model."""
+    """Return the data that LM Studio's clients show for a path without a model."""
     return {
         "path": name,
         "availablePathsSample": [model.relative_path for model in models[:10]],

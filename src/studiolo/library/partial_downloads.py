@@ -1,10 +1,9 @@
-"""Files that are fetched by and by: what is here of them outlives the process that fetches them.
+"""Partial downloads on disk, which outlive the process that downloads them.
 
-Everything lies in the home's folder of downloads. A file that is wanted has a folder there, and in it one folder for
-each source that was tried, named after the source's place: ``FILE-HASH/SOURCE-HASH/``. That holds ``model.gguf``, as
-far as it goes, and ``tag``: which content it is a part of (the ``ETag``, the hash, or whatever tells one content of the
-same place from the next). The file's folder goes when the file is complete; one that nobody has come back to goes
-after :data:`KEEP_DAYS`.
+They are in the home's downloads folder. Each file has a folder there, and in it one folder for each source that was
+tried: ``FILE-HASH/SOURCE-HASH/``. That has the partial ``model.gguf``, and ``tag``: the version of the content that it
+is a part of (the ``ETag``, the hash, or another identifier that the source gives). The file's folder is deleted when
+the file is complete, or if the download was not resumed for :data:`KEEP_DAYS`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ..platform.file_locks import FileLock
 from ..platform.file_status import allocated_bytes
 
 KEEP_DAYS = 7
-"""Days after which a part that nobody has come back to is deleted."""
+"""Days without a resumed download after which a partial file is deleted."""
 
 FILE_NAME = "model.gguf"
 _TAG = "tag"
@@ -38,21 +37,21 @@ _LOCK_POLL_SECONDS = 0.2
 
 
 def folder_of(home: Home, file: str) -> Path:
-    """The folder for what is here of ``file``, a path relative to the models folder."""
+    """Return the folder of the partial downloads of ``file``, a path relative to the models folder."""
     return home.downloads / f"{PurePosixPath(file).name}-{_short_hash(file)}"
 
 
 def source_folder(folder: Path, table: dict[str, Any]) -> Path:
-    """The folder for what the source described by ``table`` has given, in the folder of its file."""
+    """Return the folder of one source's partial download, in the folder of its file."""
     return folder / _short_hash(msgspec.json.encode(table, order="deterministic"))
 
 
 def resume_at(target: Path, tag: str | None) -> int:
-    """The bytes of ``target`` from which a fetch can go on: those kept under the same ``tag``. Others are deleted.
+    """Return the size of ``target`` if it has the same ``tag``, so that the download can be resumed; else delete it.
 
     Parameters:
         target: the partial file, in a folder of its own.
-        tag: which content is about to be fetched; ``None`` where it cannot be told from another one.
+        tag: the version of the content to download; ``None`` if it is not known.
     """
     if tag is not None and kept_tag(target) == tag:
         with contextlib.suppress(OSError):
@@ -62,8 +61,8 @@ def resume_at(target: Path, tag: str | None) -> int:
 
 
 def start_over(target: Path, tag: str | None) -> None:
-    """Delete what is here of ``target``, and note that it will be the content ``tag``."""
-    target.unlink(missing_ok=True)  # first: no tag may stand beside what it does not mean
+    """Delete ``target``, and note that the next one will be of the version ``tag``."""
+    target.unlink(missing_ok=True)  # first: a tag must never be beside a file of another version
     if tag is None:
         _tag_file(target).unlink(missing_ok=True)
     else:
@@ -71,7 +70,7 @@ def start_over(target: Path, tag: str | None) -> None:
 
 
 def note(target: Path, tag: str) -> None:
-    """Note which content ``target`` is a part of."""
+    """Note the version of the content that ``target`` is a part of."""
     place = _tag_file(target)
     new = place.with_suffix(".new")
     new.write_text(tag, encoding="utf-8", errors="surrogateescape")
@@ -79,7 +78,7 @@ def note(target: Path, tag: str) -> None:
 
 
 def kept_tag(target: Path) -> str | None:
-    """The content that ``target`` is a part of, if it is known."""
+    """Return the version of the content that ``target`` is a part of, if it is known."""
     try:
         return _tag_file(target).read_text(encoding="utf-8", errors="surrogateescape")
     except (OSError, ValueError):
@@ -95,8 +94,7 @@ def _short_hash(text: str | bytes) -> str:
 
 
 def bytes_in(folder: Path) -> int:
-    """The bytes of all files under ``folder``. A file that is allocated but not yet written counts as far as it is
-    written."""
+    """Return the bytes of all files under ``folder``. Of a file that is allocated in advance, written bytes count."""
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
@@ -107,7 +105,7 @@ def bytes_in(folder: Path) -> int:
 
 
 def sha256_of(file: Path, stop: threading.Event | None = None) -> str:
-    """The sha256 of ``file``, in hex; of a part of it once ``stop`` is set."""
+    """Return the SHA-256 of ``file``, in hex; ends early (with a useless result) when ``stop`` is set."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while (chunk := stream.read(_CHUNK)) and not (stop and stop.is_set()):
@@ -116,7 +114,7 @@ def sha256_of(file: Path, stop: threading.Event | None = None) -> str:
 
 
 def prune(folder: Path) -> None:
-    """Delete what a later fetch cannot go on from, in the folder of a file."""
+    """Delete what a later download cannot resume, in the folder of a file."""
     with contextlib.suppress(OSError):
         for each in folder.iterdir():
             if not any(each.rglob(_TAG)):
@@ -125,13 +123,13 @@ def prune(folder: Path) -> None:
 
 
 def clean(home: Home, now: float | None = None) -> None:
-    """Delete what is left of fetches that nobody has come back to for :data:`KEEP_DAYS`."""
+    """Delete the partial downloads that were not resumed for :data:`KEEP_DAYS`."""
     oldest = (time.time() if now is None else now) - KEEP_DAYS * 86400
     with contextlib.suppress(OSError):
         for each in home.downloads.iterdir():
             if _newest(each) >= oldest:
                 continue
-            folder = each.with_suffix("") if each.suffix == ".lock" else each  # a lock that a killed process has left
+            folder = each.with_suffix("") if each.suffix == ".lock" else each  # a lock of a killed process
             lock = _try_lock(folder)
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -149,14 +147,14 @@ def _newest(folder: Path) -> float:
 
 @contextlib.asynccontextmanager
 async def fetch_lock(folder: Path, on_wait: Callable[[], None] | None = None) -> AsyncGenerator[None]:
-    """Hold the right to write to ``folder``, the folder of a file. The system frees it when the process dies.
+    """Lock ``folder``, the folder of a file, for writing. The system releases the lock when the process dies.
 
     Parameters:
         folder: see :func:`folder_of`.
-        on_wait: called every fifth of a second while another one, in this process or in another, holds it.
+        on_wait: called five times a second while another download, in this process or in another, holds the lock.
 
     Raises:
-        DownloadError: the folder of downloads cannot be written to.
+        DownloadError: the downloads folder is not writable.
     """
     while True:
         with writable(folder.parent):
@@ -179,7 +177,7 @@ def _try_lock(folder: Path) -> FileLock | None:
 
 @contextlib.contextmanager
 def writable(folder: Path) -> Generator[None]:
-    """Turn a failure to write to ``folder``, which no other source can mend, into a DownloadError."""
+    """Turn a failure to write to ``folder``, with which no other source can help, into a DownloadError."""
     try:
         yield
     except OSError as error:

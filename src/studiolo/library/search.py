@@ -1,4 +1,4 @@
-"""Look for models that can be fetched: in the catalog, and on the hub."""
+"""Search for models to download: in the catalog, and on the hub."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from .catalog import Catalog, Entry
 
 MAX_RESULTS = 200
 FORMAT = "gguf"
-"""The file format of every model that can be fetched."""
+"""The file format of every model that can be downloaded."""
 
 _LIKE = 0.6
-"""From this likeness on, a misspelt term means a name (:class:`difflib.SequenceMatcher`)."""
+"""The similarity from which a misspelt term matches a name (:class:`difflib.SequenceMatcher`)."""
 
 
 class SearchHit(Struct, frozen=True, kw_only=True):
-    """A model that a search found.
+    """A model in the results of a search.
 
     Parameters:
-        identifier: what ``Library.download_options`` and ``Library.fetch`` take: a name in the catalog, or
+        identifier: an argument for ``Library.download_options`` and ``Library.fetch``: a name in the catalog, or
             ``owner/repo`` on the hub.
-        name: what it is called, for people.
+        name: its name for people.
         source: where it was found.
-        publisher: whose it is.
-        description: a line about it; empty where there is none.
-        downloads, likes: as the hub counts them; ``None`` for the catalog's.
-        gated: whether its terms must be accepted on its page before it can be fetched.
-        size_bytes: of what would be fetched, where that is known.
-        exact: whether the term is its very name.
+        publisher: its publisher.
+        description: one line about it, or empty.
+        downloads, likes: the hub's counts; ``None`` for models of the catalog.
+        gated: whether its terms must be accepted on its page before it can be downloaded.
+        size_bytes: the size of the download, if it is known.
+        exact: whether the term is exactly its name.
     """
 
     identifier: str
@@ -48,14 +48,14 @@ class SearchHit(Struct, frozen=True, kw_only=True):
 
 
 class SearchResults(Struct, frozen=True):
-    """What a search found, the catalog's models first; ``note`` tells why the hub's are missing, if they are."""
+    """The results of a search, the catalog's models first; ``note`` says why those of the hub are missing."""
 
     hits: list[SearchHit]
     note: str | None = None
 
 
 async def search(term: str, limit: int, catalog: Catalog) -> SearchResults:
-    """Up to ``limit`` models that fit ``term``: each of its words is in their name or description."""
+    """Return at most ``limit`` models whose name or description has each word of ``term``."""
     term = term.strip()
     limit = max(1, min(limit, MAX_RESULTS))
     hits = [_of_entry(entry, term) for entry in catalog.values() if _fits(entry, term)][:limit]
@@ -69,7 +69,7 @@ async def search(term: str, limit: int, catalog: Catalog) -> SearchResults:
 
 
 def staff_picks(term: str, limit: int | None, catalog: Catalog) -> list[Entry]:
-    """Up to ``limit`` models of the catalog that fit ``term``, misspelt ones too; the closest names first."""
+    """Return at most ``limit`` models of the catalog that match ``term``, misspelt or not; closest names first."""
     wanted = term.strip().casefold()
     likeness = {entry.name: difflib.SequenceMatcher(None, wanted, entry.name).ratio() for entry in catalog.values()}
     found = [entry for entry in catalog.values() if _fits(entry, term) or likeness[entry.name] >= _LIKE]
@@ -79,13 +79,13 @@ def staff_picks(term: str, limit: int | None, catalog: Catalog) -> list[Entry]:
 
 
 def staff_pick_name(entry: Entry) -> tuple[str, str]:
-    """Owner and name of a model of the catalog in the form that LM Studio's hub has: words of small letters."""
+    """Return owner and name of a model of the catalog in the form of LM Studio's hub: lower-case words."""
     owner = re.sub(r"[^a-z0-9]+", "-", entry.publisher.casefold()).strip("-")
     return owner or "studiolo", re.sub(r"[-_.]*([-_.])[-_.]*", r"\1", entry.name).replace("_", "-").strip("-.")
 
 
 def is_exact(entry: Entry, term: str) -> bool:
-    """Whether ``term`` is the model's very name."""
+    """Whether ``term`` is exactly the model's name."""
     names = (entry.name, entry.key, f"{entry.publisher}/{entry.name}", "/".join(staff_pick_name(entry)))
     return term.strip().casefold() in [each.casefold() for each in names]
 

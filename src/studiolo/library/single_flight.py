@@ -1,4 +1,4 @@
-"""One piece of work for many who ask for it at once."""
+"""Run one piece of work for several callers at once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Fetch(Generic[T]):
-    """A fetch in progress, and all who wait for it."""
+class Flight(Generic[T]):
+    """A download in progress, and the callers that wait for it."""
 
     def __init__(self) -> None:
         self.task: asyncio.Task[T] | None = None
@@ -25,82 +25,90 @@ class Fetch(Generic[T]):
         self.on_progress: list[OnProgress] = []
         self.on_finalizing: list[Callable[[], None]] = []
 
-    def progress(self, update: DownloadProgress) -> None:
-        """Tell all of them how far it is."""
-        for listener in tuple(self.on_progress):
-            _tell(lambda listener=listener: listener(update))
+    def progress(self, progress: DownloadProgress) -> None:
+        """Call the progress callbacks of all callers."""
+        for callback in tuple(self.on_progress):
+            _call(lambda callback=callback: callback(progress))
 
     def finalize(self) -> None:
-        """Tell all of them that it is being checked."""
+        """Call the callbacks of all callers for the start of the verification."""
         if not self.finalizing:
             self.finalizing = True
-            for listener in tuple(self.on_finalizing):
-                _tell(listener)
+            for callback in tuple(self.on_finalizing):
+                _call(callback)
 
 
-def _tell(listener: Callable[[], None]) -> None:
+def _call(callback: Callable[[], None]) -> None:
     try:
-        listener()
-    except Exception:  # it is one of several who wait for the same download
-        log.exception("A listener to a download failed")
+        callback()
+    except Exception:  # a caller's mistake must not end the download of the others
+        log.exception("A callback of a download failed")
 
 
-class SharedFetches(Generic[T]):
-    """The fetches in progress, by name. Used from one event loop."""
+class SingleFlight(Generic[T]):
+    """The downloads in progress, by name. Use it from one event loop."""
 
     def __init__(self) -> None:
-        self._fetches: dict[str, Fetch[T]] = {}
+        self._flights: dict[str, Flight[T]] = {}
 
     def __contains__(self, name: str) -> bool:
-        return name in self._fetches
+        return name in self._flights
 
     async def join(
         self,
         name: str,
-        work: Callable[[Fetch[T]], Awaitable[T]],
+        work: Callable[[Flight[T]], Awaitable[T]],
         on_progress: OnProgress | None,
         on_finalizing: Callable[[], None] | None,
     ) -> T:
-        """Wait for the fetch ``name``, which ``work`` begins if nobody has. It is given up when the last one who waits
-        for it is cancelled."""
-        fetch = self._fetches.get(name)
-        if fetch is None:
-            fetch = self._fetches[name] = Fetch()
-            fetch.task = asyncio.create_task(self._run(name, fetch, work))
-        assert fetch.task is not None
+        """Wait for the download ``name``, and start it if it is not in progress.
+
+        It is cancelled when the last waiting call is cancelled.
+
+        Parameters:
+            name: the download's name.
+            work: starts it.
+            on_progress: called with the progress.
+            on_finalizing: called when the verification starts, or at once if it has started.
+        """
+        flight = self._flights.get(name)
+        if flight is None:
+            flight = self._flights[name] = Flight()
+            flight.task = asyncio.create_task(self._run(name, flight, work))
+        assert flight.task is not None
         if on_progress is not None:
-            fetch.on_progress.append(on_progress)
+            flight.on_progress.append(on_progress)
         if on_finalizing is not None:
-            fetch.on_finalizing.append(on_finalizing)
-            if fetch.finalizing:
-                _tell(on_finalizing)
-        fetch.waiting += 1
+            flight.on_finalizing.append(on_finalizing)
+            if flight.finalizing:
+                _call(on_finalizing)
+        flight.waiting += 1
         try:
-            return await asyncio.shield(fetch.task)
+            return await asyncio.shield(flight.task)
         finally:
-            fetch.waiting -= 1
+            flight.waiting -= 1
             if on_progress is not None:
-                fetch.on_progress.remove(on_progress)
+                flight.on_progress.remove(on_progress)
             if on_finalizing is not None:
-                fetch.on_finalizing.remove(on_finalizing)
-            if not fetch.waiting and not fetch.task.done():
-                self._forget(name, fetch)  # who asks from now on starts anew
-                fetch.task.cancel()
-                await asyncio.gather(fetch.task, return_exceptions=True)
+                flight.on_finalizing.remove(on_finalizing)
+            if not flight.waiting and not flight.task.done():
+                self._forget(name, flight)  # later calls start another one
+                flight.task.cancel()
+                await asyncio.gather(flight.task, return_exceptions=True)
 
     async def close(self) -> None:
-        """Stop the fetches that are under way."""
-        tasks = [fetch.task for fetch in self._fetches.values() if fetch.task is not None]
+        """Cancel the downloads in progress."""
+        tasks = [flight.task for flight in self._flights.values() if flight.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, name: str, fetch: Fetch[T], work: Callable[[Fetch[T]], Awaitable[T]]) -> T:
+    async def _run(self, name: str, flight: Flight[T], work: Callable[[Flight[T]], Awaitable[T]]) -> T:
         try:
-            return await work(fetch)
+            return await work(flight)
         finally:
-            self._forget(name, fetch)
+            self._forget(name, flight)
 
-    def _forget(self, name: str, fetch: Fetch[T]) -> None:
-        if self._fetches.get(name) is fetch:
-            del self._fetches[name]
+    def _forget(self, name: str, flight: Flight[T]) -> None:
+        if self._flights.get(name) is flight:
+            del self._flights[name]

@@ -1,8 +1,7 @@
-"""What is worth remembering between runs, in one SQLite file.
+"""The state that the library keeps between runs, in one SQLite file.
 
-Nothing here is beyond replacement: metadata can be read again and the rest is convenience. So a file that cannot be
-used is never a reason to fail: a damaged one is moved aside, and where the folder cannot be written to, this
-process remembers in memory alone.
+All of it is replaceable: metadata can be read again, and the rest is convenience. So an unusable file is never a reason
+to fail: a damaged one is renamed, and if the folder is not writable, the state of this process is in memory only.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ CREATE TABLE IF NOT EXISTS memory (key TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 
 
 class State:
-    """The database at ``path``, made at the first write.
+    """The database at ``path``, created at the first write.
 
-    Methods block for a moment (call them from a thread) and may be called from any thread; any number of processes
+    Methods block for a moment: call them from a thread. They can be called from any thread, and any number of processes
     can share the file.
     """
 
@@ -46,34 +45,34 @@ class State:
         self._inode: int | None = None
 
     def model_files(self) -> dict[str, tuple[int, int, bytes]]:
-        """What is kept of model files: by path, their size, their time (in ns) and the content given for them."""
+        """Return the rows of model files by path: size, modification time in ns, and content."""
         rows = self._read_all("SELECT path, size, mtime_ns, metadata FROM model_files", ())
         return {path: (size, mtime_ns, content) for path, size, mtime_ns, content in rows}
 
     def put_model_files(self, rows: Iterable[tuple[str, int, int, bytes]]) -> None:
-        """Keep rows of path, size, time (in ns) and content, in place of what was kept for the paths."""
+        """Insert or replace rows of path, size, modification time in ns, and content."""
         self._write_all("INSERT OR REPLACE INTO model_files VALUES (?, ?, ?, ?)", list(rows))
 
     def forget_model_files(self, paths: Iterable[str]) -> None:
-        """Keep nothing of the files at ``paths``."""
+        """Delete the rows of the files at ``paths``."""
         self._write_all("DELETE FROM model_files WHERE path = ?", [(path,) for path in paths])
 
     def remember(self, key: str, value: str) -> None:
-        """Keep ``value`` under ``key``."""
+        """Store ``value`` under ``key``."""
         self._write_all("INSERT OR REPLACE INTO memory VALUES (?, ?)", [(key, value)])
 
     def recall(self, key: str) -> str | None:
-        """The value kept under ``key``."""
+        """Return the value stored under ``key``."""
         rows = self._read_all("SELECT value FROM memory WHERE key = ?", (key,))
         return rows[0][0] if rows else None
 
     def recall_all(self, prefix: str) -> dict[str, str]:
-        """The values whose keys begin with ``prefix``, by the rest of the key."""
+        """Return the values whose keys begin with ``prefix``, by the rest of the key."""
         rows = self._read_all("SELECT key, value FROM memory WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
         return {key[len(prefix) :]: value for key, value in rows}
 
     def close(self) -> None:
-        """Close the file. The state can be used again afterwards: it is opened anew."""
+        """Close the file. The next method call opens it again."""
         with self._lock:
             self._disconnect()
 
@@ -95,7 +94,7 @@ class State:
     def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return action(self._open())
-        except sqlite3.OperationalError as error:  # a full disk, no permission, locked beyond patience
+        except sqlite3.OperationalError as error:  # a full disk, no permission, locked for too long
             self._fall_back(str(error))
         except sqlite3.DatabaseError as error:
             self._move_aside(str(error))
@@ -144,7 +143,7 @@ class State:
                 connection.close()
 
     def _fall_back(self, reason: str) -> None:
-        log.warning("%s cannot be used (%s): nothing will be remembered after this run", self.path, reason)
+        log.warning("%s cannot be used (%s): this run keeps its state in memory only", self.path, reason)
         self._disconnect()
         self._in_memory = True
 
@@ -152,9 +151,9 @@ class State:
         self._disconnect()
         with contextlib.suppress(OSError):
             if self.path.stat().st_ino != self._inode:
-                return  # another process has put a new one in place
+                return  # another process has replaced it
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
-            log.warning("%s is damaged (%s): moved to %s and begun anew", self.path, reason, aside.name)
+            log.warning("%s is damaged (%s): renamed to %s and replaced by an empty one", self.path, reason, aside.name)
             self.path.replace(aside)
             for suffix in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)

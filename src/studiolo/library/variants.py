@@ -1,4 +1,4 @@
-"""Which variant of a model is meant by those who name none."""
+"""Select the variant of a model that its name alone means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..platform.memory import total_memory_bytes
 from .model import Model
 
-# Best first: what loses little and is small, then what is larger, then what loses more.
+# Best first: small with little loss, then larger ones, then those with more loss.
 _PREFERRED = (
     *("q4_k_m", "q4_k_xl", "q4_k_l", "mxfp4_moe", "mxfp4", "nvfp4"),
     *("iq4_nl", "iq4_xs", "q4_k_s", "q4_k", "q4_1", "q4_0"),
@@ -20,27 +20,27 @@ _PREFERRED = (
 _RANK = {name: rank for rank, name in enumerate(_PREFERRED)}
 
 USABLE_MEMORY = 0.7
-"""The share of the machine's memory that weights may take: the cache and the computation need room too."""
+"""The share of the machine's memory for weights: the cache and the computation need memory too."""
 
 
 def preference(quantization: str | None) -> int:
-    """The place of ``quantization`` in the order of preference, best first; those not known come last."""
+    """Return the rank of a quantisation, 0 for the best; unknown ones come last."""
     name = (quantization or "").lower().removeprefix("ud-").removeprefix("i1-")
     return _RANK.get(name, len(_RANK))
 
 
 def select(variants: Sequence[Model], last_used: str | None, first_choice: Path | None, memory: int) -> Model:
-    """The variant that the model's key alone means.
+    """Return the variant that the model's key without a quantisation means.
 
     Parameters:
-        variants: all of one model.
-        last_used: the path of the one that was used last.
-        first_choice: the one to take where none was used: that of the catalog.
-        memory: bytes of memory that weights may take.
+        variants: all variants of one model.
+        last_used: the path of the variant that was used last.
+        first_choice: the path of the catalog's variant, for the case that none was used.
+        memory: bytes of memory for weights.
 
     Returns:
-        The one used last, else the first choice, else Ollama's ``latest``, else the one of the preferred quantisation
-        among those that fit into memory, else the smallest; one that can be used before one that cannot.
+        The one used last, else the first choice, else Ollama's ``latest``, else the one with the best quantisation
+        among those that fit into memory, else the smallest. Usable variants go before unusable ones.
     """
     usable = [model for model in variants if model.error is None] or list(variants)
     for model in usable:
@@ -56,12 +56,12 @@ def select(variants: Sequence[Model], last_used: str | None, first_choice: Path 
 
 
 def quantization_of(model: Model) -> str | None:
-    """The quantisation as the file's name has it, else as its header does."""
+    """Return the quantisation that the file's name says, else its header."""
     if model.variant is not None and model.origin != "ollama":
         return model.variant
     return model.metadata.quantization if model.metadata else None
 
 
 def usable_memory() -> int:
-    """Bytes of memory that weights may take on this machine."""
+    """Return the bytes of this machine's memory that weights may take."""
     return int(total_memory_bytes() * USABLE_MEMORY)

@@ -1,8 +1,8 @@
-"""The child process of a source: runs pip or the hub's client, and ends when its parent does.
+"""The child process of a source: runs pip or the hub's client, and ends when its parent ends.
 
-Run by its path, outside the package: only the library that does the work has to be importable.
+It is run by its path, outside the package: only pip or the hub's client has to be importable.
 Usage: ``_worker.py pip ARGUMENT...`` or ``_worker.py hub TASK ARGUMENT...``. A hub task prints one JSON object:
-what was asked for, or ``failed`` (a kind of failure) and ``reason``.
+the result, or ``failed`` (a kind of failure) and ``reason``.
 """
 
 import json
@@ -21,38 +21,38 @@ LONGEST_WAIT_SECONDS = 60
 
 
 def _end_with_parent() -> None:
-    # The other end of standard input is held by the parent, and closes however the parent ends.
+    # The parent holds the other end of standard input, which closes when the parent ends, in whatever way.
     os.read(0, 1)
     os._exit(1)
 
 
 def _locate(repo: str, file: str, revision: str) -> dict[str, Any]:
-    """Where a file of a repository is: in the hub's cache on this machine, or on the hub."""
+    """Return the location of a file in a repository: in the hub's cache on this machine, or on the hub."""
     import huggingface_hub as hub
 
     kept = hub.try_to_load_from_cache(repo, file, revision=revision)
-    if isinstance(kept, str):  # fetched before by another program; works offline, too
+    if isinstance(kept, str):  # another program has downloaded it; works offline, too
         blob = Path(kept).resolve()
         return {"path": str(blob), "size": blob.stat().st_size, "sha256": _sha256(blob.name)}
     url = hub.hf_hub_url(repo, file, revision=revision)
     about = hub.get_hf_file_metadata(url)  # pyright: ignore[reportUnknownMemberType]
-    if about.commit_hash:  # the branch may move while the file is fetched
+    if about.commit_hash:  # the branch may move during the download
         url = hub.hf_hub_url(repo, file, revision=about.commit_hash)
     headers = hub.utils.build_hf_headers(library_name="studiolo")  # pyright: ignore
     return {"url": url, "headers": headers, "size": about.size, "sha256": _sha256(about.etag), "etag": about.etag}
 
 
 def _sha256(etag: str | None) -> str | None:
-    """The hub's ETag of a large file is its sha256; that of a small one, a Git hash, is shorter."""
+    """Return the SHA-256 in the hub's ETag of a large file. The ETag of a small one is a Git hash, which is shorter."""
     return etag if etag and len(etag) == 64 else None
 
 
 def _search(term: str, limit: str) -> dict[str, Any]:
-    """Repositories with GGUF files that fit ``term``, those fetched most often first."""
+    """Return the repositories with GGUF files that match ``term``, most downloads first."""
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # pyright: ignore
 
-    # One page, asked for once: HfApi.list_models() tries for half a minute where the hub cannot be reached.
+    # One request for one page: HfApi.list_models() retries for half a minute if the hub cannot be reached.
     answer = get_session().get(
         f"{constants.ENDPOINT}/api/models",
         params={"search": term, "filter": "gguf", "sort": "downloads", "limit": limit},
@@ -65,7 +65,7 @@ def _search(term: str, limit: str) -> dict[str, Any]:
 
 
 def _files(repo: str, revision: str) -> dict[str, Any]:
-    """The files of a repository, their sizes and hashes."""
+    """Return the files of a repository, with sizes and hashes."""
     import huggingface_hub as hub
 
     about = hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
@@ -80,7 +80,7 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {"locate": _locate, "search":
 
 
 def _run_hub_task(task: str, *arguments: str) -> dict[str, Any]:
-    """Run a task; what may pass (a busy or failing server, a broken connection) is tried again a few times."""
+    """Run a task. After a transient failure (a busy server, a broken connection) it is retried a few times."""
     for attempt in range(TRIES):
         try:
             return _TASKS[task](*arguments)
@@ -94,7 +94,7 @@ def _run_hub_task(task: str, *arguments: str) -> dict[str, Any]:
 
 
 def _judge(error: Exception) -> tuple[str, float | None]:
-    """The kind of a failure, and how long to wait before the next attempt (0: as long as usual; None: do not try)."""
+    """Return the kind of a failure, and the delay before the next attempt (0: the usual one; None: no attempt)."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.OfflineModeIsEnabled):
@@ -110,7 +110,7 @@ def _judge(error: Exception) -> tuple[str, float | None]:
         clients = ("httpx", "requests", "urllib3")
         return ("unreachable", 0) if type(error).__module__.startswith(clients) else ("failed", None)
     if isinstance(error, errors.RepositoryNotFoundError):
-        # The hub answers 401 for what does not exist as well, so that nobody can tell the private ones.
+        # The hub answers 401 as well if a repository does not exist, to hide private ones.
         return "no repository", None
     status = int(response.status_code)
     if status in (401, 403):

@@ -25,14 +25,14 @@ class FileSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def location(self) -> Path:
-        """The path itself."""
+        """The path of the file."""
         if self.path.startswith("file:"):
             return path_of_url(self.path)
         return Path(self.path).expanduser()
 
 
 class FileSource:
-    """Copies a file: a private mirror on a shared drive, or a memory stick."""
+    """Copy a file: from a private mirror on a shared drive, or from a memory stick."""
 
     spec_type: ClassVar[type[Struct]] = FileSpec
 
@@ -44,6 +44,6 @@ class FileSource:
 
     async def fetch(self, spec: FileSpec, job: Job) -> str | None:
         if not spec.location.is_file():
-            raise SourceUnavailable("there is no such file")
+            raise SourceUnavailable("the file does not exist")
         await copy_file(spec.location, job)
         return None

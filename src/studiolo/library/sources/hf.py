@@ -28,7 +28,7 @@ class HuggingFaceSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HuggingFaceSource:
-    """Fetches from the Hugging Face hub, as :mod:`studiolo.library.hub` says."""
+    """Download from the Hugging Face hub; see :mod:`studiolo.library.hub`."""
 
     spec_type: ClassVar[type[Struct]] = HuggingFaceSpec
 
@@ -44,7 +44,7 @@ class HuggingFaceSource:
             await copy_file(Path(found.path), job)
             return found.sha256
         if found.url is None:
-            raise SourceUnavailable("the hub told no address")
+            raise SourceUnavailable("the hub gave no address")
         remote = Remote(
             url=found.url,
             headers=found.headers,
@@ -53,5 +53,5 @@ class HuggingFaceSource:
             tag=found.etag and f"hub:{found.etag}",
             hint=_HINT,
         )
-        await transfer(remote, job.target, job.on_bytes)
+        await transfer(remote, job.target, job.on_bytes, job.threads)
         return found.sha256

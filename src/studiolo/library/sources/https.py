@@ -10,20 +10,20 @@ from msgspec import Meta, Struct
 from ..http_transfer import Remote, transfer
 from .base import Job
 
-_HINT = "a server that wants a name and a password takes them from ~/.netrc"
+_HINT = "put the name and password for the server into ~/.netrc"
 
 
 class HttpsSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """
     Parameters:
-        url: the address of the GGUF file, ``https://`` (or ``http://``, for servers of one's own).
+        url: the address of the GGUF file, ``https://`` (or ``http://``, for private servers).
     """
 
     url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+/\S+$")]
 
 
 class HttpsSource:
-    """Fetches from any web server. Proxies, certificates and ``~/.netrc`` apply as the environment names them."""
+    """Download from any web server. The environment's proxies and certificates apply, and ``~/.netrc``."""
 
     spec_type: ClassVar[type[Struct]] = HttpsSpec
 
@@ -36,5 +36,5 @@ class HttpsSource:
 
     async def fetch(self, spec: HttpsSpec, job: Job) -> str | None:
         remote = Remote(url=spec.url, size_bytes=job.size_bytes, sha256=job.sha256, hint=_HINT)
-        await transfer(remote, job.target, job.on_bytes)
+        await transfer(remote, job.target, job.on_bytes, job.threads)
         return None

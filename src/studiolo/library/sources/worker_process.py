@@ -1,4 +1,4 @@
-"""Run a library that fetches in a process of its own: one that can be stopped at any moment."""
+"""Run pip or the hub's client in a child process, which can be stopped at any moment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ...platform.processes import kill, start_child
-from .base import TICK_SECONDS, SourceUnavailable
+from ..disk_threads import TICK_SECONDS
+from .base import SourceUnavailable
 
 _FULL = os.strerror(errno.ENOSPC)
 
@@ -24,23 +25,23 @@ async def run_worker(
     on_line: Callable[[bytes], None] | None = None,
     on_tick: Callable[[], None] | None = None,
 ) -> None:
-    """Run the worker to its end; when cancelled, kill it and all that it started.
+    """Run the worker to its end. When this is cancelled, the worker and its child processes are killed.
 
     Parameters:
-        arguments: what the worker shall do.
-        environment: variables to add to this process's own.
+        arguments: the worker's arguments.
+        environment: variables to add to those of this process.
         on_line: called with each line of the worker's standard output.
         on_tick: called every tenth of a second.
 
     Raises:
-        SourceUnavailable: the worker failed; the reason is in its own words.
+        SourceUnavailable: the worker failed; the reason is its own message.
         OSError: it failed because the disk is full.
     """
     if not sys.executable:
-        raise SourceUnavailable("this program has no Python executable to start")
+        raise SourceUnavailable("this program has no Python interpreter to run it with")
     process = await start_child(
         sys.executable,
-        "-P",  # the current folder and this one are no places to import from
+        "-P",  # imports neither from the current folder nor from the worker's
         str(_WORKER),
         *arguments,
         stdin=asyncio.subprocess.PIPE,
@@ -78,7 +79,7 @@ async def _lines(stream: asyncio.StreamReader, on_line: Callable[[bytes], None])
     while True:
         try:
             line = await stream.readline()
-        except ValueError:  # a line beyond the stream's limit; nothing of ours
+        except ValueError:  # a line beyond the stream's limit, which is no answer of the worker
             continue
         if not line:
             return
@@ -86,7 +87,7 @@ async def _lines(stream: asyncio.StreamReader, on_line: Callable[[bytes], None])
 
 
 def _reason(output: str, code: int) -> str:
-    """The lines that say what went wrong: pip's errors, else the last ones."""
+    """Return the lines that explain a failure: pip's errors, else the last ones."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     chosen = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines
-    return " ".join(chosen[-3:])[-800:] or f"it ended with code {code} and said nothing"
+    return " ".join(chosen[-3:])[-800:] or f"it exited with code {code} and no message"

@@ -1,0 +1,77 @@
+"""The threads in which a library reads and writes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TICK_SECONDS = 0.1
+"""The interval at which the progress of a piece of work is looked at."""
+
+_WRITERS = 4
+_FILE_WORKERS = 4
+
+
+class DiskThreads:
+    """Threads for disk work, apart from the event loop's pool, which chat templates and images need.
+
+    Three pools, so that nothing waits for work that takes much longer: look-ups, the short steps of downloads, and
+    work on whole files, which takes minutes (hashes, copies, extraction). Threads start when they are first needed.
+    """
+
+    def __init__(self) -> None:
+        self._lookups = ThreadPoolExecutor(1, "studiolo-library")
+        self._steps = ThreadPoolExecutor(_WRITERS, "studiolo-download")
+        self._files = ThreadPoolExecutor(_FILE_WORKERS, "studiolo-files")
+
+    async def look_up(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the result of a look-up. They run one at a time."""
+        return await asyncio.wrap_future(self._lookups.submit(function, *args, **kwargs))
+
+    async def step(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a short step of a download, to its end even when this is cancelled."""
+        task = asyncio.wrap_future(self._steps.submit(function, *args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await _finish(task)
+            raise
+
+    async def whole_file(self, work: Callable[[threading.Event], T], on_tick: Callable[[], None] | None = None) -> T:
+        """Run ``work`` on a whole file.
+
+        Parameters:
+            work: called with an event that is set when this is cancelled; it is waited for then, so that nothing still
+                writes when the folder is removed.
+            on_tick: called every tenth of a second, in the event loop, while ``work`` waits for a thread and runs.
+        """
+        stop = threading.Event()
+        job = self._files.submit(work, stop)
+        task = asyncio.wrap_future(job)
+        try:
+            while not (await asyncio.wait({task}, timeout=TICK_SECONDS))[0]:
+                if on_tick is not None:
+                    on_tick()
+        except BaseException:
+            stop.set()
+            if not job.cancel():
+                await _finish(task)
+            raise
+        return task.result()
+
+    def close(self) -> None:
+        """End the threads when their work is done. No more work is accepted."""
+        for pool in (self._lookups, self._steps, self._files):
+            pool.shutdown(wait=False)
+
+
+async def _finish(task: asyncio.Future[Any]) -> None:
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # marks it as seen: asyncio logs errors that nobody has seen
