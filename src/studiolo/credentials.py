@@ -1,6 +1,6 @@
-"""API tokens, in LM Studio's form: ``sk-lm-`` and an identifier, a colon, and a passkey.
+"""API tokens in LM Studio's form: ``sk-lm-`` and an identifier, a colon, and a passkey.
 
-On the wire they are the client identifier and the client passkey of the handshake; over HTTP, a bearer token.
+On LM Studio's wire they are the client identifier and the client passkey of the handshake; over HTTP, a bearer token.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from .errors import ConfigError
 
-FORM = re.compile(r"sk-lm-(?P<identifier>[A-Za-z0-9]{8}):(?P<passkey>[A-Za-z0-9]{20})")
+TOKEN_PATTERN = re.compile(r"sk-lm-(?P<identifier>[A-Za-z0-9]{8}):(?P<passkey>[A-Za-z0-9]{20})")
 
 
-class Token(NamedTuple):
-    """A token in its two parts."""
+class ApiToken(NamedTuple):
+    """An API token in its two parts."""
 
     identifier: str
     passkey: str
@@ -25,29 +25,30 @@ class Token(NamedTuple):
         return f"sk-lm-{self.identifier}:{self.passkey}"
 
     def __repr__(self) -> str:
-        return f"Token({self.identifier!r})"  # nothing that gets into a log lets anyone in
+        return f"ApiToken({self.identifier!r})"  # logs must not contain the passkey
 
 
-def parse_token(text: str, where: str) -> Token:
-    """The token that ``text`` is; white space around it does not matter.
+def parse_api_token(text: str, where: str) -> ApiToken:
+    """Return the API token in ``text``, which may have white space around it.
 
     Parameters:
-        where: what the text was given as, for the error, which does not repeat the text.
+        text: the text.
+        where: where the text is from, for the error, which does not repeat the text.
 
     Raises:
-        ConfigError: it has not the form of a token.
+        ConfigError: the text does not have the form of an API token.
     """
-    match = FORM.fullmatch(text.strip())
+    match = TOKEN_PATTERN.fullmatch(text.strip())
     if match is None:
         raise ConfigError(
             f"{where} is not an API token",
-            cause="A token is sk-lm- and 8 letters or digits, a colon, and 20 letters or digits.",
-            suggestion="Take it over whole from where it was made.",
+            cause="An API token is sk-lm- and 8 letters or digits, a colon, and 20 letters or digits.",
+            suggestion="Copy the whole API token from its file.",
         )
-    return Token(**match.groupdict())
+    return ApiToken(**match.groupdict())
 
 
-def new_token() -> Token:
-    """A token that nobody can guess."""
-    signs = string.ascii_letters + string.digits
-    return Token(*("".join(secrets.choice(signs) for _ in range(length)) for length in (8, 20)))
+def new_api_token() -> ApiToken:
+    """Return a new random API token."""
+    letters = string.ascii_letters + string.digits
+    return ApiToken(*("".join(secrets.choice(letters) for _ in range(length)) for length in (8, 20)))

@@ -113,9 +113,9 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 @server.command()
 def token(file: Annotated[Path, typer.Argument(help="The file; made where there is none.")]) -> None:
     """Make an API token, add it to a file for --token-file, and print it."""
-    from ..server.token_file import add_token
+    from ..server.token_file import add_api_token
 
-    print(add_token(file))
+    print(add_api_token(file))
 
 
 def serve_options(

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from ..credentials import Token, parse_token
+from ..credentials import ApiToken, parse_api_token
 from ..errors import ConfigError
 from .transports.base import Transport
 
@@ -29,21 +29,21 @@ TOKEN_NAMES = ("STUDIOLO_API_TOKEN", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN")
 """Where the environment has the API token: ours, and those that LM Studio's clients read."""
 
 
-def find_token(given: str | None) -> Token | None:
+def find_token(given: str | None) -> ApiToken | None:
     """The API token: ``given``, else the first that the environment has (``TOKEN_NAMES``).
 
     Raises:
         ConfigError: it has not the form of a token.
     """
     if given is not None:
-        return parse_token(given, "What was given as api_token")
+        return parse_api_token(given, "What was given as api_token")
     for name in TOKEN_NAMES:
         if text := os.environ.get(name):
-            return parse_token(text, f"The environment's {name}")
+            return parse_api_token(text, f"The environment's {name}")
     return None
 
 
-async def find_transport(host: str | None, token: Token | None = None) -> Transport:
+async def find_transport(host: str | None, token: ApiToken | None = None) -> Transport:
     """The transport to the host that is asked for.
 
     ``host`` (or, without it, the environment's ``STUDIOLO_HOST``) is ``"embedded"`` or ``"host:port"``, and is

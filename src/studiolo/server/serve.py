@@ -27,7 +27,7 @@ from ..sdk.discovery import SDK_PORTS, is_server
 from .app import create_app
 from .daemon import follow_stop_requests, remove_record, write_record
 from .daemon_log import CHECK_SEC, rotate_log
-from .token_file import TokenFile
+from .token_file import ApiTokenFile
 
 LOOPBACK = "127.0.0.1"
 DRAIN_LIMIT_SEC = 5
@@ -90,7 +90,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     address, port = options.host or settings.host, settings.port if options.port is None else options.port
     token_file = options.token_file or settings.token_file
     try:
-        tokens = None if token_file is None else TokenFile(token_file)
+        tokens = None if token_file is None else ApiTokenFile(token_file)
         sockets = [await _listen(address, port)]
     except BaseException:
         await host.stop()

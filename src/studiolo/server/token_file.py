@@ -1,4 +1,4 @@
-"""The tokens that let clients in: a file of its owner's alone, one token a line."""
+"""The file of the API tokens that a server accepts: one a line, readable only by its owner."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import os
 import stat
 from pathlib import Path
 
-from ..credentials import FORM, Token, new_token, parse_token
+from ..credentials import TOKEN_PATTERN, ApiToken, new_api_token, parse_api_token
 from ..errors import ConfigError
 from ..platform.file_status import append_privately, can_be_read_by_others
 
 _log = logging.getLogger("studiolo.server")
 
 
-class TokenFile:
-    """The tokens in a file, read again when it has changed.
+class ApiTokenFile:
+    """The API tokens in a file, which is read again when it changes.
 
-    A file that becomes unusable lets nobody in until it is mended.
+    While the file is unusable, no API token is accepted.
 
     Parameters:
         path: the file; ``~`` is allowed.
 
     Raises:
-        ConfigError: it cannot be read, can be read by others than its owner, has no token, or a line that is none.
+        ConfigError: it cannot be read, other users can read it, it has no API token, or a line is not one.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self._seen = self._look()
-        self._tokens = read_tokens(self.path)
+        self._tokens = read_api_tokens(self.path)
 
     def accepts(self, identifier: str, passkey: str) -> bool:
-        """Whether the two are the parts of a token of the file. Takes as long for any wrong one."""
+        """Whether these are the parts of an API token in the file. Compares in constant time."""
         given = f"{identifier}:{passkey}".encode()
         known = False
         for token in self._current():
@@ -41,20 +41,20 @@ class TokenFile:
         return known
 
     def accepts_bearer(self, header: str | None) -> bool:
-        """Whether ``header``, the value of ``Authorization``, is ``Bearer`` and a token of the file."""
+        """Whether ``header``, the value of ``Authorization``, is ``Bearer`` and an API token in the file."""
         scheme, _, text = (header or "").partition(" ")
-        match = FORM.fullmatch(text.strip())
+        match = TOKEN_PATTERN.fullmatch(text.strip())
         return scheme.lower() == "bearer" and match is not None and self.accepts(**match.groupdict())
 
-    def _current(self) -> list[Token]:
+    def _current(self) -> list[ApiToken]:
         seen = self._look()
         if seen != self._seen:
             self._seen = seen
             try:
-                self._tokens = read_tokens(self.path)
+                self._tokens = read_api_tokens(self.path)
             except ConfigError as error:
                 self._tokens = []
-                _log.error("nobody is let in: %s", error)
+                _log.error("no client is accepted: %s", error)
         return self._tokens
 
     def _look(self) -> tuple[int, int, int] | None:
@@ -65,11 +65,15 @@ class TokenFile:
         return status.st_mtime_ns, status.st_size, status.st_mode
 
 
-def read_tokens(path: Path, at_least: int = 1) -> list[Token]:
-    """The tokens in a file: one a line; empty lines, and those that begin with ``#``, are passed over.
+def read_api_tokens(path: Path, at_least: int = 1) -> list[ApiToken]:
+    """Return the API tokens in a file: one a line. Empty lines, and those that begin with ``#``, are ignored.
+
+    Parameters:
+        path: the file.
+        at_least: the number of API tokens that it must have.
 
     Raises:
-        ConfigError: as :class:`TokenFile`.
+        ConfigError: as :class:`ApiTokenFile`.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -77,37 +81,39 @@ def read_tokens(path: Path, at_least: int = 1) -> list[Token]:
             lines = file.read().splitlines()
     except OSError as error:
         raise ConfigError(
-            f"The tokens in {path} cannot be read",
+            f"The API tokens in {path} cannot be read",
             cause=error.strerror or str(error),
-            suggestion=f"Make one with: studiolo server token {path}",
+            suggestion=f"Create one with: studiolo server token {path}",
         ) from None
     except ValueError as error:
-        raise ConfigError(f"{path} is not a file of tokens", cause=str(error)) from None
+        raise ConfigError(f"{path} is not a file of API tokens", cause=str(error)) from None
     if can_be_read_by_others(status):
         raise ConfigError(
-            f"Others than its owner can read the tokens in {path} (its mode is {stat.S_IMODE(status.st_mode):o})",
+            f"Other users can read the API tokens in {path} (its mode is {stat.S_IMODE(status.st_mode):o})",
             suggestion=f"Run: chmod 600 {path}",
         )
     tokens = [
-        parse_token(line, f"Line {number} of {path}")
+        parse_api_token(line, f"Line {number} of {path}")
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
     if len(tokens) < at_least:
-        raise ConfigError(f"There is no token in {path}", suggestion=f"Make one with: studiolo server token {path}")
+        raise ConfigError(
+            f"There is no API token in {path}", suggestion=f"Create one with: studiolo server token {path}"
+        )
     return tokens
 
 
-def add_token(path: Path) -> Token:
-    """Make a token and write it to the end of a file, which is made where there is none, for its owner alone.
+def add_api_token(path: Path) -> ApiToken:
+    """Create an API token and append it to a file, which is created if necessary, readable only by its owner.
 
     Raises:
-        ConfigError: the file is wrong, or cannot be written.
+        ConfigError: the file is not a valid one, or cannot be written.
     """
     path = path.expanduser()
     if path.exists() and path.stat().st_size:
-        read_tokens(path, at_least=0)
-    token = new_token()
+        read_api_tokens(path, at_least=0)
+    token = new_api_token()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with append_privately(path) as file:
@@ -117,5 +123,5 @@ def add_token(path: Path) -> Token:
                 file.write(b"" if file.read(1) == b"\n" else b"\n")
             file.write(f"{token}\n".encode())
     except OSError as error:
-        raise ConfigError(f"The token cannot be written to {path}", cause=error.strerror or str(error)) from None
+        raise ConfigError(f"The API token cannot be written to {path}", cause=error.strerror or str(error)) from None
     return token

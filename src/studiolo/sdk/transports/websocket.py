@@ -13,7 +13,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from ...credentials import Token
+from ...credentials import ApiToken
 from ...errors import AuthenticationError, ConnectionFailedError, ProtocolError, StudioloError, UsageError
 from ...merging_queue import MergingQueue
 from ...protocol import frames
@@ -48,9 +48,9 @@ class WebSocketTransport:
         token: what lets this client in, where the server asks for it.
     """
 
-    def __init__(self, address: str, token: Token | None = None) -> None:
+    def __init__(self, address: str, token: ApiToken | None = None) -> None:
         self.address = address
-        self._identity = token or Token(f"guest:{uuid.uuid4()}", str(uuid.uuid4()))
+        self._identity = token or ApiToken(f"guest:{uuid.uuid4()}", str(uuid.uuid4()))
         self._sockets: dict[str, _Socket] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._loop: asyncio.AbstractEventLoop | None = None

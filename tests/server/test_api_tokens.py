@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 import studiolo as lm
-from studiolo.credentials import Token, new_token, parse_token
+from studiolo.credentials import ApiToken, new_api_token, parse_api_token
 from studiolo.errors import AuthenticationError
 from studiolo.paths import Home
-from studiolo.server.token_file import TokenFile, add_token, read_tokens
+from studiolo.server.token_file import ApiTokenFile, add_api_token, read_api_tokens
 from tests.support.running import Server, environment, serving
 
 WRONG = "sk-lm-aaaaaaaa:bbbbbbbbbbbbbbbbbbbb"
@@ -29,12 +29,12 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def token(token_file: Path) -> Token:
-    return add_token(token_file)
+def token(token_file: Path) -> ApiToken:
+    return add_api_token(token_file)
 
 
 @pytest.fixture(scope="module")
-def server(token_file: Path, token: Token, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(token_file: Path, token: ApiToken, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = Home(tmp_path_factory.mktemp("tokens-home"))
     home.settings.write_text(f'[library]\nprograms = []\n[server]\ntoken_file = "{token_file}"\n')
     with serving(home, home.root, "--no-load") as server:
@@ -47,7 +47,7 @@ def _no_token_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_token_lets_in_and_nothing_else_does(server: Server, token: Token) -> None:
+def test_a_token_lets_in_and_nothing_else_does(server: Server, token: ApiToken) -> None:
     with lm.Client(server.address, api_token=f" {token}\n") as client:
         assert client.llm.list_loaded() == []
     halves = (f"sk-lm-{token.identifier}:{'b' * 20}", f"sk-lm-aaaaaaaa:{token.passkey}")
@@ -60,7 +60,7 @@ def test_a_token_lets_in_and_nothing_else_does(server: Server, token: Token) -> 
 
 
 async def test_the_async_client_and_the_environment(
-    server: Server, token: Token, monkeypatch: pytest.MonkeyPatch
+    server: Server, token: ApiToken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LM_API_TOKEN", str(token))
     async with lm.AsyncClient(server.address) as client:
@@ -87,7 +87,7 @@ def test_what_is_no_token_is_refused_at_once_and_not_repeated(wrong: str, monkey
 class WithToken(lmstudio.Client):
     """The official client of 1.5.0, with the handshake that later ones make of an ``api_token``."""
 
-    def __init__(self, api_host: str, token: Token) -> None:
+    def __init__(self, api_host: str, token: ApiToken) -> None:
         self._token = token
         super().__init__(api_host)
 
@@ -95,14 +95,14 @@ class WithToken(lmstudio.Client):
         return self._format_auth_message(self._token.identifier, self._token.passkey)
 
 
-def test_the_official_python_client(server: Server, token: Token) -> None:
+def test_the_official_python_client(server: Server, token: ApiToken) -> None:
     with WithToken(server.address, token) as client:
         assert client.list_loaded_models() == []
     with lmstudio.Client(server.address) as client, pytest.raises(ValueError, match="dictionary update sequence"):
         client.list_loaded_models()  # its own mistake: it takes the reason, which is a text on the wire, for a dict
 
 
-def test_the_programs_default_client_and_the_command_line(server: Server, token: Token, empty_home: Home) -> None:
+def test_the_programs_default_client_and_the_command_line(server: Server, token: ApiToken, empty_home: Home) -> None:
     program = (
         "import studiolo as lm, sys\n"
         "lm.configure_default_client(sys.argv[1], api_token=sys.argv[2])\n"
@@ -119,10 +119,10 @@ def test_the_programs_default_client_and_the_command_line(server: Server, token:
             [sys.executable, *command], env={**there, **more}, capture_output=True, text=True, timeout=60
         )
         assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done
-    assert read_tokens(empty_home.root / "mine") == [parse_token(done.stdout, "what was printed")]
+    assert read_api_tokens(empty_home.root / "mine") == [parse_api_token(done.stdout, "what was printed")]
 
 
-def test_health_answers_everyone_and_lists_instances_with_a_token(server: Server, token: Token) -> None:
+def test_health_answers_everyone_and_lists_instances_with_a_token(server: Server, token: ApiToken) -> None:
     for header, reported in ((f"Bearer {token}", True), (f"Bearer {WRONG}", False), (str(token), False), ("", False)):
         request = urllib.request.Request(f"http://{server.address}/health", headers={"Authorization": header})
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -136,10 +136,10 @@ def test_a_changed_file_counts_and_one_that_is_wrong_lets_nobody_in(
     path = tmp_path / "tokens"
     path.touch(0o600)
     path.write_text("# mine\n\n")
-    first = add_token(path)
-    file = TokenFile(path)
+    first = add_api_token(path)
+    file = ApiTokenFile(path)
     path.write_text(path.read_text().rstrip("\n"))  # an editor that ends no line
-    second = add_token(path)
+    second = add_api_token(path)
     assert path.read_text() == f"# mine\n\n{first}\n{second}\n"
     assert file.accepts(*first) and file.accepts(*second) and not file.accepts(first.identifier, second.passkey)
     path.write_text(f"{second}\n")
@@ -158,18 +158,18 @@ def test_a_changed_file_counts_and_one_that_is_wrong_lets_nobody_in(
 def test_a_server_does_not_start_with_a_file_that_is_wrong(empty_home: Home, tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     with pytest.raises(lm.ConfigError, match="studiolo server token"):
-        TokenFile(path)
+        ApiTokenFile(path)
     path.touch(0o600)
-    with pytest.raises(lm.ConfigError, match="no token"):
-        TokenFile(path)
-    path.write_text(f"{new_token()}\nnonsense-secret\n")
+    with pytest.raises(lm.ConfigError, match="no API token"):
+        ApiTokenFile(path)
+    path.write_text(f"{new_api_token()}\nnonsense-secret\n")
     with pytest.raises(lm.ConfigError, match="Line 2") as caught:
-        TokenFile(path)
+        ApiTokenFile(path)
     assert "nonsense-secret" not in str(caught.value)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(lm.ConfigError, match="not a file of tokens"):
-        TokenFile(path)
-    path.write_text(f"{new_token()}\n")
+    with pytest.raises(lm.ConfigError, match="not a file of API tokens"):
+        ApiTokenFile(path)
+    path.write_text(f"{new_api_token()}\n")
     path.chmod(0o644)
     command = [sys.executable, "-m", "studiolo", "serve", "--port", "0", "--no-load", "--token-file", str(path)]
     done = subprocess.run(command, env=environment(empty_home), capture_output=True, text=True, timeout=60)
@@ -178,5 +178,5 @@ def test_a_server_does_not_start_with_a_file_that_is_wrong(empty_home: Home, tmp
 
 
 def test_a_token_does_not_show_itself_in_a_repr() -> None:
-    token = new_token()
-    assert token.passkey not in repr(token) and token == parse_token(str(token), "it")
+    token = new_api_token()
+    assert token.passkey not in repr(token) and token == parse_api_token(str(token), "it")
