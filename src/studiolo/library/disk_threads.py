@@ -14,8 +14,7 @@ T = TypeVar("T")
 TICK_SECONDS = 0.1
 """The interval at which the progress of a piece of work is looked at."""
 
-_WRITERS = 4
-_FILE_WORKERS = 4
+_THREADS = {"lookups": 1, "steps": 4, "files": 4}
 
 
 class DiskThreads:
@@ -26,17 +25,15 @@ class DiskThreads:
     """
 
     def __init__(self) -> None:
-        self._lookups = ThreadPoolExecutor(1, "studiolo-library")
-        self._steps = ThreadPoolExecutor(_WRITERS, "studiolo-download")
-        self._files = ThreadPoolExecutor(_FILE_WORKERS, "studiolo-files")
+        self._pools: dict[str, ThreadPoolExecutor] = {}
 
     async def look_up(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of a look-up. They run one at a time."""
-        return await asyncio.wrap_future(self._lookups.submit(function, *args, **kwargs))
+        return await asyncio.wrap_future(self._pool("lookups").submit(function, *args, **kwargs))
 
     async def step(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short step of a download, to its end even when this is cancelled."""
-        task = asyncio.wrap_future(self._steps.submit(function, *args, **kwargs))
+        task = asyncio.wrap_future(self._pool("steps").submit(function, *args, **kwargs))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -52,7 +49,7 @@ class DiskThreads:
             on_tick: called every tenth of a second, in the event loop, while ``work`` waits for a thread and runs.
         """
         stop = threading.Event()
-        job = self._files.submit(work, stop)
+        job = self._pool("files").submit(work, stop)
         task = asyncio.wrap_future(job)
         try:
             while not (await asyncio.wait({task}, timeout=TICK_SECONDS))[0]:
@@ -66,9 +63,15 @@ class DiskThreads:
         return task.result()
 
     def close(self) -> None:
-        """End the threads when their work is done. No more work is accepted."""
-        for pool in (self._lookups, self._steps, self._files):
+        """End the threads when their work is done. The next call starts others."""
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
             pool.shutdown(wait=False)
+
+    def _pool(self, name: str) -> ThreadPoolExecutor:
+        if name not in self._pools:
+            self._pools[name] = ThreadPoolExecutor(_THREADS[name], f"studiolo-{name}")
+        return self._pools[name]
 
 
 async def _finish(task: asyncio.Future[Any]) -> None:

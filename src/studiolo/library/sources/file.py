@@ -44,6 +44,6 @@ class FileSource:
 
     async def fetch(self, spec: FileSpec, job: Job) -> str | None:
         if not spec.location.is_file():
-            raise SourceUnavailable("the file does not exist")
+            raise SourceUnavailable("there is no such file")
         await copy_file(spec.location, job)
         return None
