@@ -68,7 +68,7 @@ def test_shards_come_together(empty_home: Home, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.gguf")) == []
     (tmp_path / "x").mkdir()
     shutil.copy(empty_home.models / "me" / "big" / second.name, tmp_path / "x")
-    with pytest.raises(ModelFileError, match=r"is one of 3 shards.*1, 3 are not beside it"):
+    with pytest.raises(ModelFileError, match=r"is one of 3 shards.*Missing beside it: number 1, 3"):
         plan_import(empty_home, tmp_path / "x" / second.name)
 
 
@@ -160,7 +160,7 @@ def test_a_full_disk_is_an_error_before_anything_is_written(
     empty_home: Home, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files_module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
-    with pytest.raises(LibraryFileError, match=r"takes 0\.00 GB of disk, and 0\.00 GB are free"):
+    with pytest.raises(LibraryFileError, match=r"needs 0\.00 GB of disk, and 0\.00 GB are free"):
         carry_out(plan_import(empty_home, model, "copy"))
     assert list(empty_home.models.rglob("*")) == []
 

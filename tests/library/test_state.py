@@ -91,7 +91,7 @@ def test_where_nothing_can_be_written_the_process_remembers(tmp_path: Path, capl
     state.remember("a", "1")
     assert state.recall("a") == "1"
     state.close()
-    assert "nothing will be remembered" in caplog.text
+    assert "keeps its state in memory only" in caplog.text
 
 
 WRITER = """
