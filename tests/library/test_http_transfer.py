@@ -97,7 +97,7 @@ async def test_retry_after_is_kept_to(
     async def note(_: Any, seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(transfer._Fetch, "wait", note)
+    monkeypatch.setattr(transfer._Transfer, "wait", note)
     from_hub(library, web, content)
     web.fail(CDN, status=429, headers={"Retry-After": "7"})
     web.fail(CDN, status=503, headers={"Retry-After": formatdate(4_000_000_000, usegmt=True)})
