@@ -105,7 +105,7 @@ class Host:
             await self.schemas.close()
             await self.library.close()
         finally:
-            await asyncio.to_thread(self._sockets.remove)
+            self._sockets.remove()  # in this thread: at the end of the interpreter no thread can be started
 
     def requests_under_way(self) -> int:
         """Return how many requests use an instance, or wait for one."""
