@@ -1,11 +1,11 @@
 """The tree of errors.
 
-Every error that studiolo raises on purpose is a :class:`StudioloError`: a *title* that says what went wrong and
-where, an optional *cause*, and an optional *suggestion* that says what to do about it. Each class has a *code*, which
-is how an error crosses the wire and comes back as the same class on the other side, and an *HTTP status*.
+Every error that studiolo raises on purpose is a :class:`StudioloError`: a *title* that says what is wrong and where, an
+optional *cause*, and an optional *suggestion*: a command to run or an edit to make. Each class has a *code*, by which
+an error on the wire becomes an instance of the same class at the client, and an *HTTP status*.
 
-The tree has the shape of the official LM Studio client's, so that an ``except`` written for that client means the
-same here; the names of that client are aliases, at the end of this module.
+The tree has the shape of the official LM Studio client's, so that an ``except`` clause written for that client catches
+the same errors here. That client's names are aliases at the end of this module.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class StudioloError(Exception):
     """The root of the tree.
 
     Parameters:
-        title: what went wrong, with the name of the thing that it happened to.
-        cause: why, as far as it is known.
+        title: what is wrong, with the name of the model, field or file concerned.
+        cause: the cause, if known.
         suggestion: what the user can do about it.
-        data: figures behind the message, JSON-compatible, for programs.
+        data: JSON-compatible details for programs.
     """
 
     code: ClassVar[str] = "studiolo.error"
@@ -66,13 +66,13 @@ def _sentence(text: str) -> str:
 
 
 def error_class(code: str) -> type[HostError]:
-    """Return the class of the host's errors that carry ``code``; :class:`HostError` for a code that none has."""
+    """Return the class of the host's errors with this code; :class:`HostError` if there is none."""
     known = _BY_CODE.get(code, HostError)
     return known if issubclass(known, HostError) else HostError
 
 
 def rejected(error: ConfigError) -> RejectedConfigError:
-    """Return the host's ``error`` as its client is to see it: as a :class:`HostError`."""
+    """Return a :class:`ConfigError` of the host as the :class:`HostError` that its client receives."""
     return RejectedConfigError(error.title, cause=error.cause, suggestion=error.suggestion, data=error.data)
 
 
@@ -83,7 +83,7 @@ class HostError(StudioloError):
 
 
 class ModelNotFoundError(HostError):
-    """No model, downloaded or loaded, answers to the given name."""
+    """No model, downloaded or loaded, has the given name."""
 
     code = "generic.noModelMatchingQuery"
     http_status = 404
@@ -102,7 +102,7 @@ class IdentifierNotFoundError(ModelNotFoundError):
 
 
 class DraftModelNotFoundError(ModelNotFoundError):
-    """The draft model that a request names is not there."""
+    """The draft model of a request does not exist."""
 
     code = "studiolo.draftModelNotFound"
 
@@ -121,27 +121,27 @@ class PresetNotFoundError(HostError):
 
 
 class ModelUnloadedError(HostError):
-    """The instance that was asked for is no longer loaded."""
+    """The requested instance is no longer loaded."""
 
     code = "generic.specificModelUnloaded"
     http_status = 404
 
 
 class DomainMismatchError(HostError):
-    """An embedding model was used as an LLM, or the other way round."""
+    """An embedding model was used as an LLM, or an LLM as an embedding model."""
 
     code = "generic.domainMismatch"
     http_status = 400
 
 
 class UnsupportedError(HostError):
-    """The request asks for something that this engine, model or version does not do.
+    """The request asks for something that this engine, model or version does not support.
 
     Parameters:
         feature: the setting, endpoint or kind of input that is not supported.
         engine: the name of the engine that does not support it; by default studiolo itself.
         engine_version: the engine's version.
-        data: further figures; those that LM Studio's clients expect are filled in.
+        data: further details; those that LM Studio's clients expect are added.
     """
 
     code = "generic.engineDoesNotSupportFeature"
@@ -168,40 +168,40 @@ class UnsupportedError(HostError):
         super().__init__(title, cause=cause, suggestion=suggestion, data={**expected, **(data or {})})
 
     def by_engine(self, name: str, version: str) -> Self:
-        """Return this error as one of an engine, which did not know its own name where it was raised."""
+        """Return this error with the name and version of the engine, for code that raises it without knowing them."""
         self.data |= {"engineName": name, "engineType": name, "installedVersion": version}
         return self
 
 
 class ModelFileError(HostError):
-    """A model's file cannot be used: not GGUF, truncated, unreadable or gone."""
+    """A model's file cannot be used: not GGUF, truncated, unreadable or missing."""
 
     code = "studiolo.modelFile"
 
 
 class FilesError(HostError):
-    """A file that was given to the host cannot be used: unknown, too large, damaged, or of a wrong kind."""
+    """A client's file cannot be used: unknown, too large, damaged, or of an unsupported kind."""
 
     code = "studiolo.files"
     http_status = 400
 
 
 class LibraryFileError(HostError):
-    """A file could not be put into the library, or taken out of it."""
+    """A file could not be added to the library, or removed from it."""
 
     code = "studiolo.libraryFile"
     http_status = 409
 
 
 class DownloadError(HostError):
-    """A model could not be fetched."""
+    """A model could not be downloaded."""
 
     code = "studiolo.download"
     http_status = 502
 
 
 class NotEnoughMemoryError(HostError):
-    """A load needs more memory than the guardrail grants; the message has the figures."""
+    """A load needs more memory than the guardrail allows; the message includes the figures."""
 
     code = "studiolo.notEnoughMemory"
     http_status = 503
@@ -214,40 +214,40 @@ class EngineError(HostError):
 
 
 class EngineStartError(EngineError):
-    """The engine process did not come up with the model loaded."""
+    """The engine process did not start and load the model."""
 
     code = "studiolo.engineStart"
 
 
 class EngineDiedError(EngineError):
-    """The engine process ended while it was needed."""
+    """The engine process ended while it was in use."""
 
     code = "studiolo.engineDied"
 
 
 class QuarantinedError(EngineError):
-    """The model's engine has crashed again and again, and is not started for a while."""
+    """The model's engine has crashed repeatedly, and is not restarted for some time."""
 
     code = "studiolo.quarantined"
     http_status = 503
 
 
 class BusyError(HostError):
-    """Too many predictions wait for the instance, or one has waited too long."""
+    """The instance's queue is full, or a prediction has waited longer than the limit."""
 
     code = "studiolo.busy"
     http_status = 503
 
 
 class StoppingError(HostError):
-    """The host is stopping and takes no more predictions."""
+    """The host is stopping and accepts no requests."""
 
     code = "studiolo.stopping"
     http_status = 503
 
 
 class PredictionError(HostError):
-    """The engine refused or failed a prediction."""
+    """The engine rejected or failed a prediction."""
 
     code = "studiolo.prediction"
 
@@ -260,21 +260,21 @@ class PromptTooLongError(PredictionError):
 
 
 class ProtocolError(HostError):
-    """A frame, an endpoint or a parameter is not what the protocol says."""
+    """A frame, an endpoint or a parameter violates the protocol."""
 
     code = "studiolo.protocol"
     http_status = 400
 
 
 class AuthenticationError(HostError):
-    """The server asks for an API token, and was given none, or none that it knows."""
+    """Missing or invalid API token."""
 
     code = "studiolo.authentication"
     http_status = 401
 
 
 class PortInUseError(HostError):
-    """A port to listen on is taken."""
+    """A port to listen on is in use."""
 
     code = "studiolo.portInUse"
 
@@ -287,14 +287,14 @@ class ChannelClosedError(HostError):
 
 
 class ClientError(StudioloError):
-    """A problem found on the client's side."""
+    """An error of the client, not of the host."""
 
     code = "studiolo.client"
     http_status = 400
 
 
 class CancelledError(ClientError):
-    """The result of a cancelled prediction was asked for where there is none."""
+    """A cancelled prediction has no result."""
 
     code = "studiolo.cancelled"
     http_status = 499
@@ -308,21 +308,21 @@ class ConnectionFailedError(ClientError):
 
 
 class RequestTimeoutError(StudioloError, TimeoutError):
-    """Nothing was heard from the host within the time limit."""
+    """The host did not respond within the time limit."""
 
     code = "studiolo.timeout"
     http_status = 504
 
 
 class ConfigError(StudioloError, ValueError):
-    """A setting has a wrong name, type or range; the title names the field."""
+    """A setting has an unknown name, a wrong type, or a value out of range; the title names the field."""
 
     code = "studiolo.config"
     http_status = 400
 
 
 class RejectedConfigError(HostError, ConfigError):
-    """A setting that the host rejects: what a :class:`ConfigError` of the host is to its client."""
+    """A :class:`ConfigError` that the host reports to its client."""
 
     code = "studiolo.config"
 
@@ -334,20 +334,20 @@ class LocalFileError(StudioloError, OSError):
 
 
 class LocalFileNotFoundError(LocalFileError, FileNotFoundError):
-    """There is no such file on this machine."""
+    """A file does not exist on this machine."""
 
     code = "studiolo.localFileNotFound"
     http_status = 404
 
 
 class UnknownMessageWarning(ClientError, UserWarning):
-    """The official client warns so of messages that it does not know; studiolo's client logs them instead."""
+    """The official client's warning about unknown messages. studiolo's client logs them instead."""
 
     code = "studiolo.unknownMessage"
 
 
 class UsageError(StudioloError, RuntimeError):
-    """The calls were made in an order that makes no sense."""
+    """A call was made in the wrong order or state."""
 
     code = "studiolo.usage"
     http_status = 400

@@ -1,7 +1,7 @@
-"""A queue between one producer and one consumer that stays small however far the consumer lags.
+"""A bounded queue between one producer and one consumer: items are merged while the consumer lags.
 
-The producer is on an event loop. The consumer is on the same loop, or is another thread that blocks: handing an item to
-a waiting thread directly costs a tenth of running a coroutine for it.
+The producer is on an event loop. The consumer is on the same loop, or a thread that blocks: passing an item to a
+blocked thread directly costs a tenth of running a coroutine for it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 SLACK = 64
-"""Items that wait side by side before new ones are merged into the last."""
+"""Unread items above which new ones are merged into the last."""
 
 
 class MergingQueue(Generic[T]):
-    """What comes while the consumer is busy waits; beyond a slack, it is merged into what waits already.
+    """A queue of unread items. Beyond :data:`SLACK` items, a new one is merged into the last.
 
     Parameters:
-        merge: makes one item of the last one that waits and a new one, or returns ``None`` where they cannot be one.
+        merge: returns the last unread item and a new one as one item; ``None`` if they cannot be merged.
     """
 
     def __init__(self, merge: Callable[[T, T], T | None]) -> None:
@@ -35,7 +35,7 @@ class MergingQueue(Generic[T]):
         self._error: BaseException | None = None
 
     def put(self, item: T) -> None:
-        """Add an item; does nothing once the queue is closed."""
+        """Add an item; do nothing if the queue is closed."""
         if self._closed:
             return
         with self._lock:
@@ -46,7 +46,7 @@ class MergingQueue(Generic[T]):
         self._notify()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that nothing more comes, and why if something went wrong. What waits is still delivered."""
+        """Close the queue, with an error if the producer failed. Unread items are still delivered."""
         if not self._closed:
             self._error = error
             self._closed = True
@@ -54,11 +54,11 @@ class MergingQueue(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more comes; something may still wait."""
+        """Whether the queue is closed; it may still hold unread items."""
         return self._closed
 
     async def get_all(self) -> list[T]:
-        """Everything that waits, at least one item; empty once the queue is closed and used up.
+        """Return all unread items, waiting for at least one; an empty list once the queue is closed and empty.
 
         Raises:
             BaseException: the error that the queue was closed with, after the last item.
@@ -69,10 +69,13 @@ class MergingQueue(Generic[T]):
         return self._take()
 
     def get_all_blocking(self, limit_sec: float | None) -> list[T]:
-        """:meth:`get_all`, for a consumer that is a thread of its own.
+        """Return all unread items like :meth:`get_all`, for a consumer in another thread.
+
+        Parameters:
+            limit_sec: the longest wait for an item, in seconds; ``None`` for no limit.
 
         Raises:
-            TimeoutError: nothing came for ``limit_sec``.
+            TimeoutError: no item arrived within ``limit_sec``.
             BaseException: the error that the queue was closed with, after the last item.
         """
         if self._thread_wake is None:
@@ -85,9 +88,8 @@ class MergingQueue(Generic[T]):
 
     def _take(self) -> list[T]:
         fresh: deque[T] = deque()
-        with (
-            self._lock
-        ):  # nothing is made meanwhile: the garbage collector might close a stream, which waits for the loop
+        # Allocate nothing under the lock: the garbage collector might close a stream, which waits for the loop.
+        with self._lock:
             items, self._items = self._items, fresh
         if not items and self._error is not None:
             raise self._error

@@ -203,7 +203,7 @@ def test_files(served: Server, typescript_client: Path, tmp_path: Path) -> None:
 
 def test_system_diagnostics_and_plugins(served: Server, typescript_client: Path) -> None:
     run(SYSTEM, typescript_client, "system.mjs", served.address)
-    assert "says: Hello: from the client" in served.said()
+    assert ": Hello: from the client" in served.said()
 
 
 def test_the_runtime_namespace(

@@ -227,6 +227,6 @@ def test_a_handshake_that_never_comes_ends_the_socket(server: Server) -> None:
     before = footprint(server.pid)
     silent = [RawSocket(server.address, "llm") for _ in range(5)]
     for each in silent:
-        assert "No authentication came within" in each.receive()["error"]
+        assert "No authentication within" in each.receive()["error"]
         each.close()
     wait_until(lambda: footprint(server.pid).files <= before.files, "the sockets to close")

@@ -29,7 +29,7 @@ def test_a_model_is_listed_once_with_the_keys_of_its_variants(client: lm.Client)
     each = client.system.list_downloaded_model_variants("tiny-vision")
     assert [model.model_key for model in each] == tiny.variants
     assert client.system.list_downloaded_model_variants("tiny-vision@f16") == each
-    with pytest.raises(lm.LMStudioModelNotFoundError, match=r"'smollm2-135m-instruct' is no model with variants"):
+    with pytest.raises(lm.LMStudioModelNotFoundError, match=r"'smollm2-135m-instruct' is not a model with variants"):
         client.system.list_downloaded_model_variants("smollm2-135m-instruct")
 
 

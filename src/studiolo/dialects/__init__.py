@@ -1,4 +1,4 @@
-"""The wire protocols that a server speaks: one package a dialect. Other packages add dialects by entry point."""
+"""Dialects: the wire protocols that a server speaks, each a package. Other packages add dialects by entry point."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The contract of a dialect: a wire protocol that a server speaks on top of a host.
 
-A dialect translates, and decides nothing: it makes requests of the domain out of what arrives, and its own messages out
-of what the host returns. Other packages add dialects by entry point, in the group ``studiolo.dialects``.
+A dialect only translates: it decodes its clients' messages into requests of the domain, and encodes the host's results
+as messages of its own. Other packages add dialects by entry point, in the group ``studiolo.dialects``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Credentials(Protocol):
     """The API tokens that a server accepts."""
 
     def accepts(self, identifier: str, passkey: str) -> bool:
-        """Return whether the two are the parts of an accepted API token."""
+        """Return whether ``identifier`` and ``passkey`` form an accepted API token."""
         ...
 
     def accepts_bearer(self, header: str | None) -> bool:
-        """Return whether ``header``, the value of ``Authorization``, is ``Bearer`` and an accepted API token."""
+        """Return whether ``header``, the value of ``Authorization``, holds ``Bearer`` and an accepted API token."""
         ...
 
 
@@ -33,9 +33,9 @@ class Serving:
     """The server that a dialect is mounted on.
 
     Parameters:
-        host: the host that answers.
+        host: the host that serves the requests.
         is_daemon: whether the server runs in the background.
-        credentials: the API tokens; ``None`` where clients need none.
+        credentials: the API tokens; ``None`` if clients need none.
     """
 
     host: Host
@@ -47,7 +47,7 @@ class Dialect(Protocol):
     """One wire protocol.
 
     Parameters:
-        max_message_bytes: the longest WebSocket message that its clients send; 0 for a dialect without WebSockets.
+        max_message_bytes: the size of the largest WebSocket message accepted; 0 for a dialect without WebSockets.
     """
 
     max_message_bytes: int
@@ -57,5 +57,5 @@ class Dialect(Protocol):
         ...
 
     def error_body(self, error: StudioloError, status: int) -> Any:
-        """Return the JSON body of the HTTP response with this status that reports ``error``."""
+        """Return the JSON body of the HTTP response that reports ``error`` with this status."""
         ...

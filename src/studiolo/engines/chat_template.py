@@ -1,7 +1,7 @@
-"""Chats as the text that a model was trained on: Jinja templates, the model's own or a user's, and manual ones.
+"""Format chats as prompts with chat templates: Jinja templates, a model's or a client's, and manual ones.
 
-Jinja templates run as Hugging Face's transformers runs them, which is what their authors write for: the same
-functions, the same handling of white space, and a sandbox, since models and clients come from anywhere.
+Jinja templates run as in Hugging Face's transformers, for which their authors write them: with the same functions and
+the same handling of white space. They run in a sandbox, because models and clients are untrusted.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""The template of models that bring none."""
+"""The template of models without one."""
 
 MAX_STEPS = 1_000_000
-"""Rounds of loops and calls that one run of a template may take in all."""
+"""Loop iterations and calls per run of a template at most."""
 
 MAX_CHARACTERS = 2**26
-"""The longest prompt, and the longest text that a template may make on the way to it."""
+"""The longest prompt, and the longest string that a template may create, in characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTemplate:
-    """What a model brings to turn chats into text.
+    """A model's chat template, and the properties of the model that formatting depends on.
 
     Parameters:
-        template: its Jinja template; empty where it has none.
+        template: the model's Jinja template; empty if it has none.
         bos_token, eos_token: the tokens that begin and end a text, as text.
-        adds_bos: whether the tokenizer puts the first one before every text by itself.
-        media_marker: what stands in the text where an image belongs.
-        takes_system: whether the template knows system messages.
-        takes_text: whether it takes a message's content as text; else as a list of parts.
-        takes_tools: whether it knows tools and their calls.
+        adds_bos: whether the tokenizer adds ``bos_token`` to every text by itself.
+        media_marker: the text that marks the place of an image.
+        takes_system: whether the template supports system messages.
+        takes_text: whether the template takes a message's content as text; otherwise as a list of parts.
+        takes_tools: whether the template supports tools and tool calls.
     """
 
     template: str
@@ -63,32 +63,32 @@ class ModelTemplate:
 
 
 @dataclass
-class _Setting:
-    """How one template is run."""
+class _TemplateRun:
+    """One run of a template: its text, special tokens and variables."""
 
     template: str
     bos_token: str
     eos_token: str
     as_parts: bool
-    who: str
+    is_model_template: bool
     variables: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def apply_template(chat: TemplateRequest, model: ModelTemplate) -> str:
-    """The text of ``chat``, up to where the assistant's next words begin.
+    """Return ``chat`` as a prompt, up to the beginning of the assistant's next message.
 
-    Blocks for as long as the template runs.
+    Blocks while the template runs.
 
     Raises:
-        ConfigError: the template that the request brings is wrong.
-        PredictionError: the model's own template refuses the chat; the cause is what it says.
+        ConfigError: the request's template is faulty.
+        PredictionError: the model's template rejects the chat; the cause is the template's message.
     """
     custom = chat.template
     if custom is not None and custom.type == "manual":
         assert custom.manual_prompt_template is not None
         text = _manual(chat, custom.manual_prompt_template, model.media_marker)
     else:
-        setting = _setting(custom, model)
+        setting = _template_run(custom, model)
         if chat.omit_bos_token:
             setting.bos_token = ""
         if chat.omit_eos_token:
@@ -97,24 +97,24 @@ def apply_template(chat: TemplateRequest, model: ModelTemplate) -> str:
         try:
             text = _render(chat.messages, setting, model)
         except TemplateError as error:
-            raise _refusal(error, custom is not None) from None
+            raise _template_error(error, custom is not None) from None
         except StudioloError:
             raise
-        except Exception as error:  # a template can fail in any way that a program can
-            raise _refusal(error, custom is not None) from None
+        except Exception as error:  # a template is a program: it can raise anything
+            raise _template_error(error, custom is not None) from None
     if chat.as_prompt and model.adds_bos and model.bos_token:
         text = text.removeprefix(model.bos_token)
     return text
 
 
-def _setting(custom: PromptTemplate | None, model: ModelTemplate) -> _Setting:
+def _template_run(custom: PromptTemplate | None, model: ModelTemplate) -> _TemplateRun:
     if custom is None:
-        return _Setting(
+        return _TemplateRun(
             template=model.template or CHATML,
             bos_token=model.bos_token,
             eos_token=model.eos_token,
             as_parts=not model.takes_text,
-            who="The model's chat template",
+            is_model_template=True,
         )
     jinja = custom.jinja_prompt_template
     assert jinja is not None
@@ -123,18 +123,18 @@ def _setting(custom: PromptTemplate | None, model: ModelTemplate) -> _Setting:
             as_parts = True
         case _:
             as_parts = False
-    return _Setting(
+    return _TemplateRun(
         template=jinja.template,
         bos_token=model.bos_token if jinja.bos_token is None else jinja.bos_token,
         eos_token=model.eos_token if jinja.eos_token is None else jinja.eos_token,
         as_parts=as_parts,
-        who="The prompt template",
+        is_model_template=False,
     )
 
 
-def _render(messages: Sequence[Message], setting: _Setting, model: ModelTemplate) -> str:
+def _render(messages: Sequence[Message], setting: _TemplateRun, model: ModelTemplate) -> str:
     plain = template_messages(messages, model.media_marker, as_parts=setting.as_parts)
-    if setting.who == "The model's chat template" and model.template and not model.takes_system:
+    if setting.is_model_template and model.template and not model.takes_system:
         plain = _system_into_user(plain)
     variables = {
         "messages": plain,
@@ -151,7 +151,7 @@ def _render(messages: Sequence[Message], setting: _Setting, model: ModelTemplate
     for piece in _compiled(setting.template).generate(**variables):
         length += len(piece)
         if length > MAX_CHARACTERS:
-            raise _TooMuch(f"It makes more than {MAX_CHARACTERS} characters.")
+            raise _LimitError(f"It produces more than {MAX_CHARACTERS} characters.")
         pieces.append(piece)
     return "".join(pieces)
 
@@ -159,7 +159,7 @@ def _render(messages: Sequence[Message], setting: _Setting, model: ModelTemplate
 def template_messages(
     messages: Iterable[Message], media_marker: str, *, as_parts: bool = False
 ) -> list[dict[str, Any]]:
-    """Return messages in the form that Jinja templates read: the one of OpenAI's API."""
+    """Return messages in the form that Jinja templates read: OpenAI's API's."""
     plain: list[dict[str, Any]] = []
     for message in messages:
         texts: list[str] = []
@@ -204,19 +204,19 @@ def _content(texts: list[str], as_parts: bool) -> Any:
 
 
 def _system_into_user(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put what the system says before what the user says next, for templates that know no system messages."""
+    """Prepend system messages to the next user message, for templates without support for system messages."""
     out: list[dict[str, Any]] = []
-    waiting: list[Any] = []
+    pending: list[Any] = []
     for message in messages:
         if message["role"] == "system":
-            waiting.append(message["content"])
-        elif waiting and message["role"] == "user":
-            out.append({**message, "content": _joined([*waiting, message["content"]])})
-            waiting = []
+            pending.append(message["content"])
+        elif pending and message["role"] == "user":
+            out.append({**message, "content": _joined([*pending, message["content"]])})
+            pending = []
         else:
             out.append(message)
-    if waiting:
-        out.append({"role": "user", "content": _joined(waiting)})
+    if pending:
+        out.append({"role": "user", "content": _joined(pending)})
     return out
 
 
@@ -240,28 +240,28 @@ def _manual(chat: TemplateRequest, template: ManualPromptTemplate, marker: str) 
     return "".join([*pieces, template.before_assistant])
 
 
-class _TooMuch(Exception):
-    """A template wants more than it may have."""
+class _LimitError(Exception):
+    """A template exceeded a limit."""
 
 
-_run = threading.local()  # a template runs in one thread from its beginning to its end
+_run = threading.local()  # a template runs in one thread from start to end
 
 
 def _step(count: int = 1) -> None:
     _run.steps += count
     if _run.steps > MAX_STEPS:
-        raise _TooMuch(f"Its loops and calls take more than {MAX_STEPS} steps.")
+        raise _LimitError(f"It takes more than {MAX_STEPS} loop iterations and calls.")
 
 
 def _counted(items: Any) -> Any:
-    """What a loop goes through, counted before it does."""
+    """Return the items of a loop, and count them before it runs."""
     counted = items if hasattr(items, "__len__") else list[Any](itertools.islice(items, MAX_STEPS + 1))
     _step(len(counted))
     return counted
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja without a way out, and without work that never ends."""
+    """Jinja's sandbox with limits on loops, calls and the length of strings."""
 
     intercepted_binops = frozenset({"*", "**"})
 
@@ -277,15 +277,15 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
-            raise _TooMuch("A template may not use powers (**).")
+            raise _LimitError("The operator ** is not allowed in a template.")
         for times, thing in ((left, right), (right, left)):
             if isinstance(times, int) and hasattr(thing, "__len__") and times * len(thing) > MAX_CHARACTERS:
-                raise _TooMuch(f"It makes more than {MAX_CHARACTERS} characters.")
+                raise _LimitError(f"It produces more than {MAX_CHARACTERS} characters.")
         return super().call_binop(context, operator, left, right)
 
 
 class _Generation(Extension):
-    """``{% generation %}``: marks what the assistant says for those who train models; here it is just its content."""
+    """``{% generation %}`` marks the assistant's text for training; its content is kept, and the mark has no effect."""
 
     tags = {"generation"}  # noqa: RUF012  jinja2 declares it so
 
@@ -319,7 +319,7 @@ def _strftime_now(form: str) -> str:
     return datetime.now().strftime(form)
 
 
-def _refusal(error: Exception, is_custom: bool) -> StudioloError:
+def _template_error(error: Exception, is_custom: bool) -> StudioloError:
     cause = str(error) or type(error).__name__
     line = getattr(error, "lineno", None)
     if line is not None:
@@ -327,7 +327,7 @@ def _refusal(error: Exception, is_custom: bool) -> StudioloError:
     if is_custom:
         return ConfigError("The prompt template of the prediction config cannot be applied", cause=cause)
     return PredictionError(
-        "The model's chat template refuses the chat",
+        "The model's chat template rejects the chat",
         cause=cause,
-        suggestion="Change the order of the messages, or give a prompt_template in the prediction config.",
+        suggestion="Change the order of the messages, or set prompt_template in the prediction config.",
     )

@@ -1,7 +1,7 @@
-"""Tool calls as text: for models whose chat template knows no tools, and for calls that a model must make.
+"""Tool calls as text: for models whose chat template does not support tools, and for required calls.
 
-Such a call is a JSON object, ``{"name": ..., "arguments": {...}}``, between two markers. A model that must call a tool
-is held to the schema of that object, so that even the smallest one calls correctly. Nothing here does I/O.
+A call is a JSON object, ``{"name": ..., "arguments": {...}}``, between two markers. If a call is required, a grammar
+constrains the model to the schema of that object, so that even the smallest model calls correctly. No I/O.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Each tool, with a JSON schema of its arguments:
 
 
 class ToolNames:
-    """Names that a model can write, for tools of any name.
+    """The names under which a model calls tools.
 
     Parameters:
-        names: the tools' own.
-        naming: how they are rewritten; see :class:`~studiolo.config.PredictionConfig`. What is rewritten has 64
-            characters at most. Names that would be written alike are numbered.
+        names: the tools' original names.
+        naming: how they are rewritten; see :class:`~studiolo.config.PredictionConfig`. Rewritten names have at most
+            64 characters. Duplicates are numbered.
     """
 
     def __init__(self, names: Iterable[str], naming: ToolNaming | None = None) -> None:
@@ -42,23 +42,23 @@ class ToolNames:
         self._originals: dict[str, str] = {}
         for name in names:
             plain = _rewritten(name, naming or "removeSpecial")
-            written, number = plain, 2
-            while written in self._originals:
-                written = f"{plain[:60]}_{number}"
+            rewritten, number = plain, 2
+            while rewritten in self._originals:
+                rewritten = f"{plain[:60]}_{number}"
                 number += 1
-            self._for_model[name] = written
-            self._originals[written] = name
+            self._for_model[name] = rewritten
+            self._originals[rewritten] = name
 
     def for_model(self, name: str) -> str:
-        """What the model calls the tool ``name``."""
+        """Return the name under which the model calls the tool ``name``."""
         return self._for_model.get(name, name)
 
-    def original(self, written: str) -> str:
-        """The tool that the model calls ``written``."""
-        return self._originals.get(written, written)
+    def original(self, rewritten: str) -> str:
+        """Return the original name of the tool that the model calls ``rewritten``."""
+        return self._originals.get(rewritten, rewritten)
 
     def rename_tools(self, tools: Iterable[Tool]) -> list[Tool]:
-        """Return ``tools`` under the names that the model writes, with description and parameters filled in."""
+        """Return ``tools`` under the names for the model, with description and parameters filled in."""
         return [
             Tool(
                 self.for_model(tool.name),
@@ -69,7 +69,7 @@ class ToolNames:
         ]
 
     def rename_messages(self, messages: Iterable[Message]) -> list[Message]:
-        """Return ``messages`` with the names that the model writes, in the calls of earlier rounds."""
+        """Return ``messages`` with the names for the model in earlier tool calls."""
         return [
             replace(message, parts=[self._rename_part(part) for part in message.parts])
             if message.role == "assistant"
@@ -93,7 +93,7 @@ def _rewritten(name: str, naming: ToolNaming) -> str:
 
 
 def with_instructions(messages: Iterable[Message], tools: Sequence[Tool]) -> list[Message]:
-    """Return ``messages`` with tools as plain text: definitions in the system prompt, calls and results in markers."""
+    """Return ``messages`` with tools as text: definitions in the system prompt, calls and results between markers."""
     listed = "\n".join(json.dumps(tool.definition["function"], ensure_ascii=False) for tool in tools)
     instructions = Text(_INSTRUCTIONS.format(begin=CALL_BEGIN, end=CALL_END, tools=listed))
     rest = list(messages)
@@ -104,7 +104,7 @@ def with_instructions(messages: Iterable[Message], tools: Sequence[Tool]) -> lis
 
 
 def without_tools(messages: Iterable[Message]) -> list[Message]:
-    """Return ``messages`` with calls and results of earlier rounds as text, for a template that has none."""
+    """Return ``messages`` with earlier tool calls and results as text, for a template without support for tools."""
     return [_as_text(message) for message in messages]
 
 
@@ -150,7 +150,7 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
 
 
 def _hoisted(schema: dict[str, Any], prefix: str, into: dict[str, Any]) -> dict[str, Any]:
-    """``schema`` with its definitions moved to ``into``, under names of its own."""
+    """Return ``schema`` with its definitions moved to ``into``, their names prefixed."""
     kept = {key: value for key, value in schema.items() if key not in ("$defs", "definitions", "$schema", "title")}
     for key in ("$defs", "definitions"):
         for name, definition in schema.get(key, {}).items():

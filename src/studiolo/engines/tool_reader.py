@@ -1,4 +1,4 @@
-"""Reading tool calls out of a model's text while it comes. The form of a call is :mod:`.tool_format`'s. No I/O."""
+"""Parse tool calls out of a model's text as it streams, in the form of :mod:`.tool_format`. No I/O."""
 
 from __future__ import annotations
 
@@ -23,34 +23,36 @@ from ..errors import PredictionError
 from .tool_format import CALL_BEGIN, CALL_END, ToolNames
 
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
-_HEAD_LIMIT = 4096
-"""Characters of a call that are searched for its name; a call without one may still be complete at its end."""
+_MAX_HEAD_CHARS = 4096
+"""Characters at the beginning of a call that are searched for its name. A call whose name comes later is parsed at its
+end."""
 
 
 def new_call_id() -> str:
-    """An identifier for a tool call: nine digits, the only form that every chat template accepts."""
+    """Return a new identifier of a tool call: nine digits, the only form that every chat template accepts."""
     return f"{secrets.randbelow(10**9):09d}"
 
 
 @dataclass
 class _Call:
-    """A call that is being written."""
+    """An incomplete tool call."""
 
     raw: str = ""
     read: int = 0
-    """How much of ``raw`` has been scanned."""
+    """Characters of ``raw`` that have been scanned."""
     closers: str = ""
-    """What closes the objects and lists that are open, the innermost last."""
+    """The closing brackets of the open objects and lists, the innermost last."""
     in_string: bool = False
     escaped: bool = False
     arguments_from: int | None = None
     arguments_to: int | None = None
-    told: int = 0
+    emitted: int = 0
+    """The position in ``raw`` up to which arguments have been emitted."""
     closed: bool = False
     not_json: bool = False
 
     def scan(self) -> int:
-        """Read on to the end of the object or of what there is; returns where that is."""
+        """Scan up to the end of the object or of the text so far, and return that position."""
         raw = self.raw
         while self.read < len(raw) and not (self.closed or self.not_json):
             char = raw[self.read]
@@ -83,11 +85,11 @@ class _Call:
 
 
 class ToolCallReader:
-    """Fragments of a model's text in; fragments and the events of the calls in it out.
+    """Converts the fragments of a model's text into fragments and tool-call events.
 
     Parameters:
         names: the tools' names.
-        forced: the text is one call from the start, as :func:`call_schema` has it.
+        forced: whether the whole text is one call, in the form of :func:`~studiolo.engines.tool_format.call_schema`.
     """
 
     def __init__(self, names: ToolNames, *, forced: bool = False) -> None:
@@ -102,9 +104,9 @@ class ToolCallReader:
         self._id = ""
 
     def feed(self, fragment: Fragment) -> list[Fragment | ToolCallEvent]:
-        """What a fragment brings."""
+        """Return the fragments and events that the next fragment completes."""
         events: list[Fragment | ToolCallEvent] = []
-        if fragment.reasoning != "none" and self._call is None:  # a model may think of calls without making any
+        if fragment.reasoning != "none" and self._call is None:  # calls in reasoning are not calls
             self._flush(events)
             return [*events, fragment]
         if self._forced and not self._begun:
@@ -128,24 +130,24 @@ class ToolCallReader:
         return events
 
     def finish(self) -> list[Fragment | ToolCallEvent]:
-        """What is left when the text has ended."""
+        """Return the remaining fragments and events at the end of the text."""
         events: list[Fragment | ToolCallEvent] = []
         if self._call is not None:
-            self._fail(events, "The text ended before the call did.")
+            self._fail(events, "The text ended inside the call.")
         else:
             self._flush(events)
         return events
 
     def _flush(self, events: list[Fragment | ToolCallEvent]) -> None:
         if self._held:
-            events.append(Fragment(self._held, **self._accounted()))
+            events.append(Fragment(self._held, **self._take_tokens()))
         self._held = ""
 
-    def _accounted(self) -> dict[str, Any]:
-        """Return the next fragment's tokens and log-probabilities, and reset them."""
-        accounted = {"tokens": self._held_tokens, "logprobs": self._held_logprobs or None}
+    def _take_tokens(self) -> dict[str, Any]:
+        """Return the token count and log-probabilities for the next fragment, and reset both."""
+        taken = {"tokens": self._held_tokens, "logprobs": self._held_logprobs or None}
         self._held_tokens, self._held_logprobs = 0, []
-        return accounted
+        return taken
 
     def _begin(self, events: list[Fragment | ToolCallEvent]) -> None:
         self._begun = True
@@ -154,7 +156,7 @@ class ToolCallReader:
         events.append(ToolCallStarted(self._id))
 
     def _read_text(self, text: str, fragment: Fragment, events: list[Fragment | ToolCallEvent]) -> bool:
-        """Read text outside calls; returns whether a call has begun, whose text is then in ``_held``."""
+        """Parse text outside calls. Return whether a call has begun; its text is then in ``_held``."""
         if self._after_call:
             text, whole = _without_end_marker(text)
             if not whole:
@@ -167,7 +169,7 @@ class ToolCallReader:
             events.append(
                 Fragment(
                     text[:keep],
-                    **self._accounted(),
+                    **self._take_tokens(),
                     drafted=fragment.drafted,
                     reasoning=fragment.reasoning,
                     structural=fragment.structural,
@@ -177,17 +179,17 @@ class ToolCallReader:
             self._held = text[keep:]
             return False
         self._held = text[begin + len(CALL_BEGIN) :]
-        self._accounted()
+        self._take_tokens()
         self._begin(events)
         return True
 
     def _read_call(self, text: str, events: list[Fragment | ToolCallEvent]) -> str | None:
-        """Read text inside a call; return what follows its end, or ``None`` before its end."""
+        """Parse text inside a call. Return the text after its end; ``None`` if the call continues."""
         call = self._call
         assert call is not None
         call.raw += text
         if call.arguments_from is None and (head := _head(call.raw)):
-            call.arguments_from = call.told = head.end()
+            call.arguments_from = call.emitted = head.end()
             events.append(ToolCallNamed(self._names.original(json.loads(head[1]))))
             call.read, call.closers, call.in_string, call.escaped = head.end(), "}", False, False
             call.closed = call.not_json = False
@@ -197,13 +199,13 @@ class ToolCallReader:
             if marker < 0:
                 return None
             rest, call.raw = call.raw[marker:], call.raw[:marker]
-            self._fail(events, "What stands between the markers is not a JSON object.")
+            self._fail(events, "The text between the markers is not a JSON object.")
             return rest
         if call.arguments_from is not None:
             until = min(call.arguments_to or end, end)
-            if until > call.told:
-                events.append(ToolCallArguments(call.raw[call.told : until]))
-                call.told = until
+            if until > call.emitted:
+                events.append(ToolCallArguments(call.raw[call.emitted : until]))
+                call.emitted = until
         if not call.closed:
             return None
         rest, call.raw = call.raw[end:], call.raw[:end]
@@ -229,8 +231,8 @@ class ToolCallReader:
 
 
 def _head(raw: str) -> re.Match[str] | None:
-    """A call's beginning, up to its arguments; ``None`` while it is not there, or where the call has another form."""
-    if len(raw) > _HEAD_LIMIT or (head := _HEAD.match(raw)) is None:
+    """Return the match of a call's beginning, up to its arguments; ``None`` if it is incomplete or has another form."""
+    if len(raw) > _MAX_HEAD_CHARS or (head := _HEAD.match(raw)) is None:
         return None
     try:
         json.loads(head[1])
@@ -240,13 +242,13 @@ def _head(raw: str) -> re.Match[str] | None:
 
 
 def failed_call(why: str, raw: str) -> ToolCallFailed:
-    """The event for text that was to be a tool call."""
+    """Return the event for an invalid tool call."""
     error = PredictionError("The model wrote a tool call that cannot be read", cause=why)
     return ToolCallFailed(error, raw)
 
 
 def _parsed(raw: str) -> tuple[str, dict[str, Any]]:
-    """The name and the arguments of a call. Raises :class:`ValueError`."""
+    """Return the name and the arguments of a call. Raise :class:`ValueError` if it is invalid."""
     try:
         call: Any = json.loads(raw)
     except RecursionError:
@@ -261,7 +263,7 @@ def _parsed(raw: str) -> tuple[str, dict[str, Any]]:
 
 
 def parsed_arguments(arguments: Any) -> dict[str, Any]:
-    """The arguments of a call, from an object or from text. Raises :class:`ValueError`."""
+    """Return the arguments of a call, given as an object or as JSON text. Raise :class:`ValueError` if invalid."""
     if isinstance(arguments, str):
         arguments = json.loads(arguments or "{}")
     if arguments is None:
@@ -272,7 +274,7 @@ def parsed_arguments(arguments: Any) -> dict[str, Any]:
 
 
 def _without_end_marker(text: str) -> tuple[str, bool]:
-    """Text after a call without blanks and the end marker; whether that is certain yet."""
+    """Return the text after a call without white space and end marker, and whether more text cannot change it."""
     stripped = text.lstrip()
     if stripped.startswith(CALL_END):
         return stripped[len(CALL_END) :], True
@@ -280,7 +282,7 @@ def _without_end_marker(text: str) -> tuple[str, bool]:
 
 
 def _overlap(text: str, marker: str) -> int:
-    """How many characters at the end of ``text`` may begin ``marker``."""
+    """Return the length of the longest suffix of ``text`` that is a proper prefix of ``marker``."""
     for length in range(min(len(marker) - 1, len(text)), 0, -1):
         if marker.startswith(text[-length:]):
             return length

@@ -219,8 +219,8 @@ def test_a_likely_typo_is_a_warning_with_its_path() -> None:
         "additionalPropeties": False,
     }
     assert prepare(json.dumps(schema)).warnings == [
-        "$.additionalPropeties is no keyword and is ignored; did you mean 'additionalProperties'?",
-        "$.properties.minLenght.maxLenght is no keyword and is ignored; did you mean 'maxLength'?",
+        "$.additionalPropeties is not a keyword and is ignored; did you mean 'additionalProperties'?",
+        "$.properties.minLenght.maxLenght is not a keyword and is ignored; did you mean 'maxLength'?",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Chats and tools of the wire as the host's."""
+"""Decode chats and tools of the wire into those of the domain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...protocol.chat import (
 
 
 def chat_request(history: ChatHistoryData, config: PredictionConfig) -> ChatRequest:
-    """Return a chat with the tools of its request's settings. Raises :class:`ConfigError` for malformed tools."""
+    """Return a chat with the tools in its request's settings. Raise :class:`ConfigError` if the tools are malformed."""
     tools, forced = parse_raw_tools(config.raw_tools)
     return ChatRequest(
         messages=messages(history.messages),
@@ -29,7 +29,7 @@ def chat_request(history: ChatHistoryData, config: PredictionConfig) -> ChatRequ
 
 
 def messages(of_wire: Iterable[AnyChatMessage]) -> list[Message]:
-    """Return the host's form of messages."""
+    """Return messages of the wire as those of the domain."""
     return [Message(message.role, [_part(part) for part in message.content]) for message in of_wire]  # type: ignore[arg-type]
 
 

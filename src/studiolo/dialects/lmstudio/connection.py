@@ -1,7 +1,7 @@
-"""One namespace socket: the handshake, then many calls and channels at once.
+"""A namespace socket: the handshake, then concurrent calls and channels.
 
-Nothing that a client sends closes the socket for its other calls: what is malformed or unknown is answered with an
-error or a warning.
+A malformed or unknown frame does not close the socket, which would end its other calls: the response is an error or a
+warning.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .dispatch import find_channel, find_rpc
 
 HANDSHAKE_LIMIT_SEC = 10.0
 MAX_OPEN_CALLS = 1000
-"""Calls that one socket may have under way, and channels. Further calls are read when earlier ones have been answered;
-further channels are refused, since only the client can end some."""
+"""Concurrent calls, and open channels, per socket at most. Further calls are read once an earlier one has ended;
+further channels are refused, because only the client can close some."""
 
-LOOSE_LIMIT = 4 * 2**20
-"""Characters of a broken frame that are looked through for whom to answer."""
+MAX_REPAIRED_CHARS = 4 * 2**20
+"""The longest malformed frame that is searched for the call to answer, in characters."""
 
 AUTH_VERSION = 1
 
 TOKEN_NEEDED = (
-    "This server asks for an API token, and was given none that it knows. "
-    "Give it as LM_API_TOKEN in the environment, or to the client as api_token (Python) or apiToken (TypeScript)."
+    "Missing or invalid API token. "
+    "Set LM_API_TOKEN in the environment, or pass api_token (Python) or apiToken (TypeScript) to the client."
 )
 
 _log = logging.getLogger("studiolo.lmstudio")
@@ -43,11 +43,11 @@ _warnings_log = logging.getLogger(UNPUBLISHED)
 
 
 class Connection:
-    """One socket.
+    """One socket of a client.
 
     Parameters:
         context: the host and the namespace.
-        receive: the next frame; ``None`` when the client has gone.
+        receive: returns the next frame; ``None`` once the client has disconnected.
         send: sends a frame; waits while the client does not read.
     """
 
@@ -65,11 +65,11 @@ class Connection:
         self._channels: dict[int, tuple[ServerChannel[Any], asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
-        """Serve the socket until the client goes; what it left running is ended."""
+        """Serve the socket until the client disconnects, then cancel its open calls and channels."""
         try:
             if await self._handshake():
                 while (frame := await self._receive()) is not None:
-                    await self._take(frame)
+                    await self._handle(frame)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -81,14 +81,14 @@ class Connection:
             async with asyncio.timeout(HANDSHAKE_LIMIT_SEC):
                 frame = await self._receive()
         except TimeoutError:
-            await self._refuse(f"No authentication came within {HANDSHAKE_LIMIT_SEC:.0f} s.")
+            await self._refuse(f"No authentication within {HANDSHAKE_LIMIT_SEC:.0f} s.")
             return False
         if frame is None:
             return False
         try:
             handshake = frames.decode_handshake(frame)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            await self._refuse(f"The first frame is not an authentication: {error}")
+            await self._refuse(f"The first frame is not a valid authentication: {error}")
             return False
         if handshake.auth_version != AUTH_VERSION:
             await self._refuse(f"Authentication version {handshake.auth_version} is not known; {AUTH_VERSION} is.")
@@ -105,11 +105,11 @@ class Connection:
     async def _refuse(self, reason: str) -> None:
         await self._send(frames.HandshakeRefusal(success=False, error=reason))
 
-    async def _take(self, raw: str | bytes) -> None:
+    async def _handle(self, raw: str | bytes) -> None:
         try:
             frame = frames.decode_client_frame(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            await self._refuse_frame(raw, error)
+            await self._reject_frame(raw, error)
             return
         match frame:
             case frames.RpcCall():
@@ -121,7 +121,7 @@ class Connection:
             case frames.ChannelCreate():
                 await self._open(frame)
             case frames.RawChannelSend():
-                await self._pass_on(frame)
+                await self._deliver(frame)
             case frames.KeepAlive():
                 await self._send(frames.KeepAliveAck())
             case frames.SignalSubscribe():
@@ -133,22 +133,22 @@ class Connection:
             case frames.CommunicationWarning():
                 _warnings_log.warning("%s warns (%s): %s", self._context.client, frame.kind or "unknown", frame.warning)
             case _:
-                pass  # acknowledgements, and the ends of subscriptions that never were
+                pass  # acknowledgements, and unsubscriptions: no subscription succeeds
 
-    async def _refuse_frame(self, raw: str | bytes, fault: Exception) -> None:
-        """Answer a frame that is not strict JSON with an error, or with a warning if nothing waits for an answer.
+    async def _reject_frame(self, raw: str | bytes, fault: Exception) -> None:
+        """Answer a frame that is not strict JSON with an error if its call can be identified, else with a warning.
 
-        Clients write NaN and lone surrogates as Python and JavaScript do, and would wait without end.
+        Clients write NaN and lone surrogates as Python and JavaScript do, and would wait forever for the response.
         """
-        error = self._serialized(ProtocolError("The call is not JSON that can be understood", cause=str(fault)))
-        broken = not isinstance(fault, msgspec.ValidationError) and len(raw) < LOOSE_LIMIT
+        error = self._serialized(ProtocolError("The call is not valid JSON", cause=str(fault)))
+        broken = not isinstance(fault, msgspec.ValidationError) and len(raw) < MAX_REPAIRED_CHARS
         match _loosely_decoded(raw) if broken else None:
             case {"type": "rpcCall", "callId": int(number)}:
                 await self._send(frames.RpcError(call_id=number, error=error))
             case {"type": "channelCreate", "channelId": int(number)} if number not in self._channels:
                 await self._send(frames.ChannelError(channel_id=number, error=error))
             case _:
-                await self._warn(f"A frame could not be understood: {fault}")
+                await self._warn(f"Malformed frame: {fault}")
 
     async def _answer(self, call: frames.RpcCall) -> None:
         what = f"{self._context.namespace}/{call.endpoint}"
@@ -191,7 +191,7 @@ class Connection:
             parameter = frames.decode_opaque(create.creation_parameter, endpoint.parameter, f"The parameter of {what}")
             await function(self._context, parameter, channel)
         except asyncio.CancelledError:
-            pass  # the client cancelled, or has gone
+            pass  # the client cancelled, or disconnected
         except Exception as error:
             _log_unexpected(what, error)
             last = frames.ChannelError(channel_id=number, error=self._serialized(error))
@@ -199,17 +199,17 @@ class Connection:
             del self._channels[number]
         await self._send(last)
 
-    async def _pass_on(self, frame: frames.RawChannelSend) -> None:
+    async def _deliver(self, frame: frames.RawChannelSend) -> None:
         if frame.ack_id is not None:
             await self._send(frames.ChannelAck(channel_id=frame.channel_id, ack_id=frame.ack_id))
         opened = self._channels.get(frame.channel_id)
         if opened is None:
-            return  # it has just ended: the frames crossed
+            return  # it has just ended, while the client's frame was on its way
         channel, task = opened
-        await asyncio.sleep(0)  # one that has only just been opened says first what it takes, and what a cancel does
-        taken = dict[str, Any] if channel.request is None else channel.request
+        await asyncio.sleep(0)  # a channel opened just now sets ``request`` and ``on_cancel`` first
+        accepted = dict[str, Any] if channel.request is None else channel.request
         try:
-            message = frames.decode_opaque(frame.message, taken, f"The message to channel {frame.channel_id}")
+            message = frames.decode_opaque(frame.message, accepted, f"The message to channel {frame.channel_id}")
             if channel.request is not None:
                 channel.requests.put_nowait(message)
                 return
@@ -217,10 +217,10 @@ class Connection:
             await self._warn(str(error))
             return
         except asyncio.QueueFull:
-            await self._warn(f"The channel {frame.channel_id} has {channel.requests.maxsize} messages waiting already.")
+            await self._warn(f"The channel {frame.channel_id} already has {channel.requests.maxsize} unread messages.")
             return
         if message.get("type") not in ("cancel", "stop"):
-            await self._warn(f"The channel {frame.channel_id} takes no message of type {message.get('type')!r}.")
+            await self._warn(f"The channel {frame.channel_id} accepts no messages of type {message.get('type')!r}.")
         elif channel.on_cancel is not None:
             channel.on_cancel()
         else:
@@ -239,7 +239,7 @@ class Connection:
         await self._send(frames.CommunicationWarning(warning=warning))
 
     async def _send(self, frame: Any) -> None:
-        with contextlib.suppress(ConnectionError):  # the reader notices that the client has gone
+        with contextlib.suppress(ConnectionError):  # ``run`` notices that the client has disconnected
             await self._send_text(frames.encode(frame).decode())
 
 
@@ -251,7 +251,7 @@ def _loosely_decoded(raw: str | bytes) -> Any:
 
 
 def _no_signal(namespace: str, name: str) -> ProtocolError:
-    return ProtocolError(f"This version of studiolo has no signal {name!r} in the namespace {namespace!r}")
+    return ProtocolError(f"Unknown signal {name!r} in the namespace {namespace!r}")
 
 
 def _log_unexpected(what: str, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""What an endpoint's function is given."""
+"""The arguments of an endpoint's function: the context of the request, and the channel if it has one."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ...protocol.models import Domain
 R = TypeVar("R")
 
 EMBEDDED = "embedded"
-"""The name of a client in the same process."""
+"""The client name of the embedded transport, which runs in the host's process."""
 
-_LATER_CLIENT = re.compile(r"guest:.*|[A-Za-z0-9]{8}", re.DOTALL)
+_NEWER_CLIENT = re.compile(r"guest:.*|[A-Za-z0-9]{8}", re.DOTALL)
 
 MAX_REQUESTS = 1000
-"""Messages of a client that may wait on one channel."""
+"""Unread messages of the client per channel at most."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where a request comes from.
+    """The host that serves a request, and the client that sent it.
 
     Parameters:
-        host: the host that answers.
-        namespace: the namespace whose socket it came by.
-        is_daemon: whether the host serves in the background.
-        client: the client's name for itself, the same on all of its sockets.
+        host: the host that serves the request.
+        namespace: the namespace of the socket.
+        is_daemon: whether the server runs in the background.
+        client: the identifier that the client gives itself, the same on all of its sockets.
         is_official_python: whether the client is LM Studio's for Python.
-        accepts: whether a client's identifier and passkey are an accepted API token; ``None`` if none is needed.
+        accepts: returns whether an identifier and passkey form an accepted API token; ``None`` if none is required.
     """
 
     host: Host
@@ -44,24 +44,24 @@ class Context:
 
     @property
     def takes_all_logs(self) -> bool:
-        """Whether the client knows every kind of log event.
+        """Whether the client can decode every kind of log event.
 
-        LM Studio's TypeScript SDK 1.5.0, which knows one kind, calls itself by 24 random characters. Later ones are
-        guests or have an API token, and studiolo's are too.
+        LM Studio's TypeScript SDK 1.5.0 decodes one kind; its identifier is 24 random characters. Newer clients, and
+        studiolo's, have the identifier of a guest or of an API token.
         """
-        return self.client == EMBEDDED or _LATER_CLIENT.fullmatch(self.client) is not None
+        return self.client == EMBEDDED or _NEWER_CLIENT.fullmatch(self.client) is not None
 
     @property
     def domain(self) -> Domain:
-        """The kind of model that the namespace is about."""
+        """The kind of models in the namespace."""
         return "embedding" if self.namespace == "embedding" else "llm"
 
 
 class ServerChannel(Generic[R]):
     """The host's end of a channel.
 
-    ``on_cancel`` is what a cancel message does; while a function sets nothing there, cancelling ends the function.
-    ``requests`` has the client's messages on a channel that takes others, too; they are of the type ``request``.
+    ``on_cancel`` is called when the client cancels; while it is ``None``, the endpoint's function is cancelled instead.
+    ``requests`` holds the client's messages of the type ``request``, on channels that accept other messages as well.
     """
 
     def __init__(self, send: Callable[[R], Awaitable[None]]) -> None:

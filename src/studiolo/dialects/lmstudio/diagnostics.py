@@ -1,4 +1,4 @@
-"""The ``diagnostics`` namespace."""
+"""The ``diagnostics`` namespace: a stream of log events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .predictions import stats
 from .registry import channel
 
 BACKLOG = 100
-"""Events, each of which may be long, that wait for a watcher who lags."""
+"""Events that wait for a client that reads slowly, at most; each may be long."""
 
 _LEVELS: dict[LogLevel, wire.LogLevel] = {"debug": "debug", "info": "info", "warning": "warn", "error": "error"}
 

@@ -26,8 +26,12 @@ from .registry import CHANNELS, RPCS, ChannelFunction, RpcFunction
 
 
 def find_rpc(namespace: str, name: str) -> tuple[Rpc[Any, Any], RpcFunction]:
-    """The endpoint and its function. Raises :class:`ProtocolError` where there is none, :class:`UnsupportedError`
-    where it is a plugin's."""
+    """Return an RPC endpoint and its function.
+
+    Raises:
+        ProtocolError: there is no such endpoint.
+        UnsupportedError: it is an endpoint of plugins.
+    """
     try:
         return RPCS[namespace, name]
     except KeyError:
@@ -35,8 +39,12 @@ def find_rpc(namespace: str, name: str) -> tuple[Rpc[Any, Any], RpcFunction]:
 
 
 def find_channel(namespace: str, name: str) -> tuple[Channel[Any, Any], ChannelFunction]:
-    """The endpoint and its function. Raises :class:`ProtocolError` where there is none, :class:`UnsupportedError`
-    where it is a plugin's."""
+    """Return a channel endpoint and its function.
+
+    Raises:
+        ProtocolError: there is no such endpoint.
+        UnsupportedError: it is an endpoint of plugins.
+    """
     try:
         return CHANNELS[namespace, name]
     except KeyError:
@@ -46,13 +54,13 @@ def find_channel(namespace: str, name: str) -> tuple[Channel[Any, Any], ChannelF
 def _unknown(namespace: str, name: str, other_kind: str | None) -> StudioloError:
     if namespace == "plugins":
         return UnsupportedError(
-            f"studiolo runs no plugins, so that there is no {name!r}",
-            suggestion="Give tools to a model with act(), from functions or from MCP servers.",
+            f"studiolo runs no plugins and has no endpoint {name!r}",
+            suggestion="Pass functions or the tools of MCP servers to act().",
             feature="plugins",
         )
     if other_kind:
-        return ProtocolError(f"The endpoint {namespace}/{name} is a {other_kind} endpoint")
+        return ProtocolError(f"{namespace}/{name} is a {other_kind} endpoint")
     return ProtocolError(
-        f"This version of studiolo has no endpoint {name!r} in the namespace {namespace!r}",
+        f"Unknown endpoint {name!r} in the namespace {namespace!r}",
         data={"namespace": namespace, "endpoint": name},
     )

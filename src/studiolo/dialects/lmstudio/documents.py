@@ -1,4 +1,4 @@
-"""The part of the ``files`` namespace that reads documents and finds passages in them."""
+"""The part of the ``files`` namespace that parses documents and retrieves passages from them."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ async def parse_document(
     name = parameter.file_identifier
     documents = context.host.documents
     parser = _parser(await documents.parser(name))
-    asked = parameter.parse_opts.parser_id
-    if asked is not None and asked.library != parser.library:
-        raise _unsupported(
-            f"The file {name!r} is read with {parser.library}, not with {asked.library}",
-            asked.library,
-            "Leave the parser out.",
+    requested = parameter.parse_opts.parser_id
+    if requested is not None and requested.library != parser.library:
+        raise UnsupportedError(
+            f"The file {name!r} is read with {parser.library}, not with {requested.library}",
+            feature=requested.library,
+            suggestion="Leave the parser out.",
         )
     await channel.send(wire.ParserLoaded(parser))
 
@@ -92,7 +92,7 @@ async def retrieve(
         find,
         channel.send,
         heartbeat_sec=HEARTBEAT_SEC,
-        repeatable=lambda message: isinstance(message, wire.StepProgress),  # the others would happen twice
+        repeatable=lambda message: isinstance(message, wire.StepProgress),  # other messages must not be repeated
     )
     entries = [
         wire.RetrievedEntry(
@@ -133,21 +133,19 @@ def _settings(parameter: wire.RetrieveParameter) -> _Settings:
     try:
         settings = msgspec.convert(given, _Settings)
     except msgspec.ValidationError as error:
-        raise ConfigError("The retrieval's settings are wrong", cause=str(error)) from None
+        raise ConfigError("The retrieval's settings are invalid", cause=str(error)) from None
     if settings.database_file:
-        raise _unsupported(
-            "Vectors are not kept in a file of the client's choice", "databasePath", "Leave the database path out."
+        raise UnsupportedError(
+            "Storing vectors in a file of the client's choice is not supported",
+            feature="databasePath",
+            suggestion="Leave the database path out.",
         )
     if settings.chunking_method.type != "recursive-v1":
-        raise ConfigError(f"There is no chunking method {settings.chunking_method.type!r}, only 'recursive-v1'")
+        raise ConfigError(f"Unknown chunking method {settings.chunking_method.type!r}; the only one is 'recursive-v1'")
     if settings.limit < 1:
-        raise ConfigError(f"The limit of a retrieval is {settings.limit}, not at least 1")
+        raise ConfigError(f"The limit of a retrieval is {settings.limit}; it must be at least 1")
     return settings
 
 
 def _parser(parser: Parser) -> wire.ParserIdentifier:
     return wire.ParserIdentifier(parser.library, parser.version)
-
-
-def _unsupported(title: str, feature: str, suggestion: str) -> UnsupportedError:
-    return UnsupportedError(title, suggestion=suggestion, feature=feature)

@@ -1,4 +1,4 @@
-"""Download plans: a model is looked up, the client chooses among its forms, and what it commits to is fetched."""
+"""Download plans: resolve a model, let the client select a download option, and download it once it commits."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ async def create_artifact_download_plan(
 
 
 class _Planner:
-    """One plan, from its channel's opening to its end.
+    """One download plan: the state behind one channel.
 
     Parameters:
-        repository: ``owner/name`` on the hub, or of a model of the catalog.
+        repository: ``owner/name`` of a repository on the Hugging Face hub, or of a model of the catalog.
         artifact: owner and name of a model of the catalog.
     """
 
@@ -65,12 +65,12 @@ class _Planner:
         self._waiting: deque[wire.PlanRequest] = deque()
 
     async def run(self, opts: wire.PlanOpts) -> None:
-        """Serve the channel to its end.
+        """Serve the channel until the download ends.
 
         Raises:
-            DownloadError: the client cancelled (it waits for an error then), or the model cannot be fetched.
+            DownloadError: the client cancelled, which it expects an error for, or the download failed.
             NotDownloadableError: there is no such model.
-            ConfigError: the client selected what is not offered.
+            ConfigError: the client selected an option that is not offered.
         """
         await self._channel.send(wire.PlanUpdated(plan=wire.Plan(nodes=self._nodes(self._unresolved()))))
         plan = await self._unless_cancelled(self._look_up(opts))
@@ -92,7 +92,7 @@ class _Planner:
         if opts.compatibility_types and FORMAT not in opts.compatibility_types:
             raise NotDownloadableError(
                 f"{self._label} is not offered as {', '.join(opts.compatibility_types)}",
-                cause=f"studiolo runs models of the format {FORMAT} alone",
+                cause=f"studiolo runs only models in the format {FORMAT}",
             )
         preferences = [
             Preference(file_name=each.file_name)
@@ -114,7 +114,7 @@ class _Planner:
         raise NotDownloadableError(
             f"The catalog has no model {owner}/{name}",
             cause="Other artifacts are on LM Studio's hub, where studiolo has no account",
-            suggestion="See what can be fetched with: studiolo search WORD",
+            suggestion="Search for models with: studiolo search WORD",
         )
 
     async def _download(self, option: DownloadOption) -> None:
@@ -128,7 +128,7 @@ class _Planner:
         await reporting(fetch, self._channel.send)
 
     async def _unless_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what ``work`` does; end it, with an error, when the client cancels."""
+        """Return the result of ``work``; cancel it and raise :class:`DownloadError` if the client cancels."""
         task = asyncio.ensure_future(work)
         request: asyncio.Task[wire.PlanRequest] | None = None
         try:
@@ -160,7 +160,7 @@ class _Planner:
         return wire.ModelNode(state="fetching", dependency_label=self._label, resolved_sources=0, total_sources=1)
 
     def _nodes(self, node: wire.ModelNode) -> list[wire.ArtifactNode | wire.ModelNode]:
-        """The nodes of a plan whose model node is ``node``: the last of them."""
+        """Return the nodes of the plan; ``node``, the model, is the last."""
         if self._artifact is None:
             return [node]
         owner, name = (part.casefold() for part in self._artifact)

@@ -1,4 +1,4 @@
-"""The part of the ``system`` namespace that lists the models on disk."""
+"""The part of the ``system`` namespace that lists and describes the models on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _TEMPLATE = "tokenizer.chat_template"
 
 @rpc(LIST_DOWNLOADED_MODELS, "system")
 async def list_downloaded_models(context: Context, _: None) -> list[ModelInfo]:
-    return [_grouped(model) for model in await context.host.library.models() if model.error is None and model.selected]
+    return [
+        _group_info(model) for model in await context.host.library.models() if model.error is None and model.selected
+    ]
 
 
 @rpc(wire.LIST_VARIANTS, "system")
@@ -32,8 +34,8 @@ async def list_variants(context: Context, parameter: wire.ModelKeyParameter) -> 
     ]
     if not variants:
         raise PathNotFoundError(
-            f"{parameter.model_key!r} is no model with variants",
-            suggestion="See them with: studiolo ls --variants",
+            f"{parameter.model_key!r} is not a model with variants",
+            suggestion="List them with: studiolo ls --variants",
             data=path_data(parameter.model_key, models),
         )
     group = variants[0].group
@@ -56,8 +58,8 @@ async def show_model(context: Context, parameter: wire.NameParameter) -> wire.Mo
     )
 
 
-def _grouped(model: Model) -> ModelInfo:
-    """A model with several variants goes by its own key, and names the one that is meant by it."""
+def _group_info(model: Model) -> ModelInfo:
+    """Return the info of a model; if it has variants, under the key of the group, with the selected variant."""
     info = model_info(model)
     if not model.variants:
         return info

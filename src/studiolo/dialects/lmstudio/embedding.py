@@ -1,4 +1,4 @@
-"""The ``embedding`` namespace, beside what it shares with ``llm``."""
+"""The ``embedding`` namespace, except the endpoints that it shares with ``llm`` (:mod:`.models`)."""
 
 from __future__ import annotations
 

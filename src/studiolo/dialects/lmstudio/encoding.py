@@ -1,4 +1,4 @@
-"""The host's objects as the wire's."""
+"""Encode models, instances, estimates and progress of the host as messages; decode model specifiers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ...protocol.system import CrashReport, InstanceStatus, QueuedStatus
 
 
 def model_reference(specifier: ModelSpecifier) -> ModelReference:
-    """Return the model that a specifier means."""
+    """Return the model reference for a specifier."""
     if isinstance(specifier, InstanceReferenceSpecifier):
         return ModelReference(instance=specifier.instance_reference)
     query = specifier.query
@@ -42,17 +42,17 @@ def model_reference(specifier: ModelSpecifier) -> ModelReference:
 
 
 def model_info(model: Model) -> ModelInfo:
-    """Return the description of a model on disk."""
+    """Return the info of a model on disk."""
     if model.domain == "embedding":
         return EmbeddingModelInfo(**_common(model))
     return LlmInfo(**_common(model), **_llm_only(model))
 
 
 def instance_info(instance: Instance, *, in_use: bool = False) -> ModelInstanceInfo:
-    """Return what the wire says of a loaded model.
+    """Return the info of a loaded model.
 
     Parameters:
-        in_use: whether it is for a request that counts as running still.
+        in_use: whether to report the model as in use, because the request that asks still uses it.
     """
     used = None if in_use else instance.last_used_time
     loaded: dict[str, Any] = {
@@ -69,7 +69,7 @@ def instance_info(instance: Instance, *, in_use: bool = False) -> ModelInstanceI
 
 
 def processing_state(instance: Instance) -> ProcessingState:
-    """Return what a loaded model does, and how many requests it has."""
+    """Return the activity of a loaded model, and the number of its requests."""
     queued = instance.slots.running + instance.slots.waiting
     if not queued:
         return ProcessingState("idle", 0)
@@ -80,7 +80,7 @@ def processing_state(instance: Instance) -> ProcessingState:
 
 
 def usage_estimate(estimate: Estimate) -> UsageEstimate:
-    """Return what a load takes, in the wire's form."""
+    """Return the estimated memory of a load."""
     vram = sum(device.needed_bytes for device in estimate.devices[1:])
     model_vram = vram * estimate.weights_bytes // max(estimate.total_bytes, 1)
     return UsageEstimate(
@@ -109,7 +109,7 @@ def download_progress(progress: progress.DownloadProgress) -> DownloadProgress:
 
 
 def instance_status(instance: Instance) -> InstanceStatus:
-    """What ``studiolo ps`` shows of a loaded model."""
+    """Return the status of an instance, as ``studiolo ps`` prints it."""
     return InstanceStatus(
         identifier=instance.identifier,
         model_key=instance.model.key,
@@ -130,7 +130,7 @@ def instance_status(instance: Instance) -> InstanceStatus:
 
 
 def crash_report(report: events.CrashReport) -> CrashReport:
-    """Return a crash in the wire's form."""
+    """Return the message for a crash report."""
     return CrashReport(
         time=report.time,
         identifier=report.identifier,
@@ -143,7 +143,7 @@ def crash_report(report: events.CrashReport) -> CrashReport:
 
 
 def quantization(model: Model) -> Quantization | None:
-    """Return the quantisation, if the file's header has it."""
+    """Return the quantization in the file's header; ``None`` if it has none."""
     metadata = model.metadata
     if metadata is None or metadata.quantization is None or metadata.bits is None:
         return None

@@ -1,4 +1,4 @@
-"""The ``files`` namespace."""
+"""The ``files`` namespace: uploads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .registry import rpc
 async def upload_file_base64(context: Context, parameter: wire.UploadFileBase64Parameter) -> wire.UploadedFile:
     def keep() -> wire.UploadedFile:
         if image_format(parameter.content_base64) is not None:
-            prepare(parameter.name, parameter.content_base64)  # an error is raised now, not in a chat
+            prepare(parameter.name, parameter.content_base64)  # reject a damaged image now, not in a later chat
         stored = context.host.files.add(parameter.name, parameter.content_base64)
         return wire.UploadedFile(identifier=stored.identifier, file_type=stored.file_type, size_bytes=stored.size_bytes)
 

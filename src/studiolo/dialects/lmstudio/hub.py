@@ -1,4 +1,4 @@
-"""What the ``repository`` namespace has of LM Studio's hub: studiolo's own catalog, and no account."""
+"""The part of the ``repository`` namespace for LM Studio's hub: studiolo's own catalog, and no account."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def is_authenticated(context: Context, _: None) -> wire.Authenticated:
 
 @rpc(wire.DEAUTHENTICATE, "repository")
 async def deauthenticate(context: Context, _: None) -> None:
-    """There is no account to leave."""
+    """Do nothing: there is no account to log out of."""
 
 
 @rpc(wire.GET_WRITABLE_ARTIFACT_OWNERS, "repository")
@@ -68,7 +68,7 @@ async def lm_link_status(context: Context, _: None) -> wire.LinkStatus:
 
 @rpc(wire.LINK_SET_DISABLED, "repository")
 async def lm_link_set_disabled(context: Context, parameter: wire.LinkDisabled) -> None:
-    """Links are off; to switch them off once more is no error."""
+    """Raise :class:`UnsupportedError` if links are to be enabled; they are always disabled."""
     if not parameter.disabled:
         raise _unsupported("lmLinkSetDisabled")
 
@@ -76,7 +76,7 @@ async def lm_link_set_disabled(context: Context, parameter: wire.LinkDisabled) -
 def _unsupported(endpoint: str) -> UnsupportedError:
     return UnsupportedError(
         f"studiolo has no {endpoint!r}: it has no account on LM Studio's hub, and runs no plugins",
-        suggestion="Models are fetched without an account: client.repository.searchModels, or studiolo get NAME.",
+        suggestion="Download models without an account: client.repository.searchModels, or studiolo get NAME.",
         feature=endpoint,
     )
 

@@ -1,4 +1,4 @@
-"""The ``plugins`` namespace: there are none, and what would make one is refused."""
+"""The ``plugins`` namespace of a host without plugins."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _log = logging.getLogger("studiolo.lmstudio")
 
 @rpc(wire.REINDEX_PLUGINS, "plugins")
 async def reindex_plugins(context: Context, _: None) -> None:
-    """There is nothing to index."""
+    """Do nothing: there are no plugins to index."""
 
 
 @rpc(wire.REPORT_ERROR, "plugins")
 async def report_error(context: Context, parameter: dict[str, Any]) -> None:
-    """Note what a plugin that runs elsewhere reports."""
+    """Log the error that a plugin outside the host reports."""
     _log.warning("a plugin reports: %.1000r", parameter)

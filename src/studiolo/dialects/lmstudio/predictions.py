@@ -1,4 +1,4 @@
-"""What comes out of the host's predictions, as messages of the wire."""
+"""Encode the events and results of predictions as messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PredictionEvent = Fragment | ToolCallEvent | PromptReport | Queued
 
 
 def message(event: PredictionEvent) -> wire.PredictMessage:
-    """Return the message for an event of a prediction, its result excepted."""
+    """Return the message for an event of a prediction."""
     match event:
         case Fragment():
             return fragment_message(event)
@@ -122,7 +122,7 @@ def _progress(report: PromptReport) -> wire.PromptProcessingProgress:
 
 
 def stats(result: PredictionResult) -> wire.PredictionStats:
-    """Return the figures of a prediction that has ended."""
+    """Return the statistics of a finished prediction."""
     usage, timings = result.usage, result.timings
     drafting: dict[str, Any] = {}
     if result.drafting is not None:
@@ -148,7 +148,7 @@ def stats(result: PredictionResult) -> wire.PredictionStats:
 
 
 def structured(outcome: StructuredOutcome | None) -> wire.StructuredOutcome | None:
-    """Return how an answer that is held to a form has come out."""
+    """Return the validation of a structured answer."""
     if outcome is None:
         return None
     return wire.StructuredOutcome(problem=outcome.problem, warnings=list(outcome.warnings) or None)

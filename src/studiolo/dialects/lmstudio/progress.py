@@ -1,4 +1,4 @@
-"""Work that tells how far it is, over a channel."""
+"""Send the progress of work over a channel."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ async def reporting(
     heartbeat_sec: float | None = None,
     repeatable: Callable[[M], bool] = lambda _: True,
 ) -> T:
-    """Run ``work`` and send on what it reports, until it ends; returns its result. Ended with it when it is cancelled.
+    """Run ``work``, send its reports, and return its result. Cancelling the call cancels ``work``.
 
     Parameters:
-        work: is given a function to report with. Of reports of one kind that wait for a client to read, beyond a
-            slack, only the newest is kept.
+        work: called with a function that emits a report. If the client reads slowly, only the newest of the unsent
+            reports of one type is kept.
         send: sends a report.
-        heartbeat_sec: where it is silent for so long, the latest report is sent again.
-        repeatable: whether a report may be sent again.
+        heartbeat_sec: seconds without a report after which the latest one is sent again; ``None`` for never.
+        repeatable: returns whether a report may be sent again.
     """
     reports: MergingQueue[M] = MergingQueue(_newest)
     latest: M | None = None

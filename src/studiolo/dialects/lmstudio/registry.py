@@ -1,4 +1,4 @@
-"""Which function answers which endpoint."""
+"""The functions that answer the endpoints, registered by decorators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHANNELS: dict[tuple[str, str], tuple[Channel[Any, Any], ChannelFunction]] = {}
 def rpc(
     endpoint: Rpc[P, R], *namespaces: str
 ) -> Callable[[Callable[[Context, P], Awaitable[R]]], Callable[[Context, P], Awaitable[R]]]:
-    """Let the decorated function answer ``endpoint`` in these namespaces."""
+    """Register the decorated function for ``endpoint`` in these namespaces."""
 
     def register(function: Callable[[Context, P], Awaitable[R]]) -> Callable[[Context, P], Awaitable[R]]:
         for namespace in namespaces:
@@ -37,7 +37,7 @@ def channel(
     [Callable[[Context, P, ServerChannel[R]], Awaitable[None]]],
     Callable[[Context, P, ServerChannel[R]], Awaitable[None]],
 ]:
-    """Let the decorated function answer ``endpoint`` in these namespaces."""
+    """Register the decorated function for ``endpoint`` in these namespaces."""
 
     def register(
         function: Callable[[Context, P, ServerChannel[R]], Awaitable[None]],

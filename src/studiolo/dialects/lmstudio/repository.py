@@ -1,4 +1,4 @@
-"""The ``repository`` namespace: getting models."""
+"""The ``repository`` namespace: search for models and download them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_LIMIT = 20
 async def search_models(context: Context, parameter: wire.SearchModelsParameter) -> wire.SearchResults:
     opts = parameter.opts
     if opts.compatibility_types and FORMAT not in opts.compatibility_types:
-        return wire.SearchResults(results=[])  # there are models of that one kind alone
+        return wire.SearchResults(results=[])  # the library holds models of one format only
     found = await context.host.library.search(opts.search_term or "", opts.limit or DEFAULT_LIMIT)
     return wire.SearchResults(
         results=[

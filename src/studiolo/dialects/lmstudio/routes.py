@@ -1,4 +1,4 @@
-"""The paths of LM Studio's WebSocket protocol: a greeting, and a socket for each namespace."""
+"""The HTTP routes of LM Studio's WebSocket protocol: a greeting, and a socket for each namespace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LmStudio:
 
 @get("/lmstudio-greeting", sync_to_thread=False)
 def _greeting() -> dict[str, Any]:
-    """Answer LM Studio's clients that look for a server."""
+    """Answer the probe by which LM Studio's clients discover a server."""
     return {"lmstudio": True, "studiolo": __version__}
 
 

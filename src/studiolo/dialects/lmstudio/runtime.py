@@ -1,6 +1,6 @@
-"""The ``runtime`` namespace: what engines there are, and what they find on this machine.
+"""The ``runtime`` namespace: the installed engines, and the hardware that they detect.
 
-Which one is used is the user's choice in ``config.toml``: clients can look, and cannot choose, remove or fetch.
+Users select the engine in ``config.toml``. Clients can list engines, but not select, remove or download them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FORMATS = ["GGUF"]
 _ARCHITECTURES = {"AMD64": "x86_64", "aarch64": "ARM64", "arm64": "ARM64"}
 _SURVEYED_ARCHITECTURES = ("x86_64", "ARM64")
 _EXTENSIONS = {"avx": "AVX", "avx2": "AVX2", "asimd": "AdvSIMD"}
-"""The extensions that LM Studio's protocol has names for, by the system's."""
+"""CPU features by the system's name, with the name in LM Studio's protocol."""
 
 
 @rpc(wire.LIST_ENGINES, "runtime")
@@ -50,24 +50,26 @@ async def get_engine_selections(context: Context, _: None) -> wire.SuperJson:
 async def select_engine(context: Context, parameter: wire.SelectEngineParameter) -> None:
     if parameter.model_format_name in FORMATS and parameter.engine == _specifier((await _runtimes(context))[0]):
         return
-    raise _unsupported(
-        f"A client cannot choose the engine {parameter.engine.name} {parameter.engine.version} "
+    raise UnsupportedError(
+        f"A client cannot select the engine {parameter.engine.name} {parameter.engine.version} "
         f"for {parameter.model_format_name}",
-        "selectEngine",
-        "Choose it in config.toml: [engine] name.",
+        feature="selectEngine",
+        suggestion="Set it in config.toml: [engine] name.",
     )
 
 
 @rpc(wire.REMOVE_ENGINE, "runtime")
 async def remove_engine(context: Context, parameter: wire.EngineSpecifier) -> None:
-    raise _unsupported(
-        f"A client cannot remove the engine {parameter.name}", "removeEngine", "Engines are installed with pip."
+    raise UnsupportedError(
+        f"A client cannot remove the engine {parameter.name}",
+        feature="removeEngine",
+        suggestion="Remove it with pip uninstall.",
     )
 
 
 @rpc(wire.SEARCH_EXTENSIONS, "runtime")
 async def search_runtime_extensions(context: Context, _: None) -> wire.Extensions:
-    """Return an empty list: engines are installed with pip."""
+    """Return none: engines are installed with pip."""
     return wire.Extensions([])
 
 
@@ -75,7 +77,11 @@ async def search_runtime_extensions(context: Context, _: None) -> wire.Extension
 async def download_runtime_extension(
     context: Context, _: None, channel: ServerChannel[wire.ExtensionDownloaded]
 ) -> None:
-    raise _unsupported("studiolo fetches no engines", "downloadRuntimeExtension", "Engines are installed with pip.")
+    raise UnsupportedError(
+        "A client cannot download engines",
+        feature="downloadRuntimeExtension",
+        suggestion="Install engines with pip.",
+    )
 
 
 @rpc(wire.SURVEY_HARDWARE, "runtime")
@@ -113,7 +119,7 @@ def _survey(gpus: Sequence[Device]) -> tuple[wire.HardwareSurvey, wire.MemoryInf
         )
         for number, gpu in enumerate(gpus)
     ]
-    result = wire.SurveyCode("success", "") if found else wire.SurveyCode("noDevicesFound", "The engine sees no GPU.")
+    result = wire.SurveyCode("success", "") if found else wire.SurveyCode("noDevicesFound", "No GPU was detected.")
     cpu = processor()
     extensions = [name for feature, name in _EXTENSIONS.items() if feature in cpu.features]
     cpu_info = wire.SurveyedCpu(
@@ -138,7 +144,3 @@ async def _runtimes(context: Context) -> list[Runtime]:
 
 def _specifier(runtime: Runtime) -> wire.EngineSpecifier:
     return wire.EngineSpecifier(runtime.name, runtime.version)
-
-
-def _unsupported(title: str, feature: str, suggestion: str) -> UnsupportedError:
-    return UnsupportedError(title, suggestion=suggestion, feature=feature)

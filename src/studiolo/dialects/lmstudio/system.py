@@ -1,4 +1,4 @@
-"""The ``system`` namespace: the process that answers, and what is on its disk."""
+"""The ``system`` namespace: the host's process and its instances."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ async def _machine(host: Host) -> wire.MachineInfo:
 
 @rpc(wire.NOTIFY, "system")
 async def notify(context: Context, parameter: wire.Notification) -> None:
-    """Write the notification to the log: a host has no windows."""
+    """Log a client's message to the user: the host has no window to show it in."""
     _log.warning(
-        "%s says: %s%s",
+        "Notification of %s: %s%s",
         _printable(context.client),
         _printable(parameter.title),
         f": {_printable(parameter.description)}" if parameter.description else "",
@@ -75,32 +75,36 @@ async def get_experiment_flags(context: Context, _: None) -> list[str]:
 async def set_experiment_flag(context: Context, parameter: wire.ExperimentFlag) -> None:
     if not parameter.value:
         return  # it is off already
-    raise _unsupported(f"There is no experiment flag {parameter.code!r}", "experiment flags")
+    raise UnsupportedError(f"There is no experiment flag {parameter.code!r}", feature="experiment flags")
 
 
 @rpc(wire.START_HTTP_SERVER, "system")
 async def start_http_server(context: Context, _: None) -> None:
-    raise _unsupported(
-        "A client cannot start the host's HTTP server", "startHttpServer", "Start one: studiolo server start"
+    raise UnsupportedError(
+        "A client cannot start the host's HTTP server",
+        feature="startHttpServer",
+        suggestion="Start one: studiolo server start",
     )
 
 
 @rpc(wire.STOP_HTTP_SERVER, "system")
 async def stop_http_server(context: Context, _: None) -> None:
-    raise _unsupported("A client cannot stop the host's HTTP server", "stopHttpServer", "Stop it: studiolo server stop")
+    raise UnsupportedError(
+        "A client cannot stop the host's HTTP server",
+        feature="stopHttpServer",
+        suggestion="Stop it: studiolo server stop",
+    )
 
 
 @rpc(wire.REQUEST_SHUTDOWN, "system")
 async def request_shutdown(context: Context, _: None) -> None:
-    raise _unsupported("A client cannot stop the host", "requestShutdown", "Stop it: studiolo server stop")
-
-
-def _unsupported(title: str, feature: str, suggestion: str | None = None) -> UnsupportedError:
-    return UnsupportedError(title, suggestion=suggestion, feature=feature)
+    raise UnsupportedError(
+        "A client cannot stop the host", feature="requestShutdown", suggestion="Stop it: studiolo server stop"
+    )
 
 
 def _printable(text: str) -> str:
-    """On one line, without what a terminal would obey."""
+    """Return ``text`` on one line, without control characters, cut to 1,000 characters."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:1000])
 
 

@@ -1,8 +1,7 @@
-"""Objects that a grammar closes: where a schema names properties, the model writes no others.
+"""Close objects in a schema: if it lists properties, the model writes no others.
 
-A schema that does not mention ``additionalProperties`` allows any others, and a small model then writes them without
-end. An answer without them satisfies the schema all the same, except where a second schema speaks of the same object:
-there nothing is closed.
+A schema without ``additionalProperties`` allows any others, and a small model then writes them endlessly. An answer
+without them still satisfies the schema, unless a second schema applies to the same object; such objects are not closed.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ _KEEP_OPEN = frozenset(
     }
 )
 _ALONE = ANNOTATIONS | {"type", "$defs", "definitions", "$schema", "$id", "id", "$anchor", "x-guidance"}
-"""Keywords beside ``anyOf``, ``oneOf`` or ``$ref`` that leave the named schema to decide alone."""
+"""Keywords beside ``anyOf``, ``oneOf`` or ``$ref`` that do not constrain the same value."""
 
 
 def close_objects(document: Schema, *, refs_stand_alone: bool) -> bool:
-    """Add ``additionalProperties: false`` in place where that takes no way to satisfy the document.
+    """Add ``additionalProperties: false`` in place where the document stays satisfiable.
 
     Parameters:
-        refs_stand_alone: whether the draft ignores what stands beside a ``$ref`` (those before 2019-09 do).
+        refs_stand_alone: whether the draft ignores keywords beside a ``$ref``, as drafts before 2019-09 do.
 
     Returns:
-        Whether anything was closed.
+        Whether an object was closed.
     """
     seen: dict[tuple[int, bool], Schema] = {}
     waiting: list[tuple[Any, bool]] = [(document, False)]
@@ -42,7 +41,7 @@ def close_objects(document: Schema, *, refs_stand_alone: bool) -> bool:
         seen[id(schema), combined] = schema
         try:
             waiting += _inner(document, schema, combined, refs_stand_alone)
-        except LookupError:  # a reference by name or to another document: what it combines is not known
+        except LookupError:  # a reference by name or to another document: its target is unknown
             return False
     alone = [schema for (key, combined), schema in seen.items() if not combined and (key, True) not in seen]
     closed = False

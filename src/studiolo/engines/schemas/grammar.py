@@ -1,7 +1,7 @@
-"""Grammars in llguidance's language. Source of the language: llguidance, docs/syntax.md.
+"""Grammars in llguidance's language, which is described in llguidance's docs/syntax.md.
 
-What begins with ``%llguidance`` is what the engine passes to llguidance. ``grammar_json`` is the form of a schema that
-:func:`.preparation.prepare` has made.
+Engines pass grammars that begin with ``%llguidance`` to llguidance. ``grammar_json`` is a schema as prepared by
+:func:`.preparation.prepare`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ HEAD = "%llguidance"
 
 
 def answer_grammar(grammar_json: str) -> str:
-    """The grammar of an answer that is one JSON value."""
+    """Return the grammar of an answer that is one JSON value."""
     return f"{HEAD} {{}}\nstart: %json {grammar_json}"
 
 
 def thoughtful_grammar(grammar_json: str, start: str, end: str, *, is_open: bool) -> str:
-    """The grammar of an answer that is one JSON value, with a thought before it.
+    """Return the grammar of an answer that is one JSON value, after reasoning.
 
     Parameters:
-        start, end: the tags around the thought.
-        is_open: whether the prompt ends in the start tag; otherwise the model may leave the thought out.
+        start, end: the tags around the reasoning.
+        is_open: whether the prompt ends with the start tag; otherwise the reasoning is optional.
     """
     thought = "thought SPACE" if is_open else f"({json.dumps(start)} thought SPACE)?"
     rules = (
@@ -36,10 +36,10 @@ def thoughtful_grammar(grammar_json: str, start: str, end: str, *, is_open: bool
 
 
 def call_grammar(calls: Iterable[tuple[str, str]]) -> str:
-    """The grammar of a call of one of several tools.
+    """Return the grammar of a call of one of several tools.
 
     Parameters:
-        calls: the name that the model knows each tool by, and the ``grammar_json`` form of its parameters.
+        calls: the name of each tool for the model, and the ``grammar_json`` of its parameters.
     """
     rules: list[str] = []
     for number, (name, grammar_json) in enumerate(calls):
@@ -50,5 +50,5 @@ def call_grammar(calls: Iterable[tuple[str, str]]) -> str:
 
 
 def _literal(text: str) -> str:
-    """``text`` in a regular expression of Rust's."""
+    """Return ``text`` escaped for a regular expression of Rust's."""
     return "".join(char if char.isascii() and char.isalnum() else f"\\x{{{ord(char):x}}}" for char in text)

@@ -1,4 +1,4 @@
-"""Build grammars with llguidance, as the engine will."""
+"""Build grammars with llguidance, as the engine does."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def check_grammar(grammar: str) -> None:
     """Build a grammar in llguidance's own language, which begins with ``%llguidance``.
 
     Raises:
-        RefusedError: it is faulty, nothing satisfies it, or it takes too long to build.
+        RefusedError: the grammar is faulty or unsatisfiable, or takes too long to build.
     """
     error = build_error(grammar)
     if error is not None:
-        raise RefusedError("invalid", "", error, "Correct the grammar: llguidance's docs/syntax.md has its language.")
+        raise RefusedError("invalid", "", error, "Correct the grammar; its language: llguidance's docs/syntax.md.")
 
 
-def encoded(held: Schema, options: Schema = OPTIONS) -> str:
+def encoded(schema: Schema, options: Schema = OPTIONS) -> str:
     """Return a schema as one line of JSON with llguidance's options."""
-    return json.dumps({**held, "x-guidance": options}, separators=(",", ":"))
+    return json.dumps({**schema, "x-guidance": options}, separators=(",", ":"))
 
 
 class Built(NamedTuple):
     """A grammar that can be built and followed.
 
     Parameters:
-        matcher: follows texts of it, of which none has begun.
-        warnings: what llguidance leaves out.
+        matcher: a matcher at the beginning of a text.
+        warnings: llguidance's messages about parts of the schema that it ignores.
     """
 
     matcher: LLMatcher
@@ -52,7 +52,7 @@ class Built(NamedTuple):
 
 
 def build(grammar: str) -> Built | str:
-    """Return a built grammar; or why it cannot be built, or has no first character."""
+    """Return a built grammar, or the error if it cannot be built or allows no text."""
     began = time.process_time()
     text = LLMatcher.grammar_from_lark(grammar)
     is_error, messages = LLMatcher.validate_grammar_with_warnings(text)
@@ -64,7 +64,7 @@ def build(grammar: str) -> Built | str:
     if (lost := tried.get_error()) and "Parser Error" in lost:
         return lost.partition("<state>")[0]
     if tried.is_error():
-        return "Unsatisfiable schema: no text begins what it describes"
+        return "Unsatisfiable schema: the grammar allows no first character"
     if time.process_time() - began > MAX_BUILD_SEC:
         return f"grammar size: it takes more than {MAX_BUILD_SEC} s of processor time to build"
     return Built(matcher, messages)

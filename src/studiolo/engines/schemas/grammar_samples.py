@@ -1,6 +1,6 @@
-"""Random texts of a grammar, for schemas of which llguidance leaves something to the check of the finished answer.
+"""Random texts of a grammar, for schemas of which llguidance ignores a part.
 
-A schema whose grammar nearly never makes what satisfies it is better refused than answered wrongly.
+A schema is refused if texts of its grammar hardly ever satisfy it: nearly every answer would be invalid.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from .validation import Fault, fault_of
 
 DRAWS = 64
 ONE_IN = 16
-"""Of so many texts one at least has to satisfy the schema."""
+"""At least one of so many texts must satisfy the schema."""
 
 MIN_FINISHED = 8
-"""How many texts must have come to their end before a verdict."""
+"""Complete texts required for a decision."""
 
 MAX_BYTES = 400
 MAX_SEC = 0.3
-"""Processor time for all draws."""
+"""Processor time for all draws, in seconds."""
 
 _CLOSING = b'"}]'
 _PRINTABLE = range(32, 127)
 
 
 def fault_of_most(matcher: LLMatcher, schema_text: str) -> Fault | None:
-    """What is wrong with nearly all texts of a grammar; ``None`` where enough of those drawn satisfy the schema.
+    """Return a violation if nearly all texts of a grammar violate the schema; ``None`` if enough satisfy it.
 
     Parameters:
-        matcher: of the grammar, over bytes, of which no text has begun.
+        matcher: a matcher of the grammar over bytes, at the beginning of a text.
+        schema_text: the schema.
     """
     rng = random.Random(0)
     end = time.process_time() + MAX_SEC
@@ -49,7 +50,7 @@ def fault_of_most(matcher: LLMatcher, schema_text: str) -> Fault | None:
 
 
 def feed_prefix(matcher: LLMatcher, steps: int) -> None:
-    """Feed ``matcher`` the beginning of a text that closes nothing before it has to."""
+    """Feed ``matcher`` the first bytes of a text, closing no object or list while anything else is allowed."""
     for _ in range(steps):
         mask = matcher.compute_logit_bias()
         allowed = [byte for byte in range(256) if mask[byte]]
@@ -59,7 +60,7 @@ def feed_prefix(matcher: LLMatcher, steps: int) -> None:
 
 
 def draw(matcher: LLMatcher, rng: random.Random) -> str | None:
-    """A text; ``None`` where it has not ended in time. What closes is preferred, so that most do."""
+    """Return a random text; ``None`` if it exceeds :data:`MAX_BYTES`. Closing bytes are preferred, so that most end."""
     out = bytearray()
     while len(out) < MAX_BYTES:
         mask = matcher.compute_logit_bias()

@@ -1,7 +1,7 @@
-"""Match the text of an answer with its grammar while it streams.
+"""Match the text of an answer against its grammar while it streams.
 
-The engine continues without a grammar that it can no longer follow. Therefore the same grammar parses the bytes here,
-and the first byte that it rejects ends the answer.
+An engine may continue without a grammar that it can no longer follow. So the same grammar is matched here against the
+streamed bytes, and the first byte that it does not allow ends the answer.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 MAX_CACHED = 8
-"""Grammars that are kept built."""
+"""Built grammars in the cache at most."""
 
 
 class GrammarMatcher:
-    """One answer under one grammar."""
+    """Matches one answer against one grammar."""
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
         self._taken = 0
 
     def feed(self, text: str) -> None:
-        """Take what comes next.
+        """Match the next piece of text.
 
         Raises:
-            PredictionError: the grammar does not allow it: the engine has lost the grammar.
+            PredictionError: the grammar does not allow it: the engine has dropped the grammar.
         """
         data = text.encode()
         taken = self._matcher.try_consume_tokens(list(data))  # in a byte tokenizer a token is a byte
         self._taken += taken
         if taken < len(data):
             raise PredictionError(
-                "The engine left the form that the answer is held to",
+                "The engine left the form required of the answer",
                 cause=f"Its grammar does not allow what follows after {self._taken} bytes: {data[taken:][:40]!r}.",
-                suggestion="Simplify the schema or grammar; the engine's log says why it was dropped.",
+                suggestion="Simplify the schema or grammar. The engine's log says why it was dropped.",
             )
 
     @property
@@ -49,13 +49,13 @@ class GrammarMatcher:
 
 
 class MatcherCache:
-    """Grammars that are built once and followed many times."""
+    """A cache of built grammars."""
 
     def __init__(self) -> None:
         self._built: OrderedDict[str, LLMatcher] = OrderedDict()
 
     async def matcher(self, grammar: str) -> GrammarMatcher:
-        """A follower of a grammar in llguidance's language, one that has been checked."""
+        """Return a matcher for a checked grammar in llguidance's language, building the grammar unless it is cached."""
         matcher = self._built.get(grammar)
         if matcher is None:
             matcher = await asyncio.to_thread(_build, grammar)
@@ -68,6 +68,6 @@ class MatcherCache:
 
 
 def _build(grammar: str) -> LLMatcher:
-    from llguidance import LLMatcher, LLTokenizer  # late: it takes a tenth of a second
+    from llguidance import LLMatcher, LLTokenizer  # imported late: it takes a tenth of a second
 
     return LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(grammar), log_level=0)

@@ -1,6 +1,6 @@
-"""A JSON schema as the text that llguidance reads, or why it cannot be one. Runs in the worker.
+"""Prepare JSON schemas for llguidance, or explain why that is not possible. Runs in the worker.
 
-Source of the options and of their limits: llguidance 1.0.1, docs/json_schema.md.
+llguidance's options and their limits are described in its docs/json_schema.md (version 1.0.1).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from .grammar_samples import fault_of_most
 from .rewrites import name_properties, put_contained_first, split_look_ahead
 from .schema_checks import RefusedError, draft_named, ignores_siblings, read_schema, typos
 from .subschemas import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, keywords, path_of, places
-from .validation import is_readable, leave_out_patterns
+from .validation import is_readable, remove_patterns
 
 _DEMANDS = KEYWORDS - ANNOTATIONS - CORE - {"$defs", "definitions"}
 
 MAX_COUNTED = 10_000
-"""Items or properties that a grammar counts."""
+"""Items or properties that a grammar counts at most."""
 
 SEARCH_SEC = 0.5
-"""Processor time to search for the place of an error."""
+"""Processor time for locating an error, in seconds."""
 
 _EXCERPT = re.compile(r"^ *\d+ \| ", re.MULTILINE)
-"""What begins the lines of a grammar in llguidance's messages."""
+"""The prefix of a quoted grammar's lines in llguidance's messages."""
 
 _KNOWN_DRAFTS = ("draft-04", "draft-06", "draft-07", "draft/2019-09", "draft/2020-12")
 
 _TOO_WIDE = "Current row"
-"""In llguidance's message of an object with too many properties that may be left out, some 500."""
+"""Part of llguidance's message about an object with too many optional properties, some 500."""
 
-# What llguidance's messages are about, by words in them.
+# The keywords that llguidance's messages are about, by words in the message.
 _TOPICS = (
     (_TOO_WIDE, ("properties", "anyOf", "oneOf")),
     ("patternProperty", ("patternProperties",)),
@@ -60,11 +60,11 @@ _TOPICS = (
 
 
 class Prepared(NamedTuple):
-    """A schema that an engine can be given.
+    """A schema in the form for a grammar.
 
     Parameters:
         grammar_json: one line of JSON for a grammar's ``%json``.
-        warnings: what the user should look at, each with its path.
+        warnings: likely mistakes in the schema, each with its path.
     """
 
     grammar_json: str
@@ -72,77 +72,78 @@ class Prepared(NamedTuple):
 
 
 def prepare(text: str, *, spaced: bool = False) -> Prepared:
-    """Check a schema and make it ready for the engine.
+    """Check a schema and prepare it for a grammar.
 
     Parameters:
-        text: the schema as JSON, its keys in the order in which an answer shall have them.
-        spaced: put a space behind each comma and colon, as the calls have it that a model is shown.
+        text: the schema as JSON, its keys in the order that an answer must have.
+        spaced: put a space after each comma and colon, as in the tool calls that a model is shown.
 
     Raises:
-        RefusedError: it is no schema, nothing satisfies it, or it cannot be held to.
+        RefusedError: the schema is invalid, unsatisfiable, or not supported.
     """
     schema = read_schema(text)
     normalised = _normalised(schema)
     error = ""
     for form in _forms(normalised):
-        held = encoded(form, SPACED if spaced else OPTIONS)
-        built = build(answer_grammar(held))
+        grammar_json = encoded(form, SPACED if spaced else OPTIONS)
+        built = build(answer_grammar(grammar_json))
         if isinstance(built, Built):
             _check_samples(built, text)
-            return Prepared(held, typos(schema))
+            return Prepared(grammar_json, typos(schema))
         error = built
         if _TOO_WIDE in error:
             break  # no form is narrower
     fewer = _without_alternative(normalised, error)
     if fewer is not None:
-        held = encoded(fewer, SPACED if spaced else OPTIONS)
-        if build_error(answer_grammar(held)) is None:
-            return Prepared(held, typos(schema))
+        grammar_json = encoded(fewer, SPACED if spaced else OPTIONS)
+        if build_error(answer_grammar(grammar_json)) is None:
+            return Prepared(grammar_json, typos(schema))
     raise _refusal(normalised, error)
 
 
 def _normalised(schema: Any) -> Schema:
-    """A copy of a schema in the form that llguidance reads as the standard does."""
-    held = copy.deepcopy(keywords(schema))
-    held.pop("x-guidance", None)  # llguidance's options are not the user's
-    named = draft_named(held)
+    """Return a copy of a schema that llguidance interprets as the standard does."""
+    normalised = copy.deepcopy(keywords(schema))
+    normalised.pop("x-guidance", None)  # clients must not set llguidance's options
+    named = draft_named(normalised)
     if not any(draft in named for draft in _KNOWN_DRAFTS):
-        held.pop("$schema", None)
+        normalised.pop("$schema", None)
     if ignores_siblings(named):
-        _drop_siblings(held)
-    for place in places(held):
+        _drop_siblings(normalised)
+    for place in places(normalised):
         inner = keywords(place.schema)
         for bound in ("maxItems", "maxProperties"):
             if inner.get(bound, 0) > MAX_COUNTED:
-                del inner[bound]  # llguidance writes each item out; only the finished answer is checked for so many
-    return held
+                del inner[bound]  # llguidance expands each item; this bound is left to the validation
+    return normalised
 
 
-def _forms(held: Schema) -> Iterator[Schema]:
-    """Forms of a schema for llguidance, those that hold the model to most first.
+def _forms(schema: Schema) -> Iterator[Schema]:
+    """Yield forms of a schema for llguidance, the strictest first.
 
-    What a later form leaves out, only the check of the finished answer demands.
+    Constraints that a later form leaves out are left to the validation of the finished answer.
     """
-    closed = copy.deepcopy(held)
+    closed = copy.deepcopy(schema)
     rewritten = [name_properties(closed), put_contained_first(closed)]
     if any(rewritten):
         yield from _forms(closed)
-        closed = copy.deepcopy(held)
-    forms = [closed, held] if close_objects(closed, refs_stand_alone=ignores_siblings(draft_named(held))) else [held]
+        closed = copy.deepcopy(schema)
+    has_closed = close_objects(closed, refs_stand_alone=ignores_siblings(draft_named(schema)))
+    forms = [closed, schema] if has_closed else [schema]
     yield from forms
-    left_out = [_leave_out_unread(form) for form in forms]
-    if any(left_out):
+    removed = [_remove_unsupported_patterns(form) for form in forms]
+    if any(removed):
         yield from forms
-    if _drop_siblings(held):
-        yield held
+    if _drop_siblings(schema):
+        yield schema
 
 
-def _without_alternative(held: Schema, error: str) -> Schema | None:
-    """A form without the one alternative that llguidance refuses by itself; ``None`` where it is not one of several."""
+def _without_alternative(schema: Schema, error: str) -> Schema | None:
+    """Return a form without the alternative that llguidance rejects; ``None`` if there is no other alternative."""
     if "nsatisfiable" in error or "grammar size" in error:
         return None
-    pointer, _, _ = _place_of(held, error)
-    fewer = copy.deepcopy(held)
+    pointer, _, _ = _locate(schema, error)
+    fewer = copy.deepcopy(schema)
     for end in range(len(pointer) - 1, 0, -1):
         alternatives = at(fewer, pointer[:end])
         if (
@@ -156,7 +157,7 @@ def _without_alternative(held: Schema, error: str) -> Schema | None:
 
 
 def _check_samples(built: Built, text: str) -> None:
-    """Refuse a schema that the texts of its grammar do not satisfy, where llguidance leaves some of it out."""
+    """Refuse a schema of which llguidance ignores a part, if texts of its grammar hardly ever satisfy it."""
     if all("Unknown format" in message for message in built.warnings):
         return
     fault = fault_of_most(built.matcher, text)
@@ -165,14 +166,14 @@ def _check_samples(built: Built, text: str) -> None:
             "unsupported",
             fault.schema_path,
             f"of the texts that its grammar allows, hardly one satisfies it: {fault.message}",
-            "State it with keywords that are held to while it is generated: docs/structured-output.md lists them.",
+            "Use keywords that are enforced during generation: docs/structured-output.md lists them.",
         )
 
 
-def _drop_siblings(held: Schema) -> bool:
-    """Leave out in place what demands something beside a ``$ref``; returns whether anything did."""
+def _drop_siblings(schema: Schema) -> bool:
+    """Remove in place the assertions beside a ``$ref``. Return whether there were any."""
     dropped = False
-    for place in list(places(held)):
+    for place in list(places(schema)):
         inner = keywords(place.schema)
         if isinstance(inner.get("$ref"), str):
             for keyword in inner.keys() & _DEMANDS:
@@ -181,65 +182,65 @@ def _drop_siblings(held: Schema) -> bool:
     return dropped
 
 
-def _leave_out_unread(held: Schema) -> bool:
-    """Leave out the patterns that llguidance cannot read; the finished answer is checked for them.
+def _remove_unsupported_patterns(schema: Schema) -> bool:
+    """Remove in place the patterns that llguidance does not support; they are left to the validation.
 
     Returns:
-        Whether there was any.
+        Whether there were any.
 
     Raises:
-        RefusedError: nothing else can read one either.
+        RefusedError: the validation does not support one either.
     """
-    split = split_look_ahead(held, _takes_pattern)
-    left_out = leave_out_patterns(held, _takes_pattern, relax=False)
-    for pointer, pattern in left_out:
+    split = split_look_ahead(schema, _is_supported_pattern)
+    removed = remove_patterns(schema, _is_supported_pattern, relax=False)
+    for pointer, pattern in removed:
         if not is_readable(pattern):
             raise RefusedError(
                 "unsupported",
                 path_of(pointer),
-                f"no reader of regular expressions here takes {pattern!r}",
-                "Write the pattern without what its error names.",
+                f"neither llguidance nor Python supports the regular expression {pattern!r}",
+                "Write the pattern in the syntax of Python's re module.",
             )
-    return split or bool(left_out)
+    return split or bool(removed)
 
 
-def _takes_pattern(pattern: str) -> bool:
+def _is_supported_pattern(pattern: str) -> bool:
     schema = json.dumps({"type": "string", "pattern": pattern, "x-guidance": OPTIONS})
     return build_error(answer_grammar(schema)) is None
 
 
-def _refusal(held: Schema, error: str) -> RefusedError:
-    pointer, here, error = _place_of(held, error)
+def _refusal(schema: Schema, error: str) -> RefusedError:
+    pointer, subschema, error = _locate(schema, error)
     topics = next((about for word, about in _TOPICS if word in error), ())
-    keyword = next((each for each in topics if each in here), None)
+    keyword = next((each for each in topics if each in subschema), None)
     path = path_of(pointer if keyword is None else (*pointer, keyword))
     why = " ".join(line.strip() for line in _EXCERPT.split(error)[0].splitlines() if line.strip(" ^"))
     why = why.rpartition("failed to compile JSON schema: ")[2][:400]
     if "nsatisfiable" in error:
         return RefusedError("unsatisfiable", path, f"nothing satisfies it: {why}", "Correct what contradicts itself.")
-    return RefusedError("unsupported", path, why, "Leave that out, or state it in another way.")
+    return RefusedError("unsupported", path, why, "Remove that part, or express it with other keywords.")
 
 
-def _place_of(held: Schema, error: str) -> tuple[Pointer, Schema, str]:
-    """The innermost schema that llguidance refuses by itself: the way to it, the schema, and its error."""
+def _locate(schema: Schema, error: str) -> tuple[Pointer, Schema, str]:
+    """Return the innermost subschema that llguidance rejects: its pointer, the subschema, and its error."""
     end = time.process_time() + SEARCH_SEC
     pointer: Pointer = ()
-    here = held
+    innermost = schema
     while True:
-        for child in children(here):
+        for child in children(innermost):
             if time.process_time() > end:
-                return pointer, here, error
-            inner = _error_alone(held, child.schema)
+                return pointer, innermost, error
+            inner = _error_alone(schema, child.schema)
             if inner is not None:
-                pointer, here, error = (*pointer, *child.pointer), child.schema, inner
+                pointer, innermost, error = (*pointer, *child.pointer), child.schema, inner
                 break
         else:
-            return pointer, here, error
+            return pointer, innermost, error
 
 
-def _error_alone(held: Schema, schema: Any) -> str | None:
+def _error_alone(document: Schema, schema: Any) -> str | None:
     if not keywords(schema):
         return None
-    alone = {key: held[key] for key in ("$schema", "$defs", "definitions") if key in held}
+    alone = {key: document[key] for key in ("$schema", "$defs", "definitions") if key in document}
     alone |= {key: value for key, value in keywords(schema).items() if key not in ("$id", "id")}
     return build_error(answer_grammar(encoded(alone)))

@@ -1,4 +1,4 @@
-"""Schemas and answers, handled in a process of their own. See :mod:`.worker` for the protocol and its limits."""
+"""The client of the process that checks schemas and answers. :mod:`.worker` describes the protocol and the limits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .matching import GrammarMatcher, MatcherCache
 from .worker import CPU_LIMIT_SEC, LENGTH
 
 ANSWER_LIMIT_SEC = 60.0
-"""How long a request may take by the clock, on a machine that is busy; the processor time has a limit of its own."""
+"""The longest wait for a response, in seconds, on a busy machine; processor time has a limit of its own."""
 
 MAX_CACHED = 64
 MAX_CACHED_CHARS = 2**18
-"""Schemas and grammars that are remembered, and the length of the longest."""
+"""Cached schemas and grammars, and the length of each, at most."""
 
 
 class _Answer(msgspec.Struct):
@@ -35,17 +35,17 @@ class _Answer(msgspec.Struct):
 
 
 class _WorkerEndedError(Exception):
-    """The worker has ended before it answered."""
+    """The worker ended before it responded."""
 
 
 @dataclass(frozen=True)
 class PreparedSchema:
-    """A schema that an answer can be held to.
+    """A checked schema, in the form for a grammar.
 
     Parameters:
-        text: the schema as JSON, as it came.
-        grammar_json: the form of it that stands behind ``%json`` in a grammar.
-        warnings: what its author should look at, each with its path.
+        text: the schema as JSON, as the client sent it.
+        grammar_json: the schema as it is written after ``%json`` in a grammar.
+        warnings: likely mistakes in the schema, each with its path.
     """
 
     text: str
@@ -54,7 +54,7 @@ class PreparedSchema:
 
 
 class Schemas:
-    """What a host knows of schemas. The process is started when it is first needed, and again when it has ended."""
+    """Checks schemas and answers, with caches. The process is started on demand, and again if it has ended."""
 
     def __init__(self) -> None:
         self._process: Process | None = None
@@ -65,16 +65,16 @@ class Schemas:
         self._matchers = MatcherCache()
 
     async def prepare(self, schema: Any, *, spaced: bool = False, subject: str = "The JSON schema") -> PreparedSchema:
-        """Make a schema ready for the engine.
+        """Check a schema and prepare it for a grammar.
 
         Parameters:
-            schema: what JSON decodes to.
-            spaced: put a space behind each comma and colon of the answer.
-            subject: what an error calls it.
+            schema: the schema as decoded JSON.
+            spaced: put a space after each comma and colon of the answer.
+            subject: the subject of error messages.
 
         Raises:
-            ConfigError: it is no schema, or nothing satisfies it; with the path.
-            UnsupportedError: an answer cannot be held to it; with the path.
+            ConfigError: the schema is invalid or unsatisfiable; the error includes the path.
+            UnsupportedError: the schema cannot be enforced; the error includes the path.
         """
         text = msgspec.json.encode(schema).decode()
         key = (text, spaced)
@@ -89,11 +89,11 @@ class Schemas:
         return known
 
     async def check_grammar(self, grammar: str) -> None:
-        """Build a grammar in llguidance's language, to see whether the engine can.
+        """Check that a grammar in llguidance's language can be built.
 
         Raises:
-            ConfigError: it is faulty, or nothing satisfies it.
-            UnsupportedError: it takes too long to build.
+            ConfigError: the grammar is faulty or unsatisfiable.
+            UnsupportedError: the grammar takes too long to build.
         """
         if grammar not in self._grammars:
             await self._checked({"grammar": grammar}, "The grammar")
@@ -101,14 +101,14 @@ class Schemas:
                 _remember(self._grammars, grammar, None)
 
     async def check(self, schema: PreparedSchema, answer: str) -> str | None:
-        """What is wrong with a finished answer, or ``None``."""
+        """Return the violation of ``schema`` by a finished answer; ``None`` if it is valid."""
         try:
             return (await self._ask({"schema": schema.text, "check": answer})).problem
         except _WorkerEndedError:
             return f"it took more than {CPU_LIMIT_SEC:g} s of processor time to validate"
 
     async def matcher(self, grammar: str) -> GrammarMatcher:
-        """A follower for one answer under a grammar that has been checked."""
+        """Return a matcher for one answer under a checked grammar."""
         return await self._matchers.matcher(grammar)
 
     async def close(self) -> None:
@@ -123,8 +123,8 @@ class Schemas:
             answer = await self._ask(request)
         except _WorkerEndedError:
             raise UnsupportedError(
-                f"{subject} is too complex to hold an answer to",
-                cause=f"It took more than {CPU_LIMIT_SEC:g} s of processor time, or more memory than is allowed.",
+                f"{subject} is too complex",
+                cause=f"Checking it took more than {CPU_LIMIT_SEC:g} s of processor time, or more memory than allowed.",
                 suggestion="Simplify it.",
                 feature="structured",
                 data={"path": "$"},
@@ -134,8 +134,7 @@ class Schemas:
         return answer
 
     async def _ask(self, request: dict[str, Any]) -> _Answer:
-        # A request that nobody waits for any more is read to its end all the same, so that the next one's answer is its
-        # own.
+        # If the caller is cancelled, the response is still read, so that the next request does not receive it.
         task = asyncio.create_task(self._serve(request), name="schema request")
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
@@ -169,8 +168,8 @@ class Schemas:
             if isinstance(error, TimeoutError | OSError | asyncio.IncompleteReadError):
                 raise EngineError(
                     "The process that checks schemas did not start",
-                    cause=f"{sys.executable} -m studiolo.engines.schemas.worker gave no answer.",
-                    suggestion="Run that command: it says why.",
+                    cause=f"{sys.executable} -m studiolo.engines.schemas.worker did not respond.",
+                    suggestion="Run that command to see its error.",
                 ) from None
             raise
         return process
@@ -204,7 +203,7 @@ def _refusal(answer: _Answer, subject: str) -> StudioloError:
     data = {"path": answer.path}
     if answer.refused == "unsupported":
         return UnsupportedError(
-            f"{subject} has{place} what an answer cannot be held to",
+            f"{subject} is not supported{place}",
             cause=cause,
             suggestion=answer.hint,
             feature="structured",

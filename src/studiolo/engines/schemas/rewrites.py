@@ -1,6 +1,6 @@
-"""Keywords that llguidance ignores, in terms of others that it holds an answer to.
+"""Rewrite keywords that llguidance ignores in terms of keywords that it supports.
 
-What is rewritten allows no value that the schema does not allow.
+A rewritten schema allows no value that the original does not allow.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 from .subschemas import Schema, keywords, places
 
 MAX_NAMES = 200
-"""Names that are written out; the time to build a grammar grows with the square of their number."""
+"""Names that are listed at most: the time to build a grammar grows with the square of their number."""
 
 
-def name_properties(held: Schema) -> bool:
-    """Rewrite ``propertyNames`` in place as ``properties`` or ``patternProperties``; returns whether any was.
+def name_properties(schema: Schema) -> bool:
+    """Rewrite ``propertyNames`` in place as ``properties`` or ``patternProperties``. Return whether any was rewritten.
 
-    Records whose keys are of an enumeration are written so by Zod and pydantic.
+    Zod and pydantic use ``propertyNames`` for records whose keys are an enumeration.
     """
-    found = [keywords(place.schema) for place in places(held) if "propertyNames" in keywords(place.schema)]
-    rewritten = [_name_properties(schema) for schema in found]
+    found = [keywords(place.schema) for place in places(schema) if "propertyNames" in keywords(place.schema)]
+    rewritten = [_name_properties(each) for each in found]
     return any(rewritten)
 
 
@@ -45,11 +45,11 @@ def _name_properties(schema: Schema) -> bool:
     return True
 
 
-def put_contained_first(held: Schema) -> bool:
-    """Rewrite ``contains`` in place as a demand on the first item of an array; returns whether any was."""
-    old = any(draft in str(held.get("$schema", "")) for draft in ("draft-06", "draft-07", "2019-09"))
-    found = [keywords(place.schema) for place in places(held) if "contains" in keywords(place.schema)]
-    rewritten = [_put_contained_first(schema, old) for schema in found]
+def put_contained_first(schema: Schema) -> bool:
+    """Rewrite ``contains`` in place as a constraint on the first item. Return whether any was rewritten."""
+    old = any(draft in str(schema.get("$schema", "")) for draft in ("draft-06", "draft-07", "2019-09"))
+    found = [keywords(place.schema) for place in places(schema) if "contains" in keywords(place.schema)]
+    rewritten = [_put_contained_first(each, old) for each in found]
     return any(rewritten)
 
 
@@ -65,20 +65,20 @@ def _put_contained_first(schema: Schema, old: bool) -> bool:
     return True
 
 
-def split_look_ahead(held: Schema, takes: Callable[[str], bool]) -> bool:
-    """Write the look-ahead that patterns begin with as patterns beside them, in place; returns whether any was.
+def split_look_ahead(schema: Schema, accepts: Callable[[str], bool]) -> bool:
+    """Rewrite in place the look-ahead at the beginning of patterns as further patterns. Return whether any was.
 
-    Negative ones are left out: nothing holds to them without look-around.
+    Negative look-ahead is dropped: it cannot be expressed without look-around.
 
     Parameters:
-        takes: whether a pattern is readable; those that are stay.
+        accepts: returns whether a pattern is supported as it is.
     """
     found = False
-    for place in list(places(held)):
+    for place in list(places(schema)):
         inner = keywords(place.schema)
         pattern = inner.get("pattern")
-        if isinstance(pattern, str) and not takes(pattern):
-            parts = [part for part in look_ahead_parts(pattern) if takes(part)]
+        if isinstance(pattern, str) and not accepts(pattern):
+            parts = [part for part in look_ahead_parts(pattern) if accepts(part)]
             if parts:
                 del inner["pattern"]
                 inner["allOf"] = [*inner.get("allOf", ()), *({"pattern": part} for part in parts)]
@@ -87,7 +87,7 @@ def split_look_ahead(held: Schema, takes: Callable[[str], bool]) -> bool:
 
 
 def look_ahead_parts(pattern: str) -> list[str]:
-    """Patterns that all hold where ``pattern`` does: the rest of it, and the look-ahead that it begins with."""
+    """Return patterns that every match of ``pattern`` matches: the look-ahead at its beginning, and the rest."""
     parts: list[str] = []
     rest = pattern[1:]
     while pattern.startswith("^") and rest.startswith(("(?=", "(?!")):
@@ -99,7 +99,7 @@ def look_ahead_parts(pattern: str) -> list[str]:
 
 
 def _depths(pattern: str) -> Iterator[tuple[int, str, int]]:
-    """Each character outside of classes and escapes, with its position and how many groups are open after it."""
+    """Yield the characters outside classes and escapes: position, character, and number of open groups after it."""
     depth = 0
     for match in re.finditer(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(.)", pattern, re.DOTALL):
         char = match[1] or ""

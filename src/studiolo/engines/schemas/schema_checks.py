@@ -30,7 +30,7 @@ class RefusedError(Exception):
 
     Parameters:
         kind: ``invalid``, ``unsatisfiable`` or ``unsupported``.
-        path: where, such as ``$.properties.a.pattern``; empty for a grammar.
+        path: the place, such as ``$.properties.a.pattern``; empty for a grammar.
         why: what is wrong there.
         hint: what to do about it.
     """
@@ -68,15 +68,15 @@ def draft_named(schema: Any) -> str:
 
 def _parsed(text: str) -> Any:
     if len(text) > MAX_SCHEMA_CHARS:
-        why = f"it has {len(text)} characters, and {MAX_SCHEMA_CHARS} are the limit"
-        raise RefusedError("unsupported", "$", why, "Ask for a smaller part of the answer at a time.")
+        why = f"it has {len(text)} characters; the limit is {MAX_SCHEMA_CHARS}"
+        raise RefusedError("unsupported", "$", why, "Split the answer into several requests.")
     if depth_of(text) > MAX_DEPTH:
         why = f"its objects and lists are nested more than {MAX_DEPTH} deep"
         raise RefusedError("unsupported", "$", why, "Move inner schemas to $defs, and refer to them.")
     schema: Any = json.loads(text)
     if schema is False:
         raise RefusedError(
-            "unsatisfiable", "$", "nothing satisfies the schema false", "Give one that allows some value."
+            "unsatisfiable", "$", "no value satisfies the schema false", "Write a schema that allows some value."
         )
     if schema is not True and not isinstance(schema, dict):
         why = f"a schema is an object or a boolean, not {type(schema).__name__}"
@@ -93,12 +93,12 @@ def _check_meta(schema: Any) -> None:
             "invalid",
             path_of(tuple(error.absolute_path)),
             error.message[:300],
-            f"The meta-schema of the draft that it names ({kind.META_SCHEMA['$schema']}) says what may stand there.",
+            f"Correct it as the meta-schema of its draft requires: {kind.META_SCHEMA['$schema']}",
         ) from None
 
 
 def _check_references(schema: Any) -> None:
-    """Refuse references that lead nowhere; none is fetched."""
+    """Refuse references that cannot be resolved within the document; none is fetched."""
     draft = specification_with(draft_named(schema), default=DRAFT202012)
     waiting: list[tuple[Any, Pointer, Any]] = [(schema, (), REGISTRY.resolver_with_root(draft.create_resource(schema)))]
     while waiting:
@@ -113,8 +113,8 @@ def _check_references(schema: Any) -> None:
                     raise RefusedError(
                         "invalid",
                         path_of((*pointer, keyword)),
-                        f"the reference {reference!r} leads nowhere",
-                        "Put what it refers to into the schema's $defs: nothing is fetched.",
+                        f"the reference {reference!r} cannot be resolved",
+                        "Add its target to the schema's $defs: references are not fetched.",
                     ) from None
         for child in children(inner):
             below = resolver
@@ -124,7 +124,7 @@ def _check_references(schema: Any) -> None:
 
 
 def typos(schema: Any) -> list[str]:
-    """Return warnings of keywords that no draft defines and that resemble one that a draft defines."""
+    """Return a warning for each unknown keyword that resembles a known one."""
     known = sorted(KEYWORDS - ANNOTATIONS - CORE)
     found: list[str] = []
     for pointer, place in places(schema):
@@ -132,5 +132,7 @@ def typos(schema: Any) -> list[str]:
             if keyword in KEYWORDS or len(keyword) < MIN_TYPO_CHARS or not keyword[0].isalpha():
                 continue
             if close := difflib.get_close_matches(keyword, known, 1, cutoff=0.84):
-                found.append(f"{path_of((*pointer, keyword))} is no keyword and is ignored; did you mean {close[0]!r}?")
+                found.append(
+                    f"{path_of((*pointer, keyword))} is not a keyword and is ignored; did you mean {close[0]!r}?"
+                )
     return found

@@ -1,4 +1,4 @@
-"""The schemas within a JSON schema, by position. Source of the keywords: the JSON Schema drafts 4 to 2020-12."""
+"""JSON Schema's keywords (drafts 4 to 2020-12), and the subschemas of a schema with their places."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 Schema = dict[str, Any]
 Pointer = tuple[str | int, ...]
-"""The keys and indices that lead from a document to a place in it."""
+"""The keys and indices from the root of a document to a place in it."""
 
 ONE = frozenset(
     {
@@ -21,7 +21,7 @@ LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
 """Keywords whose value is a list of schemas."""
 
 MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"})
-"""Keywords whose value has a schema for each name."""
+"""Keywords whose value is an object with schemas as values."""
 
 ANNOTATIONS = frozenset(
     {
@@ -29,7 +29,7 @@ ANNOTATIONS = frozenset(
         *("$comment", "discriminator", "contentMediaType", "contentEncoding"),
     }
 )
-"""Keywords that demand nothing of a value."""
+"""Keywords that do not constrain a value."""
 
 ASSERTIONS = frozenset(
     {
@@ -45,19 +45,19 @@ KEYWORDS = ONE | LISTS | MAPS | ANNOTATIONS | ASSERTIONS | CORE
 
 
 class Place(NamedTuple):
-    """A schema within a document."""
+    """A subschema and its place in the document."""
 
     pointer: Pointer
     schema: Any
 
 
 def keywords(schema: Any) -> Schema:
-    """The keywords of a schema and their values; none where it is a boolean."""
+    """Return the keywords of a schema with their values; empty for a boolean schema."""
     return cast("Schema", schema) if isinstance(schema, dict) else {}
 
 
 def children(schema: Any) -> Iterator[Place]:
-    """The schemas directly within ``schema``, with the way to each."""
+    """Yield the direct subschemas of ``schema``."""
     for keyword, value in keywords(schema).items():
         if isinstance(value, list):
             if keyword in LISTS:
@@ -71,7 +71,7 @@ def children(schema: Any) -> Iterator[Place]:
 
 
 def places(schema: Any) -> Iterator[Place]:
-    """``schema`` itself and every schema within it, outer ones first."""
+    """Yield ``schema`` and all its subschemas, outer ones first."""
     waiting = [Place((), schema)]
     while waiting:
         place = waiting.pop()
@@ -81,12 +81,12 @@ def places(schema: Any) -> Iterator[Place]:
 
 
 def path_of(pointer: Pointer) -> str:
-    """A pointer as users read it: ``$.properties.a.anyOf[0]``."""
+    """Return a pointer in the form for users: ``$.properties.a.anyOf[0]``."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in pointer)
 
 
 def at(document: Any, pointer: Pointer) -> Any:
-    """What is at ``pointer``; a step into a list may be a number's digits. Raises :class:`LookupError`."""
+    """Return the value at ``pointer``; list indices may be strings of digits. Raise :class:`LookupError` if absent."""
     for step in pointer:
         try:
             document = document[int(step) if isinstance(document, list) else step]
@@ -96,7 +96,7 @@ def at(document: Any, pointer: Pointer) -> Any:
 
 
 def depth_of(text: str) -> int:
-    """How deeply objects and lists are nested in a JSON text, without parsing it: strings are skipped."""
+    """Return the nesting depth of objects and lists in a JSON text, without parsing it."""
     deepest = depth = 0
     in_string = escaped = False
     for char in text:

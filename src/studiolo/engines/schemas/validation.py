@@ -1,4 +1,4 @@
-"""Finished answers against their schemas, by the library ``jsonschema``. Runs in the worker."""
+"""Validate finished answers against their schemas, with the library ``jsonschema``. Runs in the worker."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .subschemas import Pointer, keywords, path_of, places
 
 
 def draft_of(schema: Any) -> Any:
-    """The validator class of the draft that a schema names; of 2020-12 where it names none."""
+    """Return the validator class of the draft in a schema's ``$schema``; of 2020-12 if it has none."""
     named = keywords(schema).get("$schema")
     return validator_for({"$schema": named} if isinstance(named, str) else {}, default=Draft202012Validator)
 
 
 class Fault(NamedTuple):
-    """What is wrong with an answer.
+    """A violation of a schema by an answer.
 
     Parameters:
-        message: in words.
-        schema_path: the keyword that it breaks, such as ``$.properties.a.type``; ``$`` where it breaks none.
+        message: the description for users.
+        schema_path: the violated keyword, such as ``$.properties.a.type``; ``$`` if it is none in particular.
     """
 
     message: str
@@ -37,7 +37,7 @@ class Fault(NamedTuple):
 
 
 def check(schema_text: str, answer: str) -> str | None:
-    """What is wrong with a finished answer, or ``None``.
+    """Return the message of a violation by a finished answer; ``None`` if it is valid.
 
     Parameters:
         schema_text: a schema that :func:`.preparation.prepare` has accepted.
@@ -47,14 +47,14 @@ def check(schema_text: str, answer: str) -> str | None:
 
 
 def fault_of(schema_text: str, answer: str) -> Fault | None:
-    """The same with the keyword that the answer breaks."""
+    """Return a violation by a finished answer; ``None`` if it is valid."""
     try:
         value = json.loads(answer)
     except ValueError as error:
         return Fault(f"it is not a whole JSON value ({error})")
     try:
         found = cast("Any", best_match(_validator(schema_text).iter_errors(value)))
-    except Exception as error:  # of any kind: infinite numbers and deep recursion among them
+    except Exception as error:  # any exception: infinite numbers and deep recursion are among the causes
         return Fault(f"it could not be validated ({type(error).__name__}: {error})")
     if found is None:
         return None
@@ -66,12 +66,12 @@ def fault_of(schema_text: str, answer: str) -> Fault | None:
 @lru_cache(maxsize=32)
 def _validator(schema_text: str) -> Validator:
     schema: Any = json.loads(schema_text)
-    leave_out_patterns(schema, is_readable, relax=True)
-    return draft_of(schema)(schema, registry=REGISTRY)  # a registry of its own fetches nothing
+    remove_patterns(schema, is_readable, relax=True)
+    return draft_of(schema)(schema, registry=REGISTRY)  # with a registry given, no reference is fetched
 
 
 def is_readable(pattern: str) -> bool:
-    """Whether Python's regular expressions take a pattern; those of JSON Schema are ECMAScript's."""
+    """Return whether Python's ``re`` can compile a pattern, which JSON Schema defines as ECMAScript's."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -81,26 +81,26 @@ def is_readable(pattern: str) -> bool:
     return True
 
 
-def leave_out_patterns(schema: Any, takes: Callable[[str], bool], *, relax: bool) -> list[tuple[Pointer, str]]:
-    """Leave out in place the patterns that a reader does not take; returns where each was.
+def remove_patterns(schema: Any, accepts: Callable[[str], bool], *, relax: bool) -> list[tuple[Pointer, str]]:
+    """Remove in place the patterns that a regular expression engine does not support. Return them with their places.
 
     Parameters:
-        takes: whether the reader takes a pattern.
-        relax: leave out ``additionalProperties`` beside a lost entry of ``patternProperties``, too: it would now speak
-            of more properties than before.
+        accepts: returns whether the engine supports a pattern.
+        relax: also remove ``additionalProperties`` beside a removed entry of ``patternProperties``: it would apply to
+            more properties than before.
     """
-    left_out: list[tuple[Pointer, str]] = []
+    removed: list[tuple[Pointer, str]] = []
     for pointer, place in list(places(schema)):
         inner = keywords(place)
         pattern = inner.get("pattern")
-        if isinstance(pattern, str) and not takes(pattern):
+        if isinstance(pattern, str) and not accepts(pattern):
             del inner["pattern"]
-            left_out.append(((*pointer, "pattern"), pattern))
-        unread = [name for name in keywords(inner.get("patternProperties")) if not takes(name)]
-        for name in unread:
+            removed.append(((*pointer, "pattern"), pattern))
+        unsupported = [name for name in keywords(inner.get("patternProperties")) if not accepts(name)]
+        for name in unsupported:
             del inner["patternProperties"][name]
-            left_out.append(((*pointer, "patternProperties"), name))
-        if unread and relax:
+            removed.append(((*pointer, "patternProperties"), name))
+        if unsupported and relax:
             inner.pop("additionalProperties", None)
             inner.pop("unevaluatedProperties", None)
-    return left_out
+    return removed

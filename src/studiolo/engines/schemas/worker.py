@@ -1,7 +1,7 @@
-"""The process that schemas and answers are handled in: ``python -m studiolo.engines.schemas.worker``.
+"""The process that checks schemas and answers: ``python -m studiolo.engines.schemas.worker``.
 
-It reads requests from standard input and writes an answer for each: JSON behind its length, four bytes, the highest
-first. A request that takes more than :data:`CPU_LIMIT_SEC` of processor time ends the process, whatever runs: native
+It reads requests from standard input and writes a response for each: JSON after its length in four bytes, big-endian. A
+request that takes more than :data:`CPU_LIMIT_SEC` of processor time ends the process, whatever runs: native
 code and Python's regular expressions cannot be interrupted otherwise. It ends when standard input does.
 """
 
@@ -25,12 +25,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     silence = os.open(os.devnull, os.O_RDWR)
     os.dup2(silence, 0)
-    os.dup2(silence, 1)  # whatever a library prints is no answer
+    os.dup2(silence, 1)  # output of libraries must not mix with responses
     limit_process(memory_bytes=MEMORY_LIMIT_BYTES)
     from .preparation import prepare
     from .validation import check
 
-    check(prepare("{}").grammar_json, "{}")  # what is loaded late is loaded now
+    check(prepare("{}").grammar_json, "{}")  # import lazily loaded modules now
     _write(answers, {})
     while (request := _read(requests)) is not None:
         with cpu_limit(CPU_LIMIT_SEC):
@@ -56,7 +56,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
                 return {"grammar_json": prepared.grammar_json, "warnings": prepared.warnings}
     except RefusedError as error:
         return {"refused": error.kind, "path": error.path, "why": error.why, "hint": error.hint}
-    except Exception as error:  # what the libraries raise for schemas that nobody thought of
+    except Exception as error:  # libraries raise unforeseen errors for unusual schemas
         why = f"{type(error).__name__}: {error}"
         return {"refused": "unsupported", "path": "$", "why": why, "hint": "Simplify the schema.", "problem": why}
 
