@@ -12,13 +12,13 @@ from studiolo.platform.features import SWITCH, Feature
 
 ALL: tuple[Feature, ...] = get_args(Feature)
 
-_WINDOWS_MODULES = str(Path(__file__).with_name("windows"))
+_WINDOWS = Path(__file__).with_name("windows")
 
 
 def switch_off(monkeypatch: pytest.MonkeyPatch, *features: Feature) -> None:
     """Switch features off. For file locks, a stand-in takes the place of the module that Windows has."""
     monkeypatch.setenv(SWITCH, ",".join(features))
     if "file-locks" in features:
-        monkeypatch.syspath_prepend(_WINDOWS_MODULES)
+        monkeypatch.syspath_prepend(_WINDOWS / "modules")
         inherited = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([_WINDOWS_MODULES, *inherited]))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(_WINDOWS), *inherited]))
