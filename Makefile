@@ -10,13 +10,14 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint format bench docs lock clean
+.PHONY: help run test check coverage lint types format bench docs lock clean
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
 	@echo "make check   lint, then the fast tests, which need no model and no download: under a minute"
 	@echo "make coverage  the tests that need no model, and the share of lines that they run"
 	@echo "make test    lint, then every test"
+	@echo "make types   pyright for Linux, macOS and Windows"
 	@echo "make lint    ruff, pyright (strict on src/), import-linter"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   measure against llama-server reached directly"
@@ -45,7 +46,7 @@ $(VENV)/.dev: pyproject.toml requirements-dev.lock | $(UV)
 run: $(VENV)/.run
 	@$(BIN)/studiolo complete "My name is" --stats
 
-test: lint
+test: lint types
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 check: lint
@@ -59,6 +60,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The types as other operating systems have them; `make lint` checks those of this one.
+types: $(VENV)/.dev
+	for system in Linux Darwin Windows; do $(BIN)/pyright --pythonplatform $$system || exit 1; done
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
