@@ -199,7 +199,7 @@ def _unresolved(a: Nonesuch) -> int:  # type: ignore[name-defined]  # noqa: F821
         ([{"name": "a", "description": "d", "parameters": {"p": {}}, "implementation": add}], "'p' .* has no 'type'"),
         (
             [{"name": "a", "description": "d", "parameters": {"p": LOCK}, "implementation": add}],
-            "'a' cannot be reported",
+            "'a' cannot be described",
         ),
     ],
 )

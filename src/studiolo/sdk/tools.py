@@ -197,7 +197,7 @@ def _bind(tool: ToolFunctionDef) -> BoundTool:
         schema = _flat_schema(struct)
     except (TypeError, ValueError, NameError) as error:
         raise ConfigError(
-            f"The parameters of the tool {tool.name!r} cannot be told to a model", cause=str(error)
+            f"The parameters of the tool {tool.name!r} cannot be described to a model", cause=str(error)
         ) from error
 
     def arguments(given: dict[str, Any]) -> dict[str, Any]:
