@@ -1,6 +1,6 @@
-"""Where things lie on disk.
+"""The paths of studiolo's files.
 
-Everything lives under one home folder: ``STUDIOLO_HOME`` where it is set, else the platform's data folder.
+All are under one home folder: ``STUDIOLO_HOME`` if it is set, else a folder in the system's folder for user data.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from .errors import LocalFileError
 
 @dataclass(frozen=True)
 class Home:
-    """The home folder and the places in it. Folders are made when they are first written to."""
+    """The home folder and the paths in it. Folders are created when they are first written to."""
 
     root: Path
 
     @classmethod
     def default(cls) -> Home:
-        """The home that the environment names (``STUDIOLO_HOME``), else the platform's data folder.
+        """Return the home that ``STUDIOLO_HOME`` names, else the one in the system's folder for user data.
 
         Raises:
-            LocalFileError: it is no folder, or cannot be made.
+            LocalFileError: it is not a folder, or cannot be created.
         """
         home = cls.named()
         if (fault := home.fault()) is not None:
@@ -32,7 +32,7 @@ class Home:
 
     @classmethod
     def named(cls) -> Home:
-        """As :meth:`default`, whether it can be used or not."""
+        """Return the same home as :meth:`default`, also if it cannot be used."""
         named = os.environ.get("STUDIOLO_HOME")
         if named:
             try:
@@ -44,7 +44,7 @@ class Home:
         return cls(platformdirs.user_data_path("studiolo", appauthor=False))
 
     def fault(self) -> str | None:
-        """Why the home folder cannot be used, as far as can be told without writing; ``None`` where it can."""
+        """Return why the home folder cannot be used, as far as that is known without writing; ``None`` if it can."""
         place = self.root
         try:
             while not os.path.lexists(place) and place != place.parent:
@@ -54,11 +54,11 @@ class Home:
         except OSError as error:
             return error.strerror or str(error)
         if not os.access(place, os.X_OK) or (place != self.root and not os.access(place, os.W_OK)):
-            return f"{place} is not yours to use"
+            return f"{place} is not writable"
         return None
 
     def create(self) -> None:
-        """Make the folder where it is not there. Raises :class:`LocalFileError`."""
+        """Create the folder if it does not exist. Raises :class:`LocalFileError`."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -66,36 +66,37 @@ class Home:
 
     @property
     def models(self) -> Path:
-        """Model files, ``publisher/name/file.gguf`` as LM Studio lays them out; any depth is found."""
+        """Model files, at ``publisher/name/file.gguf`` as in LM Studio; files at any depth are found."""
         return self.root / "models"
 
     @property
     def downloads(self) -> Path:
-        """Fetches in progress. On the same file system as ``models``, so that finishing is a rename."""
+        """Unfinished downloads. On the same file system as ``models``, so that a finished one is renamed."""
         return self.root / "downloads"
 
     @property
     def files(self) -> Path:
-        """Files that clients have given to the host: images of chats."""
+        """Files that clients have uploaded: images and documents of chats."""
         return self.root / "files"
 
     @property
     def logs(self) -> Path:
+        """Logs."""
         return self.root / "logs"
 
     @property
     def engine_logs(self) -> Path:
-        """The logs of engines, apart from the others: an instance may have any name."""
+        """Logs of engines, in a folder of their own: an instance may have any name."""
         return self.logs / "engines"
 
     @property
     def state(self) -> Path:
-        """The SQLite database of what is worth remembering between runs."""
+        """The SQLite database of what is kept between runs."""
         return self.root / "state.db"
 
     @property
     def catalog(self) -> Path:
-        """The user's own additions to the catalog."""
+        """The user's additions to the catalog."""
         return self.root / "catalog.toml"
 
     @property
@@ -108,5 +109,5 @@ def _unusable(root: Path, cause: str) -> LocalFileError:
     return LocalFileError(
         f"The home folder {root} cannot be used",
         cause=cause,
-        suggestion="Set STUDIOLO_HOME to a folder that can be written to.",
+        suggestion="Set STUDIOLO_HOME to a writable folder.",
     )

@@ -132,9 +132,9 @@ def test_a_server_that_hangs_is_killed_and_said_so(tidy: Home) -> None:
     record_path(tidy).write_bytes(b"\xff\xfe")
     done = studiolo(tidy, "server", "status")
     assert done.returncode == 1 and "No server runs" in done.stdout
-    assert "no record of a server" in done.stderr and "Traceback" not in done.stderr
+    assert "not a record of a server" in done.stderr and "Traceback" not in done.stderr
     started = studiolo(tidy, "server", "start", "--port", "0", "--no-load", "--no-sdk-port")
-    assert started.returncode == 0 and started.stderr.count("no record of a server") == 1, started.stderr
+    assert started.returncode == 0 and started.stderr.count("not a record of a server") == 1, started.stderr
     record = running_daemon(tidy)
     assert record is not None
     process = psutil.Process(record.pid)
@@ -191,7 +191,7 @@ def test_a_record_with_a_wrong_process_means_nobody_and_is_reported(
     record = f'{{"pid": {pid}, "created": 1.0, "address": "127.0.0.1:1", "options": []}}'
     record_path(home).write_text(record)
     assert running_daemon(home) is None
-    assert "is no record of a server" in caplog.text and str(record_path(home)) in caplog.text
+    assert "is not a record of a server" in caplog.text and str(record_path(home)) in caplog.text
     assert stop_daemon(home) is None
     assert not record_path(home).exists()
 
@@ -343,8 +343,8 @@ def test_the_doctor_looks_at_each_folder(home: Home, tmp_path: Path) -> None:
 def test_an_engine_that_dies_of_an_illegal_instruction_is_reported_by_a_stub(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from studiolo.server import diagnosis
+    from studiolo.engines.llama_cpp import diagnosis
 
     monkeypatch.setattr(diagnosis, "_PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGILL)")
-    finding = next(finding for finding in diagnosis.examine(home) if finding.what == "engine")
+    finding = next(finding for finding in examine(home) if finding.what == "engine")
     assert "instruction" in finding.found and finding.remedy is not None
