@@ -230,7 +230,7 @@ ILLEGAL = "kill -ILL $$"
     [
         (lambda folder: folder / "none", "there is no"),
         (lambda folder: script(folder / "a", f"#!/bin/sh\n{ILLEGAL}\n"), "illegal instruction"),
-        (lambda folder: script(folder / "b", "#!/bin/sh\necho hello\n"), "is no llama-server"),
+        (lambda folder: script(folder / "b", "#!/bin/sh\necho hello\n"), "is not a llama-server"),
         (lambda folder: script(folder / "c", "#!/bin/sh\necho version: 1\n"), "lacks the options"),
         (lambda folder: script(folder / "d", "\x7fELF nonsense"), "cannot be executed"),
         (lambda folder: script(folder / "e", "#!/bin/sh\nexit 3\n"), "exit status 3"),

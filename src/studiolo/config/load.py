@@ -64,33 +64,33 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
         gpu_strict_vram_cap: keep the offload within the GPUs' own free memory, whatever ``gpu.ratio`` asks for.
             Default: false.
         offload_kv_cache_to_gpu: keep the KV cache in GPU memory. Default: true.
-        eval_batch_size: tokens of a prompt that are handed to the engine at once. Default: 2048.
+        eval_batch_size: tokens of a prompt that the engine receives at once. Default: 2048.
         physical_batch_size: tokens that are computed at once. Default: 512, or the eval batch size where that is less.
         cpu_thread_pool_size: threads that generate. Default: one a core.
         batch_threads: threads that process prompts. Default: as many as generate.
         flash_attention: use flash attention. Default: where the engine supports it.
         try_mmap: map the file instead of reading it. Default: true.
-        try_direct_io: read the file past the system's cache, instead of mapping it. Default: false.
+        try_direct_io: read the file without the system's cache, instead of mapping it. Default: false.
         keep_model_in_memory: forbid the system to swap the weights out. Default: false.
         rope_frequency_base, rope_frequency_scale: overrides of the model's own RoPE parameters; ``False`` for none.
         llama_k_cache_quantization_type, llama_v_cache_quantization_type: the types of the KV cache. Default: f16.
         use_fp16_for_kv_cache: ``False`` means an f32 KV cache. Default: true.
-        context_checkpoints: states that are kept for each prediction to go back to, for models with sliding-window or
+        context_checkpoints: earlier states that are kept for each prediction, for models with sliding-window or
             recurrent layers. Default: 32.
-        prompt_cache_mib: MiB of main memory for the prompts of earlier conversations. Default: as much as the KV
-            cache, 8192 at most, and no more than the guardrail leaves.
+        prompt_cache_mib: MiB of main memory for the prompts of earlier conversations. Default: the size of the KV
+            cache, at most 8192, and at most what the guardrail leaves.
         num_experts: experts that compute each token, for mixture-of-experts models; 0 for the model's own number.
-        speculative_draft_model: the key of a smaller model that drafts tokens for this one to check.
+        speculative_draft_model: the key of a smaller model that drafts tokens, which this one checks.
         speculative_draft_simple: use the draft model. Default: true where one is named.
         speculative_draft_mtp: draft with the model's own multi-token prediction layers. Default: false.
         speculative_draft_max_tokens, speculative_draft_min_tokens: tokens that are drafted at once. Default: 3 and 0.
         speculative_draft_min_continue_probability: drafting ends at a token less likely than this. Default: 0.
         speculative_ngram: draft without a model, from what the text so far repeats. Default: off.
-        prompt_template: the chat template of predictions that bring none of their own. Default: the model's.
-        reasoning_budget_message: what is put before the end tag of reasoning that a prediction's ``reasoning_budget``
-            cuts short. Default: nothing.
-        pooling_type: how an embedding model makes one vector of many. Default: the model's own.
-        seed: the seed of predictions that bring none of their own; ``False`` or -1 for a random one. Default: random.
+        prompt_template: the chat template of predictions without one. Default: the model's.
+        reasoning_budget_message: text before the end tag of reasoning that a prediction's ``reasoning_budget`` cuts
+            short. Default: nothing.
+        pooling_type: how an embedding model combines the tokens' vectors into one. Default: the model's own.
+        seed: the seed of predictions without one; ``False`` or -1 for a random one. Default: random.
     """
 
     context_length: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
@@ -131,11 +131,11 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LoadConfig:
-        """The config in a dict with keys in snake_case or camelCase. Raises :class:`ConfigError`."""
+        """Return the config in a dict with keys in snake_case or camelCase. Raise :class:`ConfigError`."""
         return load_config(data)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that say something, as a dict with keys in camelCase."""
+        """Return the fields that are set, as a dict with keys in camelCase."""
         return camel_case_dict(self)
 
     @property
@@ -145,7 +145,7 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
 
 
 def check_load_config(config: LoadConfig) -> None:
-    """Check what one field demands of another. Raises :class:`ConfigError` that names both."""
+    """Raise :class:`ConfigError`, which names both, if one field does not fit another."""
 
     def refuse(field: str, why: str, remedy: str) -> None:
         raise ConfigError(f"The load config's field {field!r} does not fit the rest", cause=why, suggestion=remedy)
@@ -166,7 +166,7 @@ def check_load_config(config: LoadConfig) -> None:
         )
     if config.try_direct_io and (config.try_mmap or config.keep_model_in_memory):
         other = "try_mmap" if config.try_mmap else "keep_model_in_memory"
-        refuse("try_direct_io", f"'{other}' is true too, and the file is read in one way only", "Choose one of them.")
+        refuse("try_direct_io", f"'{other}' is true, too, and a file is read in only one way", "Choose one of them.")
     shortest = config.auto_fit_min_context_length
     if shortest and config.auto_fit is False:
         refuse("auto_fit_min_context_length", "'auto_fit' is false, so that no context is chosen", "Leave one out.")
@@ -227,7 +227,7 @@ _OFF_BY_FALSE = frozenset(
 
 
 def load_config(value: LoadConfig | Mapping[str, Any] | None) -> LoadConfig:
-    """A checked load config from a typed one, a dict, or nothing. Raises :class:`ConfigError`."""
+    """Return a checked load config from a typed one, a dict, or nothing. Raise :class:`ConfigError`."""
     config = checked(LoadConfig, value, "load config", _OFF_BY_FALSE)
     check_load_config(config)
     return config

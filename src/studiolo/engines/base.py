@@ -34,7 +34,7 @@ class ReasoningBudget:
 
     @property
     def closing(self) -> str:
-        """What ends a thought that is cut short."""
+        """The text that ends a thought that is cut short."""
         return f"{self.end}\n\n"
 
 

@@ -1,4 +1,4 @@
-"""The log of an engine: a file that takes what the process prints, of bounded size, of one writer."""
+"""The log of an engine: a file of bounded size with one writer, which receives what the process prints."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import BinaryIO
 from ..platform.file_locks import is_at, try_lock
 
 MAX_BYTES = 8 << 20
-"""Beyond this, the older part of a log is dropped."""
+"""A log that is longer is trimmed."""
 
 KEPT_BYTES = 1 << 20
-"""What is kept of it then."""
+"""The end of a log that trimming keeps."""
 
 MAX_WRITERS = 100
 
 MAX_LOGS = 100
-"""Logs that a folder keeps; beyond them, the oldest ones that nobody writes to are deleted."""
+"""Logs that a folder keeps at most: the oldest ones without a writer are deleted."""
 
 TAIL_BYTES = 16384
 
@@ -27,7 +27,7 @@ class LogFile:
     """A log that is appended to.
 
     The file is locked as long as a process writes to it, so that the engines of two hosts do not share one: the second
-    one takes ``name.2.log``. Where the logs' folder cannot be written to, the log is at ``otherwise``.
+    one takes ``name.2.log``. If the logs' folder is not writable, the log is at ``otherwise``.
     """
 
     def __init__(self, path: Path, otherwise: Path) -> None:
@@ -36,7 +36,7 @@ class LogFile:
         self.trim()
 
     def fileno(self) -> int:
-        """For the process that writes."""
+        """Return the file descriptor, for the process that writes."""
         return self._file.fileno()
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class LogFile:
             self._start = max(self._start - dropped, 0)
 
     def tail(self, count: int) -> list[str]:
-        """The last ``count`` lines that this process has written, without empty ones.
+        """Return the last ``count`` lines that this process has written, without empty ones.
 
         Raises:
             OSError: the file cannot be read.

@@ -36,7 +36,7 @@ class EngineKinds:
 
     @property
     def chosen(self) -> EngineKind:
-        """The kind that the settings choose. Raises :class:`UnsupportedError` as :meth:`kind`."""
+        """The kind that the settings choose. Raise :class:`UnsupportedError` as :meth:`kind`."""
         return self.kind(self.node.settings().name or DEFAULT)
 
     def kind(self, name: str = DEFAULT) -> EngineKind:
@@ -48,7 +48,9 @@ class EngineKinds:
         if name not in self._kinds:
             if name not in self._points:
                 raise UnsupportedError(
-                    f"There is no engine {name!r}", suggestion=f"There are: {', '.join(self.names)}.", feature=name
+                    f"There is no engine {name!r}",
+                    suggestion=f"Choose one of: {', '.join(self.names)}.",
+                    feature=name,
                 )
             try:
                 make = cast("Callable[[Node], EngineKind]", self._points[name].load())

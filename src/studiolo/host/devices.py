@@ -32,7 +32,7 @@ class Loaded:
         process: its engine's process; ``None`` before it has one.
         path: the model's file.
         main_bytes: the main memory that it was estimated to take.
-        gpu_bytes: the same of each GPU, by the GPU's name.
+        gpu_bytes: the memory of each GPU that it was estimated to take, by the GPU's name.
         loading: whether it has not filled its GPU memory yet.
     """
 
@@ -44,7 +44,7 @@ class Loaded:
 
 
 class Devices:
-    """The devices of this machine, read when they are asked for."""
+    """The devices of this machine. Their free memory is read for each load."""
 
     def __init__(self) -> None:
         self._reading = asyncio.Lock()

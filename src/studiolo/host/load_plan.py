@@ -37,11 +37,11 @@ UNKNOWN_LIMIT = 131072
 """The longest context that is chosen for a model whose file names no limit."""
 
 MIN_DEFAULT_CONTEXT_LENGTH = 4096
-"""A context that nobody asked for is not shortened below this for the sake of other models."""
+"""A context that the host chooses is not shortened below this to leave memory for other models."""
 
 
 class DeviceEstimate(Struct, frozen=True, kw_only=True):
-    """What a load takes of one device. ``available_bytes`` is what is free there for models."""
+    """The memory of one device that a load takes. ``available_bytes`` is what is free there for models."""
 
     name: str
     needed_bytes: int
@@ -64,8 +64,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
         devices: the total by device; main memory first.
         guardrail: the level in force, or bytes.
         granted_bytes: what the guardrail grants of main memory; ``None`` for no limit.
-        fits: whether the guardrail lets it pass.
-        largest_context_length: the longest context that it would let pass; ``None`` where none is short enough.
+        fits: whether the guardrail grants it.
+        largest_context_length: the longest context that it would grant; ``None`` where none is short enough.
     """
 
     model_key: str
@@ -91,10 +91,10 @@ def checked_settings(config: LoadConfig, model: Model) -> LoadConfig:
     limit = model.metadata.max_context_length if model.metadata else None
     stretched = config.rope_frequency_base or config.rope_frequency_scale
     for name in ("context_length", "auto_fit_min_context_length"):
-        asked: int | None = getattr(config, name)
-        if asked is not None and limit and asked > limit and not stretched:
+        wanted: int | None = getattr(config, name)
+        if wanted is not None and limit and wanted > limit and not stretched:
             raise ConfigError(
-                f"The load config's field {name!r} is {asked}, and {model.key} was made for at most {limit} tokens",
+                f"The load config's field {name!r} is {wanted}, and {model.key} was made for at most {limit} tokens",
                 suggestion="Ask for less, or stretch the model with rope_frequency_scale or rope_frequency_base.",
             )
     if model.domain == "embedding":
@@ -110,7 +110,7 @@ def checked_settings(config: LoadConfig, model: Model) -> LoadConfig:
         if threads is not None and threads > processors:
             raise ConfigError(
                 f"The load config's field {name!r} is {threads}, and this machine has {processors} logical processors",
-                suggestion="Threads beyond that wait for each other. Leave the field out for the best number.",
+                suggestion="Leave the field out: more threads than processors slow each other down.",
             )
     parallel = config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS
     return replace(config, max_parallel_predictions=parallel)

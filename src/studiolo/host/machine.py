@@ -25,7 +25,7 @@ def check_device(identifier: str | None) -> None:
     if identifier in (None, device_name()):
         return
     raise UnsupportedError(
-        f"There is no device {identifier!r} here: this host runs models on its own machine, {device_name()!r}, alone",
+        f"There is no device {identifier!r}: this host runs models only on its own machine, {device_name()!r}",
         suggestion="Leave deviceIdentifier out, or connect to the host of that device.",
         feature="deviceIdentifier",
     )

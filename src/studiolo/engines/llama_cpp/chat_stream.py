@@ -68,7 +68,7 @@ class ChatChunk(msgspec.Struct):
 
     @property
     def tokens_predicted(self) -> int:
-        """Tokens of the answer until now."""
+        """Tokens of the answer so far."""
         return self.timings.predicted_n if self.timings else 0
 
 
@@ -76,7 +76,7 @@ decode_chunk = msgspec.json.Decoder(ChatChunk).decode
 
 
 def chat_body(request: ToolChatRequest) -> dict[str, Any]:
-    """The body of a streamed chat with tools."""
+    """Return the body of a streamed chat with tools."""
     body = completion_body("", request.config, budget=request.budget)
     for key in ("prompt", "response_fields", "n_keep"):
         body.pop(key, None)
@@ -105,7 +105,7 @@ def _for_converter(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entries(message: Message) -> Iterator[dict[str, Any]]:
-    """A message in OpenAI's form; one of several results becomes several."""
+    """Yield a message in OpenAI's form; a message with several tool results becomes several."""
     parts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
     for part in message.parts:
@@ -154,7 +154,7 @@ class ChatReader:
         self._told = 0  # tokens that events have accounted for
 
     def feed(self, chunk: ChatChunk) -> list[EngineEvent | ToolCallEvent]:
-        """What an event brings; the last list ends in a :class:`Completed`."""
+        """Return the events of a chunk; the last list ends in a :class:`Completed`."""
         events: list[EngineEvent | ToolCallEvent] = []
         if chunk.prompt_progress is not None:
             events.append(chunk.prompt_progress.counted())

@@ -152,7 +152,7 @@ class LlamaServerClient:
         async with _broken_connections_told(), self._session.post("/completion", data=body) as response:
             if response.status != 200:
                 raise _refusal(await response.read())
-            told = 0  # tokens that fragments have accounted for
+            counted = 0  # tokens of the fragments so far
             drafted = DraftedTokens()
             candidates = wanted_candidates(request.config)
             logprobs: list[TokenLogProbs] = []
@@ -165,14 +165,14 @@ class LlamaServerClient:
                     yield event.prompt_progress.counted()
                 elif event.content:
                     # A token may bring no text of its own (half a character, a space to come): the next one's does.
-                    count = max(event.tokens_predicted - told, 0)
+                    count = max(event.tokens_predicted - counted, 0)
                     yield Fragment(
                         event.content,
                         count,
                         drafted=drafted.are_among(count, event.timings),
                         logprobs=logprobs or None,
                     )
-                    told, logprobs = event.tokens_predicted, []
+                    counted, logprobs = event.tokens_predicted, []
                 if event.stop_type is not None:
                     yield completed(event, request.config)
                     return
@@ -201,7 +201,7 @@ class LlamaServerClient:
         raise PredictionError("The engine ended its answer without saying why")
 
     async def model_template(self) -> ModelTemplate:
-        """What the loaded model brings to turn chats into text."""
+        """Return the model's chat template, its special tokens and what it supports."""
         limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
         async with _broken_connections_told(), self._session.get("/props", timeout=limit) as response:
             answer = await response.read()
@@ -261,7 +261,7 @@ class LlamaServerClient:
                 raise EngineError("The engine is not well", cause=f"It answered {response.status} to a health check")
 
     async def drafts(self) -> bool:
-        """Whether its slots draft tokens."""
+        """Return whether its slots draft tokens."""
         limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
         async with _broken_connections_told(), self._session.get("/slots", timeout=limit) as response:
             slots = msgspec.json.decode(await response.read(), type=list[_Slot])
@@ -277,7 +277,7 @@ class LlamaServerClient:
         for index, (token, _) in enumerate(config.logit_bias):
             if token >= size:
                 raise ConfigError(
-                    f"The prediction config's field 'logit_bias[{index}]' names a token that the model has not",
+                    f"The prediction config's field 'logit_bias[{index}]' is a token that the model does not have",
                     cause=f"It is {token}, and the model's tokens go from 0 to {size - 1}.",
                 )
         if len({token for token, bias in config.logit_bias if bias == "-inf"}) >= size:
@@ -287,8 +287,8 @@ class LlamaServerClient:
         if self._vocabulary is None:
             limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
             async with _broken_connections_told(), self._session.get("/v1/models", timeout=limit) as response:
-                told = msgspec.json.decode(await response.read(), type=_Models)
-            self._vocabulary = told.data[0].meta.n_vocab if told.data else None
+                models = msgspec.json.decode(await response.read(), type=_Models).data
+            self._vocabulary = models[0].meta.n_vocab if models else None
         return self._vocabulary
 
     async def _post(self, path: str, body: dict[str, Any], limit_sec: float | None = CALL_LIMIT_SEC) -> bytes:
@@ -320,7 +320,7 @@ E = TypeVar("E", bound=_Counted)
 
 
 async def _events(response: aiohttp.ClientResponse, decode: Callable[[bytes], E]) -> AsyncIterator[E]:
-    """The server-sent events of a response, each decoded once."""
+    """Yield the server-sent events of a response, each decoded once."""
     rest = b""
     clock = asyncio.get_running_loop().time
     while chunk := await _read(response.content):

@@ -60,7 +60,7 @@ def _read_and_mapped(pid: int, names: set[str]) -> tuple[int, int]:
     """Return the bytes that the process has read by calls, and the resident bytes of its mapped files."""
     try:
         return _read_calls(pid), _mapped(pid, names)
-    except OSError:  # it has ended, or this is no Linux
+    except OSError:  # it has ended, or this is not Linux
         return _resident(pid), 0
 
 

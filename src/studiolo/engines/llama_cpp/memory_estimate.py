@@ -30,7 +30,7 @@ CHECKPOINT_TOKENS = 8192
 """llama.cpp's own: states kept for each slot, and the tokens between two of them."""
 
 COUNTED_CHECKPOINTS = 2
-"""States that a slot whose context is full has kept, as measured; a chat of many turns may come to keep more."""
+"""States that a slot with a full context has kept, as measured; a chat of many turns may keep more."""
 
 GPU_SHARE = 0.9
 """The share of a GPU's free memory that llama.cpp fills where the load does not say how much goes there."""

@@ -21,7 +21,7 @@ RANDOM_SEED = -1
 
 
 def worker_params(config: LoadConfig, domain: Domain, layers: int = 0) -> dict[str, Any]:
-    """What the engine is started with, by the names of llama.cpp's ``common_params``.
+    """Return what the engine is started with, by the names of llama.cpp's ``common_params``.
 
     Both kinds of engine read it: the worker sets the parameters, a binary is given the options that set them.
 
@@ -76,7 +76,7 @@ def worker_params(config: LoadConfig, domain: Domain, layers: int = 0) -> dict[s
 
 
 def batch_sizes(config: LoadConfig, domain: Domain) -> tuple[int, int]:
-    """The logical and the physical batch size, in tokens.
+    """Return the logical and the physical batch size, in tokens.
 
     An embedding model takes a whole text in one batch.
     """
@@ -89,7 +89,7 @@ def batch_sizes(config: LoadConfig, domain: Domain) -> tuple[int, int]:
 
 
 def cache_type(config: LoadConfig, chosen: CacheType | bool | None) -> CacheType:
-    """The type of one half of the KV cache, where ``chosen`` is what the config says of that half."""
+    """Return the type of one half of the KV cache. ``chosen`` is the config's setting of that half."""
     if isinstance(chosen, str):
         return chosen
     return "f32" if config.use_fp16_for_kv_cache is False else "f16"
@@ -115,7 +115,7 @@ def _share(ratio: float | str | None) -> float | None:
 
 
 def _speculation(config: LoadConfig) -> dict[str, Any] | None:
-    """How to draft, or ``None`` for not at all. The draft model's path is the engine's business."""
+    """Return how to draft, without the draft model's path; ``None`` for not at all."""
     if config.drafts_with:
         kind = "draft-simple"
     elif config.speculative_draft_mtp:
@@ -140,7 +140,7 @@ def completion_body(
     budget: ReasoningBudget | None = None,
     constraint: Constraint | None = None,
 ) -> dict[str, Any]:
-    """The body of llama-server's ``POST /completion`` for a streamed completion.
+    """Return the body of llama-server's ``POST /completion`` for a streamed completion.
 
     ``false`` for a sampler is the value at which llama.cpp's has no effect.
 
@@ -148,7 +148,7 @@ def completion_body(
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped.
         images: what belongs where the prompt has media markers.
         budget: the limit of the reasoning.
-        constraint: what the text is held to.
+        constraint: the form of the text.
 
     Raises:
         UnsupportedError: the config asks for what llama.cpp does not do.

@@ -95,7 +95,7 @@ class WorkerProcess:
         self.gpu_layers = answer.gpu_layers
 
     def late(self, limit_sec: float) -> EngineStartError:
-        """The error of a start that took longer than ``limit_sec``."""
+        """Return the error of a start that took longer than ``limit_sec``."""
         return EngineStartError(
             f"The engine did not load the model within {limit_sec:g} s",
             cause=self._log_tail(),
@@ -103,7 +103,7 @@ class WorkerProcess:
         )
 
     def ended_early(self) -> EngineStartError:
-        """The error of a start that the process's end cut off."""
+        """Return the error of a start during which the process ended."""
         return EngineStartError(
             f"The engine ended while it loaded the model ({self._how_it_ended()})",
             cause=self._log_tail(),
@@ -112,11 +112,11 @@ class WorkerProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """What it ended with; minus the signal's number where one ended it."""
+        """The exit status; minus the number of the signal that ended it."""
         return self._process.returncode
 
     def death(self) -> EngineError:
-        """The error for a caller whose request the process's end cut off."""
+        """Return the error for a caller whose request the end of the process cut off."""
         if self._stopping:
             return EngineDiedError("The model was unloaded while the prediction ran")
         if self._aborted is not None:

@@ -1,4 +1,4 @@
-"""What llama-server's streamed answers have in common, whichever endpoint gives them.
+"""The events that llama-server's streamed answers have in common.
 
 Source of the formats: llama.cpp, tools/server/README.md.
 """
@@ -27,7 +27,7 @@ class Progress(msgspec.Struct):
 
 
 class Candidate(msgspec.Struct):
-    """A token that the model might have chosen."""
+    """A token that the model could have chosen."""
 
     id: int
     token: str
@@ -130,7 +130,7 @@ class DraftedTokens:
         self._accepted = self._out = 0
 
     def are_among(self, count: int, timings: Timings | None) -> bool:
-        """Whether drafted tokens are among the next ``count``."""
+        """Return whether drafted tokens are among the next ``count``."""
         accepted = (timings and timings.draft_n_accepted) or 0
         drafted = self._out < max(accepted, self._accepted)
         self._accepted = max(accepted, self._accepted)

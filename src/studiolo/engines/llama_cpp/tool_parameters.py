@@ -45,7 +45,7 @@ _PATTERN = re.compile(
 
 
 def for_converter(parameters: Schema) -> Schema:
-    """A form of ``parameters`` for the converter: the same where it takes that."""
+    """Return ``parameters`` in a form that the converter accepts: unchanged where it accepts them."""
     return _Form(parameters).of(parameters, depth=0, merged=False)
 
 
@@ -88,7 +88,7 @@ class _Form:
         return self.of(value, depth, merged) if isinstance(value, dict) and keyword in ONE else None
 
     def _is_safe(self, reference: Any, merged: bool) -> bool:
-        """Whether the converter can follow a reference to its end."""
+        """Return whether the converter can follow a reference to its end."""
         start = self._found(reference)
         if start is None:
             return False
@@ -109,7 +109,7 @@ class _Form:
 
 
 def _references(schema: Any, *, everywhere: bool) -> Iterator[str]:
-    """What a schema refers to; where not ``everywhere``, only instead of itself."""
+    """Yield what a schema refers to; without ``everywhere``, only the references that replace it."""
     waiting: list[Any] = [schema]
     while waiting:
         schema = waiting.pop()
@@ -124,7 +124,7 @@ def _are_types(value: Any) -> bool:
 
 
 def _lengths(schema: Schema) -> Schema:
-    """The limits of lengths, without those that contradict each other."""
+    """Return the limits of lengths, without contradictions."""
     kept: Schema = {}
     for low, high in (("minLength", "maxLength"), ("minItems", "maxItems")):
         least, most = schema.get(low), schema.get(high)

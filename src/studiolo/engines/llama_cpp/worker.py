@@ -19,16 +19,16 @@ from typing import Any
 from ...platform.parent_death import end_with_parent
 
 SPIN_COUNT = "300"
-"""How long a thread spins for the others before it sleeps. OpenMP's own default, thousands of times as long, takes the
-processor from whomever is waited for when other programs, or another worker, are busy too: on 2 cores, two workers at
-once made 0.4 tokens a second each, and make 67 each with this; one alone is as fast (159 against 157)."""
+"""How long a waiting thread spins before it sleeps. OpenMP's default is thousands of times as long: on a busy machine,
+the waiting threads then keep the processor from those that they wait for. On 2 cores, two workers at once generated 0.4
+tokens a second each with the default, and 67 each with this value; one alone is as fast (159 against 157)."""
 
 DEFAULT_VERBOSITY = 3
-"""How much the engine logs; the environment's ``STUDIOLO_ENGINE_VERBOSITY`` goes before it, and 5 is everything."""
+"""How much the engine logs; 5 is everything. The environment variable ``STUDIOLO_ENGINE_VERBOSITY`` overrides it."""
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when the native library is loaded
     spec: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     end_with_parent(spec["parent_pid"])
@@ -38,7 +38,7 @@ def main() -> None:
         facts = _serve(spec)
     except BaseException as error:
         _say(answer, {"error": f"{type(error).__name__}: {error}"})
-        sys.exit(1)  # in order, so that the native library writes out what it has to log
+        sys.exit(1)  # not os._exit: the native library still writes its log
     _say(answer, {"ready": True, **facts})
     while True:
         time.sleep(3600)
@@ -116,7 +116,7 @@ def _speculate(native: Any, params: Any, given: dict[str, Any], draft: str | Non
 
 
 def _offload(native: Any, params: Any, given: dict[str, Any], layers: int) -> int:
-    """Set how many layers go to which GPUs; returns how many GPUs there are to use."""
+    """Set how many layers go to which GPUs. Return the number of GPUs in use."""
     cpu = native.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
     accelerator = native.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_ACCEL
     gpus = [device for device in native.get_device_info() if device["type"] not in (cpu, accelerator)]

@@ -1,4 +1,4 @@
-"""A ``llama-server`` binary: found, and asked what it is before it is used."""
+"""Find a ``llama-server`` binary, and read its version and options before it is used."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Binary:
 
 
 _LLGUIDANCE_SIGN = b"llg error: %s"
-"""A message of llama.cpp's that is there only where llguidance is built in."""
+"""A message of llama.cpp's that only builds with llguidance contain."""
 
 _LIBRARY = re.compile(r"lib(llama|common|server).*\.(so|dylib|dll)").match
 
@@ -48,10 +48,10 @@ _known: dict[tuple[str, int, int], Binary] = {}
 
 
 async def inspect(named: str | None) -> Binary:
-    """The binary that the settings name, or the one on ``PATH``, after a look at whether it runs here.
+    """Return the binary that the settings name, or the one on ``PATH``, after running it.
 
     Raises:
-        UnusableBinaryError: it is not there, cannot be executed, dies, or is no llama-server.
+        UnusableBinaryError: it is missing, cannot be executed, dies, or is not a llama-server.
     """
     path = shutil.which(str(Path(named).expanduser()) if named else NAME)
     if path is None:
@@ -65,11 +65,11 @@ async def inspect(named: str | None) -> Binary:
     if key not in _known:
         version = re.search(r"version: *(.+)", await _ask(path, "--version"))
         if version is None:
-            raise UnusableBinaryError(f"{path} is no {NAME}: it prints no version")
+            raise UnusableBinaryError(f"{path} is not a {NAME}: it prints no version")
         text = await _ask(path, "--help")
         options = frozenset(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", text))
         if not {"--model", "--host", "--ctx-size", "--parallel"} <= options:
-            raise UnusableBinaryError(f"{path} is no {NAME}: it lacks the options of one")
+            raise UnusableBinaryError(f"{path} is not a {NAME}: it lacks the options of one")
         sockets = "unix socket" in text.lower()
         llguidance = await asyncio.to_thread(_has_llguidance, Path(path))
         _known[key] = Binary(path, version[1].strip(), options, sockets, llguidance)
@@ -77,13 +77,13 @@ async def inspect(named: str | None) -> Binary:
 
 
 def _has_llguidance(binary: Path) -> bool:
-    """Whether the binary, or a library beside it or in the ``lib`` next to its folder, carries the sign."""
+    """Return whether the binary, or a library beside it or in the ``lib`` next to its folder, contains the sign."""
     folder = binary.resolve().parent
     libraries = [file for place in (folder, folder.parent / "lib") for file in place.glob("*") if _LIBRARY(file.name)]
-    return any(_carries_sign(file) for file in [binary, *libraries])
+    return any(_contains_sign(file) for file in [binary, *libraries])
 
 
-def _carries_sign(file: Path) -> bool:
+def _contains_sign(file: Path) -> bool:
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return content.find(_LLGUIDANCE_SIGN) != -1
@@ -92,7 +92,7 @@ def _carries_sign(file: Path) -> bool:
 
 
 async def devices(binary: Binary) -> list[str]:
-    """The devices beside the processor that it finds, each in its words. It sets up everything that it computes with.
+    """Return the devices beside the processor that the binary finds, in its words. It sets up all its backends.
 
     Raises:
         UnusableBinaryError: it dies of that, as one does that is built for another processor.
@@ -105,7 +105,7 @@ async def devices(binary: Binary) -> list[str]:
 
 
 def how_it_died(status: int) -> str:
-    """How a process with this exit status ended, in words."""
+    """Return how a process with this exit status ended, in words."""
     if died_of_illegal_instruction(status):
         return "died with an illegal instruction: it is built for another processor"
     name = signal_name(status)

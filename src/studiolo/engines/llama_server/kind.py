@@ -51,14 +51,14 @@ class LlamaServerKind:
             return None
 
     async def capabilities(self) -> Capabilities:
-        """Return what the binary can do; what the bundled engine can do, where there is no binary that can be used."""
+        """Return what the binary can do; if it cannot be used, what the bundled engine can do."""
         try:
             return capabilities_of(await self._binary())
         except UnusableBinaryError:
             return CAPABILITIES
 
     async def devices(self) -> Sequence[Device]:
-        """See :meth:`studiolo.engines.base.EngineKind.devices`. What they are is asked of the bundled engine."""
+        """See :meth:`studiolo.engines.base.EngineKind.devices`. The bundled engine lists them."""
         return await self._bundled.devices()
 
     def estimate(self, model: ModelShape, config: LoadConfig, devices: Sequence[Device]) -> MemoryNeed:

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _line() -> bytes:
-    """Read one line, and nothing after it: what is buffered here would be lost to the program."""
+    """Read one line, and nothing after it: the program does not see what is buffered here."""
     line = bytearray()
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte

@@ -39,7 +39,7 @@ _FIELDS = {
     "n_cpu_moe": "gpu.num_cpu_expert_layers_ratio",
 }
 
-# What a binary may well lack: its own default does.
+# Options that a binary may lack: its own default is used.
 _DISPENSABLE = {"cache_ram_mib", "split_mode"}
 
 
