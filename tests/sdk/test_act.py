@@ -179,7 +179,7 @@ async def test_every_event_of_a_call_travels(place: tuple[str, int]) -> None:
                 prediction_config_stack=stack_of(KvConfig(fields=fields)),
             )
             events: list[Any] = []
-            async with client.messages("llm", PREDICT, parameter) as messages:
+            async with client._session.messages("llm", PREDICT, parameter) as messages:
                 async for message in messages:
                     events.append(message)
             calls = [event for event in events if isinstance(event, ToolCallStart | ToolCallName | ToolCallEnd)]
@@ -281,7 +281,7 @@ async def test_a_call_whose_arguments_break_the_schema_is_a_failed_call(place: t
             history=lm.Chat.from_history("hi").history_data(),
             prediction_config_stack=stack_of(KvConfig(fields=fields)),
         )
-        async with client.messages("llm", PREDICT, parameter) as messages:
+        async with client._session.messages("llm", PREDICT, parameter) as messages:
             events = [message async for message in messages]
         (end,) = [event for event in events if isinstance(event, ToolCallEnd | ToolCallFailed)]
         return end

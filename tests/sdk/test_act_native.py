@@ -102,7 +102,7 @@ async def test_its_events_come_while_it_writes(llm: lm.LLM) -> None:
             KvConfig(fields=[*fields, KvField(key="llm.prediction.temperature", value=0)])
         ),
     )
-    async with lm.AsyncClient("embedded") as client, client.messages("llm", PREDICT, parameter) as stream:
+    async with lm.AsyncClient("embedded") as client, client._session.messages("llm", PREDICT, parameter) as stream:
         events = [message async for message in stream]
     assert isinstance(events[0], PromptProcessingProgress)
     reported = [event for event in events if not isinstance(event, PromptProcessingProgress | FragmentMessage)]
@@ -178,7 +178,7 @@ async def test_the_model_writes_the_name_that_the_naming_gives(llm: lm.LLM, nami
             KvConfig(fields=[*fields, *(KvField(key=f"llm.prediction.{k}", value=v) for k, v in settings.items())])
         ),
     )
-    async with lm.AsyncClient("embedded") as client, client.messages("llm", PREDICT, parameter) as stream:
+    async with lm.AsyncClient("embedded") as client, client._session.messages("llm", PREDICT, parameter) as stream:
         (end,) = [message async for message in stream if isinstance(message, ToolCallEnd)]
     assert end.tool_call_request.name == NAME
     assert f'"{written}"' in (end.raw_content or "")
@@ -256,6 +256,6 @@ async def test_parameters_that_the_engine_cannot_convert_do_no_harm(llm: lm.LLM,
         history=lm.Chat.from_history("Hi").history_data(),
         prediction_config_stack=stack_of(KvConfig(fields=[*encode_tool_use([tool]), limit])),
     )
-    async with lm.AsyncClient("embedded") as client, client.messages("llm", PREDICT, parameter) as stream:
+    async with lm.AsyncClient("embedded") as client, client._session.messages("llm", PREDICT, parameter) as stream:
         last = [message async for message in stream][-1]
     assert isinstance(last, PredictSuccess) and last.stats.predicted_tokens_count == 1

@@ -65,7 +65,7 @@ class StubChannel:
     def receive_blocking(self, limit_sec: float | None) -> list[Any]:
         return [next(self._script)]
 
-    async def receive(self) -> list[Any]:
+    async def receive(self, limit_sec: float | None) -> list[Any]:
         await asyncio.sleep(0)
         return [next(self._script)]
 

@@ -38,9 +38,7 @@ def complete(
     if prompt == "-":
         prompt = sys.stdin.read()
     with Client() as client, fetch_progress() as show:
-        llm = client.llm.get_or_load(
-            model, 3600, None, None, lambda f: show(f.model_key, f.downloaded_bytes, f.total_bytes)
-        )
+        llm = client.llm.model(model, on_fetching=lambda f: show(f.model_key, f.downloaded_bytes, f.total_bytes))
         stream = llm.complete_stream(prompt, config=config)
         for fragment in stream:
             if not json:

@@ -24,6 +24,8 @@ class Handshake(WireStruct, frozen=True):
     auth_version: int
     client_identifier: str
     client_passkey: str
+    studiolo_heartbeats: bool = False
+    """Whether the client wants a :class:`Heartbeat` from time to time. Clients of LM Studio never do."""
 
 
 class HandshakeAnswer(WireStruct, frozen=True, omit_defaults=False):
@@ -47,6 +49,10 @@ class KeepAlive(Message, frozen=True, tag="keepAlive"):
 
 class KeepAliveAck(Message, frozen=True, tag="keepAliveAck"):
     pass
+
+
+class Heartbeat(Message, frozen=True, tag="studioloHeartbeat"):
+    """Sent by the server at intervals while a call or channel of the socket is open: the host is alive."""
 
 
 class ChannelCreate(Message, frozen=True, tag="channelCreate", kw_only=True):
@@ -155,6 +161,7 @@ class WritableSignalError(Message, frozen=True, tag="writableSignalError", kw_on
 ServerFrame = (
     CommunicationWarning
     | KeepAliveAck
+    | Heartbeat
     | RawChannelSend
     | ChannelAck
     | ChannelClose

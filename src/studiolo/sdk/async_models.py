@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -12,7 +12,9 @@ from ..errors import ConfigError, UnsupportedError
 from ..protocol import models as wire
 from ..protocol.declarations import Rpc
 from ..protocol.kv import (
+    KvConfig,
     KvConfigStack,
+    KvField,
     decode_load_config,
     encode_prediction_config,
     flatten,
@@ -26,70 +28,65 @@ from ..protocol.llm import (
     raw_completion,
 )
 from .async_stream import AsyncPredictionStream
+from .callbacks import check_options
 from .chat import Chat, ChatHistoryDataDict
-from .gather import each
-from .prediction import (
-    Callbacks,
-    OnFirstToken,
-    OnFragment,
-    OnMessage,
-    OnPromptProgress,
-    PredictionOptions,
-    PredictionResult,
-)
+from .gather import gather
+from .mcp import mcp_tools
+from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult
+from .session import Session
 from .structured import ResponseFormat, structured_setting
-from .tool_runner import AsyncActing
-from .validation import sendable
-
-if TYPE_CHECKING:
-    from .async_client import AsyncClient
+from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
+from .tool_runner import MakeStream, act_in_loop
+from .tools import ToolDefinition, bind_tools
+from .validation import validated
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-PredictionConfigInput = PredictionConfig | Mapping[str, Any]
 HistoryInput = Chat | ChatHistoryDataDict | str
 
 
 class AsyncModelHandle:
-    """A loaded model, by the identifier of its instance."""
+    """A loaded model, by the identifier of its instance. Handles of one instance are equal."""
 
-    def __init__(self, identifier: str, client: AsyncClient, namespace: wire.Domain) -> None:
+    def __init__(self, identifier: str, session: Session, namespace: wire.Domain) -> None:
         self.identifier = identifier
-        self._client = client
+        self._session = session
         self._namespace: wire.Domain = namespace
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(identifier={self.identifier!r})"
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, AsyncModelHandle):
-            return NotImplemented
-        return (self._client, self._namespace, self.identifier) == (other._client, other._namespace, other.identifier)
+    def _key(self) -> tuple[object, ...]:
+        return self._session, self._namespace, self.identifier
 
-    __hash__ = object.__hash__
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, AsyncModelHandle) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     @property
     def _specifier(self) -> wire.ModelSpecifier:
         return wire.specify(self.identifier)
 
     async def unload(self) -> None:
-        """Unload the model. What runs on it ends with the stop reason ``modelUnloaded``."""
+        """Unload the model. Its predictions end with the stop reason ``modelUnloaded``."""
         await self._call(wire.UNLOAD_MODEL, wire.UnloadModelParameter(self.identifier))
 
     async def get_info(self) -> wire.ModelInstanceInfo:
-        """What is known of the loaded model. Raises :class:`ModelNotFoundError` when it is loaded no more."""
+        """Return the loaded model's metadata. Raise :class:`ModelNotFoundError` if it is no longer loaded."""
         info = await self._call(wire.GET_MODEL_INFO, wire.GetModelInfoParameter(self._specifier, True))
         assert info is not None
         return info
 
     async def get_load_config(self) -> LoadConfig:
-        """The settings that the model is loaded with, defaults filled in."""
+        """Return the settings that the model was loaded with, including defaults."""
         config = await self._call(wire.GET_LOAD_CONFIG, wire.SpecifierParameter(self._specifier))
         return decode_load_config(flatten(stack_of(config)), self._namespace)
 
     async def get_context_length(self) -> int:
-        """Tokens that one prediction can hold, prompt and answer together."""
+        """Return how many tokens one prediction can hold, prompt and answer together."""
         return (await self.get_info()).context_length
 
     @overload
@@ -97,20 +94,20 @@ class AsyncModelHandle:
     @overload
     async def tokenize(self, input: Iterable[str]) -> list[list[int]]: ...
     async def tokenize(self, input: str | Iterable[str]) -> list[int] | list[list[int]]:
-        """The tokens of a text, or of each of several."""
+        """Return the tokens of a text, or of each of several texts."""
         if isinstance(input, str):
             return (await self._call(wire.TOKENIZE, wire.TextParameter(self._specifier, input))).tokens
-        return await each(self.tokenize, input)
+        return await gather(self.tokenize, input)
 
     async def count_tokens(self, input: str) -> int:
-        """How many tokens ``input`` has."""
+        """Return the number of tokens of ``input``."""
         return (await self._call(wire.COUNT_TOKENS, wire.TextParameter(self._specifier, input))).token_count
 
     async def _call(self, endpoint: Rpc[P, R], parameter: P) -> R:
-        return await self._client.call(self._namespace, endpoint, sendable(parameter))
+        return await self._session.call(self._namespace, endpoint, validated(parameter))
 
 
-class AsyncLLM(AsyncModelHandle, AsyncActing):
+class AsyncLLM(AsyncModelHandle):
     """A loaded LLM."""
 
     @overload
@@ -122,53 +119,42 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         self, prompt: str, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
     ) -> AsyncPredictionStream[dict[str, Any]]: ...
     def complete_stream(
-        self,
-        prompt: str,
-        *,
-        response_format: ResponseFormat | None = None,
-        config: PredictionConfigInput | None = None,
-        preset: str | None = None,
-        on_message: OnMessage | None = None,
-        on_first_token: OnFirstToken | None = None,
-        on_prediction_fragment: OnFragment | None = None,
-        on_prompt_processing_progress: OnPromptProgress | None = None,
+        self, prompt: str, *, response_format: ResponseFormat | None = None, **options: Unpack[PredictionOptions]
     ) -> AsyncPredictionStream[Any]:
-        """Continue ``prompt`` as it stands, fragment by fragment.
+        """Continue ``prompt`` as it is, fragment by fragment.
 
         The request is sent when the stream is first read.
 
         Parameters:
             prompt: the text to continue; no chat template is applied.
-            response_format: what form the text is held to: a class, a JSON schema, or a
+            response_format: the form that the text must have: a class, a JSON schema, or a
                 :class:`~studiolo.config.StructuredSetting`; see docs/structured-output.md.
             config: the settings; see :class:`~studiolo.config.PredictionConfig`.
-            preset: the name of a preset of the host's, which says what ``config`` leaves open.
+            preset: the name of a preset on the host, for settings that ``config`` leaves open.
             on_message: called once, with the whole answer as a message of a chat.
             on_first_token: called without arguments before the first fragment.
             on_prediction_fragment: called with every fragment.
-            on_prompt_processing_progress: called with the share of the prompt that is processed, 0 to 1.
+            on_prompt_processing_progress: called with the fraction of the prompt that is processed, 0 to 1.
+
+        Callbacks are called by the reader of the stream: in its event loop, or in its thread in the sync API.
 
         Raises:
             ConfigError: a setting has a wrong name, type or range.
-            UnsupportedError: a setting is for chats alone.
+            UnsupportedError: a setting is for chats only.
         """
+        check_options("complete_stream", options, PredictionOptions)
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"The prompt is a {type(prompt).__name__}, not a str")
-        settings = _with_format(config, response_format)
+        settings = _with_format(options.get("config"), response_format)
         if settings.prompt_template is not None:
             raise UnsupportedError(
-                "The prediction config's field 'prompt_template' has no effect on text that is continued as it stands",
+                "The prediction config's field 'prompt_template' has no effect on a completion",
                 suggestion="Use respond(), which takes a chat, or leave the field out.",
                 feature="prompt_template",
             )
-        parameter = raw_completion(prompt, self._specifier, encode_prediction_config(settings), preset)
-        callbacks = Callbacks(
-            on_message=on_message,
-            on_first_token=on_first_token,
-            on_prediction_fragment=on_prediction_fragment,
-            on_prompt_processing_progress=on_prompt_processing_progress,
-        )
-        return AsyncPredictionStream(self._client, parameter, callbacks)
+        config = encode_prediction_config(settings)
+        parameter = raw_completion(prompt, self._specifier, config, options.get("preset"))
+        return AsyncPredictionStream(self._session, parameter, options)
 
     @overload
     async def complete(
@@ -179,29 +165,10 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         self, prompt: str, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
     ) -> PredictionResult[dict[str, Any]]: ...
     async def complete(
-        self,
-        prompt: str,
-        *,
-        response_format: ResponseFormat | None = None,
-        config: PredictionConfigInput | None = None,
-        preset: str | None = None,
-        on_message: OnMessage | None = None,
-        on_first_token: OnFirstToken | None = None,
-        on_prediction_fragment: OnFragment | None = None,
-        on_prompt_processing_progress: OnPromptProgress | None = None,
+        self, prompt: str, *, response_format: ResponseFormat | None = None, **options: Unpack[PredictionOptions]
     ) -> PredictionResult[Any]:
-        """Continue ``prompt`` as it stands and wait for the whole; see :meth:`complete_stream`."""
-        stream = self.complete_stream(
-            prompt,
-            response_format=response_format,
-            config=config,
-            preset=preset,
-            on_message=on_message,
-            on_first_token=on_first_token,
-            on_prediction_fragment=on_prediction_fragment,
-            on_prompt_processing_progress=on_prompt_processing_progress,
-        )
-        return await stream.wait_for_result()
+        """Continue ``prompt`` as it is and wait for the whole text; see :meth:`complete_stream`."""
+        return await self.complete_stream(prompt, response_format=response_format, **options).wait_for_result()
 
     @overload
     def respond_stream(
@@ -216,38 +183,24 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         history: HistoryInput,
         *,
         response_format: ResponseFormat | None = None,
-        config: PredictionConfigInput | None = None,
-        preset: str | None = None,
-        on_message: OnMessage | None = None,
-        on_first_token: OnFirstToken | None = None,
-        on_prediction_fragment: OnFragment | None = None,
-        on_prompt_processing_progress: OnPromptProgress | None = None,
+        **options: Unpack[PredictionOptions],
     ) -> AsyncPredictionStream[Any]:
         """Answer a chat, fragment by fragment.
 
-        The request is sent when the stream is first read, with the chat as it is now.
+        The request is sent when the stream is first read, with the chat as it is at this call.
 
         Parameters:
-            history: a :class:`Chat`, a dict as it travels, or a text, which is what the user says.
+            history: a :class:`Chat`, a dict of its wire form, or a text: one message of the user.
             response_format, config, preset, on_message, on_first_token, on_prediction_fragment,
             on_prompt_processing_progress: as for :meth:`complete_stream`.
 
         Raises:
-            ConfigError: a setting has a wrong name, type or range, or the history is none.
+            ConfigError: a setting has a wrong name, type or range, or ``history`` is not a chat.
         """
-        parameter = PredictParameter(
-            model_specifier=self._specifier,
-            history=Chat.from_history(history).history_data(),
-            prediction_config_stack=stack_of(encode_prediction_config(_with_format(config, response_format))),
-            fuzzy_preset_identifier=preset,
-        )
-        callbacks = Callbacks(
-            on_message=on_message,
-            on_first_token=on_first_token,
-            on_prediction_fragment=on_prediction_fragment,
-            on_prompt_processing_progress=on_prompt_processing_progress,
-        )
-        return AsyncPredictionStream(self._client, parameter, callbacks)
+        check_options("respond_stream", options, PredictionOptions)
+        settings = _with_format(options.get("config"), response_format)
+        fields = encode_prediction_config(settings).fields
+        return self._answer(Chat.from_history(history), fields, options.get("preset"), options)
 
     @overload
     async def respond(
@@ -262,30 +215,55 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
         history: HistoryInput,
         *,
         response_format: ResponseFormat | None = None,
-        config: PredictionConfigInput | None = None,
-        preset: str | None = None,
-        on_message: OnMessage | None = None,
-        on_first_token: OnFirstToken | None = None,
-        on_prediction_fragment: OnFragment | None = None,
-        on_prompt_processing_progress: OnPromptProgress | None = None,
+        **options: Unpack[PredictionOptions],
     ) -> PredictionResult[Any]:
-        """Answer a chat and wait for the whole; see :meth:`respond_stream`."""
-        stream = self.respond_stream(
-            history,
-            response_format=response_format,
-            config=config,
-            preset=preset,
-            on_message=on_message,
-            on_first_token=on_first_token,
-            on_prediction_fragment=on_prediction_fragment,
-            on_prompt_processing_progress=on_prompt_processing_progress,
-        )
-        return await stream.wait_for_result()
+        """Answer a chat and wait for the whole answer; see :meth:`respond_stream`."""
+        return await self.respond_stream(history, response_format=response_format, **options).wait_for_result()
+
+    async def act(
+        self, chat: HistoryInput, tools: Iterable[ToolDefinition] = (), **options: Unpack[ActOptions]
+    ) -> ActResult:
+        """Answer with the help of tools: predict, make the tool calls, and repeat until there are none.
+
+        Parameters:
+            chat: a chat, or just a text; it is not changed, see ``on_message``.
+            tools: functions with type hints and a docstring, :class:`ToolFunctionDef`, or dicts of its fields. Ordinary
+                functions are called in threads. Async functions are for the async API only.
+            mcp: servers whose tools are added; see :mod:`studiolo.sdk.mcp`.
+            max_prediction_rounds: the maximum number of predictions; the last has no tools. Default: no limit.
+            max_parallel_tool_calls: how many tools may run at once; ``None`` for no limit. Default: 1.
+            tool_choice: ``"required"`` forces the first prediction to call a tool. Default: ``"auto"``.
+            config: the settings of every prediction; see :class:`~studiolo.config.PredictionConfig`.
+            preset: the name of a preset on the host.
+            on_message: called with every message to add to the chat; append it to a chat to continue that later.
+            on_first_token: called with the round's number, from 0, before the first fragment.
+            on_prediction_fragment: called with every fragment and the round's number.
+            on_round_start, on_round_end: called with the round's number.
+            on_prediction_completed: called with the result of every prediction; tools may still be running.
+            on_prompt_processing_progress: called with the fraction of the prompt that is processed and the round's
+                number.
+            handle_invalid_tool_request: called with the error and the request when a call is invalid or fails. The
+                model gets the text that it returns, or the error's text if it returns ``None``; an exception that it
+                raises ends the whole. If the call could not be parsed, there is no request and the error is raised.
+
+        Callbacks are called in the event loop, or in the calling thread in the sync API.
+
+        Raises:
+            ConfigError: a tool, a server or a setting is wrong.
+            PredictionError: the model wrote a call that cannot be parsed, or called a tool in the last round.
+        """
+        check_act_options(options)
+        bound = bind_tools(tools, allow_async=True)
+        async with mcp_tools(options.get("mcp", ()), bound) as from_servers:
+            state = ActState(Chat.from_history(chat), {**bound, **from_servers}, options)
+            return await act_in_loop(
+                state, self._round_maker(state, options), options.get("max_parallel_tool_calls", 1)
+            )
 
     async def apply_prompt_template(
         self, history: HistoryInput, opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None = None
     ) -> str:
-        """The text that the model would be given of a chat, up to where its answer begins.
+        """Return the prompt that the model would get for a chat, up to the beginning of its answer.
 
         Parameters:
             history: as for :meth:`respond_stream`.
@@ -293,8 +271,8 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
                 ``tool_definitions``.
 
         Raises:
-            ConfigError: an option has a wrong name or type, or the history is none.
-            PredictionError: the model's template refuses the chat.
+            ConfigError: an option has a wrong name or type, or ``history`` is not a chat.
+            PredictionError: the model's template rejects the chat.
         """
         parameter = ApplyPromptTemplateParameter(
             specifier=self._specifier,
@@ -303,6 +281,25 @@ class AsyncLLM(AsyncModelHandle, AsyncActing):
             opts=_template_options(opts),
         )
         return (await self._call(APPLY_PROMPT_TEMPLATE, parameter)).formatted
+
+    def _answer(
+        self, chat: Chat, fields: list[KvField], preset: str | None, callbacks: PredictionCallbacks
+    ) -> AsyncPredictionStream[Any]:
+        parameter = PredictParameter(
+            model_specifier=self._specifier,
+            history=chat.history_data(),
+            prediction_config_stack=stack_of(KvConfig(fields=fields)),
+            fuzzy_preset_identifier=preset,
+        )
+        return AsyncPredictionStream(self._session, parameter, callbacks)
+
+    def _round_maker(self, state: ActState, options: ActOptions) -> MakeStream:
+        fields = encode_prediction_config(prediction_config(options.get("config"))).fields
+
+        def make(round_fields: list[KvField], callbacks: PredictionCallbacks) -> AsyncPredictionStream[Any]:
+            return self._answer(state.chat, [*fields, *round_fields], options.get("preset"), callbacks)
+
+        return make
 
 
 class AsyncEmbeddingModel(AsyncModelHandle):
@@ -313,21 +310,21 @@ class AsyncEmbeddingModel(AsyncModelHandle):
     @overload
     async def embed(self, input: Iterable[str]) -> list[list[float]]: ...
     async def embed(self, input: str | Iterable[str]) -> list[float] | list[list[float]]:
-        """The vector of a text, or of each of several, in their order.
+        """Return the vector of a text, or of each of several texts, in their order.
 
         Parameters:
-            input: a text, or any number of them. Each must fit into the context of the loaded model.
+            input: a text, or any number of texts. Each must fit into the context of the loaded model.
 
         Returns:
-            As many floats as the model has dimensions. The vector's length is 1.
+            One float for each dimension of the model. The vector has length 1.
 
         Raises:
-            ConfigError: the input is no text.
+            ConfigError: the input is not text.
             PromptTooLongError: a text does not fit into the context.
         """
         if isinstance(input, str):
             return (await self._call(wire.EMBED_STRING, wire.EmbedStringParameter(self._specifier, input))).embedding
-        return await each(self.embed, input)
+        return await gather(self.embed, input)
 
 
 def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) -> ApplyPromptTemplateOpts:
@@ -343,7 +340,9 @@ def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) 
             suggestion=f"The options are {', '.join(names.values())}.",
         )
     try:
-        return msgspec.convert({wire: given.get(name) for wire, name in names.items()}, ApplyPromptTemplateOpts)
+        return msgspec.convert(
+            {wire_name: given.get(name) for wire_name, name in names.items()}, ApplyPromptTemplateOpts
+        )
     except msgspec.ValidationError as error:
         raise config_error(error, "prompt template's options") from None
 

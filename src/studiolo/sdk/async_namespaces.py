@@ -1,29 +1,24 @@
-"""The namespaces of the async API that load models."""
+"""The namespaces of the async API that load models, and the models on disk that they list."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from ..config import LoadConfig, load_config
 from ..errors import ChannelClosedError, ConfigError, HostError
 from ..protocol import models as wire
-from ..protocol.kv import (
-    encode_load_config,
-    stack_of,
-)
+from ..protocol.kv import encode_load_config, stack_of
+from ..protocol.system import LIST_DOWNLOADED_MODELS
 from . import fetch_progress
-from .callbacks import call
-
-if TYPE_CHECKING:
-    from .async_client import AsyncClient
-    from .downloaded_models import AsyncDownloadedEmbeddingModel, AsyncDownloadedLlm
-
 from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
+from .callbacks import call, check_options
+from .session import Session
 
 _log = logging.getLogger("studiolo.client")
 
@@ -38,9 +33,23 @@ OnLoadProgress = Callable[[float], Any]
 OnFetching = Callable[[wire.Fetching], Any]
 
 
+class LoadOptions(TypedDict, total=False):
+    """The keyword arguments of a load; see :meth:`AsyncModelNamespace.model`."""
+
+    ttl: int | None
+    config: LoadConfigInput | None
+    on_load_progress: OnLoadProgress | None
+
+
+class ModelOptions(LoadOptions, total=False):
+    """The keyword arguments of a load that may fetch the default model; see :meth:`AsyncModelNamespace.model`."""
+
+    on_fetching: OnFetching | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelLoadResult:
-    """What a load brings, in the official client's form; handles are what studiolo's own functions return."""
+    """The result of a load in the official client's form. studiolo's own functions return handles instead."""
 
     identifier: str
     instance_reference: str
@@ -51,138 +60,119 @@ H = TypeVar("H", bound=AsyncModelHandle)
 
 
 class AsyncModelNamespace(Generic[H]):
-    """What the ``llm`` and ``embedding`` namespaces have in common."""
+    """What the ``llm`` and ``embedding`` namespaces share."""
 
     _namespace: wire.Domain
-    _handle: Callable[[str, AsyncClient, wire.Domain], H]
+    _handle: Callable[[str, Session, wire.Domain], H]
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
-    async def model(
-        self,
-        model_key: str | None = None,
-        /,
-        *,
-        ttl: int | None = DEFAULT_TTL_SEC,
-        config: LoadConfigInput | None = None,
-        on_load_progress: OnLoadProgress | None = None,
-    ) -> H:
-        """A handle of a model, which is loaded where it is not yet.
+    async def model(self, model_key: str | None = None, /, **options: Unpack[ModelOptions]) -> H:
+        """Return a handle of a model; load the model if it is not loaded.
 
         Parameters:
             model_key: an identifier of a loaded model, a model key, or a path. Without it: any loaded model, else
-                the one last used, else the default (which is fetched into an empty library; stderr says so).
-            ttl: seconds of idleness after which a model that is loaded by this call is unloaded; ``None`` for the
-                host's own choice, an hour.
-            config: how to load, where it comes to that; see :class:`~studiolo.config.LoadConfig`.
-            on_load_progress: called with the share of the load that is done, 0 to 1.
+                the one last used, else the default model, which is downloaded if the library is empty.
+            ttl: seconds of idleness after which a model that this call loads is unloaded; ``None`` for the host's
+                default. Default: an hour.
+            config: the settings of a load; see :class:`~studiolo.config.LoadConfig`.
+            on_load_progress: called with the fraction loaded, 0 to 1.
+            on_fetching: called with the progress of a download of the default model. Default: a line on stderr.
 
         Raises:
             ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError
         """
-        with fetch_progress.fetching() as on_fetching:
-            return await self.get_or_load(model_key, ttl, config, on_load_progress, on_fetching)
-
-    async def get_or_load(
-        self,
-        model_key: str | None,
-        ttl: int | None,
-        config: LoadConfigInput | None,
-        on_load_progress: OnLoadProgress | None,
-        on_fetching: OnFetching,
-    ) -> H:
-        """:meth:`model`, for a caller that shows the progress of a fetch itself."""
-        stack = stack_of(encode_load_config(load_config(config), self._namespace))
+        check_options("model", options, ModelOptions)
+        stack = stack_of(encode_load_config(load_config(options.get("config")), self._namespace))
         if model_key is None and (loaded := await self.list_loaded()):
             return loaded[0]
         parameter = wire.GetOrLoadParameter(
-            identifier=model_key, load_ttl_ms=_milliseconds(ttl), load_config_stack=stack
+            identifier=model_key,
+            load_ttl_ms=_milliseconds(options.get("ttl", DEFAULT_TTL_SEC)),
+            load_config_stack=stack,
         )
-        tell = _rising(on_load_progress)
-        async with self._client.messages(self._namespace, wire.GET_OR_LOAD, parameter) as messages:
-            async for message in messages:
-                match message:
-                    case wire.GetOrLoadProgress(progress=progress):
-                        tell(progress)
-                    case wire.Fetching():
-                        call(on_fetching, message)
-                    case wire.AlreadyLoaded(info=info) | wire.GetOrLoadSuccess(info=info):
-                        return self._handle(info.identifier, self._client, self._namespace)
-                    case wire.UnloadingOtherModel(info=info):
-                        _log.info(
-                            "Unloading other JIT model %s to load %s (loading.auto_evict = false keeps both)",
-                            info.identifier,
-                            model_key,
-                        )
-                    case wire.StartLoading():
-                        pass
-        raise ChannelClosedError(f"The host ended the loading of {model_key or 'a model'} without a result")
+        report = _increasing(options.get("on_load_progress"))
+        given = options.get("on_fetching")
+        with contextlib.nullcontext(given) if given else fetch_progress.shown() as on_fetching:
+            async with self._session.messages(self._namespace, wire.GET_OR_LOAD, parameter) as messages:
+                async for message in messages:
+                    match message:
+                        case wire.GetOrLoadProgress(progress=progress):
+                            report(progress)
+                        case wire.Fetching():
+                            call(on_fetching, message)
+                        case wire.AlreadyLoaded(info=info) | wire.GetOrLoadSuccess(info=info):
+                            return self._handle(info.identifier, self._session, self._namespace)
+                        case wire.UnloadingOtherModel(info=info):
+                            _log.info(
+                                "Unloading other JIT model %s to load %s (loading.auto_evict = false keeps both)",
+                                info.identifier,
+                                model_key,
+                            )
+                        case wire.StartLoading():
+                            pass
+        raise ChannelClosedError(f"The host ended the load of {model_key or 'a model'} without a result")
 
     async def load_new_instance(
-        self,
-        model_key: str,
-        instance_identifier: str | None = None,
-        *,
-        ttl: int | None = DEFAULT_TTL_SEC,
-        config: LoadConfigInput | None = None,
-        on_load_progress: OnLoadProgress | None = None,
+        self, model_key: str, instance_identifier: str | None = None, **options: Unpack[LoadOptions]
     ) -> H:
-        """Load a model once more, as an instance of its own.
+        """Load another instance of a model.
 
         Parameters:
             model_key: a model key or a path.
-            instance_identifier: the instance's name; by default the model key, with ``:2`` and so on.
-            ttl: seconds of idleness after which it is unloaded; ``None`` for never.
+            instance_identifier: the identifier of the instance. Default: the model key, with ``:2`` and so on.
+            ttl: seconds of idleness after which it is unloaded; ``None`` for never. Default: an hour.
             config, on_load_progress: as for :meth:`model`.
 
         Raises:
-            HostError: the identifier is taken; further as :meth:`model`.
+            HostError: the identifier is in use; others as :meth:`model`.
         """
+        check_options("load_new_instance", options, LoadOptions)
         parameter = wire.LoadModelParameter(
             model_key=model_key,
             identifier=instance_identifier,
-            ttl_ms=_milliseconds(ttl),
-            load_config_stack=stack_of(encode_load_config(load_config(config), self._namespace)),
+            ttl_ms=_milliseconds(options.get("ttl", DEFAULT_TTL_SEC)),
+            load_config_stack=stack_of(encode_load_config(load_config(options.get("config")), self._namespace)),
         )
-        tell = _rising(on_load_progress)
+        report = _increasing(options.get("on_load_progress"))
         try:
-            async with self._client.messages(self._namespace, wire.LOAD_MODEL, parameter) as messages:
+            async with self._session.messages(self._namespace, wire.LOAD_MODEL, parameter) as messages:
                 async for message in messages:
                     match message:
                         case wire.LoadProgress(progress=progress):
-                            tell(progress)
+                            report(progress)
                         case wire.LoadSuccess(info=info):
-                            return self._handle(info.identifier, self._client, self._namespace)
+                            return self._handle(info.identifier, self._session, self._namespace)
                         case wire.LoadResolved():
                             pass
         except HostError as error:
             if type(error) is not HostError:
                 raise
             raise HostError(f"Model load error: {error.title}", cause=error.cause, data=error.data) from None
-        raise ChannelClosedError(f"The host ended the loading of {model_key} without a result")
+        raise ChannelClosedError(f"The host ended the load of {model_key} without a result")
 
     async def unload(self, model_identifier: str) -> None:
-        """Unload the instance of this identifier. Raises :class:`ModelNotFoundError`."""
-        await self._client.call(self._namespace, wire.UNLOAD_MODEL, wire.UnloadModelParameter(model_identifier))
+        """Unload the instance with this identifier. Raise :class:`ModelNotFoundError` if there is none."""
+        await self._session.call(self._namespace, wire.UNLOAD_MODEL, wire.UnloadModelParameter(model_identifier))
 
     async def list_loaded(self) -> list[H]:
-        """Handles of the loaded models."""
-        infos = await self._client.call(self._namespace, wire.LIST_LOADED, None)
-        return [self._handle(info.identifier, self._client, self._namespace) for info in infos]
+        """Return handles of the loaded models."""
+        infos = await self._session.call(self._namespace, wire.LIST_LOADED, None)
+        return [self._handle(info.identifier, self._session, self._namespace) for info in infos]
 
     async def get_model_info(self, model_specifier: ModelSpecifierInput) -> wire.ModelInstanceInfo:
-        """What is known of a loaded model.
+        """Return the metadata of a loaded model.
 
         Parameters:
             model_specifier: its identifier, or a query: a :class:`ModelQuery`, a specifier, or either as a dict.
 
         Raises:
-            ModelNotFoundError: none is loaded that fits.
-            ConfigError: the specifier is of none of these forms.
+            ModelNotFoundError: no loaded model matches.
+            ConfigError: the specifier has none of these forms.
         """
         parameter = wire.GetModelInfoParameter(specifier_of(model_specifier), True)
-        info = await self._client.call(self._namespace, wire.GET_MODEL_INFO, parameter)
+        info = await self._session.call(self._namespace, wire.GET_MODEL_INFO, parameter)
         assert info is not None
         return info
 
@@ -194,8 +184,9 @@ class AsyncLlmNamespace(AsyncModelNamespace[AsyncLLM]):
     _handle = AsyncLLM
 
     async def list_downloaded(self) -> list[AsyncDownloadedLlm]:
-        """The LLMs on the host's disk."""
-        return cast("list[AsyncDownloadedLlm]", await self._client.list_downloaded_models("llm"))
+        """Return the LLMs on the host's disk."""
+        infos = await self._session.call("system", LIST_DOWNLOADED_MODELS, None)
+        return [AsyncDownloadedLlm(info, self) for info in infos if info.type == "llm"]
 
 
 class AsyncEmbeddingNamespace(AsyncModelNamespace[AsyncEmbeddingModel]):
@@ -205,12 +196,72 @@ class AsyncEmbeddingNamespace(AsyncModelNamespace[AsyncEmbeddingModel]):
     _handle = AsyncEmbeddingModel
 
     async def list_downloaded(self) -> list[AsyncDownloadedEmbeddingModel]:
-        """The embedding models on the host's disk."""
-        return cast("list[AsyncDownloadedEmbeddingModel]", await self._client.list_downloaded_models("embedding"))
+        """Return the embedding models on the host's disk."""
+        infos = await self._session.call("system", LIST_DOWNLOADED_MODELS, None)
+        return [AsyncDownloadedEmbeddingModel(info, self) for info in infos if info.type == "embedding"]
+
+
+class DownloadedModelBase:
+    """The metadata of a model on the host's disk, which the sync and the async API share.
+
+    Parameters:
+        info: all of it.
+    """
+
+    def __init__(self, info: wire.ModelInfo) -> None:
+        self.info = info
+
+    def __repr__(self) -> str:
+        shown = ["model_key", "display_name", "architecture", "params_string", "size_bytes"]
+        if isinstance(self.info, wire.LlmInfo):
+            shown.append("vision")
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self.info, name)!r}' for name in shown)})"
+
+    @property
+    def type(self) -> str:
+        """``llm`` or ``embedding``."""
+        return self.info.type
+
+    @property
+    def path(self) -> str:
+        """Relative to the models folder, with forward slashes; absolute for a file elsewhere."""
+        return self.info.path
+
+    @property
+    def model_key(self) -> str:
+        """The key to load it by."""
+        return self.info.model_key
+
+
+class AsyncDownloadedModel(DownloadedModelBase, Generic[H]):
+    """A model on the host's disk."""
+
+    def __init__(self, info: wire.ModelInfo, namespace: AsyncModelNamespace[H]) -> None:
+        super().__init__(info)
+        self._namespace = namespace
+
+    async def model(self, **options: Unpack[ModelOptions]) -> H:
+        """Return a handle of this model; load it if it is not loaded. See :meth:`AsyncModelNamespace.model`."""
+        return await self._namespace.model(self.model_key, **options)
+
+    async def load_new_instance(self, *, instance_identifier: str | None = None, **options: Unpack[LoadOptions]) -> H:
+        """Load another instance of this model; see :meth:`AsyncModelNamespace.load_new_instance`."""
+        return await self._namespace.load_new_instance(self.model_key, instance_identifier, **options)
+
+
+class AsyncDownloadedLlm(AsyncDownloadedModel[AsyncLLM]):
+    """An LLM on the host's disk."""
+
+
+class AsyncDownloadedEmbeddingModel(AsyncDownloadedModel[AsyncEmbeddingModel]):
+    """An embedding model on the host's disk."""
+
+
+AnyAsyncDownloadedModel = AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel
 
 
 def specifier_of(given: ModelSpecifierInput) -> wire.ModelSpecifier:
-    """An identifier, a query or a specifier, as a specifier. Raises :class:`ConfigError`."""
+    """Return the specifier of an identifier, a query or a specifier. Raise :class:`ConfigError`."""
     match given:
         case str():
             return wire.specify(given)
@@ -228,17 +279,17 @@ def specifier_of(given: ModelSpecifierInput) -> wire.ModelSpecifier:
         raise ConfigError(f"{given!r} does not specify a model", cause=str(error)) from None
 
 
-def _rising(callback: OnLoadProgress | None) -> Callable[[float], None]:
-    """Tell ``callback`` of progress, never backwards and nothing twice."""
-    told = -1.0
+def _increasing(callback: OnLoadProgress | None) -> Callable[[float], None]:
+    """Return a function that calls ``callback`` only with progress that has increased."""
+    last = -1.0
 
-    def tell(progress: float) -> None:
-        nonlocal told
-        if progress > told:
-            told = progress
+    def report(progress: float) -> None:
+        nonlocal last
+        if progress > last:
+            last = progress
             call(callback, progress)
 
-    return tell
+    return report
 
 
 def _milliseconds(seconds: float | None) -> int | None:

@@ -1,46 +1,116 @@
-"""The async prediction stream."""
+"""Prediction streams: what the sync and the async one share, and the async one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Generator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ..errors import CancelledError, ChannelClosedError, UsageError
-from ..protocol.llm import PREDICT, Fragment, PredictMessage, PredictParameter
-from .prediction import Callbacks, PredictionResult, PredictionState, PredictionStreamBase
-from .timeouts import get_sync_api_timeout, timed_out, within_limit
+from ..protocol.llm import PREDICT, Fragment, PredictionStats, PredictMessage, PredictParameter
+from ..protocol.models import LlmInstanceInfo
+from .prediction import PredictionCallbacks, PredictionResult, PredictionState
+from .session import Session
+from .timeouts import silence_limit
 from .transports.base import ClientChannel
-from .validation import sendable
-
-if TYPE_CHECKING:
-    from .async_client import AsyncClient
-
+from .validation import validated
 
 T = TypeVar("T")
 
 
+class PredictionStreamBase(Generic[T]):
+    """What the sync and the async stream share."""
+
+    def __init__(self, session: Session, parameter: PredictParameter, callbacks: PredictionCallbacks) -> None:
+        self._session = session
+        self._parameter = parameter
+        self._callbacks = callbacks
+        self._state = PredictionState(callbacks)
+        self._channel: ClientChannel[PredictMessage] | None = None
+        self._pid = os.getpid()
+
+    @property
+    def stats(self) -> PredictionStats | None:
+        """The stats; ``None`` until the prediction has ended."""
+        return self._state.outcome.stats if self._state.outcome else None
+
+    @property
+    def queue_position(self) -> int | None:
+        """While the prediction waits for a slot of the model: its position in the queue, from 1."""
+        return self._state.queue_position
+
+    @property
+    def model_info(self) -> LlmInstanceInfo | None:
+        """The model; ``None`` until the prediction has ended."""
+        return self._state.outcome.model_info if self._state.outcome else None
+
+    def result(self) -> PredictionResult[T]:
+        """Return the result of a prediction that has ended; does not wait.
+
+        Raises:
+            UsageError: it has not ended.
+            StudioloError: the error that it failed with.
+        """
+        return self._state.result()
+
+    async def _start(self) -> None:
+        self._state.begin()
+        if self._state.cancelled:
+            self._state.error = CancelledError("The prediction was cancelled before it was started")
+            return
+        with self._state.noting_failure():
+            self._channel = await self._session.open("llm", PREDICT, validated(self._parameter))
+
+    async def _receive(self) -> Sequence[PredictMessage]:
+        if self._channel is None:
+            return []
+        with self._state.noting_failure():
+            return self._checked(await self._channel.receive(silence_limit("the prediction")))
+
+    def _receive_blocking(self) -> Sequence[PredictMessage]:
+        if self._channel is None:
+            return []
+        with self._state.noting_failure():
+            if self._pid != os.getpid():
+                raise UsageError(
+                    "The prediction was started before this process was forked, and belongs to its parent",
+                    suggestion="Start another one here.",
+                )
+            return self._checked(self._channel.receive_blocking(silence_limit("the prediction")))
+
+    def _checked(self, messages: list[PredictMessage]) -> list[PredictMessage]:
+        if not messages and self._state.cancelled:
+            self._state.error = CancelledError("The prediction was cancelled before it began")
+        elif not messages:
+            raise ChannelClosedError("The host ended the prediction without a result")
+        return messages
+
+    async def _cancel(self) -> None:
+        self._state.cancelled = True
+        if self._channel is not None and self._pid == os.getpid():
+            self._channel.cancel()
+
+    async def _close(self) -> None:
+        self._state.abandon()
+        channel, self._channel = self._channel, None
+        if channel is not None and self._pid == os.getpid():  # in a fork it continues: it is the parent's
+            await channel.close()
+
+
 class AsyncPredictionStream(PredictionStreamBase[T]):
-    """A prediction as it happens: iterate over its fragments, then ask for its :meth:`result`.
+    """A running prediction: iterate over its fragments, then get its :meth:`result`.
 
     Leaving the iteration early, or the ``async with`` block, stops the engine's work.
     """
 
-    def __init__(self, client: AsyncClient, parameter: PredictParameter, callbacks: Callbacks) -> None:
-        super().__init__(PredictionState(callbacks))
-        self._client = client
-        self._parameter = parameter
-        self._channel: ClientChannel[PredictMessage] | None = None
-        self._pid = os.getpid()
-
     def __await__(self) -> Generator[Any, None, Self]:
-        """Awaiting a stream gives the stream: LM Studio's async API hands streams out through ``await``."""
+        """Return the stream itself: LM Studio's async API returns streams from coroutines."""
         yield from ()
         return self
 
     async def __aenter__(self) -> Self:
-        if not self.state.started:
+        if not self._state.started:
             await self.start()
         return self
 
@@ -49,54 +119,32 @@ class AsyncPredictionStream(PredictionStreamBase[T]):
     ) -> None:
         await self.close()
 
-    async def start(self) -> None:
-        """Send the request; reading the stream does so too. Raises :class:`UsageError` the second time."""
-        self.state.begin()
-        if self.state.cancelled:
-            self.state.error = CancelledError("The prediction was cancelled before it was started")
-            return
-        with self.state.noting_failure():
-            self._channel = await self._client.open("llm", PREDICT, sendable(self._parameter))
-
     async def __aiter__(self) -> AsyncIterator[Fragment]:
-        if not self.state.started:
+        if not self._state.started:
             await self.start()
         try:
-            while not self.state.finished:
-                for message in await self.next_messages():
-                    if (fragment := self.state.take(message)) is not None:
+            while not self._state.finished:
+                for message in await self._receive():
+                    if (fragment := self._state.take(message)) is not None:
                         yield fragment
         finally:
             await self.close()
 
-    async def next_messages(self) -> Sequence[PredictMessage]:
-        """The messages that have come since the last call, at least one, while the prediction runs."""
-        if self._channel is None:
-            return []
-        with self.state.noting_failure():
-            return self._checked(await within_limit(self._channel.receive(), "the prediction"))
+    async def start(self) -> None:
+        """Send the request; reading the stream does so, too. Raise :class:`UsageError` on a second call."""
+        await self._start()
 
-    def next_messages_blocking(self) -> Sequence[PredictMessage]:
-        """:meth:`next_messages`, for a thread that is not the event loop's."""
-        if self._channel is None:
-            return []
-        with self.state.noting_failure():
-            if self._pid != os.getpid():
-                raise UsageError(
-                    "The prediction was started before this process was forked, and belongs to its parent",
-                    suggestion="Start another one here.",
-                )
-            try:
-                return self._checked(self._channel.receive_blocking(get_sync_api_timeout()))
-            except TimeoutError:
-                raise timed_out("the prediction") from None
-
-    def _checked(self, messages: list[PredictMessage]) -> list[PredictMessage]:
-        if not messages and self.state.cancelled:
-            self.state.error = CancelledError("The prediction was cancelled before it began")
-        elif not messages:
-            raise ChannelClosedError("The host ended the prediction without a result")
-        return messages
+    async def messages(self) -> AsyncIterator[PredictMessage]:
+        """Iterate over all messages of the host, each after its callbacks were called."""
+        if not self._state.started:
+            await self.start()
+        try:
+            while not self._state.finished:
+                for message in await self._receive():
+                    self._state.take(message)
+                    yield message
+        finally:
+            await self.close()
 
     async def wait_for_result(self) -> PredictionResult[T]:
         """Read to the end and return the result."""
@@ -105,17 +153,12 @@ class AsyncPredictionStream(PredictionStreamBase[T]):
         return self.result()
 
     async def cancel(self) -> None:
-        """Stop the prediction. Go on reading for the result, which tells ``userStopped`` and what was generated."""
-        self.state.cancelled = True
-        if self._channel is not None and self._pid == os.getpid():
-            self._channel.cancel()
+        """Stop the prediction. Keep reading for the result, with the stop reason ``userStopped``."""
+        await self._cancel()
 
     async def close(self) -> None:
-        """Stop the prediction, if it still runs, and let go of it."""
-        self.state.abandon()
-        channel, self._channel = self._channel, None
-        if channel is not None and self._pid == os.getpid():  # in a fork it goes on: it is the parent's
-            await channel.close()
+        """Stop the prediction, if it still runs, and release its channel."""
+        await self._close()
 
     aclose = close
-    """LM Studio's name for the same."""
+    """LM Studio's name for :meth:`close`."""

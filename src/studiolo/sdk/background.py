@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
+import functools
 import logging
 import os
 import queue
@@ -11,13 +13,14 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..errors import UsageError
+from ..errors import CancelledError, UsageError
 from ..platform.fork import after_fork_in_child
 from .callbacks import call
 
 T = TypeVar("T")
 
-Here = Callable[[Callable[..., Any] | None], Callable[..., None]]
+CallQueue = queue.SimpleQueue[Callable[[], None] | None]
+"""Calls to make in the thread that waits; ``None`` ends them."""
 
 _log = logging.getLogger("studiolo.client")
 
@@ -125,13 +128,17 @@ def _outside() -> asyncio.AbstractEventLoop:
     return background.loop
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], calls: CallQueue | None = None) -> T:
     """Run ``work`` on the background loop and wait for it.
 
     An interrupted wait (Ctrl-C) cancels the work and leaves the loop as it was.
 
+    Parameters:
+        calls: callbacks that :func:`called_from` has redirected, which are called in this thread meanwhile.
+
     Raises:
         UsageError: called on the background loop itself, which would wait for itself, or as the program ends.
+        CancelledError: the work was cancelled on the background loop.
     """
     try:
         outside = _outside()
@@ -140,32 +147,21 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
     future = asyncio.run_coroutine_threadsafe(work, outside)
     try:
+        if calls is not None:
+            future.add_done_callback(lambda _: calls.put(None))
+            while (waiting := calls.get()) is not None:
+                waiting()
         return future.result()
+    except concurrent.futures.CancelledError:
+        raise CancelledError("The host cancelled the call") from None
     except BaseException:
         future.cancel()
         raise
 
 
-def run_calling_here(make: Callable[[Here], Coroutine[Any, Any, T]]) -> T:
-    """Run the work that ``make`` makes, with the user's callbacks called in this thread.
-
-    Parameters:
-        make: given a function that turns a callback into one that the work can call on the background loop.
-    """
-    calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-
-    def here(callback: Callable[..., Any] | None) -> Callable[..., None]:
-        return lambda *arguments: calls.put(lambda: call(callback, *arguments))
-
-    future = asyncio.run_coroutine_threadsafe(make(here), _outside())
-    future.add_done_callback(lambda _: calls.put(None))
-    try:
-        while (waiting := calls.get()) is not None:
-            waiting()
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+def called_from(calls: CallQueue, callback: Callable[..., Any]) -> Callable[..., None]:
+    """Return a function for the background loop that has ``callback`` called in the thread that reads ``calls``."""
+    return lambda *arguments: calls.put(functools.partial(call, callback, *arguments))
 
 
 async def run_from_anywhere(work: Coroutine[Any, Any, T]) -> T:

@@ -1,23 +1,19 @@
-"""Calling what users hand in."""
+"""Options and callbacks that users give by name: checked when given, called safely later."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..errors import ConfigError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 _log = logging.getLogger("studiolo.client")
 
 
 def call(callback: Callable[..., Any] | None, *arguments: Any) -> None:
-    """Call ``callback``, if there is one. What it raises is logged: it must not end what it is told about."""
+    """Call ``callback``, if there is one. An exception that it raises is logged and interrupts nothing."""
     if callback is None:
         return
     try:
@@ -26,14 +22,25 @@ def call(callback: Callable[..., Any] | None, *arguments: Any) -> None:
         _log.exception("the callback %r failed", callback)
 
 
-def check_callbacks(callbacks: DataclassInstance) -> None:
-    """Raise :class:`ConfigError` where a field of ``callbacks`` is neither ``None`` nor an ordinary function."""
-    for field in fields(callbacks):
-        callback = getattr(callbacks, field.name)
-        if callback is not None and not callable(callback):
-            raise ConfigError(f"The callback {field.name} cannot be called: it is a {type(callback).__name__}")
-        if inspect.iscoroutinefunction(callback):
+def check_options(function: str, options: Mapping[str, Any], known: type) -> None:
+    """Check what was given to ``function`` by name.
+
+    Parameters:
+        known: the :class:`TypedDict` of the options that it takes.
+
+    Raises:
+        TypeError: an option is unknown.
+        ConfigError: a callback cannot be called, or is async.
+    """
+    for name, value in options.items():
+        if name not in known.__annotations__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+        if value is None or not name.startswith(("on_", "handle_")):
+            continue
+        if not callable(value):
+            raise ConfigError(f"The callback {name} is a {type(value).__name__}, which cannot be called")
+        if inspect.iscoroutinefunction(value):
             raise ConfigError(
-                f"The callback {field.name} is async, and would never be awaited",
+                f"The callback {name} is async and would never be awaited",
                 suggestion="Make it an ordinary function; it may start a task.",
             )

@@ -1,17 +1,17 @@
-"""The functions of the top-level module, over one default client."""
+"""The functions of the top-level module, which use one default client."""
 
 from __future__ import annotations
 
 import threading
+from typing import Unpack
 
 from ..errors import ClientError
 from ..platform.fork import after_fork_in_child
 from ..protocol.chat import FileHandle
 from . import background
-from .async_namespaces import DEFAULT_TTL_SEC, LoadConfigInput, OnLoadProgress
-from .downloaded_models import AnyDownloadedModel
+from .async_namespaces import ModelOptions
 from .files import LocalFileInput
-from .sync_client import Client
+from .sync_client import AnyDownloadedModel, Client
 from .sync_models import LLM, EmbeddingModel
 
 _lock = threading.Lock()
@@ -30,25 +30,25 @@ _default_client: Client | None = None
 
 
 def configure_default_client(api_host: str | None = None, api_token: str | None = None) -> None:
-    """Choose the host of the default client, before its first use.
+    """Set the host of the default client, before its first use.
 
     Parameters:
         api_host, api_token: as for :class:`Client`.
 
     Raises:
-        ClientError: the default client exists already.
+        ClientError: the default client already exists.
     """
     global _default_host, _default_token
     if _default_client is not None:
         raise ClientError(
-            "The default client is already created: its host cannot be chosen any more",
-            suggestion="Call configure_default_client() first, or make a Client of your own.",
+            "The default client is already created: its host can no longer be configured",
+            suggestion="Call configure_default_client() first, or create a Client.",
         )
     _default_host, _default_token = api_host, api_token
 
 
 def get_default_client(api_host: str | None = None, api_token: str | None = None) -> Client:
-    """The client that :func:`llm` and the other functions use; made on the first call.
+    """Return the client that :func:`llm` and the other functions use; it is created on the first call.
 
     Parameters:
         api_host, api_token: as for :func:`configure_default_client`.
@@ -60,45 +60,31 @@ def get_default_client(api_host: str | None = None, api_token: str | None = None
         if _default_client is None:
             client = Client(_default_host, _default_token)
             client.connect()
-            background.at_close(client.asynchronous.close)  # nobody else closes it
+            background.at_close(client.asynchronous.close)  # nothing else closes it
             _default_client = client
         return _default_client
 
 
-def llm(
-    model_key: str | None = None,
-    /,
-    *,
-    ttl: int | None = DEFAULT_TTL_SEC,
-    config: LoadConfigInput | None = None,
-    on_load_progress: OnLoadProgress | None = None,
-) -> LLM:
-    """A handle of an LLM, which is loaded where it is not yet; see :meth:`AsyncModelNamespace.model`."""
-    return get_default_client().llm.model(model_key, ttl=ttl, config=config, on_load_progress=on_load_progress)
+def llm(model_key: str | None = None, /, **options: Unpack[ModelOptions]) -> LLM:
+    """Return a handle of an LLM; load it if it is not loaded. See :meth:`AsyncModelNamespace.model`."""
+    return get_default_client().llm.model(model_key, **options)
 
 
-def embedding_model(
-    model_key: str | None = None,
-    /,
-    *,
-    ttl: int | None = DEFAULT_TTL_SEC,
-    config: LoadConfigInput | None = None,
-    on_load_progress: OnLoadProgress | None = None,
-) -> EmbeddingModel:
-    """A handle of an embedding model; see :meth:`AsyncModelNamespace.model`."""
-    return get_default_client().embedding.model(model_key, ttl=ttl, config=config, on_load_progress=on_load_progress)
+def embedding_model(model_key: str | None = None, /, **options: Unpack[ModelOptions]) -> EmbeddingModel:
+    """Return a handle of an embedding model; load it if it is not loaded. See :meth:`AsyncModelNamespace.model`."""
+    return get_default_client().embedding.model(model_key, **options)
 
 
 def list_downloaded_models(namespace: str | None = None) -> list[AnyDownloadedModel]:
-    """The models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
+    """Return the models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
     return get_default_client().list_downloaded_models(namespace)
 
 
 def list_loaded_models(namespace: str | None = None) -> list[LLM | EmbeddingModel]:
-    """Handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) chooses a kind."""
+    """Return handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
     return get_default_client().list_loaded_models(namespace)
 
 
 def prepare_image(src: LocalFileInput, name: str | None = None) -> FileHandle:
-    """Give an image to the default client's host; see :meth:`AsyncFilesNamespace.prepare_image`."""
+    """Upload an image to the default client's host; see :meth:`AsyncFilesNamespace.prepare_image`."""
     return get_default_client().prepare_image(src, name)

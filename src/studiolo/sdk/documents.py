@@ -1,27 +1,31 @@
-"""Documents that are given to the host: what they say, and passages found in them."""
+"""Documents on the host: their text, and retrieval of passages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import Any, Protocol, TypedDict, cast
 
 from ..errors import ChannelClosedError, ConfigError
 from ..protocol import files as wire
 from ..protocol.chat import FileHandle
 from ..protocol.kv import KvConfig, KvField
-from .async_models import AsyncEmbeddingModel
-from .callbacks import call
-
-if TYPE_CHECKING:
-    from .async_client import AsyncClient
+from .callbacks import call, check_options
+from .session import Session
 
 DEFAULT_CHUNK_SIZE = 512
 DEFAULT_CHUNK_OVERLAP = 100
 
 
+class HasIdentifier(Protocol):
+    """A handle of a loaded model, of the sync or the async API."""
+
+    @property
+    def identifier(self) -> str: ...
+
+
 class RetrievalCallbacks(TypedDict, total=False):
-    """Who is told how far a retrieval is. A step is ``loading``, ``chunking`` or ``embedding``; progress is 0 to 1."""
+    """The callbacks of a retrieval. A step is ``loading``, ``chunking`` or ``embedding``; progress is 0 to 1."""
 
     on_file_process_list: Callable[[list[FileHandle]], Any]
     on_file_processing_start: Callable[[FileHandle], Any]
@@ -33,14 +37,23 @@ class RetrievalCallbacks(TypedDict, total=False):
     on_searching_end: Callable[[], Any]
 
 
+class RetrievalOptions(RetrievalCallbacks, total=False):
+    """The keyword arguments of a retrieval; see :meth:`AsyncFilesNamespace.retrieve`."""
+
+    embedding_model: HasIdentifier | str | None
+    limit: int | None
+    chunk_size: int | None
+    chunk_overlap: int | None
+
+
 @dataclass(frozen=True)
 class RetrievedPassage:
-    """A passage that was found.
+    """A retrieved passage.
 
     Parameters:
-        score: how near it is to the question, at most 1.
-        source: the file that it stands in.
-        page_number, line_number: where it stands, counted from 1; the first and the last where there are several.
+        score: its similarity to the query, at most 1.
+        source: its file.
+        page_number, line_number: its position, counted from 1; the first and the last if it spans several.
     """
 
     content: str
@@ -52,64 +65,43 @@ class RetrievedPassage:
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """The passages that were found, the nearest first."""
+    """The retrieved passages, the most similar first."""
 
     entries: list[RetrievedPassage]
 
 
-async def parse_document(
-    client: AsyncClient,
-    file: FileHandle,
-    on_parser_loaded: Callable[[wire.ParserIdentifier], Any] | None,
-    on_progress: Callable[[float], Any] | None,
-) -> wire.ParsedDocument:
-    """See :meth:`AsyncFilesNamespace.parse_document`."""
-    parameter = wire.ParseDocumentParameter(file.identifier)
-    async with client.messages("files", wire.PARSE_DOCUMENT, parameter) as messages:
-        async for message in messages:
-            match message:
-                case wire.ParserLoaded(parser=parser):
-                    call(on_parser_loaded, parser)
-                case wire.ParseProgress(progress=progress):
-                    call(on_progress, progress)
-                case wire.ParsedDocument():
-                    return message
-    raise ChannelClosedError(f"The host ended the reading of {file.name} without a result")
-
-
 async def retrieve(
-    client: AsyncClient,
-    query: str,
-    files: Sequence[FileHandle],
-    embedding_model: AsyncEmbeddingModel | str | None,
-    limit: int | None,
-    chunk_size: int | None,
-    chunk_overlap: int | None,
-    callbacks: RetrievalCallbacks,
+    session: Session, query: str, files: Sequence[FileHandle], options: RetrievalOptions
 ) -> RetrievalResult:
     """See :meth:`AsyncFilesNamespace.retrieve`."""
-    for name in callbacks.keys() - RetrievalCallbacks.__annotations__.keys():
-        raise ConfigError(f"retrieve() has no parameter {name!r}")
+    check_options("retrieve", options, RetrievalOptions)
     given: Any = files
     if not isinstance(given, Sequence) or not all(
         isinstance(file, FileHandle) for file in cast("Sequence[Any]", given)
     ):
-        raise ConfigError("retrieve() takes a list of handles of files, which prepare_file() returns")
+        raise ConfigError("retrieve() needs a list of file handles, which prepare_file() returns")
     if not isinstance(cast("Any", query), str):
-        raise ConfigError(f"The question is {query!r}, not a text")
-    for name, value in {"limit": limit, "chunk_size": chunk_size, "chunk_overlap": chunk_overlap}.items():
-        if value is not None and (not isinstance(cast("Any", value), int) or isinstance(value, bool)):
+        raise ConfigError(f"The query is {query!r}, not a str")
+    for name in ("limit", "chunk_size", "chunk_overlap"):
+        value: Any = options.get(name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise ConfigError(f"{name} is {value!r}, not a whole number")
-    if embedding_model is not None and not isinstance(embedding_model, str):
-        embedding_model = embedding_model.identifier
-    settings: dict[str, Any] = {"limit": limit, "embeddingModel": embedding_model}
+    model, chunk_size, chunk_overlap = (
+        options.get("embedding_model"),
+        options.get("chunk_size"),
+        options.get("chunk_overlap"),
+    )
+    settings: dict[str, Any] = {
+        "limit": options.get("limit"),
+        "embeddingModel": model if model is None or isinstance(model, str) else model.identifier,
+    }
     if chunk_size is not None or chunk_overlap is not None:
         size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
         overlap = min(DEFAULT_CHUNK_OVERLAP, size // 5) if chunk_overlap is None else chunk_overlap
         settings["chunkingMethod"] = {"type": "recursive-v1", "chunkSize": size, "chunkOverlap": overlap}
     fields = [KvField(f"retrieval.{key}", value) for key, value in settings.items() if value is not None]
     parameter = wire.RetrieveParameter(query, [file.identifier for file in files], KvConfig(fields))
-    async with client.messages("files", wire.RETRIEVE, parameter) as messages:
+    async with session.messages("files", wire.RETRIEVE, parameter) as messages:
         async for message in messages:
             match message:
                 case wire.Retrieved(result=result):
@@ -122,11 +114,11 @@ async def retrieve(
                         ]
                     )
                 case _:
-                    _tell(callbacks, message, files)
+                    _report(options, message, files)
     raise ChannelClosedError("The host ended the retrieval without a result")
 
 
-def _tell(callbacks: RetrievalCallbacks, message: wire.RetrieveMessage, files: Sequence[FileHandle]) -> None:
+def _report(callbacks: RetrievalCallbacks, message: wire.RetrieveMessage, files: Sequence[FileHandle]) -> None:
     match message:
         case wire.FileProcessList(indices=indices):
             call(callbacks.get("on_file_process_list"), [files[index] for index in indices])

@@ -1,4 +1,4 @@
-"""What the SDK says on stderr by itself: only that the default model is being fetched."""
+"""The progress line on stderr while the default model is downloaded: all that the SDK prints by itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ REDRAW_SEC = 0.2
 
 
 @contextlib.contextmanager
-def fetching() -> Generator[Callable[[Fetching], None], None, None]:
-    """Say that a fetch has begun, and on a terminal how far it is; clean up when it is over."""
+def shown() -> Generator[Callable[[Fetching], None], None, None]:
+    """Yield a function that prints the start of a download and, on a terminal, its progress; clear the line after."""
     began = False
     drawn_at = 0.0
 
@@ -42,5 +42,5 @@ def _line(progress: Fetching) -> str:
         progress.speed_bytes_per_second / 1e6,
     )
     left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total else ""
-    share = f"{100 * done / total:3.0f} %  " if total else ""
-    return f"{share}{done:.0f}/{total:.0f} MB  {rate:.1f} MB/s{left}"
+    percent = f"{100 * done / total:3.0f} %  " if total else ""
+    return f"{percent}{done:.0f}/{total:.0f} MB  {rate:.1f} MB/s{left}"

@@ -1,4 +1,4 @@
-"""Giving files to the host."""
+"""``client.files``: upload of files to the host."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Unpack, cast
+from typing import Any, BinaryIO, TypeAlias, Unpack, cast
 
-from ..errors import ConfigError, FilesError, LocalFileError, LocalFileNotFoundError
+from ..errors import ChannelClosedError, ConfigError, FilesError, LocalFileError, LocalFileNotFoundError
 from ..protocol.chat import FileHandle
 from ..protocol.files import (
     GET_PARSING_LIBRARY,
+    PARSE_DOCUMENT,
     UPLOAD_FILE_BASE64,
     FileIdentifierParameter,
     ParsedDocument,
+    ParseDocumentParameter,
+    ParseProgress,
     ParserIdentifier,
+    ParserLoaded,
     UploadFileBase64Parameter,
 )
 from . import documents
-from .async_models import AsyncEmbeddingModel
-from .documents import RetrievalCallbacks, RetrievalResult
-
-if TYPE_CHECKING:
-    from .async_client import AsyncClient
+from .callbacks import call
+from .documents import RetrievalOptions, RetrievalResult
+from .session import Session
 
 LocalFileInput: TypeAlias = "BinaryIO | bytes | bytearray | memoryview | str | os.PathLike[str]"
 
@@ -32,52 +34,52 @@ LocalFileInput: TypeAlias = "BinaryIO | bytes | bytearray | memoryview | str | o
 class AsyncFilesNamespace:
     """``client.files``: files that chats refer to."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
-        """Give an image to the host, for ``Chat.add_user_message(images=[...])``.
+        """Upload an image to the host, for ``Chat.add_user_message(images=[...])``.
 
-        JPEG, PNG and WebP of up to 45 MiB and 100 million pixels are taken; where a side is longer than 2048 pixels,
-        the model is given the image scaled down to that.
+        The image may be JPEG, PNG or WebP with at most 45 MiB and 100 million pixels. If a side is longer than 2048
+        pixels, the model gets the image scaled down to that.
 
         Parameters:
             src: its path, its content, or a file open for reading in binary mode.
-            name: its name, for people. Default: the file's.
+            name: its display name. Default: the file's name.
 
         Raises:
             LocalFileError: the file cannot be read.
             ConfigError: ``src`` is none of these.
-            FilesError: it is no image, of another format, damaged, or too large.
+            FilesError: it is not an image, or is of another format, damaged, or too large.
         """
         handle = await self.prepare_file(src, name)
         if handle.file_type != "image":
             raise FilesError(
-                f"The file {handle.name!r} is no image ({handle.file_type})",
-                suggestion="JPEG, PNG and WebP can be read.",
+                f"The file {handle.name!r} is not an image ({handle.file_type})",
+                suggestion="Convert it to JPEG, PNG or WebP.",
             )
         return handle
 
     async def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
-        """Give a file of any kind to the host, for :meth:`parse_document` and :meth:`retrieve`.
+        """Upload a file of any kind to the host, for :meth:`parse_document` and :meth:`retrieve`.
 
         Parameters:
-            src, name: as for :meth:`prepare_image`. The name's suffix tells HTML from other text.
+            src, name: as for :meth:`prepare_image`. The suffix of the name distinguishes HTML from other text.
 
         Raises:
             LocalFileError: the file cannot be read.
-            ConfigError: ``src`` is none of what is taken.
+            ConfigError: ``src`` has none of these types.
             FilesError: it is too large.
         """
         name, data = await asyncio.to_thread(_read, src, name)
-        uploaded = await self._client.call("files", UPLOAD_FILE_BASE64, UploadFileBase64Parameter(name, data))
+        uploaded = await self._session.call("files", UPLOAD_FILE_BASE64, UploadFileBase64Parameter(name, data))
         return FileHandle(
             name=name, identifier=uploaded.identifier, size_bytes=uploaded.size_bytes, file_type=uploaded.file_type
         )
 
     async def get_document_parsing_library(self, file: FileHandle) -> ParserIdentifier:
-        """What :meth:`parse_document` would read the file with. Raises :class:`FilesError`."""
-        return await self._client.call("files", GET_PARSING_LIBRARY, FileIdentifierParameter(file.identifier))
+        """Return the library that :meth:`parse_document` would use. Raise :class:`FilesError` if there is none."""
+        return await self._session.call("files", GET_PARSING_LIBRARY, FileIdentifierParameter(file.identifier))
 
     async def parse_document(
         self,
@@ -86,55 +88,57 @@ class AsyncFilesNamespace:
         on_parser_loaded: Callable[[ParserIdentifier], Any] | None = None,
         on_progress: Callable[[float], Any] | None = None,
     ) -> ParsedDocument:
-        """What a document says: PDF, DOCX, HTML, Markdown, or plain text in UTF-8.
+        """Return the text of a document: PDF, DOCX, HTML, Markdown, or plain text in UTF-8.
 
         Parameters:
             file: a handle from :meth:`prepare_file`.
-            on_parser_loaded: told what reads the document.
-            on_progress: told the share that is read, 0 to 1.
+            on_parser_loaded: called with the library that parses the document.
+            on_progress: called with the fraction that is parsed, 0 to 1.
 
         Raises:
-            FilesError: it is of no kind that can be read, protected by a password, or damaged.
+            FilesError: its kind is not supported, or it is encrypted or damaged.
             UnsupportedError: the host lacks the library for it (``pip install 'studiolo[documents]'``).
         """
-        return await documents.parse_document(self._client, file, on_parser_loaded, on_progress)
+        parameter = ParseDocumentParameter(file.identifier)
+        async with self._session.messages("files", PARSE_DOCUMENT, parameter) as messages:
+            async for message in messages:
+                match message:
+                    case ParserLoaded(parser=parser):
+                        call(on_parser_loaded, parser)
+                    case ParseProgress(progress=progress):
+                        call(on_progress, progress)
+                    case ParsedDocument():
+                        return message
+        raise ChannelClosedError(f"The host ended the parsing of {file.name} without a result")
 
     async def retrieve(
-        self,
-        query: str,
-        files: Sequence[FileHandle],
-        *,
-        embedding_model: AsyncEmbeddingModel | str | None = None,
-        limit: int | None = None,
-        chunk_size: int | None = None,
-        chunk_overlap: int | None = None,
-        **callbacks: Unpack[RetrievalCallbacks],
+        self, query: str, files: Sequence[FileHandle], **options: Unpack[RetrievalOptions]
     ) -> RetrievalResult:
-        """The passages of documents that are nearest to a question, the nearest first.
+        """Return the passages of documents that are most similar to a query, the most similar first.
 
         Parameters:
             query: the question.
             files: handles from :meth:`prepare_file`.
             embedding_model: a handle or the name of an embedding model. Default: one that is loaded, else the first
                 in the library.
-            limit: how many passages at most. Default: 5.
-            chunk_size: characters of a passage at most. Default: 512.
-            chunk_overlap: characters that two neighbouring passages have in common, about. Default: 100, or a fifth of
-                ``chunk_size`` where that is less.
-            callbacks: see :class:`RetrievalCallbacks`.
+            limit: the maximum number of passages. Default: 5.
+            chunk_size: the maximum number of characters of a passage. Default: 512.
+            chunk_overlap: about how many characters two neighbouring passages share. Default: 100, or a fifth of
+                ``chunk_size`` if that is less.
+            on_file_process_list, on_file_processing_start, on_file_processing_end, on_file_processing_step_start,
+            on_file_processing_step_progress, on_file_processing_step_end, on_searching_start, on_searching_end:
+            callbacks; see :class:`RetrievalCallbacks`.
 
         Raises:
             FilesError, UnsupportedError: as :meth:`parse_document`.
             ModelNotFoundError: there is no such embedding model, or none at all.
             ConfigError: a setting has a wrong type or range.
         """
-        return await documents.retrieve(
-            self._client, query, files, embedding_model, limit, chunk_size, chunk_overlap, callbacks
-        )
+        return await documents.retrieve(self._session, query, files, options)
 
 
 def _read(src: LocalFileInput, name: str | None) -> tuple[str, bytes]:
-    """A name and the content of a file."""
+    """Return the name and the content of a file."""
     try:
         if isinstance(src, bytes | bytearray | memoryview):
             return name or str(uuid.uuid4()), bytes(src)

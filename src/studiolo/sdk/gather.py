@@ -1,4 +1,4 @@
-"""One call for each of many texts."""
+"""One call for each of many texts, a bounded number at once."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from ..errors import ConfigError
 
 R = TypeVar("R")
 
-AT_ONCE = 32
-"""Calls under way at a time: enough to keep every slot of a model busy."""
+MAX_CONCURRENT_CALLS = 32
+"""Enough to keep every slot of a model busy."""
 
 
-async def each(work: Callable[[str], Awaitable[R]], texts: Iterable[str]) -> list[R]:
-    """Do ``work`` for each text, several at a time; the results are in the texts' order.
+async def gather(call: Callable[[str], Awaitable[R]], texts: Iterable[str]) -> list[R]:
+    """Call ``call`` for each text, several at once; return the results in the order of the texts.
 
     Raises:
-        ConfigError: one of them is no text.
+        ConfigError: an item is not a ``str``.
     """
-    wanted = list(texts)
-    for text in wanted:
-        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError(f"The input has a {type(text).__name__} in it, not only str")
-    limit = asyncio.Semaphore(AT_ONCE)
+    items = list(texts)
+    for item in items:
+        if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"The input contains a {type(item).__name__}, not only str")
+    limit = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
 
-    async def one(text: str) -> R:
+    async def call_limited(text: str) -> R:
         async with limit:
-            return await work(text)
+            return await call(text)
 
-    tasks = [asyncio.ensure_future(one(text)) for text in wanted]
+    tasks = [asyncio.ensure_future(call_limited(item)) for item in items]
     try:
         return await asyncio.gather(*tasks)
     finally:

@@ -1,4 +1,4 @@
-"""Predictions on the client's side: results, and the state that the sync and the async stream share."""
+"""Predictions on the client's side: options, results, and the state that the sync and the async stream share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..protocol.llm import (
     received_fragment,
 )
 from ..protocol.models import LlmInstanceInfo
-from .callbacks import call, check_callbacks
+from .callbacks import call
 from .structured import convert, parse
 
 _log = logging.getLogger("studiolo.client")
@@ -43,24 +43,26 @@ PredictionFragmentCallback = OnFragment
 PredictionMessageCallback = OnMessage
 PromptProcessingCallback = OnPromptProgress
 
+PredictionConfigInput = PredictionConfig | Mapping[str, Any]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionResult(Generic[T]):
-    """The final result of a prediction. It prints as its text.
+    """The result of a finished prediction. ``str()`` of it is its text.
 
     Parameters:
         content: the generated text.
-        parsed: the value that a structured answer is the JSON of; the text where there is no such value
-            (``structured_problem`` says why) or the answer is not structured.
-        stats: how it went.
-        model_info: the model that generated it.
+        parsed: the value of a structured answer, decoded from JSON; otherwise the text. ``structured_problem`` says
+            why a structured answer has no value.
+        stats: token counts, timings and the stop reason.
+        model_info: the model that generated the text.
         load_config: the settings that the model was loaded with.
         prediction_config: the settings that were in force.
-        logprobs: where ``log_probs`` asked for them: for each token, itself and then the other likeliest candidates.
-        reasoning_content, non_reasoning_content: what of the text is reasoning and what is the answer; the tags
-            between them are part of neither.
-        structured_problem: why a structured answer has no parsed value: it was cut off, or breaks the schema.
-        structured_warnings: what in the schema the caller should look at, such as a misspelt keyword.
+        logprobs: if ``log_probs`` is set: for each token, itself and then the other most likely candidates.
+        reasoning_content, non_reasoning_content: the reasoning and the answer in the text, both without the tags
+            between them.
+        structured_problem: why a structured answer has no parsed value: it was cut off, or violates the schema.
+        structured_warnings: likely mistakes in the schema, such as a misspelt keyword.
     """
 
     content: str
@@ -77,14 +79,14 @@ class PredictionResult(Generic[T]):
 
     @property
     def structured(self) -> bool:
-        """Whether ``parsed`` is a value that was read from the text."""
+        """Whether ``parsed`` is a value decoded from the text."""
         return self.parsed is not self.content
 
     def parsed_as(self, kind: type[V]) -> V:
-        """``parsed`` as an instance of a class: a pydantic model, a msgspec Struct, a dataclass, or another type.
+        """Return ``parsed`` as an instance of a class: a pydantic model, a msgspec Struct, a dataclass, ...
 
         Raises:
-            ConfigError: the answer was cut off, or does not have the form of ``kind``.
+            ConfigError: the answer was cut off, or does not match ``kind``.
         """
         if not self.structured:
             raise ConfigError(
@@ -100,38 +102,38 @@ class PredictionResult(Generic[T]):
         return f"PredictionResult(content={self.content!r})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Callbacks:
-    """What a caller wants to be told. An exception in a callback is logged and ends nothing.
+class PredictionCallbacks(TypedDict, total=False):
+    """The callbacks of a prediction. An exception in one is logged and interrupts nothing.
 
-    Raises:
-        ConfigError: one is no function, or async.
+    Parameters:
+        on_message: called once, with the whole answer as a message of a chat.
+        on_first_token: called without arguments before the first fragment.
+        on_prediction_fragment: called with every fragment.
+        on_prompt_processing_progress: called with the fraction of the prompt that is processed, 0 to 1.
     """
 
-    on_first_token: OnFirstToken | None = None
-    on_prediction_fragment: OnFragment | None = None
-    on_prompt_processing_progress: OnPromptProgress | None = None
-    on_message: OnMessage | None = None
-
-    def __post_init__(self) -> None:
-        check_callbacks(self)
-
-
-class PredictionOptions(TypedDict, total=False):
-    """What every prediction takes by name."""
-
-    config: PredictionConfig | Mapping[str, Any] | None
-    preset: str | None
     on_message: OnMessage | None
     on_first_token: OnFirstToken | None
     on_prediction_fragment: OnFragment | None
     on_prompt_processing_progress: OnPromptProgress | None
 
 
-class PredictionState:
-    """What a prediction stream knows. Messages go in, fragments come out; no I/O happens here."""
+class PredictionOptions(PredictionCallbacks, total=False):
+    """The keyword arguments of every prediction: its callbacks, and
 
-    def __init__(self, callbacks: Callbacks) -> None:
+    Parameters:
+        config: the settings; see :class:`~studiolo.config.PredictionConfig`.
+        preset: the name of a preset on the host, for settings that ``config`` leaves open.
+    """
+
+    config: PredictionConfigInput | None
+    preset: str | None
+
+
+class PredictionState:
+    """The state of a prediction stream. Messages go in, fragments come out; no I/O happens here."""
+
+    def __init__(self, callbacks: PredictionCallbacks) -> None:
         self._callbacks = callbacks
         self._content: list[str] = []
         self._by_type: dict[str, list[str]] = {}
@@ -149,32 +151,32 @@ class PredictionState:
         return self.outcome is not None or self.error is not None
 
     def begin(self) -> None:
-        """Mark the request as sent. Raises :class:`UsageError` the second time."""
+        """Record that the request is sent. Raise :class:`UsageError` on a second call."""
         if self.started:
-            raise UsageError("The prediction has been started already", suggestion="Make a new one for a new run.")
+            raise UsageError("The prediction has already been started", suggestion="Create a new stream.")
         self.started = True
 
     def take(self, message: PredictMessage) -> Fragment | None:
-        """Take a message in and call the callbacks that it is for; returns the fragment it brings, if any."""
+        """Process a message and call its callbacks; return its fragment, if it has one."""
         match message:
             case FragmentMessage():
                 if self.cancelled:
-                    return None  # it was under way already
+                    return None  # sent before the host received the cancellation
                 fragment = received_fragment(message)
-                self._tell_progress(1.0)
+                self._report_progress(1.0)
                 self.queue_position = None
                 if not self._had_token:
                     self._had_token = True
-                    call(self._callbacks.on_first_token)
+                    call(self._callbacks.get("on_first_token"))
                 self._content.append(fragment.content)
                 self._by_type.setdefault(fragment.reasoning_type, []).append(fragment.content)
                 self._logprobs += fragment.logprobs or ()
-                call(self._callbacks.on_prediction_fragment, fragment)
+                call(self._callbacks.get("on_prediction_fragment"), fragment)
                 return fragment
             case PromptProcessingProgress(progress=progress):
                 self.queue_position = message.queue_position
                 if not self.cancelled:
-                    self._tell_progress(progress)
+                    self._report_progress(progress)
             case PredictSuccess():
                 content = "".join(self._content)
                 answer = "".join(self._by_type.get("none", ()))
@@ -195,14 +197,14 @@ class PredictionState:
                     structured_problem=structured.problem,
                     structured_warnings=tuple(structured.warnings or ()),
                 )
-                call(self._callbacks.on_message, AssistantResponse(content=[TextData(text=content)]))
+                call(self._callbacks.get("on_message"), AssistantResponse(content=[TextData(text=content)]))
             case _:
-                pass  # tool calls are act()'s business
+                pass  # act() reads the tool calls
         return None
 
     @contextlib.contextmanager
     def noting_failure(self) -> Generator[None, None, None]:
-        """Remember an error that ends the prediction, for those who ask for its result."""
+        """Keep an error that ends the prediction, so that :meth:`result` raises it, too."""
         try:
             yield
         except Exception as error:
@@ -210,58 +212,27 @@ class PredictionState:
             raise
 
     def abandon(self) -> None:
-        """Note that the caller has stopped listening."""
+        """Record that the caller has stopped reading."""
         if not self.finished:
             self.error = CancelledError(
-                "The prediction was left before it ended, so that it has no result",
-                suggestion="Use cancel() and go on reading for the result of the part that was generated.",
+                "The prediction was left before it ended and has no result",
+                suggestion="Call cancel() and keep reading to get the result of the part that was generated.",
             )
 
     def result(self) -> PredictionResult[Any]:
-        """The result. Raises what the prediction failed with, or :class:`UsageError` while there is none."""
+        """Return the result. Raise the error that the prediction failed with; :class:`UsageError` before its end."""
         if self.error is not None:
             raise self.error
         if self.outcome is None:
             raise UsageError(
                 "The prediction has not ended yet" if self.started else "The prediction has not been started",
-                suggestion="wait_for_result() waits for it.",
+                suggestion="Call wait_for_result().",
             )
         return self.outcome
 
-    def _tell_progress(self, progress: float) -> None:
+    def _report_progress(self, progress: float) -> None:
         if progress > self._progress:  # never backwards, nothing twice
             if self._progress < 0 < progress:
-                call(self._callbacks.on_prompt_processing_progress, 0.0)
+                call(self._callbacks.get("on_prompt_processing_progress"), 0.0)
             self._progress = progress
-            call(self._callbacks.on_prompt_processing_progress, progress)
-
-
-class PredictionStreamBase(Generic[T]):
-    """What the sync and the async stream have in common."""
-
-    def __init__(self, state: PredictionState) -> None:
-        self.state = state
-
-    @property
-    def stats(self) -> PredictionStats | None:
-        """The stats, once the prediction has ended."""
-        return self.state.outcome.stats if self.state.outcome else None
-
-    @property
-    def queue_position(self) -> int | None:
-        """While the prediction waits for a slot of the model: the turns until it gets one, counted from 1."""
-        return self.state.queue_position
-
-    @property
-    def model_info(self) -> LlmInstanceInfo | None:
-        """The model, once the prediction has ended."""
-        return self.state.outcome.model_info if self.state.outcome else None
-
-    def result(self) -> PredictionResult[T]:
-        """The result of a prediction that has ended; does not wait.
-
-        Raises:
-            UsageError: it has not ended.
-            StudioloError: what it failed with.
-        """
-        return self.state.result()
+            call(self._callbacks.get("on_prompt_processing_progress"), progress)

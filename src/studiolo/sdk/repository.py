@@ -1,9 +1,9 @@
-"""``client.repository``: finding and getting models, in both APIs."""
+"""``client.repository``: search and download of models, in both APIs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ChannelClosedError, ConfigError
 from ..protocol.repository import (
@@ -21,11 +21,9 @@ from ..protocol.repository import (
     SearchModelsParameter,
     StartFinalizing,
 )
-from .background import run, run_calling_here
+from .blocking import Blocking, blocking, blocking_as, each_as
 from .callbacks import call
-
-if TYPE_CHECKING:
-    from .async_client import AsyncClient
+from .session import Session
 
 OnDownloadProgress = Callable[[DownloadProgressUpdate], Any]
 OnFinalize = Callable[[], Any]
@@ -33,19 +31,19 @@ DownloadProgressCallback = OnDownloadProgress  # the official client's name
 DownloadFinalizedCallback = OnFinalize
 
 MAX_RESULTS = 25
-"""What LM Studio's protocol allows for one search."""
+"""The maximum of LM Studio's protocol for one search."""
 
 
 class AsyncModelDownloadOption:
-    """One form in which a model can be fetched.
+    """One form in which a model can be downloaded.
 
     Parameters:
-        info: its name, quantisation, size, whether it fits this machine, and whether it is the one to take if in doubt.
+        info: its name, quantization, size, whether it fits this machine, and whether it is recommended.
     """
 
-    def __init__(self, info: ModelSearchResultDownloadOptionData, client: AsyncClient) -> None:
+    def __init__(self, info: ModelSearchResultDownloadOptionData, repository: AsyncRepositoryNamespace) -> None:
         self.info = info
-        self._client = client
+        self._repository = repository
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.info!r})"
@@ -53,41 +51,44 @@ class AsyncModelDownloadOption:
     async def download(
         self, on_progress: OnDownloadProgress | None = None, on_finalize: OnFinalize | None = None
     ) -> str:
-        """Fetch it; see :meth:`AsyncRepositoryNamespace.download`."""
-        return await self._client.repository.download(self.info.download_identifier, on_progress, on_finalize)
+        """Download it; see :meth:`AsyncRepositoryNamespace.download`."""
+        return await self._repository.download(self.info.download_identifier, on_progress, on_finalize)
 
 
 class AsyncAvailableModel:
-    """A model that can be fetched.
+    """A model that can be downloaded.
 
     Parameters:
         search_result: its name and where it was found.
     """
 
-    def __init__(self, search_result: ModelSearchResultEntryData, client: AsyncClient) -> None:
+    def __init__(
+        self, search_result: ModelSearchResultEntryData, session: Session, repository: AsyncRepositoryNamespace
+    ) -> None:
         self.search_result = search_result
-        self._client = client
+        self._session = session
+        self._repository = repository
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.search_result!r})"
 
     async def get_download_options(self) -> Sequence[AsyncModelDownloadOption]:
-        """The forms in which it can be fetched, the smallest first; one is recommended.
+        """Return the forms in which it can be downloaded, the smallest first; one is recommended.
 
         Raises:
-            ModelNotFoundError: it is there no more.
-            DownloadError: the hub cannot be reached, or refuses.
+            ModelNotFoundError: it no longer exists.
+            DownloadError: the hub cannot be reached, or rejects the request.
         """
         parameter = DownloadOptionsParameter(self.search_result.identifier)
-        found = await self._client.call("repository", DOWNLOAD_OPTIONS, parameter)
-        return [AsyncModelDownloadOption(option, self._client) for option in found.results]
+        found = await self._session.call("repository", DOWNLOAD_OPTIONS, parameter)
+        return [AsyncModelDownloadOption(option, self._repository) for option in found.results]
 
 
 class AsyncRepositoryNamespace:
-    """``client.repository``: finding and getting models."""
+    """``client.repository``: search and download of models."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def search_models(
         self,
@@ -95,11 +96,11 @@ class AsyncRepositoryNamespace:
         limit: int | None = None,
         compatibility_types: list[str] | None = None,
     ) -> Sequence[AsyncAvailableModel]:
-        """Look for models in the catalog and on the hub.
+        """Search for models in the catalog and on the hub.
 
         Parameters:
-            search_term: words of the model's name; without it, what the catalog has, and what is popular.
-            limit: how many to find at most, 1 to 25. Default: 20.
+            search_term: words of the model's name; without it, the catalog and popular models.
+            limit: the maximum number of models, 1 to 25. Default: 20.
             compatibility_types: file formats; there is only ``gguf``.
 
         Raises:
@@ -108,8 +109,8 @@ class AsyncRepositoryNamespace:
         if limit is not None and not 1 <= limit <= MAX_RESULTS:
             raise ConfigError(f"The limit is {limit!r}, and must be from 1 to {MAX_RESULTS}")
         opts = ModelSearchOpts(search_term=search_term, limit=limit, compatibility_types=compatibility_types)
-        found = await self._client.call("repository", SEARCH_MODELS, SearchModelsParameter(opts))
-        return [AsyncAvailableModel(result, self._client) for result in found.results]
+        found = await self._session.call("repository", SEARCH_MODELS, SearchModelsParameter(opts))
+        return [AsyncAvailableModel(result, self._session, self) for result in found.results]
 
     async def download(
         self,
@@ -117,19 +118,19 @@ class AsyncRepositoryNamespace:
         on_progress: OnDownloadProgress | None = None,
         on_finalize: OnFinalize | None = None,
     ) -> str:
-        """Fetch a model; returns the key to load it by. One that is there already is not fetched again.
+        """Download a model and return the key to load it by. A model that exists is not downloaded again.
 
         Parameters:
             name: its name in the catalog, a repository on the hub (``owner/repo@q4_k_m``), or a GGUF file's address.
             on_progress: called with a :class:`DownloadProgressUpdate` about ten times a second.
-            on_finalize: called when all is here and is being checked.
+            on_finalize: called when the download is complete and is being verified.
 
         Raises:
-            ModelNotFoundError: nothing is to be had under that name.
-            DownloadError: no source could be had; it tells what was tried.
+            ModelNotFoundError: no source has a model of that name.
+            DownloadError: every source failed; the error lists them.
         """
         parameter = DownloadModelParameter(name)
-        async with self._client.messages("repository", DOWNLOAD_MODEL, parameter) as messages:
+        async with self._session.messages("repository", DOWNLOAD_MODEL, parameter) as messages:
             async for message in messages:
                 match message:
                     case DownloadProgress(update=update):
@@ -141,64 +142,36 @@ class AsyncRepositoryNamespace:
         raise ChannelClosedError(f"The host ended the download of {name} without a result")
 
 
-class ModelDownloadOption:
-    """See :class:`AsyncModelDownloadOption`."""
-
-    def __init__(self, option: AsyncModelDownloadOption) -> None:
-        self._option = option
+class ModelDownloadOption(Blocking[AsyncModelDownloadOption]):
+    """One form in which a model can be downloaded."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.info!r})"
 
     @property
     def info(self) -> ModelSearchResultDownloadOptionData:
-        """See :class:`AsyncModelDownloadOption`."""
-        return self._option.info
+        """Its name, quantization, size, whether it fits this machine, and whether it is recommended."""
+        return self.asynchronous.info
 
-    def download(self, on_progress: OnDownloadProgress | None = None, on_finalize: OnFinalize | None = None) -> str:
-        """See :meth:`AsyncRepositoryNamespace.download`."""
-        return run_calling_here(lambda here: self._option.download(here(on_progress), here(on_finalize)))
+    download = blocking(AsyncModelDownloadOption.download)
 
 
-class AvailableModel:
-    """See :class:`AsyncAvailableModel`."""
-
-    def __init__(self, model: AsyncAvailableModel) -> None:
-        self._model = model
+class AvailableModel(Blocking[AsyncAvailableModel]):
+    """A model that can be downloaded."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.search_result!r})"
 
     @property
     def search_result(self) -> ModelSearchResultEntryData:
-        """See :class:`AsyncAvailableModel`."""
-        return self._model.search_result
+        """Its name and where it was found."""
+        return self.asynchronous.search_result
 
-    def get_download_options(self) -> Sequence[ModelDownloadOption]:
-        """See :meth:`AsyncAvailableModel.get_download_options`."""
-        return [ModelDownloadOption(option) for option in run(self._model.get_download_options())]
+    get_download_options = blocking_as(each_as(ModelDownloadOption), AsyncAvailableModel.get_download_options)
 
 
-class RepositoryNamespace:
-    """``client.repository``: finding and getting models."""
+class RepositoryNamespace(Blocking[AsyncRepositoryNamespace]):
+    """``client.repository``: search and download of models."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    def search_models(
-        self,
-        search_term: str | None = None,
-        limit: int | None = None,
-        compatibility_types: list[str] | None = None,
-    ) -> Sequence[AvailableModel]:
-        """See :meth:`AsyncRepositoryNamespace.search_models`."""
-        found = run(self._client.repository.search_models(search_term, limit, compatibility_types))
-        return [AvailableModel(model) for model in found]
-
-    def download(
-        self, name: str, on_progress: OnDownloadProgress | None = None, on_finalize: OnFinalize | None = None
-    ) -> str:
-        """See :meth:`AsyncRepositoryNamespace.download`."""
-        return run_calling_here(
-            lambda here: self._client.repository.download(name, here(on_progress), here(on_finalize))
-        )
+    search_models = blocking_as(each_as(AvailableModel), AsyncRepositoryNamespace.search_models)
+    download = blocking(AsyncRepositoryNamespace.download)

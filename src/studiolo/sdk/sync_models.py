@@ -1,294 +1,101 @@
-"""Handles of loaded models, and predictions on them, in the sync API."""
+"""Handles of loaded models in the sync API."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, cast
 
-from ..config import LoadConfig
-from ..protocol import models as wire
-from ..protocol.llm import ApplyPromptTemplateOpts, Fragment, PredictMessage
-from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle, HistoryInput, PredictionConfigInput
+from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle, HistoryInput
 from .async_stream import AsyncPredictionStream
-from .background import finish, run
-from .prediction import (
-    OnFirstToken,
-    OnFragment,
-    OnMessage,
-    OnPromptProgress,
-    PredictionOptions,
-    PredictionResult,
-    PredictionStreamBase,
-)
-from .structured import ResponseFormat
-from .tool_runner import Acting
+from .blocking import Blocking, blocking, documented_as
+from .chat import Chat
+from .mcp import mcp_tools_from_thread
+from .prediction import PredictionResult
+from .sync_stream import PredictionStream
+from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
+from .tool_runner import act_in_thread
+from .tools import ToolDefinition, bind_tools
 
 A = TypeVar("A", bound=AsyncModelHandle)
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class ModelHandle(Generic[A]):
-    """A loaded model, by the identifier of its instance."""
-
-    def __init__(self, handle: A) -> None:
-        self._handle = handle
+class ModelHandle(Blocking[A], Generic[A]):
+    """A loaded model, by the identifier of its instance. Handles of one instance are equal."""
 
     @property
     def identifier(self) -> str:
         """The identifier of the instance."""
-        return self._handle.identifier
+        return self.asynchronous.identifier
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(identifier={self.identifier!r})"
 
     def __eq__(self, other: object) -> bool:
-        return self._handle == other._handle if isinstance(other, ModelHandle) else NotImplemented  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(other, ModelHandle):
+            return NotImplemented
+        return self.asynchronous == cast("ModelHandle[Any]", other).asynchronous
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return hash(self.asynchronous)
 
-    def unload(self) -> None:
-        """See :meth:`AsyncModelHandle.unload`."""
-        run(self._handle.unload())
-
-    def get_info(self) -> wire.ModelInstanceInfo:
-        """See :meth:`AsyncModelHandle.get_info`."""
-        return run(self._handle.get_info())
-
-    def get_load_config(self) -> LoadConfig:
-        """See :meth:`AsyncModelHandle.get_load_config`."""
-        return run(self._handle.get_load_config())
-
-    def get_context_length(self) -> int:
-        """See :meth:`AsyncModelHandle.get_context_length`."""
-        return run(self._handle.get_context_length())
-
-    @overload
-    def tokenize(self, input: str) -> list[int]: ...  # pyright: ignore[reportOverlappingOverload]
-    @overload
-    def tokenize(self, input: Iterable[str]) -> list[list[int]]: ...
-    def tokenize(self, input: str | Iterable[str]) -> list[int] | list[list[int]]:
-        """See :meth:`AsyncModelHandle.tokenize`."""
-        return run(self._handle.tokenize(input))
-
-    def count_tokens(self, input: str) -> int:
-        """See :meth:`AsyncModelHandle.count_tokens`."""
-        return run(self._handle.count_tokens(input))
+    unload = blocking(AsyncModelHandle.unload)
+    get_info = blocking(AsyncModelHandle.get_info)
+    get_load_config = blocking(AsyncModelHandle.get_load_config)
+    get_context_length = blocking(AsyncModelHandle.get_context_length)
+    tokenize = blocking(AsyncModelHandle.tokenize)
+    count_tokens = blocking(AsyncModelHandle.count_tokens)
 
 
 SyncModelHandle = ModelHandle  # the official client's name
 
 
-class LLM(ModelHandle[AsyncLLM], Acting):
+def _stream(
+    method: Callable[Concatenate[Any, P], AsyncPredictionStream[T]],
+) -> Callable[Concatenate[Any, P], PredictionStream[T]]:
+    """Return the sync form of a method that returns a stream."""
+
+    @functools.wraps(method)
+    def stream(self: LLM, /, *args: P.args, **kwargs: P.kwargs) -> PredictionStream[T]:
+        return PredictionStream(method(self.asynchronous, *args, **kwargs))
+
+    return stream
+
+
+def _result(
+    method: Callable[Concatenate[Any, P], AsyncPredictionStream[T]], documentation: Callable[..., Any]
+) -> Callable[Concatenate[Any, P], PredictionResult[T]]:
+    """Return the sync method that reads a stream to its end, in the calling thread."""
+
+    @functools.wraps(documentation)
+    def result(self: LLM, /, *args: P.args, **kwargs: P.kwargs) -> PredictionResult[T]:
+        return PredictionStream(method(self.asynchronous, *args, **kwargs)).wait_for_result()
+
+    return result
+
+
+class LLM(ModelHandle[AsyncLLM]):
     """A loaded LLM."""
 
-    @overload
-    def complete_stream(
-        self, prompt: str, *, response_format: None = None, **options: Unpack[PredictionOptions]
-    ) -> PredictionStream[str]: ...
-    @overload
-    def complete_stream(
-        self, prompt: str, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
-    ) -> PredictionStream[dict[str, Any]]: ...
-    def complete_stream(
-        self,
-        prompt: str,
-        *,
-        response_format: ResponseFormat | None = None,
-        config: PredictionConfigInput | None = None,
-        preset: str | None = None,
-        on_message: OnMessage | None = None,
-        on_first_token: OnFirstToken | None = None,
-        on_prediction_fragment: OnFragment | None = None,
-        on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionStream[Any]:
-        """See :meth:`AsyncLLM.complete_stream`. The callbacks are called in the thread that reads the stream."""
-        return PredictionStream(
-            self._handle.complete_stream(
-                prompt,
-                response_format=response_format,
-                config=config,
-                preset=preset,
-                on_message=on_message,
-                on_first_token=on_first_token,
-                on_prediction_fragment=on_prediction_fragment,
-                on_prompt_processing_progress=on_prompt_processing_progress,
-            )
-        )
+    complete_stream = _stream(AsyncLLM.complete_stream)
+    complete = _result(AsyncLLM.complete_stream, AsyncLLM.complete)
+    respond_stream = _stream(AsyncLLM.respond_stream)
+    respond = _result(AsyncLLM.respond_stream, AsyncLLM.respond)
+    apply_prompt_template = blocking(AsyncLLM.apply_prompt_template)
 
-    @overload
-    def complete(
-        self, prompt: str, *, response_format: None = None, **options: Unpack[PredictionOptions]
-    ) -> PredictionResult[str]: ...
-    @overload
-    def complete(
-        self, prompt: str, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
-    ) -> PredictionResult[dict[str, Any]]: ...
-    def complete(
-        self,
-        prompt: str,
-        *,
-        response_format: ResponseFormat | None = None,
-        config: PredictionConfigInput | None = None,
-        preset: str | None = None,
-        on_message: OnMessage | None = None,
-        on_first_token: OnFirstToken | None = None,
-        on_prediction_fragment: OnFragment | None = None,
-        on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionResult[Any]:
-        """See :meth:`AsyncLLM.complete`."""
-        return self.complete_stream(
-            prompt,
-            response_format=response_format,
-            config=config,
-            preset=preset,
-            on_message=on_message,
-            on_first_token=on_first_token,
-            on_prediction_fragment=on_prediction_fragment,
-            on_prompt_processing_progress=on_prompt_processing_progress,
-        ).wait_for_result()
-
-    @overload
-    def respond_stream(
-        self, history: HistoryInput, *, response_format: None = None, **options: Unpack[PredictionOptions]
-    ) -> PredictionStream[str]: ...
-    @overload
-    def respond_stream(
-        self, history: HistoryInput, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
-    ) -> PredictionStream[dict[str, Any]]: ...
-    def respond_stream(
-        self,
-        history: HistoryInput,
-        *,
-        response_format: ResponseFormat | None = None,
-        config: PredictionConfigInput | None = None,
-        preset: str | None = None,
-        on_message: OnMessage | None = None,
-        on_first_token: OnFirstToken | None = None,
-        on_prediction_fragment: OnFragment | None = None,
-        on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionStream[Any]:
-        """See :meth:`AsyncLLM.respond_stream`. The callbacks are called in the thread that reads the stream."""
-        return PredictionStream(
-            self._handle.respond_stream(
-                history,
-                response_format=response_format,
-                config=config,
-                preset=preset,
-                on_message=on_message,
-                on_first_token=on_first_token,
-                on_prediction_fragment=on_prediction_fragment,
-                on_prompt_processing_progress=on_prompt_processing_progress,
-            )
-        )
-
-    @overload
-    def respond(
-        self, history: HistoryInput, *, response_format: None = None, **options: Unpack[PredictionOptions]
-    ) -> PredictionResult[str]: ...
-    @overload
-    def respond(
-        self, history: HistoryInput, *, response_format: ResponseFormat, **options: Unpack[PredictionOptions]
-    ) -> PredictionResult[dict[str, Any]]: ...
-    def respond(
-        self,
-        history: HistoryInput,
-        *,
-        response_format: ResponseFormat | None = None,
-        config: PredictionConfigInput | None = None,
-        preset: str | None = None,
-        on_message: OnMessage | None = None,
-        on_first_token: OnFirstToken | None = None,
-        on_prediction_fragment: OnFragment | None = None,
-        on_prompt_processing_progress: OnPromptProgress | None = None,
-    ) -> PredictionResult[Any]:
-        """See :meth:`AsyncLLM.respond`."""
-        return self.respond_stream(
-            history,
-            response_format=response_format,
-            config=config,
-            preset=preset,
-            on_message=on_message,
-            on_first_token=on_first_token,
-            on_prediction_fragment=on_prediction_fragment,
-            on_prompt_processing_progress=on_prompt_processing_progress,
-        ).wait_for_result()
-
-    def apply_prompt_template(
-        self, history: HistoryInput, opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None = None
-    ) -> str:
-        """See :meth:`AsyncLLM.apply_prompt_template`."""
-        return run(self._handle.apply_prompt_template(history, opts))
+    @documented_as(AsyncLLM.act)
+    def act(self, chat: HistoryInput, tools: Iterable[ToolDefinition] = (), **options: Unpack[ActOptions]) -> ActResult:
+        check_act_options(options)
+        bound = bind_tools(tools, allow_async=False)
+        with mcp_tools_from_thread(options.get("mcp", ()), bound) as from_servers:
+            state = ActState(Chat.from_history(chat), {**bound, **from_servers}, options)
+            make_stream = self.asynchronous._round_maker(state, options)  # pyright: ignore[reportPrivateUsage]
+            return act_in_thread(state, make_stream, options.get("max_parallel_tool_calls", 1))
 
 
 class EmbeddingModel(ModelHandle[AsyncEmbeddingModel]):
     """A loaded embedding model."""
 
-    @overload
-    def embed(self, input: str) -> list[float]: ...  # pyright: ignore[reportOverlappingOverload]
-    @overload
-    def embed(self, input: Iterable[str]) -> list[list[float]]: ...
-    def embed(self, input: str | Iterable[str]) -> list[float] | list[list[float]]:
-        """See :meth:`AsyncEmbeddingModel.embed`."""
-        return run(self._handle.embed(input))
-
-
-class PredictionStream(PredictionStreamBase[T]):
-    """A prediction as it happens: iterate over its fragments, then ask for its :meth:`result`.
-
-    Leaving the iteration early, or the ``with`` block, stops the engine's work. :meth:`cancel` may be called from
-    another thread.
-    """
-
-    def __init__(self, stream: AsyncPredictionStream[T]) -> None:
-        super().__init__(stream.state)
-        self._stream = stream
-
-    def __enter__(self) -> Self:
-        if not self.state.started:
-            self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def start(self) -> None:
-        """See :meth:`AsyncPredictionStream.start`."""
-        run(self._stream.start())
-
-    def __iter__(self) -> Iterator[Fragment]:
-        if not self.state.started:
-            self.start()
-        try:
-            while not self.state.finished:
-                for message in self._stream.next_messages_blocking():
-                    if (fragment := self.state.take(message)) is not None:
-                        yield fragment
-        finally:
-            self.close()
-
-    def messages(self) -> Iterator[PredictMessage]:
-        """Everything that the host tells of the prediction, after it has been taken in; for those who need it all."""
-        try:
-            while not self.state.finished:
-                for message in self._stream.next_messages_blocking():
-                    self.state.take(message)
-                    yield message
-        finally:
-            self.close()
-
-    def wait_for_result(self) -> PredictionResult[T]:
-        """Read to the end and return the result."""
-        for _ in self:
-            pass
-        return self.result()
-
-    def cancel(self) -> None:
-        """See :meth:`AsyncPredictionStream.cancel`."""
-        run(self._stream.cancel())
-
-    def close(self) -> None:
-        """See :meth:`AsyncPredictionStream.close`."""
-        finish(self._stream.close())
+    embed = blocking(AsyncEmbeddingModel.embed)

@@ -1,4 +1,4 @@
-"""How long calls wait for the host."""
+"""The time limit of calls: how long the host may be silent."""
 
 from __future__ import annotations
 
@@ -10,52 +10,62 @@ from ..errors import ConfigError, RequestTimeoutError
 
 T = TypeVar("T")
 
-_wait_limit_sec: float | None = 60.0
+_silence_limit_sec: float | None = 60.0
 
 
 def get_sync_api_timeout() -> float | None:
-    """Seconds that a call waits for the next word of the host; ``None`` for no limit. Default: 60.
+    """Return how many seconds a server may be silent during a call; ``None`` means no limit. Default: 60.
 
-    The limit is between words, not for the whole: loading and predicting may take as long as they show progress.
+    The limit is on silence, not on the whole call: a studiolo server sends a heartbeat every 10 seconds while a call
+    is running, and progress where it has some. A host in this process has no limit.
     """
-    return _wait_limit_sec
+    return _silence_limit_sec
 
 
 def set_sync_api_timeout(timeout: float | None) -> None:
-    """Set the limit that :func:`get_sync_api_timeout` tells; it holds for the async API too.
+    """Set the limit that :func:`get_sync_api_timeout` returns. It holds for the async API, too.
 
     Parameters:
-        timeout: seconds, or ``None`` for no limit; 0 gives every call up at once.
+        timeout: seconds, or ``None`` for no limit; 0 makes every call fail at once. Heartbeats come every 10 seconds:
+            with a lower limit, calls to a host that is busy may time out.
 
     Raises:
         ConfigError: not a number of seconds.
     """
-    global _wait_limit_sec
+    global _silence_limit_sec
     if timeout is not None and not timeout >= 0:
         raise ConfigError(f"The timeout is {timeout!r}, not a number of seconds")
-    _wait_limit_sec = None if timeout is None else float(timeout)
+    _silence_limit_sec = None if timeout is None else float(timeout)
+
+
+def silence_limit(what: str) -> float | None:
+    """Return the limit in force. Raise :class:`RequestTimeoutError` if it is 0: then nothing may wait for ``what``."""
+    if _silence_limit_sec == 0:
+        raise timed_out(what, 0)
+    return _silence_limit_sec
 
 
 async def within_limit(work: Awaitable[T], what: str) -> T:
-    """Await ``work``. Raises :class:`RequestTimeoutError`, which names ``what`` was waited for."""
-    limit = _wait_limit_sec
-    if limit == 0:  # else work that needs no wait, as in this process's own host, would be done in time
+    """Await ``work`` for at most the limit. Raise :class:`RequestTimeoutError`, which names ``what``, after it."""
+    try:
+        limit_sec = silence_limit(what)
+    except RequestTimeoutError:
         if isinstance(work, Coroutine):
             cast("Coroutine[Any, Any, T]", work).close()
-        raise timed_out(what)
-    timer = asyncio.timeout(limit)
+        raise
+    timer = asyncio.timeout(limit_sec)
     try:
         async with timer:
             return await work
     except TimeoutError:
         if not timer.expired():
             raise
-        raise timed_out(what) from None
+        raise timed_out(what, limit_sec) from None
 
 
-def timed_out(what: str) -> RequestTimeoutError:
-    """The error for having waited for ``what`` in vain."""
+def timed_out(what: str, limit_sec: float | None) -> RequestTimeoutError:
+    """Return the error for having waited for ``what`` in vain."""
     return RequestTimeoutError(
-        f"Nothing was heard from the host within {_wait_limit_sec} s of waiting for {what}",
-        suggestion="set_sync_api_timeout() sets the limit.",
+        f"The host sent nothing for {limit_sec} s while the client waited for {what}",
+        suggestion="Raise the limit with set_sync_api_timeout().",
     )

@@ -1,25 +1,26 @@
 """Rounds of predictions and tool calls: the state that the sync and the async ``act`` share.
 
-Messages and the results of tools go in; what to predict and what to call comes out. No I/O happens here.
+Messages and tool results go in; predictions and tool calls to make come out. No I/O happens here.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Literal, Self, TypedDict
 
 from ..errors import ConfigError, PredictionError
 from ..protocol.chat import AssistantResponse, ToolCallRequest, ToolCallResultData, ToolResultMessage
 from ..protocol.errors import deserialize_error
 from ..protocol.kv import KvField
 from ..protocol.llm import Fragment, PredictMessage
-from ..protocol.tools import ToolCallEnd, ToolCallFailed, ToolChoice, encode_tool_use
-from .callbacks import call, check_callbacks
+from ..protocol.tools import ToolCallEnd, ToolCallFailed, encode_tool_use
+from .callbacks import call, check_options
 from .chat import Chat
-from .prediction import Callbacks, PredictionResult
+from .mcp import McpServer
+from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionResult
 from .tools import BoundTool, result_as_text
 
 
@@ -35,18 +36,18 @@ class PredictionRoundResult(PredictionResult[Any]):
 
     @classmethod
     def from_result(cls, result: PredictionResult[Any], round_index: int) -> Self:
-        """``result``, as that of a round."""
+        """Return ``result`` with the number of its round."""
         values = {field.name: getattr(result, field.name) for field in fields(result) if field.init}
         return cls(round_index=round_index, **values)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActResult:
-    """How an ``act`` went.
+    """The result of an ``act``.
 
     Parameters:
-        rounds: how many predictions were made.
-        total_time_seconds: seconds from the call to its end.
+        rounds: the number of predictions.
+        total_time_seconds: seconds from the call to its return.
     """
 
     rounds: int
@@ -57,28 +58,37 @@ OnMessage = Callable[[AssistantResponse | ToolResultMessage], Any]
 HandleInvalidToolRequest = Callable[[PredictionError, ToolCallRequest | None], str | None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActCallbacks:
-    """What a caller of ``act`` wants to be told; see :meth:`AsyncLLM.act`."""
+class ActOptions(TypedDict, total=False):
+    """The keyword arguments of ``act``; see :meth:`AsyncLLM.act`."""
 
-    on_message: OnMessage | None = None
-    on_first_token: Callable[[int], Any] | None = None
-    on_prediction_fragment: Callable[[Fragment, int], Any] | None = None
-    on_round_start: Callable[[int], Any] | None = None
-    on_round_end: Callable[[int], Any] | None = None
-    on_prediction_completed: Callable[[PredictionRoundResult], Any] | None = None
-    on_prompt_processing_progress: Callable[[float, int], Any] | None = None
-    handle_invalid_tool_request: HandleInvalidToolRequest | None = None
+    mcp: Iterable[McpServer]
+    max_prediction_rounds: int | None
+    max_parallel_tool_calls: int | None
+    tool_choice: Literal["auto", "required"]
+    config: PredictionConfigInput | None
+    preset: str | None
+    on_message: OnMessage | None
+    on_first_token: Callable[[int], Any] | None
+    on_prediction_fragment: Callable[[Fragment, int], Any] | None
+    on_round_start: Callable[[int], Any] | None
+    on_round_end: Callable[[int], Any] | None
+    on_prediction_completed: Callable[[PredictionRoundResult], Any] | None
+    on_prompt_processing_progress: Callable[[float, int], Any] | None
+    handle_invalid_tool_request: HandleInvalidToolRequest | None
 
-    def __post_init__(self) -> None:
-        check_callbacks(self)
 
-
-def check_count(name: str, limit: int | None) -> None:
-    """Raise :class:`ConfigError` where ``limit``, the argument ``name``, is no number of things that can be."""
-    right = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1
-    if limit is not None and not right:
-        raise ConfigError(f"{name} is {limit!r}, and must be a whole number of at least 1, or None for no limit")
+def check_act_options(options: ActOptions) -> None:
+    """Check what was given to ``act`` by name. Raise :class:`TypeError` or :class:`ConfigError`."""
+    check_options("act", options, ActOptions)
+    for name in ("max_prediction_rounds", "max_parallel_tool_calls"):
+        limit: Any = options.get(name)
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise ConfigError(f"{name} is {limit!r}, and must be a whole number of at least 1, or None for no limit")
+    choice = options.get("tool_choice", "auto")
+    if choice not in ("auto", "required"):
+        raise ConfigError(f"tool_choice is {choice!r}, and can be 'auto' or 'required'")
+    if choice == "required" and options.get("max_prediction_rounds") == 1:
+        raise ConfigError("The only round cannot call a tool, but tool_choice='required' needs a tool call")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +96,10 @@ class Call:
     """A tool call to make.
 
     Parameters:
-        request: what the model asked for.
-        tool: the tool; none where the request is wrong.
+        request: the model's request.
+        tool: the tool; ``None`` if the request is invalid.
         arguments: its arguments, checked and converted.
-        refusal: what the model is told instead, where the request is wrong.
+        refusal: the answer to the model, if the request is invalid.
     """
 
     request: ToolCallRequest
@@ -98,122 +108,104 @@ class Call:
     refusal: str = ""
 
     def answer(self, value: Any) -> ToolCallResultData:
-        """The result for the model. Raises where ``value`` cannot be JSON."""
-        return self.told(result_as_text(value))
+        """Return the result for the model. Raise if ``value`` cannot be encoded as JSON."""
+        return self.answer_text(result_as_text(value))
 
-    def told(self, text: str) -> ToolCallResultData:
-        """``text`` as the result for the model."""
+    def answer_text(self, text: str) -> ToolCallResultData:
+        """Return ``text`` as the result for the model."""
         return ToolCallResultData(content=text, tool_call_id=self.request.id, name=self.request.name)
 
 
 class ActState:
-    """Where an ``act`` is.
+    """The state of an ``act``.
 
     Parameters:
-        chat: what it begins with; it is left as it is.
+        chat: the chat to begin with; it is copied.
         tools: by name; at least one.
-        callbacks: whom to tell.
-        max_prediction_rounds: at most so many predictions, the last of them without tools.
-        tool_choice: ``required``: the first prediction must call a tool.
+        options: as :func:`check_act_options` has checked them.
 
     Raises:
-        ConfigError: a number is out of range, or there are no tools.
+        ConfigError: there are no tools.
     """
 
-    def __init__(
-        self,
-        chat: Chat,
-        tools: Mapping[str, BoundTool],
-        callbacks: ActCallbacks,
-        *,
-        max_prediction_rounds: int | None = None,
-        tool_choice: ToolChoice = "auto",
-    ) -> None:
+    def __init__(self, chat: Chat, tools: Mapping[str, BoundTool], options: ActOptions) -> None:
         if not tools:
-            raise ConfigError("act() was given no tools", suggestion="Use respond() where there are none.")
-        check_count("max_prediction_rounds", max_prediction_rounds)
-        if tool_choice not in ("auto", "required"):
-            raise ConfigError(f"tool_choice is {tool_choice!r}, and can be 'auto' or 'required'")
-        if tool_choice == "required" and max_prediction_rounds == 1:
-            raise ConfigError("The only round cannot call a tool, and tool_choice='required' demands it")
+            raise ConfigError("act() was given no tools", suggestion="Use respond() to predict without tools.")
         self.chat = chat
         self.round_index = -1
         self._tools = tools
-        self._callbacks = callbacks
-        self._limit = max_prediction_rounds
-        self._choice: ToolChoice = tool_choice
+        self._options = options
+        self._limit = options.get("max_prediction_rounds")
         self._requests: list[ToolCallRequest] = []
         self._began = time.perf_counter()
         self._done = False
 
     @property
     def is_last_round(self) -> bool:
-        """Whether this round is the last that the caller allows."""
+        """Whether the caller allows no round after this one."""
         return self._limit is not None and self.round_index + 1 >= self._limit
 
     def next_round(self) -> bool:
-        """Go on to the next round; whether there is one."""
+        """Begin the next round; return whether there is one."""
         if self._done:
             return False
         self.round_index += 1
         self._requests = []
-        call(self._callbacks.on_round_start, self.round_index)
+        call(self._options.get("on_round_start"), self.round_index)
         return True
 
     def settings(self) -> list[KvField]:
-        """The settings that give this round's prediction its tools."""
+        """Return the settings that give this round's prediction its tools."""
         if self.is_last_round:
             return encode_tool_use([])
-        required = self._choice == "required" and self.round_index == 0
+        required = self._options.get("tool_choice") == "required" and self.round_index == 0
         return encode_tool_use([tool.definition for tool in self._tools.values()], "required" if required else None)
 
-    def prediction_callbacks(self) -> Callbacks:
-        """What this round's prediction tells, with the round's number."""
-        told, index = self._callbacks, self.round_index
-        first, fragment, progress = (
-            told.on_first_token,
-            told.on_prediction_fragment,
-            told.on_prompt_processing_progress,
-        )
-        return Callbacks(
-            on_first_token=None if first is None else lambda: first(index),
-            on_prediction_fragment=None if fragment is None else lambda piece: fragment(piece, index),
-            on_prompt_processing_progress=None if progress is None else lambda share: progress(share, index),
-        )
+    def prediction_callbacks(self) -> PredictionCallbacks:
+        """Return the callbacks of this round's prediction, which add the round's number."""
+        index = self.round_index
+        first = self._options.get("on_first_token")
+        fragment = self._options.get("on_prediction_fragment")
+        progress = self._options.get("on_prompt_processing_progress")
+        return {
+            "on_first_token": None if first is None else lambda: first(index),
+            "on_prediction_fragment": None if fragment is None else lambda piece: fragment(piece, index),
+            "on_prompt_processing_progress": None if progress is None else lambda done: progress(done, index),
+        }
 
     def take(self, message: PredictMessage) -> Call | None:
-        """Take in a message of the prediction; returns the tool call that it asks for.
+        """Process a message of the prediction; return the tool call that it requests, if any.
 
         Raises:
-            PredictionError: the model's call cannot be read.
-            Exception: whatever the caller's ``handle_invalid_tool_request`` raises.
+            PredictionError: the model's call cannot be parsed.
+            Exception: what the caller's ``handle_invalid_tool_request`` raises.
         """
         match message:
             case ToolCallEnd(tool_call_request=request):
                 self._requests.append(request)
                 return self._prepared(request)
             case ToolCallFailed(error=error):
-                told = deserialize_error(error)
-                self._invalid(PredictionError(told.title, cause=told.cause, data={"rawContent": message.raw_content}))
+                fault = deserialize_error(error)
+                self._invalid(PredictionError(fault.title, cause=fault.cause, data={"rawContent": message.raw_content}))
             case _:
                 pass
         return None
 
     def failed(self, made: Call, error: Exception) -> ToolCallResultData:
-        """The result for the model of a call that ended in an exception."""
-        told = PredictionError(f"Unhandled Python exception: {error!r}")
-        told.__cause__ = error
-        return made.told(json.dumps(self._invalid(told, made.request), ensure_ascii=False))
+        """Return the result for the model of a call that raised."""
+        wrapped = PredictionError(f"Unhandled Python exception: {error!r}")
+        wrapped.__cause__ = error
+        return made.answer_text(json.dumps(self._invalid(wrapped, made.request), ensure_ascii=False))
 
     def predicted(self, result: PredictionResult[Any]) -> None:
-        """Take in the result of this round's prediction; the tools may still be running."""
-        call(self._callbacks.on_prediction_completed, PredictionRoundResult.from_result(result, self.round_index))
+        """Process the result of this round's prediction; tools may still be running."""
+        call(self._options.get("on_prediction_completed"), PredictionRoundResult.from_result(result, self.round_index))
 
     def end_round(self, result: PredictionResult[Any], answers: Sequence[ToolCallResultData]) -> None:
-        """Take in the results of the round's tool calls, in the order of the calls, and end the round.
+        """Process the results of the round's tool calls, in the order of the calls, and end the round.
 
         Raises:
-            PredictionError: tools were called where none were to be had.
+            PredictionError: the model called a tool in the last round, which has none.
         """
         messages: list[AssistantResponse | ToolResultMessage]
         if self._requests:
@@ -224,8 +216,8 @@ class ActState:
         else:
             messages = [self.chat.add_assistant_response(result)]
         for message in messages:
-            call(self._callbacks.on_message, message)
-        call(self._callbacks.on_round_end, self.round_index)
+            call(self._options.get("on_message"), message)
+        call(self._options.get("on_round_end"), self.round_index)
         cut_short = result.stats.stop_reason in ("userStopped", "modelUnloaded", "failed")
         self._done = not self._requests or cut_short
         if self._requests and self.is_last_round:
@@ -233,7 +225,7 @@ class ActState:
             self._invalid(PredictionError("The model called a tool in the last round, which has none"))
 
     def result(self) -> ActResult:
-        """How it went."""
+        """Return the result of the whole."""
         return ActResult(rounds=self.round_index + 1, total_time_seconds=time.perf_counter() - self._began)
 
     def _prepared(self, request: ToolCallRequest) -> Call:
@@ -250,14 +242,14 @@ class ActState:
         return Call(request=request, tool=tool, arguments=arguments)
 
     def _invalid(self, error: PredictionError, request: ToolCallRequest | None = None) -> str:
-        """What the model is told of a failed call; raises ``error`` where there is no call to answer."""
-        handle = self._callbacks.handle_invalid_tool_request
+        """Return the answer to a failed call; raise ``error`` if there is no call to answer."""
+        handle = self._options.get("handle_invalid_tool_request")
         text = handle(error, request) if handle is not None else None
         if request is None:
             raise error
         if text is not None and not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(
                 f"handle_invalid_tool_request returned a {type(text).__name__}",
-                cause="What it returns is told to the model: a text, or None for the error's own words.",
+                cause="It must return the text for the model, or None for the error's own text.",
             )
         return error.title if text is None else text

@@ -1,4 +1,4 @@
-"""What is sent to a host: checked in the same way whether it goes through a socket or not."""
+"""Validation of requests: the same for a host in this process as for one behind a socket."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..errors import ConfigError
 P = TypeVar("P")
 
 
-def sendable(parameter: P) -> P:
-    """The parameter of an endpoint, as a server would get it.
+def validated(parameter: P) -> P:
+    """Return the parameter of an endpoint as a server would receive it.
 
     Raises:
         ConfigError: it cannot be sent as JSON, or has a wrong type; the message names the place.
@@ -21,11 +21,11 @@ def sendable(parameter: P) -> P:
     try:
         return msgspec.json.decode(msgspec.json.encode(parameter), type=type(parameter))
     except UnicodeEncodeError:
-        path = _path_to_half_a_character(msgspec.to_builtins(parameter)) or ""
+        path = _path_to_surrogate(msgspec.to_builtins(parameter)) or ""
         raise ConfigError(
-            f"The request's text at {path.removeprefix('.')} is no text: it has half of a character",
-            cause="It has a lone surrogate, which text that was decoded with 'surrogateescape' may have.",
-            suggestion="Mend it: text.encode('utf-8', 'replace').decode().",
+            f"The request's text at {path.removeprefix('.')} contains a lone surrogate (invalid Unicode)",
+            cause="Text that was decoded with 'surrogateescape' may have them.",
+            suggestion="Replace them: text.encode('utf-8', 'replace').decode().",
         ) from None
     except RecursionError:
         raise ConfigError("The request is nested too deeply") from None
@@ -33,7 +33,7 @@ def sendable(parameter: P) -> P:
         raise ConfigError("The request cannot be sent", cause=str(error).replace("`", "'")) from None
 
 
-def _path_to_half_a_character(value: Any) -> str | None:
+def _path_to_surrogate(value: Any) -> str | None:
     if isinstance(value, str):
         return None if is_text(value) else ""
     if isinstance(value, dict):
@@ -43,6 +43,6 @@ def _path_to_half_a_character(value: Any) -> str | None:
     else:
         return None
     for path, item in items:
-        if (found := _path_to_half_a_character(item)) is not None:
+        if (found := _path_to_surrogate(item)) is not None:
             return path + found
     return None

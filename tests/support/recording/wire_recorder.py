@@ -152,8 +152,8 @@ def _patch_embedded(module: Any) -> None:
 
         record(of, json.loads(frames.encode(getattr(frames, kind)(**fields))))
 
-    async def recorded_call(self: Any, namespace: str, endpoint: Any, parameter: Any) -> Any:
-        result = await call(self, namespace, endpoint, parameter)
+    async def recorded_call(self: Any, namespace: str, endpoint: Any, parameter: Any, limit_sec: float | None) -> Any:
+        result = await call(self, namespace, endpoint, parameter, limit_sec)
         write(f"{namespace}/{endpoint.name}", "RpcResult", call_id=0, result=result)
         return result
 
@@ -166,8 +166,8 @@ def _patch_embedded(module: Any) -> None:
             write(self.recorded_as, "ChannelSend", channel_id=0, message=message)
         return messages
 
-    async def recorded_drain(self: Any) -> list[Any]:
-        return written(self, await drain(self))
+    async def recorded_drain(self: Any, limit_sec: float | None) -> list[Any]:
+        return written(self, await drain(self, limit_sec))
 
     def recorded_drain_blocking(self: Any, limit_sec: float | None) -> list[Any]:
         return written(self, drain_blocking(self, limit_sec))

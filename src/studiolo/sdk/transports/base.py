@@ -1,4 +1,4 @@
-"""What a transport does, whatever lies between the client and the host."""
+"""The transport contract: how a client calls a host."""
 
 from __future__ import annotations
 
@@ -16,55 +16,63 @@ R = TypeVar("R")
 class ClientChannel(Protocol[R]):
     """The client's end of a channel."""
 
-    async def receive(self) -> list[R]:
-        """The messages that have come, at least one; empty once the host has closed the channel.
+    async def receive(self, limit_sec: float | None) -> list[R]:
+        """Return the waiting messages, at least one; an empty list after the host has closed the channel.
+
+        Parameters:
+            limit_sec: how long the host may be silent meanwhile; ``None`` means no limit.
 
         Raises:
-            StudioloError: the host closed it with an error, or the connection is lost.
+            RequestTimeoutError: the host was silent for longer.
+            StudioloError: the host closed the channel with an error, or the connection was lost.
         """
         ...
 
     def receive_blocking(self, limit_sec: float | None) -> list[R]:
-        """:meth:`receive`, called in a thread that is not the event loop's.
-
-        Raises:
-            TimeoutError: nothing came for ``limit_sec``.
-            StudioloError: as :meth:`receive`.
-        """
+        """:meth:`receive`, for a thread that is not the event loop's."""
         ...
 
     def cancel(self) -> None:
-        """Ask the host to stop; the channel still delivers what the host has to say."""
+        """Ask the host to stop; the channel still delivers the host's last messages."""
         ...
 
     async def close(self) -> None:
-        """Stop whatever the host does for this channel, and forget it."""
+        """Stop the host's work for this channel and forget the channel."""
         ...
 
 
 class Transport(Protocol):
-    """A way to a host."""
+    """A way to reach a host. A host in this process has no ``limit_sec``: it is alive as long as the caller is."""
 
     @property
     def address(self) -> str:
         """``embedded``, or ``host:port``."""
         ...
 
-    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
-        """Make a call and wait for its answer. Raises what the host raises."""
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, limit_sec: float | None) -> R:
+        """Call an endpoint and return its result. Raise what the host raises.
+
+        Parameters:
+            limit_sec: how long the host may be silent meanwhile; ``None`` means no limit.
+
+        Raises:
+            RequestTimeoutError: the host was silent for longer.
+        """
         ...
 
-    async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
-        """Open a channel."""
+    async def open(
+        self, namespace: str, endpoint: Channel[P, R], parameter: P, limit_sec: float | None
+    ) -> ClientChannel[R]:
+        """Open a channel; ``limit_sec`` as for :meth:`call`."""
         ...
 
     async def close(self) -> None:
-        """Let go of everything the transport holds."""
+        """Release the transport's connections."""
         ...
 
 
 def merge_messages(last: Any, new: Any) -> Any | None:
-    """Two messages to a client that lags as one. What is lost is progress that is past, and prompts not looked at."""
+    """Merge two messages that wait for a slow client; ``None`` if they cannot be merged. Old progress is dropped."""
     match last, new:
         case FragmentMessage(), FragmentMessage():
             merged = merge_fragments(last.fragment, new.fragment)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...errors import ConfigError, rejected
+from ...errors import CancelledError, ConfigError, rejected
 from ...merging_queue import MergingQueue
 from ...paths import Home
 from ...platform.fork import after_fork_in_child
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 _hosts: dict[Path, Host] = {}  # one a home; touched on the background loop alone
 _inherited: list[object] = []
-"""What a fork has of its parent's hosts, kept from the garbage collector, which would end their engines."""
+"""The parent's hosts after a fork: kept from the garbage collector, which would stop their engines."""
 
 
 def _forget_hosts() -> None:
@@ -36,7 +36,7 @@ after_fork_in_child(_forget_hosts)
 
 
 def _host() -> Host:
-    """The host of the home that the environment names now; stopped when the program ends."""
+    """Return the host of the current ``STUDIOLO_HOME``; it is stopped when the program ends."""
     from ...host.host import Host
 
     if not _hosts:
@@ -55,11 +55,11 @@ async def close_hosts() -> None:
 
 
 class EmbeddedTransport:
-    """The transport to this process's own host. Usable from any event loop."""
+    """The transport to the host in this process. Usable from any event loop."""
 
     address = "embedded"
 
-    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, limit_sec: float | None) -> R:
         """See :meth:`.base.Transport.call`."""
 
         async def work() -> R:
@@ -71,15 +71,21 @@ class EmbeddedTransport:
                 return await function(Context(_host(), namespace), parameter)
             except ConfigError as error:
                 raise rejected(error) from None
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise  # the caller's own cancellation
+                raise CancelledError(f"The host cancelled {namespace}/{endpoint.name}") from None
 
         return await background.run_from_anywhere(work())
 
-    async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
+    async def open(
+        self, namespace: str, endpoint: Channel[P, R], parameter: P, limit_sec: float | None
+    ) -> ClientChannel[R]:
         """See :meth:`.base.Transport.open`."""
         return EmbeddedChannel(namespace, endpoint, parameter)
 
     async def close(self) -> None:
-        """Does nothing: what is loaded stays loaded until it is unloaded, idle too long, or the program ends."""
+        """Do nothing: models stay loaded until they are unloaded, their TTL expires, or the program ends."""
 
 
 class EmbeddedChannel(Generic[R]):
@@ -92,13 +98,13 @@ class EmbeddedChannel(Generic[R]):
         self._cancel: Callable[[], None] | None = None
         self._work = asyncio.run_coroutine_threadsafe(self._serve(namespace, endpoint, parameter), background.loop())
 
-    async def receive(self) -> list[R]:
+    async def receive(self, limit_sec: float | None) -> list[R]:
         """See :meth:`.base.ClientChannel.receive`."""
         return await self._queue.get_all()
 
     def receive_blocking(self, limit_sec: float | None) -> list[R]:
         """See :meth:`.base.ClientChannel.receive_blocking`."""
-        return self._queue.get_all_blocking(limit_sec)
+        return self._queue.get_all_blocking(None)
 
     def cancel(self) -> None:
         """See :meth:`.base.ClientChannel.cancel`."""
@@ -109,7 +115,7 @@ class EmbeddedChannel(Generic[R]):
         """See :meth:`.base.ClientChannel.close`."""
         self._queue.close()
         self._work.cancel()
-        await asyncio.wait([asyncio.wrap_future(self._work)])  # which raises nothing but this task's own cancellation
+        await asyncio.wait([asyncio.wrap_future(self._work)])  # raises only this task's own cancellation
 
     def _cancel_now(self) -> None:
         if self._cancel is not None:
@@ -122,8 +128,8 @@ class EmbeddedChannel(Generic[R]):
 
         async def send(message: R) -> None:
             if self._consumer.is_closed():
-                raise asyncio.CancelledError  # nobody is left to listen
-            self._tell(self._queue.put, message)
+                raise asyncio.CancelledError  # the consumer is gone
+            self._deliver(self._queue.put, message)
 
         try:
             _, function = find_channel(namespace, endpoint.name)
@@ -138,7 +144,7 @@ class EmbeddedChannel(Generic[R]):
 
             self._cancel = cancel
             if self._cancel_asked:
-                await asyncio.sleep(0)  # the function says first what a cancel does
+                await asyncio.sleep(0)  # let the function set on_cancel first
                 cancel()
             try:
                 await work
@@ -147,17 +153,17 @@ class EmbeddedChannel(Generic[R]):
                     work.cancel()
                     await asyncio.wait([work])
         except asyncio.CancelledError:
-            self._tell(self._queue.close)
+            self._deliver(self._queue.close)
         except ConfigError as error:
-            self._tell(self._queue.close, rejected(error))
+            self._deliver(self._queue.close, rejected(error))
         except Exception as error:
-            self._tell(self._queue.close, error)
+            self._deliver(self._queue.close, error)
         else:
-            self._tell(self._queue.close)
+            self._deliver(self._queue.close)
 
-    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _deliver(self, function: Callable[..., None], *arguments: Any) -> None:
         if self._consumer is background.loop():
             function(*arguments)
         else:
-            with contextlib.suppress(RuntimeError):  # the consumer's event loop has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the consumer's event loop is closed
                 self._consumer.call_soon_threadsafe(function, *arguments)

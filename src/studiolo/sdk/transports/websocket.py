@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 import uuid
+from collections.abc import AsyncGenerator
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -19,6 +21,7 @@ from ...merging_queue import MergingQueue
 from ...protocol import frames
 from ...protocol.declarations import Channel, Rpc
 from ...protocol.errors import deserialize_error
+from ..timeouts import timed_out, within_limit
 from .base import ClientChannel, merge_messages
 
 P = TypeVar("P")
@@ -27,25 +30,25 @@ R = TypeVar("R")
 CONNECT_LIMIT_SEC = 10.0
 
 CLOSE_LIMIT_SEC = 2.0
-"""What a server gets to answer a farewell. One that hangs does not keep a program from ending."""
+"""How long to wait for the server to close a connection: a server that hangs must not keep a program from ending."""
 
 PING_INTERVAL_SEC = 20.0
 PING_LIMIT_SEC = 60.0
-"""A server that answers no ping for so long is taken for gone: one that vanished without a word, while this machine
-slept or because a cable was pulled, sends nothing that would tell."""
+"""A connection whose server answers no ping for so long is closed. It notices servers that vanished, because a cable
+was pulled or this machine slept, and sent no farewell."""
 
 _log = logging.getLogger("studiolo.client")
 
 _inherited: list[object] = []
-"""What a fork has of its parent's connections, kept from the garbage collector: they are the parent's to close."""
+"""The parent's connections after a fork: kept from the garbage collector, because only the parent may close them."""
 
 
 class WebSocketTransport:
-    """The transport to a server. One socket a namespace, opened when it is first needed and again when it is lost.
+    """The transport to a server. One socket a namespace, opened on first use and reopened when the connection is lost.
 
     Parameters:
         address: ``host:port``.
-        token: what lets this client in, where the server asks for it.
+        token: the API token, for a server that requires one.
     """
 
     def __init__(self, address: str, token: ApiToken | None = None) -> None:
@@ -56,28 +59,32 @@ class WebSocketTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
 
-    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, limit_sec: float | None) -> R:
         """See :meth:`.base.Transport.call`."""
-        socket = await self._socket(namespace)
-        raw = await socket.call(endpoint.name, parameter)
-        return frames.decode_opaque(raw, endpoint.result, f"The answer to {namespace}/{endpoint.name}")
+        what = f"the result of {namespace}/{endpoint.name}"
+        socket = await within_limit(self._socket(namespace), what)
+        raw = await socket.call(endpoint.name, parameter, limit_sec, what)
+        return frames.decode_opaque(raw, endpoint.result, f"The result of {namespace}/{endpoint.name}")
 
-    async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
+    async def open(
+        self, namespace: str, endpoint: Channel[P, R], parameter: P, limit_sec: float | None
+    ) -> ClientChannel[R]:
         """See :meth:`.base.Transport.open`."""
-        socket = await self._socket(namespace)
-        return await socket.open(endpoint, parameter)
+        what = f"{namespace}/{endpoint.name}"
+        socket = await within_limit(self._socket(namespace), what)
+        return await socket.open(endpoint, parameter, limit_sec, what)
 
     async def close(self) -> None:
         """See :meth:`.base.Transport.close`."""
-        self._settle_here()
+        self._adopt_loop()
         sockets, self._sockets = list(self._sockets.values()), {}
         await asyncio.gather(*(socket.close() for socket in sockets))
 
-    def _settle_here(self) -> None:
-        """See to it that the sockets are those of the running event loop, and of this process.
+    def _adopt_loop(self) -> None:
+        """Drop the sockets of another process or of an event loop that is closed.
 
         Raises:
-            UsageError: they belong to another event loop, which still runs.
+            UsageError: the sockets belong to another event loop that still runs.
         """
         here = asyncio.get_running_loop()
         if self._pid != os.getpid():
@@ -86,14 +93,14 @@ class WebSocketTransport:
             return
         elif self._sockets and self._loop is not None and not self._loop.is_closed():
             raise UsageError(
-                "This AsyncClient is connected in another event loop, which still runs",
+                "This AsyncClient is connected in another event loop that still runs",
                 suggestion="Make a client for each event loop, or close this one there first.",
             )
         self._sockets, self._locks = {}, {}
         self._loop, self._pid = here, os.getpid()
 
     async def _socket(self, namespace: str) -> _Socket:
-        self._settle_here()
+        self._adopt_loop()
         async with self._locks.setdefault(namespace, asyncio.Lock()):
             socket = self._sockets.get(namespace)
             if socket is None or socket.lost:
@@ -106,7 +113,10 @@ class WebSocketTransport:
     async def _connect(self, namespace: str) -> ClientConnection:
         url = f"ws://{self.address}/{namespace}"
         handshake = frames.Handshake(
-            auth_version=1, client_identifier=self._identity.identifier, client_passkey=self._identity.passkey
+            auth_version=1,
+            client_identifier=self._identity.identifier,
+            client_passkey=self._identity.passkey,
+            studiolo_heartbeats=True,
         )
         try:
             async with asyncio.timeout(CONNECT_LIMIT_SEC):
@@ -134,7 +144,7 @@ class WebSocketTransport:
 
 
 def unreachable(address: str, cause: str) -> ConnectionFailedError:
-    """The error for a server that does not answer."""
+    """Return the error for a server that does not answer."""
     return ConnectionFailedError(
         f"The server at {address} is not reachable",
         cause=cause,
@@ -148,7 +158,7 @@ class _HandshakeAnswer(msgspec.Struct):
 
 
 class _Socket:
-    """One namespace socket and what is under way on it."""
+    """One namespace socket with its open calls and channels."""
 
     def __init__(self, connection: ClientConnection, address: str) -> None:
         self._connection = connection
@@ -157,32 +167,71 @@ class _Socket:
         self._calls: dict[int, asyncio.Future[msgspec.Raw]] = {}
         self._channels: dict[int, WebSocketChannel[Any]] = {}
         self.lost = False
+        self.last_frame_at = time.monotonic()
         self._reader = asyncio.create_task(self._read(), name=f"read {address}")
 
-    async def call(self, name: str, parameter: Any) -> msgspec.Raw:
+    async def call(self, name: str, parameter: Any, limit_sec: float | None, what: str) -> msgspec.Raw:
         number = self._next_id()
         answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer
         try:
             raw = msgspec.Raw(frames.encode(parameter))
-            await self.send(frames.RpcCall(endpoint=name, call_id=number, parameter=raw))
-            return await answer
+            async with self.silence_limit(limit_sec, what):
+                await self.send(frames.RpcCall(endpoint=name, call_id=number, parameter=raw))
+                return await answer
         finally:
             del self._calls[number]
             if answer.done() and not answer.cancelled():
-                answer.exception()  # heard of, also where sending has told of the same loss
+                answer.exception()  # mark it as retrieved: send() may have raised the same loss
 
-    async def open(self, endpoint: Channel[Any, R], parameter: Any) -> WebSocketChannel[R]:
+    async def open(
+        self, endpoint: Channel[Any, R], parameter: Any, limit_sec: float | None, what: str
+    ) -> WebSocketChannel[R]:
         number = self._next_id()
-        channel: WebSocketChannel[R] = WebSocketChannel(self, number, endpoint)
+        channel: WebSocketChannel[R] = WebSocketChannel(self, number, endpoint, what)
         self._channels[number] = channel
         raw = msgspec.Raw(frames.encode(parameter))
         try:
-            await self.send(frames.ChannelCreate(endpoint=endpoint.name, channel_id=number, creation_parameter=raw))
+            async with self.silence_limit(limit_sec, what):
+                await self.send(frames.ChannelCreate(endpoint=endpoint.name, channel_id=number, creation_parameter=raw))
         except BaseException:
             self.forget(number)
             raise
         return channel
+
+    def remaining(self, began: float, limit_sec: float) -> float:
+        """Seconds until the server will have been silent for ``limit_sec``, to someone who waits since ``began``."""
+        return max(began, self.last_frame_at) + limit_sec - time.monotonic()
+
+    @contextlib.asynccontextmanager
+    async def silence_limit(self, limit_sec: float | None, what: str) -> AsyncGenerator[None, None]:
+        """Raise :class:`RequestTimeoutError` in the block once the server is silent for ``limit_sec``.
+
+        Every frame that arrives on the socket restarts the limit, whatever it is for.
+        """
+        if limit_sec is None:
+            yield
+            return
+        began, loop = time.monotonic(), asyncio.get_running_loop()
+        timer = asyncio.timeout(None)
+
+        def check() -> None:
+            nonlocal handle
+            if (left := self.remaining(began, limit_sec)) > 0:
+                handle = loop.call_later(left, check)
+            else:
+                timer.reschedule(loop.time())
+
+        handle = loop.call_later(limit_sec, check)
+        try:
+            async with timer:
+                yield
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise timed_out(what, limit_sec) from None
+        finally:
+            handle.cancel()
 
     def forget(self, number: int) -> None:
         self._channels.pop(number, None)
@@ -201,14 +250,15 @@ class _Socket:
         error: Exception | None = None
         try:
             async for text in self._connection:
+                self.last_frame_at = time.monotonic()
                 try:
                     self._take(frames.decode_server_frame(text))
                 except msgspec.DecodeError as fault:
-                    _log.warning("a frame of the server could not be understood: %s", fault)
+                    _log.warning("received a malformed frame from the server: %s", fault)
         except ConnectionClosed as closed:
             error = closed
         except asyncio.CancelledError:
-            self._connection.transport.abort()  # the event loop ends, and nobody has closed the client
+            self._connection.transport.abort()  # the event loop ends and the client was not closed
             raise
         finally:
             self.lost = True
@@ -228,15 +278,15 @@ class _Socket:
             case frames.ChannelError(channel_id=number) if number in self._channels:
                 self._channels.pop(number).queue.close(deserialize_error(frame.error))
             case frames.RawRpcResult(call_id=number) if number in self._calls:
-                self._settle(number, frame.result)
+                self._resolve(number, frame.result)
             case frames.RpcError(call_id=number) if number in self._calls:
-                self._settle(number, deserialize_error(frame.error))
+                self._resolve(number, deserialize_error(frame.error))
             case frames.CommunicationWarning():
                 _log.warning("the server warns: %s", frame.warning)
             case _:
-                pass  # the answer to something that was given up
+                pass  # a heartbeat, or the answer to a call that was given up
 
-    def _settle(self, number: int, answer: msgspec.Raw | StudioloError) -> None:
+    def _resolve(self, number: int, answer: msgspec.Raw | StudioloError) -> None:
         call = self._calls[number]
         if call.done():
             return
@@ -253,36 +303,45 @@ class _Socket:
         return ConnectionFailedError(
             f"The connection to the server at {self._address} was lost",
             cause=str(error) if error else None,
-            suggestion="The next call connects anew.",
+            suggestion="The next call reconnects.",
         )
 
 
 class WebSocketChannel(Generic[R]):
     """A channel on a namespace socket."""
 
-    def __init__(self, socket: _Socket, number: int, endpoint: Channel[Any, R]) -> None:
+    def __init__(self, socket: _Socket, number: int, endpoint: Channel[Any, R], what: str) -> None:
         self._socket = socket
         self._number = number
         self._endpoint = endpoint
+        self._what = what
         self._cancelling: asyncio.Task[None] | None = None
         self.queue: MergingQueue[R] = MergingQueue(merge_messages)
 
     def take(self, message: msgspec.Raw) -> None:
-        """Decode what came and put it in the queue."""
+        """Decode a message and put it in the queue."""
         try:
             decoded = frames.decode_opaque(message, self._endpoint.message, f"A message of {self._endpoint.name}")
         except ProtocolError as error:
-            _log.warning("%s", error)  # another version's: what is not known is passed over
+            _log.warning("%s", error)  # probably from another version: ignore the message
         else:
             self.queue.put(decoded)
 
-    async def receive(self) -> list[R]:
+    async def receive(self, limit_sec: float | None) -> list[R]:
         """See :meth:`.base.ClientChannel.receive`."""
-        return await self.queue.get_all()
+        async with self._socket.silence_limit(limit_sec, self._what):
+            return await self.queue.get_all()
 
     def receive_blocking(self, limit_sec: float | None) -> list[R]:
         """See :meth:`.base.ClientChannel.receive_blocking`."""
-        return self.queue.get_all_blocking(limit_sec)
+        began, left = time.monotonic(), limit_sec
+        while True:
+            try:
+                return self.queue.get_all_blocking(left)
+            except TimeoutError:
+                assert limit_sec is not None
+                if (left := self._socket.remaining(began, limit_sec)) <= 0:
+                    raise timed_out(self._what, limit_sec) from None
 
     def cancel(self) -> None:
         """See :meth:`.base.ClientChannel.cancel`."""
