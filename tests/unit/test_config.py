@@ -196,3 +196,13 @@ def test_the_page_on_the_prediction_config_has_every_field_and_key() -> None:
         assert f"`{field}`" in page, field
     for entry in PREDICTION_KEYS:
         assert f"`{entry.key}`" in page, entry
+
+
+@pytest.mark.parametrize(("name", "other"), [("top_k", "top_k_sampling"), ("top_k_sampling", "top_k")])
+def test_a_setting_with_two_names_can_be_changed_by_either(name: str, other: str) -> None:
+    config = PredictionConfig(top_k=5)
+    setattr(config, name, 10)
+    assert getattr(config, other) == 10
+    assert prediction_config(config).to_dict() == {"topKSampling": 10}
+    setattr(config, name, None)
+    assert prediction_config(config).to_dict() == {}

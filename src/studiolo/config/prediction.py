@@ -231,7 +231,11 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
                     suggestion="Give one of them.",
                 )
             setattr(self, short, b if a is None else a)
-            setattr(self, long, b if a is None else a)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if (other := _OTHER_NAME.get(name)) is not None:
+            super().__setattr__(other, value)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PredictionConfig:
@@ -244,6 +248,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
 
 
 _SHORT_NAMES = frozenset({"top_k", "top_p", "min_p"})
+_OTHER_NAME = {name: f"{name}_sampling" for name in _SHORT_NAMES} | {f"{name}_sampling": name for name in _SHORT_NAMES}
+"""The other name of a setting that has two, which always have one value."""
 
 PREDICTION_DEFAULTS = PredictionConfig(
     temperature=0.8,

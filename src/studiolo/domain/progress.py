@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+HEARTBEAT_SEC = 10.0
+"""At most so many seconds pass between two signs of life of a host to someone who waits for it."""
+
 
 class PromptProgress(Struct, frozen=True):
     """How much of a prompt is processed, in tokens.

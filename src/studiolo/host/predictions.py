@@ -25,7 +25,7 @@ from ..domain.generation import (
     Usage,
     merge_fragments,
 )
-from ..domain.progress import PromptProgress, Queued
+from ..domain.progress import HEARTBEAT_SEC, PromptProgress, Queued
 from ..engines.base import Completed, Engine
 from ..merging_queue import MergingQueue
 from ..settings import LimitSettings
@@ -38,9 +38,6 @@ from .structured import AnswerForm, cut_off
 if TYPE_CHECKING:
     from .instance import Instance
     from .lease import Lease
-
-HEARTBEAT_SEC = 10.0
-"""The longest time without an event before the first token: the latest progress is then repeated."""
 
 PLACE_INTERVAL_SEC = 1.0
 """How often the place of a waiting prediction in the queue is compared with the last one that was emitted."""

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..errors import CancelledError, UsageError
+from ..errors import HostError, UsageError
 from ..platform.fork import after_fork_in_child
 from .callbacks import call
 
@@ -138,7 +138,7 @@ def run(work: Coroutine[Any, Any, T], calls: CallQueue | None = None) -> T:
 
     Raises:
         UsageError: called on the background loop itself, which would wait for itself, or as the program ends.
-        CancelledError: the work was cancelled on the background loop.
+        HostError: the work was cancelled on the background loop.
     """
     try:
         outside = _outside()
@@ -153,7 +153,7 @@ def run(work: Coroutine[Any, Any, T], calls: CallQueue | None = None) -> T:
                 waiting()
         return future.result()
     except concurrent.futures.CancelledError:
-        raise CancelledError("The host cancelled the call") from None
+        raise HostError("The host cancelled the call") from None
     except BaseException:
         future.cancel()
         raise

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from ...errors import ProtocolError, StudioloError
+from ...domain.progress import HEARTBEAT_SEC
+from ...errors import HostError, ProtocolError, StudioloError
 from ...host.log_events import UNPUBLISHED
 from ...protocol import frames
 from ...protocol.errors import SerializedError, serialize_error
@@ -100,7 +101,16 @@ class Connection:
             return False
         self._context = replace(self._context, client=handshake.client_identifier)
         await self._send(frames.HandshakeAnswer(success=True))
+        if handshake.studiolo_heartbeats:
+            self._spawn(self._send_heartbeats())
         return True
+
+    async def _send_heartbeats(self) -> None:
+        """Send a heartbeat at intervals while a call or channel is open, so that its silence means a dead host."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SEC)
+            if self._calls or self._channels:
+                await self._send(frames.Heartbeat())
 
     async def _refuse(self, reason: str) -> None:
         await self._send(frames.HandshakeRefusal(success=False, error=reason))
@@ -156,6 +166,11 @@ class Connection:
             endpoint, function = find_rpc(self._context.namespace, call.endpoint)
             parameter = frames.decode_opaque(call.parameter, endpoint.parameter, f"The parameter of {what}")
             result = await function(self._context, parameter)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise  # the socket is closed
+            error = HostError(f"The host cancelled {what}")
+            await self._send(frames.RpcError(call_id=call.call_id, error=self._serialized(error)))
         except Exception as error:
             _log_unexpected(what, error)
             await self._send(frames.RpcError(call_id=call.call_id, error=self._serialized(error)))

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ...domain.models import ModelReference
+from ...domain.progress import HEARTBEAT_SEC
 from ...errors import ConfigError, UnsupportedError
 from ...host.documents import Document, Parser
 from ...host.retrieval import Found, RetrievalProgress
@@ -19,10 +20,6 @@ from .registry import channel, rpc
 DEFAULT_LIMIT = 5
 DEFAULT_CHUNK_SIZE = 512
 DEFAULT_CHUNK_OVERLAP = 100
-
-
-HEARTBEAT_SEC = 10.0
-"""The longest time without a message: progress is then repeated, so that a client does not time out."""
 
 
 class _Chunking(msgspec.Struct, rename="camel"):

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from ...config import LoadConfig
 from ...domain.models import ModelReference
-from ...domain.progress import DownloadProgress
+from ...domain.progress import HEARTBEAT_SEC, DownloadProgress
 from ...engines.base import Engine
 from ...host.instance import Instance
 from ...host.load_progress import LoadWatcher
@@ -31,9 +31,6 @@ from .progress import reporting
 from .registry import channel, rpc
 
 BOTH = ("llm", "embedding")
-
-HEARTBEAT_SEC = 10.0
-"""How often a load without progress sends its latest progress again."""
 
 
 @channel(wire.LOAD_MODEL, *BOTH)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...errors import CancelledError, ConfigError, rejected
+from ...errors import ConfigError, HostError, rejected
 from ...merging_queue import MergingQueue
 from ...paths import Home
 from ...platform.fork import after_fork_in_child
@@ -74,7 +74,7 @@ class EmbeddedTransport:
             except asyncio.CancelledError:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise  # the caller's own cancellation
-                raise CancelledError(f"The host cancelled {namespace}/{endpoint.name}") from None
+                raise HostError(f"The host cancelled {namespace}/{endpoint.name}") from None
 
         return await background.run_from_anywhere(work())
 
