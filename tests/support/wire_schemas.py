@@ -143,8 +143,8 @@ def judge(lines: Iterable[str], judges: list[WireSchemas]) -> list[str]:
             if not of.partition("/")[2].startswith(OURS):
                 found.setdefault(f"{of}: no official client knows it, nor is it named as studiolo's own", line)
             continue
-        if str((frame.get("message") or {}).get("type")).startswith(OURS):
-            continue
+        if frame["type"].startswith(OURS) or str((frame.get("message") or {}).get("type")).startswith(OURS):
+            continue  # studiolo's own, sent to clients that ask for it alone
         for judge in judges:
             for fault in judge.faults(of, frame):
                 where = f"{judge.version} {of}: {fault}"
