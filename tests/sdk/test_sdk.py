@@ -379,7 +379,7 @@ def test_a_server_that_is_silent_for_longer_than_the_limit_is_given_up(llm: lm.L
     worker.suspend()
     lm.set_sync_api_timeout(0.5)  # less than the interval of heartbeats
     try:
-        with pytest.raises(lm.RequestTimeoutError, match=r"0\.5 s.*prediction"):
+        with pytest.raises(lm.RequestTimeoutError, match=r"0\.5 s.*llm/predict"):
             llm.complete("A prompt that the engine has not seen")
         with pytest.raises(TimeoutError):
             llm.count_tokens("x")

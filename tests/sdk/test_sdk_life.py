@@ -70,7 +70,7 @@ def test_a_server_that_says_nothing_is_given_up(server: Server, hanging: None) -
         next(fragments)
         server.process.send_signal(signal.SIGSTOP)
         lm.set_sync_api_timeout(0.5)
-        with pytest.raises(lm.RequestTimeoutError, match="prediction"):
+        with pytest.raises(lm.RequestTimeoutError, match="llm/predict"):
             for _ in fragments:
                 pass
         with pytest.raises(lm.RequestTimeoutError, match="countTokens"):

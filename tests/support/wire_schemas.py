@@ -20,7 +20,10 @@ from tests.support.recording.wire_recorder import recording_file
 from tests.support.typescript_clients import VERSIONS, schemas
 
 OURS = "studiolo."
-"""What the names of endpoints and types of messages begin with that studiolo's own SDK alone asks for."""
+"""The prefix of endpoints and message types that only studiolo's own SDK requests."""
+
+HEARTBEAT = "studioloHeartbeat"
+"""The frame that only studiolo's own SDK requests."""
 
 LATER: dict[str, str] = {
     "1.5.0 diagnostics/streamLogs: log.log.data: {'type': *": "kinds of events that are sent to later clients alone",
@@ -143,7 +146,7 @@ def judge(lines: Iterable[str], judges: list[WireSchemas]) -> list[str]:
             if not of.partition("/")[2].startswith(OURS):
                 found.setdefault(f"{of}: no official client knows it, nor is it named as studiolo's own", line)
             continue
-        if frame["type"].startswith(OURS) or str((frame.get("message") or {}).get("type")).startswith(OURS):
+        if frame["type"] == HEARTBEAT or str((frame.get("message") or {}).get("type")).startswith(OURS):
             continue  # studiolo's own, sent to clients that ask for it alone
         for judge in judges:
             for fault in judge.faults(of, frame):
