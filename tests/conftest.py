@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -206,6 +207,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[wire_recorder.VARIABLE] = str(Path(config.stash[WIRE].name, "sent.jsonl"))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     wire_recorder.install()
+    # The tests start hundreds of programs. Each would compile its modules first, half a second's work.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if "PYTEST_XDIST_WORKER" in os.environ:
         # llama.cpp starts a thread a core, and they wait for each other in loops: with several engines at once that
         # takes half as much time again.
