@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 import studiolo as lm
+from studiolo.domain.embeddings import Embeddings
 from studiolo.host.documents import Document, Documents, Limits, Parser
 from studiolo.host.files import MAX_FILE_BYTES, FileStore
 from studiolo.host.retrieval import RetrievalProgress, Retriever, chunks_of
@@ -354,9 +355,9 @@ async def test_what_is_kept_has_a_bound_by_a_stub_of_the_model(tmp_path: Path) -
         instance = SimpleNamespace(model=SimpleNamespace(path=tmp_path))
         asked = 0
 
-        async def embed(self, text: str) -> list[float]:
-            self.asked += 1
-            return [1.0, 0.0]
+        async def embed(self, texts: list[str]) -> Embeddings:
+            self.asked += len(texts)
+            return Embeddings([[1.0, 0.0]] * len(texts), [1] * len(texts))
 
     files = FileStore(tmp_path)
     names = [files.add("a.txt", f"{number} {'word ' * 100}".encode()).identifier for number in range(3)]
