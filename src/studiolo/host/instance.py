@@ -70,6 +70,8 @@ class Instance:
         self.gate = EngineGate()
         self.slots = Slots(identifier, config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS)
         self.draft: Model | None = None
+        self.next_draft_path: Path | None = None
+        """The draft model that a prediction waits to restart the engine with."""
         self.estimate: Estimate | None = None
         self.cut_off: set[Lease] = set()
         """Leases whose work was ended by the death of the latest engine."""
@@ -241,33 +243,41 @@ class Instance:
                 case "gone":
                     raise unloaded(self.identifier)
 
-    async def find_draft(self, lease: Lease, asked: PredictionConfig) -> Model | None:
-        """Move ``lease`` to an instance with the draft model that a prediction names.
+    async def find_draft(self, lease: Lease, asked: PredictionConfig) -> tuple[Model, bool]:
+        """Find the draft model that a prediction names, and move ``lease`` to an instance with it, if there can be one.
 
-        Returns ``None``; or the draft model, where this instance's engine is to be restarted with it.
+        Returns the draft model, and whether the engine of the lease's instance must be restarted with it.
         """
         return await self._shared.find_draft(lease, asked)
 
     async def change_draft(self, draft: Model, asked: PredictionConfig) -> None:
-        """Restart the engine with a draft model. For the holder of the gate, who has the engine alone."""
-        if self.draft_path == draft.path:
-            return
-        await self.running_engine()  # what it would raise is raised before anything is ended
-        config = drafting_as(self.config, asked)
+        """Wait until nobody uses the engine, restart it with a draft model, and enter the gate."""
+        self.next_draft_path = draft.path
+        try:
+            await self.gate.enter(alone=True)
+        finally:
+            if self.next_draft_path == draft.path:
+                self.next_draft_path = None
+        try:
+            if self.draft_path != draft.path:
+                await self.running_engine()  # what it would raise is raised before anything is ended
+                self._begin_start(self._restart_with(drafting_as(self.config, asked)))
+                assert self._start is not None
+                await self._started(self._start)
+        except BaseException:
+            self.gate.leave()
+            raise
+        self.gate.share()
 
-        async def restart() -> None:
-            await self._stop_engine()
-            before = self.config, self.estimate, self.draft
-            try:
-                await self._shared.grant(self, config)
-                await self._launch()
-            except BaseException:
-                self.config, self.estimate, self.draft = before
-                raise
-
-        self._begin_start(restart())
-        assert self._start is not None
-        await self._started(self._start)
+    async def _restart_with(self, config: LoadConfig) -> None:
+        before = self.config, self.estimate, self.draft
+        await self._stop_engine()
+        try:
+            await self._shared.grant(self, config)
+            await self._launch()
+        except BaseException:
+            self.config, self.estimate, self.draft = before
+            raise
 
     def drain(self) -> asyncio.Task[None] | None:
         """Unload when the last lease is released. Returns the unloading where there is none."""
@@ -468,6 +478,6 @@ class Shared:
     events: Events[CrashReport]
     logs: LogEvents
     grant: Callable[[Instance, LoadConfig], Awaitable[None]]
-    find_draft: Callable[[Lease, PredictionConfig], Awaitable[Model | None]]
+    find_draft: Callable[[Lease, PredictionConfig], Awaitable[tuple[Model, bool]]]
     on_idle: Callable[[Instance], None]
     on_gone: Callable[[Instance, asyncio.Task[None]], None]

@@ -50,7 +50,7 @@ class Instances:
         self._instances: dict[str, Instance] = {}
         self._unloading: set[asyncio.Task[None]] = set()
         self._planner = LoadPlanner(kinds, devices, settings, find_model, self.all)
-        self.crashes = Crashes()
+        self.crashes = Crashes(lambda: asyncio.get_running_loop().time())
         self.events: Events[CrashReport] = Events()
         self._shared = Shared(
             settings=settings,
@@ -181,21 +181,21 @@ class Instances:
                 async with asyncio.timeout(next_deadline_sec(self.all())):
                     await self._reaper_wakes.wait()
 
-    async def _find_draft(self, lease: Lease, asked: PredictionConfig) -> Model | None:
+    async def _find_draft(self, lease: Lease, asked: PredictionConfig) -> tuple[Model, bool]:
         """Find where a prediction runs that names a draft model: see :func:`studiolo.host.lifecycle.place_draft`.
 
         Where there is no memory for an instance of its own, the prediction's own instance is restarted, too.
         """
-        current, name = lease.instance, asked.draft_model
-        if name is None or is_named(current.draft, name):
-            return None
-        draft = await self._planner.draft_model(name)
+        current, name = lease.instance, asked.draft_model or ""
+        draft = current.draft
+        if draft is None or not is_named(draft, name):
+            draft = await self._planner.draft_model(name)
         config = drafting_as(current.config, asked)
         place = place_draft(current, self.all(), draft.path)
         fits = place == "load" and (await self._planner.plan(current.model, config)).estimate.fits
         place = place_draft(current, self.all(), draft.path)  # another request may have been faster
         if place == "restart" or (place == "load" and not fits):
-            return draft
+            return draft, True
         if place == "load":
             identifier, ttl_sec = self._free_identifier(current.model.key), self._settings().loading.jit_ttl_sec
             place = self._begin(identifier, current.model, config, ttl_sec, evictable=True)
@@ -204,8 +204,8 @@ class Instances:
             try:
                 await _move(lease, place)
             except NotEnoughMemoryError:  # another load has taken it
-                return draft
-        return None
+                return draft, True
+        return draft, False
 
     def _free_identifier(self, key: str) -> str:
         identifier, number = key, 1

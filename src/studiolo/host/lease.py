@@ -179,21 +179,31 @@ class Lease:
 
     @contextlib.asynccontextmanager
     async def _turn(self, drafts: PredictionConfig | None) -> AsyncGenerator[None]:
-        draft = None
-        if drafts is not None and drafts.draft_model:
-            draft = await self.instance.find_draft(self, drafts)
+        await self._enter_gate(drafts)
         instance = self.instance
-        await instance.gate.enter(alone=draft is not None)
         try:
-            if draft is not None and drafts is not None:
-                await instance.change_draft(draft, drafts)
-                instance.gate.share()
             yield
         except EngineDiedError:
             instance.cut_off.add(self)
             raise
         finally:
             instance.gate.leave()
+
+    async def _enter_gate(self, drafts: PredictionConfig | None) -> None:
+        """Wait for the use of the engine, with the draft model that a prediction names."""
+        if drafts is None or not drafts.draft_model:
+            await self.instance.gate.enter()
+            return
+        while True:
+            draft, restart = await self.instance.find_draft(self, drafts)
+            instance = self.instance
+            if restart:
+                await instance.change_draft(draft, drafts)
+            else:
+                await instance.gate.enter()
+            if instance.draft_path == draft.path:
+                return
+            instance.gate.leave()  # another request has changed it while this one waited
 
     async def _use_engine(self) -> Engine:
         self.engine = await self.instance.running_engine()

@@ -57,6 +57,8 @@ class Drafting(Protocol):
     @property
     def draft_path(self) -> Path | None: ...
     @property
+    def next_draft_path(self) -> Path | None: ...
+    @property
     def undrafted_config(self) -> LoadConfig: ...
 
 
@@ -103,7 +105,7 @@ def place_draft(current: D, instances: Iterable[D], draft: Path) -> D | Literal[
         if each.model_path == current.model_path
         and each.state != "gone"
         and each.undrafted_config == current.undrafted_config
-        and each.draft_path == draft
+        and draft in (each.draft_path, each.next_draft_path)
     ]
     if current in same:
         return current

@@ -76,6 +76,10 @@ class Prediction:
         self._cached_tokens = 0
         self._predicted_tokens = 0
         self._load_sec: float | None = None
+        self._is_quiet = False
+        self._quiet_since = self._began
+        self._last_standing: PromptReport | Queued = self._prompt_reports.latest
+        self._standing_timer: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._run(), name=f"prediction on {lease.instance.identifier}")
         lease.hand_over(self)
         self._task.add_done_callback(lambda _: lease.release())
@@ -120,22 +124,29 @@ class Prediction:
         Raises:
             PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.complete`.
         """
-        emitted, emitted_at = self._standing(), self._clock()
-        while True:
-            heartbeat = None if self._first_token_at is not None else HEARTBEAT_SEC
-            try:
-                async with asyncio.timeout(heartbeat if self.has_slot else PLACE_INTERVAL_SEC):
-                    events = await self._events.get_all()
-            except TimeoutError:
-                standing = self._standing()
-                if standing != emitted or self._clock() - emitted_at >= HEARTBEAT_SEC:
-                    emitted, emitted_at = standing, self._clock()
-                    yield standing
-                continue
-            if not events:
-                return
-            for event in events:
-                yield event
+        self._schedule_standing()
+        try:
+            while events := await self._events.get_all():
+                for event in events:
+                    yield event
+                self._is_quiet = False
+        finally:
+            if self._standing_timer is not None:
+                self._standing_timer.cancel()
+
+    def _schedule_standing(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._standing_timer = loop.call_later(PLACE_INTERVAL_SEC, self._repeat_standing)
+
+    def _repeat_standing(self) -> None:
+        """Emit the standing where it has changed, or where nothing else was emitted for a while."""
+        now, standing = self._clock(), self._standing()
+        if not self._is_quiet:
+            self._is_quiet, self._quiet_since = True, now
+        if (not self.has_slot and standing != self._last_standing) or now - self._quiet_since >= HEARTBEAT_SEC:
+            self._events.put(standing)
+        self._last_standing = standing
+        self._schedule_standing()
 
     def _standing(self) -> PromptReport | Queued:
         place = None if self.has_slot else self._instance.slots.place(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ from ...domain.chat import ChatRequest
 from ...domain.generation import PredictionResult
 from ...engines.base import TemplateRequest
 from ...errors import ProtocolError
+from ...domain.progress import HEARTBEAT_SEC
 from ...protocol import llm as wire
 from ...protocol.chat import ChatHistoryData, TextData
 from ...protocol.kv import (
@@ -26,6 +28,7 @@ from . import predictions
 from .chats import chat_request, messages
 from .context import Context, ServerChannel
 from .encoding import instance_info, model_reference
+from .progress import heartbeats
 from .registry import channel, rpc
 
 # A prompt template that passes the text through, whatever the spacing: the form of a raw completion.
@@ -73,7 +76,12 @@ async def _run(
     refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
     request: str | ChatRequest = prompt if isinstance(prompt, str) else chat_request(prompt, config)
-    async with context.host.lease(model_reference(specifier), "llm", context.client) as lease:
+    waiting = wire.PromptProcessingProgress(progress=0.0, details=wire.PromptProcessingDetails())
+    async with contextlib.AsyncExitStack() as stack:
+        async with heartbeats(channel.send, waiting, HEARTBEAT_SEC):
+            lease = await stack.enter_async_context(
+                context.host.lease(model_reference(specifier), "llm", context.client)
+            )
         prediction = context.host.predict(lease, request, config, preset)
         channel.on_cancel = prediction.stop
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ...merging_queue import MergingQueue
@@ -49,6 +50,23 @@ async def reporting(
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
+
+
+@contextlib.asynccontextmanager
+async def heartbeats(send: Callable[[M], Awaitable[None]], message: M, interval_sec: float) -> AsyncGenerator[None]:
+    """Send ``message`` at intervals for the length of the block, so that a long wait does not look like a dead host."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(interval_sec)
+            await send(message)
+
+    task = asyncio.create_task(repeat(), name="heartbeats")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _newest(last: M, new: M) -> M | None:

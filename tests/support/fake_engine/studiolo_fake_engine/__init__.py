@@ -7,10 +7,11 @@ file) in :data:`models`; every engine that was started is in :data:`engines`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +65,7 @@ class FakeModel:
         tokens: what a completion generates, once.
         endless: generate the tokens again and again, until ``max_tokens`` or the end.
         token: how long a token takes.
+        stalls_after: no token comes after so many of a completion.
         dies_after: the engine ends unexpectedly after so many tokens of a completion.
         embed: how long an embedding takes.
         tokenize: how long tokenizing and templates take.
@@ -77,6 +79,7 @@ class FakeModel:
     tokens: Sequence[str] = ("One ", "two ", "three.")
     endless: bool = False
     token: Step = field(default_factory=Step)
+    stalls_after: int | None = None
     dies_after: int | None = None
     embed: Step = field(default_factory=Step)
     tokenize: Step = field(default_factory=Step)
@@ -144,7 +147,8 @@ class FakeKind:
 class FakeEngine:
     """One running engine; see :class:`studiolo.engines.base.Engine`.
 
-    ``active`` counts the requests that it works on; ``most_active`` is the most there ever were.
+    ``active`` counts the requests that it works on. ``in_slots`` counts the completions and embeddings among them, of
+    which there may be ``slots``; ``most_in_slots`` is the most there ever were.
     """
 
     name = "fake"
@@ -163,7 +167,9 @@ class FakeEngine:
         self.alive = True
         self.stopping = False
         self.active = 0
-        self.most_active = 0
+        self.slots = spec.config.max_parallel_predictions or 1
+        self.in_slots = 0
+        self.most_in_slots = 0
         self._reason = "signal SIGKILL"
         self._words: list[str] = []  # a token is a word with the spaces before it
 
@@ -214,7 +220,7 @@ class FakeEngine:
             return "".join(self._words[token] for token in tokens)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        with self._work():
+        with self._work(in_slot=True):
             await self._unless_dead(self.script.embed.take())
             counts = [len(self._tokens(text)) for text in texts]
             if max(counts, default=0) > self._context:
@@ -258,7 +264,7 @@ class FakeEngine:
             raise PromptTooLongError(f"The prompt has {prompt} tokens, and the context is {self._context}")
         limit = min(config.max_tokens or room, room)
         tokens = itertools.cycle(self.script.tokens) if self.script.endless else iter(self.script.tokens)
-        with self._work():
+        with self._work(in_slot=True):
             yield PromptProgress(0, prompt)
             count, stop, text = 0, None, ""
             for count, token in enumerate(itertools.islice(tokens, limit), 1):
@@ -268,6 +274,8 @@ class FakeEngine:
                 if stop is not None:
                     break
                 yield Fragment(token)
+                if count == self.script.stalls_after:
+                    await self._unless_dead(asyncio.Event().wait())
                 if count == self.script.dies_after:
                     self.kill("signal SIGSEGV")
                     raise self.death()
@@ -283,8 +291,18 @@ class FakeEngine:
                 draft_tokens=0 if self.draft else None,
             )
 
-    def _work(self) -> _Work:
-        return _Work(self)
+    @contextlib.contextmanager
+    def _work(self, *, in_slot: bool = False) -> Generator[None]:
+        if not self.alive:
+            raise self.death()
+        self.active += 1
+        self.in_slots += in_slot
+        self.most_in_slots = max(self.most_in_slots, self.in_slots)
+        try:
+            yield
+        finally:
+            self.active -= 1
+            self.in_slots -= in_slot
 
     async def _unless_dead(self, step: Coroutine[Any, Any, T]) -> T:
         """Do a piece of work; raise EngineDiedError if the engine ends meanwhile."""
@@ -298,17 +316,3 @@ class FakeEngine:
         finally:
             work.cancel()
             end.cancel()
-
-
-class _Work:
-    def __init__(self, engine: FakeEngine) -> None:
-        self._engine = engine
-
-    def __enter__(self) -> None:
-        if not self._engine.alive:
-            raise self._engine.death()
-        self._engine.active += 1
-        self._engine.most_active = max(self._engine.most_active, self._engine.active)
-
-    def __exit__(self, *_: object) -> None:
-        self._engine.active -= 1
