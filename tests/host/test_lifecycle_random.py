@@ -157,7 +157,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert all(count == 1 for count in on_demand.values()), f"loaded twice: {on_demand}"
         assert all(engine.most_in_slots <= engine.slots for engine in fake.engines)
         starting_or_running = [engine for engine in fake.running() if not engine.stopping]
-        assert len(starting_or_running) <= len(instances)
+        assert len(starting_or_running) <= len(instances) + len(self.host.instances._unloading)
         for task in self.tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 assert isinstance(error, StudioloError), repr(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +30,11 @@ class DiskThreads:
 
     async def look_up(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of a look-up. They run one at a time."""
-        return await asyncio.wrap_future(self._pool("lookups").submit(function, *args, **kwargs))
+        return await self._submit("lookups", functools.partial(function, *args, **kwargs))
 
     async def step(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short step of a download, to its end even when this is cancelled."""
-        task = asyncio.wrap_future(self._pool("steps").submit(function, *args, **kwargs))
+        task = self._submit("steps", functools.partial(function, *args, **kwargs))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -67,6 +68,9 @@ class DiskThreads:
         pools, self._pools = self._pools, {}
         for pool in pools.values():
             pool.shutdown(wait=False)
+
+    def _submit(self, name: str, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool(name), work)
 
     def _pool(self, name: str) -> ThreadPoolExecutor:
         if name not in self._pools:
