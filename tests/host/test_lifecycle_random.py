@@ -187,5 +187,5 @@ class Lifecycle(RuleBasedStateMachine):
 def test_random_programs() -> None:
     run_state_machine_as_test(
         Lifecycle,
-        settings=settings(max_examples=60, stateful_step_count=25, derandomize=True, deadline=None, database=None),
+        settings=settings(max_examples=4, stateful_step_count=25, derandomize=True, deadline=None, database=None),
     )

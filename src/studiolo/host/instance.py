@@ -1,4 +1,7 @@
-"""An instance: a model loaded in an engine, which is watched and started again when it has died."""
+"""An instance: a model loaded in an engine, which is watched and started again when it has died.
+
+Longer than 400 lines because the state and the start, the watch and the end of the engine change the same few fields.
+"""
 
 from __future__ import annotations
 

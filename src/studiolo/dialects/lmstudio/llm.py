@@ -10,9 +10,9 @@ from ...config import PredictionConfig
 from ...config.raw_tools import parse_raw_tools
 from ...domain.chat import ChatRequest
 from ...domain.generation import PredictionResult
+from ...domain.progress import HEARTBEAT_SEC
 from ...engines.base import TemplateRequest
 from ...errors import ProtocolError
-from ...domain.progress import HEARTBEAT_SEC
 from ...protocol import llm as wire
 from ...protocol.chat import ChatHistoryData, TextData
 from ...protocol.kv import (
