@@ -40,7 +40,7 @@ def methods(kind: type[Any]) -> dict[str, Any]:
 
 def members() -> Iterator[Any]:
     for asynchronous, sync in PAIRS:
-        for name in methods(asynchronous).keys() - OFFICIAL_ASYNC_ONLY:
+        for name in sorted(methods(asynchronous).keys() - OFFICIAL_ASYNC_ONLY):
             yield pytest.param(asynchronous, sync, name, id=f"{sync.__name__}.{name}")
 
 
