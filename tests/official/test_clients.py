@@ -271,7 +271,7 @@ def test_our_client_runs_the_same_programs_there(server: Server, empty_home: Hom
 
 @pytest.mark.timeout(400)
 def test_the_founding_program_with_the_official_typescript_client(server: Server, typescript_client: Path) -> None:
-    assert len(run_typescript(TYPESCRIPT, typescript_client, "founding.mjs")) > 10
+    assert run_typescript(TYPESCRIPT, typescript_client, "founding.mjs").strip()
 
 
 def test_more_of_the_official_typescript_client(server: Server, typescript_client: Path) -> None:

@@ -78,7 +78,7 @@ def test_an_answer_that_breaks_its_schema_says_why(client: lm.Client) -> None:
 def test_a_stop_string_within_the_answer_is_no_broken_schema(client: lm.Client) -> None:
     result = client.llm.model().complete("x", response_format=BOOK, config={**CALM, "stop_strings": ["title"]})
     assert result.stats.stop_reason == "stopStringFound" and not result.structured
-    assert result.structured_problem == "The answer ended before it was complete (stopStringFound)"
+    assert result.structured_problem == "The answer ended before it was complete: a stop string ended it"
 
 
 def test_a_whole_answer_at_the_limit_is_parsed(client: lm.Client) -> None:

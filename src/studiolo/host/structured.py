@@ -27,6 +27,16 @@ ANY_OBJECT = {"type": "object"}
 
 _BY_ITSELF: tuple[StopReason, ...] = ("end_of_text", "tool_calls")
 _AT_A_LIMIT: tuple[StopReason, ...] = ("max_tokens", "context_full")
+_ENDS: dict[StopReason, str] = {
+    "end_of_text": "the model ended it",
+    "stop_string": "a stop string ended it",
+    "tool_calls": "a tool call ended it",
+    "max_tokens": "it reached max_tokens",
+    "context_full": "the context is full",
+    "cancelled": "it was cancelled",
+    "unloaded": "the model was unloaded",
+    "failed": "it failed",
+}
 
 
 @dataclass
@@ -104,7 +114,7 @@ class AnswerForm:
 
 def cut_off(stop_reason: StopReason) -> str:
     """Return the problem of an answer that ended before its form was complete."""
-    return f"The answer ended before it was complete ({stop_reason})"
+    return f"The answer ended before it was complete: {_ENDS[stop_reason]}"
 
 
 def _is_whole(answer: str) -> bool:
