@@ -371,9 +371,8 @@ def test_an_event_loop_that_ends_in_mid_stream_stops_the_engines_work(
     wait_until(lambda: _running(client) == 0, "the engine to be idle", 5)
 
 
+@pytest.mark.parametrize("place", ["served"], indirect=True, scope="module")  # an embedded host has no limit
 def test_a_server_that_is_silent_for_longer_than_the_limit_is_given_up(llm: lm.LLM, place: tuple[str, int]) -> None:
-    if place[0] == "embedded":
-        pytest.skip("a host in this process has no limit")
     llm.complete("x", config={"max_tokens": 1})
     (worker,) = workers_of(place[1])
     worker.suspend()
