@@ -376,7 +376,11 @@ def test_what_cannot_be_planned_is_a_clear_error(repository: Repository, target:
 
 @pytest.mark.parametrize(
     ("node", "option", "words"),
-    [(0, 3, "no download option 3, only 0 to 2"), (0, None, "nothing to keep"), (1, 0, "Node 1 of the plan")],
+    [
+        (0, 3, "no download option 3, only 0 to 2"),
+        (0, None, "is in the library that could be selected"),
+        (1, 0, "Node 1 of the plan"),
+    ],
 )
 def test_a_selection_that_is_none_is_a_clear_error(
     repository: Repository, node: int, option: int | None, words: str

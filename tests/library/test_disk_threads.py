@@ -126,7 +126,8 @@ async def test_a_verification_that_waits_for_a_thread_is_cancelled_at_once_and_a
             fetch.cancel()
         await asyncio.gather(*fetches, return_exceptions=True)
     assert hashing.running == 0, "nothing still reads when the download is over"
-    assert hashing.stopped == running
+    # A waiting one may get the thread of one that has just stopped, before its own cancellation reaches it.
+    assert running <= hashing.stopped < len(names)
 
 
 async def test_the_threads_end_when_the_library_is_closed(library: Library, web: Web, tmp_path: Path) -> None:
