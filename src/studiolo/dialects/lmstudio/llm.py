@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from typing import Any
@@ -30,6 +31,9 @@ from .context import Context, ServerChannel
 from .encoding import instance_info, model_reference
 from .progress import heartbeats
 from .registry import channel, rpc
+
+CANCEL_GRACE_SEC = 1.0
+"""How long a cancelled request still waits for its instance, so that the client gets a result that says so."""
 
 # A prompt template that passes the text through, whatever the spacing: the form of a raw completion.
 _PASS_THROUGH = re.compile(
@@ -77,6 +81,9 @@ async def _run(
     config = decode_prediction_config(settings)
     request: str | ChatRequest = prompt if isinstance(prompt, str) else chat_request(prompt, config)
     waiting = wire.PromptProcessingProgress(progress=0.0, details=wire.PromptProcessingDetails())
+    task, early = asyncio.current_task(), list[asyncio.TimerHandle]()
+    assert task is not None
+    channel.on_cancel = lambda: early.append(asyncio.get_running_loop().call_later(CANCEL_GRACE_SEC, task.cancel))
     async with contextlib.AsyncExitStack() as stack:
         async with heartbeats(channel.send, waiting, HEARTBEAT_SEC):
             lease = await stack.enter_async_context(
@@ -84,6 +91,9 @@ async def _run(
             )
         prediction = context.host.predict(lease, request, config, preset)
         channel.on_cancel = prediction.stop
+        for timer in early:
+            timer.cancel()
+            prediction.stop()
         try:
             async for event in prediction.events():
                 if not isinstance(event, PredictionResult):
