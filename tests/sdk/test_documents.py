@@ -391,11 +391,11 @@ def test_wrong_uses_are_named(client: lm.Client) -> None:
     with pytest.raises(lm.ConfigError, match="limit of a retrieval is 0"):
         client.files.retrieve("x", [text], limit=0)
     for wrong in ("a.txt", ["a.txt"], text):
-        with pytest.raises(lm.ConfigError, match=r"handles of files, which prepare_file\(\) returns"):
+        with pytest.raises(lm.ConfigError, match=r"file handles, which prepare_file\(\) returns"):
             client.files.retrieve("x", wrong)  # type: ignore[arg-type]
     with pytest.raises(lm.ConfigError, match="chunk_size is 'large', not a whole number"):
         client.files.retrieve("x", [text], chunk_size="large")  # type: ignore[arg-type]
-    with pytest.raises(lm.ConfigError, match="The question is 5, not a text"):
+    with pytest.raises(lm.ConfigError, match="The query is 5, not a str"):
         client.files.retrieve(5, [text])  # type: ignore[arg-type]
     with pytest.raises(lm.ConfigError, match="no parameter 'on_nothing'"):
         client.files.retrieve("x", [text], on_nothing=print)  # type: ignore[call-arg]

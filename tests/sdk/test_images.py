@@ -100,9 +100,9 @@ def test_every_source_and_format_gives_the_same(client: lm.Client, eyes: lm.LLM,
         ("a.png", encoded(picture())[:20], "damaged"),
         ("a.jpg", encoded(picture(), "JPEG")[:-40], "damaged"),
         ("a.webp", encoded(picture(), "WEBP")[:-9], "damaged"),
-        ("a.txt", b"no image at all", "no image"),
-        ("a.bin", bytes(range(256)), "no image"),
-        ("a.png", b"", "no image"),
+        ("a.txt", b"no image at all", "not an image"),
+        ("a.bin", bytes(range(256)), "not an image"),
+        ("a.png", b"", "not an image"),
     ],
 )
 def test_what_is_no_image_is_refused(client: lm.Client, name: str, data: bytes, says: str) -> None:

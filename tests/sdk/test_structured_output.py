@@ -106,7 +106,7 @@ def test_an_answer_that_was_cut_off_is_not_half_parsed(llm: lm.LLM, limit: dict[
     assert result.stats.stop_reason == "maxPredictedTokensReached"
     assert result.parsed == result.content
     assert not result.structured
-    with pytest.raises(lm.ConfigError, match="maxPredictedTokensReached"):
+    with pytest.raises(lm.ConfigError, match="it reached max_tokens"):
         result.parsed_as(OurBook)
     number = {"type": "integer", "minimum": 100000}
     result = llm.complete(PROMPT, response_format=number, config={**CALM, "max_tokens": 2})
