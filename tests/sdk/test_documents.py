@@ -397,7 +397,7 @@ def test_wrong_uses_are_named(client: lm.Client) -> None:
         client.files.retrieve("x", [text], chunk_size="large")  # type: ignore[arg-type]
     with pytest.raises(lm.ConfigError, match="The query is 5, not a str"):
         client.files.retrieve(5, [text])  # type: ignore[arg-type]
-    with pytest.raises(lm.ConfigError, match="no parameter 'on_nothing'"):
+    with pytest.raises(TypeError, match="on_nothing"):
         client.files.retrieve("x", [text], on_nothing=print)  # type: ignore[call-arg]
     with pytest.raises(lm.FilesError, match="The host has no file"):
         client.files.retrieve("x", [msgspec.structs.replace(text, identifier="0" * 64)])
