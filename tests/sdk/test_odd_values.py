@@ -64,7 +64,7 @@ def test_prompts_of_every_kind(llm: lm.LLM, prompt: str) -> None:
         ({"stop_strings": ["a", ""]}, r"'stop_strings\[1\]'"),
         ({"tool_call_stop_strings": [""]}, r"'tool_call_stop_strings\[0\]'"),
         ({"stop_strings": [b"a"]}, r"'stop_strings\[0\]' is bytes"),
-        ({"stop_strings": [HALF]}, r"'stop_strings\[0\]' is no text"),
+        ({"stop_strings": [HALF]}, r"'stop_strings\[0\]' is invalid Unicode"),
         ({"system_prompt": object()}, "'system_prompt'"),
         ({"raw_tools": nested(3000)}, "'raw_tools' is nested too deeply"),
         ({"raw_tools": {}}, "'type'"),

@@ -92,6 +92,12 @@ def test_an_unknown_option_is_a_type_error(options: dict[str, Any]) -> None:
             function("x", **options)
 
 
+def test_a_positional_argument_too_many_is_a_type_error() -> None:
+    handle = lm.LLM(lm.AsyncLLM("a", cast("Session", object()), "llm"))
+    with pytest.raises(TypeError, match="positional argument"):
+        handle.unload("a")  # type: ignore[call-arg]
+
+
 async def _never() -> None: ...
 
 

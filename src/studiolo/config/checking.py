@@ -1,4 +1,4 @@
-"""What any config is checked by, whether it comes as its type or as a dict."""
+"""Checks of any config, given as its type or as a dict."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ C = TypeVar("C", bound=Struct)
 
 
 def explicit_fields(config: Struct) -> dict[str, Any]:
-    """The fields that say something, by name."""
+    """Return the fields that are set, by name."""
     return {name: value for name in config.__struct_fields__ if (value := getattr(config, name)) is not None}
 
 
 def camel_case_dict(config: Struct, *, without: Set[str] = frozenset()) -> dict[str, Any]:
-    """The explicit fields of ``config``, nested ones too, as LM Studio's clients name them."""
+    """Return the fields that are set, nested ones too, with LM Studio's camelCase names."""
     fields = {name: value for name, value in explicit_fields(config).items() if name not in without}
     return {
         _camel_case(name): camel_case_dict(value) if isinstance(value, Struct) else msgspec.to_builtins(value)
@@ -37,11 +37,11 @@ def _camel_case(name: str) -> str:
 
 
 def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_by_false: Set[str]) -> C:
-    """A checked config of ``kind``.
+    """Return a checked config of ``kind``.
 
     Parameters:
-        what: what it is called in errors.
-        off_by_false: the fields that ``False`` switches off and for which ``True`` says nothing.
+        what: its name in errors.
+        off_by_false: the fields that ``False`` disables, and for which ``True`` is not a value.
 
     Raises:
         ConfigError: a field has a wrong name, type or range.
@@ -68,9 +68,9 @@ def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_b
     plain: dict[str, Any] = {}
     for name, field in fields.items():
         if field is True and name in off_by_false:
-            raise ConfigError(f"The {what}'s field {name!r} is true; give a value, or false to switch it off")
+            raise ConfigError(f"The {what}'s field {name!r} is true; set a value, or false to disable it")
         field = _plain(field, what, name)
-        plain[name] = int(field) if isinstance(field, float) and field.is_integer() else field  # 40.0 is a fine top_k
+        plain[name] = int(field) if isinstance(field, float) and field.is_integer() else field  # 40.0 is a valid top_k
     try:
         return msgspec.convert(plain, kind)
     except (msgspec.ValidationError, TypeError) as error:
@@ -80,7 +80,7 @@ def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_b
 
 
 def _plain(value: Any, what: str, name: str) -> Any:
-    """The value of a field as JSON has it. Raises :class:`ConfigError` where JSON has no such thing."""
+    """Return the value of a field as JSON types. Raise :class:`ConfigError` if JSON cannot represent it."""
     try:
         plain = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
         found = _no_json(plain)
@@ -95,9 +95,13 @@ def _plain(value: Any, what: str, name: str) -> Any:
 
 
 def _no_json(value: Any) -> tuple[str, str] | None:
-    """Where in ``value`` there is something that JSON cannot carry, and what it is."""
+    """Return the path and the description of a part that JSON cannot represent; ``None`` without any."""
     if isinstance(value, str):
-        return None if value.isascii() or is_text(value) else ("", f"no text: {value[:40]!r} has half of a character")
+        return (
+            None
+            if value.isascii() or is_text(value)
+            else ("", f"invalid Unicode: {value[:40]!r} contains a lone surrogate")
+        )
     if isinstance(value, float):
         return None if math.isfinite(value) else ("", f"{value}, not a finite number")
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -115,7 +119,7 @@ def _no_json(value: Any) -> tuple[str, str] | None:
 
 
 def is_text(value: str) -> bool:
-    """Whether ``value`` can be sent as text: a lone surrogate (half of a character of UTF-16) cannot."""
+    """Return whether ``value`` is valid Unicode: a lone surrogate is not."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -124,7 +128,7 @@ def is_text(value: str) -> bool:
 
 
 def config_error(error: Exception, what: str) -> ConfigError:
-    """msgspec's error as one that names the field in the user's words."""
+    """Return the error for msgspec's ``error``, with the name of the field."""
     message, _, path = str(error).partition(" - at `$.")
     field = re.sub(r"`$", "", path)
     where = f"field {field!r}" if field else "value"
@@ -132,17 +136,17 @@ def config_error(error: Exception, what: str) -> ConfigError:
 
 
 def snake_case_keys(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with every key, nested ones too, in snake_case."""
+    """Return a copy with every key, nested ones too, in snake_case."""
     out: dict[str, Any] = {}
     for key, item in value.items():
         name = _snake_case(str(key))
-        if isinstance(item, Mapping) and name not in _KEPT_AS_THEY_ARE:
+        if isinstance(item, Mapping) and name not in _UNCHANGED:
             item = snake_case_keys(cast("Mapping[str, Any]", item))
         out[name] = item
     return out
 
 
-_KEPT_AS_THEY_ARE = frozenset({"json_schema", "raw", "raw_tools", "input_config"})
+_UNCHANGED = frozenset({"json_schema", "raw", "raw_tools", "input_config"})
 
 
 def _snake_case(key: str) -> str:

@@ -16,7 +16,7 @@ Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
 
 
 class StructuredSetting(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What form the generated text is held to.
+    """The form that the generated text must have.
 
     Parameters:
         type: ``"json"`` for text that satisfies ``json_schema``, ``"gbnf"`` for a ``gbnf_grammar``, ``"none"``.
@@ -37,12 +37,12 @@ class StructuredSetting(Struct, kw_only=True, omit_defaults=True, forbid_unknown
 
 
 class MirostatSetting(Struct, kw_only=True, omit_defaults=False, forbid_unknown_fields=True):
-    """Mirostat: sampling that keeps the text at one level of surprise.
+    """Mirostat: sampling that keeps the perplexity of the text constant.
 
     Parameters:
         version: 1 or 2; 0 for off.
         learning_rate: how fast the level is corrected (eta).
-        target_entropy: the level of surprise, in bits (tau).
+        target_entropy: the target, in bits (tau).
     """
 
     version: Literal[0, 1, 2]
@@ -60,7 +60,7 @@ class JinjaPromptTemplate(Struct, kw_only=True, omit_defaults=True):
 
     Parameters:
         template: the template.
-        bos_token, eos_token: the tokens that begin and end a text. Default: the model's own.
+        bos_token, eos_token: the tokens at the beginning and the end of a text. Default: the model's.
         input_config: in LM Studio's form, whether a message's content is text or a list of parts. Default: text.
     """
 
@@ -71,7 +71,7 @@ class JinjaPromptTemplate(Struct, kw_only=True, omit_defaults=True):
 
 
 class ManualPromptTemplate(Struct, kw_only=True):
-    """A chat template that is put together from what stands before and after each role's messages."""
+    """A chat template made of the texts before and after each role's messages."""
 
     before_system: str = ""
     after_system: str = ""
@@ -82,12 +82,12 @@ class ManualPromptTemplate(Struct, kw_only=True):
 
 
 class PromptTemplate(Struct, kw_only=True, omit_defaults=True):
-    """How a chat becomes text, instead of the model's own way.
+    """A chat template to use instead of the model's own.
 
     Parameters:
-        type: which of the two templates is meant: ``"jinja"`` or ``"manual"``.
-        jinja_prompt_template, manual_prompt_template: the template.
-        stop_strings: further stop strings, which end the assistant's turn.
+        type: ``"jinja"`` or ``"manual"``.
+        jinja_prompt_template, manual_prompt_template: the template of that type.
+        stop_strings: more stop strings, which end the assistant's turn.
     """
 
     type: Literal["jinja", "manual"]
@@ -122,34 +122,35 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     """How text is generated. docs/prediction-config.md describes each setting.
 
     Parameters:
-        temperature: 0 always takes the likeliest token; higher is more varied. Default: 0.8.
-        max_tokens: tokens to generate at most; ``False`` or -1 for no limit but the context. Default: no limit.
+        temperature: 0 always samples the most likely token; higher values are more varied. Default: 0.8.
+        max_tokens: the maximum number of generated tokens; ``False`` or -1 (the default) for no limit except the
+            context.
         stop_strings: generation ends before the first of these. Default: none.
         tool_call_stop_strings: as ``stop_strings``, with the stop reason ``toolCalls``. Default: none.
-        context_overflow_policy: what happens when prompt and answer outgrow the context: ``"stopAtLimit"``,
+        context_overflow_policy: what to do when prompt and answer exceed the context: ``"stopAtLimit"``,
             ``"truncateMiddle"`` or ``"rollingWindow"``. Default: ``"stopAtLimit"``.
-        structured: what form the text is held to. Default: none.
+        structured: the form that the text must have. Default: any.
         raw_tools: the tools of a chat, in LM Studio's form; ``act()`` sets them. Default: none.
-        tool_choice: ``"required"``: the model must call a tool; ``"none"``: it must not; ``"auto"``: as it sees fit,
+        tool_choice: ``"required"``: the model must call a tool; ``"none"``: it must not; ``"auto"``: it chooses,
             the default. Without tools, ``"required"`` is refused.
         tool_naming: the form of tool names that the model sees: ``"removeSpecial"`` (the default) replaces all but
             letters, digits, ``_`` and ``-`` by ``_``; ``"snakeCase"`` and ``"camelCase"`` rewrite the words;
             ``"passThrough"`` leaves them as they are.
-        top_k_sampling: sample among this many likeliest tokens; 0 for all. Also ``top_k``. Default: 40.
-        top_p_sampling: sample among the likeliest tokens whose probabilities add up to this, 0 to 1; ``False`` for
+        top_k_sampling: sample among this many most likely tokens; 0 for all. Also ``top_k``. Default: 40.
+        top_p_sampling: sample among the most likely tokens whose probabilities add up to this, 0 to 1; ``False`` for
             off. Also ``top_p``. Default: 0.95.
-        min_p_sampling: leave out tokens less likely than this share of the likeliest, 0 to 1; ``False`` for off.
+        min_p_sampling: drop tokens less likely than this fraction of the most likely one, 0 to 1; ``False`` for off.
             Also ``min_p``. Default: 0.05.
-        repeat_penalty: divides the score of tokens seen lately; 1 or ``False`` for off. Default: 1.1.
-        presence_penalty: taken from the score of every token seen lately, once. Default: off.
-        frequency_penalty: taken from the score of a token for each time it was seen lately. Default: off.
-        xtc_probability: the chance, 0 to 1, that a token is chosen without the likeliest candidates. Default: off.
+        repeat_penalty: divides the logit of recent tokens; 1 or ``False`` for off. Default: 1.1.
+        presence_penalty: subtracted once from the logit of every recent token. Default: off.
+        frequency_penalty: subtracted from the logit of a token for each recent occurrence. Default: off.
+        xtc_probability: the probability, 0 to 1, of dropping the most likely candidates for a token. Default: off.
         xtc_threshold: which those are: all with at least this probability but the least likely of them. Default: 0.1.
         locally_typical_sampling: sample among the tokens whose surprise is nearest to the expected one, until their
             probabilities add up to this, 0 to 1. Default: off.
         tail_free_sampling: no engine does it any more; anything but ``False`` is refused.
         mirostat_sampling: Mirostat instead of the other samplers. Default: off.
-        logit_bias: pairs of a token's number and what is added to its score; ``"-inf"`` forbids the token.
+        logit_bias: pairs of a token id and the number to add to its logit; ``"-inf"`` forbids the token.
         log_probs: return the log-probability of each token and of this many most likely candidates, 0 to 100;
             ``False`` for off. Default: off.
         seed: the same seed, prompt and settings give the same text; -1 for a random one. Default: random.
@@ -219,16 +220,14 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         if self.max_tokens == -1:
             self.max_tokens = False
         elif self.max_tokens == 0 and self.max_tokens is not False:
-            raise ConfigError(
-                "The prediction config's field 'max_tokens' is 0", suggestion="Give at least 1, or false."
-            )
+            raise ConfigError("The prediction config's field 'max_tokens' is 0", suggestion="Set at least 1, or false.")
         for short in _SHORT_NAMES:
             long = f"{short}_sampling"
             a, b = getattr(self, short), getattr(self, long)
             if a is not None and b is not None and a != b:
                 raise ConfigError(
                     f"{short} and {long} are two names of one setting, and they differ ({a!r} and {b!r})",
-                    suggestion="Give one of them.",
+                    suggestion="Set one of them.",
                 )
             setattr(self, short, b if a is None else a)
 
@@ -239,11 +238,11 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PredictionConfig:
-        """The config in a dict with keys in snake_case or camelCase. Raises :class:`ConfigError`."""
+        """Return the config of a dict with keys in snake_case or camelCase. Raise :class:`ConfigError`."""
         return prediction_config(data)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that say something, as a dict with keys in camelCase."""
+        """Return the fields that are set, as a dict with keys in camelCase."""
         return camel_case_dict(self, without=_SHORT_NAMES)
 
 
@@ -276,7 +275,7 @@ _OFF_BY_FALSE = frozenset(
 
 
 def prediction_config(value: PredictionConfig | Mapping[str, Any] | None) -> PredictionConfig:
-    """A checked prediction config from a typed one, a dict, or nothing. Raises :class:`ConfigError`."""
+    """Return a checked prediction config of a typed one, a dict, or ``None``. Raise :class:`ConfigError`."""
     return checked(PredictionConfig, value, "prediction config", _OFF_BY_FALSE)
 
 

@@ -25,7 +25,7 @@ CallQueue = queue.SimpleQueue[Callable[[], None] | None]
 _log = logging.getLogger("studiolo.client")
 
 CLOSE_LIMIT_SEC = 15.0
-"""How long leaving the program may wait for what was started to stop."""
+"""How long the end of the program may wait for hosts and clients to stop."""
 
 
 class _Background:
@@ -49,7 +49,7 @@ class _Background:
         try:
             future.result(CLOSE_LIMIT_SEC)
         except Exception:
-            _log.exception("what was started could not be stopped in order")
+            _log.exception("could not stop hosts and clients in order")
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(CLOSE_LIMIT_SEC)
         if not self.thread.is_alive():
@@ -60,7 +60,7 @@ class _Background:
             try:
                 await closer()
             except Exception:
-                _log.exception("what was started could not be stopped in order")
+                _log.exception("could not stop hosts and clients in order")
         mine = asyncio.current_task()
         rest = [task for task in asyncio.all_tasks() if task is not mine]
         for task in rest:
@@ -72,7 +72,7 @@ class _Background:
 _background: _Background | None = None
 _lock = threading.Lock()
 _inherited: list[object] = []
-"""What a fork has of its parent's loop, kept from the garbage collector, which would end what belongs to the parent."""
+"""The parent's loop after a fork: kept from the garbage collector, which would stop what belongs to the parent."""
 
 
 def _start_afresh() -> None:
@@ -93,9 +93,9 @@ def _get() -> _Background:
 
 
 def finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run work that lets go of something, from wherever the garbage collector may call for it.
+    """Run ``work`` that releases something, from any thread: the garbage collector may call it.
 
-    On the background loop it is started and not waited for; when the program has ended there is nothing to let go of.
+    On the background loop it is started without waiting for it; at the end of the program it is dropped.
     """
     background = _get()
     if background.loop.is_closed():
@@ -109,7 +109,7 @@ def finish(work: Coroutine[Any, Any, None]) -> None:
 
 
 def loop() -> asyncio.AbstractEventLoop:
-    """The background loop; started with the first call."""
+    """Return the background loop; it is started by the first call."""
     return _get().loop
 
 
@@ -119,7 +119,7 @@ def at_close(closer: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def _outside() -> asyncio.AbstractEventLoop:
-    """The background loop, for a thread that is going to wait for it."""
+    """Return the background loop, for a thread that will wait for it."""
     background = _get()
     if background.loop.is_closed():
         raise UsageError("The program is ending: studiolo has stopped")

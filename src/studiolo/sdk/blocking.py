@@ -9,6 +9,7 @@ import functools
 import inspect
 import queue
 from collections.abc import Callable, Coroutine, Iterable
+from itertools import zip_longest
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from .background import CallQueue, called_from, run
@@ -43,7 +44,7 @@ def blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> C
             is_callback = name.startswith("on_") and callable(value) and not inspect.iscoroutinefunction(value)
             return called_from(calls, value) if is_callback else value
 
-        positional = [redirected(name, value) for name, value in zip(names, args, strict=False)]
+        positional = [redirected(name, value) for name, value in zip_longest(names[: len(args)], args, fillvalue="")]
         named = {name: redirected(name, value) for name, value in kwargs.items()}
         work: Coroutine[Any, Any, R] = cast("Any", method)(self.asynchronous, *positional, **named)
         return run(work, calls)

@@ -1,4 +1,4 @@
-"""Chats: what was said, by whom, in the form that the host takes."""
+"""Chats: the messages of a conversation, in the host's form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..protocol.chat import (
     UserMessage,
 )
 
-# LM Studio's names for what its functions take.
+# LM Studio's names for the types of its functions' parameters.
 AnyChatMessageDict: TypeAlias = Mapping[str, Any]
 ChatHistoryDataDict: TypeAlias = Mapping[str, Any]
 FileHandleDict: TypeAlias = Mapping[str, Any]
@@ -42,7 +42,7 @@ ToolCallResultInput: TypeAlias = ToolCallResultData | Mapping[str, Any]
 
 @runtime_checkable
 class ServerResponse(Protocol):
-    """What the host has answered: a prediction's result."""
+    """An answer of the host: a prediction's result."""
 
     @property
     def content(self) -> str: ...
@@ -51,19 +51,19 @@ class ServerResponse(Protocol):
 
 
 AssistantResponseInput: TypeAlias = str | TextData | FileHandle | Mapping[str, Any] | ServerResponse
-AnyChatMessageInput: TypeAlias = Any  # what the role's own method takes, or an iterable of its parts
+AnyChatMessageInput: TypeAlias = Any  # the argument of the role's own method, or an iterable of its parts
 
 M = TypeVar("M", SystemPrompt, UserMessage, AssistantResponse, ToolResultMessage)
 S = TypeVar("S", bound=ChatStruct)
 
 
 class Chat:
-    """What was said until now: the argument of ``respond``.
+    """The messages of a conversation: the argument of ``respond``.
 
     Parameters:
-        initial_prompt: a system prompt to begin with.
+        initial_prompt: the system prompt.
 
-    The ``add_`` methods return the message that they have added.
+    The ``add_`` methods return the message that they added.
     """
 
     def __init__(
@@ -79,26 +79,26 @@ class Chat:
         return f"{type(self).__name__}.from_history({json.dumps(self._get_history(), indent=2, sort_keys=True)})"
 
     def _get_history(self) -> dict[str, Any]:
-        """The chat as it travels."""
+        """Return the chat in its wire form."""
         return self._history.to_dict()
 
     def _get_history_for_prediction(self) -> dict[str, Any]:
         return self._get_history()
 
     def history_data(self) -> ChatHistoryData:
-        """A copy of the messages that later changes to the chat do not touch."""
+        """Return a copy of the messages."""
         return copy.deepcopy(self._history)
 
     @classmethod
     def from_history(cls, history: str | Chat | ChatHistoryData | ChatHistoryDataDict) -> Self:
-        """A new chat with the messages of ``history``.
+        """Return a new chat with the messages of ``history``.
 
         Parameters:
-            history: another chat; a text, which is one user message; or a dict as it travels,
+            history: another chat; a text, which is one user message; or a dict of the wire form,
                 ``{"messages": [{"role": "user", "content": "hi"}]}``, where a message's content may be a text.
 
         Raises:
-            ConfigError: it is none of these, or a message of it is wrong.
+            ConfigError: it is none of these, or a message is malformed.
         """
         if isinstance(history, Chat):
             return cls(_initial_history=history.history_data())
@@ -112,13 +112,13 @@ class Chat:
         if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
             raise ConfigError(
                 f"A chat cannot be made from {history!r}",
-                suggestion="Give a text, a Chat, or a dict with a list of messages under 'messages'.",
+                suggestion="Pass a text, a Chat, or a dict with a list of messages under 'messages'.",
             )
         chat.add_entries(cast("Iterable[Any]", messages))
         return chat
 
     def copy(self) -> Self:
-        """A copy; changes to either do not touch the other."""
+        """Return a copy; changes to one do not affect the other."""
         return type(self).from_history(self)
 
     __copy__ = copy
@@ -130,8 +130,8 @@ class Chat:
         """Add a message of a role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
 
         Parameters:
-            role: who says it.
-            content: what the role's own method takes. An assistant's text and tool calls may come as one list.
+            role: the author of the message.
+            content: the argument of the role's own method. An assistant's text and tool calls may be one list.
 
         Raises:
             ConfigError: there is no such role, or the content is not of its kind.
@@ -161,7 +161,7 @@ class Chat:
     def add_entries(
         self, entries: Iterable[AnyChatMessage | Mapping[str, Any] | tuple[str, Any]]
     ) -> list[AnyChatMessage]:
-        """Add messages, dicts with ``role`` and ``content``, or pairs of both. Raises :class:`ConfigError`."""
+        """Add messages, dicts with ``role`` and ``content``, or pairs of both. Raise :class:`ConfigError`."""
         added: list[AnyChatMessage] = []
         for entry in entries:
             match entry:
@@ -177,7 +177,7 @@ class Chat:
         return added
 
     def append(self, message: AnyChatMessage | AnyChatMessageDict) -> AnyChatMessage:
-        """Add a copy of a message. Raises :class:`ConfigError`."""
+        """Add a copy of a message. Raise :class:`ConfigError`."""
         if isinstance(message, get_args(AnyChatMessage)):
             message = cast("AnyChatMessage", message).to_dict()
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
@@ -185,7 +185,7 @@ class Chat:
         return self.add_entry(message["role"], message["content"])
 
     def add_system_prompt(self, prompt: SystemPromptInput) -> SystemPrompt:
-        """Add what the model is told to be.
+        """Add a system prompt: instructions for the model.
 
         Raises:
             UsageError: the last message is a system prompt already.
@@ -208,11 +208,11 @@ class Chat:
         images: Sequence[FileHandleInput] = (),
         _files: Sequence[FileHandleInput] = (),
     ) -> UserMessage:
-        """Add what the user says. It joins the last message where that is the user's too.
+        """Add a message of the user. If the last message is the user's, too, it is extended.
 
         Parameters:
             content: a text or a file, or several of both.
-            images: files that ``prepare_image`` gave.
+            images: handles that ``prepare_image`` returned.
 
         Raises:
             ConfigError: a part is neither text nor file, or there is none.
@@ -230,14 +230,14 @@ class Chat:
     def add_assistant_response(
         self, response: AssistantResponseInput, tool_call_requests: Iterable[ToolCallRequestInput] = ()
     ) -> AssistantResponse:
-        """Add what the model has said.
+        """Add a message of the model.
 
         Parameters:
             response: a text, a prediction's result, or a file.
-            tool_call_requests: the tool calls that it asks for.
+            tool_call_requests: its tool calls.
 
         Raises:
-            UsageError: the last message is the model's already.
+            UsageError: the last message is the model's, too.
             ConfigError: a part is not of its kind.
         """
         self._must_not_follow(AssistantResponse, "assistant responses")
@@ -245,11 +245,11 @@ class Chat:
         return self._added(AssistantResponse(content=parts))
 
     def add_tool_results(self, results: Iterable[ToolCallResultInput]) -> ToolResultMessage:
-        """Add what several tool calls gave, as one message. Raises :class:`ConfigError`."""
+        """Add the results of several tool calls as one message. Raise :class:`ConfigError`."""
         return self._added(ToolResultMessage(content=[_tool_result(result) for result in results]))
 
     def add_tool_result(self, result: ToolCallResultInput) -> ToolResultMessage:
-        """Add what a tool call gave. Raises :class:`ConfigError`."""
+        """Add the result of a tool call. Raise :class:`ConfigError`."""
         return self.add_tool_results([result])
 
     def _added(self, message: M) -> M:
@@ -262,7 +262,7 @@ class Chat:
 
 
 def _is_one(content: Any) -> bool:
-    """Whether it is one part of a message, not several."""
+    """Return whether it is one part of a message, not several."""
     return isinstance(content, str | Mapping) or not isinstance(content, Iterable)
 
 
@@ -281,7 +281,7 @@ def _user_part(item: Any) -> TextData | FileHandle:
 
 
 def assistant_part(response: Any) -> TextData | FileHandle:
-    """A model's answer as a part of a message. Raises :class:`ConfigError`."""
+    """Return a model's answer as a part of a message. Raise :class:`ConfigError`."""
     match response:
         case TextData() | FileHandle():
             return response

@@ -1,4 +1,4 @@
-"""Which host a client talks to."""
+"""Discovery of the host: its address, its API token, and the transport to it."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ..errors import ConfigError
 from .transports.base import Transport
 
 SDK_PORTS = (41343, 52993, 16141, 39414, 22931)
-"""Where LM Studio's clients look for a server on this machine, in this order."""
+"""The ports on which LM Studio's clients look for a server on this machine, in this order."""
 
 HTTP_PORT = 1234
-"""Where HTTP APIs conventionally live."""
+"""The default port of the HTTP APIs."""
 
 ANSWER_LIMIT_SEC = 1.0
 NAMED_LIMIT_SEC = 10.0
-"""What a server gets that is insisted on: it may be busy."""
+"""The limit for a server that the user named: it may be busy."""
 
 EMBEDDED = "embedded"
 
 TOKEN_NAMES = ("STUDIOLO_API_TOKEN", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN")
-"""Where the environment has the API token: ours, and those that LM Studio's clients read."""
+"""Environment variables with the API token: studiolo's, and those of LM Studio's clients."""
 
 
 def find_token(given: str | None) -> ApiToken | None:
-    """The API token: ``given``, else the first that the environment has (``TOKEN_NAMES``).
+    """Return the API token: ``given``, else the first one of the environment (``TOKEN_NAMES``).
 
     Raises:
-        ConfigError: it has not the form of a token.
+        ConfigError: it is malformed.
     """
     if given is not None:
-        return parse_api_token(given, "What was given as api_token")
+        return parse_api_token(given, "The parameter api_token")
     for name in TOKEN_NAMES:
         if text := os.environ.get(name):
             return parse_api_token(text, f"The environment's {name}")
@@ -44,14 +44,13 @@ def find_token(given: str | None) -> ApiToken | None:
 
 
 async def find_transport(host: str | None, token: ApiToken | None = None) -> Transport:
-    """The transport to the host that is asked for.
+    """Return the transport to the host.
 
-    ``host`` (or, without it, the environment's ``STUDIOLO_HOST``) is ``"embedded"`` or ``"host:port"``, and is
-    insisted on. Without either: a server that answers on this machine, else this process itself. The ``token`` is for
-    a server that asks for one.
+    ``host`` (or, without it, the environment's ``STUDIOLO_HOST``) is ``"embedded"`` or ``"host:port"``. Without either:
+    a server that answers on this machine, else a host in this process. The ``token`` is for a server that requires one.
 
     Raises:
-        ConfigError: the address is not of that form.
+        ConfigError: the address is malformed.
         ConnectionFailedError: no server answers at the address.
     """
     named = host or os.environ.get("STUDIOLO_HOST")
@@ -60,7 +59,7 @@ async def find_transport(host: str | None, token: ApiToken | None = None) -> Tra
         if address != EMBEDDED and not await is_server(address, NAMED_LIMIT_SEC):
             from .transports.websocket import unreachable
 
-            raise unreachable(address, f"Nothing there answers as a server within {NAMED_LIMIT_SEC:.0f} s.")
+            raise unreachable(address, f"No server answers there within {NAMED_LIMIT_SEC:.0f} s.")
     else:
         address = await find_local_server() or EMBEDDED
     if address == EMBEDDED:
@@ -73,20 +72,20 @@ async def find_transport(host: str | None, token: ApiToken | None = None) -> Tra
 
 
 def check_address(text: str) -> str:
-    """``text`` as ``host:port`` or ``embedded``; a ``http://`` or ``ws://`` before it is allowed."""
+    """Return ``text`` as ``host:port`` or ``embedded``; a prefix ``http://`` or ``ws://`` is allowed."""
     address = re.sub(r"^(https?|wss?)://", "", text.strip()).rstrip("/")
     if address == EMBEDDED:
         return address
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in host:
         raise ConfigError(
-            f"{text!r} is not the address of a host", suggestion='Give "host:port", or "embedded" for none.'
+            f"{text!r} is not the address of a host", suggestion='Use "host:port", or "embedded" for none.'
         )
     return address
 
 
 async def find_local_server() -> str | None:
-    """The address of a server that answers on this machine, if there is one."""
+    """Return the address of a server that answers on this machine, or ``None``."""
     for port in (*SDK_PORTS, HTTP_PORT):
         address = f"127.0.0.1:{port}"
         if await is_server(address):
@@ -95,7 +94,7 @@ async def find_local_server() -> str | None:
 
 
 async def is_server(address: str, limit_sec: float = ANSWER_LIMIT_SEC) -> bool:
-    """Whether a server that speaks LM Studio's protocol answers at ``address``."""
+    """Return whether a server that speaks LM Studio's protocol answers at ``address``."""
     host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(limit_sec):

@@ -30,20 +30,20 @@ McpServer = str | Path | Mapping[str, Any]
 _log = logging.getLogger("studiolo.client")
 
 START_LIMIT_SEC = 60.0
-"""How long a server may take to answer for the first time: many are fetched when they are first started."""
+"""How long a server may take until its first answer: many are downloaded when they are first started."""
 
 _PAGES = 100
-"""Pages of a server's list of tools that are read at most."""
+"""The maximum number of pages of a server's list of tools."""
 
 
 class ServerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
     """A server, as an entry of ``mcpServers`` in ``mcp.json``.
 
     Parameters:
-        command, args, env, cwd: a program to start, and what to start it with.
-        url, headers: an endpoint to reach, and what to send it with every request.
+        command, args, env, cwd: a program to start, with its arguments, environment and working directory.
+        url, headers: an endpoint, and the HTTP headers of every request.
         type: ``sse`` for an endpoint of the older kind; otherwise the form is seen from the other fields.
-        timeout: seconds that a call may take; by default as long as it needs.
+        timeout: the maximum of seconds of a call. Default: no limit.
         disabled: leave it out.
     """
 
@@ -59,20 +59,20 @@ class ServerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
 
 
 def mcp_json(home: Home | None = None) -> Path:
-    """The user's own list of servers: ``mcp.json`` under ``STUDIOLO_HOME``."""
+    """Return the path of the user's list of servers: ``mcp.json`` under ``STUDIOLO_HOME``."""
     return (home or Home.default()).root / "mcp.json"
 
 
 def server_configs(servers: Iterable[McpServer]) -> dict[str, ServerConfig]:
-    """The servers by name.
+    """Return the servers by name.
 
     Raises:
-        ConfigError: a file cannot be read, an entry is malformed, or a name is not known or taken twice.
+        ConfigError: a file cannot be read, an entry is malformed, or a name is unknown or used twice.
     """
     if isinstance(servers, str | Path | Mapping):
         raise ConfigError("The MCP servers are not a list", suggestion="Put the one server into a list.")
     if not isinstance(servers, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(f"The MCP servers are {servers!r}, not a list", suggestion="Give [] or nothing for none.")
+        raise ConfigError(f"The MCP servers are {servers!r}, not a list", suggestion="Pass [] for none.")
     found: dict[str, ServerConfig] = {}
     for server in servers:
         for name, config in _named(server):
@@ -104,7 +104,7 @@ def _named(server: McpServer) -> Iterable[tuple[str, ServerConfig]]:
         raise ConfigError(
             f"There is no MCP server {server!r}",
             cause=f"{path} names {', '.join(known)}." if known else f"{path} names none.",
-            suggestion="Name one there, or give its command or URL.",
+            suggestion="Add it there, or pass its command or URL.",
         )
     return [(server, known[server])]
 
@@ -138,9 +138,9 @@ def _config(name: str, entry: Any) -> ServerConfig:
 
 @contextlib.asynccontextmanager
 async def mcp_tools(servers: Iterable[McpServer], taken: Iterable[str] = ()) -> AsyncGenerator[dict[str, BoundTool]]:
-    """Connect to the servers and give their tools by name, until the block is left.
+    """Connect to the servers and yield their tools by name; disconnect at the end of the block.
 
-    A tool whose name is taken, by ``taken`` or by another server, is called ``server_tool``.
+    A tool whose name is in ``taken`` or used by another server is renamed to ``server_tool``.
 
     Raises:
         ConfigError: as :func:`server_configs`, or the ``mcp`` package is not installed.
@@ -155,7 +155,7 @@ async def mcp_tools(servers: Iterable[McpServer], taken: Iterable[str] = ()) -> 
 
 
 class _Connections:
-    """Connections held open by a task of their own: what happens to those who use them does not pass through it."""
+    """Connections that a task of their own holds open: cancelling a user of them does not cancel it."""
 
     def __init__(self) -> None:
         self._release = asyncio.Event()
@@ -257,7 +257,7 @@ def _log_path(name: str) -> Path:
 
 
 def _open_log(name: str) -> TextIO:
-    """The file that takes what a server's program says on standard error."""
+    """Open the log file for a server's standard error."""
     path = _log_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("w")
@@ -265,18 +265,18 @@ def _open_log(name: str) -> TextIO:
 
 def _unreachable(name: str, config: ServerConfig, error: BaseException) -> ConnectionFailedError:
     error = _innermost(error)
-    told = f"Nothing was heard within {START_LIMIT_SEC:.0f} s" if isinstance(error, TimeoutError) else repr(error)
+    cause = f"No answer within {START_LIMIT_SEC:.0f} s" if isinstance(error, TimeoutError) else repr(error)
     where = config.url or " ".join([config.command or "", *config.args])
-    suggestion = "Try the address in a browser." if config.url else f"What it said is in {_log_path(name)}."
+    suggestion = "Try the address in a browser." if config.url else f"Its log is {_log_path(name)}."
     return ConnectionFailedError(
         f"The MCP server {name!r} cannot be {'reached' if config.url else 'started'}",
-        cause=f"{where}: {told}",
+        cause=f"{where}: {cause}",
         suggestion=suggestion,
     )
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The error that a task group wraps."""
+    """Return the error that a task group wraps."""
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error
@@ -311,7 +311,7 @@ class McpToolError(StudioloError):
 
 
 def _content(name: str, result: Any) -> Any:
-    """What the model is given of a result: text as it is, other kinds of content by their names and sizes."""
+    """Return a result for the model: text unchanged, other kinds of content by their names and sizes."""
     blocks = [_block(block) for block in result.content]
     whole = "\n".join(block for block in blocks if isinstance(block, str))
     if result.is_error:

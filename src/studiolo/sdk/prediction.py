@@ -103,14 +103,7 @@ class PredictionResult(Generic[T]):
 
 
 class PredictionCallbacks(TypedDict, total=False):
-    """The callbacks of a prediction. An exception in one is logged and interrupts nothing.
-
-    Parameters:
-        on_message: called once, with the whole answer as a message of a chat.
-        on_first_token: called without arguments before the first fragment.
-        on_prediction_fragment: called with every fragment.
-        on_prompt_processing_progress: called with the fraction of the prompt that is processed, 0 to 1.
-    """
+    """The callbacks of a prediction. An exception in one is logged and interrupts nothing."""
 
     on_message: OnMessage | None
     on_first_token: OnFirstToken | None
@@ -119,12 +112,7 @@ class PredictionCallbacks(TypedDict, total=False):
 
 
 class PredictionOptions(PredictionCallbacks, total=False):
-    """The keyword arguments of every prediction: its callbacks, and
-
-    Parameters:
-        config: the settings; see :class:`~studiolo.config.PredictionConfig`.
-        preset: the name of a preset on the host, for settings that ``config`` leaves open.
-    """
+    """The keyword arguments of every prediction; see :meth:`AsyncLLM.complete_stream`."""
 
     config: PredictionConfigInput | None
     preset: str | None

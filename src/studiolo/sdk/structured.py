@@ -1,4 +1,4 @@
-"""Structured output: what form an answer is held to, and what was read from it."""
+"""Structured output: the form of an answer, and the value decoded from it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ V = TypeVar("V")
 
 @runtime_checkable
 class ModelSchema(Protocol):
-    """A class that tells its JSON schema, such as a pydantic model."""
+    """A class that has a JSON schema, such as a pydantic model."""
 
     @classmethod
     def model_json_schema(cls) -> Mapping[str, Any]:
-        """The JSON schema of the class."""
+        """Return the JSON schema of the class."""
         ...
 
 
 class BaseModel(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A base for classes that say what form an answer has, for programs that have no use for pydantic.
+    """A base for classes that define the form of an answer, for programs without pydantic.
 
     >>> class Book(BaseModel):
     ...     title: str
@@ -35,7 +35,7 @@ class BaseModel(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     @classmethod
     def model_json_schema(cls) -> Mapping[str, Any]:
-        """The JSON schema of the class."""
+        """Return the JSON schema of the class."""
         return _schema_of(cls)
 
 
@@ -51,10 +51,10 @@ ValidationError = msgspec.ValidationError
 
 
 def structured_setting(response_format: ResponseFormat) -> StructuredSetting:
-    """The setting that holds an answer to ``response_format``.
+    """Return the setting that constrains an answer to ``response_format``.
 
     Raises:
-        ConfigError: it is nothing that an answer can be held to.
+        ConfigError: it has no JSON schema.
     """
     if isinstance(response_format, StructuredSetting):
         return response_format
@@ -65,10 +65,10 @@ def structured_setting(response_format: ResponseFormat) -> StructuredSetting:
             return prediction_config({"structured": given}).structured or StructuredSetting(type="none")
         return StructuredSetting(type="json", json_schema=given)
     if hasattr(response_format, "model_json_schema"):
-        told: Any = response_format.model_json_schema()
-        if not isinstance(told, Mapping):
-            raise ConfigError(f"The model_json_schema() of {response_format!r} is a {type(told).__name__}, not a dict")
-        return StructuredSetting(type="json", json_schema=dict(cast("Mapping[str, Any]", told)))
+        schema: Any = response_format.model_json_schema()
+        if not isinstance(schema, Mapping):
+            raise ConfigError(f"{response_format!r}.model_json_schema() returned a {type(schema).__name__}, not a dict")
+        return StructuredSetting(type="json", json_schema=dict(cast("Mapping[str, Any]", schema)))
     return StructuredSetting(type="json", json_schema=_schema_of(response_format))
 
 
@@ -77,22 +77,22 @@ def _schema_of(kind: Any) -> dict[str, Any]:
         schema = msgspec.json.schema(kind)
     except (TypeError, NotImplementedError) as error:
         raise ConfigError(
-            f"The response_format {kind!r} is nothing that an answer can be held to",
+            f"The response_format {kind!r} has no JSON schema",
             cause=str(error),
-            suggestion="Give a JSON schema, or a class that has one.",
+            suggestion="Pass a JSON schema, or a class that has one.",
         ) from None
     reference = schema.pop("$ref", None)
-    if reference is not None:  # LM Studio does not like it at the top
+    if reference is not None:  # LM Studio does not accept it at the top
         schema |= schema["$defs"][str(reference).rpartition("/")[2]]
     return schema
 
 
 def parse(content: str, answer: str, setting: StructuredSetting | None) -> Any:
-    """The value that a finished answer is the JSON of; the text itself where it is none.
+    """Return the value of a finished answer, decoded from JSON; the text itself if it is not JSON.
 
     Parameters:
         content: the whole text.
-        answer: what of it is no thought.
+        answer: the text without reasoning.
     """
     if setting is None or setting.type == "none":
         return content
@@ -103,10 +103,10 @@ def parse(content: str, answer: str, setting: StructuredSetting | None) -> Any:
 
 
 def convert(value: Any, kind: type[V]) -> V:
-    """``value`` as an instance of ``kind``.
+    """Return ``value`` as an instance of ``kind``.
 
     Raises:
-        ConfigError: it does not have that form.
+        ConfigError: it does not match.
     """
     validate: Any = getattr(kind, "model_validate", None)
     try:
@@ -115,4 +115,4 @@ def convert(value: Any, kind: type[V]) -> V:
         strict = not dataclasses.is_dataclass(kind)
         return msgspec.convert(value, kind, strict=strict)
     except (ValueError, TypeError) as error:  # pydantic's and msgspec's errors are ValueErrors
-        raise ConfigError(f"The answer has not the form of {kind.__name__}", cause=str(error)) from None
+        raise ConfigError(f"The answer does not match {kind.__name__}", cause=str(error)) from None

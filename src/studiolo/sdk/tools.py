@@ -1,4 +1,4 @@
-"""Tools that a model may call: from functions, definitions or dicts, to what the model is told and what is called."""
+"""Tools that a model may call: functions, definitions or dicts, and their descriptions for the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class ToolParamDefDict(TypedDict, Generic[T]):
-    """A parameter of a tool: its type, and its default where it has one."""
+    """A parameter of a tool: its type, and its default if it has one."""
 
     type: type[T]
     default: NotRequired[T]
@@ -35,16 +35,16 @@ class ToolFunctionDefDict(TypedDict):
 
 @dataclass(kw_only=True, frozen=True, slots=True)
 class ToolFunctionDef:
-    """A tool: what the model is told of it, and the function that is called.
+    """A tool: its description for the model, and the function to call.
 
     Parameters:
-        name: what the model calls it by.
-        description: what it is for; the model reads it.
+        name: the name that the model calls.
+        description: its purpose, for the model.
         parameters: the type of each parameter, or a dict of its ``type`` and ``default``. Types are those that
             msgspec knows: numbers, text, lists, dicts, literals, enums, dataclasses, structs, unions of them, and
-            ``Annotated[..., msgspec.Meta(description=...)]`` to tell the model more.
+            ``Annotated[..., msgspec.Meta(description=...)]``, whose description the model gets.
         implementation: the function, sync or async. It is called with keyword arguments, which have been checked and
-            converted to their types. What it returns goes to the model as JSON.
+            converted to their types. The model gets its result as JSON.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ToolFunctionDef:
 
     @classmethod
     def from_callable(cls, f: Callable[..., Any], *, name: str | None = None, description: str | None = None) -> Self:
-        """The definition that a function's signature and docstring give.
+        """Return the definition of a tool from a function's signature and docstring.
 
         Parameters:
             f: a function whose parameters have type hints.
@@ -66,19 +66,19 @@ class ToolFunctionDef:
         """
         name = name or getattr(f, "__name__", None)
         if not name:
-            raise ConfigError(f"{f!r} has no name to be called by", suggestion="Give one: from_callable(f, name=...).")
+            raise ConfigError(f"The tool {f!r} has no name", suggestion="Pass one: from_callable(f, name=...).")
         description = description or inspect.getdoc(f)
         if not description:
             raise ConfigError(
                 f"The tool {name!r} has no docstring",
-                cause="The model is told what a tool is for by its docstring.",
-                suggestion="Write one, or give a description: from_callable(f, description=...).",
+                cause="The docstring describes the tool to the model.",
+                suggestion="Write one, or pass a description: from_callable(f, description=...).",
             )
         return cls(name=name, description=description, parameters=_parameters(f, name), implementation=f)
 
 
 ToolDefinition = ToolFunctionDef | ToolFunctionDefDict | Callable[..., Any]
-"""What :meth:`LLM.act` takes as a tool."""
+"""A tool for :meth:`LLM.act`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class BoundTool:
     """A tool ready for use.
 
     Parameters:
-        definition: what the model is told.
+        definition: its description for the model.
         arguments: checks and converts the arguments of a call; raises where they are wrong.
         call: the function, called with these as keyword arguments.
         is_async: whether it returns an awaitable.
@@ -103,10 +103,10 @@ class BoundTool:
 
 
 def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[str, BoundTool]:
-    """The tools by name.
+    """Return the tools by name.
 
     Raises:
-        ConfigError: a definition is malformed, two tools have one name, or an async one was given to the sync API.
+        ConfigError: a definition is malformed, two tools have one name, or an async one is passed to the sync API.
     """
     if isinstance(tools, str) or not isinstance(tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError(f"The tools are a {type(tools).__name__}, not a list of tools")
@@ -125,10 +125,10 @@ def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[st
 
 
 def result_as_text(value: Any) -> str:
-    """What a tool returned, as the JSON that the model reads. Raises where it cannot be JSON."""
+    """Return the result of a tool as JSON for the model. Raise if it cannot be encoded."""
     plain = msgspec.to_builtins(value, str_keys=True)
     text = json.dumps(plain, ensure_ascii=False)
-    return text if is_text(text) else json.dumps(plain)  # half of a character is told by its number
+    return text if is_text(text) else json.dumps(plain)  # escapes a lone surrogate
 
 
 def _definition(tool: ToolDefinition) -> ToolFunctionDef:
@@ -154,7 +154,7 @@ def _definition(tool: ToolDefinition) -> ToolFunctionDef:
 def _parameters(f: Callable[..., Any], name: str) -> dict[str, Any]:
     try:
         signature = inspect.signature(f, eval_str=True)
-    except Exception as error:  # whatever evaluating the annotations raises
+    except Exception as error:  # evaluating annotations may raise anything
         raise ConfigError(f"The signature of the tool {name!r} cannot be read", cause=str(error)) from error
     parameters: dict[str, Any] = {}
     for parameter in signature.parameters.values():
@@ -162,7 +162,7 @@ def _parameters(f: Callable[..., Any], name: str) -> dict[str, Any]:
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             raise ConfigError(
-                f"The parameter {parameter.name!r} of the tool {name!r} cannot be given by name",
+                f"The parameter {parameter.name!r} of the tool {name!r} cannot be passed by name",
                 suggestion="Models name their arguments: make it an ordinary parameter.",
             )
         kind: Any = Any if parameter.annotation is parameter.empty else parameter.annotation
@@ -179,11 +179,11 @@ def _bind(tool: ToolFunctionDef) -> BoundTool:
     if not callable(tool.implementation):
         raise ConfigError(f"The implementation of the tool {tool.name!r} cannot be called: {tool.implementation!r}")
     if not isinstance(tool.description, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(f"The description of the tool {tool.name!r} is no text: {tool.description!r}")
+        raise ConfigError(f"The description of the tool {tool.name!r} is not a str: {tool.description!r}")
     if not isinstance(tool.parameters, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError(
-            f"The parameters of the tool {tool.name!r} are no dict of types by name: {tool.parameters!r}",
-            suggestion="Give {} to a tool without parameters.",
+            f"The parameters of the tool {tool.name!r} are not a dict of types by name: {tool.parameters!r}",
+            suggestion="Pass {} for a tool without parameters.",
         )
     names = list(tool.parameters)
     fields: list[Any] = []
@@ -231,7 +231,7 @@ def _field(default: Any) -> Any:
 
 
 def _flat_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON schema of a struct, with the struct itself at the top and what it refers to under ``$defs``."""
+    """Return the JSON schema of a struct, with the types that it refers to under ``$defs``."""
     (reference,), components = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
     name = reference["$ref"].rpartition("/")[2]
     top = components.pop(name)
