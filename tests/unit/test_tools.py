@@ -182,7 +182,7 @@ def _unresolved(a: Nonesuch) -> int:  # type: ignore[name-defined]  # noqa: F821
     ("tools", "words"),
     [
         ([_undocumented], "'_undocumented' has no docstring"),
-        ([_starred], "'a' of the tool '_starred' cannot be given by name"),
+        ([_starred], "'a' of the tool '_starred' cannot be passed by name"),
         ([_unresolved], "'_unresolved' cannot be read"),
         ([add, add], "Duplicate tool names are not permitted: 'add'"),
         ([functools.partial(add, 1)], "has no name"),
