@@ -30,7 +30,7 @@ from studiolo.sdk.transports.embedded import close_hosts
 from tests.support.homes import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, new_home
 from tests.support.llama_server_wheel import unpacked
 from tests.support.recording import wire_recorder
-from tests.support.running import serving
+from tests.support.running import Server, serving, wait_until
 from tests.support.typescript_clients import VERSIONS, installed
 from tests.support.web import Web
 from tests.support.wire_schemas import Recording, judge, wire_schemas
@@ -158,6 +158,34 @@ def place(request: Any, cache_home: Home, tmp_path_factory: pytest.TempPathFacto
         else:
             with serving(home, folder, "--no-load") as server:
                 yield server.address, server.pid
+
+
+@pytest.fixture(scope="module")
+def server(
+    request: pytest.FixtureRequest, cache_home: Home, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server in a process of its own, with the default model, for the tests of a module.
+
+    A module says with ``pytestmark = pytest.mark.server(...)`` what else it needs: ``models`` (fixtures of model
+    files), ``settings`` (text for ``config.toml``), ``environment``, ``load`` (whether the default model is loaded at
+    its start) and ``sdk_port`` (whether it listens where clients look that have no address).
+    """
+    marker = request.node.get_closest_marker("server")
+    options: dict[str, Any] = {**marker.kwargs} if marker else {}
+    load = options.pop("load", False)
+    sdk_port = options.pop("sdk_port", False)
+    models = [request.getfixturevalue(name) for name in options.pop("models", [])]
+    home = new_home(tmp_path_factory.mktemp("server"), cache_home, *models)
+    with home.settings.open("a") as settings:
+        settings.write(options.pop("settings", ""))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in options.pop("environment", {}).items():
+            patch.setenv(name, value)
+        assert not options, f"the marker server has no {', '.join(options)}"
+        with serving(home, home.root.parent, *([] if load else ["--no-load"]), sdk_port=sdk_port) as server:
+            if load:
+                wait_until(lambda: "is loaded" in server.said(), "the first model")
+            yield server
 
 
 @pytest.fixture

@@ -14,22 +14,11 @@ import pytest
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
-from studiolo.paths import Home
-from tests.support.homes import link_models
-from tests.support.running import Server, serving
+from tests.support.running import Server
+
+pytestmark = pytest.mark.server(settings="[presets.short]\nmax_tokens = 2\n", load=True)
 
 ANY_MODEL = {"type": "query", "query": {}}
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("chat-wire")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    link_models(cache_home, home)
-    home.settings.write_text("[presets.short]\nmax_tokens = 2\n")
-    with serving(home, folder) as server:
-        yield server
 
 
 @contextlib.contextmanager

@@ -6,22 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import lmstudio
-import pytest
 
-from studiolo.paths import Home
-from tests.support.homes import DEFAULT_MODEL, link_models
-from tests.support.running import Server, serving, wait_until, workers_of
+from tests.support.homes import DEFAULT_MODEL
+from tests.support.running import Server, wait_until, workers_of
 from tests.support.wire_socket import Socket
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    link_models(cache_home, home)
-    with serving(home, folder, "--no-load") as server:
-        yield server
 
 
 def load(socket: Socket, **fields: Any) -> None:

@@ -13,11 +13,12 @@ import pytest
 from studiolo.dialects.lmstudio.encoding import model_info
 from studiolo.host.machine import device_name
 from studiolo.library.model import Model
-from studiolo.paths import Home
 from studiolo.protocol.frames import encode
-from tests.support.homes import DEFAULT_MODEL, new_home
-from tests.support.running import Server, serving
+from tests.support.homes import DEFAULT_MODEL
+from tests.support.running import Server
 from tests.support.wire_socket import Socket, messages, query
+
+pytestmark = pytest.mark.server(models=["embedding_model"])
 
 EMBEDDER = "tests/all-MiniLM-L6-v2.F16-GGUF"
 """The embedding model, as ``publisher/repo``."""
@@ -28,14 +29,6 @@ SMALL = {
         {"layerName": "apiOverride", "config": {"fields": [{"key": "llm.load.contextLength", "value": 256}]}},
     ]
 }
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, embedding_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("models-wire")
-    home = new_home(folder, cache_home, embedding_model)
-    with serving(home, folder, "--no-load") as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

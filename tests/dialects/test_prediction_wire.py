@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,25 +14,15 @@ from studiolo.domain.generation import LogProb, TokenLogProbs
 from studiolo.domain.progress import PromptProgress
 from studiolo.host.prompt_progress import PromptReports
 from studiolo.merging_queue import SLACK
-from studiolo.paths import Home
 from studiolo.protocol.llm import Fragment, FragmentMessage, FragmentToken, received_fragment
 from studiolo.sdk.transports.base import merge_messages
-from tests.support.homes import DEFAULT_MODEL, link_models
-from tests.support.running import Server, serving, wait_until
+from tests.support.homes import DEFAULT_MODEL
+from tests.support.running import Server, wait_until
 from tests.support.wire_socket import Socket, messages, query
 
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("prediction-wire")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text(
-        f'[models."{DEFAULT_MODEL}".load]\ncontext_length = 1024\n[presets.short]\nmax_tokens = 2\n'
-    )
-    link_models(cache_home, home)
-    with serving(home, folder) as server:
-        yield server
+pytestmark = pytest.mark.server(
+    settings=f'[models."{DEFAULT_MODEL}".load]\ncontext_length = 1024\n[presets.short]\nmax_tokens = 2\n', load=True
+)
 
 
 def layers(**settings: Any) -> dict[str, Any]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from studiolo.errors import ConfigError, UnsupportedError
-from studiolo.paths import Home
 from studiolo.protocol import kv
 from studiolo.protocol.settings_keys import IGNORED
-from tests.support.homes import DEFAULT_MODEL, link_models
-from tests.support.running import Server, serving
+from tests.support.homes import DEFAULT_MODEL
+from tests.support.running import Server
 from tests.support.wire_socket import Socket
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -103,16 +101,6 @@ def test_the_page_names_what_is_ignored() -> None:
     page = (DOCS / "loading.md").read_text()
     for key in IGNORED:
         assert f"`{key.removeprefix('llm.load.')}`" in page, key
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    link_models(cache_home, home)
-    with serving(home, folder, "--no-load") as server:
-        yield server
 
 
 def test_settings_in_force_are_reported_and_ignored_ones_logged_once(server: Server) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +15,11 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
 from studiolo.dialects.lmstudio.connection import MAX_OPEN_CALLS
-from studiolo.paths import Home
 from studiolo.protocol.declarations import NAMESPACES
 from tests.support.faults import footprint
-from tests.support.homes import link_models
-from tests.support.running import Server, serving, wait_until
+from tests.support.running import Server, wait_until
+
+pytestmark = pytest.mark.server(settings="[loading]\njit = false\n")  # no frame shall start an engine
 
 HANDSHAKE = {"authVersion": 1, "clientIdentifier": "wire", "clientPasskey": "wire"}
 
@@ -100,17 +99,6 @@ def odd_frames(draw: st.DrawFn) -> dict[str, Any]:
             case _:
                 place[draw(st.text(max_size=8))] = draw(values)
     return frame
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder: Path = tmp_path_factory.mktemp("wire")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    link_models(cache_home, home)
-    home.settings.write_text("[loading]\njit = false\n")  # no frame shall start an engine
-    with serving(home, folder, "--no-load") as server:
-        yield server
 
 
 @contextlib.contextmanager

@@ -5,15 +5,15 @@ The clients have no setting that forces a call; a preset of the host's has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from studiolo.paths import Home
-from tests.support.homes import link_models
 from tests.support.official_clients import run_python, run_typescript
-from tests.support.running import Server, serving
+from tests.support.running import Server
+
+pytestmark = pytest.mark.server(settings='[presets."call tools"]\ntool_choice = "required"\n')
 
 PYTHON = """
 import sys
@@ -196,18 +196,6 @@ assert.equal(made.length, 1);
 console.log("all good");
 process.exit(0);
 """
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("official-act")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    link_models(cache_home, home)
-    with home.settings.open("a") as settings:
-        settings.write('\n[presets."call tools"]\ntool_choice = "required"\n')
-    with serving(home, folder, "--no-load") as server:
-        yield server
 
 
 @pytest.mark.parametrize("program", [PYTHON, PYTHON_ASYNC])

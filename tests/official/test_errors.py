@@ -22,21 +22,13 @@ from studiolo.errors import (
 )
 from studiolo.paths import Home
 from studiolo.protocol.errors import deserialize_error, serialize_error
-from tests.support.homes import new_home, short_answers
-from tests.support.running import Server, serving
+from tests.support.homes import SHORT_ANSWERS
+from tests.support.running import Server
+
+pytestmark = pytest.mark.server(settings=SHORT_ANSWERS, load=True)
 
 MODEL = "smollm2-135m-instruct"
 SOURCES = Path(lm.__file__).parent
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("errors")
-    home = new_home(folder, cache_home)
-    short_answers(home)
-    with serving(home, folder, "--no-load") as server, lm.Client(server.address) as client:
-        client.llm.load_new_instance(MODEL)
-        yield server
 
 
 @pytest.fixture

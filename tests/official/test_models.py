@@ -10,28 +10,16 @@ import pytest
 from lmstudio import history
 
 import studiolo as lm
-from studiolo.paths import Home
-from tests.support.homes import link_model, link_models, short_answers
-from tests.support.running import Server, serving
+from tests.support.homes import SHORT_ANSWERS
+from tests.support.running import Server
+
+pytestmark = pytest.mark.server(
+    models=["embedding_model", "vision_model"],
+    settings=SHORT_ANSWERS + '[models."all-minilm-l6-v2"]\nload = { context_length = 128 }\n',
+)
 
 LLM = "smollm2-135m-instruct"
 EMBEDDING = "text-embedding-all-minilm-l6-v2"
-
-
-@pytest.fixture(scope="module")
-def server(
-    cache_home: Home, embedding_model: Path, vision_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("models")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text('[library]\nprograms = []\n[models."all-minilm-l6-v2"]\nload = { context_length = 128 }\n')
-    link_models(cache_home, home)
-    short_answers(home)
-    link_model(embedding_model, home)
-    link_model(vision_model, home)
-    with serving(home, folder, "--no-load") as server:
-        yield server
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,23 +14,12 @@ import pytest
 import studiolo
 from studiolo.paths import Home
 from studiolo.sdk import default_client
-from tests.support.homes import link_model, link_models, short_answers
-from tests.support.running import Server, free_port, serving
+from tests.support.homes import SHORT_ANSWERS
+from tests.support.running import Server, free_port
+
+pytestmark = pytest.mark.server(models=["vision_model"], settings=SHORT_ANSWERS)
 
 both = pytest.mark.parametrize("lm", [lmstudio, studiolo], ids=["lmstudio", "studiolo"])
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, vision_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("sdk")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
-    link_models(cache_home, home)
-    link_model(vision_model, home)
-    short_answers(home)
-    with serving(home, folder, "--no-load") as server:
-        yield server
 
 
 @contextmanager

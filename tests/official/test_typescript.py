@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 from studiolo.paths import Home
-from tests.support.homes import new_home
-from tests.support.running import Server, serving
+from tests.support.running import Server
 from tests.support.typescript_clients import PROGRAMS, VERSIONS, installed, public_methods, run
+
+pytestmark = pytest.mark.server(
+    models=["embedding_model"],
+    environment={"HF_HUB_OFFLINE": "1"},  # what is searched is the catalog
+)
 
 
 def checks_of(program: str) -> list[str]:
     """The names of the checks in a program."""
     return re.findall(r"^  async (\w+)\(\)", (PROGRAMS / program).read_text(), re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, embedding_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("typescript")
-    home = new_home(folder, cache_home, embedding_model)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")  # what is searched is the catalog
-        with serving(home, folder, "--no-load") as server:
-            yield server
 
 
 def results(program: str, folder: Path, server: Server, *arguments: str) -> dict[str, str]:

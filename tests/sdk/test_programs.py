@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from studiolo.paths import Home
-from tests.support.homes import short_answers
+from tests.support.homes import SHORT_ANSWERS
 from tests.support.running import WORKER, environment, has_ended, serving, wait_until, workers_of
 
 CONVENIENCE = """
@@ -78,7 +78,8 @@ print("engine:", lm.get_default_client().system.info().studiolo.instances[0].pid
 
 @pytest.mark.parametrize("program", [CONVENIENCE, CLIENT, ASYNC_CLIENT])
 def test_the_program_prints_completions_and_leaves_nothing(program: str, home: Home) -> None:
-    short_answers(home)
+    with home.settings.open("a") as settings:
+        settings.write(SHORT_ANSWERS)
     temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path: sockets lie in it
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", program],

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,10 @@ import studiolo as lm
 from studiolo.errors import StoppingError
 from studiolo.paths import Home
 from studiolo.protocol.declarations import NAMESPACES
-from tests.support.homes import link_models
 from tests.support.running import Server, environment, free_port, has_ended, serving, wait_until
 from tests.support.wire_socket import HANDSHAKE, Socket
 
-
-@pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    link_models(cache_home, home)
-    with serving(home, folder, sdk_port=True) as server:
-        wait_until(lambda: "is loaded" in server.said(), "the first model")
-        yield server
+pytestmark = pytest.mark.server(load=True, sdk_port=True)
 
 
 def fetch(url: str) -> Any:

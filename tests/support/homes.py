@@ -34,10 +34,8 @@ def new_home(folder: Path, source: Home, *models: Path) -> Home:
     return home
 
 
-def short_answers(home: Home) -> None:
-    """Bound the completions without a limit, which end when the model ends them, by a small default context."""
-    with home.settings.open("a") as settings:
-        settings.write('[models."smollm2-135m-instruct"]\nload = { context_length = 256 }\n')
+SHORT_ANSWERS = f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 256 }}\n'
+"""Settings that bound the completions without a limit, which end when the model ends them, by a small context."""
 
 
 def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
