@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from asyncio.subprocess import Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
 from typing import IO, TypedDict
 
@@ -59,6 +59,27 @@ async def start_child(
     )
     end_with_this_process(process.pid)
     return process
+
+
+async def run_child(
+    *command: str, limit_sec: float, stdout: int = PIPE, stderr: int = PIPE
+) -> tuple[int, bytes, bytes]:
+    """Run a child process without input to its end, and return its exit status and what it wrote to both streams.
+
+    It is killed at the time limit, and when the caller is cancelled.
+
+    Raises:
+        TimeoutError: it did not end within ``limit_sec``.
+        OSError: it cannot be started.
+    """
+    process = await start_child(*command, stdin=DEVNULL, stdout=stdout, stderr=stderr)
+    try:
+        async with asyncio.timeout(limit_sec):
+            out, err = await process.communicate()
+    finally:
+        kill(process)
+        await process.wait()
+    return process.returncode or 0, out or b"", err or b""
 
 
 def end_with_this_process(pid: int) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 
 import msgspec
 
 from ...errors import EngineError
 from ...platform.gpus import may_have_gpus
-from ...platform.processes import kill, start_child
+from ...platform.processes import run_child
 from ..spec import Device
 
 LIMIT_SEC = 20.0
@@ -29,20 +27,14 @@ async def list_gpus() -> Sequence[Device]:
     if not may_have_gpus():  # starting the process takes 0.2 s
         return ()
     try:
-        process = await start_child(sys.executable, "-P", "-m", MODULE, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
-    except OSError as error:
-        raise _failed(error.strerror or str(error)) from None
-    try:
-        async with asyncio.timeout(LIMIT_SEC):
-            answer, log = await process.communicate()
+        status, answer, log = await run_child(sys.executable, "-P", "-m", MODULE, limit_sec=LIMIT_SEC)
     except TimeoutError:
         raise _failed(f"The native library did not answer within {LIMIT_SEC:g} s") from None
-    finally:
-        kill(process)
-        await process.wait()
-    if process.returncode:
+    except OSError as error:
+        raise _failed(error.strerror or str(error)) from None
+    if status:
         last = (log.decode(errors="replace").strip().splitlines() or ["no log"])[-1]
-        raise _failed(f"The native library ended with exit status {process.returncode}: {last}")
+        raise _failed(f"The native library ended with exit status {status}: {last}")
     try:
         return msgspec.json.decode(answer, type=list[Device])
     except msgspec.DecodeError as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL
 
 from ...errors import EngineError
-from ...platform.processes import died_of_illegal_instruction, kill, signal_name, start_child
+from ...platform.processes import died_of_illegal_instruction, run_child, signal_name
 from ..spec import Finding
 from .devices import list_gpus
 
@@ -46,18 +45,11 @@ async def diagnose(version: str | None) -> list[Finding]:
 async def _fault() -> str | None:
     """Return why the native library does not start; ``None`` where it does."""
     try:
-        process = await start_child(sys.executable, "-P", "-c", _PROBE, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE)
-    except OSError as error:
-        return str(error)
-    try:
-        async with asyncio.timeout(PROBE_LIMIT_SEC):
-            _, log = await process.communicate()
+        status, _, log = await run_child(sys.executable, "-P", "-c", _PROBE, limit_sec=PROBE_LIMIT_SEC, stdout=DEVNULL)
     except TimeoutError:
         return f"it did not answer within {PROBE_LIMIT_SEC:g} s"
-    finally:
-        kill(process)
-        await process.wait()
-    status = process.returncode or 0
+    except OSError as error:
+        return str(error)
     if died_of_illegal_instruction(status):
         return _ILLEGAL_INSTRUCTION
     if (name := signal_name(status)) is not None:

@@ -6,11 +6,11 @@ import asyncio
 import mmap
 import re
 import shutil
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import STDOUT
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...platform.processes import died_of_illegal_instruction, kill, signal_name, start_child
+from ...platform.processes import died_of_illegal_instruction, run_child, signal_name
 
 NAME = "llama-server"
 
@@ -114,17 +114,11 @@ def how_it_died(status: int) -> str:
 
 async def _ask(path: str, option: str) -> str:
     try:
-        process = await start_child(path, option, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
-    except OSError as error:
-        raise UnusableBinaryError(f"{path} cannot be executed: {error.strerror or error}") from None
-    try:
-        async with asyncio.timeout(ANSWER_LIMIT_SEC):
-            output, _ = await process.communicate()
+        status, output, _ = await run_child(path, option, limit_sec=ANSWER_LIMIT_SEC, stderr=STDOUT)
     except TimeoutError:
         raise UnusableBinaryError(f"{path} did not answer {option} within {ANSWER_LIMIT_SEC:g} s") from None
-    finally:
-        kill(process)
-        await process.wait()
-    if process.returncode:
-        raise UnusableBinaryError(f"{path} {how_it_died(process.returncode)}")
+    except OSError as error:
+        raise UnusableBinaryError(f"{path} cannot be executed: {error.strerror or error}") from None
+    if status:
+        raise UnusableBinaryError(f"{path} {how_it_died(status)}")
     return output.decode(errors="replace")
