@@ -32,7 +32,7 @@ from .load_plan import Estimate
 from .load_progress import LoadWatcher
 from .log_events import LogEvents
 from .machine import device_name
-from .matching import mismatch
+from .matching import check_domain
 from .not_found import nothing_to_unload
 from .on_demand import LoadRequest, OnDemand
 from .prediction_settings import check_completion, settings_in_force, with_system_prompt
@@ -63,7 +63,7 @@ class Host:
         self.home = home or Home.default()
         self.home.create()
         self.settings = SettingsFile(self.home.settings)
-        self.settings.current()  # a wrong file is told of at once
+        self.settings.current()  # a wrong file is an error now
         self.library = Library(self.home, settings=lambda: self.settings.current().library)
         self.files = FileStore(self.home.files)
         self.documents = Documents(self.files)
@@ -186,15 +186,15 @@ class Host:
             yield lease
 
     async def find_model(self, name: str, domain: Domain | None = None) -> Model:
-        """The model in the library that ``name`` means.
+        """Return the model in the library that ``name`` means.
 
         Raises:
             PathNotFoundError, ModelFileError: there is none of that name, or it cannot be used.
             DomainMismatchError: it is not of ``domain``.
         """
         model = await self.library.resolve(name)
-        if domain is not None and model.domain != domain:
-            raise mismatch(model, domain)
+        if domain is not None:
+            check_domain(model, domain)
         return model
 
     async def load(

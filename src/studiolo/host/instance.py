@@ -426,7 +426,7 @@ class Instance:
         self._on_death(engine)
 
     def _on_death(self, engine: Engine) -> None:
-        """Called when the engine has ended unexpectedly, by whoever notices first."""
+        """Note the unexpected end of the engine. Calls after the first do nothing."""
         if engine is not self._engine or self._state not in ("ready", "draining"):
             return
         self._note_crash(engine.death(), engine)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..domain.models import Domain, ModelReference
-from ..errors import DomainMismatchError, StudioloError
+from ..errors import DomainMismatchError
 from ..library.model import Model
 from .instance import Instance
 
@@ -46,15 +46,11 @@ def match(
 
 def check_domain(model: Model, domain: Domain) -> None:
     """Raise :class:`DomainMismatchError` if ``model`` is of another domain."""
-    if model.domain != domain:
-        raise mismatch(model, domain)
-
-
-def mismatch(model: Model, domain: Domain) -> StudioloError:
-    """Return the error for a model of another domain than ``domain``."""
+    if model.domain == domain:
+        return
     kind = {"llm": "an LLM", "embedding": "an embedding model"}
     actual = model.domain or "llm"
-    return DomainMismatchError(
+    raise DomainMismatchError(
         f"{model.key} is {kind[actual]}, not {kind[domain]}",
         suggestion=f"Use it through client.{actual}.",
         data={"path": model.relative_path, "actualDomain": actual, "expectedDomain": domain},

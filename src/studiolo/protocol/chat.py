@@ -119,13 +119,3 @@ class ChatHistoryData(ChatStruct, kw_only=True):
     """A whole chat."""
 
     messages: list[AnyChatMessage]
-
-
-def text_of(message: AnyChatMessage) -> str:
-    """Return the text parts of a message, joined."""
-    return "".join(part.text for part in message.content if isinstance(part, TextData))
-
-
-def files_of(message: AnyChatMessage) -> list[FileHandle]:
-    """Return the files of a message."""
-    return [part for part in message.content if isinstance(part, FileHandle)]
