@@ -16,8 +16,8 @@ from studiolo.errors import ConnectionFailedError
 from studiolo.host.socket_folder import PREFIX
 from studiolo.library.state import State
 from studiolo.paths import Home
-from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer
-from tests.support.running import environment, has_ended, serving, wait_until, workers_of
+from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer, kill_while_it_streams
+from tests.support.running import has_ended, serving, wait_until
 
 pytestmark = pytest.mark.timeout(170)
 
@@ -48,21 +48,7 @@ def test_killed_while_it_streams(home: Home, tmp_path: Path) -> None:
 
 
 def test_an_embedded_host_killed_while_it_streams(home: Home) -> None:
-    program = f"""
-import studiolo as lm
-llm = lm.Client("embedded").llm.model({MODEL!r}, config={SMALL!r})
-for _ in llm.complete_stream({ENDLESS!r}, config={ENDLESS_CONFIG!r}):
-    print("begun", flush=True)
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment(home)
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        workers = workers_of(process.pid)
-        assert len(workers) == 1
-        process.kill()
-    wait_until(lambda: all(map(has_ended, workers)), "the engine to end")
+    kill_while_it_streams(home)
 
 
 WRITER = """

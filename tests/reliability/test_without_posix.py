@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -13,9 +12,9 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.server import daemon
 from studiolo.server.daemon import running_daemon, start_daemon, stop_daemon
-from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer
+from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer, kill_while_it_streams
 from tests.support.platform_features import ALL, switch_off
-from tests.support.running import environment, has_ended, wait_until, workers_of
+from tests.support.running import has_ended, workers_of
 
 OPTIONS = ["--port", "0", "--no-load", "--no-sdk-port"]
 
@@ -23,8 +22,14 @@ pytestmark = pytest.mark.timeout(170)
 
 
 @pytest.fixture(autouse=True)
-def without_posix(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_posix(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Switch all features off, in a folder for temporary files of its own.
+
+    The stand-in's locks and the real ones do not see each other: the folders of other tests' hosts would be removed.
+    """
     switch_off(monkeypatch, *ALL)
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
+    monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 def test_a_server_in_the_background_answers_and_is_stopped_by_a_file(home: Home) -> None:
@@ -57,18 +62,4 @@ def test_a_server_that_predicts_is_stopped_at_once_by_a_file(home: Home) -> None
 
 
 def test_the_engine_of_a_killed_program_ends(home: Home, tmp_path: Path) -> None:
-    program = f"""
-import studiolo as lm
-llm = lm.Client("embedded").llm.model({MODEL!r}, config={SMALL!r})
-for _ in llm.complete_stream({ENDLESS!r}, config={ENDLESS_CONFIG!r}):
-    print("begun", flush=True)
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment(home)
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        workers = workers_of(process.pid)
-        assert len(workers) == 1
-        process.kill()
-    wait_until(lambda: all(map(has_ended, workers)), "the engine to end")
+    kill_while_it_streams(home)

@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -17,7 +19,7 @@ import psutil
 import studiolo as lm
 from studiolo.paths import Home
 from tests.support.homes import link_models
-from tests.support.running import Server, serving, wait_until
+from tests.support.running import Server, environment, has_ended, serving, wait_until, workers_of
 
 MODEL = "smollm2-135m-instruct"
 SMALL = {"context_length": 512, "max_parallel_predictions": 2}
@@ -139,3 +141,22 @@ def nothing_left(pid: int) -> Generator[None, None, None]:
     assert after.processes == before.processes, psutil.Process(pid).children(recursive=True)
     assert after.files <= before.files, (after, before)
     assert after.memory - before.memory < MEMORY_SLACK
+
+
+def kill_while_it_streams(home: Home) -> None:
+    """Kill a program in the middle of a stream of its embedded host, and wait until its engine has ended, too."""
+    program = f"""
+import studiolo as lm
+llm = lm.Client("embedded").llm.model({MODEL!r}, config={SMALL!r})
+for _ in llm.complete_stream({ENDLESS!r}, config={ENDLESS_CONFIG!r}):
+    print("begun", flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment(home)
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        workers = workers_of(process.pid)
+        assert len(workers) == 1
+        process.kill()
+    wait_until(lambda: all(map(has_ended, workers)), "the engine to end")
