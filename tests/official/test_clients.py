@@ -11,28 +11,10 @@ from PIL import Image
 
 from studiolo.paths import Home
 from studiolo.sdk.discovery import SDK_PORTS
+from tests.support.founding_programs import CLIENT, CONVENIENCE
 from tests.support.homes import SHORT_ANSWERS, link_model, link_models
 from tests.support.official_clients import run_python, run_typescript
 from tests.support.running import Server, serving
-
-CONVENIENCE = """
-import lmstudio as lm
-llm = lm.llm()
-prediction = llm.complete_stream("My name is")
-for token in prediction:
-    print(token, end="", flush=True)
-completion = llm.complete("My name is")
-print(completion)
-"""
-
-CLIENT = """
-import lmstudio
-with lmstudio.Client() as client:
-    llm = client.llm.model()
-    for token in llm.complete_stream("My name is"):
-        print(token, end="", flush=True)
-    print(llm.complete("My name is"))
-"""
 
 THE_REST = """
 import lmstudio as lm

@@ -13,27 +13,9 @@ import psutil
 import pytest
 
 from studiolo.paths import Home
+from tests.support.founding_programs import CLIENT, CONVENIENCE, with_studiolo
 from tests.support.homes import SHORT_ANSWERS
 from tests.support.running import WORKER, environment, has_ended, serving, wait_until, workers_of
-
-CONVENIENCE = """
-import studiolo as lm
-llm = lm.llm()
-prediction = llm.complete_stream("My name is")
-for token in prediction:
-    print(token, end="", flush=True)
-completion = llm.complete("My name is")
-print(completion)
-"""
-
-CLIENT = """
-import studiolo
-with studiolo.Client() as client:
-    llm = client.llm.model()
-    for token in llm.complete_stream("My name is"):
-        print(token, end="", flush=True)
-    print(llm.complete("My name is"))
-"""
 
 ASYNC_CLIENT = """
 import asyncio
@@ -76,7 +58,7 @@ print("engine:", lm.get_default_client().system.info().studiolo.instances[0].pid
 """
 
 
-@pytest.mark.parametrize("program", [CONVENIENCE, CLIENT, ASYNC_CLIENT])
+@pytest.mark.parametrize("program", [with_studiolo(CONVENIENCE), with_studiolo(CLIENT), ASYNC_CLIENT])
 def test_the_program_prints_completions_and_leaves_nothing(program: str, home: Home) -> None:
     with home.settings.open("a") as settings:
         settings.write(SHORT_ANSWERS)
