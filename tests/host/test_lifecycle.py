@@ -201,6 +201,17 @@ async def test_a_cancelled_request_stays_cancelled_when_its_instance_is_unloaded
         await embedding
 
 
+async def test_a_cancelled_load_returns_when_its_engine_has_ended(fake_host: Host) -> None:
+    fake.models["alpha"].load.gate = asyncio.Event()
+    fake.models["alpha"].stop.sec = 0.05
+    loading = asyncio.create_task(load(fake_host, "alpha"))
+    await until(lambda: fake.running("alpha"))
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert not fake.running("alpha") and not fake_host.instances.all()
+
+
 async def test_a_death_fails_what_runs_and_the_next_request_restarts_the_engine_once(fake_host: Host) -> None:
     fake.models["alpha"].token.gate = asyncio.Event()
     running = [asyncio.create_task(predict(fake_host, "alpha")) for _ in range(4)]

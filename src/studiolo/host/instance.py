@@ -82,6 +82,7 @@ class Instance:
         self._state: State = "loading"
         self._shared = shared
         self._start: asyncio.Task[None] | None = None
+        self._start_cancelled = False
         self._unload: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
@@ -185,7 +186,7 @@ class Instance:
         if self.leases:
             return
         if self._state == "loading" and self._start is not None:
-            self._start.cancel()  # nobody waits for it any more
+            self._cancel_start()  # nobody waits for it any more
             if not self._has_run:
                 self._end()
         elif self._state == "draining":
@@ -309,6 +310,7 @@ class Instance:
     def _begin_start(self, work: Coroutine[Any, Any, None]) -> None:
         if self._state != "loading":
             self._enter("loading")
+        self._start_cancelled = False
         self._start = asyncio.create_task(work, name=f"start {self.identifier}")
         self._start.add_done_callback(self._on_start_done)
 
@@ -325,6 +327,12 @@ class Instance:
             self._enter(self._crashed_state())
         else:
             self._end(revoke=False)  # those who wait get the error of the start
+
+    def _cancel_start(self) -> None:
+        """Cancel the start, once: a second cancellation would interrupt the end of its engine."""
+        if self._start is not None and not self._start_cancelled:
+            self._start_cancelled = True
+            self._start.cancel()
 
     async def _started(self, start: asyncio.Task[None]) -> None:
         """Wait for a start; raise what it raised."""
@@ -346,7 +354,7 @@ class Instance:
 
     async def _wind_down(self) -> None:
         if self._start is not None and not self._start.done():
-            self._start.cancel()
+            self._cancel_start()
             await asyncio.wait([self._start])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(UNWIND_LIMIT_SEC):

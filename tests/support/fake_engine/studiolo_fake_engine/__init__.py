@@ -181,6 +181,9 @@ class FakeEngine:
             await self._unless_dead(self.script.load.take())
             if self.script.load_fails:
                 raise self.death()
+        except asyncio.CancelledError:
+            await asyncio.shield(self.stop())  # as the real engines do: a second cancellation cuts this wait short
+            raise
         except BaseException as error:
             self._exit()
             if isinstance(error, EngineDiedError):
