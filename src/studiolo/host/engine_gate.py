@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 
@@ -25,12 +26,13 @@ class EngineGate:
             if granted.done() and not granted.cancelled():  # granted as its waiter was cancelled
                 self.leave()
             else:
-                self._queue.remove((granted, alone))
+                with contextlib.suppress(ValueError):  # an admission meanwhile has dropped it
+                    self._queue.remove((granted, alone))
                 self._admit()
             raise
 
     def share(self) -> None:
-        """Let others in beside the one that has entered alone."""
+        """Admit others beside the one that has entered alone."""
         self.taken_alone = False
         self._admit()
 
@@ -42,6 +44,9 @@ class EngineGate:
     def _admit(self) -> None:
         while self._queue and not self.taken_alone:
             granted, alone = self._queue[0]
+            if granted.cancelled():  # its waiter is yet to run
+                self._queue.popleft()
+                continue
             if alone and self.users:
                 return
             self._queue.popleft()

@@ -197,8 +197,9 @@ class FakeEngine:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         prompt = request.prompt if isinstance(request.prompt, list) else self._tokens(request.prompt)
-        async for event in self._generate(len(prompt), request.config):
-            yield event
+        async with contextlib.aclosing(self._generate(len(prompt), request.config)) as events:
+            async for event in events:
+                yield event
 
     async def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent, None]:
         raise UnsupportedError("The fake engine calls no tools", feature="tools", engine=self.name)
