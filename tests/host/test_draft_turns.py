@@ -35,6 +35,18 @@ async def test_an_idle_instance_takes_the_draft_model_by_a_restart(fake_host: Ho
     assert drafts() == [None, "beta"]
 
 
+async def test_requests_share_a_restart_that_is_under_way(fake_host: Host) -> None:
+    fake.models["alpha"].stop.gate = asyncio.Event()
+    alpha = await load(fake_host, "alpha")
+    first = asyncio.create_task(predict(fake_host, "alpha", draft_model="beta"))
+    await until(lambda: any(engine.stopping for engine in fake.engines))
+    second = asyncio.create_task(predict(fake_host, "alpha", draft_model="beta"))
+    await asyncio.sleep(0.05)
+    fake.models["alpha"].stop.gate.set()
+    assert (await first).stop_reason == (await second).stop_reason == "end_of_text"
+    assert drafts() == [None, "beta"] and fake_host.instances.all() == [alpha]
+
+
 async def test_a_prediction_does_not_end_what_others_have_on_an_engine(fake_host: Host) -> None:
     gate = fake.models["alpha"].token.gate = asyncio.Event()
     other = asyncio.create_task(predict(fake_host, "alpha"))

@@ -74,7 +74,7 @@ class Instance:
         self.slots = Slots(identifier, config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS)
         self.draft: Model | None = None
         self.next_draft_path: Path | None = None
-        """The draft model that a prediction waits to restart the engine with."""
+        """The draft model that the engine is about to be restarted with, or is being."""
         self.estimate: Estimate | None = None
         self.cut_off: set[Lease] = set()
         """Leases whose work was ended by the death of the latest engine."""
@@ -259,18 +259,18 @@ class Instance:
         self.next_draft_path = draft.path
         try:
             await self.gate.enter(alone=True)
+            try:
+                if self.draft_path != draft.path:
+                    await self.running_engine()  # what it would raise is raised before anything is ended
+                    self._begin_start(self._restart_with(drafting_as(self.config, asked)))
+                    assert self._start is not None
+                    await self._started(self._start)
+            except BaseException:
+                self.gate.leave()
+                raise
         finally:
             if self.next_draft_path == draft.path:
                 self.next_draft_path = None
-        try:
-            if self.draft_path != draft.path:
-                await self.running_engine()  # what it would raise is raised before anything is ended
-                self._begin_start(self._restart_with(drafting_as(self.config, asked)))
-                assert self._start is not None
-                await self._started(self._start)
-        except BaseException:
-            self.gate.leave()
-            raise
         self.gate.share()
 
     async def _restart_with(self, config: LoadConfig) -> None:

@@ -19,6 +19,9 @@ State = Literal["loading", "ready", "draining", "crashed", "quarantined", "gone"
 - ``gone``: it takes no leases; its engine is being stopped, or has ended.
 """
 
+TIMER_RESOLUTION_SEC = 0.001
+"""How early a timer may fire. Without this margin, one that did would be set again and again for the rest."""
+
 TRANSITIONS: dict[State, frozenset[State]] = {
     "loading": frozenset({"ready", "crashed", "quarantined", "gone"}),
     "ready": frozenset({"loading", "draining", "crashed", "quarantined", "gone"}),
@@ -73,7 +76,7 @@ def to_evict(instances: Iterable[M]) -> list[M]:
 
 def overdue(instances: Iterable[M]) -> list[M]:
     """Return the instances that have been idle for their time to live."""
-    return [each for each in instances if (left := _seconds_left(each)) is not None and left <= 0]
+    return [each for each in instances if (left := _seconds_left(each)) is not None and left <= TIMER_RESOLUTION_SEC]
 
 
 def next_deadline_sec(instances: Iterable[M]) -> float | None:
