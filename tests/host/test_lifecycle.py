@@ -201,6 +201,16 @@ async def test_a_cancelled_request_stays_cancelled_when_its_instance_is_unloaded
         await embedding
 
 
+async def test_a_lease_that_comes_to_an_instance_as_it_is_unloaded_gets_an_error(fake_host: Host) -> None:
+    alpha = await load(fake_host, "alpha")
+    lease = alpha.lease()
+    await fake_host.unload("alpha")  # nobody holds the lease yet, so that its revocation ends nothing
+    with pytest.raises(ModelUnloadedError):
+        async with asyncio.timeout(5), lease.on_engine():
+            pass
+    lease.release()
+
+
 async def test_a_cancelled_load_returns_when_its_engine_has_ended(fake_host: Host) -> None:
     fake.models["alpha"].load.gate = asyncio.Event()
     fake.models["alpha"].stop.sec = 0.05

@@ -356,10 +356,14 @@ class Instance:
         if self._start is not None and not self._start.done():
             self._cancel_start()
             await asyncio.wait([self._start])
+        is_alone = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(UNWIND_LIMIT_SEC):
                 await self.gate.enter(alone=True)
+                is_alone = True
         await self._stop_engine()
+        if is_alone:
+            self.gate.leave()  # those who still wait for the engine get the error
 
     async def _restart(self) -> None:
         await self._stop_engine()
