@@ -17,7 +17,7 @@ help:
 	@echo "make check   lint, then the fast tests, which need no model and no download: under a minute"
 	@echo "make coverage  the tests that need no model, and the share of lines that they run"
 	@echo "make test    lint, then every test"
-	@echo "make types   pyright for Linux, macOS and Windows"
+	@echo "make types   pyright for the operating systems that this is not: of Linux, macOS, Windows"
 	@echo "make lint    ruff, pyright (strict on src/), import-linter"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   measure against llama-server reached directly"
@@ -63,7 +63,7 @@ lint: $(VENV)/.dev
 
 # The types as other operating systems have them; `make lint` checks those of this one.
 types: $(VENV)/.dev
-	for system in Linux Darwin Windows; do $(BIN)/pyright --pythonplatform $$system || exit 1; done
+	for system in $(filter-out $(shell uname -s),Linux Darwin Windows); do $(BIN)/pyright --pythonplatform $$system || exit 1; done
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
