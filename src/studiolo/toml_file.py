@@ -24,8 +24,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise ConfigError(f"{path} cannot be read", cause=error.strerror or str(error)) from error
-    except ValueError as error:  # TOML's own errors tell line and column
-        raise ConfigError(f"{path} is not TOML", cause=str(error)) from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not TOML", cause="It is not a text in UTF-8.") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not TOML", cause=without_content(str(error))) from None
+
+
+def without_content(message: str) -> str:
+    """Return the message of a parser with its line and column, and without what it quotes of the file."""
+    fault, at, position = message.partition(" (at ")
+    return re.sub(r"\s*(\(.*\)|'.*'|\".*\")", "", fault) + at + position
 
 
 def wrong_field(path: Path, field: str, cause: str) -> ConfigError:

@@ -85,7 +85,7 @@ def test_counts_as_people_say_them(parameters: int, said: str | None) -> None:
 def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"<!DOCTYPE html><html>")
-    with pytest.raises(ModelFileError, match=r"m\.gguf is not a GGUF file.*<!DOCTYPE html>.*web page"):
+    with pytest.raises(ModelFileError, match=r"m\.gguf is not a GGUF file.*HTML, probably an error page"):
         read_metadata(path)
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ModelFileError, match="Git LFS pointer"):

@@ -18,9 +18,12 @@ from msgspec import Struct
 
 from ..domain.models import Domain
 from ..errors import ModelFileError
+from .file_kind import SAMPLE_BYTES, file_kind
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
+_MAX_NAMED_VERSION = 99
+"""An error names a version up to this one: a larger one is four bytes of a file that is no model."""
 _CHUNK = 1 << 20
 
 # Far above what real models have, and low enough to reject a damaged file at once.
@@ -166,10 +169,10 @@ class _Cursor:
         return start
 
     def _fill(self, end: int) -> None:
-        if end > self._size:
-            _truncated(self.path, self._size, end, "its header needs at least")
         if end > _MAX_HEADER:
             _damaged(self.path, f"Its header claims more than {_MAX_HEADER >> 20} MiB")
+        if end > self._size:
+            _truncated(self.path, self._size, end, "its header needs at least")
         self._buffer += self._file.read(end - len(self._buffer) + _CHUNK)
         if end > len(self._buffer):  # the file was truncated meanwhile
             _truncated(self.path, len(self._buffer), end, "its header needs at least")
@@ -191,7 +194,7 @@ class _Cursor:
             return self.string()
         if kind == _ARRAY:
             return self.array()
-        _damaged(self.path, f"A field in its header has the unknown type {kind}")
+        _damaged(self.path, "A field in its header has an unknown type")
 
     def array(self) -> list[Any] | None:
         """Move past an array. Return it if it is a short one of numbers."""
@@ -207,32 +210,32 @@ class _Cursor:
             for _ in range(count):
                 need(unpack(buffer, need(8))[0])
         else:
-            _damaged(self.path, f"An array in its header has elements of the unknown type {kind}")
+            _damaged(self.path, "An array in its header has elements of an unknown type")
         return None
 
 
 def _read_header(path: Path, file: BinaryIO, size: int) -> Header:
     if size == 0:
         raise ModelFileError(f"{path} is empty", cause="It has 0 bytes", suggestion="Fetch the file again")
-    start = file.read(16)
+    start = file.read(SAMPLE_BYTES)
     file.seek(0)
     if not start.startswith(_MAGIC):
         raise ModelFileError(
             f"{path} is not a GGUF file",
-            cause=f"It begins with {start!r}" + _guess(start),
+            cause=f"Its content is {file_kind(start)}",
             suggestion="studiolo runs GGUF files: look for a GGUF version of the model",
         )
     cursor = _Cursor(path, file, size)
     cursor.need(len(_MAGIC))
     version: int = cursor.number("I")
     if version not in _VERSIONS:
-        if not version & 0xFFFF:
+        if not version & 0xFFFF or version > _MAX_NAMED_VERSION:
             _damaged(path, "It is for big-endian machines, or its version number is invalid")
         raise ModelFileError(f"{path} has GGUF version {version}", cause="Versions 2 and 3 are supported")
     tensor_count: int = cursor.number("Q")
     field_count: int = cursor.number("Q")
     if field_count > _MAX_FIELDS or tensor_count > _MAX_TENSORS:
-        _damaged(path, f"Its header claims {field_count:,} fields and {tensor_count:,} tensors")
+        _damaged(path, "Its header claims more fields or tensors than any model has")
     fields: dict[str, Any] = {}
     for _ in range(field_count):
         key = cursor.string()
@@ -242,7 +245,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> Header:
     tensors = [_read_tensor(cursor) for _ in range(tensor_count)]
     alignment = fields.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        _damaged(path, f"Its alignment is {alignment!r}, and must be a power of two")
+        _damaged(path, "Its alignment is not a power of two")
     return Header(fields, tensors, -(-cursor.position // alignment) * alignment)
 
 
@@ -250,7 +253,7 @@ def _read_tensor(cursor: _Cursor) -> Tensor:
     name = cursor.string()
     dimensions: int = cursor.number("I")
     if dimensions > _MAX_DIMENSIONS:
-        _damaged(cursor.path, f"The tensor {name[:80]!r} has {dimensions} dimensions")
+        _damaged(cursor.path, f"A tensor has more than {_MAX_DIMENSIONS} dimensions")
     elements = math.prod(cursor.number("Q") for _ in range(dimensions))
     return Tensor(name, elements, cursor.number("I"), cursor.number("Q"))
 
@@ -266,16 +269,6 @@ def _check_complete(path: Path, header: Header, size: int) -> None:
             end = max(end, header.data_start + tensor.offset + tensor.elements // block * block_bytes)
     if end > size:
         _truncated(path, size, end, "its tensors need")
-
-
-def _guess(start: bytes) -> str:
-    if start.startswith(b"version https://"[:16]):
-        return " (a Git LFS pointer: the file itself was not downloaded)"
-    if start.lstrip()[:1] == b"<":
-        return " (a web page, probably an error page of the site it was downloaded from)"
-    if start.startswith((b"ggml", b"lmgg", b"ggjt", b"tjgg", b"fmgg", b"ggmf")):
-        return " (a format older than GGUF)"
-    return ""
 
 
 def _describe(header: Header) -> Metadata:
