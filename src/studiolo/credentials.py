@@ -38,7 +38,7 @@ def parse_api_token(text: str, where: str) -> ApiToken:
     Raises:
         ConfigError: the text does not have the form of an API token.
     """
-    match = TOKEN_PATTERN.fullmatch(text.strip())
+    match = TOKEN_PATTERN.fullmatch(text.strip().strip("\ufeff"))
     if match is None:
         raise ConfigError(
             f"{where} is not an API token",

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -32,7 +33,7 @@ from msgspec import Meta, Struct
 
 from .config import LoadConfig, PredictionConfig, explicit_fields, load_config, prediction_config
 from .errors import ConfigError, PresetNotFoundError
-from .toml_file import located, read_toml, wrong_field
+from .toml_file import invalid_field, nearest, read_toml, unknown_field, wrong_field
 
 Program = Literal["lmstudio", "huggingface", "ollama"]
 GuardrailLevel = Literal["off", "relaxed", "balanced", "strict"]
@@ -270,7 +271,7 @@ def read_settings(path: Path) -> Settings:
     fields: dict[str, Any] = {}
     for name, table in read_toml(path).items():
         if name not in Settings.__struct_fields__:
-            raise wrong_field(path, name, f"there is no such table; there are {', '.join(Settings.__struct_fields__)}")
+            raise unknown_field(path, name, Settings.__struct_fields__, "table")
         if not isinstance(table, dict):
             raise wrong_field(path, name, "it must be a table")
         content = cast("dict[str, Any]", table)
@@ -286,12 +287,13 @@ def read_settings(path: Path) -> Settings:
                 try:
                     fields[name] = msgspec.convert(content, kind)
                 except msgspec.ValidationError as error:
-                    place, message = located(error)
-                    raise wrong_field(path, name + place, message.replace("`", "'")) from None
+                    raise invalid_field(path, name, error, kind.__struct_fields__) from None
     settings = Settings(**fields)
     for key, model in settings.models.items():
         if model.preset is not None and model.preset not in settings.presets:
-            raise wrong_field(path, f"models.{key}.preset", f"there is no preset {model.preset!r}")
+            suggestion = nearest(model.preset, settings.presets)
+            cause = f"there is no preset {model.preset!r}"
+            raise wrong_field(path, f"models.{key}.preset", cause, suggestion=suggestion)
     return settings
 
 
@@ -301,9 +303,7 @@ def _model(path: Path, key: str, value: Any) -> ModelSettings:
         raise wrong_field(path, where, "it must be a table")
     table = cast("dict[str, Any]", value)
     if unknown := table.keys() - set(ModelSettings.__struct_fields__):
-        raise wrong_field(
-            path, f"{where}.{min(unknown)}", "there is no such setting; there are load, prediction and preset"
-        )
+        raise unknown_field(path, f"{where}.{min(unknown)}", ModelSettings.__struct_fields__)
     preset = table.get("preset")
     if preset is not None and not isinstance(preset, str):
         raise wrong_field(path, f"{where}.preset", "it must be the name of a preset")
@@ -318,4 +318,11 @@ def _config(path: Path, where: str, check: Any, value: Any) -> Any:
     try:
         return check(value)
     except ConfigError as error:
-        raise wrong_field(path, where, str(error)) from None
+        named = re.search(r"field '([\w]+)", error.title)
+        raise wrong_field(
+            path,
+            where,
+            error.title + (f". {error.cause}" if error.cause else ""),
+            suggestion=error.suggestion,
+            within=named[1] if named else "",
+        ) from None

@@ -167,7 +167,7 @@ def test_a_server_does_not_start_with_a_file_that_is_wrong(empty_home: Home, tmp
         ApiTokenFile(path)
     assert "nonsense-secret" not in str(caught.value)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(lm.ConfigError, match="not a file of API tokens"):
+    with pytest.raises(lm.ConfigError, match="is not UTF-8"):
         ApiTokenFile(path)
     path.write_text(f"{new_api_token()}\n")
     path.chmod(0o644)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, cast
 
@@ -16,13 +18,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..domain.models import Domain
-from ..errors import ConfigError
 from ..settings import with_prefix
-from ..toml_file import located, read_toml, wrong_field
+from ..toml_file import invalid_field, read_toml, unknown_field, wrong_field
 from . import sources
 from .model import base_key, is_model_file
 
 _BUILT_IN = Path(__file__).with_name("catalog.toml")
+"""For errors. It is read as a resource of the package, which may be in an archive."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -82,8 +84,9 @@ class Catalog(Mapping[str, Entry]):
         Raises:
             ConfigError: the user's file is not a valid catalog; the title names file and field.
         """
-        built_in = _tables(_BUILT_IN)
-        own = _tables(user_file) if user_file is not None else {}
+        text = resources.files(__package__ or "").joinpath(_BUILT_IN.name).read_text(encoding="utf-8")
+        built_in = _tables(_BUILT_IN, tomllib.loads(text))
+        own = _tables(user_file, read_toml(user_file)) if user_file is not None else {}
         entries = {name: _entry(_BUILT_IN, name, table) for name, table in built_in.items() if name not in own}
         for name, table in own.items():
             assert user_file is not None
@@ -120,11 +123,10 @@ class Catalog(Mapping[str, Entry]):
         return None
 
 
-def _tables(file: Path) -> dict[str, dict[str, Any]]:
-    document = read_toml(file)
+def _tables(file: Path, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for key in document:
         if key != "models":
-            raise wrong_field(file, key, "there is no such setting; models are tables named [models.NAME]")
+            raise unknown_field(file, key, ["models"], "table")
     models = document.get("models", {})
     if not isinstance(models, dict):
         raise wrong_field(file, "models", "it must be a table of models, [models.NAME]")
@@ -144,13 +146,13 @@ def _entry(file: Path, name: str, table: dict[str, Any]) -> Entry:
     try:
         entry = msgspec.convert({**table, "name": name}, Entry)
     except msgspec.ValidationError as error:
-        raise _invalid(file, field, error) from error
+        raise invalid_field(file, field, error, Entry.__struct_fields__) from error
     _check_file(file, f"{field}.file", entry)
     for index, source in enumerate(entry.sources):
         try:
             sources.parse(source)
         except msgspec.ValidationError as error:
-            raise _invalid(file, f"{field}.sources[{index}]", error) from error
+            raise invalid_field(file, f"{field}.sources[{index}]", error, sources.fields(source)) from error
         except sources.SourceUnavailable as error:
             raise wrong_field(file, f"{field}.sources[{index}].type", error.reason) from error
     return entry
@@ -163,8 +165,3 @@ def _check_file(file: Path, field: str, entry: Entry) -> None:
     key = base_key(path.name)
     if key != entry.name:
         raise wrong_field(file, field, f"a file of this name has the key {key!r}, not {entry.name!r}")
-
-
-def _invalid(file: Path, field: str, error: msgspec.ValidationError) -> ConfigError:
-    place, message = located(error)
-    return wrong_field(file, field + place, message)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..credentials import TOKEN_PATTERN, ApiToken, new_api_token, parse_api_token
 from ..errors import ConfigError
 from ..platform.file_status import append_privately, can_be_read_by_others
+from ..text_file import decode_text
 
 _log = logging.getLogger("studiolo.server")
 
@@ -76,9 +77,9 @@ def read_api_tokens(path: Path, at_least: int = 1) -> list[ApiToken]:
         ConfigError: as :class:`ApiTokenFile`.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            lines = file.read().splitlines()
+            content = file.read()
     except OSError as error:
         raise ConfigError(
             f"The API tokens in {path} cannot be read",
@@ -94,7 +95,7 @@ def read_api_tokens(path: Path, at_least: int = 1) -> list[ApiToken]:
         )
     tokens = [
         parse_api_token(line, f"Line {number} of {path}")
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(decode_text(content, str(path)).splitlines(), 1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
     if len(tokens) < at_least:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from ...plugins import find
 from .base import Source, SourceUnavailable
 
-__all__ = ["Source", "SourceUnavailable", "parse", "source_names"]
+__all__ = ["Source", "SourceUnavailable", "fields", "parse", "source_names"]
 
 GROUP = "studiolo.sources"
 """The entry point group by which other packages add sources."""
@@ -58,3 +58,10 @@ def parse(table: dict[str, Any]) -> tuple[Source, Struct]:
     except Exception as error:  # a plugin's import can fail in any way
         raise SourceUnavailable(f"the source {kind!r} cannot be loaded: {error!r}") from error
     return source, msgspec.convert(settings, source.spec_type)
+
+
+def fields(table: dict[str, Any]) -> list[str]:
+    """Return the fields that a table of the catalog may have for its source; only the type of an unknown one."""
+    kind = table.get("type")
+    known = isinstance(kind, str) and kind in _registered()
+    return ["type", *(_source(kind).spec_type.__struct_fields__ if known else ())]
