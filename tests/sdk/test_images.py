@@ -93,9 +93,10 @@ def test_every_source_and_format_gives_the_same(client: lm.Client, eyes: lm.LLM,
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("a.gif", encoded(picture(), "GIF"), "format is GIF"),
-        ("a.bmp", encoded(picture(), "BMP"), "format is BMP"),
-        ("a.tiff", encoded(picture(), "TIFF"), "format is TIFF"),
+        ("a.gif", encoded(picture(), "GIF")[:-40], "damaged"),
+        ("a.bmp", encoded(picture(), "BMP")[:-40], "damaged"),
+        ("a.tiff", encoded(picture(), "TIFF"), r"format is TIFF.*python -c"),
+        ("a.heic", bytes(4) + b"ftypheic" + bytes(20), r"format is HEIC.*heif-convert"),
         ("a.png", encoded(picture())[:-30], "damaged"),
         ("a.png", encoded(picture())[:20], "damaged"),
         ("a.jpg", encoded(picture(), "JPEG")[:-40], "damaged"),
@@ -211,7 +212,11 @@ def test_an_image_of_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.txt", "Grüße".encode() * 2000, "text/plain"),
         ("a.md", b"# Hi", "text/other"),
         ("a", b"\0\1\2\xff", "unknown"),
-        ("a", b"\xff\xfe" * 4000, "unknown"),
+        ("a.txt", "Grüße".encode("utf-16"), "text/plain"),
+        ("a.csv", "Grüße".encode("cp1252"), "text/other"),
+        ("a.gif", encoded(picture(), "GIF"), "image"),
+        ("a.bmp", encoded(picture(), "BMP"), "image"),
+        ("a.tiff", encoded(picture(), "TIFF"), "unknown"),
         ("a.zip", b"PK\3\4", "unknown"),
     ],
 )
@@ -254,7 +259,42 @@ def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         FileStore(tmp_path).add("x", bytes(11))
 
 
-def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_keeps_files_in_a_temporary_folder(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("in the way")
-    with pytest.raises(lm.FilesError, match="cannot be kept"):
-        FileStore(tmp_path / "files").add("x", b"x")
+    store = FileStore(tmp_path / "files")
+    stored = store.add("a.png", b"x")
+    kept = store.path(stored.identifier)
+    assert store.read(stored.identifier) == b"x" and kept.parent != tmp_path / "files"
+    assert os.name == "nt" or kept.parent.stat().st_mode & 0o077 == 0
+    store.close()
+    assert not kept.parent.exists()
+
+
+def test_a_store_without_any_place_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "files").write_text("in the way")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(lm.FilesError, match=r"'a.png' cannot be kept in .*files, nor in"):
+        FileStore(tmp_path / "files").add("a.png", b"x")
+
+
+def test_files_of_a_read_only_store_are_read_by_a_stub_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path / "files")
+    kept = store.add("a.png", b"x")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("os.utime", refuse)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    assert store.read(kept.identifier) == b"x"
+    assert store.read(store.add("a.png", b"x").identifier) == b"x"
+
+
+def test_errors_name_a_file_as_the_user_did(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "files")
+    gone = store.add("holiday.png", b"x").identifier
+    store.path(gone).unlink()
+    with pytest.raises(lm.FilesError, match=r"has no file 'holiday.png'"):
+        store.read(gone)

@@ -3,7 +3,7 @@
 Run by its path, outside the package, so that it starts fast: only the library that reads has to be importable.
 Usage: ``_document_worker.py KIND FILE MAX_MEMORY_BYTES MAX_CPU_SEC MAX_TEXT_BYTES``. It prints a JSON object a line:
 ``page`` (its text) and ``share`` (how much is read) for each page, then ``done``; or ``failed`` (``memory``, ``text``,
-``unpacked``, ``password`` or ``damaged``) and ``reason``.
+``unpacked``, ``password``, ``encoding`` or ``damaged``) and ``reason``.
 """
 
 import importlib
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from studiolo.host.text_encoding import UndecodableError, decode
 from studiolo.platform.limits import limit_process
 from studiolo.platform.parent_death import on_end_of_input
 
@@ -58,7 +59,7 @@ def read_html(path: str) -> Iterator[tuple[str, float]]:
     """The text that a browser would show, a line for each block."""
     bs4: Any = importlib.import_module("bs4")
     with open(path, "rb") as file:  # noqa: PTH123 (pathlib takes its time to import)
-        soup = bs4.BeautifulSoup(file.read(), "html.parser")
+        soup = bs4.BeautifulSoup(decode(path, file.read()), "html.parser")
     for tag in soup(["script", "style", "template", "noscript"]):
         tag.decompose()
     for tag in soup(BLOCKS):
@@ -98,6 +99,8 @@ def main(kind: str, path: str, memory_bytes: int, cpu_sec: int, text_bytes: int)
         _say(done=True)
     except Refused as refusal:
         _say(failed=str(refusal))
+    except UndecodableError as error:
+        _say(failed="encoding", reason=str(error))
     except MemoryError:
         _say(failed="memory")
     except Exception as error:  # the libraries raise whatever comes to pass in a damaged file

@@ -20,7 +20,8 @@ from msgspec import Struct
 from .._version import __version__
 from ..errors import FilesError, UnsupportedError
 from ..platform.processes import kill, start_child
-from .files import FileStore, file_type
+from .files import FileStore, file_type, image_format
+from .text_encoding import UndecodableError, decode
 
 AT_ONCE = 2
 """Documents that are parsed at a time; others wait."""
@@ -132,18 +133,19 @@ class Documents:
     def _kind(self, identifier: str) -> str:
         data = self._files.read(identifier)
         kind = file_type(identifier, data)
-        if PurePath(identifier).suffix in _HTML and kind in ("text/other", "unknown") and b"\0" not in data:
-            return "html"  # in any encoding: HTML declares its own
+        is_text = kind in ("text/plain", "text/other") or (
+            kind == "unknown" and image_format(data) is None and not data.startswith(b"PK")
+        )
+        if is_text:  # in any encoding, or refused with the place where it is none
+            return "html" if PurePath(identifier).suffix in _HTML else "text"
         match kind:
-            case "text/plain" | "text/other":
-                return "text"
             case "application/pdf":
                 return "pdf"
             case "application/word":
                 return "docx"
             case _:
                 raise FilesError(
-                    f"The file {identifier!r} is not a document that can be read ({kind})",
+                    f"The file {self._files.name(identifier)!r} is not a document that can be read ({kind})",
                     suggestion="Convert it to PDF, DOCX, HTML, Markdown or plain text in UTF-8.",
                 )
 
@@ -151,7 +153,10 @@ class Documents:
         data = self._files.read(identifier)
         if len(data) > self._limits.text_bytes:
             raise self._refusal(identifier, "text")
-        return data.decode("utf-8-sig", errors="replace")
+        try:
+            return decode(identifier, data)
+        except UndecodableError as error:
+            raise self._refusal(identifier, "encoding", str(error)) from None
 
     async def _pages(self, identifier: str, kind: str, on_progress: OnProgress) -> list[str]:
         path = await asyncio.to_thread(self._files.path, identifier)
@@ -202,7 +207,13 @@ class Documents:
                 process.stdin.close()
 
     def _refusal(self, identifier: str, why: str, reason: str | None = None) -> FilesError:
-        limits = self._limits
+        limits, name = self._limits, self._files.name(identifier)
+        if why == "encoding":
+            return FilesError(
+                f"The file {name!r} is not a document that can be read",
+                cause=reason,
+                suggestion="Save text as UTF-8, or convert the file to PDF, DOCX, HTML or Markdown.",
+            )
         causes = {
             "password": "It is protected by a password.",
             "unpacked": "It is too large when it is unpacked.",
@@ -211,7 +222,7 @@ class Documents:
             "time": f"Reading it takes longer than {limits.time_sec:g} s, which is the limit.",
             "crashed": "The process that parsed it crashed.",
         }
-        return FilesError(f"The file {identifier!r} cannot be read", cause=causes.get(why, reason))
+        return FilesError(f"The file {name!r} cannot be read", cause=causes.get(why, reason))
 
 
 def _parser(kind: str) -> Parser:

@@ -1,7 +1,8 @@
 """The files that clients upload, kept for as long as there is room.
 
 A file is stored under the hash of its content and the suffix of its name, so that equal content is stored once.
-Each upload still has its own identifier: hash, a random part, suffix.
+Each upload still has its own identifier: hash, a random part, suffix. Where the folder cannot be written to, files are
+kept in a temporary folder as long as the host runs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import os
 import re
 import secrets
 import tempfile
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -19,12 +23,19 @@ from msgspec.structs import replace
 
 from ..domain.chat import File, FileType, Message
 from ..errors import FilesError
+from .text_encoding import UndecodableError, decode
 
 MAX_FILE_BYTES = 45 * 2**20
 """The largest file: in base64, it fits into a frame of the protocol."""
 
 MAX_TOTAL_BYTES = 2 * 2**30
 """Bytes that are kept; the least recently used file is removed first."""
+
+MAX_TEMPORARY_BYTES = 2**28
+"""Bytes that are kept in the temporary folder, which may lie in memory."""
+
+MAX_NAMES = 10_000
+"""Names of uploads that are remembered, for messages."""
 
 _IDENTIFIER = re.compile(r"([0-9a-f]{64})(-[0-9a-f]{16})?(\.[a-z0-9]{1,8})?")
 
@@ -49,6 +60,9 @@ class FileStore:
     def __init__(self, folder: Path, max_total_bytes: int = MAX_TOTAL_BYTES) -> None:
         self._folder = folder
         self._max_total_bytes = max_total_bytes
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._lock = threading.Lock()
+        self._names: OrderedDict[str, str] = OrderedDict()
 
     def add(self, name: str, data: bytes) -> StoredFile:
         """Store a file.
@@ -67,60 +81,105 @@ class FileStore:
         suffix = PurePath(name).suffix.lower()
         suffix = suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
         digest = hashlib.sha256(data).hexdigest()
-        path = self._folder / (digest + suffix)
         try:
-            if path.exists():
-                os.utime(path)
-            else:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".part-", delete=False) as part:
-                    try:
-                        part.write(data)
-                        part.flush()
-                        Path(part.name).replace(path)
-                    except BaseException:
-                        Path(part.name).unlink(missing_ok=True)
-                        raise
-                self._make_room(path)
-        except OSError as error:
-            raise FilesError(f"The file {name!r} cannot be kept in {self._folder}", cause=error.strerror) from None
-        return StoredFile(f"{digest}-{secrets.token_hex(8)}{suffix}", file_type(name, data), len(data))
+            _write(self._folder, digest + suffix, data, self._max_total_bytes)
+        except OSError as error:  # a read-only or full disk
+            try:
+                _write(self._temporary_folder(), digest + suffix, data, MAX_TEMPORARY_BYTES)
+            except OSError:
+                raise FilesError(
+                    f"The file {name!r} cannot be kept in {self._folder}, nor in the folder for temporary files",
+                    cause=error.strerror,
+                    suggestion="Make room, or set STUDIOLO_HOME to a writable folder.",
+                ) from None
+        stored = StoredFile(f"{digest}-{secrets.token_hex(8)}{suffix}", file_type(name, data), len(data))
+        with self._lock:
+            self._names[stored.identifier] = name
+            if len(self._names) > MAX_NAMES:
+                self._names.popitem(last=False)
+        return stored
 
-    def path(self, identifier: str) -> Path:
-        """Return the path of the file with this identifier. Raise :class:`FilesError` if there is none."""
-        path = self._folder / content_of(identifier)
-        if _IDENTIFIER.fullmatch(identifier) is None or not path.is_file():
-            raise FilesError(
-                f"The host has no file {identifier!r}",
-                cause="It was uploaded to another host, or removed to make room.",
-                suggestion="Upload it to this host: prepare_image() and prepare_file() do.",
-            )
-        return path
+    def name(self, identifier: str) -> str:
+        """Return the name under which a file was uploaded; its identifier if the host has restarted since."""
+        return self._names.get(identifier, identifier)
 
-    def read(self, identifier: str) -> bytes:
+    def path(self, identifier: str, name: str | None = None) -> Path:
+        """Return the path of the file with this identifier. Raise :class:`FilesError` if there is none.
+
+        Parameters:
+            name: its name in the error; by default the one that it was uploaded with.
+        """
+        if _IDENTIFIER.fullmatch(identifier) is not None:
+            temporary = self._temporary
+            for folder in (self._folder, *([Path(temporary.name)] if temporary else ())):
+                path = folder / content_of(identifier)
+                if path.is_file():
+                    return path
+        raise FilesError(
+            f"The host has no file {name or self.name(identifier)!r}",
+            cause="It was uploaded to another host, or removed to make room.",
+            suggestion="Upload it to this host: prepare_image() and prepare_file() do.",
+        )
+
+    def read(self, identifier: str, name: str | None = None) -> bytes:
         """Return the content of a file, which counts as a use. Raise :class:`FilesError` if it cannot be read."""
-        path = self.path(identifier)
-        try:
+        path = self.path(identifier, name)
+        with suppress(OSError):  # on a read-only disk nothing is removed, either
             os.utime(path)
+        try:
             return path.read_bytes()
         except OSError as error:
-            raise FilesError(f"The file {identifier!r} cannot be read", cause=error.strerror) from None
+            title = f"The file {name or self.name(identifier)!r} cannot be read"
+            raise FilesError(title, cause=error.strerror) from None
 
-    def _make_room(self, newest: Path) -> None:
-        files: list[tuple[float, int, Path]] = []
-        for path in self._folder.iterdir():
-            try:
-                status = path.stat()
-            except OSError:  # another host has just removed it
-                continue
-            files.append((status.st_mtime, status.st_size, path))
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            if total <= self._max_total_bytes:
-                return
-            if path != newest:
-                path.unlink(missing_ok=True)
-                total -= size
+    def close(self) -> None:
+        """Remove the temporary folder, if there is one."""
+        with self._lock:
+            temporary, self._temporary = self._temporary, None
+        if temporary is not None:
+            temporary.cleanup()
+
+    def _temporary_folder(self) -> Path:
+        with self._lock:
+            if self._temporary is None:
+                self._temporary = tempfile.TemporaryDirectory(prefix="studiolo-files-", ignore_cleanup_errors=True)
+            return Path(self._temporary.name)
+
+
+def _write(folder: Path, name: str, data: bytes, max_total_bytes: int) -> None:
+    """Write a file, unless it exists, and make room for it. Raise :class:`OSError` if it cannot be written."""
+    path = folder / name
+    if path.exists():
+        with suppress(OSError):
+            os.utime(path)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-", delete=False) as part:
+        try:
+            part.write(data)
+            part.flush()
+            Path(part.name).replace(path)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise
+    _make_room(folder, path, max_total_bytes)
+
+
+def _make_room(folder: Path, newest: Path, max_total_bytes: int) -> None:
+    files: list[tuple[float, int, Path]] = []
+    for path in folder.iterdir():
+        try:
+            status = path.stat()
+        except OSError:  # another host has just removed it
+            continue
+        files.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= max_total_bytes:
+            return
+        if path != newest:
+            path.unlink(missing_ok=True)
+            total -= size
 
 
 def content_of(identifier: str) -> str:
@@ -141,21 +200,25 @@ def without_documents(messages: Sequence[Message]) -> list[Message]:
 
 def file_type(name: str, data: bytes) -> FileType:
     """Return the type of a file by its content; of text, by its name."""
-    if image_format(data) in ("JPEG", "PNG", "WebP"):
-        return "image"
+    form = image_format(data)
+    if form is not None:
+        return "image" if form in READABLE_IMAGES else "unknown"
     if data.startswith(b"%PDF-"):
         return "application/pdf"
     if data.startswith(b"PK\3\4"):
         # Names in an archive are not compressed; opening a hostile archive may take all memory.
         return "application/word" if b"word/document.xml" in data else "unknown"
     try:
-        text = data[:4096].decode() if len(data) <= 4096 else data[:4096].decode(errors="ignore")
-    except UnicodeDecodeError:
-        return "unknown"
-    if "\0" in text or (len(data) > 4096 and len(text.encode()) < 4093):
+        decode(name, data[:_SAMPLE_BYTES], whole=len(data) <= _SAMPLE_BYTES)
+    except UndecodableError:
         return "unknown"
     return "text/plain" if PurePath(name).suffix.lower() in ("", ".txt") else "text/other"
 
+
+_SAMPLE_BYTES = 4096
+"""Bytes of a file that decide whether it is text."""
+
+READABLE_IMAGES = frozenset({"JPEG", "PNG", "WebP", "GIF", "BMP"})
 
 _IMAGES = (
     (b"\xff\xd8\xff", "JPEG"),

@@ -105,6 +105,7 @@ class Host:
             await self.schemas.close()
             await self.library.close()
         finally:
+            self.files.close()
             self._sockets.remove()  # in this thread: at the end of the interpreter no thread can be started
 
     def requests_under_way(self) -> int:

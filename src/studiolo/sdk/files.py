@@ -40,7 +40,8 @@ class AsyncFilesNamespace:
     async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload an image to the host, for ``Chat.add_user_message(images=[...])``.
 
-        The image may be JPEG, PNG or WebP with at most 45 MiB and 100 million pixels. If a side is longer than 2048
+        The image may be JPEG, PNG, WebP, GIF or BMP with at most 45 MiB and 100 million pixels; of an animation the
+        model gets the first frame. If a side is longer than 2048
         pixels, the model gets the image scaled down to that.
 
         Parameters:
@@ -88,7 +89,10 @@ class AsyncFilesNamespace:
         on_parser_loaded: Callable[[ParserIdentifier], Any] | None = None,
         on_progress: Callable[[float], Any] | None = None,
     ) -> ParsedDocument:
-        """Return the text of a document: PDF, DOCX, HTML, Markdown, or plain text in UTF-8.
+        """Return the text of a document: PDF, DOCX, HTML, Markdown, or plain text.
+
+        Text may be in UTF-8, in UTF-16 or UTF-32 with a byte order mark, in the encoding that it declares, or in
+        cp1252 (Latin-1).
 
         Parameters:
             file: a handle from :meth:`prepare_file`.
@@ -96,7 +100,8 @@ class AsyncFilesNamespace:
             on_progress: called with the fraction that is parsed, 0 to 1.
 
         Raises:
-            FilesError: its kind is not supported, or it is encrypted or damaged.
+            FilesError: its kind is not supported, or it is encrypted or damaged; text in an encoding that cannot be
+                recognized is refused with the position of the first wrong byte.
             UnsupportedError: the host lacks the library for it (``pip install 'studiolo[documents]'``).
         """
         parameter = ParseDocumentParameter(file.identifier)

@@ -52,7 +52,7 @@ async def parse_document(
     requested = parameter.parse_opts.parser_id
     if requested is not None and requested.library != parser.library:
         raise UnsupportedError(
-            f"The file {name!r} is read with {parser.library}, not with {requested.library}",
+            f"The file {context.host.files.name(name)!r} is read with {parser.library}, not with {requested.library}",
             feature=requested.library,
             suggestion="Leave the parser out.",
         )
