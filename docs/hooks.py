@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page
 import studiolo
 
 ROOT = Path(__file__).parents[1]
-REPOSITORY_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
+REPOSITORY_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "reporting.md"}
 TITLES = {
     "functions": "Functions",
     "sdk": "Clients, models and streams",

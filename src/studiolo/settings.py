@@ -131,13 +131,22 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         host: the address. Default: 127.0.0.1.
         port: the port. Default: 1234.
         drain_limit_sec: seconds that predictions get to end after the order to stop. Default: 30.
-        token_file: a file with the API tokens that let clients in, one a line. Without one, everyone is let in.
+        token_file: a file with the API tokens that clients authenticate with, one a line. Without one, no client needs
+            a token, and the address must be one of loopback unless ``--no-auth`` is given.
+        allow_origins: origins of pages that may use the server, besides those of this machine. Default: none.
+        allow_hosts: names of the server, besides ``localhost``, its bind address and IP addresses. Default: none.
+        certificate: the certificate for TLS, in PEM form. Default: none, for plain HTTP.
+        key: its private key; defaults to the file of the certificate.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 1234
     drain_limit_sec: Annotated[float, Meta(ge=0)] = 30.0
     token_file: str | None = None
+    allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    certificate: str | None = None
+    key: str | None = None
 
 
 class ModelSettings(Struct, kw_only=True, frozen=True):

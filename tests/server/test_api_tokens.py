@@ -73,15 +73,37 @@ async def test_the_async_client_and_the_environment(
         assert await client.list_loaded_models() == []
 
 
-@pytest.mark.parametrize("wrong", ["", "sk-lm-short:x", WRONG + "x", "sk-lm-ääääääää:bbbbbbbbbbbbbbbbbbbb"])
-def test_what_is_no_token_is_refused_at_once_and_not_repeated(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wrong", ["lm-studio", "sk-lm-short:x", WRONG + "x", "sk-lm-ääääääää:bbbbbbbbbbbbbbbbbbbb"])
+def test_an_argument_that_is_no_token_is_refused_at_once_and_not_repeated(wrong: str) -> None:
     with pytest.raises(lm.LMStudioValueError, match="api_token is not an API token") as caught:
         lm.Client("127.0.0.1:1", api_token=wrong)
-    assert not wrong or wrong not in str(caught.value)
-    if wrong:
-        monkeypatch.setenv("LM_API_TOKEN", wrong)
-        with pytest.raises(ValueError, match="LM_API_TOKEN is not an API token"):
-            lm.Client("embedded")
+    assert wrong not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["STUDIOLO_API_TOKEN", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"])
+@pytest.mark.parametrize("wrong", ["lm-studio", "", " ", WRONG + "x"])
+def test_what_is_no_token_in_the_environment_matters_only_where_one_is_required(
+    name: str, wrong: str, server: Server, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, wrong)
+    with lm.Client("embedded") as client:
+        assert client.list_loaded_models() == []
+    said = rf"refused this client.*{name} is not an API token" if wrong.strip() else "refused this client"
+    with pytest.raises(AuthenticationError, match=said) as caught:
+        lm.Client(server.address).list_loaded_models()
+    assert not wrong.strip() or wrong not in str(caught.value)
+
+
+def test_a_server_that_requires_no_token_accepts_any(
+    empty_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(empty_home, tmp_path, "--no-load") as server:
+        for given in ("", None, WRONG):
+            with lm.Client(server.address, given) as client:
+                assert client.list_loaded_models() == []
+        monkeypatch.setenv("LM_API_TOKEN", "lm-studio")
+        with lm.Client(server.address, "") as client:
+            assert client.list_loaded_models() == []
 
 
 class WithToken(lmstudio.Client):

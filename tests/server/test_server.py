@@ -44,6 +44,16 @@ def test_health_and_greeting_answer_on_both_ports(server: Server) -> None:
         assert "error" in json.load(answer)
 
 
+def test_foreign_pages_and_names_are_refused_on_both_ports(server: Server) -> None:
+    for address in (server.address, f"127.0.0.1:{server.sdk_port}"):
+        for header in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "rebind.example"}):
+            request = urllib.request.Request(f"http://{address}/lmstudio-greeting", headers=header)
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(request, timeout=10)
+            with caught.value as answer:
+                assert answer.code == 403
+
+
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_every_namespace_shakes_hands_and_names_what_it_does_not_know(server: Server, namespace: str) -> None:
     with Socket(server.address, namespace) as socket:

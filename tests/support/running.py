@@ -83,6 +83,7 @@ class Server:
 
     process: subprocess.Popen[str]
     address: str
+    """``host:port``, or an ``https`` URL."""
     sdk_port: int
     """0 where it does not listen on one."""
     log: Path
@@ -116,7 +117,7 @@ def serving(home: Home, folder: Path, *options: str, sdk_port: bool = False) -> 
     with log.open("w") as out:
         process = subprocess.Popen(command, env=environment(home), stdout=out, stderr=out, text=True)
     try:
-        pattern = re.compile(r"serves at http://([^\s;]+:\d+)(?:; LM Studio's SDKs find it at port (\d+))?")
+        pattern = re.compile(r"serves at (?:http://)?([^\s;]+:\d+)(?:; LM Studio's SDKs find it at port (\d+))?")
         wait_until(lambda: pattern.search(log.read_text()) or process.poll() is not None, "the server to listen")
         match = pattern.search(log.read_text())
         assert match is not None, log.read_text()

@@ -7,25 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .server_options import with_serve_options
+
 if TYPE_CHECKING:
     from ..server.daemon import Stopped
+    from ..server.serve_options import ServeOptions
 
 server = typer.Typer(help="Run the server in the background.", no_args_is_help=True)
 
-HostOption = Annotated[str | None, typer.Option(help="The address to listen on. Default: 127.0.0.1.")]
-PortOption = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="The port to listen on; 0 for any free one. Default: 1234.")
-]
-ModelOption = Annotated[
-    str | None, typer.Option("-m", "--model", help="The model to load at once. Default: the one last used.")
-]
-LoadOption = Annotated[bool | None, typer.Option("--load/--no-load", help="Whether to load a model at once.")]
-SdkPortOption = Annotated[
-    bool | None, typer.Option("--sdk-port/--no-sdk-port", help="Whether to listen where LM Studio's SDKs look, too.")
-]
-TokenFileOption = Annotated[
-    str | None, typer.Option(help="A file with API tokens, one a line: clients need one of them. Default: none.")
-]
 NowOption = Annotated[bool, typer.Option("--now", help="Do not wait for the predictions that run.")]
 
 
@@ -35,20 +24,14 @@ def register(app: typer.Typer) -> None:
 
 
 @server.command()
-def start(
-    host: HostOption = None,
-    port: PortOption = None,
-    model: ModelOption = None,
-    load: LoadOption = None,
-    sdk_port: SdkPortOption = None,
-    token_file: TokenFileOption = None,
-) -> None:
+@with_serve_options
+def start(options: ServeOptions) -> None:
     """Start it; does nothing where it runs already."""
     from ..paths import Home
     from ..server.daemon import start_daemon
     from .output import say
 
-    record, started = start_daemon(Home.default(), serve_options(host, port, model, load, sdk_port, token_file))
+    record, started = start_daemon(Home.default(), options)
     if started:
         say(f"the server runs at {record.address}, process {record.pid}; studiolo log shows what it says.")
     else:
@@ -67,23 +50,14 @@ def stop(now: NowOption = False) -> None:
 
 
 @server.command()
-def restart(
-    host: HostOption = None,
-    port: PortOption = None,
-    model: ModelOption = None,
-    load: LoadOption = None,
-    sdk_port: SdkPortOption = None,
-    token_file: TokenFileOption = None,
-    now: NowOption = False,
-) -> None:
+@with_serve_options
+def restart(options: ServeOptions, now: NowOption = False) -> None:
     """Stop it and start it again, with the options that it had where none are given."""
     from ..paths import Home
     from ..server.daemon import restart_daemon
     from .output import say
 
-    record, stopped = restart_daemon(
-        Home.default(), serve_options(host, port, model, load, sdk_port, token_file), now=now
-    )
+    record, stopped = restart_daemon(Home.default(), options, now=now)
     if stopped is not None and stopped.killed_after_sec is not None:
         say(_told(stopped))
     say(f"the server runs at {record.address}, process {record.pid}.")
@@ -116,31 +90,6 @@ def token(file: Annotated[Path, typer.Argument(help="The file; made where there 
     from ..server.token_file import add_api_token
 
     print(add_api_token(file))
-
-
-def serve_options(
-    host: str | None,
-    port: int | None,
-    model: str | None,
-    load: bool | None,
-    sdk_port: bool | None,
-    token_file: str | None,
-) -> list[str]:
-    """The options of ``studiolo serve`` that say the same; what is ``None`` is left out."""
-    options: list[str] = []
-    for name, value in (
-        ("--host", host),
-        ("--port", port),
-        ("--model", model),
-        ("--token-file", None if token_file is None else str(Path(token_file).expanduser().absolute())),
-    ):
-        if value is not None:
-            options += [name, str(value)]
-    if load is not None:
-        options.append("--load" if load else "--no-load")
-    if sdk_port is not None:
-        options.append("--sdk-port" if sdk_port else "--no-sdk-port")
-    return options
 
 
 def _told(stopped: Stopped) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Self
 
@@ -37,10 +38,13 @@ class AsyncClient:
     """A client of a host: a server, or a host embedded in this process.
 
     Parameters:
-        api_host: ``"host:port"`` of a server, or ``"embedded"``. Default: the environment's ``STUDIOLO_HOST``, else a
+        api_host: ``"host:port"`` or the URL of a server, or ``"embedded"``. With ``https://`` or ``wss://``, the
+            connection uses TLS and the certificate is checked. Default: the environment's ``STUDIOLO_HOST``, else a
             server that answers on this machine, else embedded.
         api_token: the API token, for a server that requires one. Default: the environment's ``STUDIOLO_API_TOKEN`` or
             ``LM_API_TOKEN``.
+        certificate_authority: a file with the certificates of the authorities to trust, in PEM form. Default: the
+            environment's ``STUDIOLO_CERTIFICATE_AUTHORITY``, else the authorities that this machine trusts.
 
     Raises:
         ConfigError: the token is malformed.
@@ -48,8 +52,14 @@ class AsyncClient:
     Use it as a context manager, or call :meth:`connect` and :meth:`close`.
     """
 
-    def __init__(self, api_host: str | None = None, api_token: str | None = None) -> None:
-        self._session = HostSession(api_host, api_token)
+    def __init__(
+        self,
+        api_host: str | None = None,
+        api_token: str | None = None,
+        *,
+        certificate_authority: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._session = HostSession(api_host, api_token, certificate_authority)
         self.llm = AsyncLlmNamespace(self._session)
         self.embedding = AsyncEmbeddingNamespace(self._session)
         self.system = AsyncSystemNamespace(self._session, self.llm, self.embedding)
@@ -83,7 +93,7 @@ class AsyncClient:
 
     @classmethod
     async def is_valid_api_host(cls, api_host: str) -> bool:
-        """Return whether a server answers at ``api_host``, ``"host:port"``."""
+        """Return whether a server answers at ``api_host``, ``"host:port"`` or a URL."""
         return await is_server(api_host)
 
     @classmethod
@@ -93,7 +103,7 @@ class AsyncClient:
 
     @property
     def api_host(self) -> str:
-        """``"host:port"``, or ``"embedded"``. Raises :class:`ClientError` before the client is connected."""
+        """``"host:port"``, an ``https`` URL, or ``"embedded"``. Raises :class:`ClientError` before it is connected."""
         return self._session.address
 
     async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:

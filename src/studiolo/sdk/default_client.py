@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Unpack
 
@@ -26,25 +27,31 @@ after_fork_in_child(_renew_lock)
 
 _default_host: str | None = None
 _default_token: str | None = None
+_default_authority: str | os.PathLike[str] | None = None
 _default_client: Client | None = None
 
 
-def configure_default_client(api_host: str | None = None, api_token: str | None = None) -> None:
+def configure_default_client(
+    api_host: str | None = None,
+    api_token: str | None = None,
+    *,
+    certificate_authority: str | os.PathLike[str] | None = None,
+) -> None:
     """Set the host of the default client, before its first use.
 
     Parameters:
-        api_host, api_token: as for :class:`Client`.
+        api_host, api_token, certificate_authority: as for :class:`Client`.
 
     Raises:
         ClientError: the default client already exists.
     """
-    global _default_host, _default_token
+    global _default_host, _default_token, _default_authority
     if _default_client is not None:
         raise ClientError(
             "The default client is already created: its host can no longer be configured",
             suggestion="Call configure_default_client() first, or create a Client.",
         )
-    _default_host, _default_token = api_host, api_token
+    _default_host, _default_token, _default_authority = api_host, api_token, certificate_authority
 
 
 def get_default_client(api_host: str | None = None, api_token: str | None = None) -> Client:
@@ -58,7 +65,7 @@ def get_default_client(api_host: str | None = None, api_token: str | None = None
         configure_default_client(api_host, api_token)
     with _lock:
         if _default_client is None:
-            client = Client(_default_host, _default_token)
+            client = Client(_default_host, _default_token, certificate_authority=_default_authority)
             client.connect()
             background.at_close(client.asynchronous.close)  # nothing else closes it
             _default_client = client

@@ -40,9 +40,12 @@ class Session(Protocol):
 class HostSession:
     """A session with the host that is found by address, found on the first call; see :class:`AsyncClient`."""
 
-    def __init__(self, api_host: str | None, api_token: str | None) -> None:
+    def __init__(
+        self, api_host: str | None, api_token: str | None, certificate_authority: str | os.PathLike[str] | None = None
+    ) -> None:
         self._requested_host = api_host
         self._token = find_token(api_token)
+        self._authority = certificate_authority
         self._transport: Transport | None = None
         self._closed = False
         self._lock = asyncio.Lock()
@@ -50,7 +53,7 @@ class HostSession:
 
     @property
     def address(self) -> str:
-        """``"host:port"``, or ``"embedded"``. Raises :class:`ClientError` before the host is found."""
+        """``"host:port"``, an ``https`` URL, or ``"embedded"``. Raises :class:`ClientError` if it is not connected."""
         if self._transport is None:
             raise ClientError("The client is not connected", suggestion="Use it in a with block, or call connect().")
         return self._transport.address
@@ -110,6 +113,6 @@ class HostSession:
         async with self._lock:
             if self._transport is None:
                 self._transport = await within_limit(
-                    find_transport(self._requested_host, self._token), "the host to be found"
+                    find_transport(self._requested_host, self._token, self._authority), "the host to be found"
                 )
             return self._transport

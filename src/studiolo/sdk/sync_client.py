@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Self
 
@@ -104,10 +105,13 @@ class Client(Blocking[AsyncClient]):
     """A client of a host: a server, or a host embedded in this process.
 
     Parameters:
-        api_host: ``"host:port"`` of a server, or ``"embedded"``. Default: the environment's ``STUDIOLO_HOST``, else a
+        api_host: ``"host:port"`` or the URL of a server, or ``"embedded"``. With ``https://`` or ``wss://``, the
+            connection uses TLS and the certificate is checked. Default: the environment's ``STUDIOLO_HOST``, else a
             server that answers on this machine, else embedded.
         api_token: the API token, for a server that requires one. Default: the environment's ``STUDIOLO_API_TOKEN`` or
             ``LM_API_TOKEN``.
+        certificate_authority: a file with the certificates of the authorities to trust, in PEM form. Default: the
+            environment's ``STUDIOLO_CERTIFICATE_AUTHORITY``, else the authorities that this machine trusts.
 
     Raises:
         ConfigError: the token is malformed.
@@ -115,8 +119,14 @@ class Client(Blocking[AsyncClient]):
     Safe to use from several threads. Use it as a context manager, or call :meth:`close`.
     """
 
-    def __init__(self, api_host: str | None = None, api_token: str | None = None) -> None:
-        super().__init__(run(_async_client(api_host, api_token)))
+    def __init__(
+        self,
+        api_host: str | None = None,
+        api_token: str | None = None,
+        *,
+        certificate_authority: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(run(_async_client(api_host, api_token, certificate_authority)))
         self.llm = LlmNamespace(self.asynchronous.llm)
         self.embedding = EmbeddingNamespace(self.asynchronous.embedding)
         self.system = SystemNamespace(self.asynchronous.system)
@@ -156,5 +166,7 @@ class Client(Blocking[AsyncClient]):
     list_loaded_models = blocking_as(each_as(_handle), AsyncClient.list_loaded_models)
 
 
-async def _async_client(api_host: str | None, api_token: str | None) -> AsyncClient:
-    return AsyncClient(api_host, api_token)
+async def _async_client(
+    api_host: str | None, api_token: str | None, certificate_authority: str | os.PathLike[str] | None
+) -> AsyncClient:
+    return AsyncClient(api_host, api_token, certificate_authority=certificate_authority)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from ..platform.file_locks import FileLock
 from ..platform.processes import detached
 from ..settings import ServerSettings, read_settings
 from .daemon_log import last_lines, log_path, rotate_if_large
+from .serve_options import ServeOptions, listening
 
 START_LIMIT_SEC = 60.0
 """Seconds within which a server that starts must answer."""
@@ -144,22 +146,24 @@ def running_daemon(home: Home) -> DaemonRecord | None:
     return record if record is not None and _process(record) is not None else None
 
 
-def start_daemon(home: Home, options: list[str]) -> tuple[DaemonRecord, bool]:
+def start_daemon(home: Home, options: ServeOptions) -> tuple[DaemonRecord, bool]:
     """Start a server in the background and return when it answers. One that runs already stays as it is.
-
-    Parameters:
-        options: options of ``studiolo serve``.
 
     Returns:
         The server's record, and whether this call started it.
 
     Raises:
-        DaemonError: it did not start; with the end of its log.
+        DaemonError: it did not start, with the end of its log; or one runs already that has other options.
+        ConfigError: the options cannot be served with.
         LocalFileError: the home folder cannot be used.
     """
     with _exclusive(home):
         running = running_daemon(home)
-        return (running, False) if running is not None else (_start(home, options), True)
+        if running is not None:
+            _check_in_force(running, options.command_line())
+            return running, False
+        listening(options, _server_settings(home))
+        return _start(home, options.command_line()), True
 
 
 def stop_daemon(home: Home, *, now: bool = False) -> Stopped | None:
@@ -179,7 +183,7 @@ def stop_daemon(home: Home, *, now: bool = False) -> Stopped | None:
         return _stop(home, now)
 
 
-def restart_daemon(home: Home, options: list[str], *, now: bool = False) -> tuple[DaemonRecord, Stopped | None]:
+def restart_daemon(home: Home, options: ServeOptions, *, now: bool = False) -> tuple[DaemonRecord, Stopped | None]:
     """Stop the server in the background, if one runs, and start one.
 
     Parameters:
@@ -190,11 +194,39 @@ def restart_daemon(home: Home, options: list[str], *, now: bool = False) -> tupl
         The new server's record, and the server that was stopped.
 
     Raises:
-        DaemonError, LocalFileError: see :func:`start_daemon`.
+        DaemonError, ConfigError, LocalFileError: see :func:`start_daemon`.
     """
     with _exclusive(home):
+        given = options.command_line()
+        if given:
+            listening(options, _server_settings(home))
         stopped = _stop(home, now)
-        return _start(home, options or (stopped.record.options if stopped else [])), stopped
+        return _start(home, given or (stopped.record.options if stopped else [])), stopped
+
+
+def _check_in_force(running: DaemonRecord, given: list[str]) -> None:
+    """Raise :class:`DaemonError` if a server that runs was started without some of these options."""
+    host, _, port = running.address.removeprefix("https://").rpartition(":")
+    in_force = {*_grouped(running.options), ("--port", port), ("--host", host), ("--host", host.strip("[]"))}
+    in_force |= {(name,) for name in ("--load", "--sdk-port") if f"--no-{name[2:]}" not in running.options}
+    if set(_grouped(given)) <= in_force:
+        return
+    options = shlex.join(given)
+    raise DaemonError(
+        f"The server runs already at {running.address}, with other options",
+        cause=f"It has {shlex.join(running.options) or 'none'}; you gave {options}.",
+        suggestion=f"Run: studiolo server restart {options}",
+    )
+
+
+def _grouped(options: list[str]) -> list[tuple[str, ...]]:
+    """Return each option of a command line with its value."""
+    groups: list[list[str]] = []
+    for word in options:
+        if word.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(word)
+    return [tuple(group) for group in groups]
 
 
 def _start(home: Home, options: list[str]) -> DaemonRecord:
@@ -247,7 +279,7 @@ def _stop(home: Home, now: bool) -> Stopped | None:
     process = _process(record) if record else None
     stopped: Stopped | None = None
     if record is not None and process is not None:
-        limit = NOW_LIMIT_SEC if now else _drain_limit_sec(home) + GRACE_SEC
+        limit = NOW_LIMIT_SEC if now else _server_settings(home).drain_limit_sec + GRACE_SEC
         stopped = Stopped(record=record, killed_after_sec=None if _end(home, process, limit, now) else limit)
     with contextlib.suppress(OSError):
         record_path(home).unlink(missing_ok=True)
@@ -288,11 +320,12 @@ def _ask_to_stop(home: Home, process: psutil.Process, now: bool) -> None:
         process.send_signal(signal.SIGTERM)
 
 
-def _drain_limit_sec(home: Home) -> float:
+def _server_settings(home: Home) -> ServerSettings:
+    """Return the settings of the server; the defaults if the file is wrong, which the server itself reports."""
     try:
-        return read_settings(home.settings).server.drain_limit_sec
-    except ConfigError:  # the server keeps the settings that it has read before
-        return ServerSettings().drain_limit_sec
+        return read_settings(home.settings).server
+    except ConfigError:
+        return ServerSettings()
 
 
 @contextlib.contextmanager

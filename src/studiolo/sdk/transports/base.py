@@ -46,7 +46,7 @@ class Transport(Protocol):
 
     @property
     def address(self) -> str:
-        """``embedded``, or ``host:port``."""
+        """``embedded``, ``host:port``, or an ``https`` URL."""
         ...
 
     async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, limit_sec: float | None) -> R:

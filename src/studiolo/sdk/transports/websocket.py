@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import ssl
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -15,6 +16,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from ...addresses import Address
 from ...credentials import ApiToken
 from ...errors import AuthenticationError, ConnectionFailedError, ProtocolError, StudioloError, UsageError
 from ...merging_queue import MergingQueue
@@ -22,6 +24,7 @@ from ...protocol import frames
 from ...protocol.declarations import Channel, Rpc
 from ...protocol.errors import deserialize_error
 from ..timeouts import timed_out, within_limit
+from ..tls import tls_fault
 from .base import ClientChannel, merge_messages
 
 P = TypeVar("P")
@@ -47,12 +50,24 @@ class WebSocketTransport:
     """The transport to a server. One socket a namespace, opened on first use and reopened when the connection is lost.
 
     Parameters:
-        address: ``host:port``.
+        address: the server's address.
         token: the API token, for a server that requires one.
+        token_fault: what is wrong with the API token that the user gave, if it is not a valid one.
+        tls: the settings of TLS; ``None`` for a server without it.
     """
 
-    def __init__(self, address: str, token: ApiToken | None = None) -> None:
-        self.address = address
+    def __init__(
+        self,
+        address: Address,
+        token: ApiToken | None = None,
+        *,
+        token_fault: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._address = address
+        self.address = str(address)
+        self._token_fault = token_fault
+        self._tls = tls
         self._identity = token or ApiToken(f"guest:{uuid.uuid4()}", str(uuid.uuid4()))
         self._sockets: dict[str, _Socket] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -111,7 +126,7 @@ class WebSocketTransport:
             return socket
 
     async def _connect(self, namespace: str) -> ClientConnection:
-        url = f"ws://{self.address}/{namespace}"
+        url = f"{'ws' if self._tls is None else 'wss'}://{self._address.authority}/{namespace}"
         handshake = frames.Handshake(
             auth_version=1,
             client_identifier=self._identity.identifier,
@@ -122,6 +137,7 @@ class WebSocketTransport:
             async with asyncio.timeout(CONNECT_LIMIT_SEC):
                 connection = await connect(
                     url,
+                    ssl=self._tls,
                     max_size=frames.MAX_FRAME_BYTES,
                     proxy=None,
                     compression=None,
@@ -135,20 +151,23 @@ class WebSocketTransport:
                 except BaseException:
                     connection.transport.abort()
                     raise
+        except ssl.SSLError as error:
+            raise unreachable(self._address, *tls_fault(error)) from None
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, msgspec.DecodeError) as error:
-            raise unreachable(self.address, f"{type(error).__name__}: {error}") from None
+            raise unreachable(self._address, f"{type(error).__name__}: {error}") from None
         if not answer.success:
             await connection.close()
-            raise AuthenticationError(f"The server at {self.address} refused this client", cause=answer.error)
+            causes = " ".join(filter(None, (answer.error, self._token_fault)))
+            raise AuthenticationError(f"The server at {self.address} refused this client", cause=causes)
         return connection
 
 
-def unreachable(address: str, cause: str) -> ConnectionFailedError:
+def unreachable(address: Address, cause: str, suggestion: str | None = None) -> ConnectionFailedError:
     """Return the error for a server that does not answer."""
     return ConnectionFailedError(
         f"The server at {address} is not reachable",
         cause=cause,
-        suggestion='Start one with "studiolo serve", or use Client("embedded") to run without one.',
+        suggestion=suggestion or 'Start one with "studiolo serve", or use Client("embedded") to run without one.',
     )
 
 
