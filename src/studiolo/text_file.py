@@ -50,10 +50,8 @@ def decode_text(content: bytes, where: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        byte = content[error.start]
-        raise _not_utf8(
-            where, f"It seems to be Latin-1 (Windows-1252): line {line} has the byte 0x{byte:02x}"
-        ) from None
+        cause = f"It seems to be Latin-1 (Windows-1252): line {line} has a byte that is not of UTF-8"
+        raise _not_utf8(where, cause) from None
 
 
 def _not_utf8(where: str, cause: str) -> ConfigError:

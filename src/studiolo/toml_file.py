@@ -29,7 +29,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         suggestion = None
         if "Invalid hex value" in str(error) or "Unescaped '\\'" in str(error):
             suggestion = "Write a path with backslashes in single quotes: 'C:\\Users\\me\\models'."
-        raise ConfigError(f"{path} is not TOML", cause=str(error), suggestion=suggestion) from error
+        raise ConfigError(f"{path} is not TOML", cause=without_content(str(error)), suggestion=suggestion) from None
+
+
+def without_content(message: str) -> str:
+    """Return the message of a parser with its line and column, and without what it quotes of the file."""
+    fault, at, position = message.partition(" (at ")
+    return re.sub(r"\s*(\(.*\)|'.*'|\".*\")", "", fault) + at + position
 
 
 def wrong_field(path: Path, field: str, cause: str, *, suggestion: str | None = None, within: str = "") -> ConfigError:

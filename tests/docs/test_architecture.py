@@ -35,7 +35,7 @@ def test_every_package_is_a_room() -> None:
     assert {name for name in packages if f"`{name}/`" not in rooms} == set()
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/releasing.md", "docs/compatibility.md"])
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/security.md", "docs/releasing.md", "docs/compatibility.md"])
 def test_files_of_a_page_exist(page: str) -> None:
     named = re.findall(r"`((?:\w+/)+\w+\.\w+|(?:\w+/){2,})`", (ROOT / page).read_text("utf-8"))
     assert named

@@ -16,4 +16,4 @@ def test_the_tests_and_files_that_the_page_names_exist() -> None:
         text = (ROOT / "tests" / path).read_text("utf-8")
         assert re.search(rf"def {name}\(", text), f"{path} has no {name}"
     for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", PAGE):
-        assert (ROOT / "src" / "studiolo" / path).exists(), path
+        assert path in ("src/studiolo/", "tests/") or (ROOT / "src" / "studiolo" / path).exists(), path

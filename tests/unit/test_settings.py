@@ -161,7 +161,7 @@ def test_a_byte_order_mark_is_left_out(tmp_path: Path, newline: str) -> None:
 def test_an_api_token_in_the_environment_may_end_with_a_newline(monkeypatch: pytest.MonkeyPatch) -> None:
     token = new_api_token()
     monkeypatch.setenv("LM_API_TOKEN", f"\ufeff{token}\r\n")
-    assert find_token(None) == token
+    assert find_token(None).token == token
 
 
 def test_a_path_with_backslashes_in_double_quotes_is_an_error_that_shows_how(tmp_path: Path) -> None:

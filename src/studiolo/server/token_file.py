@@ -87,7 +87,7 @@ def read_api_tokens(path: Path, at_least: int = 1) -> list[ApiToken]:
             suggestion=f"Create one with: studiolo server token {path}",
         ) from None
     except ValueError:
-        raise ConfigError(f"{path} is not a file of API tokens", cause="It is not a text in UTF-8.") from None
+        raise ConfigError(f"{path} is not a file of API tokens", cause="Its path is not valid.") from None
     if can_be_read_by_others(status):
         raise ConfigError(
             f"Other users can read the API tokens in {path} (its mode is {stat.S_IMODE(status.st_mode):o})",
