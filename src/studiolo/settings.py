@@ -249,7 +249,7 @@ class SettingsFile:
         """The settings in force. Costs a stat of the file.
 
         Raises:
-            ConfigError: the file is wrong, and there are no earlier settings to go on with.
+            ConfigError: the file is wrong, and there are no earlier settings to keep.
         """
         stamp = self._look()
         if self._settings is not None and stamp == self._seen:

@@ -152,7 +152,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert 0 <= instance.slots.running <= instance.slots.count
             assert all(lease.instance is instance for lease in instance.leases)
             waited_for = instance.leases or instance._start_cancelled
-            assert instance.state != "loading" or waited_for, "a load that nobody waits for goes on"
+            assert instance.state != "loading" or waited_for, "a load that nobody waits for is not ended"
             assert instance.state != "draining" or instance.leases, "an idle instance is kept from its end"
         on_demand = Counter((instance.model.key, instance.draft_path) for instance in instances if instance.evictable)
         assert all(count == 1 for count in on_demand.values()), f"loaded twice: {on_demand}"

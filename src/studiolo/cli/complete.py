@@ -23,7 +23,7 @@ def complete(
     temperature: Annotated[float | None, typer.Option(help="0 is the likeliest text. Default: 0.8.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given again.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
-    stats: Annotated[bool, typer.Option("--stats", help="Tell afterwards how it went, on standard error.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Print statistics afterwards, on standard error.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the text and the stats.")] = False,
 ) -> None:
     """Continue a text."""

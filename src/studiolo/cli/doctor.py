@@ -1,4 +1,4 @@
-"""``studiolo doctor``: what there is to run models with, and what to mend."""
+"""``studiolo doctor``: check what models are run with, and say what to fix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Look at what there is to run models with. Exit status: 0 where all is well, 1 where something is to be mended."""
+    """Check what models are run with. Exit status: 0 where all is well, 1 where something has to be fixed."""
     import msgspec
 
     from ..paths import Home

@@ -36,7 +36,7 @@ def get(
     show: Annotated[bool, typer.Option("--list", help="Show the choices, and fetch nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="With --list: print JSON.")] = False,
 ) -> None:
-    """Fetch a model. A fetch that was interrupted goes on from where it was."""
+    """Fetch a model. A fetch that was interrupted is resumed."""
     from ..sdk.sync_client import Client
     from .output import fetch_progress, say
 

@@ -54,7 +54,7 @@ def load(
         typer.Option("--set", metavar="NAME=VALUE", help="Any other load setting; may be given again."),
     ] = None,
     estimate_only: Annotated[
-        bool, typer.Option("--estimate-only", help="Tell what memory it would take, and load nothing.")
+        bool, typer.Option("--estimate-only", help="Print the memory that it would take, and load nothing.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="With --estimate-only: print JSON.")] = False,
 ) -> None:
@@ -152,7 +152,7 @@ def unload(
 
 
 def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Tell whether a server runs, and what it has loaded."""
+    """Print whether a server runs, and what it has loaded."""
     import datetime
 
     from .output import duration, print_json, print_table
@@ -180,7 +180,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
                 if instance.note:
                     print(f"{instance.identifier}: {instance.note}.")
         if host.crashes:
-            print(f"\nEngines that crashed ({len(host.crashes)} lately; --json tells all of them):")
+            print(f"\nEngines that crashed ({len(host.crashes)} lately; --json lists all of them):")
         for crash in host.crashes[-SHOWN_CRASHES:]:
             when = datetime.datetime.fromtimestamp(crash.time).astimezone()
             print(f"  {when:%Y-%m-%d %H:%M:%S} {crash.identifier}: {crash.reason}; {len(crash.running)} ran on it")

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def log(
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is added.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Continue with what is added.")] = False,
     instance: Annotated[str | None, typer.Option(help="The engine of this instance alone.")] = None,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="The last lines of each log.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,

@@ -29,7 +29,7 @@ class Tail:
         self._rest = b""  # the beginning of a line
 
     def last(self, count: int, *, follow: bool = False) -> list[str]:
-        """The last ``count`` lines; :meth:`added` goes on from there.
+        """The last ``count`` lines; :meth:`added` continues from there.
 
         Parameters:
             follow: leave a line that has no end yet to :meth:`added`.

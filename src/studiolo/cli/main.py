@@ -69,7 +69,7 @@ def _run() -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:  # whoever read the output has gone; leave it nothing to complain about at exit
+    except BrokenPipeError:  # the reader has closed the pipe; flushing at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except StudioloError as error:

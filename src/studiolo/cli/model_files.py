@@ -75,7 +75,7 @@ def show(
     with Client() as client:
         if client.system.info().studiolo is None:
             raise UnsupportedError(
-                f"The server at {client.api_host} is not studiolo, and cannot tell more than ls shows",
+                f"The server at {client.api_host} is not studiolo, and cannot show more than ls does",
                 feature="show",
             )
         details = client.system.show_model(model)
@@ -107,7 +107,7 @@ def import_file(
     copy: Annotated[bool, typer.Option("--copy", "-c", help="Copy the file.")] = False,
     hard_link: Annotated[bool, typer.Option("--hard-link", "-L", help="Make a hard link to it.")] = False,
     symbolic_link: Annotated[bool, typer.Option("--symbolic-link", "-l", help="Make a symbolic link to it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
 ) -> None:
     """Bring a model file into the library. It is moved there, unless an option says otherwise."""
     from ..library.model_import import carry_out, plan_import
@@ -303,7 +303,7 @@ def _table(models: list[LibraryModel], each_variant: bool, detailed: bool) -> tu
 
 
 def _owner(model: LibraryModel) -> str:
-    """Whose a model is: studiolo's, another program's, or that of whoever keeps the folder."""
+    """Whose a model is: studiolo's, another program's, or the user's own."""
     from ..library.other_programs import PROGRAM_NAMES
 
     names = {**PROGRAM_NAMES, "home": "studiolo"}

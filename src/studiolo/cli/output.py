@@ -9,10 +9,10 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TextIO
 
 Show = Callable[[str, int, int], None]
-"""Told the name of a model, the bytes that are here, and the bytes in all."""
+"""Called with the name of a model, the bytes that are here, and the bytes in all."""
 
 LINE_SECONDS = 20.0
-"""How often a fetch is told of where there is no terminal."""
+"""Seconds between two lines about a fetch where standard error is not a terminal."""
 
 
 def print_json(value: Any) -> None:
@@ -53,7 +53,7 @@ def duration(seconds: float | None) -> str:
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal, apart from the output."""
+    """Print a message on standard error, apart from the output."""
     print(f"studiolo: {text}", file=sys.stderr, flush=True)
 
 
@@ -61,19 +61,19 @@ def say(text: str) -> None:
 def fetch_progress(verb: str = "fetching") -> Generator[Show, None, None]:
     """Show how a fetch goes: a bar with bytes, rate and time left on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
-        told: dict[str, tuple[float, int]] = {}
+        printed: dict[str, tuple[float, int]] = {}
 
         def announce(name: str, here: int, total: int) -> None:
             now = time.monotonic()
-            if name not in told:
+            if name not in printed:
                 say(f"{verb} {name}" + (f" ({size(total)})" if total else ""))
-            elif now - told[name][0] >= LINE_SECONDS:
-                rate = (here - told[name][1]) / (now - told[name][0])
+            elif now - printed[name][0] >= LINE_SECONDS:
+                rate = (here - printed[name][1]) / (now - printed[name][0])
                 left = f", {duration((total - here) / rate)} left" if total and rate > 0 else ""
                 say(f"{verb} {name}: {size(here)}{f' of {size(total)}' if total else ''}, {size(int(rate))}/s{left}")
             else:
                 return
-            told[name] = (now, here)
+            printed[name] = (now, here)
 
         yield announce
         return

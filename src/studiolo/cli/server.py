@@ -46,7 +46,7 @@ def stop(now: NowOption = False) -> None:
     from .output import say
 
     stopped = stop_daemon(Home.default(), now=now)
-    say("no server runs in the background." if stopped is None else _told(stopped))
+    say("no server runs in the background." if stopped is None else _describe(stopped))
 
 
 @server.command()
@@ -59,13 +59,13 @@ def restart(options: ServeOptions, now: NowOption = False) -> None:
 
     record, stopped = restart_daemon(Home.default(), options, now=now)
     if stopped is not None and stopped.killed_after_sec is not None:
-        say(_told(stopped))
+        say(_describe(stopped))
     say(f"the server runs at {record.address}, process {record.pid}.")
 
 
 @server.command()
 def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Tell whether it runs. Exit status: 0 where it does, 1 where it does not."""
+    """Print whether it runs. Exit status: 0 where it does, 1 where it does not."""
     from ..paths import Home
     from ..server.daemon import running_daemon
     from ..server.daemon_log import log_path
@@ -92,7 +92,7 @@ def token(file: Annotated[Path, typer.Argument(help="The file; made where there 
     print(add_api_token(file))
 
 
-def _told(stopped: Stopped) -> str:
+def _describe(stopped: Stopped) -> str:
     if stopped.killed_after_sec is None:
         return f"the server at {stopped.record.address} is stopped."
     return (

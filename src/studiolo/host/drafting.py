@@ -38,10 +38,10 @@ def undrafted(load: LoadConfig) -> LoadConfig:
 
 
 def check_draft(config: PredictionConfig, load: LoadConfig, draft: Model | None) -> None:
-    """Refuse to draft without a draft model, or in another way than it was loaded to: the engine would pass over it.
+    """Refuse to draft without a draft model, or in another way than it was loaded to: the engine would ignore it.
 
     Raises:
-        UnsupportedError: a setting has no effect, or differs from that of the load.
+        UnsupportedError: a setting has no effect, or differs from the value given at the load.
     """
     for field, (load_field, default) in _HOW.items():
         if (wanted := getattr(config, field)) is None:

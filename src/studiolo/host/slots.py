@@ -49,7 +49,7 @@ class Slots:
         return sum(len(queue) for queue in self._queues.values())
 
     def place(self, owner: object) -> int | None:
-        """How many turns it is until that of ``owner``, counted from 1; ``None`` where it does not wait."""
+        """Return the place of ``owner`` in the queue, counted from 1; ``None`` where it does not wait."""
         if not self._queues:
             return None
         for place, ticket in enumerate(self.queue(), 1):

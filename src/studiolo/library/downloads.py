@@ -315,7 +315,7 @@ class _Run:
             raise SourceUnavailable(f"its file has the sha256 {found} and should have {expected}")
 
     def _report(self, done: int, total: int) -> None:
-        """Report the progress of one file as that of all. A source may count other bytes than the file's (wheels)."""
+        """Report the progress of one file as the progress of all (a source may count wheels' bytes)."""
         if len(self.files) > 1:
             done, total = self.before + done, self.total
         self.meter.report(min(done, total) if total else done, total)

@@ -147,7 +147,7 @@ class _Transfer:
         """Download what is missing. Even if this fails, what was received is in the file."""
         import aiohttp
 
-        # If no tag is known, that of the partial file is sent: the server says whether it still holds.
+        # If no tag is known, the partial file's is sent: the server says whether it still holds.
         tag = self.known_tag or await self.threads.step(kept_tag, self.target)
         self.size = await self.threads.step(resume_at, self.target, tag)
         if self.size and self.size == self.remote.size_bytes and self.known_tag:

@@ -35,7 +35,7 @@ def own_group() -> StartOptions:
 
 
 def detached() -> StartOptions:
-    """Return the options for a process that goes on when the terminal that started it is closed."""
+    """Return the options for a process that keeps running when the terminal that started it is closed."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     return own_group()

@@ -60,7 +60,7 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
     try:
         settings = read_settings(home.settings)
     except ConfigError as error:
-        remedy = error.suggestion or "Mend the file."
+        remedy = error.suggestion or "Fix the file."
         return Settings(), Finding(what="settings", found=f"{error.title}. {error.cause or ''}", remedy=remedy)
     found = str(home.settings) if home.settings.exists() else "the defaults (there is no config.toml)"
     return settings, Finding(what="settings", found=found)
@@ -119,7 +119,7 @@ def _folders(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding(
             what="model folder",
             found=found or f"{folder} is not a folder that can be read",
-            remedy=None if found else "Mend library.folders in config.toml.",
+            remedy=None if found else "Fix library.folders in config.toml.",
         )
     for program in settings.library.programs:
         for folder in program_folders(program):
@@ -183,7 +183,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         what="SDK ports",
         found="; ".join(taken) or "free",
-        remedy="LM Studio's SDKs must be told the address of the server." if full else None,
+        remedy="LM Studio's SDKs need the address of the server." if full else None,
     )
 
 
@@ -213,7 +213,7 @@ def _library(home: Home) -> Iterator[Finding]:
     try:
         count, faulty = asyncio.run(list_models())
     except ConfigError as error:
-        yield Finding(what="library", found=error.title, remedy=error.suggestion or "Mend the file.")
+        yield Finding(what="library", found=error.title, remedy=error.suggestion or "Fix the file.")
         return
     yield Finding(what="library", found=f"{count} models" if count else "empty: studiolo get fetches a model")
     for fault in faulty:

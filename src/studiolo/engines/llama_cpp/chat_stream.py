@@ -151,7 +151,7 @@ class ChatReader:
         self._arguments = ""
         self._candidates = wanted_candidates(config)
         self._drafted = DraftedTokens()
-        self._told = 0  # tokens that events have accounted for
+        self._reported = 0  # tokens that events have accounted for
 
     def feed(self, chunk: ChatChunk) -> list[EngineEvent | ToolCallEvent]:
         """Return the events of a chunk; the last list ends in a :class:`Completed`."""
@@ -163,7 +163,7 @@ class ChatReader:
                 events.append(self._fragment(choice.delta.content, choice.logprobs, chunk.timings))
             for call in choice.delta.tool_calls:
                 self._take(call, events)
-        self._told = max(self._told, chunk.tokens_predicted)
+        self._reported = max(self._reported, chunk.tokens_predicted)
         if chunk.end is not None:
             self._close(events)
             events.append(completed(chunk.end, self._config))
@@ -175,7 +175,7 @@ class ChatReader:
         return events
 
     def _fragment(self, text: str, logprobs: _LogProbs | None, timings: Timings | None) -> Fragment:
-        count = timings.predicted_n - self._told if timings else 1
+        count = timings.predicted_n - self._reported if timings else 1
         tokens = logprobs.content or () if logprobs and self._candidates is not None else ()
         return Fragment(
             text,

@@ -149,7 +149,7 @@ class LlamaServerClient:
         )
         # The engine would continue without end, by shifting its context. Closing the request stops it.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
-        async with _broken_connections_told(), self._session.post("/completion", data=body) as response:
+        async with _broken_connections_reported(), self._session.post("/completion", data=body) as response:
             if response.status != 200:
                 raise _refusal(await response.read())
             counted = 0  # tokens of the fragments so far
@@ -188,7 +188,7 @@ class LlamaServerClient:
         body = msgspec.json.encode(chat_body(request))
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         reader = ChatReader(request.config, limit)
-        async with _broken_connections_told(), self._session.post("/v1/chat/completions", data=body) as response:
+        async with _broken_connections_reported(), self._session.post("/v1/chat/completions", data=body) as response:
             if response.status != 200:
                 raise _refusal(await response.read())
             async for chunk in _events(response, decode_chunk):
@@ -203,7 +203,7 @@ class LlamaServerClient:
     async def model_template(self) -> ModelTemplate:
         """Return the model's chat template, its special tokens and what it supports."""
         limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
-        async with _broken_connections_told(), self._session.get("/props", timeout=limit) as response:
+        async with _broken_connections_reported(), self._session.get("/props", timeout=limit) as response:
             answer = await response.read()
             if response.status != 200:
                 raise _refusal(answer)
@@ -256,14 +256,14 @@ class LlamaServerClient:
 
     async def health(self) -> None:
         """Return when the server has said that it is well. Waits as long as it says nothing."""
-        async with _broken_connections_told(), self._session.get("/health") as response:
+        async with _broken_connections_reported(), self._session.get("/health") as response:
             if response.status != 200:
                 raise EngineError("The engine is not well", cause=f"It answered {response.status} to a health check")
 
     async def drafts(self) -> bool:
         """Return whether its slots draft tokens."""
         limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
-        async with _broken_connections_told(), self._session.get("/slots", timeout=limit) as response:
+        async with _broken_connections_reported(), self._session.get("/slots", timeout=limit) as response:
             slots = msgspec.json.decode(await response.read(), type=list[_Slot])
             return all(slot.speculative for slot in slots)
 
@@ -286,7 +286,7 @@ class LlamaServerClient:
     async def _vocabulary_size(self) -> int | None:
         if self._vocabulary is None:
             limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
-            async with _broken_connections_told(), self._session.get("/v1/models", timeout=limit) as response:
+            async with _broken_connections_reported(), self._session.get("/v1/models", timeout=limit) as response:
                 models = msgspec.json.decode(await response.read(), type=_Models).data
             self._vocabulary = models[0].meta.n_vocab if models else None
         return self._vocabulary
@@ -294,7 +294,7 @@ class LlamaServerClient:
     async def _post(self, path: str, body: dict[str, Any], limit_sec: float | None = CALL_LIMIT_SEC) -> bytes:
         limit = aiohttp.ClientTimeout(total=limit_sec)
         data = msgspec.json.encode(body)
-        async with _broken_connections_told(), self._session.post(path, data=data, timeout=limit) as response:
+        async with _broken_connections_reported(), self._session.post(path, data=data, timeout=limit) as response:
             answer = await response.read()
             if response.status != 200:
                 raise _refusal(answer)
@@ -302,7 +302,7 @@ class LlamaServerClient:
 
 
 @contextlib.asynccontextmanager
-async def _broken_connections_told() -> AsyncGenerator[None, None]:
+async def _broken_connections_reported() -> AsyncGenerator[None, None]:
     try:
         yield
     except aiohttp.ClientError as error:
