@@ -51,12 +51,18 @@ async def _fetch(home: Home, name: str) -> None:
         await library.close()
 
 
+def fetch_default_model(home: Home) -> None:
+    """Download the default model into ``home``, unless it is there."""
+    _fetched(home, DEFAULT_MODEL)
+
+
 def _fetched(home: Home, name: str) -> None:
     with ThreadPoolExecutor(1) as thread:  # away from the event loops of pytest-asyncio
         thread.submit(asyncio.run, _fetch(home, name)).result()
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return the folder that keeps what the tests download."""
     return Path(os.environ.get("STUDIOLO_TEST_CACHE") or Path.home() / ".cache" / "studiolo-tests")
 
 
@@ -66,8 +72,8 @@ def cache_home() -> Home:
 
     Whatever a test downloads is kept below its root. A test that takes it, by whatever way, is marked ``model``.
     """
-    home = Home(_cache_folder())
-    _fetched(home, DEFAULT_MODEL)
+    home = Home(cache_folder())
+    fetch_default_model(home)
     return home
 
 
@@ -108,6 +114,11 @@ def home(empty_home: Home, cache_home: Home) -> Home:
 @pytest.fixture(scope="session")
 def embedding_model(cache_home: Home) -> Path:
     """The GGUF file of an embedding model (384 dimensions). Read it, link to it (``link_model``), never write to it."""
+    return built_embedding_model(cache_home)
+
+
+def built_embedding_model(cache_home: Home) -> Path:
+    """Return the file of the fixture :func:`embedding_model`."""
     from tests.support.models.built import built
     from tests.support.models.minilm import write_minilm
 
@@ -285,7 +296,7 @@ def _what_was_sent_fits_the_official_clients(request: pytest.FixtureRequest, rec
     """
     yield
     if (lines := recording.new_lines()) and any(item.get_closest_marker("model") for item in request.session.items):
-        faults = judge(lines, wire_schemas(_cache_folder()))
+        faults = judge(lines, wire_schemas(cache_folder()))
         assert not faults, "sent, and dropped by the official TypeScript client:\n" + "\n".join(faults)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .errors import ConfigError
 
-_MARKS = (  # the mark of UTF-32 begins with that of UTF-16
+_MARKS = (  # the mark of UTF-32 begins with the mark of UTF-16
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
     (codecs.BOM_UTF16_LE, "UTF-16"),

@@ -158,7 +158,7 @@ def test_huge_pixels_are_refused_before_they_are_decoded(form: str, monkeypatch:
 
 
 def test_a_gif_whose_first_frame_exceeds_its_canvas_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of a frame is declared a second time, behind that of the canvas."""
+    """The size of a frame is declared a second time, behind the canvas's."""
     monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
     data = bytearray(encoded(Image.new("P", (10, 10)), "GIF"))
     at = data.index(b",\0\0\0\0")
