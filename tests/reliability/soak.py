@@ -28,7 +28,7 @@ import psutil
 from websockets.asyncio.client import connect
 
 import studiolo as lm
-from studiolo.errors import BusyError, EngineDiedError, ModelNotFoundError, ModelUnloadedError
+from studiolo.errors import BusyError, EngineDiedError, EngineStartError, ModelNotFoundError, ModelUnloadedError
 from studiolo.paths import Home
 from tests.support.faults import ENDLESS, MODEL, Footprint, footprint
 from tests.support.homes import new_home
@@ -160,6 +160,8 @@ class Soak:
             outcome = f"fault: no answer within {REQUEST_LIMIT_SEC:.0f} s"
         except (EngineDiedError, ModelUnloadedError, BusyError) as error:
             outcome = type(error).__name__
+        except EngineStartError as error:
+            outcome = type(error).__name__ if "SIGKILL" in str(error) else f"fault: {error}"
         except ModelNotFoundError as error:
             outcome = type(error).__name__ if name == "load_and_unload" else f"fault: {error}"
         except Exception as error:
