@@ -200,6 +200,13 @@ class DownloadError(HostError):
     http_status = 502
 
 
+class LoadMismatchError(HostError):
+    """The model is loaded already, with other settings than those asked for, and ``on_mismatch`` is ``"error"``."""
+
+    code = "studiolo.loadMismatch"
+    http_status = 409
+
+
 class NotEnoughMemoryError(HostError):
     """A load needs more memory than the guardrail allows; the message includes the figures."""
 
@@ -344,6 +351,10 @@ class UnknownMessageWarning(ClientError, UserWarning):
     """The official client's warning about unknown messages. studiolo's client logs them instead."""
 
     code = "studiolo.unknownMessage"
+
+
+class LoadMismatchWarning(UserWarning):
+    """The model is loaded already, with other settings than those asked for, and is kept."""
 
 
 class UsageError(StudioloError, RuntimeError):

@@ -40,7 +40,19 @@ def test_any_setting_is_given_by_name(home: Home, tmp_path: Path) -> None:
     with serving(home, tmp_path, "--no-load") as server:
         load = ("load", DEFAULT_MODEL, "--context-length", "256", "--set", "eval_batch_size=64")
         assert "is loaded" in run(home, *load, host=server.address).stderr
-        refused = run(home, "load", DEFAULT_MODEL, "--set", "physical_batch_size=4096", host=server.address)
+        kept = run(home, "load", DEFAULT_MODEL, "--context-length", "128", host=server.address)
+        assert kept.returncode == 0 and kept.stderr.count("is loaded") == 1, kept.stderr
+        assert "is already loaded with other settings: context_length is 256, not 128" in kept.stderr
+        differs = run(home, "load", DEFAULT_MODEL, "--set", "seed=5", "--on-mismatch", "error", host=server.address)
+        assert differs.returncode == 1 and "seed is the default, not 5" in differs.stderr
+        again = run(
+            home, "load", DEFAULT_MODEL, "--context-length", "128", "--on-mismatch", "reload", host=server.address
+        )
+        assert again.returncode == 0 and "other settings" not in again.stderr
+        listed = json.loads(good(run(home, "ps", "--json", host=server.address)))
+        assert [(each["identifier"], each["contextLength"]) for each in listed] == [(DEFAULT_MODEL, 128)]
+        words = ("load", DEFAULT_MODEL, "--identifier", "x")
+        refused = run(home, *words, "--set", "physical_batch_size=4096", host=server.address)
         assert refused.returncode == 1 and "physical_batch_size" in refused.stderr
 
 

@@ -43,6 +43,21 @@ def test_settings_of_an_embedding_model_hold_under_its_bare_name(client: lmstudi
     model.unload()
 
 
+def test_a_model_under_an_identifier_of_its_own_is_found_by_its_key(
+    client: lmstudio.Client, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = client.embedding.load_new_instance(EMBEDDING, "mine")
+    for name in ("mine", EMBEDDING, "all-minilm-l6-v2", "tests/all-MiniLM-L6-v2"):
+        assert client.embedding.model(name).identifier == "mine"
+    assert [each.identifier for each in client.embedding.list_loaded()] == ["mine"]
+    with caplog.at_level("WARNING", logger="lmstudio"):
+        assert client.embedding.model(EMBEDDING, config={"contextLength": 64}).get_context_length() == 128
+    assert "context_length is 128, not 64" in caplog.text
+    with lm.Client(server.address) as ours, pytest.warns(lm.LoadMismatchWarning, match="context_length is 128, not 64"):
+        assert ours.embedding.model(EMBEDDING, config={"contextLength": 64}).identifier == "mine"
+    mine.unload()
+
+
 def test_names_and_sizes_are_those_that_people_see(client: lmstudio.Client, vision_model: Path) -> None:
     shown = {each.model_key: each.info for each in client.list_downloaded_models()}
     assert [shown[key].display_name for key in (LLM, EMBEDDING, "tiny-vision")] == [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from ..protocol.system import InstanceStatus
-    from ..sdk.sync_client import Client
+    from ..sdk.async_namespaces import OnMismatch
+    from ..sdk.sync_client import Client, EmbeddingNamespace, LlmNamespace
 
 COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "RUNNING", "WAITING", "CONTEXT", "SIZE", "TTL", "PID")
 SHOWN_CRASHES = 5
@@ -49,6 +50,10 @@ def load(
     parallel: Annotated[int | None, typer.Option(help="Predictions at once. Default: 4.")] = None,
     gpu: Annotated[str | None, typer.Option(help="off, max, or a share of the layers from 0 to 1.")] = None,
     ttl: Annotated[int | None, typer.Option(help="Unload after so many idle seconds. Default: never.")] = None,
+    on_mismatch: Annotated[
+        Literal["keep", "error", "reload"],
+        typer.Option(help="If it is loaded with other settings: keep it, error, or reload it."),
+    ] = "keep",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other load setting; may be given again."),
@@ -70,13 +75,39 @@ def load(
         _estimate(model, config, json)
         return
     with _server() as client, load_progress(model) as show:
+        wanted: dict[str, Any] = {"ttl": ttl, "config": config, "on_load_progress": show}
         try:
-            llm = client.llm.load_new_instance(model, identifier, ttl=ttl, config=config, on_load_progress=show)
-            name = llm.identifier
+            name, notices = _load(client.llm, model, identifier, on_mismatch, wanted)
         except DomainMismatchError:
-            other = client.embedding.load_new_instance(model, identifier, ttl=ttl, config=config, on_load_progress=show)
-            name = other.identifier
+            name, notices = _load(client.embedding, model, identifier, on_mismatch, wanted)
+    for notice in notices:
+        say(f"{notice}. Load it again with: --on-mismatch reload.")
     say(f"{name} is loaded.")
+
+
+def _load(
+    namespace: LlmNamespace | EmbeddingNamespace,
+    model: str,
+    identifier: str | None,
+    on_mismatch: OnMismatch,
+    options: dict[str, Any],
+) -> tuple[str, list[str]]:
+    """Load a model that is not loaded, or another instance under an identifier of its own.
+
+    Returns the identifier, and what to say of an instance that is kept.
+    """
+    import warnings
+
+    from ..errors import LoadMismatchWarning, ModelNotFoundError
+
+    if identifier is None:
+        with contextlib.suppress(ModelNotFoundError):
+            known = namespace.get_model_info(model).identifier
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", LoadMismatchWarning)
+                handle = namespace.model(known, on_mismatch=on_mismatch, **options)
+            return handle.identifier, [str(each.message) for each in caught]
+    return namespace.load_new_instance(model, identifier, **options).identifier, []
 
 
 def _settings(given: list[str]) -> dict[str, Any]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from ..config import LoadConfig, PredictionConfig
+from ..config.mismatch import Mismatch, described
 from ..domain.chat import ChatRequest, File, Image
 from ..domain.models import Domain, ModelReference
 from ..engines.base import TemplateRequest
 from ..engines.registry import EngineKinds
 from ..engines.schemas.process import Schemas
 from ..engines.spec import Device, Node
-from ..errors import StoppingError, UnsupportedError
+from ..errors import LoadMismatchError, StoppingError, UnsupportedError
 from ..library.model import Model
 from ..library.model_library import Library
 from ..paths import Home
@@ -46,6 +50,8 @@ DELIVERY_SEC = 0.1
 """What callers get to hear of the end of their predictions before their connections close."""
 
 DEFAULT_LOAD = LoadRequest()
+
+_log = logging.getLogger("studiolo.host")
 
 
 class Host:
@@ -170,6 +176,7 @@ class Host:
             ModelNotFoundError, DomainMismatchError, UnsupportedError, ModelFileError, DownloadError, ConfigError,
                 QuarantinedError: see :meth:`OnDemand.lease`.
             NotEnoughMemoryError, EngineStartError: see :meth:`load`.
+            LoadMismatchError: it is loaded with other settings, and the request refuses that.
         """
         if reference.is_any and not request.explicit:
             await self.startup_settled()
@@ -181,10 +188,34 @@ class Host:
         self, reference: ModelReference, domain: Domain, client: str, request: LoadRequest
     ) -> AsyncGenerator[Lease]:
         self.check_accepts_work()
+        if request.on_mismatch == "reload":
+            request = await self._retire_mismatching(reference, domain, client, request)
         lease = await self._on_demand.lease(reference, domain, client, request)
         async with lease.held():
             await lease.loaded(request.watcher)
+            if not lease.began_load and (found := request.mismatches(lease.instance)):
+                _report_mismatches(lease.instance, found, request)
             yield lease
+
+    async def _retire_mismatching(
+        self, reference: ModelReference, domain: Domain, client: str, request: LoadRequest
+    ) -> LoadRequest:
+        """Unload the instance that ``reference`` means if other settings are in force on it than ``request`` asks for.
+
+        Returns the request that loads it again under its identifier.
+        """
+        instance = await self._on_demand.find(reference, domain)
+        if instance is None:
+            return request
+        async with instance.lease(client).held() as lease:
+            await lease.loaded(request.watcher)
+            found = request.mismatches(instance)
+        if not found:
+            return request
+        await self.instances.retire(instance, "to be loaded with other settings")
+        ttl_sec = request.ttl_sec if request.compares_ttl else instance.ttl_sec
+        stays = request.stays or (ttl_sec is None and not request.compares_ttl)
+        return replace(request, replaces=instance, ttl_sec=ttl_sec, stays=stays)
 
     async def find_model(self, name: str, domain: Domain | None = None) -> Model:
         """Return the model in the library that ``name`` means.
@@ -248,7 +279,7 @@ class Host:
             if instance.identifier == identifier:
                 await self.instances.unload(instance)
                 return
-        raise nothing_to_unload(identifier, self.instances.loaded())
+        raise nothing_to_unload(identifier, self.instances.loaded(), self.instances.departures)
 
     def predict(
         self, lease: Lease, prompt: str | ChatRequest, config: PredictionConfig, preset: str | None = None
@@ -319,6 +350,19 @@ class Host:
         """Wait until the model that is loaded at startup is loaded, or has failed."""
         if self._startup is not None:
             await asyncio.wait([self._startup])
+
+
+def _report_mismatches(instance: Instance, found: list[Mismatch], request: LoadRequest) -> None:
+    sentence = described(instance.identifier, found)
+    if request.on_mismatch == "error":
+        raise LoadMismatchError(
+            sentence,
+            suggestion="Ask for the settings in force, for another instance, or for on_mismatch='reload'.",
+            data={"identifier": instance.identifier, "mismatches": msgspec.to_builtins(found)},
+        )
+    _log.warning("%s", sentence)
+    if request.watcher is not None and request.watcher.on_mismatch is not None:
+        request.watcher.on_mismatch(instance, found)
 
 
 def _check_sight(model: Model, chat: ChatRequest) -> None:

@@ -20,14 +20,14 @@ from ..domain.events import CrashReport, LogLevel
 from ..engines.base import Engine
 from ..engines.registry import EngineKinds
 from ..engines.spec import EngineSpec, LoadProgress, ModelFile, ModelFiles, ProcessRef
-from ..errors import EngineError, EngineStartError, ModelFileError
+from ..errors import EngineError, EngineStartError, ModelFileError, ModelUnloadedError
 from ..library.model import Model
 from ..settings import Settings
 from .crashes import Crashes, crash_key
 from .drafting import drafting_as, undrafted
 from .engine_gate import EngineGate
 from .events import Events
-from .lease import Holder, Lease, unloaded
+from .lease import Holder, Lease
 from .lifecycle import TRANSITIONS, State
 from .load_plan import Estimate
 from .load_planner import LoadPlan
@@ -79,6 +79,8 @@ class Instance:
         self.cut_off: set[Lease] = set()
         """Leases whose work was ended by the death of the latest engine."""
         self.load_progress = LoadBroadcast(model)
+        self.end_reason = ""
+        """Why it is unloaded, as a clause."""
         self._state: State = "loading"
         self._shared = shared
         self._start: asyncio.Task[None] | None = None
@@ -164,6 +166,11 @@ class Instance:
         return 0.0 if self.leases else self._clock() - self._last_used
 
     @property
+    def last_use(self) -> float:
+        """When it was used last, by the clock of the event loop; now while there is a lease."""
+        return self._clock() if self.leases else self._last_used
+
+    @property
     def last_used_time(self) -> float | None:
         """When the last request ended, in seconds since 1970; ``None`` while one runs and before the first."""
         return None if self.leases else self._last_used_time
@@ -171,7 +178,7 @@ class Instance:
     def lease(self, client: str = "") -> Lease:
         """Return a new lease. Raises :class:`ModelUnloadedError` if the instance is gone."""
         if self._state == "gone":
-            raise unloaded(self.identifier)
+            raise self.departed()
         return Lease(self, client)
 
     def on_release(self, *, used: bool) -> None:
@@ -245,7 +252,7 @@ class Instance:
                     self._shared.crashes.check(crash_key(self.model.path), self.model.key)
                     self._begin_start(self._restart())
                 case "gone":
-                    raise unloaded(self.identifier)
+                    raise self.departed()
 
     async def find_draft(self, lease: Lease, asked: PredictionConfig) -> tuple[Model, bool]:
         """Find the draft model that a prediction names, and move ``lease`` to an instance with it, if there can be one.
@@ -283,17 +290,36 @@ class Instance:
             self.config, self.estimate, self.draft = before
             raise
 
-    def drain(self) -> asyncio.Task[None] | None:
-        """Unload when the last lease is released. Returns the unloading where there is none."""
+    def departed(self) -> ModelUnloadedError:
+        """Return the error for a use of an instance that was unloaded."""
+        reason = f" {self.end_reason}" if self.end_reason else ""
+        return ModelUnloadedError(
+            f"The model {self.identifier} was unloaded{reason}", suggestion="Load the model again."
+        )
+
+    def drain(self, reason: str) -> asyncio.Task[None] | None:
+        """Unload when the last lease is released. Returns the unloading where there is none.
+
+        Parameters:
+            reason: why, as a clause: "The model was unloaded ...".
+        """
         if not self.leases:
-            return self.unload()
+            return self.unload(reason)
         if self._state == "ready":
+            self.end_reason = reason
             self._enter("draining")
         return None
 
-    def unload(self) -> asyncio.Task[None]:
-        """Begin to unload: revoke the leases, then stop the engine. Returns the task that does."""
-        return self._unload if self._unload is not None else self._end()
+    def unload(self, reason: str) -> asyncio.Task[None]:
+        """Begin to unload: revoke the leases, then stop the engine. Returns the task that does.
+
+        Parameters:
+            reason: see :meth:`drain`.
+        """
+        if self._unload is not None:
+            return self._unload
+        self.end_reason = reason
+        return self._end()
 
     def apply(self, plan: LoadPlan) -> None:
         """Take the settings of a plan."""
@@ -339,7 +365,7 @@ class Instance:
         await asyncio.wait([start])
         if start.cancelled():
             if self._state == "gone":
-                raise unloaded(self.identifier)
+                raise self.departed()
         else:
             start.result()
 

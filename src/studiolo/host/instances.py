@@ -13,6 +13,7 @@ from ..errors import HostError, NotEnoughMemoryError
 from ..library.model import Model
 from ..settings import Settings
 from .crashes import Crashes, crash_key
+from .departed import Departure, Departures
 from .devices import Devices
 from .drafting import drafting_as, is_named
 from .events import Events
@@ -51,6 +52,7 @@ class Instances:
         self._unloading: set[asyncio.Task[None]] = set()
         self._planner = LoadPlanner(kinds, devices, settings, find_model, self.all)
         self.crashes = Crashes(lambda: asyncio.get_running_loop().time())
+        self.departures = Departures()
         self.events: Events[CrashReport] = Events()
         self._shared = Shared(
             settings=settings,
@@ -143,7 +145,17 @@ class Instances:
 
     async def unload(self, instance: Instance) -> None:
         """Unload ``instance``, and return when its engine has stopped. Predictions on it end with a result."""
-        await asyncio.shield(instance.unload())  # it is unloaded even if the caller is cancelled
+        await asyncio.shield(instance.unload("by a client"))  # it is unloaded even if the caller is cancelled
+
+    async def retire(self, instance: Instance, reason: str) -> None:
+        """Unload ``instance`` when its last use has ended, and return when its engine has stopped.
+
+        Parameters:
+            reason: see :meth:`Instance.drain`.
+        """
+        while instance.state != "gone" and instance.drain(reason) is None:
+            await asyncio.gather(*(lease.ended() for lease in list(instance.leases)))
+        await instance.unloaded()
 
     async def stop(self) -> None:
         """Unload everything."""
@@ -151,7 +163,7 @@ class Instances:
             self._reaper.cancel()
             await asyncio.wait([self._reaper])
         for instance in self.all():
-            instance.unload()
+            instance.unload("because the host is stopping")
         while self._unloading:
             await asyncio.wait(self._unloading)
 
@@ -159,10 +171,13 @@ class Instances:
         for instance in to_evict(self.all()):
             if instance.model_path != replacement.model_path:
                 replacement.load_progress.evict(instance)
-                instance.drain()
+                instance.drain(f"to make room for {replacement.identifier} (loading.auto_evict)")
 
     def _on_gone(self, instance: Instance, unloading: asyncio.Task[None]) -> None:
         del self._instances[instance.identifier]
+        if instance.was_loaded:
+            departure = Departure(instance.identifier, instance.model.key, instance.end_reason or "by the host")
+            self.departures.note(departure, instance.reference)
         self._unloading.add(unloading)
         unloading.add_done_callback(self._unloading.discard)
 
@@ -176,7 +191,7 @@ class Instances:
         while True:
             self._reaper_wakes.clear()
             for instance in overdue(self.all()):
-                instance.unload()
+                instance.unload(f"after {instance.ttl_sec:g} s of idleness (its ttl)")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(next_deadline_sec(self.all())):
                     await self._reaper_wakes.wait()

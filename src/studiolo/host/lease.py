@@ -11,7 +11,7 @@ from ..config import PredictionConfig
 from ..domain.embeddings import Embeddings
 from ..domain.generation import StopReason
 from ..engines.base import Engine
-from ..errors import EngineDiedError, ModelUnloadedError
+from ..errors import EngineDiedError
 from ..settings import LimitSettings
 from .load_progress import LoadWatcher
 
@@ -47,6 +47,8 @@ class Lease:
         """The engine that it uses, or used last."""
         self.prediction: Holder | None = None
         self.revoked = False
+        self.began_load = False
+        """Whether the instance is loaded because of this use."""
         self._used = False
         self._ended = asyncio.Event()
         self._on_revoke: Callable[[], object] | None = None
@@ -102,13 +104,13 @@ class Lease:
         self._on_revoke = cancel
         if self.revoked:
             self.release()
-            raise unloaded(self.instance.identifier)
+            raise self.instance.departed()
         try:
             yield self
         except BaseException as error:
             by_revocation = cancelled and task.uncancel() <= earlier and isinstance(error, asyncio.CancelledError)
             if by_revocation or (self.revoked and isinstance(error, EngineDiedError)):
-                raise unloaded(self.instance.identifier) from None
+                raise self.instance.departed() from None
             raise
         else:
             if cancelled:
@@ -208,8 +210,3 @@ class Lease:
     async def _use_engine(self) -> Engine:
         self.engine = await self.instance.running_engine()
         return self.engine
-
-
-def unloaded(identifier: str) -> ModelUnloadedError:
-    """Return the error for a use of an instance that was unloaded."""
-    return ModelUnloadedError(f"The model {identifier} was unloaded", suggestion="Load the model again.")

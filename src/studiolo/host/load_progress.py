@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..config.mismatch import Mismatch
 from ..domain.progress import DownloadProgress
 from ..library.model import Model
 
@@ -27,12 +28,15 @@ class LoadWatcher:
         on_evict: called with each instance that makes room, before it is unloaded.
         on_start: called with the model when its load begins.
         on_progress: called with the fraction loaded, 0 to 1, about ten times a second.
+        on_mismatch: called with the settings that were asked for and are not in force on an instance that is loaded
+            already.
     """
 
     on_fetch: OnFetch | None = None
     on_evict: Callable[[Instance], None] | None = None
     on_start: Callable[[Model], None] | None = None
     on_progress: Callable[[float], None] | None = None
+    on_mismatch: Callable[[Instance, Sequence[Mismatch]], None] | None = None
 
 
 class LoadBroadcast:

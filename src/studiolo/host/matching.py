@@ -16,8 +16,8 @@ def match(
 ) -> Instance | None:
     """Return the instance that ``reference`` means: the one of that identifier, else one of the model of that name.
 
-    Instances of ``domain`` that are loaded and stay so come first. One of the other domain is returned only where the
-    reference names it; a loading one likewise.
+    Instances of ``domain`` that are loaded and stay so come first, and of those of the named model the one that was
+    used last. One of the other domain is returned only where the reference names it; a loading one likewise.
 
     Parameters:
         files: the files of models by names, as far as the library was asked.
@@ -37,6 +37,8 @@ def match(
         found = exact or _of_model(reference.name, found, files)
     elif reference.path is None:
         found = [each for each in found if each.model.domain == domain and each.was_loaded]
+    if reference.name is not None or reference.path is not None:
+        found.sort(key=lambda each: each.last_use, reverse=True)
     return min(
         found,
         key=lambda each: (each.model.domain != domain, not each.was_loaded, each.state == "draining"),

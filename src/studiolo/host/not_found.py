@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from ..errors import DraftModelNotFoundError, IdentifierNotFoundError, ModelNotFoundError
+from ..errors import DraftModelNotFoundError, IdentifierNotFoundError, ModelNotFoundError, ModelUnloadedError
+from .departed import Departure, Departures
+
+E = TypeVar("E", bound=ModelNotFoundError | ModelUnloadedError)
 
 
 class Identified(Protocol):
@@ -15,8 +18,16 @@ class Identified(Protocol):
     def identifier(self) -> str: ...
 
 
-def not_loaded(identifier: str | None, loaded: Sequence[Identified]) -> ModelNotFoundError:
-    """Return the error for a query that no loaded instance matches."""
+def not_loaded(
+    identifier: str | None, loaded: Sequence[Identified], departures: Departures | None = None
+) -> ModelNotFoundError:
+    """Return the error for a query that no loaded instance matches.
+
+    Parameters:
+        departures: the instances that are no longer loaded.
+    """
+    if departures is not None and (departure := departures.of(identifier)) is not None:
+        return departed(departure, ModelNotFoundError, query_data(identifier, loaded))
     return ModelNotFoundError(
         "No model is loaded" if identifier is None else f"No model is loaded as {identifier!r}",
         cause=_names(loaded),
@@ -25,15 +36,30 @@ def not_loaded(identifier: str | None, loaded: Sequence[Identified]) -> ModelNot
     )
 
 
-def matches_no_model(error: ModelNotFoundError, name: str | None, loaded: Sequence[Identified]) -> ModelNotFoundError:
-    """Return the error for a query whose model is not in the library: it says what ``error`` of the library says."""
-    return ModelNotFoundError(
-        error.title, cause=error.cause, suggestion=error.suggestion, data=query_data(name, loaded)
+def departed(departure: Departure, kind: type[E], data: dict[str, Any]) -> E:
+    """Return the error for an instance that is no longer loaded."""
+    return kind(
+        f"No model is loaded as {departure.identifier!r}",
+        cause=departure.cause,
+        suggestion=departure.suggestion,
+        data=data,
     )
 
 
-def nothing_to_unload(identifier: str, loaded: Sequence[Identified]) -> IdentifierNotFoundError:
+def matches_no_model(
+    error: ModelNotFoundError, name: str | None, loaded: Sequence[Identified], departures: Departures
+) -> ModelNotFoundError:
+    """Return the error for a query whose model is not in the library: it says what ``error`` of the library says."""
+    if (departure := departures.of(name)) is not None:
+        return departed(departure, ModelNotFoundError, query_data(name, loaded))
+    cause = ". ".join(filter(None, (error.cause, departures.restart())))
+    return ModelNotFoundError(error.title, cause=cause, suggestion=error.suggestion, data=query_data(name, loaded))
+
+
+def nothing_to_unload(identifier: str, loaded: Sequence[Identified], departures: Departures) -> IdentifierNotFoundError:
     """Return the error for an identifier that no instance has."""
+    if (departure := departures.of(identifier)) is not None:
+        return departed(departure, IdentifierNotFoundError, {"identifier": identifier, **_sample(loaded)})
     return IdentifierNotFoundError(
         f"No model is loaded as {identifier!r}",
         cause=_names(loaded),

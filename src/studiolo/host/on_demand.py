@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ..config import LoadConfig
+from ..config.mismatch import Mismatch, mismatches
 from ..domain.models import Domain, ModelReference
 from ..errors import ModelFileError, ModelNotFoundError, ModelUnloadedError, PathNotFoundError
 from ..library.model import Model
@@ -18,7 +20,9 @@ from .lease import Lease
 from .load_progress import LoadWatcher
 from .machine import check_device
 from .matching import check_domain, match
-from .not_found import matches_no_model, not_loaded, query_data
+from .not_found import departed, matches_no_model, not_loaded, query_data
+
+OnMismatch = Literal["keep", "error", "reload"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,10 @@ class LoadRequest:
         ttl_sec: seconds of idleness after which it is unloaded; defaults to the setting ``loading.jit_ttl_sec``.
         stays: it has no TTL, and is not replaced by the next model that is loaded on demand.
         explicit: it is loaded even where the setting ``loading.jit`` is off.
+        compares_ttl: whether ``ttl_sec`` was asked for, and must be in force on an instance that is loaded already.
+        on_mismatch: what happens where an instance is loaded already with other settings: it is kept and the watcher
+            called, the request is refused, or it is loaded again with these settings when its last use has ended.
+        replaces: the instance whose identifier and kind the new one takes over.
         watcher: called with what happens until it is loaded.
     """
 
@@ -37,7 +45,17 @@ class LoadRequest:
     ttl_sec: float | None = None
     stays: bool = False
     explicit: bool = False
+    compares_ttl: bool = False
+    on_mismatch: OnMismatch = "keep"
+    replaces: Instance | None = None
     watcher: LoadWatcher | None = None
+
+    def mismatches(self, instance: Instance) -> list[Mismatch]:
+        """Return the settings of this request that are not in force on a loaded instance."""
+        found = mismatches(self.config, instance.config)
+        if self.compares_ttl and self.ttl_sec is not None and self.ttl_sec != instance.ttl_sec:
+            found.append(Mismatch("ttl", self.ttl_sec, instance.ttl_sec))
+        return found
 
 
 class OnDemand:
@@ -71,7 +89,7 @@ class OnDemand:
                     continue
             found = match(reference, self._instances.loaded(), domain, files)
         if found is None and reference.instance is not None:
-            raise _instance_gone()
+            raise self._instance_gone(reference.instance)
         if found is not None:
             check_domain(found.model, domain)
         return found
@@ -90,13 +108,16 @@ class OnDemand:
         files: dict[str, Path] = {}
         found = match(reference, self._instances.all(), domain, files)
         if found is None and reference.instance is not None:
-            raise _instance_gone()
+            raise self._instance_gone(reference.instance)
         model: Model | None = None
         if found is None:
             model = await self._model_for(reference, domain, request, files)
             found = match(reference, self._instances.all(), domain, files) or self._instance_of(model)
         if found is None and model is not None:
             found = self._begin_load(reference, model, request)
+            lease = found.lease(client)
+            lease.began_load = True
+            return lease
         assert found is not None
         check_domain(found.model, domain)
         return found.lease(client)
@@ -123,18 +144,28 @@ class OnDemand:
             return None
         loaded = self._instances.loaded()
         if not (request.explicit or self._settings().loading.jit) or reference.domain not in (None, domain):
-            raise not_loaded(wanted, loaded)
+            raise not_loaded(wanted, loaded, self._instances.departures)
         if wanted is None:
             return await self._default_model(domain, reference.vision, request.watcher)
         if model is None:
             assert failure is not None
-            if isinstance(failure, PathNotFoundError) and not request.explicit:
-                raise matches_no_model(failure, wanted, loaded) from None
+            if isinstance(failure, PathNotFoundError):
+                if not request.explicit:
+                    raise matches_no_model(failure, wanted, loaded, self._instances.departures) from None
+                if (departure := self._instances.departures.of(wanted)) is not None:
+                    raise departed(departure, PathNotFoundError, failure.data) from None
             raise failure
         check_domain(model, domain)
         if reference.vision not in (None, model.vision):
             raise not_loaded(wanted, loaded)
         return model
+
+    def _instance_gone(self, reference: str) -> ModelUnloadedError:
+        if (departure := self._instances.departures.of(reference)) is not None:
+            return departed(departure, ModelUnloadedError, {})
+        cause = self._instances.departures.restart()
+        title = "The model instance is no longer loaded"
+        return ModelUnloadedError(title, cause=cause, suggestion="Load the model again.")
 
     def _instance_of(self, model: Model | None) -> Instance | None:
         if model is None:
@@ -145,13 +176,14 @@ class OnDemand:
     def _begin_load(self, reference: ModelReference, model: Model, request: LoadRequest) -> Instance:
         loading = self._settings().loading
         ttl_sec = loading.jit_ttl_sec if request.ttl_sec is None else request.ttl_sec
+        before = request.replaces
         return self._instances.begin_load(
             model,
             request.config,
-            identifier=reference.wanted,
+            identifier=reference.wanted if before is None else before.identifier,
             ttl_sec=None if request.stays else ttl_sec,
-            evictable=not request.stays,
-            evicts=loading.auto_evict and not request.stays,
+            evictable=not request.stays and (before is None or before.evictable),
+            evicts=loading.auto_evict and not request.stays and before is None,
         )
 
     async def _default_model(self, domain: Domain, vision: bool | None, watcher: LoadWatcher | None) -> Model:
@@ -175,7 +207,3 @@ class OnDemand:
         on_fetch = watcher.on_fetch if watcher is not None else None
         name = default.name
         return await self._library.fetch(name, None if on_fetch is None else (lambda update: on_fetch(name, update)))
-
-
-def _instance_gone() -> ModelUnloadedError:
-    return ModelUnloadedError("The model instance is no longer loaded", suggestion="Load the model again.")

@@ -167,6 +167,11 @@ class GetOrLoadParameter(WireStruct, frozen=True, kw_only=True):
     load_ttl_ms: Milliseconds | None = None
     """Absent: the host's setting for models loaded on demand, which defaults to one hour."""
     load_config_stack: KvConfigStack
+    on_mismatch: Literal["keep", "error", "reload"] | None = None
+    """What happens where the model is loaded already with other settings. Absent (as LM Studio's clients send it): it
+    is kept, and the differences are sent as a communication warning instead of a ``LoadMismatch``."""
+    compares_ttl: bool | None = None
+    """Whether the TTL counts as a setting."""
 
 
 class AlreadyLoaded(Message, frozen=True, tag="alreadyLoaded"):
@@ -180,6 +185,23 @@ class Fetching(Message, frozen=True, tag="studiolo.fetching", kw_only=True):
     downloaded_bytes: int
     total_bytes: int
     speed_bytes_per_second: float
+
+
+class SettingMismatch(WireStruct, frozen=True, kw_only=True):
+    """A load setting that was asked for and is not in force."""
+
+    name: str
+    """The field of the load config, or ``ttl``, in seconds."""
+    asked: Any
+    in_force: Any = None
+    """Null for the default of the model or the machine."""
+
+
+class LoadMismatch(Message, frozen=True, tag="studiolo.loadMismatch", kw_only=True):
+    """The model is loaded already with other settings, and is kept. Sent only for requests with ``on_mismatch``."""
+
+    identifier: str
+    mismatches: list[SettingMismatch]
 
 
 class StartLoading(Message, frozen=True, tag="startLoading"):
@@ -202,7 +224,9 @@ class GetOrLoadSuccess(Message, frozen=True, tag="loadSuccess"):
     info: ModelInstanceInfo
 
 
-GetOrLoadMessage = AlreadyLoaded | Fetching | StartLoading | UnloadingOtherModel | GetOrLoadProgress | GetOrLoadSuccess
+GetOrLoadMessage = (
+    AlreadyLoaded | Fetching | LoadMismatch | StartLoading | UnloadingOtherModel | GetOrLoadProgress | GetOrLoadSuccess
+)
 
 
 class UnloadModelParameter(WireStruct, frozen=True):

@@ -6,17 +6,19 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from ..config import LoadConfig, load_config
-from ..errors import ChannelClosedError, ConfigError, HostError
+from ..config.mismatch import Mismatch, described
+from ..errors import ChannelClosedError, ConfigError, HostError, LoadMismatchWarning
 from ..protocol import models as wire
 from ..protocol.kv import encode_load_config, stack_of
 from ..protocol.system import LIST_DOWNLOADED_MODELS
 from . import fetch_progress
 from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
+from .call_place import warn_caller
 from .callbacks import call, check_options
 from .session import Session
 
@@ -31,6 +33,7 @@ AnyLoadConfig = LoadConfig
 AnyModelSpecifier = ModelSpecifierInput
 OnLoadProgress = Callable[[float], Any]
 OnFetching = Callable[[wire.Fetching], Any]
+OnMismatch = Literal["keep", "error", "reload"]
 
 
 class LoadOptions(TypedDict, total=False):
@@ -45,6 +48,7 @@ class ModelOptions(LoadOptions, total=False):
     """The keyword arguments of a load that may fetch the default model; see :meth:`AsyncModelNamespace.model`."""
 
     on_fetching: OnFetching | None
+    on_mismatch: OnMismatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +83,26 @@ class AsyncModelNamespace(Generic[H]):
             config: the settings of a load; see :class:`~studiolo.config.LoadConfig`.
             on_load_progress: called with the fraction loaded, 0 to 1.
             on_fetching: called with the progress of a download of the default model. Default: a line on stderr.
+            on_mismatch: where the model is loaded already and other settings than those of ``config`` and ``ttl`` are
+                in force: ``"keep"`` it with a :class:`~studiolo.errors.LoadMismatchWarning` (the default); raise an
+                ``"error"``; or ``"reload"`` it when its last use has ended.
 
         Raises:
+            LoadMismatchError: other settings are in force, and ``on_mismatch`` is ``"error"``.
             ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError
         """
         check_options("model", options, ModelOptions)
         stack = stack_of(encode_load_config(load_config(options.get("config")), self._namespace))
         if model_key is None and (loaded := await self.list_loaded()):
-            return loaded[0]
+            if not {"config", "ttl", "on_mismatch"} & options.keys():
+                return loaded[0]
+            model_key = loaded[0].identifier
         parameter = wire.GetOrLoadParameter(
             identifier=model_key,
             load_ttl_ms=_milliseconds(options.get("ttl", DEFAULT_TTL_SEC)),
             load_config_stack=stack,
+            on_mismatch=_choice(options.get("on_mismatch", "keep")),
+            compares_ttl=options.get("ttl") is not None,
         )
         report = _increasing(options.get("on_load_progress"))
         given = options.get("on_fetching")
@@ -102,6 +114,9 @@ class AsyncModelNamespace(Generic[H]):
                             report(progress)
                         case wire.Fetching():
                             call(on_fetching, message)
+                        case wire.LoadMismatch(identifier=identifier, mismatches=found):
+                            mismatches = [Mismatch(each.name, each.asked, each.in_force) for each in found]
+                            warn_caller(LoadMismatchWarning(described(identifier, mismatches)))
                         case wire.AlreadyLoaded(info=info) | wire.GetOrLoadSuccess(info=info):
                             return self._handle(info.identifier, self._session, self._namespace)
                         case wire.UnloadingOtherModel(info=info):
@@ -290,6 +305,12 @@ def _increasing(callback: OnLoadProgress | None) -> Callable[[float], None]:
             call(callback, progress)
 
     return report
+
+
+def _choice(given: OnMismatch) -> OnMismatch:
+    if given not in ("keep", "error", "reload"):
+        raise ConfigError(f"on_mismatch is {given!r}", suggestion="It is 'keep', 'error' or 'reload'.")
+    return given
 
 
 def _milliseconds(seconds: float | None) -> int | None:

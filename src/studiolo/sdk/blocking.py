@@ -13,6 +13,7 @@ from itertools import zip_longest
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from .background import CallQueue, called_from, run
+from .call_place import warnings_deferred
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -47,7 +48,8 @@ def blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> C
         positional = [redirected(name, value) for name, value in zip_longest(names[: len(args)], args, fillvalue="")]
         named = {name: redirected(name, value) for name, value in kwargs.items()}
         work: Coroutine[Any, Any, R] = cast("Any", method)(self.asynchronous, *positional, **named)
-        return run(work, calls)
+        with warnings_deferred():
+            return run(work, calls)
 
     return call_and_wait
 

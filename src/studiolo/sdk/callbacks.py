@@ -11,6 +11,9 @@ from ..errors import ConfigError
 
 _log = logging.getLogger("studiolo.client")
 
+CHOICES = frozenset({"on_mismatch"})
+"""Options that are named like callbacks, and are not."""
+
 
 def call(callback: Callable[..., Any] | None, *arguments: Any) -> None:
     """Call ``callback``, if there is one. An exception that it raises is logged and interrupts nothing."""
@@ -35,7 +38,7 @@ def check_options(function: str, options: Mapping[str, Any], known: type) -> Non
     for name, value in options.items():
         if name not in known.__annotations__:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
-        if value is None or not name.startswith(("on_", "handle_")):
+        if value is None or name in CHOICES or not name.startswith(("on_", "handle_")):
             continue
         if not callable(value):
             raise ConfigError(f"The callback {name} is a {type(value).__name__}, which cannot be called")

@@ -34,6 +34,15 @@ await run({
     assert.equal((await client.llm.model("one", quiet)).identifier, "one");
     assert.equal((await client.llm.model()).modelKey, KEY);
   },
+  async a_model_under_an_identifier_of_its_own_is_found_by_its_key() {
+    const key = "text-embedding-all-minilm-l6-v2";
+    const mine = await client.embedding.load(key, { ...quiet, identifier: "mine" });
+    for (const name of [key, "all-minilm-l6-v2"]) {
+      assert.equal((await client.embedding.model(name, { ...quiet, config: small })).identifier, "mine");
+    }
+    assert.equal((await client.embedding.listLoaded()).length, 1);
+    await mine.unload();
+  },
   async listing() {
     assert.ok((await client.llm.listLoaded()).some(model => model.identifier === "one"));
     const downloaded = await client.system.listDownloadedModels();

@@ -193,7 +193,7 @@ class Connection:
         async def send(message: Any) -> None:
             await self._send(frames.ChannelSend(channel_id=number, message=message))
 
-        channel: ServerChannel[Any] = ServerChannel(send)
+        channel: ServerChannel[Any] = ServerChannel(send, self._warn)
         self._channels[number] = (channel, self._spawn(self._serve(create, channel)))
 
     async def _serve(self, create: frames.ChannelCreate, channel: ServerChannel[Any]) -> None:

@@ -64,8 +64,16 @@ class ServerChannel(Generic[R]):
     ``requests`` holds the client's messages of the type ``request``, on channels that accept other messages as well.
     """
 
-    def __init__(self, send: Callable[[R], Awaitable[None]]) -> None:
+    def __init__(
+        self, send: Callable[[R], Awaitable[None]], warn: Callable[[str], Awaitable[None]] | None = None
+    ) -> None:
         self.send = send
+        self._warn = warn
         self.on_cancel: Callable[[], None] | None = None
         self.request: Any = None
         self.requests: asyncio.Queue[Any] = asyncio.Queue(MAX_REQUESTS)
+
+    async def warn(self, warning: str) -> None:
+        """Send a communication warning, which clients log."""
+        if self._warn is not None:
+            await self._warn(warning)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+import msgspec
 
 from ...config import LoadConfig
+from ...config.mismatch import Mismatch, described
 from ...domain.models import ModelReference
 from ...domain.progress import HEARTBEAT_SEC, DownloadProgress
 from ...engines.base import Engine
+from ...errors import ModelNotFoundError
 from ...host.instance import Instance
 from ...host.load_progress import LoadWatcher
 from ...host.machine import check_device
@@ -62,6 +66,7 @@ async def get_or_load(
     check_device(parameter.device_identifier)
     config = _load_config(context, parameter.load_config_stack)
     loading = False
+    warnings: list[str] = []
 
     async def get(report: Callable[[wire.GetOrLoadMessage], None]) -> Instance:
         def started(model: Model) -> None:
@@ -79,15 +84,26 @@ async def get_or_load(
                 )
             )
 
+        def report_mismatch(instance: Instance, found: Sequence[Mismatch]) -> None:
+            if parameter.on_mismatch is None:
+                warnings.append(described(instance.identifier, found))
+            else:
+                report(
+                    wire.LoadMismatch(identifier=instance.identifier, mismatches=[_mismatch(each) for each in found])
+                )
+
         request = LoadRequest(
             config=config,
             ttl_sec=_seconds(parameter.load_ttl_ms),
             explicit=True,
+            compares_ttl=bool(parameter.compares_ttl),
+            on_mismatch=parameter.on_mismatch or "keep",
             watcher=LoadWatcher(
                 on_fetch=fetching,
                 on_evict=lambda instance: report(wire.UnloadingOtherModel(info=instance_info(instance))),
                 on_start=started,
                 on_progress=lambda progress: report(wire.GetOrLoadProgress(progress=progress)),
+                on_mismatch=report_mismatch,
             ),
         )
         reference = ModelReference(name=parameter.identifier)
@@ -95,6 +111,8 @@ async def get_or_load(
             return lease.instance
 
     info = instance_info(await reporting(get, channel.send, heartbeat_sec=HEARTBEAT_SEC))
+    for warning in warnings:
+        await channel.warn(warning)
     await channel.send(wire.GetOrLoadSuccess(info=info) if loading else wire.AlreadyLoaded(info=info))
 
 
@@ -119,7 +137,7 @@ async def get_model_info(context: Context, parameter: wire.GetModelInfoParameter
         return instance_info(instance)
     if not parameter.throw_if_not_found:
         return None
-    raise not_loaded(reference.wanted, context.host.instances.loaded())
+    raise _not_loaded(context, reference.wanted)
 
 
 @rpc(wire.GET_LOAD_CONFIG, *BOTH)
@@ -145,7 +163,7 @@ async def get_instance_processing_state(
     found = await context.host.find_loaded(reference, context.domain)
     if found is None:
         if parameter.throw_if_not_found:
-            raise not_loaded(reference.wanted, context.host.instances.loaded())
+            raise _not_loaded(context, reference.wanted)
         return wire.ProcessingState("idle", 0)
     return processing_state(found)
 
@@ -184,6 +202,17 @@ async def _engine(context: Context, specifier: wire.ModelSpecifier) -> AsyncGene
     reference = model_reference(specifier)
     async with context.host.lease(reference, context.domain, context.client) as lease, lease.on_engine() as engine:
         yield engine
+
+
+def _mismatch(found: Mismatch) -> wire.SettingMismatch:
+    return wire.SettingMismatch(
+        name=found.name, asked=msgspec.to_builtins(found.asked), in_force=msgspec.to_builtins(found.in_force)
+    )
+
+
+def _not_loaded(context: Context, wanted: str | None) -> ModelNotFoundError:
+    instances = context.host.instances
+    return not_loaded(wanted, instances.loaded(), instances.departures)
 
 
 def _seconds(milliseconds: int | None) -> float | None:
