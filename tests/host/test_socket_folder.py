@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -78,3 +80,41 @@ def test_a_folder_that_another_host_removes_before_it_is_locked_is_made_again_by
     folder = SocketFolder()
     assert folder.path == made[1] and (folder.path / LOCK_NAME).exists()
     folder.remove()
+
+
+def test_only_its_owner_may_look_into_the_folder(temporary: Path) -> None:
+    folder = SocketFolder()
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    folder.remove()
+
+
+@pytest.mark.parametrize("gone", ["the folder", "the lock"])
+def test_a_host_whose_folder_is_gone_makes_a_new_one(gone: str, temporary: Path) -> None:
+    folder = SocketFolder()
+    before = folder.existing()
+    assert before == folder.path == folder.existing()
+    (before / "1.sock").touch()
+    if gone == "the folder":
+        shutil.rmtree(before)
+    else:
+        (before / LOCK_NAME).unlink()
+    after = folder.existing()
+    assert after != before and after == folder.existing() and (after / LOCK_NAME).exists()
+    SocketFolder().remove()
+    assert after.exists()
+    folder.remove()
+    assert not list(temporary.iterdir())
+
+
+def test_links_and_folders_that_are_not_ones_own_are_left_alone(
+    temporary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    target = tmp_path_factory.mktemp("target")
+    for name in (LOCK_NAME, "precious"):
+        (target / name).touch()
+    (temporary / f"{PREFIX}link").symlink_to(target)
+    folder = SocketFolder()
+    shutil.rmtree(folder.path)
+    folder.path.symlink_to(target)
+    folder.remove()
+    assert sorted(path.name for path in target.iterdir()) == [LOCK_NAME, "precious"]

@@ -18,7 +18,7 @@ SETTINGS = {"context_length": 512, "max_parallel_predictions": 2, "prompt_cache_
 def node_in(folder: Path, **settings: Any) -> Node:
     """A node whose models, logs and sockets all lie in ``folder``, with ``[engine]`` settings."""
     chosen = EngineSettings(**settings)
-    return Node(name="here", models=folder, logs=folder, run=folder, settings=lambda: chosen)
+    return Node(name="here", models=folder, logs=folder, run=lambda: folder, settings=lambda: chosen)
 
 
 def kind_in(folder: Path, name: str = "llama.cpp", binary: Path | None = None) -> EngineKind:

@@ -70,7 +70,7 @@ from studiolo.engines.spec import Node
 from studiolo.settings import EngineSettings
 from pathlib import Path
 here = Path()
-kinds = EngineKinds(Node(name="here", models=here, logs=here, run=here, settings=EngineSettings))
+kinds = EngineKinds(Node(name="here", models=here, logs=here, run=lambda: here, settings=EngineSettings))
 print(*kinds.names)
 print(*(type(kinds.kind(name)).__name__ for name in kinds.names))
 """

@@ -26,14 +26,14 @@ class Node:
         name: the machine's name.
         models: the folder that :class:`ModelFile` paths are relative to.
         logs: the folder for the logs of engines.
-        run: a private folder for sockets, with a short path.
+        run: returns a private folder for sockets, with a short path. It may be another one at each call.
         settings: returns the ``[engine]`` settings in force.
     """
 
     name: str
     models: Path
     logs: Path
-    run: Path
+    run: Callable[[], Path]
     settings: Callable[[], EngineSettings]
 
 

@@ -82,7 +82,7 @@ class Host:
                 name=device_name(),
                 models=self.home.models,
                 logs=self.home.engine_logs,
-                run=self._sockets.path,
+                run=self._sockets.existing,
                 settings=lambda: self.settings.current().engine,
             )
         )

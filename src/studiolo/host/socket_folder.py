@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ..platform.file_locks import FileLock
+from ..platform.file_status import is_own_folder
 
 PREFIX = "studiolo-sockets-"
 LOCK_NAME = "host.lock"
@@ -26,22 +27,43 @@ class SocketFolder:
 
     def __init__(self) -> None:
         _remove_folders_of_dead_hosts()
-        while True:
-            self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-            with contextlib.suppress(FileNotFoundError):  # another host took the folder for a dead one's
-                lock = FileLock.try_acquire(self.path / LOCK_NAME)
-                if lock is not None:
-                    self._lock = lock
-                    return
+        self.path, self._lock = _make()
+        self._left: list[tuple[Path, FileLock]] = []
+        self._removed = False
+
+    def existing(self) -> Path:
+        """Return the folder; a new one if it is gone: programs delete what is old from the folder for temporary files.
+
+        Raises:
+            OSError: no folder can be made.
+        """
+        if not self._removed and not self._lock.in_place():
+            self._left.append((self.path, self._lock))  # engines may still have sockets there
+            self.path, self._lock = _make()
+        return self.path
 
     def remove(self) -> None:
         """Delete the folder and all that is in it; safe to call twice."""
-        _remove(self.path, self._lock)
+        self._removed = True
+        for path, lock in (*self._left, (self.path, self._lock)):
+            _remove(path, lock)
+
+
+def _make() -> tuple[Path, FileLock]:
+    """Make a folder that only this user can look into, and lock it."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        with contextlib.suppress(FileNotFoundError):  # another host took the folder for a dead one's
+            lock = FileLock.try_acquire(path / LOCK_NAME)
+            if lock is not None:
+                return path, lock
 
 
 def _remove_folders_of_dead_hosts() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or another host removes it, too
+        with contextlib.suppress(OSError):  # another host removes it, too
+            if not is_own_folder(folder):
+                continue
             if not (folder / LOCK_NAME).exists():
                 folder.rmdir()  # a host that died before it locked the folder has left it empty
             elif (lock := FileLock.try_acquire(folder / LOCK_NAME, create=False)) is not None:
@@ -49,6 +71,9 @@ def _remove_folders_of_dead_hosts() -> None:
 
 
 def _remove(folder: Path, lock: FileLock) -> None:
+    if not is_own_folder(folder):  # deleted, and its name is another user's now
+        lock.release()
+        return
     for path in folder.glob("*"):
         if path.name != LOCK_NAME:
             with contextlib.suppress(OSError):

@@ -44,6 +44,10 @@ class FileLock:
         file.close()
         return None
 
+    def in_place(self) -> bool:
+        """Return whether the locked file is still at its path: another program may have deleted or replaced it."""
+        return is_at(self._file, self.path)
+
     def release(self, *, delete: bool = False) -> None:
         """Release the lock; safe to call twice.
 

@@ -18,6 +18,15 @@ def can_be_read_by_others(status: os.stat_result) -> bool:
     return has("file-modes") and bool(stat.S_IMODE(status.st_mode) & 0o077)
 
 
+def is_own_folder(path: Path) -> bool:
+    """Return whether ``path`` is a folder, no link to one, and belongs to this user, where folders have owners."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and (sys.platform == "win32" or status.st_uid == os.geteuid())
+
+
 def append_privately(path: Path) -> BinaryIO:
     """Open a file to read it and to append to it. If there is none, it is created for its owner alone."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND

@@ -71,7 +71,7 @@ async def _engines(home: Home, settings: Settings) -> list[Finding]:
         name=machine.device_name(),
         models=home.models,
         logs=home.engine_logs,
-        run=home.root,
+        run=lambda: home.root,
         settings=lambda: settings.engine,
     )
     kinds = EngineKinds(node)

@@ -104,7 +104,7 @@ class LlamaCppKind:
         )
 
     async def _launch(self, spec: EngineSpec) -> Launched:
-        endpoint = Endpoint.choose(self.node.run)
+        endpoint = Endpoint.choose(self.node.run())
         models, files = self.node.models, spec.files
         worker_spec: dict[str, Any] = {
             "model": str(files.model.locate(models)),
@@ -123,7 +123,7 @@ async def open_log(node: Node, spec: EngineSpec) -> LogFile:
     """Open the log of a new engine, and delete the oldest logs of others."""
     await asyncio.to_thread(prune, node.logs)
     name = log_name(spec.identifier)
-    return LogFile(node.logs / name, otherwise=node.run / name)
+    return LogFile(node.logs / name, otherwise=node.run() / name)
 
 
 async def connect(

@@ -119,7 +119,7 @@ class LlamaServerKind:
         )
 
     async def _launch(self, binary: Binary, spec: EngineSpec) -> Launched:
-        endpoint = Endpoint.choose(self.node.run, unix_sockets=binary.unix_sockets)
+        endpoint = Endpoint.choose(self.node.run(), unix_sockets=binary.unix_sockets)
         command = [binary.path, *options(binary, spec, self.node.models), "--host", endpoint.hostname]
         environment: dict[str, str] = {}
         if endpoint.api_key is not None:

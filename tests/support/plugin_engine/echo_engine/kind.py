@@ -44,7 +44,7 @@ class EchoKind:
 
     async def start(self, spec: EngineSpec, emit: Callable[[LoadProgress], None] | None = None) -> EchoEngine:
         name = log_name(spec.identifier)
-        log = LogFile(self.node.logs / name, otherwise=self.node.run / name)
+        log = LogFile(self.node.logs / name, otherwise=self.node.run() / name)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "echo_engine.worker", str(spec.files.model.locate(self.node.models))),
             stdin=PIPE,
