@@ -10,7 +10,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint types format bench soak docs lock clean
+.PHONY: help run test check coverage lint types format bench fuzz soak docs lock clean
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
@@ -21,6 +21,7 @@ help:
 	@echo "make lint    ruff, pyright (strict on src/), import-linter"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   measure against llama-server reached directly"
+	@echo "make fuzz    10,000 random inputs of each kind: frames, answers, headers of models"
 	@echo "make soak    clients of every kind for 20 minutes, while engines are killed"
 	@echo "make docs    build the documentation into site/"
 	@echo "make lock    renew the lock files from pyproject.toml"
@@ -72,6 +73,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.run --json bench/results.json
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) -m fuzz --hypothesis-profile=fuzz --timeout=3600
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.reliability.soak --json bench/soak.json

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -34,6 +35,11 @@ from tests.support.running import Server, serving, wait_until
 from tests.support.typescript_clients import VERSIONS, installed
 from tests.support.web import Web
 from tests.support.wire_schemas import Recording, judge, wire_schemas
+
+# Tests that set no number of examples themselves: a few hundred, and many with ``make fuzz``.
+hypothesis.settings.register_profile("default", max_examples=200, deadline=None)
+hypothesis.settings.register_profile("fuzz", max_examples=10_000, deadline=None, database=None)
+hypothesis.settings.load_profile("default")
 
 WIRE = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 

@@ -172,6 +172,9 @@ ServerFrame = (
     | WritableSignalError
 )
 
+MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeError)
+"""What the decoders raise for a malformed frame; :class:`RecursionError` for one that is nested too deeply."""
+
 encode = msgspec.json.Encoder().encode
 decode_client_frame = msgspec.json.Decoder(ClientFrame).decode
 decode_server_frame = msgspec.json.Decoder(ServerFrame).decode
@@ -193,5 +196,5 @@ def decode_opaque(raw: Raw, kind: Any, what: str) -> Any:
         return None
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise ProtocolError(f"{what} is malformed", cause=str(error)) from None

@@ -88,7 +88,7 @@ class Connection:
             return False
         try:
             handshake = frames.decode_handshake(frame)
-        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        except frames.MALFORMED as error:
             await self._refuse(f"The first frame is not a valid authentication: {error}")
             return False
         if handshake.auth_version != AUTH_VERSION:
@@ -118,7 +118,7 @@ class Connection:
     async def _handle(self, raw: str | bytes) -> None:
         try:
             frame = frames.decode_client_frame(raw)
-        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        except frames.MALFORMED as error:
             await self._reject_frame(raw, error)
             return
         match frame:

@@ -153,7 +153,7 @@ class WebSocketTransport:
                     raise
         except ssl.SSLError as error:
             raise unreachable(self._address, *tls_fault(error)) from None
-        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, msgspec.DecodeError) as error:
+        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, *frames.MALFORMED) as error:
             raise unreachable(self._address, f"{type(error).__name__}: {error}") from None
         if not answer.success:
             await connection.close()
@@ -272,7 +272,7 @@ class _Socket:
                 self.last_frame_at = time.monotonic()
                 try:
                     self._take(frames.decode_server_frame(text))
-                except msgspec.DecodeError as fault:
+                except frames.MALFORMED as fault:
                     _log.warning("received a malformed frame from the server: %s", fault)
         except ConnectionClosed as closed:
             error = closed
