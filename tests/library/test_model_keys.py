@@ -87,7 +87,8 @@ def test_keys_of_embedding_models_have_their_prefix_once() -> None:
     found = [found_at(path) for path in paths]
     embed = found[:2]
     given = {"/q/z/llama.Q4_0.gguf": "llama"}
-    keys = {path: each.key for path, each in assign_keys(found, given, lambda each: each in embed).items()}
+    assigned = assign_keys(found, given, lambda each: "embedding" if each in embed else "llm")
+    keys = {path: each.key for path, each in assigned.items()}
     assert keys == {
         "/p/x/nomic-embed-text-v1.5.f16.gguf": "text-embedding-nomic-embed-text-v1.5",
         "/p/y/Text-Embedding-ada.Q8_0.gguf": "text-embedding-ada",
@@ -98,7 +99,7 @@ def test_keys_of_embedding_models_have_their_prefix_once() -> None:
 def test_an_embedding_model_of_the_catalog_has_the_prefix_and_so_have_variants_and_contested_keys() -> None:
     paths = ("p/x/e.f16.gguf", "p/x/e.Q8_0.gguf", "q/y/e.f16.gguf")
     found = [found_at(path) for path in paths]
-    embeds = lambda _: True  # noqa: E731
+    embeds = lambda _: "embedding"  # noqa: E731
     assert [each.key for each in assign_keys(found[:1], {"/p/x/e.f16.gguf": "mine"}, embeds).values()] == [
         "text-embedding-mine"
     ]

@@ -24,6 +24,9 @@ def add_model(home: Home, name: str, *, architecture: str = "llama", vision: boo
     _write(folder / f"{name}.gguf", {"general.architecture": architecture, **fields})
     if vision:
         projector = {"general.architecture": "clip", "general.type": "mmproj", "clip.has_vision_encoder": True}
+        projector |= {
+            f"clip.vision.{field}": 2 for field in ("embedding_length", "block_count", "attention.head_count")
+        }
         _write(folder / f"mmproj-{name}.gguf", projector)
     return folder / f"{name}.gguf"
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from studiolo.paths import Home
 
+PROJECTOR_FIELDS = {"_vision__embedding_length": 64, "_vision__block_count": 1, "_vision__attention__head_count": 2}
+
 
 def write_gguf(path: Path, *, arch: str = "llama", weights: int = 4096, **fields: Any) -> Path:
     """Write a GGUF file with the format's own library.
 
-    ``fields`` are header fields, with ``__`` for a dot and a leading ``_`` for the architecture's own.
+    ``fields`` are header fields, with ``__`` for a dot and a leading ``_`` for the architecture's own. A projector
+    (``clip``) has those without which no engine uses it.
     """
     import gguf
     import numpy
 
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, arch)
+    if arch == "clip":
+        fields = {**PROJECTOR_FIELDS, **fields}
     for key, value in fields.items():
-        name = f"{arch}.{key[1:]}" if key.startswith("_") else key.replace("__", ".")
+        name = f"{arch}.{key[1:].replace('__', '.')}" if key.startswith("_") else key.replace("__", ".")
         if isinstance(value, str):
             writer.add_string(name, value)
         elif isinstance(value, list):
@@ -30,6 +36,32 @@ def write_gguf(path: Path, *, arch: str = "llama", weights: int = 4096, **fields
             writer.add_uint32(name, value)
     writer.add_tensor("a.weight", numpy.zeros((weights // 64, 64), dtype=numpy.float32))
     writer.add_tensor("b.weight", numpy.ones(64, dtype=numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_gguf_of(
+    path: Path, architecture: str, fields: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]
+) -> Path:
+    """Write a GGUF file with exactly these fields and tensors of zeros, whose shapes are in the format's order."""
+    import gguf
+    import numpy
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(path, architecture)
+    for name, value in fields.items():
+        match value:
+            case str():
+                writer.add_string(name, value)
+            case float():
+                writer.add_float32(name, value)
+            case _:
+                writer.add_uint32(name, value)
+    for name, shape in tensors.items():
+        writer.add_tensor(name, numpy.zeros(shape[::-1], dtype=numpy.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

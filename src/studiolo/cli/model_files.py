@@ -33,7 +33,7 @@ def list_models(
 ) -> None:
     """List the models on disk: a line for each, and what cannot be used."""
     from ..sdk.sync_client import Client
-    from .output import print_json, print_table, printable, say
+    from .output import print_json, print_table, printable, say, size
 
     if llm and embedding:
         raise typer.BadParameter("Give --llm, --embedding, or neither.")
@@ -48,7 +48,8 @@ def list_models(
         print_json(entries)
         return
     usable = [each for each in entries if each.error is None]
-    broken = [each for each in entries if each.error is not None]
+    adapters = [each for each in entries if each.fits]
+    broken = [each for each in entries if each.error is not None and not each.fits]
     if usable:
         print_table(*_table(usable, variants, detailed))
     elif not broken:
@@ -57,6 +58,13 @@ def list_models(
             if kind is None
             else f"there is no {'LLM' if llm else 'embedding model'}. studiolo ls lists all models."
         )
+    for each in usable:
+        if each.note is not None:
+            print(f"\n{printable(each.model_key)}: {printable(each.note)}")
+    if adapters:
+        print("\nLoRA adapters, for studiolo load MODEL --lora ADAPTER:")
+        rows = [[each.model_key, ", ".join(each.fits or []), size(each.size_bytes)] for each in adapters]
+        print_table(["ADAPTER", "FITS", "SIZE"], rows)
     if broken:
         print(("\n" if usable else "") + "These cannot be used:")
         for each in broken:
@@ -87,7 +95,11 @@ def show(
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         print(f"{name.ljust(width)}  {printable(value)}")
-    if known.error is not None:
+    if known.note is not None:
+        print(f"\n{printable(known.note)}")
+    if known.fits:
+        print("\nIt is a LoRA adapter: load a model that it fits with it (studiolo load MODEL --lora ADAPTER).")
+    elif known.error is not None:
         print(f"\nIt cannot be used: {printable(known.error)}")
     if details.header:
         print("\nHeader")
@@ -120,7 +132,7 @@ def import_file(
         raise typer.BadParameter("Give one of --copy, --hard-link and --symbolic-link.")
     home = Home.default()
     how: Any = chosen[0] if chosen else "move"
-    plan = plan_import(home, file, how, user_repo)
+    plan = plan_import(home, file, how, user_repo, _models(home))
     verb = {"move": "move", "copy": "copy", "hard-link": "link", "symbolic-link": "link"}[how]
     if dry_run:
         for source, target in plan.files:
@@ -128,9 +140,11 @@ def import_file(
         return
     with fetch_progress("importing") as progress:
         placed = carry_out(plan, lambda done, total: progress(file.name, done, total))
-    model = _model_at(home, placed[0])
-    name = f"{model.key} is in the library" if model else "the projector is in the library"
-    say(f"{name}, at {placed[0]}.")
+    model = next((model for model in _models(home) if placed[0] in model.parts), None)
+    name = model.key if model else "the projector"
+    say(f"{name} is in the library, at {placed[0]}.")
+    if model is not None and model.fits:
+        say(f"it is a LoRA adapter: studiolo load {model.fits[0]} --lora {model.key}")
 
 
 def rm(
@@ -206,15 +220,15 @@ def _refuse_loaded(model: Model) -> None:
         )
 
 
-def _model_at(home: Home, path: Path) -> Model | None:
+def _models(home: Home) -> list[Model]:
     import asyncio
 
-    async def look() -> Model | None:
+    async def look() -> list[Model]:
         from ..library import Library
 
         library = Library(home)
         try:
-            return next((model for model in await library.models() if path in model.parts), None)
+            return await library.models()
         finally:
             await library.close()
 
@@ -335,6 +349,10 @@ def _facts(model: LibraryModel) -> list[tuple[str, str]]:
         ("From", _owner(model)),
         *(("File", file) for file in model.files),
     ]
+    if model.fits:
+        facts.append(("Fits", ", ".join(model.fits)))
+    if model.adapters:
+        facts.append(("LoRA adapters", ", ".join(model.adapters)))
     if model.mmproj is not None:
         facts.append(("Projector", model.mmproj))
     if model.loaded_as:

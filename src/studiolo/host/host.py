@@ -70,7 +70,7 @@ class Host:
         self.home.create()
         self.settings = SettingsFile(self.home.settings)
         self.settings.current()  # a wrong file is an error now
-        self.library = Library(self.home, settings=lambda: self.settings.current().library)
+        self.library = Library(self.home, settings=lambda: self.settings.current())
         self.files = FileStore(self.home.files)
         self.documents = Documents(self.files)
         self.retriever = Retriever(self.documents)
@@ -376,6 +376,7 @@ def _check_sight(model: Model, chat: ChatRequest) -> None:
         if not model.vision:
             raise UnsupportedError(
                 f"{model.key} cannot see the image {part.name!r}: it is a model without vision",
+                cause=model.note,
                 suggestion="Use a model with vision: studiolo ls --detailed shows which have it.",
                 feature="vision",
             )

@@ -19,13 +19,14 @@ from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, PredictionConfig
 from ..domain.events import CrashReport, LogLevel
 from ..engines.base import Engine
 from ..engines.registry import EngineKinds
-from ..engines.spec import EngineSpec, LoadProgress, ModelFile, ModelFiles, ProcessRef
+from ..engines.spec import LoadProgress, ProcessRef
 from ..errors import EngineError, EngineStartError, ModelFileError, ModelUnloadedError
 from ..library.model import Model
 from ..settings import Settings
 from .crashes import Crashes, crash_key
 from .drafting import drafting_as, undrafted
 from .engine_gate import EngineGate
+from .engine_start import engine_spec, start_engine
 from .events import Events
 from .lease import Holder, Lease
 from .lifecycle import TRANSITIONS, State
@@ -416,24 +417,11 @@ class Instance:
                 f"The file of {self.model.key} is gone: {self.model.path}",
                 suggestion="Put it back or fetch it again; studiolo ls shows what is there.",
             )
-        kinds, model = self._shared.kinds, self.model
-        folder = kinds.node.models
-        spec = EngineSpec(
-            identifier=self.identifier,
-            domain=model.domain or "llm",
-            config=self.config,
-            files=ModelFiles(
-                model=ModelFile.of(model.path, folder),
-                projector=ModelFile.of(model.mmproj, folder) if model.mmproj else None,
-                draft=ModelFile.of(self.draft.path, folder) if self.draft else None,
-            ),
-            architecture=model.metadata.architecture if model.metadata else "",
-            layers=(model.metadata.block_count or 0) if model.metadata else 0,
-            start_limit_sec=settings.loading.start_limit_sec,
-        )
+        kinds, limit = self._shared.kinds, settings.loading.start_limit_sec
+        spec = engine_spec(self.identifier, self.model, self.config, self.draft, kinds.node.models, limit)
         self.cut_off.clear()
         try:
-            self._engine = await kinds.chosen.start(spec, self._on_load_progress)
+            self._engine, self.model = await start_engine(kinds.chosen, spec, self.model, self._on_load_progress)
         except EngineStartError as error:
             self._note_crash(error, None)
             raise

@@ -11,6 +11,7 @@ import math
 import re
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -19,6 +20,7 @@ from msgspec import Struct
 from ..domain.models import Domain
 from ..errors import ModelFileError
 from .file_kind import SAMPLE_BYTES, file_kind
+from .gguf_kind import kind_of
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -53,6 +55,13 @@ _ENCODERS = frozenset(
 )
 
 
+class LoraPair(NamedTuple):
+    """The shapes of the two tensors of a LoRA adapter that change one of the model's; ``()`` for a missing one."""
+
+    a: tuple[int, ...] = ()
+    b: tuple[int, ...] = ()
+
+
 class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The metadata in the header of a GGUF file.
 
@@ -67,9 +76,12 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
         block_count: the number of layers.
         chat_template: the Jinja template of the chat format.
         domain: the kind of the model.
-        type: ``model``; ``mmproj`` for a projector; else ``general.type``, such as ``adapter``.
+        type: ``model``, or what it is instead (:func:`.gguf_kind.kind_of`), such as ``mmproj`` or ``adapter``.
         vision: whether a projector is for images.
         trained_for_tool_use: whether its chat template has tools.
+        embedding_length: the width of a token's vector; of a projector, the one that it is made for, if it says so.
+        fault: why a projector cannot be used, as far as its header shows.
+        lora: of a LoRA adapter: the shapes of its pairs of tensors, by the tensor that they change.
     """
 
     architecture: str
@@ -85,16 +97,23 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str = "model"
     vision: bool = False
     trained_for_tool_use: bool = False
+    embedding_length: int | None = None
+    fault: str | None = None
+    lora: dict[str, LoraPair] | None = None
 
 
 class Tensor(NamedTuple):
     """One entry of the header's table of tensors."""
 
     name: str
-    elements: int
+    shape: tuple[int, ...]
     type: int
     offset: int
     """In bytes, from the start of the tensor data."""
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
 
 
 class Header(NamedTuple):
@@ -114,7 +133,7 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         ModelFileError: the file cannot be read, is not GGUF, or is damaged or incomplete.
     """
-    return _describe(read_header(path))
+    return describe(read_header(path))
 
 
 def read_header(path: Path, *, check: bool = True) -> Header:
@@ -254,8 +273,8 @@ def _read_tensor(cursor: _Cursor) -> Tensor:
     dimensions: int = cursor.number("I")
     if dimensions > _MAX_DIMENSIONS:
         _damaged(cursor.path, f"A tensor has more than {_MAX_DIMENSIONS} dimensions")
-    elements = math.prod(cursor.number("Q") for _ in range(dimensions))
-    return Tensor(name, elements, cursor.number("I"), cursor.number("Q"))
+    shape = tuple(cursor.number("Q") for _ in range(dimensions))
+    return Tensor(name, shape, cursor.number("I"), cursor.number("Q"))
 
 
 def _check_complete(path: Path, header: Header, size: int) -> None:
@@ -271,7 +290,9 @@ def _check_complete(path: Path, header: Header, size: int) -> None:
         _truncated(path, size, end, "its tensors need")
 
 
-def _describe(header: Header) -> Metadata:
+def describe(header: Header) -> Metadata:
+    """Return the metadata that a header has."""
+
     def text(key: str) -> str | None:
         value = header.fields.get(key)
         return value if isinstance(value, str) and value else None
@@ -285,7 +306,9 @@ def _describe(header: Header) -> Metadata:
     quantization = _quantization(number("general.file_type"), header.tensors)
     bits = re.search(r"\d+", quantization or "")
     template = text("tokenizer.chat_template")
-    kind = "mmproj" if architecture == "clip" else text("general.type") or "model"
+    kind = kind_of(header.fields, (tensor.name for tensor in header.tensors))
+    width = _projects_to(header.fields) if kind == "mmproj" else number(f"{architecture}.embedding_length")
+    sees = kind == "mmproj" and header.fields.get("clip.has_vision_encoder") is not False
     embeds = architecture in _ENCODERS or bool(number(f"{architecture}.pooling_type"))
     return Metadata(
         architecture=architecture,
@@ -299,9 +322,42 @@ def _describe(header: Header) -> Metadata:
         chat_template=template,
         domain="embedding" if embeds else "llm",
         type=kind,
-        vision=kind == "mmproj" and header.fields.get("clip.has_vision_encoder") is not False,
+        vision=sees,
         trained_for_tool_use=bool(template and re.search(r"\btools\b", template)),
+        embedding_length=width,
+        fault=_fault(header) if sees else None,
+        lora=_lora_pairs(header.tensors) if kind == "adapter" else None,
     )
+
+
+# What the engine needs of every projector for images.
+_PROJECTOR_FIELDS = ("embedding_length", "block_count", "attention.head_count")
+
+# Older converters wrote another width than the text model's into the projector's field.
+_OLDER_PROJECTORS = ("clip.has_llava_projector", "clip.has_minicpmv_projector", "clip.has_glm_projector")
+
+
+def _projects_to(fields: Mapping[str, Any]) -> int | None:
+    width = fields.get("clip.vision.projection_dim")
+    if any(field in fields for field in _OLDER_PROJECTORS) or not isinstance(width, int) or width <= 0:
+        return None
+    return width
+
+
+def _fault(projector: Header) -> str | None:
+    missing = [name for name in _PROJECTOR_FIELDS if f"clip.vision.{name}" not in projector.fields]
+    if missing:
+        return f"Its header has no clip.vision.{missing[0]}"
+    return None if projector.tensors else "It has no tensors"
+
+
+def _lora_pairs(tensors: list[Tensor]) -> dict[str, LoraPair]:
+    pairs: dict[str, LoraPair] = {}
+    for tensor in tensors:
+        name, _, half = tensor.name.rpartition(".lora_")
+        if half in ("a", "b"):
+            pairs[name] = pairs.get(name, LoraPair())._replace(**{half: tensor.shape})
+    return pairs
 
 
 def _quantization(file_type: int | None, tensors: list[Tensor]) -> str | None:

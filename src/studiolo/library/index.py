@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,21 +14,22 @@ from msgspec import Struct
 
 from ..errors import ModelFileError
 from ..settings import without_prefix
+from .adapters import fitting_models, is_adapter
 from .gguf_file import Metadata, count_string, read_metadata
-from .model import Model, is_projector_name, split_name
-from .model_keys import Keys, Name, assign_keys, name_of
+from .model import Model, is_projector_name, not_a_model
+from .model_keys import Keys, Name, Role, assign_keys, name_of
+from .projectors import NO_PROJECTOR, Projectors, candidates_for, choose_projector
 from .scan import File, Found, join_shards
 from .state import State
 from .variants import select, usable_memory
 
 log = logging.getLogger(__name__)
 
-CONTENT_VERSION = 3
+CONTENT_VERSION = 4
 """The version of stored rows; others are read again. Raise it when :class:`Metadata` changes its meaning."""
 
 _LAST_VARIANT = "last_variant:"
 _SPARE_ROWS = 500
-_PROJECTOR_TYPES = ("f16", "bf16", "q8_0", "f32")
 
 Content = Metadata | ModelFileError
 
@@ -53,51 +53,59 @@ class Index:
         self._state = state
         self._read: dict[Path, tuple[int, int, Content]] = {}
 
-    def models(self, files: list[File], reserved: Mapping[Path, str], last_variants: Mapping[str, str]) -> list[Model]:
+    def models(
+        self,
+        files: list[File],
+        reserved: Mapping[Path, str],
+        last_variants: Mapping[str, str],
+        *,
+        knows_all: bool = False,
+    ) -> list[Model]:
         """Return the models that ``files`` make, sorted by key.
 
         Parameters:
             files: each once.
             reserved: keys of certain files, which no other file can take.
             last_variants: see :meth:`last_variants`.
+            knows_all: whether the engine may know other architectures than the bundled one's.
         """
         contents = self._contents(files)
         weights: list[File] = []
         projectors: dict[Path, list[File]] = defaultdict(list)
         for file in files:
             content = contents[file.path]
-            projector = isinstance(content, Metadata) and content.type == "mmproj"
-            if projector or (file.tag is None and is_projector_name(file.path.name)):
-                if projector:
-                    projectors[file.path.parent].append(file)
+            kind = content.type if isinstance(content, Metadata) else None
+            if kind == "mmproj" or (kind is None and file.tag is None and is_projector_name(file.path.name)):
+                projectors[file.path.parent].append(file)
             else:
                 weights.append(file)
         found = join_shards(weights)
-        embedding = {each.first.path for each in found if _embeds(contents[each.first.path])}
-        keys = assign_keys(
-            found, {str(path): key for path, key in reserved.items()}, lambda each: each.first.path in embedding
-        )
-        names = {each.first.path: name_of(each, each.first.path in embedding) for each in found}
-        bases: dict[str, set[str]] = defaultdict(set)
-        for name in names.values():
-            bases[name.place].add(name.base)
+        fixed = {str(path): key for path, key in reserved.items()}
+        roles: dict[Path, Role] = {each.first.path: _role(contents[each.first.path]) for each in found}
+        names = {each.first.path: name_of(each, roles[each.first.path]) for each in found}
+        chosen = _choose_projectors(found, names, projectors, contents)
+        mentioned = {path for each in chosen.values() for path in each.mentioned}
+        for stray in join_shards(file for beside in projectors.values() for file in beside):
+            if stray.first.path not in mentioned:
+                found.append(stray)
+                roles[stray.first.path] = "other"
+                names[stray.first.path] = name_of(stray, "other")
+        keys = assign_keys(found, fixed, lambda each: roles[each.first.path])
         groups: dict[str, list[Model]] = defaultdict(list)
         for each in found:
-            path = each.first.path
-            name = names[path]
-            alone = len(bases[name.place]) == 1
-            mmproj = each.first.projector or _projector(each.first, name, alone, projectors[path.parent])
-            sees = contents.get(mmproj) if mmproj else None
-            vision = mmproj is not None and (not isinstance(sees, Metadata) or sees.vision)
-            groups[keys[str(path)].group].append(_model(each, keys[str(path)], name, contents, mmproj, vision))
-        return sorted(_grouped(groups, reserved, last_variants), key=lambda model: model.key)
+            path, key = each.first.path, keys[str(each.first.path)]
+            projector = chosen.get(path, NO_PROJECTOR)
+            groups[key.group].append(_model(each, key, names[path], contents, projector, knows_all))
+        models = sorted(_grouped(groups, reserved, last_variants), key=lambda model: model.key)
+        return [_with_fitting(model, models, contents) for model in models]
 
-    def model_at(self, path: Path) -> Model:
+    def model_at(self, path: Path, *, knows_all: bool = False) -> Model:
         """Return the model in a file outside of the library's folders. Raises :class:`OSError`."""
         status = path.stat()
         identity = (status.st_dev, status.st_ino)
         file = File(path, str(path), status.st_size, status.st_mtime_ns, identity, "path", "")
-        return _model(Found((file,)), Keys(str(path), str(path)), name_of(Found((file,))), self._one(file), None, False)
+        keys, found = Keys(str(path), str(path)), Found((file,))
+        return _model(found, keys, name_of(found), self._one(file), NO_PROJECTOR, knows_all)
 
     @property
     def has_refused_files(self) -> bool:
@@ -116,9 +124,11 @@ class Index:
     def failure(self, model: Model) -> ModelFileError:
         """Return the error of a model that cannot be used."""
         known = self._read.get(model.path)
-        if known is not None and isinstance(known[2], ModelFileError):
-            error = known[2]
-            return ModelFileError(error.title, cause=error.cause, suggestion=error.suggestion, data=error.data)
+        content = known[2] if known is not None else None
+        if isinstance(content, Metadata) and (refusal := not_a_model(model.path, content, knows_all=False)):
+            return refusal
+        if isinstance(content, ModelFileError):
+            return ModelFileError(content.title, cause=content.cause, suggestion=content.suggestion, data=content.data)
         return ModelFileError(f"{model.path} cannot be used", cause=model.error)
 
     def _contents(self, files: list[File]) -> dict[Path, Content]:
@@ -187,8 +197,38 @@ def _size(path: Path | None) -> int:
         return 0
 
 
-def _embeds(content: Content) -> bool:
-    return isinstance(content, Metadata) and content.domain == "embedding"
+def _role(content: Content) -> Role:
+    if not isinstance(content, Metadata):
+        return "llm"
+    return content.domain if content.type == "model" else "other"
+
+
+def _choose_projectors(
+    found: list[Found],
+    names: Mapping[Path, Name],
+    projectors: Mapping[Path, list[File]],
+    contents: Mapping[Path, Content],
+) -> dict[Path, Projectors]:
+    """Return the projectors of each LLM, by its path."""
+    bases: dict[str, set[str]] = defaultdict(set)
+    for each in found:
+        bases[names[each.first.path].place].add(names[each.first.path].base)
+    chosen: dict[Path, Projectors] = {}
+    for each in found:
+        path, content = each.first.path, contents[each.first.path]
+        if isinstance(content, Metadata) and _role(content) == "llm":
+            alone = len(bases[names[path].place]) == 1
+            candidates = candidates_for(each.first, names[path], alone, projectors.get(path.parent, []))
+            chosen[path] = choose_projector(candidates, content, contents)
+    return chosen
+
+
+def _with_fitting(model: Model, models: list[Model], contents: Mapping[Path, Content]) -> Model:
+    """Return ``model``; if it is a LoRA adapter, with the models that it fits."""
+    content = contents.get(model.path)
+    if not isinstance(content, Metadata) or not is_adapter(content):
+        return model
+    return msgspec.structs.replace(model, fits=fitting_models(content, models))
 
 
 def _read(file: File) -> Content:
@@ -229,17 +269,23 @@ def _decode(row: tuple[int, int, bytes] | None, file: File) -> Content | None:
 
 
 def _model(
-    found: Found, keys: Keys, name: Name, contents: Mapping[Path, Content], mmproj: Path | None, vision: bool
+    found: Found,
+    keys: Keys,
+    name: Name,
+    contents: Mapping[Path, Content],
+    projectors: Projectors,
+    knows_all: bool,
 ) -> Model:
     parts = [contents[part.path] for part in found.parts]
     errors = [str(part) for part in parts if isinstance(part, ModelFileError)]
     good = [part for part in parts if isinstance(part, Metadata)]
     metadata = None if errors or found.missing else _joined(good)
     error = _missing(found) or (errors[0] if errors else None)
-    if error is None and metadata is not None and (reason := _no_model(metadata)):
-        error, metadata = f"{found.first.path} is not a model. {reason}.", None
+    kind = metadata.type if metadata is not None else "model"
+    if error is None and metadata is not None and (refusal := not_a_model(found.first.path, metadata, knows_all)):
+        error, metadata = str(refusal), None
     llm = metadata is not None and metadata.domain == "llm"
-    projector = mmproj if llm else None
+    projector = projectors.chosen if llm else None
     files = [part.size_bytes for part in found.parts] + [_size(projector)]
     quantization = metadata.quantization.lower() if metadata and metadata.quantization else None
     return Model(
@@ -254,9 +300,11 @@ def _model(
         size_bytes=sum(files),
         parts=tuple(part.path for part in found.parts),
         mmproj=projector,
-        vision=vision and llm,
+        vision=projectors.vision and llm,
         metadata=metadata,
+        kind=kind,
         error=error,
+        note=projectors.note if llm else None,
     )
 
 
@@ -278,37 +326,3 @@ def _missing(found: Found) -> str | None:
     some = ", ".join(map(str, found.missing[:5])) + (", ..." if len(found.missing) > 5 else "")
     what = f"Shard {some} of {found.shards} is" if len(found.missing) == 1 else f"Shards {some} of {found.shards} are"
     return f"{found.first.path} is incomplete. {what} missing."
-
-
-def _no_model(metadata: Metadata) -> str | None:
-    if metadata.type not in ("model", "mmproj"):
-        return f"Its header says that its type is {metadata.type!r}"
-    return None
-
-
-def _projector(file: File, name: Name, alone: bool, candidates: list[File]) -> Path | None:
-    """Return the projector, of those in the folder, that belongs to a model, by their names.
-
-    A projector without a model's name belongs to the only model of a folder, or to all models of a model's own folder.
-    """
-    ranked: list[tuple[int, int, str, Path]] = []
-    for candidate in candidates:
-        match = _likeness(candidate.path.name, name.base)
-        if match or alone or (match is None and "/" in file.relative_path):
-            quantization = split_name(candidate.path.name)[1] or ""
-            kind = _PROJECTOR_TYPES.index(quantization) if quantization in _PROJECTOR_TYPES else len(_PROJECTOR_TYPES)
-            ranked.append((-(match or 0), kind, candidate.path.name, candidate.path))
-    return min(ranked)[3] if ranked else None
-
-
-def _likeness(projector: str, base: str) -> int | None:
-    """Return how many letters the names have in common: 0 for different ones, ``None`` if the projector's has none."""
-    own = _letters(split_name(projector)[0].lower().replace("mmproj", "").replace("model", ""))
-    wanted = _letters(base)
-    if not own:
-        return None
-    return min(len(own), len(wanted)) if own in wanted or wanted in own else 0
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text)

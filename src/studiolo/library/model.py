@@ -9,7 +9,9 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from ..domain.models import Domain
+from ..errors import ModelFileError
 from .gguf_file import Metadata
+from .gguf_kind import phrase, unknown_architecture
 from .scan import Origin, without_shard
 
 # Ends of file names that name a quantisation: Q4_K_M, IQ3_XS, UD-Q4_K_XL, i1-Q5_K_S, TQ1_0, BF16, MXFP4_MOE, ...
@@ -47,7 +49,10 @@ class Model(Struct, frozen=True, kw_only=True):
         mmproj: the projector beside it: the file for image input.
         vision: whether it takes images.
         metadata: the contents of the file's header; ``None`` if the model cannot be used.
-        error: why the model cannot be used.
+        kind: ``model``, or what the file is instead (:data:`.gguf_kind.PHRASES`), such as ``adapter``.
+        fits: of a LoRA adapter, the keys of the models that it fits.
+        error: why the model cannot be used; of an adapter, why not by itself.
+        note: what the user should know of a model that can be used, such as a projector that does not fit.
     """
 
     key: str
@@ -65,7 +70,10 @@ class Model(Struct, frozen=True, kw_only=True):
     mmproj: Path | None = None
     vision: bool = False
     metadata: Metadata | None = None
+    kind: str = "model"
+    fits: tuple[str, ...] = ()
     error: str | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -107,3 +115,28 @@ def split_name(file_name: str) -> tuple[str, str | None]:
 def base_key(file_name: str) -> str:
     """Return the key of a file with this name, if no other file claims the same key."""
     return split_name(file_name)[0].lower()
+
+
+_USES = {
+    "adapter": "Load a model that it fits with it: studiolo load MODEL --lora FILE",
+    "mmproj": "Put it into the folder of the model that it was made for",
+}
+
+
+def not_a_model(path: Path, metadata: Metadata, knows_all: bool) -> ModelFileError | None:
+    """Return the error that says what the file at ``path`` is, if the engine cannot run it as a model.
+
+    Parameters:
+        knows_all: whether the engine may know other architectures than the bundled one's.
+    """
+    what = phrase(metadata.type)
+    if what is not None:
+        return ModelFileError(f"{path} is not a model", cause=f"It is {what}", suggestion=_USES.get(metadata.type))
+    what = None if knows_all else unknown_architecture(metadata.architecture)
+    if what is None:
+        return None
+    return ModelFileError(
+        f"{path} cannot be run",
+        cause=f"It is {what}",
+        suggestion="A newer llama-server may know it: set engine.name and engine.llama_server in config.toml",
+    )

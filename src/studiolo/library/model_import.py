@@ -7,15 +7,16 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import ConfigError, LibraryFileError, ModelFileError, ModelNotFoundError
 from ..paths import Home
-from .gguf_file import read_header
-from .model import Model, split_name
+from .adapters import fitting_models, is_adapter
+from .gguf_file import Metadata, describe, read_header
+from .model import Model, not_a_model, split_name
 from .other_programs import PROGRAM_NAMES
 from .scan import found_file, join_shards
 
@@ -44,17 +45,20 @@ class Import:
         return sum(source.stat().st_size for source, _ in self.files)
 
 
-def plan_import(home: Home, file: Path, how: How = "move", repository: str | None = None) -> Import:
+def plan_import(
+    home: Home, file: Path, how: How = "move", repository: str | None = None, models: Sequence[Model] = ()
+) -> Import:
     """Plan the import of ``file`` into the home's models folder. Nothing is changed.
 
     If the file is a shard, the other shards are imported with it.
 
     Parameters:
         home: the home.
-        file: a GGUF file: a model, or a projector.
+        file: a GGUF file: a model, a projector, or a LoRA adapter that fits one of ``models``.
         how: what happens to the file.
         repository: the target folder, ``publisher/name``. By default the organisation in the header, else
             ``imported``, and the file's name.
+        models: the models of the library.
 
     Raises:
         ConfigError: ``repository`` does not have that form.
@@ -67,6 +71,7 @@ def plan_import(home: Home, file: Path, how: How = "move", repository: str | Non
     file = Path(os.path.abspath(file.expanduser()))  # noqa: PTH100  (links must not be resolved)
     sources = _with_shards(file)
     header = read_header(sources[0])
+    _refuse_useless(sources[0], describe(header), models)
     for source in sources[1:]:
         read_header(source)
     folder = home.models / (repository or _guess_repository(file, header.fields.get("general.organization")))
@@ -86,6 +91,14 @@ def plan_import(home: Home, file: Path, how: How = "move", repository: str | Non
                 suggestion="Remove it first (studiolo rm), or choose another place with --user-repo",
             )
     return plan
+
+
+def _refuse_useless(path: Path, metadata: Metadata, models: Sequence[Model]) -> None:
+    """Raise :class:`ModelFileError` for a file that no model of the library could be loaded with."""
+    if metadata.type == "mmproj" or (is_adapter(metadata) and fitting_models(metadata, models)):
+        return
+    if (refusal := not_a_model(path, metadata, knows_all=True)) is not None:
+        raise refusal
 
 
 def carry_out(plan: Import, on_copied: OnCopied | None = None) -> list[Path]:

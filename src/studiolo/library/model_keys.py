@@ -6,11 +6,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from ..settings import with_prefix
 from .model import split_name
 from .scan import Found, Origin
+
+Role = Literal["llm", "embedding", "other"]
+"""What a file is for: a model of one of the domains, or something else, such as a LoRA adapter."""
 
 _RANK: dict[Origin, int] = {"home": 0, "folder": 1, "lmstudio": 2, "huggingface": 3, "ollama": 4, "path": 5}
 """If several models claim a key, the lowest rank gets it: other programs' models do not rename the home's."""
@@ -39,12 +42,12 @@ _GENERIC = ("ggml-model", "model")
 """File names that do not name the model: the folder's name is used instead."""
 
 
-def name_of(found: Found, embeds: bool = False) -> Name:
+def name_of(found: Found, role: Role = "llm") -> Name:
     """Return the name of a model.
 
     Parameters:
         found: the model's files.
-        embeds: whether it is an embedding model.
+        role: what it is for. Only models have variants.
     """
     file = found.first
     if file.tag is not None:  # a model in Ollama's store
@@ -58,7 +61,9 @@ def name_of(found: Found, embeds: bool = False) -> Name:
         if stem.lower() in _GENERIC and file.origin != "path" and folder:
             stem = folder
         base, shown, place = stem.lower(), words(stem), str(file.path.parent)
-    return Name(with_prefix(base) if embeds else base, shown, variant, place)
+    if role == "other":
+        return Name(base, shown, variant, str(file.path))
+    return Name(with_prefix(base) if role == "embedding" else base, shown, variant, place)
 
 
 def words(name: str) -> str:
@@ -70,31 +75,37 @@ def words(name: str) -> str:
 def assign_keys(
     models: Iterable[Found],
     reserved: Mapping[str, str] | None = None,
-    embeds: Callable[[Found], bool] = lambda _: False,
+    role_of: Callable[[Found], Role] = lambda _: "llm",
 ) -> dict[str, Keys]:
     """Return a unique key for each model, by the path of its first file.
 
     Models in one folder that differ only by their quantisation are variants: their keys are ``name@quant``, their group
     is ``name``. A group is named ``name``, else ``publisher/name``, else ``folder/name``, else by its absolute path and
     name. If several groups claim a name, the home's own model gets it, if it is one of them, and all others use their
-    next one. The result does not depend on the order of ``models``.
+    next one. Files that are not models take no name from a model. The result does not depend on the order of
+    ``models``.
 
     Parameters:
         models: each once.
         reserved: fixed keys by path (those of the catalog).
-        embeds: returns whether a model is an embedding model, whose key begins with ``text-embedding-``.
+        role_of: returns what a model is for; the key of an embedding model begins with ``text-embedding-``.
     """
     models = list(models)
-    names = {str(found.first.path): name_of(found, embeds(found)) for found in models}
-    of_embedding = {str(found.first.path) for found in models if embeds(found)}
+    roles: dict[str, Role] = {str(found.first.path): role_of(found) for found in models}
+    names = {str(found.first.path): name_of(found, roles[str(found.first.path)]) for found in models}
+    of_embedding = {path for path, role in roles.items() if role == "embedding"}
     reserved = {path: with_prefix(key) if path in of_embedding else key for path, key in (reserved or {}).items()}
     groups: dict[tuple[str, str], list[Found]] = defaultdict(list)
     for found in models:
         name = names[str(found.first.path)]
         groups[name.place, name.base].append(found)
     options = {identity: _options(identity, members, reserved) for identity, members in groups.items()}
+
+    def rank_of(found: Found) -> int:
+        return _RANK[found.first.origin] + (len(_RANK) if roles[str(found.first.path)] == "other" else 0)
+
     rank = {
-        identity: -1 if len(options[identity]) == 1 else min(_RANK[found.first.origin] for found in members)
+        identity: -1 if len(options[identity]) == 1 else min(map(rank_of, members))
         for identity, members in groups.items()
     }
     chosen = _settle(options, lambda identity: rank[identity])
@@ -117,7 +128,7 @@ def _options(identity: tuple[str, str], members: list[Found], reserved: Mapping[
     folder = file.relative_path.rpartition(":")[0] if file.tag else str(PurePosixPath(file.relative_path).parent)
     named = [f"{file.publisher.lower()}/{base}"] if file.publisher else []
     within = [f"{folder}/{base}"] if folder != "." else []
-    return [base, *named, *within, f"{place}/{base}"]
+    return [base, *named, *within, place if place == str(file.path) else f"{place}/{base}"]
 
 
 I = TypeVar("I", bound=Hashable)  # noqa: E741

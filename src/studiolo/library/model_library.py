@@ -10,7 +10,7 @@ from typing import Any
 from ..domain.models import Domain
 from ..errors import DownloadError, ModelNotFoundError, NotDownloadableError, PathNotFoundError
 from ..paths import Home
-from ..settings import LibrarySettings, SettingsFile
+from ..settings import Settings, SettingsFile
 from . import download_options, download_references, hub, name_resolution, search
 from .catalog import Catalog, Entry
 from .disk_threads import DiskThreads
@@ -41,9 +41,7 @@ class Library:
         settings: returns the settings in force; by default those of the home's settings file.
     """
 
-    def __init__(
-        self, home: Home, state: State | None = None, settings: Callable[[], LibrarySettings] | None = None
-    ) -> None:
+    def __init__(self, home: Home, state: State | None = None, settings: Callable[[], Settings] | None = None) -> None:
         self.home = home
         self._state = state or State(home.state)
         self._owns_state = state is None
@@ -51,7 +49,7 @@ class Library:
         self._index = Index(self._state)
         self._snapshot: Snapshot | None = None
         file = SettingsFile(home.settings)
-        self._settings = settings or (lambda: file.current().library)
+        self._settings = settings or file.current
         self._catalog: tuple[tuple[int, int] | None, Catalog] | None = None
         self._downloads: SingleFlight[Model] = SingleFlight()
 
@@ -259,7 +257,8 @@ class Library:
     def _current(self) -> Snapshot:
         """Return the models as they are on disk now. The folders are scanned only if something has changed."""
         catalog = self.catalog
-        settings = self._settings()
+        settings = self._settings().library
+        knows_all = self._engine_knows_all()
         folders = [ModelFolder(self.home.models, "home")]
         folders += [ModelFolder(further_folder(self.home, name), "folder") for name in settings.folders]
         folders += [
@@ -272,15 +271,20 @@ class Library:
             or known.catalog is not catalog
             or known.folders != folders
             or known.last_variants != last_variants
+            or known.knows_all != knows_all
             or not known.stamps.are_current()
         ):
             stamps = FileStamps()
             files = once_each(file for folder in folders for file in folder.files(stamps))
             reserved = {self.home.models / entry.file: entry.name for entry in catalog.values()}
-            models = self._index.models(files, reserved, last_variants)
-            known = Snapshot(models, catalog, folders, last_variants, stamps)
+            models = self._index.models(files, reserved, last_variants, knows_all=knows_all)
+            known = Snapshot(models, catalog, folders, last_variants, stamps, knows_all=knows_all)
             self._snapshot = None if self._index.has_refused_files else known
         return known
+
+    def _engine_knows_all(self) -> bool:
+        """Whether the engine is another than the bundled one, and may know other architectures."""
+        return self._settings().engine.name not in (None, "llama.cpp")
 
     def _models(self) -> list[Model]:
         return list(self._current().models)
@@ -317,7 +321,7 @@ class Library:
                 suggestion="Give the path of a GGUF file",
                 data=name_resolution.path_data(str(path), models),
             )
-        return self._index.model_at(path)
+        return self._index.model_at(path, knows_all=self._engine_knows_all())
 
     def _default(self, domain: Domain) -> Model | None:
         current = self._current()

@@ -38,12 +38,15 @@ class Snapshot:
         folders: list[ModelFolder],
         last_variants: dict[str, str],
         stamps: FileStamps,
+        *,
+        knows_all: bool = False,
     ) -> None:
         self.models = models
         self.catalog = catalog
         self.folders = folders
         self.last_variants = last_variants
         self.stamps = stamps
+        self.knows_all = knows_all
 
     @cached_property
     def names(self) -> NameIndex:

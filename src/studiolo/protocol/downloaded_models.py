@@ -44,7 +44,15 @@ class LibraryModel(WireStruct, frozen=True, kw_only=True):
     loaded_as: list[str]
     """The identifiers of its instances."""
     error: str | None = None
-    """Why it cannot be used; absent if it can."""
+    """Why it cannot be used; absent if it can. A LoRA adapter cannot be used by itself."""
+    kind: str | None = None
+    """What a file is that is not a model, such as ``adapter`` or ``imatrix``; absent for models."""
+    fits: list[str] | None = None
+    """Of a LoRA adapter, the keys of the models that it fits; absent if there are none."""
+    adapters: list[str] | None = None
+    """The keys of the LoRA adapters that fit the model; absent if there are none."""
+    note: str | None = None
+    """What the user should know of a model that can be used, such as a projector that does not fit."""
 
 
 class ModelDetails(WireStruct, frozen=True, kw_only=True):

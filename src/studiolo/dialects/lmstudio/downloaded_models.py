@@ -44,15 +44,17 @@ async def list_variants(context: Context, parameter: wire.ModelKeyParameter) -> 
 
 @rpc(wire.LIST_LIBRARY, "system")
 async def list_library(context: Context, _: None) -> list[wire.LibraryModel]:
-    return [_library_model(context, model) for model in await context.host.library.models()]
+    models = await context.host.library.models()
+    return [_library_model(context, model, models) for model in models]
 
 
 @rpc(wire.SHOW_MODEL, "system")
 async def show_model(context: Context, parameter: wire.NameParameter) -> wire.ModelDetails:
     model, header = await context.host.library.describe(parameter.name)
+    models = await context.host.library.models()
     template = header.get(_TEMPLATE)
     return wire.ModelDetails(
-        model=_library_model(context, model),
+        model=_library_model(context, model, models),
         chat_template=template if isinstance(template, str) else None,
         header={name: value for name, value in header.items() if name != _TEMPLATE},
     )
@@ -71,7 +73,7 @@ def _group_info(model: Model) -> ModelInfo:
     return msgspec.structs.replace(info, **changes)
 
 
-def _library_model(context: Context, model: Model) -> wire.LibraryModel:
+def _library_model(context: Context, model: Model, models: list[Model]) -> wire.LibraryModel:
     metadata = model.metadata
     return wire.LibraryModel(
         model_key=model.key,
@@ -98,4 +100,8 @@ def _library_model(context: Context, model: Model) -> wire.LibraryModel:
         trained_for_tool_use=bool(metadata and metadata.trained_for_tool_use),
         loaded_as=[each.identifier for each in context.host.instances.all() if each.model.path == model.path],
         error=model.error,
+        kind=None if model.kind == "model" else model.kind,
+        fits=list(model.fits) or None,
+        adapters=[each.key for each in models if model.key in each.fits] or None,
+        note=model.note,
     )

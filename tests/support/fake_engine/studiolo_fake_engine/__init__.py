@@ -62,6 +62,7 @@ class FakeModel:
     Parameters:
         load: how a start goes.
         load_fails: a start ends with an error after its time.
+        refuses_projector: a start with a projector fails.
         tokens: what a completion generates, once.
         endless: generate the tokens again and again, until ``max_tokens`` or the end.
         token: how long a token takes.
@@ -76,6 +77,7 @@ class FakeModel:
 
     load: Step = field(default_factory=Step)
     load_fails: bool = False
+    refuses_projector: bool = False
     tokens: Sequence[str] = ("One ", "two ", "three.")
     endless: bool = False
     token: Step = field(default_factory=Step)
@@ -179,7 +181,7 @@ class FakeEngine:
             if emit is not None:
                 emit(LoadProgress(0.0))
             await self._unless_dead(self.script.load.take())
-            if self.script.load_fails:
+            if self.script.load_fails or (self.script.refuses_projector and self.spec.files.projector is not None):
                 raise self.death()
         except asyncio.CancelledError:
             await asyncio.shield(self.stop())  # as the real engines do: a second cancellation cuts this wait short
