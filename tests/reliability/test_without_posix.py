@@ -12,11 +12,12 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.server import daemon
 from studiolo.server.daemon import running_daemon, start_daemon, stop_daemon
+from studiolo.server.serve_options import ServeOptions
 from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer, kill_while_it_streams
 from tests.support.platform_features import ALL, switch_off
 from tests.support.running import has_ended, workers_of
 
-OPTIONS = ["--port", "0", "--no-load", "--no-sdk-port"]
+OPTIONS = ServeOptions(port=0, load=False, sdk_port=False)
 
 pytestmark = pytest.mark.timeout(170)
 

@@ -26,11 +26,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def on_stop_signal(callback: Callable[[signal.Signals], None]) -> None:
     """Call ``callback`` on the running loop when this process is asked to stop: SIGINT, SIGTERM, SIGBREAK on Windows.
 
-    To be called in the main thread.
+    Elsewhere also SIGHUP, which is sent when the terminal closes, unless it is ignored, as under ``nohup``. Call this
+    in the main thread.
     """
     loop = asyncio.get_running_loop()
     if sys.platform != "win32" and has("signals"):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             loop.add_signal_handler(number, callback, number)
         return
 

@@ -135,7 +135,7 @@ async def follow_stop_requests(home: Home, stop: Callable[[signal.Signals], None
                 stop(signal.SIGTERM)
             asked = True
             if request.now:
-                stop(signal.SIGTERM)
+                stop(signal.SIGINT)
                 return
         await asyncio.sleep(STOP_POLL_SEC)
 
@@ -316,8 +316,8 @@ def _ask_to_stop(home: Home, process: psutil.Process, now: bool) -> None:
         return
     process.send_signal(signal.SIGTERM)
     if now:
-        time.sleep(POLL_SEC)  # two signals at once would count as one
-        process.send_signal(signal.SIGTERM)
+        time.sleep(POLL_SEC)  # the server looks at one signal after the other
+        process.send_signal(signal.SIGINT)  # a second SIGTERM so soon would count as the first one
 
 
 def _server_settings(home: Home) -> ServerSettings:

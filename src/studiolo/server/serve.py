@@ -25,6 +25,7 @@ from .daemon import follow_stop_requests, remove_record, write_record
 from .daemon_log import CHECK_SEC, rotate_log
 from .listeners import listen, listen_for_sdk
 from .serve_options import ServeOptions, listening
+from .stop_signals import REPEAT_SEC, StopSignals
 from .token_file import ApiTokenFile
 
 DRAIN_LIMIT_SEC = 5
@@ -86,16 +87,17 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
             timeout_graceful_shutdown=DRAIN_LIMIT_SEC,
         )
     )
-    stopped_by: list[signal.Signals] = []
-
+    signals = StopSignals()
     beside: list[asyncio.Task[None]] = []
 
     def stop(number: signal.Signals) -> None:
-        stopped_by.append(number)
-        if len(stopped_by) == 1:
-            beside.append(asyncio.create_task(drain(), name="drain"))
-        else:
-            server.force_exit = server.should_exit = True
+        match signals.take(number):
+            case "drain":
+                beside.append(asyncio.create_task(drain(), name="drain"))
+            case "at once":
+                server.force_exit = server.should_exit = True
+            case "repeated":
+                pass
 
     async def drain() -> None:
         for listener in getattr(server, "servers", []):
@@ -103,7 +105,10 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
         running = host.requests_under_way()
         limit = host.settings.current().server.drain_limit_sec
         if running:
-            say(f"stopping: up to {limit:g} s for the requests under way ({running}). A second signal stops at once.")
+            say(
+                f"stopping: up to {limit:g} s for the requests under way ({running}). "
+                f"Another signal, {REPEAT_SEC:g} s from now or later, stops at once."
+            )
         await host.drain(limit)
         server.should_exit = True
 
@@ -132,7 +137,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
             listener.close()
         if in_background:
             remove_record(host.home)
-    return 130 if stopped_by and stopped_by[0] == signal.SIGINT else 0
+    return 130 if signals.first == signal.SIGINT else 0
 
 
 async def _rotate_log_regularly(home: Home) -> None:
