@@ -41,6 +41,7 @@ LOAD: dict[str, tuple[Any, dict[str, Any], Any]] = {
 }
 PREDICTION: dict[str, tuple[Any, Any]] = {
     "reasoning.enableThinking": (False, ("enable_thinking", False)),
+    "reasoning.stopStringsInReasoning": (True, ("stop_strings_in_reasoning", True)),
     "reasoning.budgetTokens": ({"checked": True, "value": 7}, ("reasoning_budget", 7)),
     "toolChoice": ({"type": "generic", "mode": "none"}, ("tool_choice", "none")),
     "llama.presencePenalty": ({"checked": True, "value": 0.5}, ("presence_penalty", 0.5)),

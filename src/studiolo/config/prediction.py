@@ -125,7 +125,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         temperature: 0 always samples the most likely token; higher values are more varied. Default: 0.8.
         max_tokens: the maximum number of generated tokens; ``False`` or -1 (the default) for no limit except the
             context.
-        stop_strings: generation ends before the first of these. Default: none.
+        stop_strings: generation ends before the first of these in the answer; in a chat, reasoning that is separated
+            from the answer and tool calls do not count. Default: none.
         tool_call_stop_strings: as ``stop_strings``, with the stop reason ``toolCalls``. Default: none.
         context_overflow_policy: what to do when prompt and answer exceed the context: ``"stopAtLimit"``,
             ``"truncateMiddle"`` or ``"rollingWindow"``. Default: ``"stopAtLimit"``.
@@ -160,6 +161,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             ``</think>``.
         enable_thinking: the variable ``enable_thinking`` of the chat template; ``False`` also ends every thought
             where it begins, for models whose template does not know it. Default: true.
+        stop_strings_in_reasoning: ``True``: stop strings also end generation within reasoning and tool calls. Default:
+            ``False``.
         reasoning_budget: maximum tokens of reasoning, 0 for none; the model then continues with its answer.
             ``False`` for no limit, which is the default.
         cpu_threads: refused: an engine sets its threads when it loads a model.
@@ -203,6 +206,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     system_prompt: str | None = None
     reasoning_parsing: ReasoningParsing | None = None
     enable_thinking: bool | None = None
+    stop_strings_in_reasoning: bool | None = None
     reasoning_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | bool | None = None
     cpu_threads: Annotated[int, Meta(ge=1)] | None = None
     draft_model: str | None = None

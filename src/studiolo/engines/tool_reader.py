@@ -20,6 +20,7 @@ from ..domain.generation import (
     ToolCallStarted,
 )
 from ..errors import PredictionError
+from .text_overlap import overlap
 from .tool_format import CALL_BEGIN, CALL_END, ToolNames
 
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
@@ -164,7 +165,7 @@ class ToolCallReader:
                 return False
             self._after_call = False
         begin = text.find(CALL_BEGIN)
-        keep = begin if begin >= 0 else len(text) - _overlap(text, CALL_BEGIN)
+        keep = begin if begin >= 0 else len(text) - overlap(text, CALL_BEGIN)
         if keep > 0:
             events.append(
                 Fragment(
@@ -279,11 +280,3 @@ def _without_end_marker(text: str) -> tuple[str, bool]:
     if stripped.startswith(CALL_END):
         return stripped[len(CALL_END) :], True
     return (text, False) if CALL_END.startswith(stripped) else (text, True)
-
-
-def _overlap(text: str, marker: str) -> int:
-    """Return the length of the longest suffix of ``text`` that is a proper prefix of ``marker``."""
-    for length in range(min(len(marker) - 1, len(text)), 0, -1):
-        if marker.startswith(text[-length:]):
-            return length
-    return 0

@@ -20,6 +20,7 @@ from .log_events import LogEvents
 from .overflow import fit_chat, fit_text
 from .prediction_settings import with_system_prompt
 from .reasoning import splitter, think_within, thinks, with_thought_closed
+from .stop_strings import stop_strings, without_stop_strings
 from .structured import AnswerForm, answer_form
 from .tool_use import OutputPipeline, ToolUse, say_with_tools, without_tool_messages
 
@@ -101,8 +102,8 @@ async def begin(
             as_prompt=True,
         )
         if config.prompt_template is not None and config.prompt_template.stop_strings:
-            stop_strings = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
-            asked = replace(asked, config=msgspec.structs.replace(config, stop_strings=stop_strings))
+            ends = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
+            asked = replace(asked, config=msgspec.structs.replace(config, stop_strings=ends))
         if request.tools is not None:
             return EngineRun(
                 *await say_with_tools(
@@ -118,10 +119,13 @@ async def begin(
     if isinstance(request.prompt, ChatRequest) and not (may_think and config.enable_thinking is not False):
         prompt = with_thought_closed(prompt, config)
     asked = replace(asked, prompt=prompt, constraint=form and form.constraint)
+    stops = stop_strings(asked.config) if isinstance(request.prompt, ChatRequest) and may_think else None
+    if stops is not None:
+        asked = without_stop_strings(asked)
     asked = await fit_text(engine, asked, context_length)
     if log_input is not None:
         log_input(prompt)
     after_thought = form and form.after_thought
     events = await think_within(engine, asked, prompt, budget_message, after_thought=after_thought)
     split = splitter(config, prompt, once=after_thought is not None) if may_think else None
-    return EngineRun(events, OutputPipeline(split), form)
+    return EngineRun(events, OutputPipeline(split, stops=stops), form)

@@ -185,7 +185,7 @@ class Prediction:
 
     async def _complete(self, engine: Engine) -> tuple[Completed, StructuredOutcome | None]:
         run = await self._begin(engine)
-        pipeline, form = run.pipeline, run.form
+        pipeline, stops, form = run.pipeline, run.pipeline.stops, run.form
         self._form = form
         completed: Completed | None = None
         try:
@@ -209,15 +209,21 @@ class Prediction:
                                     form.follow(event.text)
                             await self._put_output(pipeline.feed(event))
                             if self._has_called and self._only_one_call:
-                                completed = self._after_call()
+                                completed = self._ended_here("tool_calls")
+                                break
+                            if stops is not None and stops.found is not None:
+                                completed = self._ended_here("stop_string")
                                 break
         finally:
             self._put(pipeline.flush())
         if completed is None:
             raise RuntimeError("The engine broke its contract: it ended without a Completed event")
         await self._put_output(pipeline.finish())
+        if (stop := stops and stops.found) is not None:  # perhaps in what was held back until now
+            completed = replace(completed, stop_reason=stop.reason, stop_string=stop.text)
         if form is None:
             return completed, None
+        form.stop_string = stop and stop.text
         problem = await form.problem(completed.stop_reason)
         if problem is not None and completed.stop_reason == "end_of_text":
             completed = replace(completed, stop_reason="failed")
@@ -240,10 +246,10 @@ class Prediction:
     def _only_one_call(self) -> bool:
         return self._request.tools is not None and not self._request.tools.parallel
 
-    def _after_call(self) -> Completed:
-        """Return the end of an answer that may call one tool only, and has."""
+    def _ended_here(self, stop_reason: StopReason) -> Completed:
+        """Return the end of an answer that the host has ended: after its only call, or at a stop string."""
         return Completed(
-            stop_reason="tool_calls",
+            stop_reason=stop_reason,
             stop_string=None,
             prompt_tokens=self._prompt_tokens,
             predicted_tokens=self._predicted_tokens,

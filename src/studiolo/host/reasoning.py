@@ -19,6 +19,7 @@ from ..engines.base import (
     EngineEvent,
     ReasoningBudget,
 )
+from ..engines.text_overlap import overlap
 from ..errors import ConfigError, UnsupportedError
 
 
@@ -74,7 +75,7 @@ class ReasoningSplitter:
             fragment = msgspec.structs.replace(_textless(fragment), text=after)
             if not after:
                 return
-        keep = _overlap(fragment.text, tag)
+        keep = overlap(fragment.text, tag)
         text = fragment.text[: len(fragment.text) - keep]
         yield from self._take(fragment, text, self._kind)
         if keep:
@@ -120,14 +121,6 @@ def with_thought_closed(prompt: str, config: PredictionConfig) -> str:
 def _textless(fragment: Fragment) -> Fragment:
     """Return a fragment for the rest of one whose tokens are counted already."""
     return Fragment("", 0, drafted=fragment.drafted, structural=fragment.structural)
-
-
-def _overlap(text: str, tag: str) -> int:
-    """Return how many characters at the end of ``text`` may be the beginning of ``tag``."""
-    for length in range(min(len(text), len(tag) - 1), 0, -1):
-        if tag.startswith(text[-length:]):
-            return length
-    return 0
 
 
 def thinks(config: PredictionConfig) -> bool:

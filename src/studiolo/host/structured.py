@@ -51,6 +51,7 @@ class AnswerForm:
         parameters: the schema of the parameters of each tool that may be called, by the tool's own name.
         thought: the tags of a thought that may stand before the answer; ``None`` for no thought.
         in_thought: whether the prompt ends in an open thought.
+        stop_string: the one that has ended the answer, where the host found it.
     """
 
     constraint: Constraint
@@ -60,6 +61,7 @@ class AnswerForm:
     parameters: Mapping[str, PreparedSchema] = field(default_factory=dict[str, PreparedSchema])
     thought: ReasoningParsing | None = None
     in_thought: bool = False
+    stop_string: str | None = None
     _text: list[str] = field(default_factory=list[str])
 
     @property
@@ -107,9 +109,9 @@ class AnswerForm:
 
     def _answer(self) -> str:
         text = "".join(self._text)
-        if self.thought is None or not (self.in_thought or text.startswith(self.thought.start_string)):
-            return text
-        return text.partition(self.thought.end_string)[2].strip()
+        if self.thought is not None and (self.in_thought or text.startswith(self.thought.start_string)):
+            text = text.partition(self.thought.end_string)[2].strip()
+        return text if self.stop_string is None else text.partition(self.stop_string)[0]
 
 
 def cut_off(stop_reason: StopReason) -> str:

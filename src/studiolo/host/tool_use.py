@@ -7,7 +7,7 @@ a tool goes the second way in any case, constrained by the schema of a call.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -23,6 +23,7 @@ from ..engines.tool_reader import ToolCallReader
 from ..errors import ConfigError, UnsupportedError
 from .overflow import fit_chat, fit_text
 from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
+from .stop_strings import StopStrings, stop_strings, without_stop_strings
 from .structured import AnswerForm, call_form
 
 
@@ -93,6 +94,7 @@ class OutputPipeline:
         split: separates reasoning from the answer.
         calls: finds calls in the text.
         names: the tools' names, for calls that the engine finds.
+        stops: ends the answer at a stop string; what is generated after it is dropped.
     """
 
     def __init__(
@@ -100,10 +102,12 @@ class OutputPipeline:
         split: ReasoningSplitter | None = None,
         calls: ToolCallReader | None = None,
         names: ToolNames | None = None,
+        stops: StopStrings | None = None,
     ) -> None:
         self._split = split
         self._calls = calls
         self._names = names
+        self.stops = stops
 
     def feed(self, event: Fragment | ToolCallEvent) -> Iterator[Fragment | ToolCallEvent]:
         """Return what the engine's next event yields."""
@@ -112,16 +116,29 @@ class OutputPipeline:
             yield self._named(event)
             return
         for fragment in self._split.feed(event) if self._split else (event,):
-            yield from self._calls.feed(fragment) if self._calls else (fragment,)
+            if self.stops is not None:
+                yield from self._read(fragment)
+            else:
+                yield from self._calls.feed(fragment) if self._calls else (fragment,)
 
     def flush(self) -> Iterator[Fragment | ToolCallEvent]:
         """Return text that was held back, at the end of the output."""
         for fragment in self._split.flush() if self._split else ():
-            yield from self._calls.feed(fragment) if self._calls else (fragment,)
+            yield from self._read(fragment)
+        yield from self.stops.flush() if self.stops else ()
 
     def finish(self) -> Iterator[Fragment | ToolCallEvent]:
         """Return what is left when the model has ended by itself or at a limit."""
-        yield from self._calls.finish() if self._calls else ()
+        left = self._calls.finish() if self._calls else ()
+        if self.stops is None:
+            yield from left
+        elif self.stops.found is None:
+            yield from _until_stop(self.stops, left)
+            yield from self.stops.flush()
+
+    def _read(self, fragment: Fragment) -> Iterable[Fragment | ToolCallEvent]:
+        events = self._calls.feed(fragment) if self._calls else (fragment,)
+        return events if self.stops is None else _until_stop(self.stops, events)
 
     def _named(self, event: ToolCallEvent) -> ToolCallEvent:
         if self._names is None:
@@ -134,6 +151,16 @@ class OutputPipeline:
                 return msgspec.structs.replace(event, call=call)
             case _:
                 return event
+
+
+def _until_stop(stops: StopStrings, events: Iterable[Fragment | ToolCallEvent]) -> Iterator[Fragment | ToolCallEvent]:
+    """Yield ``events`` up to a stop string in the text between calls."""
+    for event in events:
+        if isinstance(event, Fragment):
+            yield from stops.feed(event)
+        elif stops.found is None:
+            yield from stops.flush()
+            yield event
 
 
 async def without_tool_messages(engine: Engine, chat: TemplateRequest) -> TemplateRequest:
@@ -190,6 +217,9 @@ async def say_with_tools(
     names = use.names()
     tools = names.rename_tools(use.tools)
     chat, own_format = await _with_tools(engine, chat, names, tools)
+    stops = stop_strings(request.config)
+    if stops is not None:
+        request = without_stop_strings(request)
     config = request.config
     if not request.images:
         chat = await fit_chat(engine, chat, config, context_length)
@@ -205,12 +235,12 @@ async def say_with_tools(
         )
         if log_input is not None:
             log_input(prompt)  # the engine renders the same by itself
-        return engine.chat_with_tools(asked), OutputPipeline(splitter(config, prompt), names=names), None
+        return engine.chat_with_tools(asked), OutputPipeline(splitter(config, prompt), names=names, stops=stops), None
     form: AnswerForm | None = None
     if not use.must_call:
         if config.enable_thinking is False:
             prompt = with_thought_closed(prompt, config)
-        pipeline = OutputPipeline(splitter(config, prompt), ToolCallReader(names))
+        pipeline = OutputPipeline(splitter(config, prompt), ToolCallReader(names), stops=stops)
     else:
         prompt = with_thought_closed(prompt, config)
         if not own_format:

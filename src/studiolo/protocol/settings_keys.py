@@ -43,6 +43,7 @@ PREDICTION_KEYS = (
     Key("system_prompt", "systemPrompt"),
     Key("reasoning_parsing", "reasoning.parsing"),
     Key("enable_thinking", "reasoning.enableThinking"),
+    Key("stop_strings_in_reasoning", "reasoning.stopStringsInReasoning"),
     Key("reasoning_budget", "reasoning.budgetTokens", checkbox=True),
     Key("cpu_threads", "llama.cpuThreads"),
     Key("draft_model", "speculativeDecoding.draftModel"),
