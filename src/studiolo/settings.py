@@ -32,6 +32,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .config import LoadConfig, PredictionConfig, explicit_fields, load_config, prediction_config
+from .domain.models import Domain
 from .errors import ConfigError, PresetNotFoundError
 from .toml_file import invalid_field, nearest, read_toml, unknown_field, wrong_field
 
@@ -45,6 +46,11 @@ _log = logging.getLogger("studiolo.settings")
 
 EMBEDDING_PREFIX = "text-embedding-"
 """What LM Studio puts before the names of embedding models, so that no LLM has the same key."""
+
+
+def quoted(key: str) -> str:
+    """Return a model key as the name of a table in ``config.toml``."""
+    return f"'{key}'" if '"' in key or "\\" in key else f'"{key}"'
 
 
 def with_prefix(name: str) -> str:
@@ -156,11 +162,13 @@ class ModelSettings(Struct, kw_only=True, frozen=True):
         load: its load config.
         prediction: its prediction config.
         preset: a preset that its predictions begin with.
+        domain: ``embedding`` or ``llm``: what it is used as, whatever its file says. Default: the file's.
     """
 
     load: LoadConfig = msgspec.field(default_factory=LoadConfig)
     prediction: PredictionConfig = msgspec.field(default_factory=PredictionConfig)
     preset: str | None = None
+    domain: Domain | None = None
 
 
 class Settings(Struct, kw_only=True, frozen=True):
@@ -174,28 +182,21 @@ class Settings(Struct, kw_only=True, frozen=True):
     models: dict[str, ModelSettings] = msgspec.field(default_factory=dict[str, ModelSettings])
     presets: dict[str, PredictionConfig] = msgspec.field(default_factory=dict[str, PredictionConfig])
 
-    def model(self, key: str) -> ModelSettings:
-        """Return the defaults of the model ``key``: its own, or for a variant (``name@q4_k_m``) those of ``name``.
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """The domains that are set, by model key."""
+        return {key: model.domain for key, model in self.models.items() if model.domain is not None}
 
-        An embedding model's may stand under its name without ``text-embedding-``.
-        """
-        for name in (key, key.partition("@")[0]):
-            for each in (name, without_prefix(name)):
-                if each in self.models:
-                    return self.models[each]
-        return ModelSettings()
-
-    def prediction(self, key: str, preset: str | None = None) -> PredictionConfig:
+    def prediction(self, model: ModelSettings, preset: str | None = None) -> PredictionConfig:
         """What predictions of a model begin with: the model's preset, its settings, then the preset asked for.
 
         Parameters:
-            key: the model.
+            model: the settings of the model.
             preset: the name of the preset asked for.
 
         Raises:
             PresetNotFoundError: there is no preset of that name.
         """
-        model = self.model(key)
         fields: dict[str, Any] = {}
         if model.preset is not None:
             fields |= explicit_fields(self.preset(model.preset))
@@ -316,10 +317,14 @@ def _model(path: Path, key: str, value: Any) -> ModelSettings:
     preset = table.get("preset")
     if preset is not None and not isinstance(preset, str):
         raise wrong_field(path, f"{where}.preset", "it must be the name of a preset")
+    domain = table.get("domain")
+    if domain not in (None, "llm", "embedding"):
+        raise wrong_field(path, f"{where}.domain", "it must be 'llm' or 'embedding'")
     return ModelSettings(
         load=_config(path, f"{where}.load", load_config, table.get("load")),
         prediction=_config(path, f"{where}.prediction", prediction_config, table.get("prediction")),
         preset=preset,
+        domain=domain,
     )
 
 

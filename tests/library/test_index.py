@@ -284,7 +284,7 @@ async def test_further_folders(empty_home: Home, tmp_path: Path) -> None:
 async def test_settings_that_are_wrong_are_an_error(empty_home: Home) -> None:
     empty_home.settings.write_text("[library]\nfolders = 5\n")
     library = Library(empty_home)
-    with pytest.raises(ConfigError, match=r"config\.toml: library\.folders"):
+    with pytest.raises(ConfigError, match=r"config\.toml:2: library\.folders"):
         await library.models()
     await library.close()
 

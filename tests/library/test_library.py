@@ -266,5 +266,5 @@ async def test_the_users_catalog_is_read_again_when_it_changes(library: Library)
     library.home.catalog.write_text(text)
     assert "mine" in library.catalog
     library.home.catalog.write_text(text + "colour = 1\n")
-    with pytest.raises(ConfigError, match=r"catalog\.toml: models\.mine\.colour"):
+    with pytest.raises(ConfigError, match=r"catalog\.toml:4: models\.mine\.colour"):
         await library.fetch("mine")

@@ -57,6 +57,19 @@ def model(client: lm.Client) -> lm.EmbeddingModel:
     return client.embedding.model()
 
 
+def test_an_llm_serves_embeddings_where_the_call_says_so(client: lm.Client) -> None:
+    config = {"context_length": 256, "max_parallel_predictions": 1}
+    served = client.embedding.model("smollm2-135m-instruct", domain="embedding", config=config)
+    try:
+        assert served.get_load_config().pooling_type == "last"
+        cats, kittens, taxes = served.embed(["Cats purr.", "Kittens purr.", "The tax return is due in May."])
+        assert len(cats) == 576 and math.isclose(math.hypot(*cats), 1, rel_tol=1e-3)
+        assert cosine(cats, kittens) > cosine(cats, taxes)
+        assert served.get_info().type == "embedding"
+    finally:
+        served.unload()
+
+
 def cosine(a: list[float], b: list[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 

@@ -316,8 +316,9 @@ def test_the_doctor_names_what_to_fix(home: Home, tmp_path: Path) -> None:
     home.state.write_bytes(b"not a database, but long enough to look at" * 100)
     done = studiolo(home, "doctor", "--json")
     assert done.returncode == 1
-    findings = {finding["what"]: finding for finding in json.loads(done.stdout)}
-    assert "/nowhere/at/all" in findings["model folder"]["found"] and findings["model folder"]["remedy"]
+    listed = json.loads(done.stdout)
+    findings = {finding["what"]: finding for finding in listed}
+    assert any("/nowhere/at/all is not a folder" in finding["found"] and finding["remedy"] for finding in listed)
     assert "broken.gguf" in findings["model file"]["found"] and findings["model file"]["remedy"]
     assert findings["state"]["remedy"]
     home.settings.write_text("[library")

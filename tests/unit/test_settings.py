@@ -63,10 +63,9 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     assert settings.limits.queue_length == 3
     assert settings.engine.llama_server == "/opt/llama-server"
     assert settings.server.port == 4321
-    assert settings.model("a@q4_k_m").load == LoadConfig(context_length=512)
-    assert settings.model("a@q4_k_m").prediction == PredictionConfig(temperature=0)
+    assert settings.models["a@q4_k_m"].load == LoadConfig(context_length=512)
+    assert settings.models["a@q4_k_m"].prediction == PredictionConfig(temperature=0)
     assert settings.presets["precise"] == PredictionConfig(top_k=1)
-    assert settings.model("another").load == LoadConfig()
 
 
 @pytest.mark.parametrize(
@@ -84,6 +83,7 @@ def test_every_table_is_read(tmp_path: Path) -> None:
         ("[models.a]\nload = { context = 5 }", "models.a.load"),
         ("[models.a]\nprediction = { temperature = 'hot' }", "models.a.prediction"),
         ("[models.a]\nttl = 5", "models.a.ttl"),
+        ("[models.a]\ndomain = 'vision'", "models.a.domain"),
         ("[models.a]\npreset = 'none'", "models.a.preset"),
         ("[presets.p]\ntop_p = 7", "presets.p"),
     ],
@@ -218,11 +218,4 @@ def test_the_pages_example_is_right(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
     example = page.rpartition("```toml\n")[2].partition("```")[0]
     settings = read_settings(write(tmp_path / "config.toml", example))
-    assert settings.model("smollm2-135m-instruct").preset == "precise"
-
-
-def test_defaults_of_a_model_are_those_of_its_variants_that_have_none_of_their_own(tmp_path: Path) -> None:
-    text = "[models.a]\nload = { contextLength = 512 }\n[models.'a@q8_0']\nload = { contextLength = 64 }\n"
-    settings = read_settings(write(tmp_path / "config.toml", text))
-    lengths = {key: settings.model(key).load.context_length for key in ("a", "a@q4_k_m", "a@q8_0", "b@q8_0")}
-    assert lengths == {"a": 512, "a@q4_k_m": 512, "a@q8_0": 64, "b@q8_0": None}
+    assert settings.models["smollm2-135m-instruct"].preset == "precise"

@@ -50,6 +50,9 @@ def load(
     parallel: Annotated[int | None, typer.Option(help="Predictions at once. Default: 4.")] = None,
     gpu: Annotated[str | None, typer.Option(help="off, max, or a share of the layers from 0 to 1.")] = None,
     ttl: Annotated[int | None, typer.Option(help="Unload after so many idle seconds. Default: never.")] = None,
+    domain: Annotated[
+        Literal["llm", "embedding"] | None, typer.Option(help="Use it so, whatever its file says. Default: the file's.")
+    ] = None,
     on_mismatch: Annotated[
         Literal["keep", "error", "reload"],
         typer.Option(help="If it is loaded with other settings: keep it, error, or reload it."),
@@ -75,10 +78,13 @@ def load(
         _estimate(model, config, json)
         return
     with _server() as client, load_progress(model) as show:
-        wanted: dict[str, Any] = {"ttl": ttl, "config": config, "on_load_progress": show}
+        wanted: dict[str, Any] = {"ttl": ttl, "config": config, "domain": domain, "on_load_progress": show}
         try:
-            name, notices = _load(client.llm, model, identifier, on_mismatch, wanted)
+            first = client.embedding if domain == "embedding" else client.llm
+            name, notices = _load(first, model, identifier, on_mismatch, wanted)
         except DomainMismatchError:
+            if domain is not None:
+                raise
             name, notices = _load(client.embedding, model, identifier, on_mismatch, wanted)
     for notice in notices:
         say(f"{notice}. Load it again with: --on-mismatch reload.")

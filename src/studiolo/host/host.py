@@ -20,7 +20,7 @@ from ..engines.registry import EngineKinds
 from ..engines.schemas.process import Schemas
 from ..engines.spec import Device, Node
 from ..errors import LoadMismatchError, StoppingError, UnsupportedError
-from ..library.model import Model
+from ..library.model import Model, as_domain
 from ..library.model_library import Library
 from ..paths import Home
 from ..settings import SettingsFile
@@ -37,12 +37,14 @@ from .load_progress import LoadWatcher
 from .log_events import LogEvents
 from .machine import device_name
 from .matching import check_domain
+from .model_defaults import ModelDefaults
 from .not_found import nothing_to_unload
 from .on_demand import LoadRequest, OnDemand
 from .prediction_settings import check_completion, settings_in_force, with_system_prompt
 from .predictions import Prediction
 from .reasoning import thinks
 from .retrieval import Retriever
+from .settings_review import SettingsReview
 from .socket_folder import SocketFolder
 from .tool_use import template_input, tool_use
 
@@ -70,7 +72,9 @@ class Host:
         self.home.create()
         self.settings = SettingsFile(self.home.settings)
         self.settings.current()  # a wrong file is an error now
-        self.library = Library(self.home, settings=lambda: self.settings.current())
+        self.library = Library(self.home, settings=self.settings.current)
+        self.defaults = ModelDefaults(self.settings.current, self.library)
+        self.review = SettingsReview(self.settings.current, self.home, self.library)
         self.files = FileStore(self.home.files)
         self.documents = Documents(self.files)
         self.retriever = Retriever(self.documents)
@@ -91,6 +95,7 @@ class Host:
             self.engine_kinds,
             self.devices,
             self.settings.current,
+            self.defaults.of,
             self.find_model,
             self.library.remember_used,
             self.logs,
@@ -107,6 +112,7 @@ class Host:
             self._startup.cancel()
             await asyncio.wait([self._startup])
         try:
+            await self.review.close()
             await self.instances.stop()
             await self.schemas.close()
             await self.library.close()
@@ -188,6 +194,7 @@ class Host:
         self, reference: ModelReference, domain: Domain, client: str, request: LoadRequest
     ) -> AsyncGenerator[Lease]:
         self.check_accepts_work()
+        self.review.begin()
         if request.on_mismatch == "reload":
             request = await self._retire_mismatching(reference, domain, client, request)
         lease = await self._on_demand.lease(reference, domain, client, request)
@@ -217,8 +224,12 @@ class Host:
         stays = request.stays or (ttl_sec is None and not request.compares_ttl)
         return replace(request, replaces=instance, ttl_sec=ttl_sec, stays=stays)
 
-    async def find_model(self, name: str, domain: Domain | None = None) -> Model:
+    async def find_model(self, name: str, domain: Domain | None = None, *, sets_domain: bool = False) -> Model:
         """Return the model in the library that ``name`` means.
+
+        Parameters:
+            domain: what it is used as.
+            sets_domain: whether that is so whatever its file says.
 
         Raises:
             PathNotFoundError, ModelFileError: there is none of that name, or it cannot be used.
@@ -226,6 +237,7 @@ class Host:
         """
         model = await self.library.resolve(name)
         if domain is not None:
+            model = as_domain(model, domain) if sets_domain else model
             check_domain(model, domain)
         return model
 
@@ -255,6 +267,7 @@ class Host:
             ModelUnloadedError: it was unloaded while it was loading.
         """
         self.check_accepts_work()
+        self.review.begin()
         instance = self.instances.begin_load(model, config, identifier=identifier, ttl_sec=ttl_sec)
         async with instance.lease().held() as lease:
             await lease.loaded(watcher)
@@ -302,7 +315,7 @@ class Host:
             _check_sight(instance.model, prompt)
         else:
             check_completion(config)
-        own = self.settings.current().prediction(instance.model.key, preset)
+        own = self.defaults.prediction(instance.model, preset)
         in_force = settings_in_force(config, instance.config, own)
         tools = tool_use(prompt, in_force) if isinstance(prompt, ChatRequest) else None
         request = PredictionRequest(
@@ -312,7 +325,7 @@ class Host:
 
     def base_prediction_config(self, instance: Instance) -> PredictionConfig:
         """Return the settings that are in force on ``instance`` where a request leaves everything open."""
-        own = self.settings.current().prediction(instance.model.key)
+        own = self.defaults.prediction(instance.model)
         return settings_in_force(PredictionConfig(), instance.config, own)
 
     async def apply_template(self, lease: Lease, chat: TemplateRequest, config: PredictionConfig) -> str:
@@ -324,7 +337,7 @@ class Host:
         Raises:
             ConfigError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.apply_template`.
         """
-        own = self.settings.current().prediction(lease.instance.model.key)
+        own = self.defaults.prediction(lease.instance.model)
         in_force = settings_in_force(config, lease.instance.config, own)
         chat = replace(
             chat,

@@ -11,7 +11,7 @@ from ..domain.events import CrashReport
 from ..engines.registry import EngineKinds
 from ..errors import HostError, NotEnoughMemoryError
 from ..library.model import Model
-from ..settings import Settings
+from ..settings import ModelSettings, Settings
 from .crashes import Crashes, crash_key
 from .departed import Departure, Departures
 from .devices import Devices
@@ -32,6 +32,7 @@ class Instances:
         kinds: starts engines.
         devices: the memory that is free for models.
         settings: the settings in force.
+        defaults: returns the settings of a model.
         find_model: finds a model in the library by any of its names; for draft models.
         remember_used: called with each model that was loaded.
         log_events: where log events are published.
@@ -42,6 +43,7 @@ class Instances:
         kinds: EngineKinds,
         devices: Devices,
         settings: Callable[[], Settings],
+        defaults: Callable[[Model], ModelSettings],
         find_model: Callable[[str], Awaitable[Model]],
         remember_used: Callable[[Model], Awaitable[None]],
         log_events: LogEvents,
@@ -50,7 +52,7 @@ class Instances:
         self._remember_used = remember_used
         self._instances: dict[str, Instance] = {}
         self._unloading: set[asyncio.Task[None]] = set()
-        self._planner = LoadPlanner(kinds, devices, settings, find_model, self.all)
+        self._planner = LoadPlanner(kinds, devices, settings, defaults, find_model, self.all)
         self.crashes = Crashes(lambda: asyncio.get_running_loop().time())
         self.departures = Departures()
         self.events: Events[CrashReport] = Events()

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, check_load_config
+from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, PoolingType, check_load_config
 from ..domain.model_shape import ModelShape
 from ..engines.base import EngineKind
 from ..engines.spec import Device, MemoryNeed
 from ..errors import ConfigError, NotEnoughMemoryError
 from ..library.model import Model
-from ..settings import GuardrailLevel
+from ..settings import GuardrailLevel, quoted
 from .devices import Loaded
 
 MIB = 1 << 20
@@ -28,6 +28,9 @@ CONTEXT_STEP = 256
 
 SHARES: dict[GuardrailLevel, float] = {"relaxed": 1.0, "balanced": 0.85, "strict": 0.7}
 """How much of the memory that is free for models a load may take."""
+
+DECODER_POOLING: PoolingType = "last"
+"""How an LLM that serves embeddings pools by default: its last token has seen the whole text."""
 
 GPU_SHARE = 0.9
 """How much of the GPUs' free memory a context that is chosen may fill."""
@@ -104,6 +107,13 @@ def checked_settings(config: LoadConfig, model: Model) -> LoadConfig:
                     f"The load config's field {name!r} has no effect on {model.key}, which is an embedding model",
                     suggestion="Leave it out.",
                 )
+        if config.pooling_type is None and model.domain_set:  # its file names none
+            config = replace(config, pooling_type=DECODER_POOLING)
+    elif config.pooling_type is not None:
+        raise ConfigError(
+            f"The load config's field 'pooling_type' has no effect on {model.key}, which is an LLM",
+            suggestion=f'Leave it out, or serve embeddings: [models.{quoted(model.key)}] domain = "embedding".',
+        )
     processors = os.cpu_count() or 1
     for name in ("cpu_thread_pool_size", "batch_threads"):
         threads: int | None = getattr(config, name)

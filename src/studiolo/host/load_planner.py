@@ -16,7 +16,7 @@ from ..engines.spec import ProcessRef
 from ..errors import PathNotFoundError
 from ..library.model import Model
 from ..library.model_shape import read_shape
-from ..settings import Settings
+from ..settings import ModelSettings, Settings
 from .devices import CACHE_SEC, Devices, Loaded
 from .load_plan import Estimate, checked_settings, plan_load, require
 from .not_found import no_draft_model
@@ -57,6 +57,7 @@ class LoadPlanner:
         kinds: the engine kinds, one of which the settings choose.
         devices: the memory that is free for models.
         settings: the settings in force.
+        defaults: returns the settings of a model.
         find_model: finds a model in the library by any of its names.
         loaded: the instances that have memory, or are being loaded.
     """
@@ -66,12 +67,14 @@ class LoadPlanner:
         kinds: EngineKinds,
         devices: Devices,
         settings: Callable[[], Settings],
+        defaults: Callable[[Model], ModelSettings],
         find_model: Callable[[str], Awaitable[Model]],
         loaded: Callable[[], Iterable[Planned]],
     ) -> None:
         self._kinds = kinds
         self._devices = devices
         self._settings = settings
+        self._defaults = defaults
         self._find_model = find_model
         self._loaded = loaded
         self._granting = asyncio.Lock()
@@ -82,7 +85,7 @@ class LoadPlanner:
         Raises:
             ConfigError: it asks for what the model cannot do.
         """
-        own, asked = explicit_fields(self._settings().model(model.key).load), explicit_fields(config)
+        own, asked = explicit_fields(self._defaults(model).load), explicit_fields(config)
         if asked.get("auto_fit"):  # both say how long the context is: the request's stands
             own.pop("context_length", None)
         if "context_length" in asked or asked.get("auto_fit") is False:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..domain.models import Domain, ModelReference
 from ..errors import DomainMismatchError
 from ..library.model import Model
+from ..settings import quoted
 from .instance import Instance
 
 
@@ -54,7 +55,10 @@ def check_domain(model: Model, domain: Domain) -> None:
     actual = model.domain or "llm"
     raise DomainMismatchError(
         f"{model.key} is {kind[actual]}, not {kind[domain]}",
-        suggestion=f"Use it through client.{actual}.",
+        suggestion=(
+            f"Use it through client.{actual}, or have it used as {kind[domain]}: [models.{quoted(model.key)}] domain ="
+            f' "{domain}" in config.toml, or load it with domain="{domain}".'
+        ),
         data={"path": model.relative_path, "actualDomain": actual, "expectedDomain": domain},
     )
 

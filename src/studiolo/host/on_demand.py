@@ -11,7 +11,7 @@ from ..config import LoadConfig
 from ..config.mismatch import Mismatch, mismatches
 from ..domain.models import Domain, ModelReference
 from ..errors import ModelFileError, ModelNotFoundError, ModelUnloadedError, PathNotFoundError
-from ..library.model import Model
+from ..library.model import Model, as_domain
 from ..library.model_library import Library
 from ..settings import Settings
 from .instance import Instance
@@ -34,6 +34,7 @@ class LoadRequest:
         ttl_sec: seconds of idleness after which it is unloaded; defaults to the setting ``loading.jit_ttl_sec``.
         stays: it has no TTL, and is not replaced by the next model that is loaded on demand.
         explicit: it is loaded even where the setting ``loading.jit`` is off.
+        sets_domain: it is used in the domain of the request, whatever its file says.
         compares_ttl: whether ``ttl_sec`` was asked for, and must be in force on an instance that is loaded already.
         on_mismatch: what happens where an instance is loaded already with other settings: it is kept and the watcher
             called, the request is refused, or it is loaded again with these settings when its last use has ended.
@@ -45,6 +46,7 @@ class LoadRequest:
     ttl_sec: float | None = None
     stays: bool = False
     explicit: bool = False
+    sets_domain: bool = False
     compares_ttl: bool = False
     on_mismatch: OnMismatch = "keep"
     replaces: Instance | None = None
@@ -155,6 +157,8 @@ class OnDemand:
                 if (departure := self._instances.departures.of(wanted)) is not None:
                     raise departed(departure, PathNotFoundError, failure.data) from None
             raise failure
+        if request.sets_domain:
+            model = as_domain(model, domain)
         check_domain(model, domain)
         if reference.vision not in (None, model.vision):
             raise not_loaded(wanted, loaded)
@@ -170,17 +174,24 @@ class OnDemand:
     def _instance_of(self, model: Model | None) -> Instance | None:
         if model is None:
             return None
-        found = [each for each in self._instances.all() if each.model_path == model.path]
+        found = [
+            each
+            for each in self._instances.all()
+            if each.model_path == model.path and each.model.domain == model.domain
+        ]
         return min(found, key=lambda each: (not each.was_loaded, each.state == "draining"), default=None)
 
     def _begin_load(self, reference: ModelReference, model: Model, request: LoadRequest) -> Instance:
         loading = self._settings().loading
         ttl_sec = loading.jit_ttl_sec if request.ttl_sec is None else request.ttl_sec
         before = request.replaces
+        identifier = reference.wanted if before is None else before.identifier
+        if request.sets_domain and before is None and model.domain_set:
+            identifier = None  # an instance of its own domain may have that name
         return self._instances.begin_load(
             model,
             request.config,
-            identifier=reference.wanted if before is None else before.identifier,
+            identifier=identifier,
             ttl_sec=None if request.stays else ttl_sec,
             evictable=not request.stays and (before is None or before.evictable),
             evicts=loading.auto_evict and not request.stays and before is None,

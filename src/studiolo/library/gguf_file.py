@@ -39,7 +39,7 @@ _MAX_LIST = 4096  # the longest useful lists have a number for each layer
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
-_ENCODERS = frozenset(
+ENCODERS = frozenset(
     {
         "bert",
         "eurobert",
@@ -309,7 +309,7 @@ def describe(header: Header) -> Metadata:
     kind = kind_of(header.fields, (tensor.name for tensor in header.tensors))
     width = _projects_to(header.fields) if kind == "mmproj" else number(f"{architecture}.embedding_length")
     sees = kind == "mmproj" and header.fields.get("clip.has_vision_encoder") is not False
-    embeds = architecture in _ENCODERS or bool(number(f"{architecture}.pooling_type"))
+    embeds = architecture in ENCODERS or bool(number(f"{architecture}.pooling_type"))
     return Metadata(
         architecture=architecture,
         name=text("general.name"),

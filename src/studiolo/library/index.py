@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from ..domain.models import Domain
 from ..errors import ModelFileError
 from ..settings import without_prefix
 from .adapters import fitting_models, is_adapter
-from .gguf_file import Metadata, count_string, read_metadata
+from .gguf_file import ENCODERS, Metadata, count_string, read_metadata
 from .model import Model, is_projector_name, not_a_model
 from .model_keys import Keys, Name, Role, assign_keys, name_of
 from .projectors import NO_PROJECTOR, Projectors, candidates_for, choose_projector
@@ -58,6 +59,7 @@ class Index:
         files: list[File],
         reserved: Mapping[Path, str],
         last_variants: Mapping[str, str],
+        domains: Mapping[Path, Domain] | None = None,
         *,
         knows_all: bool = False,
     ) -> list[Model]:
@@ -67,9 +69,11 @@ class Index:
             files: each once.
             reserved: keys of certain files, which no other file can take.
             last_variants: see :meth:`last_variants`.
+            domains: the domains of certain files, whatever they contain; an encoder stays an embedding model.
             knows_all: whether the engine may know other architectures than the bundled one's.
         """
         contents = self._contents(files)
+        of_other_domain = _with_domains(contents, domains or {})
         weights: list[File] = []
         projectors: dict[Path, list[File]] = defaultdict(list)
         for file in files:
@@ -95,7 +99,10 @@ class Index:
         for each in found:
             path, key = each.first.path, keys[str(each.first.path)]
             projector = chosen.get(path, NO_PROJECTOR)
-            groups[key.group].append(_model(each, key, names[path], contents, projector, knows_all))
+            model = _model(each, key, names[path], contents, projector, knows_all)
+            if path in of_other_domain:
+                model = msgspec.structs.replace(model, domain_set=True)
+            groups[key.group].append(model)
         models = sorted(_grouped(groups, reserved, last_variants), key=lambda model: model.key)
         return [_with_fitting(model, models, contents) for model in models]
 
@@ -229,6 +236,19 @@ def _with_fitting(model: Model, models: list[Model], contents: Mapping[Path, Con
     if not isinstance(content, Metadata) or not is_adapter(content):
         return model
     return msgspec.structs.replace(model, fits=fitting_models(content, models))
+
+
+def _with_domains(contents: dict[Path, Content], domains: Mapping[Path, Domain]) -> set[Path]:
+    """Set the domains of files in ``contents``; return the files whose own domain is another one."""
+    changed: set[Path] = set()
+    for path, domain in domains.items():
+        content = contents.get(path)
+        if not isinstance(content, Metadata) or content.domain == domain:
+            continue
+        if domain == "embedding" or content.architecture not in ENCODERS:
+            contents[path] = msgspec.structs.replace(content, domain=domain)
+            changed.add(path)
+    return changed
 
 
 def _read(file: File) -> Content:

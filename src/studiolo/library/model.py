@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from ..domain.models import Domain
 from ..errors import ModelFileError
-from .gguf_file import Metadata
+from ..settings import with_prefix, without_prefix
+from .gguf_file import ENCODERS, Metadata
 from .gguf_kind import phrase, unknown_architecture
 from .scan import Origin, without_shard
 
@@ -53,6 +54,7 @@ class Model(Struct, frozen=True, kw_only=True):
         fits: of a LoRA adapter, the keys of the models that it fits.
         error: why the model cannot be used; of an adapter, why not by itself.
         note: what the user should know of a model that can be used, such as a projector that does not fit.
+        domain_set: whether the settings or a request have set its domain, to another one than its file's.
     """
 
     key: str
@@ -74,6 +76,7 @@ class Model(Struct, frozen=True, kw_only=True):
     fits: tuple[str, ...] = ()
     error: str | None = None
     note: str | None = None
+    domain_set: bool = False
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -85,6 +88,26 @@ class Model(Struct, frozen=True, kw_only=True):
     def domain(self) -> Domain | None:
         """The kind of the model; ``None`` if its file cannot be used."""
         return self.metadata.domain if self.metadata else None
+
+
+def as_domain(model: Model, domain: Domain) -> Model:
+    """Return ``model`` as one of ``domain``, whatever its file says. An encoder stays an embedding model."""
+    if (
+        model.metadata is None
+        or model.domain == domain
+        or (domain == "llm" and model.metadata.architecture in ENCODERS)
+    ):
+        return model
+    named = with_prefix if domain == "embedding" else without_prefix
+    return replace(
+        model,
+        key=named(model.key),
+        group=named(model.group),
+        metadata=replace(model.metadata, domain=domain),
+        mmproj=None,
+        vision=False,
+        domain_set=not model.domain_set,
+    )
 
 
 def is_projector_name(name: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from ..domain.models import Domain
 from ..errors import DownloadError, ModelNotFoundError, NotDownloadableError, PathNotFoundError
 from ..paths import Home
-from ..settings import Settings, SettingsFile
+from ..settings import Settings, SettingsFile, without_prefix
 from . import download_options, download_references, hub, name_resolution, search
 from .catalog import Catalog, Entry
 from .disk_threads import DiskThreads
@@ -19,7 +19,8 @@ from .downloads import OnProgress, download
 from .file_stamps import FileStamps
 from .gguf_file import read_header
 from .index import Index
-from .model import Model
+from .model import Model, as_domain
+from .name_resolution import NameIndex
 from .other_programs import further_folder, program_folders
 from .scan import once_each
 from .search import SearchResults
@@ -50,8 +51,14 @@ class Library:
         self._snapshot: Snapshot | None = None
         file = SettingsFile(home.settings)
         self._settings = settings or file.current
+        self._names = NameIndex([])
         self._catalog: tuple[tuple[int, int] | None, Catalog] | None = None
         self._downloads: SingleFlight[Model] = SingleFlight()
+
+    @property
+    def known_names(self) -> NameIndex:
+        """The names of the models as they were when the library last looked at them. Never blocks."""
+        return self._names
 
     @property
     def catalog(self) -> Catalog:
@@ -259,6 +266,7 @@ class Library:
         catalog = self.catalog
         settings = self._settings().library
         knows_all = self._engine_knows_all()
+        domains = self._settings().domains
         folders = [ModelFolder(self.home.models, "home")]
         folders += [ModelFolder(further_folder(self.home, name), "folder") for name in settings.folders]
         folders += [
@@ -272,13 +280,17 @@ class Library:
             or known.folders != folders
             or known.last_variants != last_variants
             or known.knows_all != knows_all
+            or known.domains != domains
             or not known.stamps.are_current()
         ):
             stamps = FileStamps()
             files = once_each(file for folder in folders for file in folder.files(stamps))
             reserved = {self.home.models / entry.file: entry.name for entry in catalog.values()}
             models = self._index.models(files, reserved, last_variants, knows_all=knows_all)
-            known = Snapshot(models, catalog, folders, last_variants, stamps, knows_all=knows_all)
+            if domains and (set_for := _domains_by_file(domains, NameIndex(models))):
+                models = self._index.models(files, reserved, last_variants, set_for, knows_all=knows_all)
+            known = Snapshot(models, catalog, folders, last_variants, domains, stamps, knows_all=knows_all)
+            self._names = known.names
             self._snapshot = None if self._index.has_refused_files else known
         return known
 
@@ -321,7 +333,9 @@ class Library:
                 suggestion="Give the path of a GGUF file",
                 data=name_resolution.path_data(str(path), models),
             )
-        return self._index.model_at(path, knows_all=self._engine_knows_all())
+        domain = current.domains.get(str(path))
+        model = self._index.model_at(path, knows_all=self._engine_knows_all())
+        return model if domain is None else as_domain(model, domain)
 
     def _default(self, domain: Domain) -> Model | None:
         current = self._current()
@@ -360,3 +374,11 @@ class Library:
             if source["type"] == "hf":
                 return download_references.HubReference(source["repo"], quantization=quantization.casefold())
         return None
+
+
+def _domains_by_file(domains: dict[str, Domain], names: NameIndex) -> dict[Path, Domain]:
+    """Return the domains that the settings set for models, by file. They may name a model by its key afterwards."""
+    found: dict[Path, Domain] = {}
+    for name, domain in domains.items():
+        found |= dict.fromkeys(names.files(name) or names.files(without_prefix(name)), domain)
+    return found

@@ -6,11 +6,11 @@ import difflib
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ..errors import PathNotFoundError
-from ..settings import without_prefix
+from ..settings import with_prefix, without_prefix
 from .catalog import Catalog
 from .model import Model, split_name
 
@@ -78,6 +78,21 @@ class NameIndex:
                 own.add(place)
         return self._found(own, groups)
 
+    def files(self, name: str) -> set[Path]:
+        """Return the first files of the models that ``name`` means: of all variants where it is the name of all.
+
+        None where it means no model, or several that are not variants of one. An absolute path is itself.
+        """
+        if Path(name).is_absolute():
+            return {Path(name)}
+        found = self.matches(name)
+        if len(found) != 1:
+            return set()
+        key, model = found[0]
+        if key != model.group:
+            return {model.path}
+        return {each.path for each in self._models if each.group == model.group}
+
     def _found(self, own: Iterable[int], groups: Iterable[str]) -> list[Match]:
         groups = set(groups)
         places = {place for place in own if self._models[place].group not in groups}
@@ -130,6 +145,9 @@ def _names(model: Model) -> _Names:
     if model.domain == "embedding":
         own.add(without_prefix(model.key))
         shared |= {without_prefix(model.group)}
+    elif model.domain_set:  # an embedding model by its file
+        own.add(with_prefix(model.key))
+        shared |= {with_prefix(model.group)}
     loose = own | {f"{publisher}{each}" for each in (*own, model.key)} | {model.key}
     if model.variant:
         loose.add(f"{model.group}@{model.variant}")

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ..domain.models import Domain
 from ..settings import Program
 from .catalog import Catalog
 from .file_stamps import FileStamps
@@ -37,6 +38,7 @@ class Snapshot:
         catalog: Catalog,
         folders: list[ModelFolder],
         last_variants: dict[str, str],
+        domains: dict[str, Domain],
         stamps: FileStamps,
         *,
         knows_all: bool = False,
@@ -45,6 +47,7 @@ class Snapshot:
         self.catalog = catalog
         self.folders = folders
         self.last_variants = last_variants
+        self.domains = domains
         self.stamps = stamps
         self.knows_all = knows_all
 

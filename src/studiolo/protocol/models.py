@@ -141,6 +141,8 @@ class LoadModelParameter(WireStruct, frozen=True, kw_only=True):
     device_identifier: str | None = None
     ttl_ms: Milliseconds | None = None
     load_config_stack: KvConfigStack
+    sets_domain: bool | None = None
+    """Whether the model is used in the namespace's domain, whatever its file says (sent by studiolo's clients only)."""
 
 
 class LoadResolved(Message, frozen=True, tag="resolved"):
@@ -172,6 +174,8 @@ class GetOrLoadParameter(WireStruct, frozen=True, kw_only=True):
     is kept, and the differences are sent as a communication warning instead of a ``LoadMismatch``."""
     compares_ttl: bool | None = None
     """Whether the TTL counts as a setting."""
+    sets_domain: bool | None = None
+    """See ``LoadModelParameter``."""
 
 
 class AlreadyLoaded(Message, frozen=True, tag="alreadyLoaded"):

@@ -41,6 +41,7 @@ class LoadOptions(TypedDict, total=False):
 
     ttl: int | None
     config: LoadConfigInput | None
+    domain: wire.Domain | None
     on_load_progress: OnLoadProgress | None
 
 
@@ -81,6 +82,8 @@ class AsyncModelNamespace(Generic[H]):
             ttl: seconds of idleness after which a model that this call loads is unloaded; ``None`` for the host's
                 default. Default: an hour.
             config: the settings of a load; see :class:`~studiolo.config.LoadConfig`.
+            domain: the namespace's own, to use the model so whatever its file says: ``"embedding"`` has an LLM serve
+                embeddings.
             on_load_progress: called with the fraction loaded, 0 to 1.
             on_fetching: called with the progress of a download of the default model. Default: a line on stderr.
             on_mismatch: where the model is loaded already and other settings than those of ``config`` and ``ttl`` are
@@ -103,6 +106,7 @@ class AsyncModelNamespace(Generic[H]):
             load_config_stack=stack,
             on_mismatch=_choice(options.get("on_mismatch", "keep")),
             compares_ttl=options.get("ttl") is not None,
+            sets_domain=self._sets_domain(options),
         )
         report = _increasing(options.get("on_load_progress"))
         given = options.get("on_fetching")
@@ -138,7 +142,7 @@ class AsyncModelNamespace(Generic[H]):
             model_key: a model key or a path.
             instance_identifier: the identifier of the instance. Default: the model key, with ``:2`` and so on.
             ttl: seconds of idleness after which it is unloaded; ``None`` for never. Default: an hour.
-            config, on_load_progress: as for :meth:`model`.
+            config, domain, on_load_progress: as for :meth:`model`.
 
         Raises:
             HostError: the identifier is in use; others as :meth:`model`.
@@ -148,6 +152,7 @@ class AsyncModelNamespace(Generic[H]):
             model_key=model_key,
             identifier=instance_identifier,
             ttl_ms=_milliseconds(options.get("ttl", DEFAULT_TTL_SEC)),
+            sets_domain=self._sets_domain(options),
             load_config_stack=stack_of(encode_load_config(load_config(options.get("config")), self._namespace)),
         )
         report = _increasing(options.get("on_load_progress"))
@@ -166,6 +171,15 @@ class AsyncModelNamespace(Generic[H]):
                 raise
             raise HostError(f"Model load error: {error.title}", cause=error.cause, data=error.data) from None
         raise ChannelClosedError(f"The host ended the load of {model_key} without a result")
+
+    def _sets_domain(self, options: LoadOptions) -> bool | None:
+        domain = options.get("domain")
+        if domain not in (None, self._namespace):
+            raise ConfigError(
+                f"The domain is {domain!r}, and this is client.{self._namespace}",
+                suggestion="Use the namespace of the domain: client.llm or client.embedding.",
+            )
+        return True if domain is not None else None
 
     async def unload(self, model_identifier: str) -> None:
         """Unload the instance with this identifier. Raise :class:`ModelNotFoundError` if there is none."""

@@ -19,6 +19,7 @@ from ..engines.registry import EngineKinds
 from ..engines.spec import Finding, Node
 from ..errors import ConfigError, UnsupportedError
 from ..host import machine
+from ..host.settings_review import Doubt, review
 from ..library.model_library import Library
 from ..library.other_programs import PROGRAM_NAMES, further_folder, program_folders
 from ..paths import Home
@@ -51,7 +52,7 @@ def examine(home: Home) -> list[Finding]:
         _state(home),
         *_ports(settings),
         _server(home),
-        *_library(home),
+        *_library(home, settings),
         _network(),
     ]
 
@@ -110,7 +111,9 @@ def _folders(home: Home, settings: Settings) -> Iterator[Finding]:
     for name in settings.library.folders:
         folder = further_folder(home, name)
         try:
-            readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+            if not folder.is_dir():
+                continue  # a setting without an effect
+            readable = os.access(folder, os.R_OK | os.X_OK)
             found = f"{folder}, {_gb(shutil.disk_usage(folder).free)} free" if readable else ""
         except OSError:
             found = ""
@@ -118,7 +121,7 @@ def _folders(home: Home, settings: Settings) -> Iterator[Finding]:
             found += ", read only"
         yield Finding(
             what="model folder",
-            found=found or f"{folder} is not a folder that can be read",
+            found=found or f"{folder} cannot be read",
             remedy=None if found else "Fix library.folders in config.toml.",
         )
     for program in settings.library.programs:
@@ -201,23 +204,26 @@ def _server(home: Home) -> Finding:
     return Finding(what="server", found=found)
 
 
-def _library(home: Home) -> Iterator[Finding]:
-    async def list_models() -> tuple[int, list[str]]:
-        library = Library(home)
+def _library(home: Home, settings: Settings) -> Iterator[Finding]:
+    async def list_models() -> tuple[int, list[str], list[Doubt]]:
+        library = Library(home, settings=lambda: settings)
         try:
             models = await library.models()
+            doubts = await review(settings, home, library)
         finally:
             await library.close()
-        return len(models), [f"{model.path}: {model.error}" for model in models if model.error]
+        return len(models), [f"{model.path}: {model.error}" for model in models if model.error], doubts
 
     try:
-        count, faulty = asyncio.run(list_models())
+        count, faulty, doubts = asyncio.run(list_models())
     except ConfigError as error:
         yield Finding(what="library", found=error.title, remedy=error.suggestion or "Fix the file.")
         return
     yield Finding(what="library", found=f"{count} models" if count else "empty: studiolo get fetches a model")
     for fault in faulty:
         yield Finding(what="model file", found=fault, remedy="Fetch it again, or delete it.")
+    for doubt in doubts:
+        yield Finding(what="settings", found=f"{doubt.where} has no effect: {doubt.what}", remedy=doubt.remedy)
 
 
 def _network() -> Finding:

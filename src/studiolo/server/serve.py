@@ -114,6 +114,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
 
     event_loop.on_stop_signal(stop)
     try:
+        host.review.begin()
         startup: asyncio.Task[Instance] | None = None
         if options.load is not False:
             startup = host.load_at_startup(options.model, LoadWatcher(on_fetch=on_fetch))

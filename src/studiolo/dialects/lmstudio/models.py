@@ -43,7 +43,8 @@ async def load_model(
 ) -> None:
     check_device(parameter.device_identifier)
     config = _load_config(context, parameter.load_config_stack)
-    model = await context.host.find_model(parameter.model_key, context.domain)
+    sets_domain = bool(parameter.sets_domain)
+    model = await context.host.find_model(parameter.model_key, context.domain, sets_domain=sets_domain)
     await channel.send(wire.LoadResolved(info=model_info(model)))
 
     async def load(report: Callable[[wire.LoadModelMessage], None]) -> Instance:
@@ -96,6 +97,7 @@ async def get_or_load(
             config=config,
             ttl_sec=_seconds(parameter.load_ttl_ms),
             explicit=True,
+            sets_domain=bool(parameter.sets_domain),
             compares_ttl=bool(parameter.compares_ttl),
             on_mismatch=parameter.on_mismatch or "keep",
             watcher=LoadWatcher(
@@ -106,7 +108,7 @@ async def get_or_load(
                 on_mismatch=report_mismatch,
             ),
         )
-        reference = ModelReference(name=parameter.identifier)
+        reference = ModelReference(name=parameter.identifier, domain=context.domain if parameter.sets_domain else None)
         async with context.host.lease(reference, context.domain, context.client, request) as lease:
             return lease.instance
 
