@@ -14,9 +14,27 @@ import msgspec
 from ...config import PredictionConfig
 from ...domain.embeddings import Embeddings
 from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
-from ...errors import ConfigError, EngineError, PredictionError, PromptTooLongError
+from ...errors import ConfigError, EngineError, PredictionError
 from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
 from ..chat_template import ModelTemplate
+from .answers import (
+    QUOTED_BYTES,
+    Content,
+    EmbeddingList,
+    Fault,
+    Models,
+    Props,
+    Slot,
+    Tokens,
+    checked,
+    decode,
+    embeddings,
+    fault_error,
+    position_of,
+    refusal,
+    too_long,
+    unreadable,
+)
 from .chat_stream import ChatReader, chat_body, decode_chunk
 from .endpoint import Endpoint
 from .params import completion_body
@@ -28,18 +46,17 @@ CALL_LIMIT_SEC = 60.0
 EMBEDDING_BATCH = 64
 """Texts in one request for embeddings. The server computes as many at once as it has slots."""
 
+NOT_THERE = (404, 501)
+"""The statuses by which a server says that it does not have a call."""
+
+MAX_EVENT_BYTES = 16 << 20
+"""The longest event of a stream; llama-server's are kilobytes."""
+
 PACE_SEC = 1 / 30
 PACE_PER_TOKEN_SEC = 0.002
 """Tokens that come faster than thirty a second are read together, thirty times a second: every wake-up of this process
 takes a core from the engine's threads, which wait for each other. A stream gets there by two milliseconds a token, so
 that a short answer is not held up. Slower tokens are passed on as they come."""
-
-
-class _Fault(msgspec.Struct):
-    message: str = "no reason given"
-    type: str = ""
-    n_prompt_tokens: int | None = None
-    n_ctx: int | None = None
 
 
 class _Event(End):
@@ -48,70 +65,11 @@ class _Event(End):
     content: str = ""
     prompt_progress: Progress | None = None
     completion_probabilities: list[Token] | None = None
-    error: _Fault | None = None
-
-
-class _Slot(msgspec.Struct):
-    speculative: bool = True  # servers that do not report it are trusted
-
-
-class _ModelMeta(msgspec.Struct):
-    n_vocab: int | None = None
-
-
-class _Model(msgspec.Struct):
-    meta: _ModelMeta = msgspec.field(default_factory=_ModelMeta)
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model] = msgspec.field(default_factory=list[_Model])
-
-
-class _Failure(msgspec.Struct):
-    error: _Fault
-
-
-class _Tokens(msgspec.Struct):
-    tokens: list[int]
-
-
-class _Text(msgspec.Struct):
-    content: str
-
-
-class _Embedding(msgspec.Struct):
-    embedding: list[float]
-    index: int = 0
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-
-
-class _Embeddings(msgspec.Struct):
-    data: list[_Embedding]
-    usage: _Usage = msgspec.field(default_factory=_Usage)
+    error: Fault | None = None
 
 
 # An embedding model takes a text in one batch, which is made as long as its context.
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)")
-
-
-class _TemplateFacts(msgspec.Struct):
-    """``chat_template_caps``; servers without it get the defaults, which fit most templates."""
-
-    supports_system_role: bool = True
-    supports_string_content: bool = True
-    supports_tools: bool = False
-    supports_tool_calls: bool = False
-
-
-class _Props(msgspec.Struct):
-    chat_template: str = ""
-    bos_token: str = ""
-    eos_token: str = ""
-    media_marker: str = "<__media__>"
-    chat_template_caps: _TemplateFacts = msgspec.field(default_factory=_TemplateFacts)
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -135,6 +93,7 @@ class LlamaServerClient:
         )
         self._context_length = context_length
         self._vocabulary: int | None = None
+        self._vector_length: int | None = None
 
     async def close(self) -> None:
         await self._session.close()
@@ -149,16 +108,14 @@ class LlamaServerClient:
         )
         # The engine would continue without end, by shifting its context. Closing the request stops it.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
-        async with _broken_connections_reported(), self._session.post("/completion", data=body) as response:
-            if response.status != 200:
-                raise _refusal(await response.read())
+        async with self._stream("/completion", body) as response:
             counted = 0  # tokens of the fragments so far
             drafted = DraftedTokens()
             candidates = wanted_candidates(request.config)
             logprobs: list[TokenLogProbs] = []
             async for event in _events(response, _decode_event):
                 if event.error is not None:
-                    raise _prediction_error(event.error)
+                    raise fault_error(event.error)
                 if candidates is not None:
                     logprobs += [token.with_alternatives(candidates) for token in event.completion_probabilities or ()]
                 if event.prompt_progress is not None:
@@ -188,12 +145,10 @@ class LlamaServerClient:
         body = msgspec.json.encode(chat_body(request))
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         reader = ChatReader(request.config, limit)
-        async with _broken_connections_reported(), self._session.post("/v1/chat/completions", data=body) as response:
-            if response.status != 200:
-                raise _refusal(await response.read())
+        async with self._stream("/v1/chat/completions", body) as response:
             async for chunk in _events(response, decode_chunk):
                 if chunk.error is not None:
-                    raise _prediction_error(msgspec.convert(chunk.error, _Fault))
+                    raise fault_error(_chat_fault(chunk.error))
                 for event in reader.feed(chunk):
                     yield event
                     if isinstance(event, Completed):
@@ -202,12 +157,7 @@ class LlamaServerClient:
 
     async def model_template(self) -> ModelTemplate:
         """Return the model's chat template, its special tokens and what it supports."""
-        limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
-        async with _broken_connections_reported(), self._session.get("/props", timeout=limit) as response:
-            answer = await response.read()
-            if response.status != 200:
-                raise _refusal(answer)
-        props = msgspec.json.decode(answer, type=_Props)
+        props = decode("/props", checked("/props", *await self._request("GET", "/props")), Props)
         added = await self.tokenize("")
         return ModelTemplate(
             template=props.chat_template,
@@ -222,11 +172,10 @@ class LlamaServerClient:
 
     async def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         answer = await self._post("/tokenize", {"content": text, "add_special": add_special, "parse_special": True})
-        return msgspec.json.decode(answer, type=_Tokens).tokens
+        return decode("/tokenize", answer, Tokens).tokens
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
-        answer = await self._post("/detokenize", {"tokens": tokens})
-        return msgspec.json.decode(answer, type=_Text).content
+        return decode("/detokenize", await self._post("/detokenize", {"tokens": tokens}), Content).content
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Return the vectors of ``texts``, computed in batches; see :meth:`studiolo.engines.base.Engine.embed`."""
@@ -235,24 +184,35 @@ class LlamaServerClient:
         for start in range(0, len(texts), EMBEDDING_BATCH):
             batch = texts[start : start + EMBEDDING_BATCH]
             if len(batch) == 1:  # the server counts its tokens
-                answer = await self._embed(batch[0])
+                answer = await self._embed(batch[0], [], start, len(texts))
                 counts.append(answer.usage.prompt_tokens)
             else:
                 tokens = await asyncio.gather(*(self.tokenize(text) for text in batch))
-                answer = await self._embed(tokens)
-                counts += [len(each) for each in tokens]
-            vectors += [each.embedding for each in sorted(answer.data, key=lambda each: each.index)]
+                lengths = [len(each) for each in tokens]
+                answer = await self._embed(tokens, lengths, start, len(texts))
+                counts += lengths
+            vectors += [each.embedding for each in answer.data]
         return Embeddings(vectors, counts)
 
-    async def _embed(self, prompts: str | list[list[int]]) -> _Embeddings:
-        body = {"input": prompts, "encoding_format": "float"}
+    async def _embed(
+        self, prompts: str | list[list[int]], lengths: Sequence[int], first: int, total: int
+    ) -> EmbeddingList:
+        """Return the vectors of a batch.
+
+        Parameters:
+            lengths: the tokens of each text; empty for a single one.
+            first, total: the position of its first text among all of the call, and how many those are.
+        """
         try:
-            answer = await self._post("/v1/embeddings", body, limit_sec=None)
+            answer = await self._post("/v1/embeddings", {"input": prompts, "encoding_format": "float"}, limit_sec=None)
         except PredictionError as error:
             if (sizes := _TOO_LARGE.search(error.cause or "")) is not None:
-                raise _too_long(int(sizes[1]), int(sizes[2])) from None
+                place = next((i for i, length in enumerate(lengths) if length == int(sizes[1])), 0)
+                raise too_long(int(sizes[1]), int(sizes[2]), position_of(first + place, total)) from None
             raise
-        return msgspec.json.decode(answer, type=_Embeddings)
+        vectors = embeddings(answer, max(len(lengths), 1), first, total, self._vector_length)
+        self._vector_length = len(vectors.data[0].embedding)
+        return vectors
 
     async def health(self) -> None:
         """Return when the server has said that it is well. Waits as long as it says nothing."""
@@ -261,11 +221,11 @@ class LlamaServerClient:
                 raise EngineError("The engine is not well", cause=f"It answered {response.status} to a health check")
 
     async def drafts(self) -> bool:
-        """Return whether its slots draft tokens."""
-        limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
-        async with _broken_connections_reported(), self._session.get("/slots", timeout=limit) as response:
-            slots = msgspec.json.decode(await response.read(), type=list[_Slot])
-            return all(slot.speculative for slot in slots)
+        """Return whether its slots draft tokens. A server that does not list its slots is trusted."""
+        status, answer = await self._request("GET", "/slots")
+        return status in NOT_THERE or all(
+            slot.speculative for slot in decode("/slots", checked("/slots", status, answer), list[Slot])
+        )
 
     async def _check_bias(self, config: PredictionConfig) -> None:
         """Refuse a ``logit_bias`` that is outside the model's vocabulary: the engine would ignore it."""
@@ -285,20 +245,37 @@ class LlamaServerClient:
 
     async def _vocabulary_size(self) -> int | None:
         if self._vocabulary is None:
-            limit = aiohttp.ClientTimeout(total=CALL_LIMIT_SEC)
-            async with _broken_connections_reported(), self._session.get("/v1/models", timeout=limit) as response:
-                models = msgspec.json.decode(await response.read(), type=_Models).data
-            self._vocabulary = models[0].meta.n_vocab if models else None
+            status, answer = await self._request("GET", "/v1/models")
+            if status in NOT_THERE:
+                return None
+            self._vocabulary = decode("/v1/models", checked("/v1/models", status, answer), Models).vocabulary_size
         return self._vocabulary
 
-    async def _post(self, path: str, body: dict[str, Any], limit_sec: float | None = CALL_LIMIT_SEC) -> bytes:
-        limit = aiohttp.ClientTimeout(total=limit_sec)
-        data = msgspec.json.encode(body)
-        async with _broken_connections_reported(), self._session.post(path, data=data, timeout=limit) as response:
-            answer = await response.read()
+    @contextlib.asynccontextmanager
+    async def _stream(self, path: str, body: bytes) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Request a streamed answer, and return it when its status says that it is one."""
+        async with (
+            _broken_connections_reported(),
+            self._session.post(path, data=body, allow_redirects=False) as response,
+        ):
             if response.status != 200:
-                raise _refusal(answer)
-            return answer
+                raise refusal(path, response.status, await response.read())
+            yield response
+
+    async def _post(self, path: str, body: dict[str, Any], limit_sec: float | None = CALL_LIMIT_SEC) -> bytes:
+        data = msgspec.json.encode(body)
+        return checked(path, *await self._request("POST", path, data, limit_sec=limit_sec))
+
+    async def _request(
+        self, method: str, path: str, data: bytes | None = None, *, limit_sec: float | None = CALL_LIMIT_SEC
+    ) -> tuple[int, bytes]:
+        """Return the HTTP status and the body of the answer to a call that does not stream."""
+        limit = aiohttp.ClientTimeout(total=limit_sec)
+        async with (
+            _broken_connections_reported(),
+            self._session.request(method, path, data=data, timeout=limit, allow_redirects=False) as response,
+        ):
+            return response.status, await response.read()
 
 
 @contextlib.asynccontextmanager
@@ -319,17 +296,22 @@ class _Counted(Protocol):
 E = TypeVar("E", bound=_Counted)
 
 
-async def _events(response: aiohttp.ClientResponse, decode: Callable[[bytes], E]) -> AsyncIterator[E]:
+async def _events(response: aiohttp.ClientResponse, decode_event: Callable[[bytes], E]) -> AsyncIterator[E]:
     """Yield the server-sent events of a response, each decoded once."""
     rest = b""
     clock = asyncio.get_running_loop().time
     while chunk := await _read(response.content):
         began = clock()
         *events, rest = (rest + chunk).split(b"\n\n")
+        if len(rest) > MAX_EVENT_BYTES:
+            raise unreadable("a streamed request", rest, f"An event is longer than {MAX_EVENT_BYTES >> 20} MiB")
         tokens = 0
         for text in events:
             if text.startswith(b"data: ") and text != b"data: [DONE]":
-                event = decode(text[6:])
+                try:
+                    event = decode_event(text[6:])
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise unreadable("a streamed request", text, str(error)) from None
                 tokens = event.tokens_predicted
                 yield event
         pause = min(PACE_SEC, tokens * PACE_PER_TOKEN_SEC) - (clock() - began)
@@ -340,6 +322,8 @@ async def _events(response: aiohttp.ClientResponse, decode: Callable[[bytes], E]
                 await asyncio.sleep(pause)
             finally:
                 transport.resume_reading()
+    if rest.strip():  # neither an event nor the end of the stream
+        raise unreadable("a streamed request", rest, "It ended in the middle of an event")
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:
@@ -349,23 +333,8 @@ async def _read(content: aiohttp.StreamReader) -> bytes:
         raise ConnectionError(str(error)) from None
 
 
-def _refusal(body: bytes) -> PredictionError:
+def _chat_fault(error: Any) -> Fault:
     try:
-        fault = msgspec.json.decode(body, type=_Failure).error
-    except msgspec.DecodeError:
-        fault = _Fault(message=body[:500].decode(errors="replace"))
-    return _prediction_error(fault)
-
-
-def _prediction_error(fault: _Fault) -> PredictionError:
-    if fault.type == "exceed_context_size_error":
-        return _too_long(fault.n_prompt_tokens, fault.n_ctx)
-    return PredictionError("The engine refused the request", cause=fault.message)
-
-
-def _too_long(tokens: int | None, context: int | None) -> PromptTooLongError:
-    return PromptTooLongError(
-        f"The prompt has {tokens} tokens, and the model is loaded with a context of {context}",
-        suggestion="Shorten the prompt, or load the model with a longer context_length.",
-        data={"promptTokensCount": tokens, "contextLength": context},
-    )
+        return msgspec.convert(error, Fault)
+    except msgspec.ValidationError:
+        return Fault(message=str(error)[:QUOTED_BYTES])

@@ -82,7 +82,10 @@ class WorkerProcess:
         if not line:
             await self.exited.wait()
             raise self.ended_early()
-        answer = msgspec.json.decode(line, type=_Answer)
+        try:
+            answer = msgspec.json.decode(line, type=_Answer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            answer = _Answer(error=f"Its report cannot be read: {error}")
         if not answer.ready:
             with contextlib.suppress(TimeoutError):  # its log is whole when it has ended
                 async with asyncio.timeout(STOP_LIMIT_SEC):
