@@ -224,7 +224,7 @@ async def test_a_cancelled_load_returns_when_its_engine_has_ended(fake_host: Hos
 
 async def test_a_death_fails_what_runs_and_the_next_request_restarts_the_engine_once(fake_host: Host) -> None:
     fake.models["alpha"].token.gate = asyncio.Event()
-    running = [asyncio.create_task(predict(fake_host, "alpha")) for _ in range(4)]
+    running = [asyncio.create_task(predict(fake_host, "alpha", on_engine_failure="error")) for _ in range(4)]
     await until(lambda: any(engine.active == 4 for engine in fake.running("alpha")))
     fake.models["alpha"].token.gate = None
     fake.engines[0].kill()
@@ -250,7 +250,7 @@ async def test_a_model_that_keeps_dying_is_quarantined_until_it_is_loaded_explic
     fake.models["alpha"].dies_after = 1
     for _ in range(2):
         with pytest.raises(EngineDiedError):
-            await predict(fake_host, "alpha")
+            await predict(fake_host, "alpha", on_engine_failure="error")
     (alpha,) = fake_host.instances.all()
     await until(lambda: alpha.state == "quarantined")
     with pytest.raises(QuarantinedError):

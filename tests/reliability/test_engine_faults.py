@@ -110,25 +110,39 @@ def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -
 
 
 def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
+    """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error."""
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "stream")
-        expected = answer(llm)
-        stream = llm.complete_stream(ENDLESS, config=ENDLESS_CONFIG)
+        limited = {**ENDLESS_CONFIG, "max_tokens": 60, "log_probs": 0}
+        expected = llm.complete(ENDLESS, config=limited)
+        stream = llm.complete_stream(ENDLESS, config=limited)
+        for count, _ in enumerate(stream):
+            if count == 2:
+                kill_engine(client, "stream")
+        result = stream.result()
+        assert result.content == expected.content
+        assert result.engine_restarts == 1 and expected.engine_restarts == 0
+        counts = [(each.stats.prompt_tokens_count, each.stats.predicted_tokens_count) for each in (result, expected)]
+        assert counts[0] == counts[1] == (counts[0][0], 60)
+        assert result.stats.stop_reason == "maxPredictedTokensReached"
+        assert "".join(entry[0].text for entry in result.logprobs or ()) == result.content
+
+        stream = llm.complete_stream(ENDLESS, config={**ENDLESS_CONFIG, "on_engine_failure": "error"})
         with pytest.raises(EngineDiedError, match="SIGKILL"):
             for count, _ in enumerate(stream):
                 if count == 2:
                     kill_engine(client, "stream")
-        assert answer(llm) == expected
+        assert llm.complete(ENDLESS, config=limited).content == expected.content
         llm.unload()
 
 
 def test_killed_with_eight_clients_at_once(server: Server, client: lm.Client) -> None:
-    """Running predictions fail; those that wait for a slot get their answer from the next engine."""
+    """Running predictions fail where they ask for it; those that wait get their answer from the next engine."""
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "eight", max_parallel_predictions=4)
         outcomes: list[object] = []
         begun = [threading.Event() for _ in range(8)]
-        running = {**ENDLESS_CONFIG, "context_overflow_policy": "rollingWindow"}
+        running = {**ENDLESS_CONFIG, "context_overflow_policy": "rollingWindow", "on_engine_failure": "error"}
         waiting = {**ENDLESS_CONFIG, "max_tokens": 20}
 
         def predict(index: int) -> None:
@@ -168,7 +182,7 @@ def test_stopped_in_mid_stream(server: Server, client: lm.Client) -> None:
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "hangs", context_length=2048)
         expected = answer(llm)
-        stream = llm.complete_stream(ENDLESS, config=ENDLESS_CONFIG)
+        stream = llm.complete_stream(ENDLESS, config={**ENDLESS_CONFIG, "on_engine_failure": "error"})
         with pytest.raises(EngineDiedError, match="did not answer a health check within 2 s"):
             for count, _ in enumerate(stream):
                 if count == 2:

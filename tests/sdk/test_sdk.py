@@ -279,7 +279,7 @@ def test_killing_the_engine_in_mid_stream_is_reported_at_once_and_the_next_call_
 ) -> None:
     killed_at = 0.0
     with pytest.raises(lm.EngineDiedError, match="SIGKILL") as caught:
-        for _fragment in llm.complete_stream(COUNT, config=ENDLESS):
+        for _fragment in llm.complete_stream(COUNT, config={**ENDLESS, "on_engine_failure": "error"}):
             if not killed_at:
                 (worker,) = workers_of(place[1])
                 worker.send_signal(signal.SIGKILL)

@@ -15,7 +15,7 @@ DEFAULT_PARALLEL_PREDICTIONS = 4
 MAX_PARALLEL_PREDICTIONS = 256
 """Predictions that an engine runs at once at most."""
 
-DEFAULT_EVAL_BATCH = 2048
+DEFAULT_EVAL_BATCH = 512
 DEFAULT_PHYSICAL_BATCH = 512
 UNQUANTIZED = ("f32", "f16", "bf16")
 
@@ -64,7 +64,8 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
         gpu_strict_vram_cap: keep the offload within the GPUs' own free memory, whatever ``gpu.ratio`` asks for.
             Default: false.
         offload_kv_cache_to_gpu: keep the KV cache in GPU memory. Default: true.
-        eval_batch_size: tokens of a prompt that the engine receives at once. Default: 2048.
+        eval_batch_size: tokens of prompts that the engine computes in one step, which its other predictions wait
+            for. Default: 512, or the physical batch size where that is more.
         physical_batch_size: tokens that are computed at once. Default: 512, or the eval batch size where that is less.
         cpu_thread_pool_size: threads that generate. Default: one a core.
         batch_threads: threads that process prompts. Default: as many as generate.
@@ -157,8 +158,8 @@ def check_load_config(config: LoadConfig) -> None:
             f"A V cache of type {v_type} needs flash attention, and 'flash_attention' is false",
             "Leave flash_attention out, or choose f16.",
         )
-    batch = config.eval_batch_size or DEFAULT_EVAL_BATCH
-    if config.physical_batch_size is not None and config.physical_batch_size > batch:
+    batch = config.eval_batch_size
+    if batch is not None and config.physical_batch_size is not None and config.physical_batch_size > batch:
         refuse(
             "physical_batch_size",
             f"It is {config.physical_batch_size}, and 'eval_batch_size' is {batch}",

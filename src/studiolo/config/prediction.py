@@ -176,6 +176,9 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             ``False`` for no limit. Default: 2048.
         ignore_model_preferred_max_image_dimension: ``True`` is refused: an engine gives a model its images in the
             size that it was made for.
+        on_engine_failure: what happens when the engine's process ends in the middle of an answer: ``"resume"`` restarts
+            it and continues from the text that was sent, ``"error"`` raises :class:`EngineDiedError`. Default:
+            ``"resume"``, except for answers with tools or a structured form, which cannot be resumed.
         raw: further settings in LM Studio's key-value form, ``{"fields": [{"key": ..., "value": ...}]}``.
     """
 
@@ -215,6 +218,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     speculative_decoding_min_continue_drafting_probability: Probability | None = None
     user_max_image_dimension_pixels: Annotated[int, Meta(ge=1, le=2**31 - 1)] | bool | None = None
     ignore_model_preferred_max_image_dimension: bool | None = None
+    on_engine_failure: Literal["resume", "error"] | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     top_p: Probability | bool | None = None
     min_p: Probability | bool | None = None

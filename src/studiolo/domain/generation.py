@@ -175,6 +175,7 @@ class PredictionResult(Struct, frozen=True, kw_only=True):
         gpu_layers: layers of the model on GPUs; ``None`` where the engine does not say.
         drafting: only with a draft model.
         structured: only for an answer that was held to a form.
+        engine_restarts: how often the engine died and the answer was continued on its successor.
     """
 
     stop_reason: StopReason
@@ -184,6 +185,7 @@ class PredictionResult(Struct, frozen=True, kw_only=True):
     gpu_layers: int | None = None
     drafting: Drafting | None = None
     structured: StructuredOutcome | None = None
+    engine_restarts: int = 0
 
 
 def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:

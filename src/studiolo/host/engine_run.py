@@ -60,12 +60,18 @@ class EngineRun:
     Parameters:
         events: what the engine emits.
         pipeline: separates reasoning, text and tool calls.
-        held: the form that the answer is held to; ``None`` for free text.
+        form: the form that the answer is held to; ``None`` for free text.
+        request: what the engine was asked; ``None`` for an answer with tools or a form.
+        prompt: the prompt as text, before any of it was cut.
+        budget_message: text that precedes the end tag of reasoning that is cut short.
     """
 
     events: AsyncGenerator[EngineEvent | ToolCallEvent, None]
     pipeline: OutputPipeline
     form: AnswerForm | None
+    request: CompletionRequest | None = None
+    prompt: str = ""
+    budget_message: str = ""
 
 
 async def begin(
@@ -128,4 +134,5 @@ async def begin(
     after_thought = form and form.after_thought
     events = await think_within(engine, asked, prompt, budget_message, after_thought=after_thought)
     split = splitter(config, prompt, once=after_thought is not None) if may_think else None
-    return EngineRun(events, OutputPipeline(split, stops=stops), form)
+    free = asked if form is None else None
+    return EngineRun(events, OutputPipeline(split, stops=stops), form, free, prompt, budget_message)

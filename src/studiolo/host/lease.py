@@ -150,7 +150,7 @@ class Lease:
             ModelUnloadedError: the instance was unloaded.
         """
         async with self._turn(drafts):
-            yield await self._use_engine()
+            yield await self.use_engine()
 
     @contextlib.asynccontextmanager
     async def in_slot(
@@ -168,7 +168,7 @@ class Lease:
         async with self._turn(drafts):
             self._used = True
             async with self.instance.slots.slot(self.client, owner, limits):
-                yield await self._use_engine()
+                yield await self.use_engine()
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Return the vectors of ``texts``. Calls come by the thousand: they wait, and none is refused.
@@ -207,6 +207,11 @@ class Lease:
                 return
             instance.gate.leave()  # another request has changed it while this one waited
 
-    async def _use_engine(self) -> Engine:
+    async def use_engine(self) -> Engine:
+        """Return the engine, started again where it has died. Within the blocks of :meth:`on_engine`, :meth:`in_slot`.
+
+        Raises:
+            EngineStartError, QuarantinedError, ModelFileError, ModelUnloadedError: as :meth:`on_engine`.
+        """
         self.engine = await self.instance.running_engine()
         return self.engine

@@ -32,9 +32,10 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
     ``truncateMiddle`` drops the tokens in the middle, ``rollingWindow`` the oldest ones. A prompt that fits is not
     changed.
     """
-    if not cuts(request.config) or request.images or not isinstance(request.prompt, str):
+    if not cuts(request.config) or request.images:
         return request
-    tokens = await engine.tokenize(request.prompt)
+    prompt = request.prompt
+    tokens = await engine.tokenize(prompt) if isinstance(prompt, str) else prompt
     keeps_beginning = request.config.context_overflow_policy == "truncateMiddle"
     if len(tokens) < context_length:
         return replace(request, keep=min(len(tokens), context_length // 2) if keeps_beginning else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,12 +28,14 @@ from ..domain.generation import (
 )
 from ..domain.progress import HEARTBEAT_SEC, PromptProgress, Queued
 from ..engines.base import Completed, Engine
+from ..errors import EngineDiedError, EngineStartError, QuarantinedError
 from ..merging_queue import MergingQueue
 from ..settings import LimitSettings
 from .drafting import check_draft
 from .engine_run import EngineRun, PredictionRequest, begin
 from .log_events import PredictionLog
 from .prompt_progress import PromptReport, PromptReports
+from .resume import MAX_RESTARTS, can_resume, resumed
 from .structured import AnswerForm, cut_off
 
 if TYPE_CHECKING:
@@ -76,6 +79,12 @@ class Prediction:
         self._cached_tokens = 0
         self._predicted_tokens = 0
         self._load_sec: float | None = None
+        self._can_resume = can_resume(request)
+        self._said: deque[tuple[str, int]] = deque(
+            maxlen=max(lease.instance.context_length, 1)
+        )  # older text would be cut
+        self._restarts = 0
+        self._tokens_at_restart = 0
         self._is_quiet = False
         self._quiet_since = self._began
         self._last_standing: PromptReport | Queued = self._prompt_reports.latest
@@ -189,35 +198,13 @@ class Prediction:
         self._form = form
         completed: Completed | None = None
         try:
-            async with contextlib.aclosing(run.events) as events:
-                async for event in events:
-                    if not isinstance(event, PromptProgress):
-                        self._put(self._prompt_reports.finish())
-                    match event:
-                        case Completed():
-                            completed = event
-                            break
-                        case PromptProgress():
-                            self._prompt_tokens, self._cached_tokens = event.total, event.cached
-                            self._put(self._prompt_reports.take(event))
-                        case _:
-                            if self._first_token_at is None:
-                                self._first_token_at = self._clock()
-                            if isinstance(event, Fragment):
-                                self._predicted_tokens += event.tokens
-                                if form is not None:
-                                    form.follow(event.text)
-                            await self._put_output(pipeline.feed(event))
-                            if self._has_called and self._only_one_call:
-                                completed = self._ended_here("tool_calls")
-                                break
-                            if stops is not None and stops.found is not None:
-                                completed = self._ended_here("stop_string")
-                                break
+            while completed is None:
+                try:
+                    completed = await self._follow(run)
+                except EngineDiedError as death:
+                    run = await self._resume(run, death)
         finally:
             self._put(pipeline.flush())
-        if completed is None:
-            raise RuntimeError("The engine broke its contract: it ended without a Completed event")
         await self._put_output(pipeline.finish())
         if (stop := stops and stops.found) is not None:  # perhaps in what was held back until now
             completed = replace(completed, stop_reason=stop.reason, stop_string=stop.text)
@@ -229,6 +216,35 @@ class Prediction:
             completed = replace(completed, stop_reason="failed")
         return completed, self._outcome(problem)
 
+    async def _follow(self, run: EngineRun) -> Completed:
+        """Pass the events of a run of the engine on; return its end, with the counts of the whole answer."""
+        pipeline, stops, form, before = run.pipeline, run.pipeline.stops, run.form, self._predicted_tokens
+        async with contextlib.aclosing(run.events) as events:
+            async for event in events:
+                if not isinstance(event, PromptProgress):
+                    self._put(self._prompt_reports.finish())
+                match event:
+                    case Completed():
+                        return self._whole(event, before) if before else event
+                    case PromptProgress():
+                        if not before:  # the prompt of an answer that is continued has its beginning, too
+                            self._prompt_tokens, self._cached_tokens = event.total, event.cached
+                            self._put(self._prompt_reports.take(event))
+                    case _:
+                        if self._first_token_at is None:
+                            self._first_token_at = self._clock()
+                        if isinstance(event, Fragment):
+                            self._predicted_tokens += event.tokens
+                            self._said.append((event.text, event.tokens))
+                            if form is not None:
+                                form.follow(event.text)
+                        await self._put_output(pipeline.feed(event))
+                        if self._has_called and self._only_one_call:
+                            return self._ended_here("tool_calls")
+                        if stops is not None and stops.found is not None:
+                            return self._ended_here("stop_string")
+        raise RuntimeError("The engine broke its contract: it ended without a Completed event")
+
     async def _begin(self, engine: Engine) -> EngineRun:
         instance, request = self._instance, self._request
         check_draft(request.config, instance.config, instance.draft)
@@ -237,7 +253,47 @@ class Prediction:
             request = replace(request, config=config)
         log_input = self._log.input if self._log.watched else None
         message = instance.config.reasoning_budget_message or ""
-        return await begin(engine, request, instance.context_length, log_input, message)
+        while True:
+            try:
+                return await begin(engine, request, instance.context_length, log_input, message)
+            except EngineDiedError as death:
+                engine = await self._next_engine(death)
+
+    async def _resume(self, run: EngineRun, death: EngineDiedError) -> EngineRun:
+        """Return the run that continues one that ``death`` has cut off. Raise ``death`` if there can be none."""
+        while True:
+            engine = await self._next_engine(death)
+            said = [Fragment(text, tokens) for text, tokens in self._said]
+            try:
+                events = await resumed(engine, run, said, self._predicted_tokens, self._instance.context_length)
+            except EngineDiedError as next_death:
+                death = next_death
+            else:
+                return replace(run, events=events)
+
+    async def _next_engine(self, death: EngineDiedError) -> Engine:
+        """Return the engine that replaces the one that died. Raise ``death`` where the answer is not continued."""
+        has_progress = self._restarts == 0 or self._predicted_tokens > self._tokens_at_restart
+        if not (self._can_resume and has_progress and self._restarts < MAX_RESTARTS):
+            raise death
+        try:
+            engine = await self._lease.use_engine()
+        except (EngineStartError, QuarantinedError):
+            raise death from None
+        self._restarts += 1
+        self._tokens_at_restart = self._predicted_tokens
+        return engine
+
+    def _whole(self, end: Completed, before: int) -> Completed:
+        """Return the end of a continued answer, with the ``before`` tokens that other engines generated."""
+        return replace(
+            end,
+            prompt_tokens=self._prompt_tokens or max(end.prompt_tokens - before, 0),
+            predicted_tokens=before + end.predicted_tokens,
+            cached_tokens=None,
+            prompt_sec=None,
+            decode_sec=None,
+        )
 
     def _outcome(self, problem: str | None) -> StructuredOutcome:
         return StructuredOutcome(problem=problem, warnings=self._form.warnings if self._form else ())
@@ -292,6 +348,7 @@ class Prediction:
             gpu_layers=self._instance.gpu_layers,
             drafting=self._drafting(completed),
             structured=structured,
+            engine_restarts=self._restarts,
         )
 
     def _drafting(self, completed: Completed | None) -> Drafting | None:

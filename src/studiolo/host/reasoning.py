@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import replace
 
 import msgspec
@@ -166,6 +166,7 @@ async def think_within(
     message: str = "",
     *,
     after_thought: Constraint | None = None,
+    said: Iterable[Fragment] = (),
 ) -> AsyncGenerator[EngineEvent, None]:
     """Return the events of a completion whose reasoning keeps to the config's limit.
 
@@ -177,6 +178,7 @@ async def think_within(
         text: the prompt as text, before any of it was cut.
         message: what is put before the end tag of reasoning that is cut short.
         after_thought: what holds the answer once its reasoning is over, where the request's constraint allows any.
+        said: the part of the answer that the request's prompt ends with, which another engine generated.
 
     Raises:
         ConfigError: there is a ``reasoning_budget``, and reasoning is not separated from the answer.
@@ -193,10 +195,13 @@ async def think_within(
             return engine.complete(request)
         raise _unsupported("A reasoning_budget cannot be combined with a grammar of the request's own")
     # The engine drops a grammar of llguidance's when it forces the end tag.
-    counts = request.constraint is None and not begins_thought(text, budget.start)
+    split = ReasoningSplitter(budget.start, budget.end, text, once=after_thought is not None)
+    earlier = [part for fragment in said for part in split.feed(fragment)]
+    counts = request.constraint is None and not split.thinking
     if counts and await _counts_exactly(engine, budget):
         return engine.complete(replace(request, budget=budget))
-    return _cut_short(engine, request, text, budget, after_thought)
+    thought = sum(part.tokens for part in earlier if part.reasoning == "reasoning")
+    return _cut_short(engine, request, split, thought, budget, after_thought)
 
 
 async def native_budget(
@@ -259,14 +264,20 @@ async def _counts_exactly(engine: Engine, budget: ReasoningBudget) -> bool:
 async def _cut_short(
     engine: Engine,
     request: CompletionRequest,
-    text: str,
+    split: ReasoningSplitter,
+    thought: int,
     budget: ReasoningBudget,
     after_thought: Constraint | None,
 ) -> AsyncGenerator[EngineEvent, None]:
+    """Yield a completion whose reasoning is counted here.
+
+    Parameters:
+        split: separates reasoning from the answer; has read what there is of the answer already.
+        thought: the tokens of reasoning in that.
+    """
     config, prompt = request.config, request.prompt
-    split = ReasoningSplitter(budget.start, budget.end, text, once=after_thought is not None)
     closing = budget.message + budget.closing
-    thought = spent = 0
+    spent = 0
     prompt_tokens: int | None = None  # of the first run; later runs count generated text as well
     while True:
         before = spent
@@ -291,7 +302,7 @@ async def _cut_short(
                     thought += sum(part.tokens for part in split.feed(event) if part.reasoning == "reasoning")
                     if split.thinking and thought >= budget.tokens:
                         break
-            prompt = await _continued(engine, prompt, generated)
+            prompt = await continued(engine, prompt, generated)
         if config.max_tokens and spent >= config.max_tokens:
             yield Completed(
                 stop_reason="max_tokens",
@@ -304,7 +315,7 @@ async def _cut_short(
         end = Fragment(closing, 0)
         yield end
         _ = list(split.feed(end))  # which ends the thought
-        prompt = await _continued(engine, prompt, closing)
+        prompt = await continued(engine, prompt, closing)
         left = config.max_tokens - spent if config.max_tokens else False
         request = replace(
             request,
@@ -314,7 +325,7 @@ async def _cut_short(
         )
 
 
-async def _continued(engine: Engine, prompt: str | list[int], text: str) -> str | list[int]:
+async def continued(engine: Engine, prompt: str | list[int], text: str) -> str | list[int]:
     """Return ``prompt`` with ``text`` after it."""
     if isinstance(prompt, str):
         return prompt + text

@@ -202,6 +202,8 @@ class PredictSuccess(Message, frozen=True, tag="success"):
     load_model_config: KvConfig
     prediction_config: KvConfig
     structured: StructuredOutcome | None = None
+    engine_restarts: int | None = None
+    """How often the engine died and the answer was continued on its successor; absent for never. studiolo's own."""
 
 
 PredictMessage = FragmentMessage | PromptProcessingProgress | ToolCallEvent | PredictSuccess

@@ -53,6 +53,8 @@ PREDICTION_KEYS = (
     Key("tool_naming", "toolNaming"),
     Key("user_max_image_dimension_pixels", "vision.userMaxImageDimensionPixels", checkbox=True),
     Key("ignore_model_preferred_max_image_dimension", "vision.ignoreModelPreferredMaxImageDimension"),
+    # A setting that LM Studio has no key for.
+    Key("on_engine_failure", "studiolo.onEngineFailure"),
 )
 
 # Prediction keys of LM Studio that studiolo does not support: the reason, and what to do instead.

@@ -63,6 +63,8 @@ class PredictionResult(Generic[T]):
             between them.
         structured_problem: why a structured answer has no parsed value: it was cut off, or violates the schema.
         structured_warnings: likely mistakes in the schema, such as a misspelt keyword.
+        engine_restarts: how often the engine died and the answer was continued on its successor, as the setting
+            ``on_engine_failure`` says.
     """
 
     content: str
@@ -76,6 +78,7 @@ class PredictionResult(Generic[T]):
     non_reasoning_content: str = ""
     structured_problem: str | None = None
     structured_warnings: tuple[str, ...] = ()
+    engine_restarts: int = 0
 
     @property
     def structured(self) -> bool:
@@ -184,6 +187,7 @@ class PredictionState:
                     non_reasoning_content=answer,
                     structured_problem=structured.problem,
                     structured_warnings=tuple(structured.warnings or ()),
+                    engine_restarts=message.engine_restarts or 0,
                 )
                 call(self._callbacks.get("on_message"), AssistantResponse(content=[TextData(text=content)]))
             case _:

@@ -108,6 +108,7 @@ async def _run(
                         load_model_config=encode_load_config(lease.instance.config),
                         prediction_config=encode_prediction_config(prediction.config),
                         structured=predictions.structured(event.structured),
+                        engine_restarts=event.engine_restarts or None,
                     )
                 )
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import glob
+import mmap
 import re
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from ..spec import LoadProgress
 
 INTERVAL_SEC = 0.1
+
+_PAGE_BYTES = mmap.PAGESIZE
 
 ALMOST = 0.99
 """The fraction of a file that is read to its end while the engine is still busy with buffers and a first run."""
@@ -35,14 +38,10 @@ async def emit_progress(pid: int, model: Path, emit: Callable[[LoadProgress], No
     """Emit how much of the file ``model`` the process ``pid`` has read, about ten times a second, until cancelled."""
     files = _files(model)
     size = max(sum(file.stat().st_size for file in files), 1)
-    names = {str(file.resolve()) for file in files}
-    begin: int | None = None
+    reader = _Reader(pid, {str(file.resolve()) for file in files})
     emitted = -1.0
     while True:
-        read, mapped = await asyncio.to_thread(_read_and_mapped, pid, names)
-        if begin is None:
-            begin = read
-        done = min(max(mapped, read - begin) / size, ALMOST)  # a file is either mapped or read
+        done = min(await asyncio.to_thread(reader.bytes_done) / size, ALMOST)
         if done > emitted:
             emitted = done
             emit(LoadProgress(done))
@@ -56,27 +55,46 @@ def _files(model: Path) -> list[Path]:
     return sorted(model.parent.glob(f"{glob.escape(shard[1])}-?????-of-{shard[2]}.gguf")) or [model]
 
 
-def _read_and_mapped(pid: int, names: set[str]) -> tuple[int, int]:
-    """Return the bytes that the process has read by calls, and the resident bytes of its mapped files."""
-    try:
-        return _read_calls(pid), _mapped(pid, names)
-    except OSError:  # it has ended, or this is not Linux
-        return _resident(pid), 0
+class _Reader:
+    """Counts what a process has read of files. Each look takes the same time, however much is mapped.
 
+    Parameters:
+        pid: the process.
+        names: the resolved paths of the files.
+    """
 
-def _read_calls(pid: int) -> int:
-    match = re.search(r"rchar: (\d+)", Path(f"/proc/{pid}/io").read_text())
-    return int(match[1]) if match else 0
+    def __init__(self, pid: int, names: set[str]) -> None:
+        self._pid = pid
+        self._names = names
+        self._read_before: int | None = None
+        self._mapped_before: int | None = None
 
+    def bytes_done(self) -> int:
+        """Return the bytes that are there: a file is either read by calls, or mapped."""
+        try:
+            return max(self._read(), self._mapped())
+        except OSError:  # it has ended, or this is not Linux
+            return _resident(self._pid)
 
-def _mapped(pid: int, names: set[str]) -> int:
-    present, counts = 0, False
-    for line in Path(f"/proc/{pid}/smaps").read_text(errors="replace").splitlines():
-        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-            counts = line.split(maxsplit=5)[-1] in names
-        elif counts and line.startswith("Rss:"):
-            present += int(line.split()[1]) * 1024
-    return present
+    def _read(self) -> int:
+        match = re.search(r"rchar: (\d+)", self._file("io"))
+        read = int(match[1]) if match else 0
+        if self._read_before is None:
+            self._read_before = read
+        return read - self._read_before
+
+    def _mapped(self) -> int:
+        """Return by how much the resident pages of files have grown since one of the files was mapped."""
+        shared = int(self._file("statm").split()[2]) * _PAGE_BYTES
+        if self._mapped_before is None and any(line.split(maxsplit=5)[-1] in self._names for line in self._maps()):
+            self._mapped_before = shared
+        return 0 if self._mapped_before is None else max(shared - self._mapped_before, 0)
+
+    def _maps(self) -> list[str]:
+        return self._file("maps").splitlines()
+
+    def _file(self, name: str) -> str:
+        return Path(f"/proc/{self._pid}/{name}").read_text(errors="replace")
 
 
 def _resident(pid: int) -> int:

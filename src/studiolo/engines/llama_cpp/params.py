@@ -84,7 +84,7 @@ def batch_sizes(config: LoadConfig, domain: Domain) -> tuple[int, int]:
         whole = config.context_length or DEFAULT_PHYSICAL_BATCH
         batch = config.eval_batch_size or whole
         return batch, config.physical_batch_size or batch
-    batch = config.eval_batch_size or DEFAULT_EVAL_BATCH
+    batch = config.eval_batch_size or max(DEFAULT_EVAL_BATCH, config.physical_batch_size or 0)
     return batch, config.physical_batch_size or min(batch, DEFAULT_PHYSICAL_BATCH)
 
 

@@ -67,7 +67,9 @@ class FakeModel:
         endless: generate the tokens again and again, until ``max_tokens`` or the end.
         token: how long a token takes.
         stalls_after: no token comes after so many of a completion.
-        dies_after: the engine ends unexpectedly after so many tokens of a completion.
+        dies_after: the engine ends unexpectedly after so many tokens of a completion; 0 with its prompt.
+        deaths: how many engines end so; ``None`` for all of them.
+        continues: a completion whose prompt ends with the first tokens generates the rest.
         embed: how long an embedding takes.
         tokenize: how long tokenizing and templates take.
         stop: how long the end of an engine takes.
@@ -83,6 +85,8 @@ class FakeModel:
     token: Step = field(default_factory=Step)
     stalls_after: int | None = None
     dies_after: int | None = None
+    deaths: int | None = None
+    continues: bool = False
     embed: Step = field(default_factory=Step)
     tokenize: Step = field(default_factory=Step)
     stop: Step = field(default_factory=Step)
@@ -94,6 +98,9 @@ models: defaultdict[str, FakeModel] = defaultdict(FakeModel)
 engines: list[FakeEngine] = []
 gpus: list[Device] = []
 """The GPUs there are; a model goes to the first one whole."""
+
+_words: list[str] = []
+"""The vocabulary: a token is a word with the spaces before it."""
 
 _pids = itertools.count(1_000_000_000)  # beyond those of real processes
 
@@ -172,8 +179,8 @@ class FakeEngine:
         self.slots = spec.config.max_parallel_predictions or 1
         self.in_slots = 0
         self.most_in_slots = 0
+        self.requests: list[CompletionRequest] = []
         self._reason = "signal SIGKILL"
-        self._words: list[str] = []  # a token is a word with the spaces before it
 
     async def load(self, emit: Callable[[LoadProgress], None] | None) -> None:
         """Load the model, as the script says."""
@@ -199,7 +206,10 @@ class FakeEngine:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         prompt = request.prompt if isinstance(request.prompt, list) else self._tokens(request.prompt)
-        async with contextlib.aclosing(self._generate(len(prompt), request.config)) as events:
+        self.requests.append(request)
+        text = request.prompt if isinstance(request.prompt, str) else await self.detokenize(request.prompt)
+        done = self._generated_in(text) if self.script.continues else 0
+        async with contextlib.aclosing(self._generate(len(prompt), request.config, done)) as events:
             async for event in events:
                 yield event
 
@@ -223,7 +233,7 @@ class FakeEngine:
     async def detokenize(self, tokens: Sequence[int]) -> str:
         with self._work():
             await self._unless_dead(self.script.tokenize.take())
-            return "".join(self._words[token] for token in tokens)
+            return "".join(_words[token] for token in tokens)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         with self._work(in_slot=True):
@@ -261,17 +271,35 @@ class FakeEngine:
 
     def _tokens(self, text: str) -> list[int]:
         words = re.findall(r"\s*\S+|\s+$", text)
-        self._words += [word for word in dict.fromkeys(words) if word not in self._words]
-        return [self._words.index(word) for word in words]
+        _words.extend([word for word in dict.fromkeys(words) if word not in _words])
+        return [_words.index(word) for word in words]
 
-    async def _generate(self, prompt: int, config: PredictionConfig) -> AsyncGenerator[EngineEvent, None]:
+    def _generated_in(self, prompt: str) -> int:
+        """Return how many of the script's tokens ``prompt`` ends with."""
+        counts = range(len(self.script.tokens), 0, -1)
+        return next((count for count in counts if prompt.endswith("".join(self.script.tokens[:count]))), 0)
+
+    def _die(self) -> None:
+        if self.script.deaths is not None:
+            if self.script.deaths == 0:
+                return
+            self.script.deaths -= 1
+        self.kill("signal SIGSEGV")
+        raise self.death()
+
+    async def _generate(
+        self, prompt: int, config: PredictionConfig, done: int = 0
+    ) -> AsyncGenerator[EngineEvent, None]:
         room = self._context - prompt
         if room <= 0:
             raise PromptTooLongError(f"The prompt has {prompt} tokens, and the context is {self._context}")
         limit = min(config.max_tokens or room, room)
         tokens = itertools.cycle(self.script.tokens) if self.script.endless else iter(self.script.tokens)
+        tokens = itertools.islice(tokens, done, None)
         with self._work(in_slot=True):
             yield PromptProgress(0, prompt)
+            if self.script.dies_after == 0:
+                self._die()
             count, stop, text = 0, None, ""
             for count, token in enumerate(itertools.islice(tokens, limit), 1):
                 await self._unless_dead(self.script.token.take())
@@ -283,8 +311,7 @@ class FakeEngine:
                 if count == self.script.stalls_after:
                     await self._unless_dead(asyncio.Event().wait())
                 if count == self.script.dies_after:
-                    self.kill("signal SIGSEGV")
-                    raise self.death()
+                    self._die()
             reason: StopReason = "stop_string" if stop is not None else "end_of_text"
             if stop is None and count == limit:
                 reason = "max_tokens" if count == config.max_tokens else "context_full"
