@@ -41,6 +41,7 @@ from .protocol.chat import (
     ToolCallRequest as ToolCallRequest, ToolCallRequestData as ToolCallRequestData,
     ToolCallResultData as ToolCallResultData, ToolResultMessage as ToolResultMessage, UserMessage as UserMessage,
 )
+from .protocol.downloaded_models import LibraryModel as LibraryModel
 from .protocol.errors import SerializedLMSExtendedError as SerializedLMSExtendedError
 from .protocol.llm import (
     Fragment as Fragment, LlmPredictionFragment as LlmPredictionFragment, LlmPredictionStats as LlmPredictionStats,
@@ -53,6 +54,7 @@ from .protocol.models import (
     ModelSpecifier as ModelSpecifier, ModelSpecifierDict as ModelSpecifierDict,
 )
 from .protocol.repository import DownloadProgressUpdate as DownloadProgressUpdate
+from .protocol.system import InstanceStatus as InstanceStatus
 from .protocol.structs import AnyLMStudioStruct as AnyLMStudioStruct
 from .sdk.async_client import AsyncClient as AsyncClient
 from .sdk.async_models import AsyncEmbeddingModel as AsyncEmbeddingModel, AsyncLLM as AsyncLLM

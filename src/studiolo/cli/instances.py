@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from ..protocol.system import InstanceStatus
+    from .. import InstanceStatus
     from ..sdk.async_namespaces import OnMismatch
     from ..sdk.sync_client import Client, EmbeddingNamespace, LlmNamespace
 

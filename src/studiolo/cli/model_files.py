@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from .. import LibraryModel
     from ..library.model import Model
     from ..paths import Home
-    from ..protocol.downloaded_models import LibraryModel
     from ..sdk.sync_client import Client
 
 
@@ -246,7 +246,7 @@ def _entries(client: Client) -> list[LibraryModel]:
 
 def _foreign(model: Any) -> LibraryModel:
     """An entry of another program's list in the form of ours."""
-    from ..protocol.downloaded_models import LibraryModel
+    from .. import LibraryModel
 
     return LibraryModel(
         model_key=model.model_key,
