@@ -78,15 +78,12 @@ def _name(path: Path, home: Home, instance: str | None) -> str:
 
 
 def _show(name: str, lines: list[str], read_at: str | None, json: bool) -> None:
-    import msgspec
-
     from ..server.daemon_log import split_stamp
-    from .output import printable
+    from .output import print_json_line, printable
 
     for line in lines:
         if json:
             time, text = split_stamp(line)
-            shown = msgspec.json.encode({"source": name, "time": time or read_at, "line": text}).decode()
+            print_json_line({"source": name, "time": time or read_at, "line": text})
         else:
-            shown = f"[{name}] {printable(line, KEPT)}"
-        print(shown, flush=True)
+            print(f"[{name}] {printable(line, KEPT)}", flush=True)

@@ -55,11 +55,16 @@ def options(
 
 def main() -> None:
     """Run the command line. Exit status: 0 good, 1 failed, 2 wrong usage, 130 interrupted."""
+    from .standard_streams import prepare_standard_streams
+
+    prepare_standard_streams()
     sys.exit(_run())
 
 
 def _run() -> int:
     from ..errors import StudioloError
+    from .output import say
+    from .standard_streams import OutputError, discard_output
 
     try:
         status = app(standalone_mode=False)
@@ -70,17 +75,19 @@ def _run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:  # the reader has closed the pipe; flushing at exit must not complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 1
     except StudioloError as error:
+        if isinstance(error, OutputError):
+            discard_output()
         if "STUDIOLO_DEBUG" in os.environ:
             raise
-        print(f"studiolo: {error}", file=sys.stderr)
+        say(str(error))
         return 1
     except Exception as error:
         if "STUDIOLO_DEBUG" in os.environ:
             raise
-        print(f"studiolo: {type(error).__name__}: {error}. Run again with --debug for the details.", file=sys.stderr)
+        say(f"{type(error).__name__}: {error}. Run again with --debug for the details.")
         return 1
     return status if isinstance(status, int) else 0
 

@@ -16,10 +16,34 @@ LINE_SECONDS = 20.0
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, for programs."""
+    """Print a value as JSON, for programs: in ASCII if standard output is not UTF-8."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    print(text if _shows_unicode() else _in_ascii(text))
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as JSON in one line, as :func:`print_json`."""
+    import msgspec
+
+    text = msgspec.json.encode(value).decode()
+    print(text if _shows_unicode() else _in_ascii(text), flush=True)
+
+
+def _shows_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def _in_ascii(json: str) -> str:
+    """Return JSON with each other letter as ``\\uXXXX``; in JSON, they are in strings alone."""
+    units = ("".join(f"\\u{unit:04x}" for unit in _utf16(letter)) if letter > "~" else letter for letter in json)
+    return "".join(units)
+
+
+def _utf16(letter: str) -> tuple[int, ...]:
+    data = letter.encode("utf-16-be", "surrogatepass")
+    return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO | None = None) -> None:
@@ -53,8 +77,9 @@ def duration(seconds: float | None) -> str:
 
 
 def say(text: str) -> None:
-    """Print a message on standard error, apart from the output."""
-    print(f"studiolo: {text}", file=sys.stderr, flush=True)
+    """Print a message on standard error, apart from the output; nothing if nobody can read it any more."""
+    with contextlib.suppress(OSError):
+        print(f"studiolo: {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

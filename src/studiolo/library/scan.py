@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
@@ -13,6 +15,12 @@ from .file_stamps import FileStamps
 Origin = Literal["home", "folder", "lmstudio", "huggingface", "ollama", "path"]
 """Where a file belongs: the home's models folder, a further folder of the settings, another program, or nowhere (it is
 named by its path)."""
+
+_MAX_REPORTED = 100
+
+_log = logging.getLogger("studiolo.library")
+_reported: set[str] = set()
+"""The paths with names that cannot be decoded that were logged."""
 
 _SHARD = re.compile(r"-(?P<index>\d{5})-of-(?P<count>\d{5})$")
 
@@ -53,7 +61,7 @@ def scan(folder: Path, origin: Origin, stamps: FileStamps) -> list[File]:
     """Return the GGUF files under ``folder`` at any depth: real ones first, then those behind symbolic links.
 
     Each folder is visited once (a real one rather than a link to it). Entries that are hidden, broken or unreadable,
-    or whose name is not UTF-8, are skipped.
+    or whose name is not in the encoding of this system, are skipped; of the last, model files are logged once.
 
     Parameters:
         folder: the folder.
@@ -146,11 +154,24 @@ def _entries(path: str, seen: set[tuple[int, int]], stamps: FileStamps) -> Itera
     seen.add((status.st_dev, status.st_ino))
     try:
         with os.scandir(path) as entries:
-            visible = sorted((entry for entry in entries if _is_shown(entry.name)), key=lambda e: e.name)
+            visible = sorted((entry for entry in entries if _is_shown(entry)), key=lambda e: e.name)
     except OSError:
         return
     yield from visible
 
 
-def _is_shown(name: str) -> bool:
-    return name[0] != "." and not any("\ud800" <= letter <= "\udfff" for letter in name)
+def _is_shown(entry: os.DirEntry[str]) -> bool:
+    name = entry.name
+    if name[0] == ".":
+        return False
+    if not any("\ud800" <= letter <= "\udfff" for letter in name):
+        return True
+    matters = name.lower().endswith(".gguf") or entry.is_dir(follow_symlinks=False)
+    if matters and entry.path not in _reported and len(_reported) < _MAX_REPORTED:
+        _reported.add(entry.path)
+        _log.warning(
+            "%s cannot be used: its name is not in the encoding of this system (%s)",
+            ascii(entry.path),
+            sys.getfilesystemencoding(),
+        )
+    return False

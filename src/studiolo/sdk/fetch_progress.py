@@ -20,6 +20,8 @@ def shown() -> Generator[Callable[[Fetching], None], None, None]:
 
     def show(progress: Fetching) -> None:
         nonlocal began, drawn_at
+        if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]  a program without standard streams
+            return
         if not began:
             began = True
             size = f" ({progress.total_bytes / 1e6:.0f} MB)" if progress.total_bytes else ""
