@@ -20,7 +20,7 @@ from studiolo.host import machine
 from studiolo.host.devices import MAIN_MEMORY, Devices, Loaded
 from studiolo.host.host import Host
 from studiolo.paths import Home
-from studiolo.platform import gpus
+from studiolo.platform import control_groups, gpus
 from tests.support.engines import node_in
 from tests.support.fake_host import SETTINGS, until
 
@@ -96,8 +96,9 @@ def test_what_loaded_engines_are_yet_to_fill_is_not_free() -> None:
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in (("memory.max", "9000000"), ("memory.current", "5000000"), ("memory.stat", "inactive_file 7\n")):
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path)
     assert machine.available_memory() == 4000007
+    assert machine.total_memory() == 9000000
 
 
 GIB = 1 << 30

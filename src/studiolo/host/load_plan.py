@@ -6,7 +6,6 @@ How much memory a load takes is the engine kind's estimate.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -18,6 +17,7 @@ from ..engines.base import EngineKind
 from ..engines.spec import Device, MemoryNeed
 from ..errors import ConfigError, NotEnoughMemoryError
 from ..library.model import Model
+from ..platform.processors import usable_processors
 from ..settings import GuardrailLevel, quoted
 from .devices import Loaded
 
@@ -114,12 +114,13 @@ def checked_settings(config: LoadConfig, model: Model) -> LoadConfig:
             f"The load config's field 'pooling_type' has no effect on {model.key}, which is an LLM",
             suggestion=f'Leave it out, or serve embeddings: [models.{quoted(model.key)}] domain = "embedding".',
         )
-    processors = os.cpu_count() or 1
+    processors = usable_processors()
     for name in ("cpu_thread_pool_size", "batch_threads"):
         threads: int | None = getattr(config, name)
-        if threads is not None and threads > processors:
+        if threads is not None and threads > processors.count:
             raise ConfigError(
-                f"The load config's field {name!r} is {threads}, and this machine has {processors} logical processors",
+                f"The load config's field {name!r} is {threads}, and {processors.count} logical processors may be used",
+                cause=f"The limit is {processors.reason}.",
                 suggestion="Leave the field out: more threads than processors slow each other down.",
             )
     parallel = config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS

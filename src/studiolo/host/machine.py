@@ -11,8 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from ..errors import UnsupportedError
-
-CGROUP = Path("/sys/fs/cgroup")
+from ..platform.control_groups import memory_left, memory_limit
 
 
 def device_name() -> str:
@@ -67,9 +66,9 @@ def available_memory(loaded: Iterable[tuple[int | None, Path, int]] = ()) -> int
     import psutil  # late: it is slow to import
 
     free = int(psutil.virtual_memory().available)
-    limit = _container_limit()
-    if limit is not None:
-        free = min(free, limit)
+    left = memory_left()
+    if left is not None:
+        free = min(free, left)
     mapped: dict[Path, int] = {}
     for pid, path, estimated in loaded:
         resident = shared = 0
@@ -83,20 +82,8 @@ def available_memory(loaded: Iterable[tuple[int | None, Path, int]] = ()) -> int
 
 
 def total_memory() -> int:
-    """Return the bytes of main memory."""
+    """Return the bytes of main memory, or those of them that a container's limit grants."""
     import psutil  # late: it is slow to import
 
-    return int(psutil.virtual_memory().total)
-
-
-def _container_limit() -> int | None:
-    """Return the bytes that the control group of this process leaves; ``None`` for no limit (Linux, cgroup 2)."""
-    try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        if limit == "max":
-            return None
-        used = int((CGROUP / "memory.current").read_text())
-        statistics = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-        return max(int(limit) - used + int(statistics.get("inactive_file", 0)), 0)
-    except (OSError, ValueError):
-        return None
+    total, limit = int(psutil.virtual_memory().total), memory_limit()
+    return total if limit is None else min(total, limit)

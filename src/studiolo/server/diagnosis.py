@@ -23,6 +23,7 @@ from ..host.settings_review import Doubt, review
 from ..library.model_library import Library
 from ..library.other_programs import PROGRAM_NAMES, further_folder, program_folders
 from ..paths import Home
+from ..platform.processors import engine_threads, usable_processors
 from ..sdk.discovery import SDK_PORTS, is_server
 from ..settings import Settings, read_settings
 from .daemon import running_daemon
@@ -89,6 +90,10 @@ def _processor() -> Finding:
     processor = machine.processor()
     features = [feature for feature in CPU_FEATURES if feature in processor.features]
     cores = f"{psutil.cpu_count(logical=False) or '?'} cores, {psutil.cpu_count()} threads"
+    usable, threads = usable_processors(), engine_threads()
+    if usable.count < (psutil.cpu_count() or 1):
+        cores += f", of which {usable.count} may be used ({usable.reason})"
+    cores += f"; engines use {threads.count} threads ({threads.reason})" if threads else "; engines use a thread a core"
     return Finding(
         what="processor", found=f"{processor.name}; {cores}; it advertises {', '.join(features) or 'no known features'}"
     )

@@ -15,6 +15,7 @@ from ...config import (
 )
 from ...domain.models import Domain
 from ...errors import UnsupportedError
+from ...platform.processors import engine_threads
 from ..base import Constraint, ReasoningBudget
 
 RANDOM_SEED = -1
@@ -47,10 +48,11 @@ def worker_params(config: LoadConfig, domain: Domain, layers: int = 0) -> dict[s
         "cache_type_v": cache_type(config, config.llama_v_cache_quantization_type).upper(),
         "embedding": domain == "embedding",
     }
+    threads = None if config.cpu_thread_pool_size else engine_threads()
     optional = {
         "rope_freq_base": config.rope_frequency_base or None,
         "rope_freq_scale": config.rope_frequency_scale or None,
-        "n_threads": config.cpu_thread_pool_size,
+        "n_threads": threads.count if threads else config.cpu_thread_pool_size,
         "n_threads_batch": config.batch_threads,
         "n_ctx_checkpoints": config.context_checkpoints,
         "cache_ram_mib": config.prompt_cache_mib,
