@@ -121,12 +121,12 @@ def test_what_cannot_be_is_refused(llm: lm.LLM, config: dict[str, Any], error: A
 
 def test_half_of_a_character_is_refused_wherever_it_stands(llm: lm.LLM) -> None:
     where = r"history\.messages\[0\]\.content\[0\]\.text"
-    for call in (llm.complete, llm.respond, llm.apply_prompt_template):
-        with pytest.raises(lm.ConfigError, match=where):
+    for call, named in ((llm.complete, "'prompt'"), (llm.respond, where), (llm.apply_prompt_template, where)):
+        with pytest.raises(lm.ConfigError, match=named):
             call(f"a{HALF}b")
-    with pytest.raises(lm.ConfigError, match="inputString"):
+    with pytest.raises(lm.ConfigError, match="'input' contains a lone surrogate"):
         llm.tokenize(HALF)
-    with pytest.raises(lm.ConfigError, match="fuzzyPresetIdentifier"):
+    with pytest.raises(lm.ConfigError, match="'preset'"):
         llm.complete("Hello", preset=HALF)
     with pytest.raises(lm.ConfigError, match=r"'structured\.json_schema\.const'"):
         llm.complete("Hello", response_format={"const": HALF})
@@ -136,7 +136,7 @@ def test_arguments_of_a_wrong_type(llm: lm.LLM) -> None:
     for prompt in (b"Hello", None, 3, ["Hello"]):
         with pytest.raises(lm.ConfigError, match="prompt"):
             llm.complete(prompt)  # type: ignore[call-overload]
-    with pytest.raises(lm.ConfigError, match="fuzzyPresetIdentifier"):
+    with pytest.raises(lm.ConfigError, match="'preset'"):
         llm.complete("Hello", preset=3)  # type: ignore[call-overload]
     with pytest.raises(lm.ConfigError, match="nested too deeply"):
         llm.complete("Hello", response_format=nested(3000))

@@ -72,7 +72,7 @@ def _steps() -> st.SearchStrategy[Step]:
         st.builds(
             lambda role, content: lambda _, chat: chat.add_entry(role, content),
             st.sampled_from(["system", "user", "assistant", "cook"]),
-            TEXT | TEXT_PART | st.lists(TEXT_PART, max_size=2),
+            TEXT | TEXT_PART | st.lists(TEXT_PART, max_size=1),  # the official client refuses several parts
         ),
         st.builds(lambda text: lambda lib, chat: chat.append(lib.UserMessage(content=[lib.TextData(text=text)])), TEXT),
         st.builds(lambda text: lambda _, chat: chat.append({"role": "assistant", "content": [text]}), TEXT),
@@ -102,6 +102,7 @@ def test_the_same_calls_give_the_same_messages(prompt: str | None, steps: list[S
     assert wire(lm.Chat.from_history(wire(ours))) == wire(ours) == wire(ours.copy()) == wire(copy.deepcopy(ours))
     assert wire(lm.Chat.from_history(lm.ChatHistoryData.from_dict(wire(ours)))) == wire(ours)
     assert str(ours) == str(theirs)
+    assert lm.Chat.from_dict(json.loads(json.dumps(ours.to_dict()))).history_data() == ours.history_data()
 
 
 def _is(error: Exception, kind: str) -> bool:
@@ -116,7 +117,6 @@ def _is(error: Exception, kind: str) -> bool:
         {"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]},
         {"messages": [("user", "a"), ("assistant", "b")]},
         {"messages": [{"role": "user", "content": ["a", {"type": "text", "text": "b"}]}]},
-        {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]},
     ],
 )
 def test_histories_in_every_form(history: Any) -> None:
@@ -158,7 +158,7 @@ def test_entries_of_every_form() -> None:
     assert added[0].role == "system" and added[1].content[0].type == "text"
     with pytest.raises(lm.ConfigError, match="is not a valid chat entry"):
         chat.append({"role": "user"})
-    with pytest.raises(lm.ConfigError, match="Could not parse history entry"):
+    with pytest.raises(lm.ConfigError, match=r"entries\[0\] is not a valid chat entry"):
         chat.add_entries([3])  # type: ignore[list-item]
 
 

@@ -188,7 +188,7 @@ def _unresolved(a: Nonesuch) -> int:  # type: ignore[name-defined]  # noqa: F821
         ([functools.partial(add, 1)], "has no name"),
         ([3], "A tool is a int"),
         (["add"], "A tool is a str"),
-        ("add", "The tools are a str"),
+        ("add", "tools.*type str"),
         ([{"name": "a"}], "has no 'description'"),
         (
             [{"name": "a", "description": "d", "parameters": {}, "implementation": add, "x": 1}],

@@ -9,7 +9,6 @@ names the field.
 from .checking import (
     config_error,
     explicit_fields,
-    is_text,
     snake_case_keys,
 )
 from .load import (
@@ -74,7 +73,6 @@ __all__ = [
     "check_load_config",
     "config_error",
     "explicit_fields",
-    "is_text",
     "load_config",
     "prediction_config",
     "snake_case_keys",

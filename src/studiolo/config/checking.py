@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..errors import ConfigError
+from ..plain_values import is_text, plain
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 
@@ -65,14 +66,14 @@ def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_b
                 f"The {what} has no field {name!r}",
                 suggestion=f"Did you mean {near[0]!r}?" if near else f"The fields are {', '.join(known)}.",
             )
-    plain: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, field in fields.items():
         if field is True and name in off_by_false:
             raise ConfigError(f"The {what}'s field {name!r} is true; set a value, or false to disable it")
         field = _plain(field, what, name)
-        plain[name] = int(field) if isinstance(field, float) and field.is_integer() else field  # 40.0 is a valid top_k
+        values[name] = int(field) if isinstance(field, float) and field.is_integer() else field  # 40.0 is a valid top_k
     try:
-        return msgspec.convert(plain, kind)
+        return msgspec.convert(values, kind)
     except (msgspec.ValidationError, TypeError) as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
@@ -82,8 +83,8 @@ def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_b
 def _plain(value: Any, what: str, name: str) -> Any:
     """Return the value of a field as JSON types. Raise :class:`ConfigError` if JSON cannot represent it."""
     try:
-        plain = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
-        found = _no_json(plain)
+        converted = plain(value)
+        found = _no_json(converted)
     except RecursionError:
         raise ConfigError(f"The {what}'s field {name!r} is nested too deeply") from None
     except TypeError as error:
@@ -91,7 +92,7 @@ def _plain(value: Any, what: str, name: str) -> Any:
     if found is not None:
         path, fault = found
         raise ConfigError(f"The {what}'s field {name + path!r} is {fault}")
-    return plain
+    return converted
 
 
 def _no_json(value: Any) -> tuple[str, str] | None:
@@ -116,15 +117,6 @@ def _no_json(value: Any) -> tuple[str, str] | None:
         if (found := _no_json(item)) is not None:
             return path + found[0], found[1]
     return None
-
-
-def is_text(value: str) -> bool:
-    """Return whether ``value`` is valid Unicode: a lone surrogate is not."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def config_error(error: Exception, what: str) -> ConfigError:

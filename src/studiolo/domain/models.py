@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Literal
 
 from msgspec import Struct
+
+from ..errors import ConfigError
 
 Domain = Literal["llm", "embedding"]
 """The kind of a model: it generates text, or it computes embeddings."""
@@ -38,3 +41,19 @@ class ModelReference(Struct, frozen=True, kw_only=True):
     def wanted(self) -> str | None:
         """The name by which the model can be loaded; ``None`` for any model."""
         return self.name or self.path
+
+
+def check_identifier(identifier: str) -> None:
+    """Raise :class:`ConfigError` for an identifier of an instance that nobody can read or type."""
+    control = next((letter for letter in identifier if unicodedata.category(letter) in ("Cc", "Zl", "Zp")), None)
+    if control is not None:
+        raise ConfigError(
+            f"The identifier {identifier!r} contains a control character",
+            cause=f"It is U+{ord(control):04X}, at position {identifier.index(control)}.",
+            suggestion="Leave it out.",
+        )
+    if not any(letter.isprintable() and not letter.isspace() for letter in identifier):
+        raise ConfigError(
+            f"The identifier {identifier!r} has no visible character",
+            suggestion="Choose one that has, or leave it out for the model's key.",
+        )

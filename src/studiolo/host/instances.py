@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from ..config import LoadConfig, PredictionConfig
 from ..domain.events import CrashReport
+from ..domain.models import check_identifier
 from ..engines.registry import EngineKinds
 from ..errors import HostError, NotEnoughMemoryError
 from ..library.model import Model
@@ -98,7 +99,7 @@ class Instances:
             evicts: whether it replaces the models that were loaded on demand.
 
         Raises:
-            ConfigError: the config asks for what the model cannot do.
+            ConfigError: the config asks for what the model cannot do, or the identifier is not readable.
             HostError: the identifier is taken.
             QuarantinedError: it is loaded on demand, and its engine has crashed again and again.
         """
@@ -109,7 +110,9 @@ class Instances:
             self.crashes.forgive(crash_key(model.path))
         if identifier is None:
             identifier = self._free_identifier(model.key)
-        elif identifier in self._instances:
+        else:
+            check_identifier(identifier)
+        if identifier in self._instances:
             # A title alone: the official Python client then shows it on the line that its users match.
             raise HostError(f"A model with the identifier {identifier!r} already exists: choose another, or unload it")
         return self._begin(identifier, model, completed, ttl_sec, evictable=evictable, evicts=evicts)

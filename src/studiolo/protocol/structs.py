@@ -21,6 +21,8 @@ def always_sent(value: T) -> T:
 
 def struct_from_dict(kind: type[S], data: Mapping[str, Any]) -> S:
     """Return a ``kind`` from a dict with camelCase or snake_case keys. Raise :class:`ConfigError` if invalid."""
+    if not isinstance(data, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"The argument 'data' is of type {type(data).__name__}, not a dict of a {kind.__name__}")
     wire_name = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
     try:
         return msgspec.convert({wire_name.get(key, key): value for key, value in data.items()}, kind)

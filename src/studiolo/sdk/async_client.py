@@ -6,7 +6,6 @@ import os
 from types import TracebackType
 from typing import Self
 
-from ..errors import ConfigError
 from ..protocol import models as wire
 from ..protocol.chat import FileHandle
 from ..protocol.downloaded_models import (
@@ -19,6 +18,7 @@ from ..protocol.downloaded_models import (
     NameParameter,
 )
 from ..protocol.system import INFO, LIST_DOWNLOADED_MODELS, NOTIFY, VERSION, Notification, SystemInfo, Version
+from .arguments import one_of, optional, text, text_or_path
 from .async_models import AsyncEmbeddingModel, AsyncLLM
 from .async_namespaces import (
     AnyAsyncDownloadedModel,
@@ -59,7 +59,11 @@ class AsyncClient:
         *,
         certificate_authority: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._session = HostSession(api_host, api_token, certificate_authority)
+        self._session = HostSession(
+            optional(text, api_host, "api_host"),
+            optional(text, api_token, "api_token"),
+            optional(text_or_path, certificate_authority, "certificate_authority"),
+        )
         self.llm = AsyncLlmNamespace(self._session)
         self.embedding = AsyncEmbeddingNamespace(self._session)
         self.system = AsyncSystemNamespace(self._session, self.llm, self.embedding)
@@ -94,7 +98,7 @@ class AsyncClient:
     @classmethod
     async def is_valid_api_host(cls, api_host: str) -> bool:
         """Return whether a server answers at ``api_host``, ``"host:port"`` or a URL."""
-        return await is_server(api_host)
+        return await is_server(text(api_host, "api_host"))
 
     @classmethod
     async def find_default_local_api_host(cls) -> str | None:
@@ -112,13 +116,13 @@ class AsyncClient:
 
     async def list_downloaded_models(self, namespace: str | None = None) -> list[AnyAsyncDownloadedModel]:
         """Return the models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
-        _check_namespace(namespace)
+        namespace = optional(_kind, namespace, "namespace")
         models = await self.system.list_downloaded_models()
         return [model for model in models if namespace is None or model.type == namespace]
 
     async def list_loaded_models(self, namespace: str | None = None) -> list[AsyncLLM | AsyncEmbeddingModel]:
         """Return handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
-        _check_namespace(namespace)
+        namespace = optional(_kind, namespace, "namespace")
         handles: list[AsyncLLM | AsyncEmbeddingModel] = []
         if namespace != "embedding":
             handles += await self.llm.list_loaded()
@@ -147,7 +151,8 @@ class AsyncSystemNamespace:
 
     async def list_downloaded_model_variants(self, model_key: str) -> list[wire.ModelInfo]:
         """Return the variants of a model on the host's disk. Raise :class:`ModelNotFoundError` if there are none."""
-        return await self._session.call("system", LIST_VARIANTS, ModelKeyParameter(model_key))
+        parameter = ModelKeyParameter(text_or_path(model_key, "model_key"))
+        return await self._session.call("system", LIST_VARIANTS, parameter)
 
     async def list_library(self) -> list[LibraryModel]:
         """Return every variant of every model on a studiolo host's disk, unusable ones included."""
@@ -155,7 +160,7 @@ class AsyncSystemNamespace:
 
     async def show_model(self, name: str) -> ModelDetails:
         """Return all metadata of a model of a studiolo host. Raise :class:`ModelNotFoundError`."""
-        return await self._session.call("system", SHOW_MODEL, NameParameter(name))
+        return await self._session.call("system", SHOW_MODEL, NameParameter(text_or_path(name, "name")))
 
     async def version(self) -> Version:
         """Return the version of the host's program."""
@@ -163,13 +168,12 @@ class AsyncSystemNamespace:
 
     async def notify(self, title: str, description: str | None = None) -> None:
         """Notify the user of the host: LM Studio shows the text, studiolo writes it to its log."""
-        await self._session.call("system", NOTIFY, Notification(title, description))
+        parameter = Notification(text(title, "title"), optional(text, description, "description"))
+        await self._session.call("system", NOTIFY, parameter)
 
     async def info(self) -> SystemInfo:
         """Return the host's process and what it runs."""
         return await self._session.call("system", INFO, None)
 
 
-def _check_namespace(namespace: str | None) -> None:
-    if namespace not in (None, "llm", "embedding"):
-        raise ConfigError(f"{namespace!r} is not a kind of model", suggestion='Use "llm" or "embedding".')
+_kind = one_of("llm", "embedding")

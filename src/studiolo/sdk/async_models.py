@@ -27,9 +27,11 @@ from ..protocol.llm import (
     PredictParameter,
     raw_completion,
 )
+from .arguments import is_one_text, optional, text, texts, validated, wrong_type
 from .async_stream import AsyncPredictionStream
 from .callbacks import check_options
-from .chat import Chat, ChatHistoryDataDict
+from .chat import Chat, HistoryInput
+from .chat_parts import upload_images
 from .gather import gather
 from .mcp import mcp_tools
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult
@@ -38,12 +40,9 @@ from .structured import ResponseFormat, structured_setting
 from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
 from .tool_runner import MakeStream, act_in_loop
 from .tools import ToolDefinition, bind_tools
-from .validation import validated
 
 P = TypeVar("P")
 R = TypeVar("R")
-
-HistoryInput = Chat | ChatHistoryDataDict | str
 
 
 class AsyncModelHandle:
@@ -94,14 +93,15 @@ class AsyncModelHandle:
     @overload
     async def tokenize(self, input: Iterable[str]) -> list[list[int]]: ...
     async def tokenize(self, input: str | Iterable[str]) -> list[int] | list[list[int]]:
-        """Return the tokens of a text, or of each of several texts."""
-        if isinstance(input, str):
-            return (await self._call(wire.TOKENIZE, wire.TextParameter(self._specifier, input))).tokens
-        return await gather(self.tokenize, input)
+        """Return the tokens of a text, or of each of several texts. Raise :class:`ConfigError` for what is no text."""
+        if is_one_text(input):
+            return (await self._call(wire.TOKENIZE, wire.TextParameter(self._specifier, text(input, "input")))).tokens
+        return await gather(self.tokenize, texts(input, "input"))
 
     async def count_tokens(self, input: str) -> int:
-        """Return the number of tokens of ``input``."""
-        return (await self._call(wire.COUNT_TOKENS, wire.TextParameter(self._specifier, input))).token_count
+        """Return the number of tokens of ``input``. Raise :class:`ConfigError` for what is no text."""
+        parameter = wire.TextParameter(self._specifier, text(input, "input"))
+        return (await self._call(wire.COUNT_TOKENS, parameter)).token_count
 
     async def _call(self, endpoint: Rpc[P, R], parameter: P) -> R:
         return await self._session.call(self._namespace, endpoint, validated(parameter))
@@ -143,8 +143,7 @@ class AsyncLLM(AsyncModelHandle):
             UnsupportedError: a setting is for chats only.
         """
         check_options("complete_stream", options, PredictionOptions)
-        if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError(f"The prompt is a {type(prompt).__name__}, not a str")
+        prompt = text(prompt, "prompt")
         settings = _with_format(options.get("config"), response_format)
         if settings.prompt_template is not None:
             raise UnsupportedError(
@@ -153,7 +152,7 @@ class AsyncLLM(AsyncModelHandle):
                 feature="prompt_template",
             )
         config = encode_prediction_config(settings)
-        parameter = raw_completion(prompt, self._specifier, config, options.get("preset"))
+        parameter = raw_completion(prompt, self._specifier, config, optional(text, options.get("preset"), "preset"))
         return AsyncPredictionStream(self._session, parameter, options)
 
     @overload
@@ -190,7 +189,8 @@ class AsyncLLM(AsyncModelHandle):
         The request is sent when the stream is first read, with the chat as it is at this call.
 
         Parameters:
-            history: a :class:`Chat`, a dict of its wire form, or a text: one message of the user.
+            history: a :class:`Chat`; a list of messages or a dict with one, in LM Studio's, OpenAI's or Anthropic's
+                shape; or a text: one message of the user. See :meth:`Chat.from_history`.
             response_format, config, preset, on_message, on_first_token, on_prediction_fragment,
             on_prompt_processing_progress: as for :meth:`complete_stream`.
 
@@ -274,11 +274,14 @@ class AsyncLLM(AsyncModelHandle):
             ConfigError: an option has a wrong name or type, or ``history`` is not a chat.
             PredictionError: the model's template rejects the chat.
         """
+        messages = Chat.from_history(history).history_data()
+        checked_opts = _template_options(opts)
+        await upload_images(self._session, messages)
         parameter = ApplyPromptTemplateParameter(
             specifier=self._specifier,
-            history=Chat.from_history(history).history_data(),
+            history=messages,
             prediction_config_stack=KvConfigStack(layers=[]),
-            opts=_template_options(opts),
+            opts=checked_opts,
         )
         return (await self._call(APPLY_PROMPT_TEMPLATE, parameter)).formatted
 
@@ -289,7 +292,7 @@ class AsyncLLM(AsyncModelHandle):
             model_specifier=self._specifier,
             history=chat.history_data(),
             prediction_config_stack=stack_of(KvConfig(fields=fields)),
-            fuzzy_preset_identifier=preset,
+            fuzzy_preset_identifier=optional(text, preset, "preset"),
         )
         return AsyncPredictionStream(self._session, parameter, callbacks)
 
@@ -313,7 +316,8 @@ class AsyncEmbeddingModel(AsyncModelHandle):
         """Return the vector of a text, or of each of several texts, in their order.
 
         Parameters:
-            input: a text, or any number of texts. Each must fit into the context of the loaded model.
+            input: a text, or any number of texts: a list, an array, a series, a generator. Each must fit into the
+                context of the loaded model.
 
         Returns:
             One float for each dimension of the model. The vector has length 1.
@@ -322,12 +326,15 @@ class AsyncEmbeddingModel(AsyncModelHandle):
             ConfigError: the input is not text.
             PromptTooLongError: a text does not fit into the context.
         """
-        if isinstance(input, str):
-            return (await self._call(wire.EMBED_STRING, wire.EmbedStringParameter(self._specifier, input))).embedding
-        return await gather(self.embed, input)
+        if is_one_text(input):
+            parameter = wire.EmbedStringParameter(self._specifier, text(input, "input"))
+            return (await self._call(wire.EMBED_STRING, parameter)).embedding
+        return await gather(self.embed, texts(input, "input"))
 
 
 def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) -> ApplyPromptTemplateOpts:
+    if opts is not None and not isinstance(opts, ApplyPromptTemplateOpts | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise wrong_type(opts, "opts", "a dict of options")
     if isinstance(opts, ApplyPromptTemplateOpts):
         return opts
     names = dict(

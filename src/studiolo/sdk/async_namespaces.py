@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast
 
 import msgspec
 
 from ..config import LoadConfig, load_config
 from ..config.mismatch import Mismatch, described
+from ..domain.models import check_identifier
 from ..errors import ChannelClosedError, ConfigError, HostError, LoadMismatchWarning
 from ..protocol import models as wire
 from ..protocol.kv import encode_load_config, stack_of
 from ..protocol.system import LIST_DOWNLOADED_MODELS
 from . import fetch_progress
+from .arguments import json_value, one_of, optional, seconds, text, text_or_path, wrong_type
 from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
 from .call_place import warn_caller
 from .callbacks import call, check_options
@@ -28,6 +32,7 @@ DEFAULT_TTL_SEC = 3600
 """Seconds of idleness after which a model that was loaded for a client is unloaded."""
 
 LoadConfigInput = LoadConfig | Mapping[str, Any]
+ModelKeyInput = str | os.PathLike[str]
 ModelSpecifierInput = str | wire.ModelQuery | wire.ModelSpecifier | Mapping[str, Any]
 AnyLoadConfig = LoadConfig
 AnyModelSpecifier = ModelSpecifierInput
@@ -39,7 +44,7 @@ OnMismatch = Literal["keep", "error", "reload"]
 class LoadOptions(TypedDict, total=False):
     """The keyword arguments of a load; see :meth:`AsyncModelNamespace.model`."""
 
-    ttl: int | None
+    ttl: float | datetime.timedelta | None
     config: LoadConfigInput | None
     domain: wire.Domain | None
     on_load_progress: OnLoadProgress | None
@@ -73,14 +78,14 @@ class AsyncModelNamespace(Generic[H]):
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def model(self, model_key: str | None = None, /, **options: Unpack[ModelOptions]) -> H:
+    async def model(self, model_key: ModelKeyInput | None = None, /, **options: Unpack[ModelOptions]) -> H:
         """Return a handle of a model; load the model if it is not loaded.
 
         Parameters:
             model_key: an identifier of a loaded model, a model key, or a path. Without it: any loaded model, else
                 the one last used, else the default model, which is downloaded if the library is empty.
-            ttl: seconds of idleness after which a model that this call loads is unloaded; ``None`` for the host's
-                default. Default: an hour.
+            ttl: seconds of idleness, or a ``timedelta``, after which a model that this call loads is unloaded;
+                ``None`` for the host's default. Default: an hour.
             config: the settings of a load; see :class:`~studiolo.config.LoadConfig`.
             domain: the namespace's own, to use the model so whatever its file says: ``"embedding"`` has an LLM serve
                 embeddings.
@@ -95,16 +100,18 @@ class AsyncModelNamespace(Generic[H]):
             ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError
         """
         check_options("model", options, ModelOptions)
+        model_key = optional(text_or_path, model_key, "model_key")
         stack = stack_of(encode_load_config(load_config(options.get("config")), self._namespace))
+        load_ttl_ms = _milliseconds(options.get("ttl", DEFAULT_TTL_SEC))
         if model_key is None and (loaded := await self.list_loaded()):
             if not {"config", "ttl", "on_mismatch"} & options.keys():
                 return loaded[0]
             model_key = loaded[0].identifier
         parameter = wire.GetOrLoadParameter(
             identifier=model_key,
-            load_ttl_ms=_milliseconds(options.get("ttl", DEFAULT_TTL_SEC)),
+            load_ttl_ms=load_ttl_ms,
             load_config_stack=stack,
-            on_mismatch=_choice(options.get("on_mismatch", "keep")),
+            on_mismatch=cast("OnMismatch", _choice(options.get("on_mismatch", "keep"), "on_mismatch")),
             compares_ttl=options.get("ttl") is not None,
             sets_domain=self._sets_domain(options),
         )
@@ -134,13 +141,14 @@ class AsyncModelNamespace(Generic[H]):
         raise ChannelClosedError(f"The host ended the load of {model_key or 'a model'} without a result")
 
     async def load_new_instance(
-        self, model_key: str, instance_identifier: str | None = None, **options: Unpack[LoadOptions]
+        self, model_key: ModelKeyInput, instance_identifier: str | None = None, **options: Unpack[LoadOptions]
     ) -> H:
         """Load another instance of a model.
 
         Parameters:
             model_key: a model key or a path.
-            instance_identifier: the identifier of the instance. Default: the model key, with ``:2`` and so on.
+            instance_identifier: the identifier of the instance: text without control characters. Default: the model
+                key, with ``:2`` and so on.
             ttl: seconds of idleness after which it is unloaded; ``None`` for never. Default: an hour.
             config, domain, on_load_progress: as for :meth:`model`.
 
@@ -148,6 +156,8 @@ class AsyncModelNamespace(Generic[H]):
             HostError: the identifier is in use; others as :meth:`model`.
         """
         check_options("load_new_instance", options, LoadOptions)
+        model_key = text_or_path(model_key, "model_key")
+        instance_identifier = optional(_identifier, instance_identifier, "instance_identifier")
         parameter = wire.LoadModelParameter(
             model_key=model_key,
             identifier=instance_identifier,
@@ -183,7 +193,8 @@ class AsyncModelNamespace(Generic[H]):
 
     async def unload(self, model_identifier: str) -> None:
         """Unload the instance with this identifier. Raise :class:`ModelNotFoundError` if there is none."""
-        await self._session.call(self._namespace, wire.UNLOAD_MODEL, wire.UnloadModelParameter(model_identifier))
+        identifier = text(model_identifier, "model_identifier")
+        await self._session.call(self._namespace, wire.UNLOAD_MODEL, wire.UnloadModelParameter(identifier))
 
     async def list_loaded(self) -> list[H]:
         """Return handles of the loaded models."""
@@ -293,17 +304,20 @@ def specifier_of(given: ModelSpecifierInput) -> wire.ModelSpecifier:
     """Return the specifier of an identifier, a query or a specifier. Raise :class:`ConfigError`."""
     match given:
         case str():
-            return wire.specify(given)
+            return wire.specify(text(given, "model_specifier"))
         case wire.ModelQuery():
             return wire.QuerySpecifier(query=given)
         case wire.QuerySpecifier() | wire.InstanceReferenceSpecifier():
             return given
         case _:
             pass
+    if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise wrong_type(given, "model_specifier", "an identifier (str), a ModelQuery, or a dict of either form")
+    fields = json_value(given, "model_specifier")
     try:
-        if "type" in given:
-            return msgspec.convert(given, wire.ModelSpecifier)
-        return wire.QuerySpecifier(query=msgspec.convert(given, wire.ModelQuery))
+        if "type" in fields:
+            return msgspec.convert(fields, wire.ModelSpecifier)
+        return wire.QuerySpecifier(query=msgspec.convert(fields, wire.ModelQuery))
     except (msgspec.ValidationError, TypeError) as error:
         raise ConfigError(f"{given!r} does not specify a model", cause=str(error)) from None
 
@@ -321,15 +335,19 @@ def _increasing(callback: OnLoadProgress | None) -> Callable[[float], None]:
     return report
 
 
-def _choice(given: OnMismatch) -> OnMismatch:
-    if given not in ("keep", "error", "reload"):
-        raise ConfigError(f"on_mismatch is {given!r}", suggestion="It is 'keep', 'error' or 'reload'.")
-    return given
+_choice = one_of("keep", "error", "reload")
 
 
-def _milliseconds(seconds: float | None) -> int | None:
-    if seconds is None:
+def _identifier(value: Any, name: str) -> str:
+    identifier = text(value, name)
+    check_identifier(identifier)
+    return identifier
+
+
+def _milliseconds(ttl: Any) -> int | None:
+    ttl_sec = optional(seconds, ttl, "ttl")
+    if ttl_sec is None:
         return None
-    if not seconds > 0:
-        raise ConfigError(f"The ttl is {seconds!r}, not a positive number of seconds")
-    return max(1, round(seconds * 1000))
+    if not ttl_sec > 0:
+        raise ConfigError(f"The argument 'ttl' is {ttl!r}, not a positive number of seconds")
+    return max(1, round(ttl_sec * 1000))

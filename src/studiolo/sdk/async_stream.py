@@ -10,11 +10,12 @@ from typing import Any, Generic, Self, TypeVar
 from ..errors import CancelledError, ChannelClosedError, UsageError
 from ..protocol.llm import PREDICT, Fragment, PredictionStats, PredictMessage, PredictParameter
 from ..protocol.models import LlmInstanceInfo
+from .arguments import validated
+from .chat_parts import upload_images
 from .prediction import PredictionCallbacks, PredictionResult, PredictionState
 from .session import Session
 from .timeouts import silence_limit
 from .transports.base import ClientChannel
-from .validation import validated
 
 T = TypeVar("T")
 
@@ -60,6 +61,7 @@ class PredictionStreamBase(Generic[T]):
             self._state.error = CancelledError("The prediction was cancelled before it was started")
             return
         with self._state.noting_failure():
+            await upload_images(self._session, self._parameter.history)
             self._channel = await self._session.open("llm", PREDICT, validated(self._parameter))
 
     async def _receive(self) -> Sequence[PredictMessage]:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast, runtime_checkable
 
+from ..domain.chat import Part, Role, Text
 from ..errors import ConfigError, UsageError
+from ..message_shapes import (
+    is_one_part,
+    read_history,
+    read_message,
+    read_messages,
+    read_parts,
+    read_role,
+    read_tool_call,
+    read_tool_result,
+)
 from ..protocol.chat import (
     AnyChatMessage,
     AssistantResponse,
     ChatHistoryData,
-    ChatStruct,
     FileHandle,
     SystemPrompt,
     TextData,
@@ -22,6 +32,8 @@ from ..protocol.chat import (
     ToolResultMessage,
     UserMessage,
 )
+from .arguments import items, many, wrong_type
+from .chat_parts import message_of, part_of
 
 # LM Studio's names for the types of its functions' parameters.
 AnyChatMessageDict: TypeAlias = Mapping[str, Any]
@@ -54,7 +66,6 @@ AssistantResponseInput: TypeAlias = str | TextData | FileHandle | Mapping[str, A
 AnyChatMessageInput: TypeAlias = Any  # the argument of the role's own method, or an iterable of its parts
 
 M = TypeVar("M", SystemPrompt, UserMessage, AssistantResponse, ToolResultMessage)
-S = TypeVar("S", bound=ChatStruct)
 
 
 class Chat:
@@ -63,7 +74,8 @@ class Chat:
     Parameters:
         initial_prompt: the system prompt.
 
-    The ``add_`` methods return the message that they added.
+    The ``add_`` methods return the message as it stands in the chat: that of the user grows when the next one extends
+    it. What they are given is copied.
     """
 
     def __init__(
@@ -73,7 +85,7 @@ class Chat:
             raise ConfigError("A chat takes an initial history or a system prompt, not both")
         self._history = ChatHistoryData(messages=[]) if _initial_history is None else _initial_history
         if initial_prompt is not None:
-            self.add_system_prompt(initial_prompt)
+            self._add("system", _system_parts(initial_prompt, "initial_prompt"))
 
     def __str__(self) -> str:
         return f"{type(self).__name__}.from_history({json.dumps(self._get_history(), indent=2, sort_keys=True)})"
@@ -89,33 +101,48 @@ class Chat:
         """Return a copy of the messages."""
         return copy.deepcopy(self._history)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the chat as a dict for JSON, from which :meth:`from_dict` makes the same chat."""
+        return self._history.to_dict()
+
     @classmethod
-    def from_history(cls, history: str | Chat | ChatHistoryData | ChatHistoryDataDict) -> Self:
-        """Return a new chat with the messages of ``history``.
+    def from_dict(cls, data: ChatHistoryDataDict) -> Self:
+        """Return the chat of a dict, as :meth:`to_dict` returns it. Raise :class:`ConfigError` if it is malformed."""
+        if not isinstance(data, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise wrong_type(data, "data", "a dict with a list of messages under 'messages'")
+        return cls.from_history(data)
+
+    @classmethod
+    def from_history(cls, history: HistoryInput) -> Self:
+        """Return a new chat with the messages of ``history``: the same messages with the same parts, in their order.
 
         Parameters:
-            history: another chat; a text, which is one user message; or a dict of the wire form,
-                ``{"messages": [{"role": "user", "content": "hi"}]}``, where a message's content may be a text.
+            history: another chat; a text, which is one user message; a list of messages; or a dict,
+                ``{"messages": [{"role": "user", "content": "hi"}]}``. The messages have LM Studio's shape, OpenAI's
+                (``tool_calls``, ``tool_call_id``, ``image_url`` with a data URL, the role ``developer``) or
+                Anthropic's (``tool_use``, ``tool_result``, ``thinking``, ``system`` beside the messages).
 
         Raises:
-            ConfigError: it is none of these, or a message is malformed.
+            ConfigError: it is none of these, or a message is malformed or says what a chat cannot hold; the error
+                names its position.
         """
         if isinstance(history, Chat):
             return cls(_initial_history=history.history_data())
-        if isinstance(history, ChatHistoryData):
-            return cls(_initial_history=copy.deepcopy(history))
-        chat = cls()
         if isinstance(history, str):
+            chat = cls()
             chat.add_user_message(history)
             return chat
-        messages = history.get("messages") if isinstance(history, Mapping) else None  # pyright: ignore[reportUnnecessaryIsInstance]
-        if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
-            raise ConfigError(
-                f"A chat cannot be made from {history!r}",
-                suggestion="Pass a text, a Chat, or a dict with a list of messages under 'messages'.",
-            )
-        chat.add_entries(cast("Iterable[Any]", messages))
-        return chat
+        if isinstance(history, Mapping | ChatHistoryData):
+            fields = history if isinstance(history, Mapping) else {"messages": history.messages}
+            if not isinstance(fields.get("messages"), str | Mapping | None):
+                read = read_history(fields)
+                return cls(_initial_history=ChatHistoryData(messages=[message_of(m.role, m.parts) for m in read]))
+        elif isinstance(history, list | tuple) and history:
+            return cls.from_history({"messages": history})
+        raise ConfigError(
+            f"A chat cannot be made from {history!r:.200}",
+            suggestion="Pass a text, a Chat, a list of messages, or a dict with such a list under 'messages'.",
+        )
 
     def copy(self) -> Self:
         """Return a copy; changes to one do not affect the other."""
@@ -130,59 +157,37 @@ class Chat:
         """Add a message of a role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
 
         Parameters:
-            role: the author of the message.
-            content: the argument of the role's own method. An assistant's text and tool calls may be one list.
+            role: the author of the message. OpenAI's ``"developer"`` is the system.
+            content: the argument of the role's own method, or a list of its parts. An assistant's text and tool calls
+                may be one list.
 
         Raises:
             ConfigError: there is no such role, or the content is not of its kind.
         """
-        match role:
-            case "user":
-                return self.add_user_message(content)
-            case "tool":
-                return self.add_tool_results(content)
-            case "assistant":
-                if _is_one(content):
-                    return self.add_assistant_response(content)
-                parts = list(content)
-                if not parts:
-                    raise ConfigError("Unable to parse assistant response content: there is none")
-                return self.add_assistant_response(parts[0], parts[1:])
-            case "system":
-                parts = [content] if _is_one(content) else list(content)
-                if len(parts) != 1:
-                    raise ConfigError(f"Unable to parse system prompt: it has {len(parts)} parts, not one")
-                return self.add_system_prompt(parts[0])
-            case _:
-                raise ConfigError(
-                    f"Unknown history role: {role!r}", suggestion="The roles are system, user, assistant and tool."
-                )
+        known = read_role(role, "")
+        if known == "tool":
+            return self.add_tool_results(content)
+        if known == "system" and not isinstance(content, list | tuple):
+            return self.add_system_prompt(content)
+        parts = _parts(known, content)
+        if not parts and known != "user":
+            raise ConfigError("Unable to parse message content: it has no parts")
+        return self._add(known, parts)
 
     def add_entries(
         self, entries: Iterable[AnyChatMessage | Mapping[str, Any] | tuple[str, Any]]
     ) -> list[AnyChatMessage]:
         """Add messages, dicts with ``role`` and ``content``, or pairs of both. Raise :class:`ConfigError`."""
-        added: list[AnyChatMessage] = []
-        for entry in entries:
-            match entry:
-                case ChatStruct(role=role, content=content):  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
-                    pass
-                case {"role": role, "content": content}:
-                    pass
-                case (str() as role, content):
-                    pass
-                case _:
-                    raise ConfigError(f"Could not parse history entry: {entry!r}")
-            added.append(self.add_entry(cast("str", role), content))
-        return added
+        read = read_messages(items(entries, "entries", "a list of messages"), "entries")
+        return [self._add(message.role, message.parts) for message in read]
 
     def append(self, message: AnyChatMessage | AnyChatMessageDict) -> AnyChatMessage:
-        """Add a copy of a message. Raise :class:`ConfigError`."""
-        if isinstance(message, get_args(AnyChatMessage)):
-            message = cast("AnyChatMessage", message).to_dict()
-        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise ConfigError(f"{message!r} is not a valid chat entry")
-        return self.add_entry(message["role"], message["content"])
+        """Add a copy of a message; return the last one, if it has Anthropic's shape and is several.
+
+        Raises:
+            ConfigError: it is not a message, or says what a chat cannot hold.
+        """
+        return [self._add(each.role, each.parts) for each in read_message(message, "the message")][-1]
 
     def add_system_prompt(self, prompt: SystemPromptInput) -> SystemPrompt:
         """Add a system prompt: instructions for the model.
@@ -191,15 +196,7 @@ class Chat:
             UsageError: the last message is a system prompt already.
             ConfigError: it is not text.
         """
-        self._must_not_follow(SystemPrompt, "system prompts")
-        match prompt:
-            case TextData():
-                part = prompt
-            case str() | {"text": str()}:
-                part = TextData(text=prompt if isinstance(prompt, str) else prompt["text"])
-            case _:
-                raise ConfigError(f"Unable to parse system prompt: it is text, not {prompt!r}")
-        return self._added(SystemPrompt(content=[part]))
+        return cast("SystemPrompt", self._add("system", _system_parts(prompt, "prompt")))
 
     def add_user_message(
         self,
@@ -217,15 +214,10 @@ class Chat:
         Raises:
             ConfigError: a part is neither text nor file, or there is none.
         """
-        items = [content] if _is_one(content) else list(cast("Iterable[Any]", content))
-        parts = [_user_part(item) for item in [*items, *_files, *images]]
-        last = self._history.messages[-1] if self._history.messages else None
-        if isinstance(last, UserMessage):
-            last.content.extend(parts)
-            return last
-        if not parts:
-            raise ConfigError("Empty user messages are not supported")
-        return self._added(UserMessage(content=parts))
+        parts = _parts("user", content)
+        for name, handles in (("_files", _files), ("images", images)):
+            parts += many(_handle, handles, name, "a list of file handles")
+        return cast("UserMessage", self._add("user", parts))
 
     def add_assistant_response(
         self, response: AssistantResponseInput, tool_call_requests: Iterable[ToolCallRequestInput] = ()
@@ -240,87 +232,68 @@ class Chat:
             UsageError: the last message is the model's, too.
             ConfigError: a part is not of its kind.
         """
-        self._must_not_follow(AssistantResponse, "assistant responses")
-        parts = [assistant_part(response), *(_tool_request_part(request) for request in tool_call_requests)]
-        return self._added(AssistantResponse(content=parts))
+        parts = _parts("assistant", _one(response, "response", "assistant response content"), "response")
+        parts += many(read_tool_call, tool_call_requests, "tool_call_requests", "a list of tool calls")
+        return cast("AssistantResponse", self._add("assistant", parts))
 
     def add_tool_results(self, results: Iterable[ToolCallResultInput]) -> ToolResultMessage:
         """Add the results of several tool calls as one message. Raise :class:`ConfigError`."""
-        return self._added(ToolResultMessage(content=[_tool_result(result) for result in results]))
+        parts: list[Part] = [*many(read_tool_result, results, "results", "a list of results of tools")]
+        return cast("ToolResultMessage", self._add("tool", parts))
 
     def add_tool_result(self, result: ToolCallResultInput) -> ToolResultMessage:
         """Add the result of a tool call. Raise :class:`ConfigError`."""
-        return self.add_tool_results([result])
+        return cast("ToolResultMessage", self._add("tool", [read_tool_result(result, "result")]))
 
-    def _added(self, message: M) -> M:
-        self._history.messages.append(cast("AnyChatMessage", message))
+    def _add(self, role: Role, parts: Sequence[Part]) -> AnyChatMessage:
+        """Add a message, or extend the last one if both are the user's."""
+        last = self._history.messages[-1] if self._history.messages else None
+        if role == "user" and isinstance(last, UserMessage):
+            last.content.extend(part_of(part) for part in parts)
+            return last
+        if role == "user" and not parts:
+            raise ConfigError("Empty user messages are not supported", cause="The content has no parts.")
+        if last is not None and last.role == role and (what := _SINGLE.get(role)):
+            raise UsageError(f"Multi-part or consecutive {what} are not supported")
+        message = message_of(role, parts)
+        self._history.messages.append(message)
         return message
 
-    def _must_not_follow(self, kind: type[AnyChatMessage], what: str) -> None:
-        if self._history.messages and isinstance(self._history.messages[-1], kind):
-            raise UsageError(f"Multi-part or consecutive {what} are not supported")
+
+HistoryInput: TypeAlias = str | Chat | ChatHistoryData | ChatHistoryDataDict | Sequence[Any]
+
+_SINGLE: dict[Role, str] = {"system": "system prompts", "assistant": "assistant responses"}
+"""What two of do not follow each other when they are added."""
 
 
-def _is_one(content: Any) -> bool:
-    """Return whether it is one part of a message, not several."""
-    return isinstance(content, str | Mapping) or not isinstance(content, Iterable)
+def _parts(role: Role, content: Any, where: str = "content") -> list[Part]:
+    """Return the parts of a content; the result of a prediction is its text."""
+    if isinstance(content, ServerResponse):
+        content = content.content
+    elif not is_one_part(content):
+        content = [
+            each.content if isinstance(each, ServerResponse) else each for each in items(content, where, "a content")
+        ]
+    return read_parts(role, content, where)
 
 
-def _user_part(item: Any) -> TextData | FileHandle:
-    match item:
-        case TextData() | FileHandle():
-            return item
-        case str():
-            return TextData(text=item)
-        case {"text": str() as text}:
-            return TextData(text=text)
-        case {"name": str(), "identifier": str()}:
-            return _convert(FileHandle, cast("Mapping[str, Any]", item))
-        case _:
-            raise ConfigError(f"Unable to parse user message content: it is text and files, not {item!r}")
+def _system_parts(prompt: Any, where: str) -> list[Part]:
+    parts = _parts("system", _one(prompt, where, "system prompt"), where)
+    if not all(isinstance(part, Text) for part in parts):
+        raise ConfigError(f"Unable to parse system prompt: {where} is a file, not text")
+    return parts
 
 
-def assistant_part(response: Any) -> TextData | FileHandle:
-    """Return a model's answer as a part of a message. Raise :class:`ConfigError`."""
-    match response:
-        case TextData() | FileHandle():
-            return response
-        case str():
-            return TextData(text=response)
-        case {"text": str() as text}:
-            return TextData(text=text)
-        case {"name": str(), "identifier": str()}:
-            return _convert(FileHandle, cast("Mapping[str, Any]", response))
-        case ServerResponse():
-            return TextData(text=response.content)
-        case _:
-            raise ConfigError(f"Unable to parse assistant response content: it begins with text, not with {response!r}")
+def _one(content: Any, where: str, what: str) -> Any:
+    if not isinstance(content, ServerResponse) and not is_one_part(content):
+        raise ConfigError(f"Unable to parse {what}: {where} is of type {type(content).__name__}, not one text")
+    return content
 
 
-def _tool_request_part(request: Any) -> ToolCallRequestData:
-    match request:
-        case ToolCallRequestData():
-            return request
-        case ToolCallRequest():
-            return ToolCallRequestData(tool_call_request=request)
-        case {"toolCallRequest": {**call}} | {"tool_call_request": {**call}}:
-            return ToolCallRequestData(tool_call_request=_convert(ToolCallRequest, cast("Mapping[str, Any]", call)))
-        case {"name": str()}:
-            call = {"type": "function", **cast("Mapping[str, Any]", request)}
-            return ToolCallRequestData(tool_call_request=_convert(ToolCallRequest, call))
-        case _:
-            raise ConfigError(f"Unable to parse tool call request content: {request!r}")
-
-
-def _tool_result(result: Any) -> ToolCallResultData:
-    match result:
-        case ToolCallResultData():
-            return result
-        case {"content": str()}:
-            return _convert(ToolCallResultData, cast("Mapping[str, Any]", result))
-        case _:
-            raise ConfigError(f"Unable to parse tool result: {result!r}")
-
-
-def _convert(kind: type[S], data: Mapping[str, Any]) -> S:
-    return kind.from_dict({"type": kind.__struct_config__.tag, **data} if kind.__struct_config__.tag else data)
+def _handle(value: Any, name: str) -> Part:
+    parts = [] if isinstance(value, str) else read_parts("user", value, name)
+    if len(parts) != 1 or isinstance(parts[0], Text):
+        raise wrong_type(
+            value, name, "a FileHandle", suggestion="Pass a handle that prepare_image() returned, or an image part."
+        )
+    return parts[0]

@@ -10,7 +10,8 @@ from ..errors import ClientError
 from ..platform.fork import after_fork_in_child
 from ..protocol.chat import FileHandle
 from . import background
-from .async_namespaces import ModelOptions
+from .arguments import optional, text, text_or_path
+from .async_namespaces import ModelKeyInput, ModelOptions
 from .files import LocalFileInput
 from .sync_client import AnyDownloadedModel, Client
 from .sync_models import LLM, EmbeddingModel
@@ -51,7 +52,8 @@ def configure_default_client(
             "The default client is already created: its host can no longer be configured",
             suggestion="Call configure_default_client() first, or create a Client.",
         )
-    _default_host, _default_token, _default_authority = api_host, api_token, certificate_authority
+    _default_host, _default_token = optional(text, api_host, "api_host"), optional(text, api_token, "api_token")
+    _default_authority = optional(text_or_path, certificate_authority, "certificate_authority")
 
 
 def get_default_client(api_host: str | None = None, api_token: str | None = None) -> Client:
@@ -72,12 +74,12 @@ def get_default_client(api_host: str | None = None, api_token: str | None = None
         return _default_client
 
 
-def llm(model_key: str | None = None, /, **options: Unpack[ModelOptions]) -> LLM:
+def llm(model_key: ModelKeyInput | None = None, /, **options: Unpack[ModelOptions]) -> LLM:
     """Return a handle of an LLM; load it if it is not loaded. See :meth:`AsyncModelNamespace.model`."""
     return get_default_client().llm.model(model_key, **options)
 
 
-def embedding_model(model_key: str | None = None, /, **options: Unpack[ModelOptions]) -> EmbeddingModel:
+def embedding_model(model_key: ModelKeyInput | None = None, /, **options: Unpack[ModelOptions]) -> EmbeddingModel:
     """Return a handle of an embedding model; load it if it is not loaded. See :meth:`AsyncModelNamespace.model`."""
     return get_default_client().embedding.model(model_key, **options)
 

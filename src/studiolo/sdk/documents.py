@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict, cast
+from typing import Any, Protocol, TypedDict
 
-from ..errors import ChannelClosedError, ConfigError
+from ..errors import ChannelClosedError
+from ..plain_values import supports
 from ..protocol import files as wire
 from ..protocol.chat import FileHandle
 from ..protocol.kv import KvConfig, KvField
+from .arguments import instance_of, integer, many, optional, text, text_or_path, wrong_type
 from .callbacks import call, check_options
 from .session import Session
 
@@ -75,25 +77,13 @@ async def retrieve(
 ) -> RetrievalResult:
     """See :meth:`AsyncFilesNamespace.retrieve`."""
     check_options("retrieve", options, RetrievalOptions)
-    given: Any = files
-    if not isinstance(given, Sequence) or not all(
-        isinstance(file, FileHandle) for file in cast("Sequence[Any]", given)
-    ):
-        raise ConfigError("retrieve() needs a list of file handles, which prepare_file() returns")
-    if not isinstance(cast("Any", query), str):
-        raise ConfigError(f"The query is {query!r}, not a str")
-    for name in ("limit", "chunk_size", "chunk_overlap"):
-        value: Any = options.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise ConfigError(f"{name} is {value!r}, not a whole number")
-    model, chunk_size, chunk_overlap = (
-        options.get("embedding_model"),
-        options.get("chunk_size"),
-        options.get("chunk_overlap"),
+    query, files = text(query, "query"), many(_handle, files, "files", "a list of file handles")
+    limit, chunk_size, chunk_overlap = (
+        optional(integer, options.get(name), name) for name in ("limit", "chunk_size", "chunk_overlap")
     )
     settings: dict[str, Any] = {
-        "limit": options.get("limit"),
-        "embeddingModel": model if model is None or isinstance(model, str) else model.identifier,
+        "limit": limit,
+        "embeddingModel": optional(_model_name, options.get("embedding_model"), "embedding_model"),
     }
     if chunk_size is not None or chunk_overlap is not None:
         size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
@@ -116,6 +106,16 @@ async def retrieve(
                 case _:
                     _report(options, message, files)
     raise ChannelClosedError("The host ended the retrieval without a result")
+
+
+_handle = instance_of(FileHandle, "Pass handles that prepare_file() returned.")
+
+
+def _model_name(value: Any, name: str) -> str:
+    identifier = getattr(value, "identifier", value)
+    if not isinstance(identifier, str) and not supports(value, "__fspath__"):
+        raise wrong_type(value, name, "a handle or the name of an embedding model")
+    return text_or_path(identifier, name)
 
 
 def _report(callbacks: RetrievalCallbacks, message: wire.RetrieveMessage, files: Sequence[FileHandle]) -> None:

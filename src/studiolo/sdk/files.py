@@ -24,6 +24,7 @@ from ..protocol.files import (
     UploadFileBase64Parameter,
 )
 from . import documents
+from .arguments import callback, instance_of, optional, text, wrong_type
 from .callbacks import call
 from .documents import RetrievalOptions, RetrievalResult
 from .session import Session
@@ -72,7 +73,7 @@ class AsyncFilesNamespace:
             ConfigError: ``src`` has none of these types.
             FilesError: it is too large.
         """
-        name, data = await asyncio.to_thread(_read, src, name)
+        name, data = await asyncio.to_thread(_read, src, optional(text, name, "name"))
         uploaded = await self._session.call("files", UPLOAD_FILE_BASE64, UploadFileBase64Parameter(name, data))
         return FileHandle(
             name=name, identifier=uploaded.identifier, size_bytes=uploaded.size_bytes, file_type=uploaded.file_type
@@ -80,7 +81,8 @@ class AsyncFilesNamespace:
 
     async def get_document_parsing_library(self, file: FileHandle) -> ParserIdentifier:
         """Return the library that :meth:`parse_document` would use. Raise :class:`FilesError` if there is none."""
-        return await self._session.call("files", GET_PARSING_LIBRARY, FileIdentifierParameter(file.identifier))
+        parameter = FileIdentifierParameter(_handle(file, "file").identifier)
+        return await self._session.call("files", GET_PARSING_LIBRARY, parameter)
 
     async def parse_document(
         self,
@@ -104,7 +106,9 @@ class AsyncFilesNamespace:
                 recognized is refused with the position of the first wrong byte.
             UnsupportedError: the host lacks the library for it (``pip install 'studiolo[documents]'``).
         """
-        parameter = ParseDocumentParameter(file.identifier)
+        parameter = ParseDocumentParameter(_handle(file, "file").identifier)
+        callback(on_parser_loaded, "on_parser_loaded")
+        callback(on_progress, "on_progress")
         async with self._session.messages("files", PARSE_DOCUMENT, parameter) as messages:
             async for message in messages:
                 match message:
@@ -142,6 +146,9 @@ class AsyncFilesNamespace:
         return await documents.retrieve(self._session, query, files, options)
 
 
+_handle = instance_of(FileHandle, "Pass a handle that prepare_file() returned.")
+
+
 def _read(src: LocalFileInput, name: str | None) -> tuple[str, bytes]:
     """Return the name and the content of a file."""
     try:
@@ -161,4 +168,4 @@ def _read(src: LocalFileInput, name: str | None) -> tuple[str, bytes]:
         kind = LocalFileNotFoundError if isinstance(error, FileNotFoundError) else LocalFileError
         raise kind(f"{what} cannot be read", cause=error.strerror or str(error)) from None
     except TypeError:
-        raise ConfigError(f"A {type(src).__name__} is neither a path, nor bytes, nor an open file") from None
+        raise wrong_type(src, "src", "a path, bytes, or a file open for reading in binary mode") from None

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from ..errors import ConfigError
-
 R = TypeVar("R")
 
 MAX_CONCURRENT_CALLS = 32
@@ -15,22 +13,14 @@ MAX_CONCURRENT_CALLS = 32
 
 
 async def gather(call: Callable[[str], Awaitable[R]], texts: Iterable[str]) -> list[R]:
-    """Call ``call`` for each text, several at once; return the results in the order of the texts.
-
-    Raises:
-        ConfigError: an item is not a ``str``.
-    """
-    items = list(texts)
-    for item in items:
-        if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError(f"The input contains a {type(item).__name__}, not only str")
+    """Call ``call`` for each text, several at once; return the results in the order of the texts."""
     limit = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
 
     async def call_limited(text: str) -> R:
         async with limit:
             return await call(text)
 
-    tasks = [asyncio.ensure_future(call_limited(item)) for item in items]
+    tasks = [asyncio.ensure_future(call_limited(text)) for text in texts]
     try:
         return await asyncio.gather(*tasks)
     finally:

@@ -22,6 +22,7 @@ from ..domain.chat import Tool
 from ..errors import ConfigError, ConnectionFailedError, StudioloError
 from ..paths import Home
 from . import background
+from .arguments import items
 from .tools import BoundTool
 
 McpServer = str | Path | Mapping[str, Any]
@@ -69,12 +70,8 @@ def server_configs(servers: Iterable[McpServer]) -> dict[str, ServerConfig]:
     Raises:
         ConfigError: a file cannot be read, an entry is malformed, or a name is unknown or used twice.
     """
-    if isinstance(servers, str | Path | Mapping):
-        raise ConfigError("The MCP servers are not a list", suggestion="Put the one server into a list.")
-    if not isinstance(servers, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(f"The MCP servers are {servers!r}, not a list", suggestion="Pass [] for none.")
     found: dict[str, ServerConfig] = {}
-    for server in servers:
+    for server in items(servers, "mcp", "a list of MCP servers"):
         for name, config in _named(server):
             if name in found:
                 raise ConfigError(f"Two MCP servers have the name {name!r}")

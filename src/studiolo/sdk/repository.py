@@ -21,6 +21,7 @@ from ..protocol.repository import (
     SearchModelsParameter,
     StartFinalizing,
 )
+from .arguments import callback, integer, optional, text, texts
 from .blocking import Blocking, blocking, blocking_as, each_as
 from .callbacks import call
 from .session import Session
@@ -106,9 +107,14 @@ class AsyncRepositoryNamespace:
         Raises:
             ConfigError: the limit is out of range.
         """
+        limit = optional(integer, limit, "limit")
         if limit is not None and not 1 <= limit <= MAX_RESULTS:
-            raise ConfigError(f"The limit is {limit!r}, and must be from 1 to {MAX_RESULTS}")
-        opts = ModelSearchOpts(search_term=search_term, limit=limit, compatibility_types=compatibility_types)
+            raise ConfigError(f"The argument 'limit' is {limit}, and must be from 1 to {MAX_RESULTS}")
+        opts = ModelSearchOpts(
+            search_term=optional(text, search_term, "search_term"),
+            limit=limit,
+            compatibility_types=optional(texts, compatibility_types, "compatibility_types"),
+        )
         found = await self._session.call("repository", SEARCH_MODELS, SearchModelsParameter(opts))
         return [AsyncAvailableModel(result, self._session, self) for result in found.results]
 
@@ -129,7 +135,9 @@ class AsyncRepositoryNamespace:
             ModelNotFoundError: no source has a model of that name.
             DownloadError: every source failed; the error lists them.
         """
-        parameter = DownloadModelParameter(name)
+        callback(on_progress, "on_progress")
+        callback(on_finalize, "on_finalize")
+        parameter = DownloadModelParameter(text(name, "name"))
         async with self._session.messages("repository", DOWNLOAD_MODEL, parameter) as messages:
             async for message in messages:
                 match message:

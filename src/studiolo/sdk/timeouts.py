@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar, cast
 
 from ..errors import ConfigError, RequestTimeoutError
+from .arguments import optional, seconds
 
 T = TypeVar("T")
 
@@ -22,20 +24,21 @@ def get_sync_api_timeout() -> float | None:
     return _silence_limit_sec
 
 
-def set_sync_api_timeout(timeout: float | None) -> None:
+def set_sync_api_timeout(timeout: float | datetime.timedelta | None) -> None:
     """Set the limit that :func:`get_sync_api_timeout` returns. It holds for the async API, too.
 
     Parameters:
-        timeout: seconds, or ``None`` for no limit; 0 makes every call fail at once. Heartbeats come every 10 seconds:
-            with a lower limit, calls to a host that is busy may time out.
+        timeout: seconds, a ``timedelta``, or ``None`` for no limit; 0 makes every call fail at once.
+            Heartbeats come every 10 seconds: with a lower limit, calls to a host that is busy may time out.
 
     Raises:
         ConfigError: not a number of seconds.
     """
     global _silence_limit_sec
-    if timeout is not None and not timeout >= 0:
-        raise ConfigError(f"The timeout is {timeout!r}, not a number of seconds")
-    _silence_limit_sec = None if timeout is None else float(timeout)
+    limit_sec = optional(seconds, timeout, "timeout")
+    if limit_sec is not None and limit_sec < 0:
+        raise ConfigError(f"The argument 'timeout' is {limit_sec}, not a number of seconds from 0")
+    _silence_limit_sec = limit_sec
 
 
 def silence_limit(what: str) -> float | None:

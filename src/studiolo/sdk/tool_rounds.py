@@ -17,6 +17,7 @@ from ..protocol.errors import deserialize_error
 from ..protocol.kv import KvField
 from ..protocol.llm import Fragment, PredictMessage
 from ..protocol.tools import ToolCallEnd, ToolCallFailed, encode_tool_use
+from .arguments import integer, one_of, optional
 from .callbacks import call, check_options
 from .chat import Chat
 from .mcp import McpServer
@@ -81,12 +82,10 @@ def check_act_options(options: ActOptions) -> None:
     """Check what was given to ``act`` by name. Raise :class:`TypeError` or :class:`ConfigError`."""
     check_options("act", options, ActOptions)
     for name in ("max_prediction_rounds", "max_parallel_tool_calls"):
-        limit: Any = options.get(name)
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise ConfigError(f"{name} is {limit!r}, and must be a whole number of at least 1, or None for no limit")
-    choice = options.get("tool_choice", "auto")
-    if choice not in ("auto", "required"):
-        raise ConfigError(f"tool_choice is {choice!r}, and can be 'auto' or 'required'")
+        limit = optional(integer, options.get(name), name)
+        if limit is not None and limit < 1:
+            raise ConfigError(f"The argument {name!r} is {limit}, and must be at least 1, or None for no limit")
+    choice = one_of("auto", "required")(options.get("tool_choice", "auto"), "tool_choice")
     if choice == "required" and options.get("max_prediction_rounds") == 1:
         raise ConfigError("The only round cannot call a tool, but tool_choice='required' needs a tool call")
 

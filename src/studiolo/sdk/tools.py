@@ -10,9 +10,10 @@ from typing import Any, Generic, NotRequired, Self, TypedDict, TypeVar, cast
 
 import msgspec
 
-from ..config import is_text
 from ..domain.chat import Tool
 from ..errors import ConfigError
+from ..plain_values import is_text
+from .arguments import items, optional, text
 
 T = TypeVar("T")
 
@@ -64,10 +65,10 @@ class ToolFunctionDef:
         Raises:
             ConfigError: the function has no name, no docstring, or a signature that cannot be read.
         """
-        name = name or getattr(f, "__name__", None)
+        name = optional(text, name, "name") or getattr(f, "__name__", None)
         if not name:
             raise ConfigError(f"The tool {f!r} has no name", suggestion="Pass one: from_callable(f, name=...).")
-        description = description or inspect.getdoc(f)
+        description = optional(text, description, "description") or inspect.getdoc(f)
         if not description:
             raise ConfigError(
                 f"The tool {name!r} has no docstring",
@@ -108,10 +109,8 @@ def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[st
     Raises:
         ConfigError: a definition is malformed, two tools have one name, or an async one is passed to the sync API.
     """
-    if isinstance(tools, str) or not isinstance(tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(f"The tools are a {type(tools).__name__}, not a list of tools")
     bound: dict[str, BoundTool] = {}
-    for tool in tools:
+    for tool in items(tools, "tools", "a list of tools"):
         entry = _bind(_definition(tool))
         if entry.name in bound:
             raise ConfigError(f"Duplicate tool names are not permitted: {entry.name!r}")
