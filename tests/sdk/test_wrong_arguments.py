@@ -67,6 +67,7 @@ RIGHT: dict[str, Any] = {
 """A value for each parameter that must be given."""
 
 ACCEPTED: dict[str, list[Any]] = {
+    "on_mismatch": [],
     "ttl": [5, None],
     "limit": [5, None],
     "chunk_size": [5, None],

@@ -103,6 +103,8 @@ class AsyncModelNamespace(Generic[H]):
         model_key = optional(text_or_path, model_key, "model_key")
         stack = stack_of(encode_load_config(load_config(options.get("config")), self._namespace))
         load_ttl_ms = _milliseconds(options.get("ttl", DEFAULT_TTL_SEC))
+        on_mismatch = cast("OnMismatch", _choice(options.get("on_mismatch", "keep"), "on_mismatch"))
+        sets_domain = self._sets_domain(options)
         if model_key is None and (loaded := await self.list_loaded()):
             if not {"config", "ttl", "on_mismatch"} & options.keys():
                 return loaded[0]
@@ -111,9 +113,9 @@ class AsyncModelNamespace(Generic[H]):
             identifier=model_key,
             load_ttl_ms=load_ttl_ms,
             load_config_stack=stack,
-            on_mismatch=cast("OnMismatch", _choice(options.get("on_mismatch", "keep"), "on_mismatch")),
+            on_mismatch=on_mismatch,
             compares_ttl=options.get("ttl") is not None,
-            sets_domain=self._sets_domain(options),
+            sets_domain=sets_domain,
         )
         report = _increasing(options.get("on_load_progress"))
         given = options.get("on_fetching")
