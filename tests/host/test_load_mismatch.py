@@ -143,7 +143,7 @@ def test_the_sync_api_warns_once_at_the_place_of_the_call(client: lm.Client) -> 
     assert str(caught[0].message).endswith("context_length is 512, not 256; ttl is 3600.0, not 5.0")
     with pytest.raises(LoadMismatchError, match="seed"):
         client.llm.model("alpha", config={"seed": 4}, on_mismatch="error")
-    with pytest.raises(lm.ConfigError, match="on_mismatch. is 'never'"):
+    with pytest.raises(lm.ConfigError, match="'on_mismatch' is 'never'"):
         client.llm.model("alpha", on_mismatch="never")  # type: ignore[arg-type]
     again = client.llm.model("alpha", config={"contextLength": 256}, on_mismatch="reload")
     assert again.get_context_length() == 256
