@@ -112,6 +112,22 @@ def test_a_file_removed_while_it_is_loaded(server: Server, client: lm.Client, pl
         llm.unload()
 
 
+def test_a_file_cut_short_while_it_is_loaded(server: Server, client: lm.Client, place: Path, weights: Path) -> None:
+    with nothing_left(server.pid), undisturbed(server.address):
+        path = place / "shrinking.gguf"
+        shutil.copyfile(weights, path)
+        llm = client.llm.load_new_instance("shrinking", config=SMALL)
+        expected = answer(llm)
+        os.truncate(path, 5_000_000)
+        for _ in range(2):
+            with pytest.raises(ModelFileError, match=r"has changed since it was loaded.*shrinking\.gguf"):
+                answer(llm)
+        shutil.copyfile(weights, path)
+        assert answer(llm) == expected
+        llm.unload()
+        path.unlink()
+
+
 PROGRAM = f"""
 import json, sys
 import studiolo as lm

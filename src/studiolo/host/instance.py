@@ -33,6 +33,7 @@ from .lifecycle import TRANSITIONS, State
 from .load_plan import Estimate
 from .load_planner import LoadPlan
 from .load_progress import LoadBroadcast, LoadWatcher
+from .loaded_files import LoadedFiles
 from .log_events import LogEvents, publish_engine_log
 from .slots import Slots
 
@@ -89,6 +90,7 @@ class Instance:
         self._unload: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
+        self._files: LoadedFiles | None = None
         self._has_run = False
         self._clock = asyncio.get_running_loop().time
         self._last_used = self._clock()
@@ -420,13 +422,25 @@ class Instance:
         kinds, limit = self._shared.kinds, settings.loading.start_limit_sec
         spec = engine_spec(self.identifier, self.model, self.config, self.draft, kinds.node.models, limit)
         self.cut_off.clear()
+        files = LoadedFiles.of(self.model, self.draft)
         try:
             self._engine, self.model = await start_engine(kinds.chosen, spec, self.model, self._on_load_progress)
         except EngineStartError as error:
+            if (fault := self.file_fault(error)) is not None:
+                raise fault from None
             self._note_crash(error, None)
             raise
+        self._files = files
         self._log_engine(self._engine, "info", f"Started for {self.model.key} with a context of {self.context_length}")
         self._watcher = asyncio.create_task(self._watch(self._engine), name=f"watch {self.identifier}")
+
+    def file_fault(self, end: EngineError) -> ModelFileError | None:
+        """Return the error for a file that has changed since the model was loaded; ``None`` if there is none.
+
+        Parameters:
+            end: how the engine ended, or why it does not start again.
+        """
+        return self._files.fault(end) if self._files is not None and self._state != "gone" else None
 
     def _on_load_progress(self, progress: LoadProgress) -> None:
         self.load_progress.advance(progress.fraction)
@@ -462,16 +476,17 @@ class Instance:
             self._enter(self._crashed_state())
 
     def _note_crash(self, error: EngineError, engine: Engine | None) -> None:
-        """Count a crash against the model, and publish a report of it."""
-        crashes = self._shared.crashes
-        crashes.note(crash_key(self.model.path), error, self._shared.settings().limits)
+        """Count a crash against the model, unless its file was changed, and publish a report of it."""
+        crashes, fault = self._shared.crashes, self.file_fault(error)
+        if fault is None:
+            crashes.note(crash_key(self.model.path), error, self._shared.settings().limits)
         ended = {lease for lease in self.leases | self.cut_off if engine is not None and lease.engine is engine}
         report = CrashReport(
             time=time.time(),
             identifier=self.identifier,
             model_key=self.model.key,
             pid=engine.process.pid if engine else None,
-            reason=error.title,
+            reason=(fault or error).title,
             log_tail=error.cause or "",
             running=[lease.prediction.describe() for lease in ended if lease.prediction is not None],
         )

@@ -185,8 +185,10 @@ class Lease:
         instance = self.instance
         try:
             yield
-        except EngineDiedError:
+        except EngineDiedError as death:
             instance.cut_off.add(self)
+            if (fault := instance.file_fault(death)) is not None:
+                raise fault from None
             raise
         finally:
             instance.gate.leave()

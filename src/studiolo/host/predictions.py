@@ -276,6 +276,8 @@ class Prediction:
         has_progress = self._restarts == 0 or self._predicted_tokens > self._tokens_at_restart
         if not (self._can_resume and has_progress and self._restarts < MAX_RESTARTS):
             raise death
+        if self._instance.file_fault(death) is not None:  # another file is another model
+            raise death
         try:
             engine = await self._lease.use_engine()
         except (EngineStartError, QuarantinedError):
