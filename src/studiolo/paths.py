@@ -71,7 +71,7 @@ class Home:
 
     @property
     def downloads(self) -> Path:
-        """Unfinished downloads. On the same file system as ``models``, so that a finished one is renamed."""
+        """Unfinished downloads. A finished one is renamed, or copied if ``models`` is on another file system."""
         return self.root / "downloads"
 
     @property

@@ -159,7 +159,7 @@ def test_an_interrupted_copy_leaves_nothing(empty_home: Home, model: Path) -> No
 def test_a_full_disk_is_an_error_before_anything_is_written(
     empty_home: Home, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files_module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
     with pytest.raises(LibraryFileError, match=r"needs 0\.00 GB of disk, and 0\.00 GB are free"):
         carry_out(plan_import(empty_home, model, "copy"))
     assert list(empty_home.models.rglob("*")) == []

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import StudioloError
 from ..library.gguf_file import ENCODERS
 from ..library.model_library import Library
-from ..library.other_programs import PROGRAM_NAMES, further_folder, program_folders
+from ..library.other_programs import PROGRAM_NAMES, further_folder, is_folder, may_not_read, program_folders
 from ..paths import Home
 from ..settings import LibrarySettings, Settings
 from ..toml_file import line_of, nearest
@@ -67,7 +67,9 @@ async def review(settings: Settings, home: Home, library: Library) -> list[Doubt
                     doubt(f"models.{key}.domain", what, "Remove it.")
     for index, name in enumerate(settings.library.folders):
         folder = further_folder(home, name)
-        if not await asyncio.to_thread(folder.is_dir):
+        if await asyncio.to_thread(may_not_read, folder):
+            doubt(f"library.folders[{index}]", f"{folder} may not be read", "Correct its permissions or the setting.")
+        elif not await asyncio.to_thread(is_folder, folder):
             doubt(f"library.folders[{index}]", f"{folder} is not a folder", "Create it, or correct the setting.")
     if settings.library.programs != LibrarySettings().programs:
         for index, program in enumerate(settings.library.programs):

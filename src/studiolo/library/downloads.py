@@ -26,6 +26,7 @@ from ..errors import DownloadError, ModelFileError
 from ..paths import Home
 from . import sources
 from .disk_threads import DiskThreads
+from .file_copy import check_target, copy_into_place
 from .gguf_file import read_metadata
 from .partial_downloads import (
     FILE_NAME,
@@ -154,6 +155,7 @@ async def download(
         await threads.step(clean, home)
         with writable(home.models):
             missing = [each for each in files if not await threads.step(run.is_here, each)]
+        await threads.step(run.check_targets, missing)
         await threads.step(run.check_space, missing)
         try:
             ready = [(each, await run.fetch(each, last=each is missing[-1])) for each in missing]
@@ -216,6 +218,39 @@ class _Run:
             here += bytes_in(self.folders[each.file])
         self.meter.report(min(here, self.total) if self.total else here, self.total)
 
+    def check_targets(self, missing: Sequence[RemoteFile]) -> None:
+        """Raise an error if the models folder cannot take the files: nothing is downloaded in vain."""
+        for each in missing:
+            target = self.home.models / each.file
+            try:
+                check_target(target, self.home.models)
+                place = _existing(target)
+                free = shutil.disk_usage(place).free
+                elsewhere = place.stat().st_dev != _existing(self.home.downloads).stat().st_dev
+            except OSError as error:
+                raise self._refused(target, each, error) from error
+            needed = sum(file.size_bytes or 0 for file in missing)
+            if elsewhere and needed > free:
+                raise DownloadError(
+                    f"There is no room for {self.name} in {place}",
+                    cause=f"it takes {_gigabytes(needed)} of disk and {_gigabytes(free)} are free there",
+                    suggestion="Free some space there, or make the folder a link to another disk",
+                    data={"model": self.name, "needed_bytes": needed, "free_bytes": free},
+                )
+
+    def _refused(self, target: Path, file: RemoteFile, error: OSError) -> DownloadError:
+        free = None
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(_existing(target)).free
+        needed = f"it takes {_gigabytes(file.size_bytes)}, " if file.size_bytes else ""
+        known = f"; {needed}{_gigabytes(free)} are free" if free is not None else ""
+        return DownloadError(
+            f"{self.name} cannot be put into {target.parent}",
+            cause=f"{error.strerror or error} ({error.filename or target}){known}",
+            suggestion="Make the folder writable, free some space, or set STUDIOLO_HOME to another folder",
+            data={"model": self.name, "file": str(target), "needed_bytes": file.size_bytes, "free_bytes": free},
+        )
+
     def check_space(self, missing: Sequence[RemoteFile]) -> None:
         """Raise an error if the files of known size do not fit on the disk."""
         here = sum(bytes_in(self.folders[each.file]) for each in missing)
@@ -268,7 +303,12 @@ class _Run:
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())  # of a large file, this takes as long as the disk needs
             target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
+            try:
+                file.replace(target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                copy_into_place(file, target)  # the models are on another file system
             folder = os.open(target.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -330,6 +370,13 @@ class _Run:
             suggestion="Free some space and try again: the download resumes",
             data={"model": self.name, "kept_bytes": kept, "missing_bytes": rest},
         )
+
+
+def _existing(path: Path) -> Path:
+    """Return the closest folder above ``path``, or ``path``, that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
 
 
 def _gigabytes(count: int) -> str:

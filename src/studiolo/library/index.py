@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ..domain.models import Domain
 from ..errors import ModelFileError
+from ..paths import Home
 from ..settings import without_prefix
 from .adapters import fitting_models, is_adapter
 from .gguf_file import ENCODERS, Metadata, count_string, read_metadata
@@ -48,10 +49,12 @@ class Index:
 
     Parameters:
         state: stores the metadata for the next process.
+        home: the home that ``state`` belongs to: what is stored of its files is relative to it.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, home: Home) -> None:
         self._state = state
+        self._home = home
         self._read: dict[Path, tuple[int, int, Content]] = {}
 
     def models(
@@ -121,12 +124,18 @@ class Index:
 
     def last_variants(self) -> dict[str, str]:
         """Return the paths of the variants used last, by group. Other processes may have used others since."""
-        return self._state.recall_all(_LAST_VARIANT)
+        places = self._state.recall_all(_LAST_VARIANT)
+        return {group: str(self._home.root / place) for group, place in places.items()}
+
+    def place_of(self, model: Model) -> str:
+        """Return the path of ``model`` as it is stored: relative to the home, which may be copied or moved."""
+        path, root = model.path, self._home.root
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
     def remember_used(self, model: Model) -> None:
         """Store that ``model`` is the variant of its group that was used last."""
         if model.variants:
-            self._state.remember(_LAST_VARIANT + model.group, str(model.path))
+            self._state.remember(_LAST_VARIANT + model.group, self.place_of(model))
 
     def failure(self, model: Model) -> ModelFileError:
         """Return the error of a model that cannot be used."""

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Literal
 from ..errors import ConfigError, LibraryFileError, ModelFileError, ModelNotFoundError
 from ..paths import Home
 from .adapters import fitting_models, is_adapter
+from .file_copy import copy_into_place, remove_empty
 from .gguf_file import Metadata, describe, read_header
 from .model import Model, not_a_model, split_name
 from .other_programs import PROGRAM_NAMES
@@ -25,7 +25,6 @@ OnCopied = Callable[[int, int], None]
 """Called with the bytes copied so far, and the total."""
 
 _REPOSITORY = re.compile(r"[\w][\w.\- ]*/[\w][\w.\- ]*")
-_CHUNK = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def carry_out(plan: Import, on_copied: OnCopied | None = None) -> list[Path]:
     except BaseException as error:
         for source, target in reversed(done):
             _undo(source, target, plan.how)
-        _remove_empty(plan.files[0][1].parent, plan.files[0][1].parents[2])
+        remove_empty(plan.files[0][1].parent, plan.files[0][1].parents[2])
         if isinstance(error, OSError):
             raise _refused(error, plan) from error
         raise
@@ -147,29 +146,8 @@ def _place(source: Path, target: Path, how: How, on_copied: Callable[[int], obje
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-    _copy(source, target, on_copied)
+    copy_into_place(source, target, on_copied)
     return True
-
-
-def _copy(source: Path, target: Path, on_copied: Callable[[int], object]) -> None:
-    """Copy under a hidden name, which listings skip, and rename when all of it is on the disk."""
-    size = source.stat().st_size
-    free = shutil.disk_usage(target.parent).free
-    if size > free:
-        raise OSError(errno.ENOSPC, f"it needs {size / 1e9:.2f} GB of disk, and {free / 1e9:.2f} GB are free")
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with source.open("rb") as reader, part.open("wb") as writer:
-            copied = 0
-            while chunk := reader.read(_CHUNK):
-                writer.write(chunk)
-                copied += len(chunk)
-                on_copied(copied)
-            writer.flush()
-            os.fsync(writer.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _undo(source: Path, target: Path, how: How) -> None:
@@ -256,16 +234,9 @@ def remove(home: Home, files: list[Path]) -> None:
         except OSError as error:
             raise LibraryFileError(f"{file} could not be removed", cause=error.strerror or str(error)) from error
     for file in files:
-        _remove_empty(file.parent, home.models)
+        remove_empty(file.parent, home.models)
 
 
 def _is_within(file: Path, folder: Path) -> bool:
     """Whether a file, or the link to it, is really under ``folder``."""
     return file.parent.resolve().is_relative_to(folder.resolve()) and file.is_relative_to(folder)
-
-
-def _remove_empty(folder: Path, top: Path) -> None:
-    with contextlib.suppress(OSError):
-        while folder != top and folder.is_relative_to(top):
-            folder.rmdir()
-            folder = folder.parent

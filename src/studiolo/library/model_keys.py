@@ -60,6 +60,7 @@ def name_of(found: Found, role: Role = "llm") -> Name:
         folder = re.sub(r"-gguf$", "", file.path.parent.name, flags=re.IGNORECASE)
         if stem.lower() in _GENERIC and file.origin != "path" and folder:
             stem = folder
+        stem = "".join(letter if letter.isprintable() else "-" for letter in stem).strip() or stem
         base, shown, place = stem.lower(), words(stem), str(file.path.parent)
     if role == "other":
         return Name(base, shown, variant, str(file.path))

@@ -47,7 +47,7 @@ class Library:
         self._state = state or State(home.state)
         self._owns_state = state is None
         self._threads = DiskThreads()
-        self._index = Index(self._state)
+        self._index = Index(self._state, home)
         self._snapshot: Snapshot | None = None
         file = SettingsFile(home.settings)
         self._settings = settings or file.current
@@ -125,7 +125,7 @@ class Library:
         without a name mean this model."""
         await self._threads.look_up(self._index.remember_used, model)
         if model.domain is not None:
-            await self._threads.look_up(self._state.remember, _LAST_USED[model.domain], str(model.path))
+            await self._threads.look_up(self._state.remember, _LAST_USED[model.domain], self._index.place_of(model))
 
     async def search(self, term: str, limit: int = 20) -> SearchResults:
         """Search for models to download, in the catalog and on the hub.
@@ -302,8 +302,10 @@ class Library:
         return list(self._current().models)
 
     def _resolve(self, name: str) -> Model:
-        name = name.strip()
         current = self._current()
+        if (exact := current.names.by_key(name)) is not None:
+            return exact
+        name = name.strip()
         path = Path(name)
         if name.startswith("~") and "/" in name:
             with contextlib.suppress(RuntimeError):  # "~nobody/": there is no such user
@@ -341,10 +343,13 @@ class Library:
         current = self._current()
         last = self._state.recall(_LAST_USED[domain])
         if last is not None:
-            with contextlib.suppress(ModelNotFoundError):
-                model = self._at(Path(last), current)
-                if model.domain == domain:
-                    return model
+            path = self.home.root / last
+            model = current.by_path.get(path)
+            if model is None:
+                with contextlib.suppress(OSError, RuntimeError):
+                    model = current.by_real_path.get(path.resolve())
+            if model is not None and model.domain == domain:
+                return model
         preferred = self.catalog.default(domain)
         fitting = [model for model in current.models if model.domain == domain and model.selected]
         for model in fitting:

@@ -51,18 +51,22 @@ class NameIndex:
             beginnings.update((name, place, True) for name in names.group | names.loose_group)
         self._sorted = sorted(beginnings)
 
+    def by_key(self, key: str) -> Model | None:
+        """Return the model with exactly this key."""
+        return self._by_key.get(key)
+
     def matches(self, name: str) -> list[Match]:
         """Return the models that ``name`` means, in any case.
 
         The closest kind of match decides: a key goes before a path, a path before a name that several files may have,
         and that before the beginning of one. A name of all variants of a model means the selected one.
         """
-        name = name.strip()
-        wanted = name.removesuffix("/").casefold()
+        wanted = name.strip().removesuffix("/").casefold()
         if not wanted:
             return []
-        if name in self._by_key:  # keys can differ by nothing but case
-            return [Match(name, self._by_key[name])]
+        for exact in (name, name.strip()):  # keys can differ by nothing but case
+            if exact in self._by_key:
+                return [Match(exact, self._by_key[exact])]
         for tier in self._tiers:
             if found := self._found(tier.own.get(wanted, ()), tier.shared.get(wanted, ())):
                 return found

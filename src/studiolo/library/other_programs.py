@@ -35,9 +35,33 @@ def further_folder(home: Home, name: str) -> Path:
 def program_folders(program: Program) -> list[Path]:
     """Return the existing folders in which ``program`` keeps models on this machine."""
     try:
-        return [folder for folder in _PROGRAMS[program][0]() if folder.is_dir()]
+        return [folder for folder in _PROGRAMS[program][0]() if is_folder(folder)]
     except RuntimeError:  # the user has no home folder
         return []
+
+
+def unreadable_folders(program: Program) -> list[Path]:
+    """Return the folders of ``program`` that this user may not look into: they count as empty."""
+    try:
+        return [folder for folder in _PROGRAMS[program][0]() if may_not_read(folder)]
+    except RuntimeError:
+        return []
+
+
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder, as far as this user may see."""
+    try:
+        return path.is_dir()
+    except OSError:  # it may not be looked into, or its network drive does not answer
+        return False
+
+
+def may_not_read(folder: Path) -> bool:
+    """Whether this user may not look into ``folder``."""
+    try:
+        return folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
+    except OSError:
+        return True
 
 
 def program_files(program: Program, folder: Path, stamps: FileStamps) -> list[File]:
@@ -50,7 +74,7 @@ def _lmstudio() -> Iterator[Path]:
     place), and the folder for downloads that its settings name."""
     homes = [Path.home() / ".lmstudio", Path.home() / ".cache" / "lm-studio"]
     pointer = _text(Path.home() / ".lmstudio-home-pointer").strip()
-    if pointer and Path(pointer).is_dir():
+    if pointer and is_folder(Path(pointer)):
         homes = [Path(pointer)]
     for home in homes:
         named = _object(home / "settings.json").get("downloadsFolder")
@@ -128,12 +152,10 @@ def _ollama_file(store: Path, registry: str, space: str, name: str, manifest: Pa
     if status is None:
         return None
     projector = blobs.get(_PROJECTOR_LAYER)
-    if projector is not None:
-        stamps.stat(projector)
     return found_file(model, _ollama_name(registry, space, name, manifest.name), status, "ollama")._replace(
         publisher="ollama" if space == "library" else space,
         tag=manifest.name,
-        projector=projector if projector is not None and projector.is_file() else None,
+        projector=projector if projector is not None and stamps.stat(projector) is not None else None,
     )
 
 

@@ -21,7 +21,12 @@ from ..errors import ConfigError, UnsupportedError
 from ..host import machine
 from ..host.settings_review import Doubt, review
 from ..library.model_library import Library
-from ..library.other_programs import PROGRAM_NAMES, further_folder, program_folders
+from ..library.other_programs import (
+    PROGRAM_NAMES,
+    further_folder,
+    program_folders,
+    unreadable_folders,
+)
 from ..paths import Home
 from ..platform.processors import engine_threads, usable_processors
 from ..sdk.discovery import SDK_PORTS, is_server
@@ -217,7 +222,8 @@ def _library(home: Home, settings: Settings) -> Iterator[Finding]:
             doubts = await review(settings, home, library)
         finally:
             await library.close()
-        return len(models), [f"{model.path}: {model.error}" for model in models if model.error], doubts
+        faulty = [model for model in models if model.error and not model.fits]
+        return len(models), [f"{model.path}: {model.error}" for model in faulty], doubts
 
     try:
         count, faulty, doubts = asyncio.run(list_models())
@@ -225,6 +231,9 @@ def _library(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding(what="library", found=error.title, remedy=error.suggestion or "Fix the file.")
         return
     yield Finding(what="library", found=f"{count} models" if count else "empty: studiolo get fetches a model")
+    for program in settings.library.programs:
+        for folder in unreadable_folders(program):
+            yield Finding(what=PROGRAM_NAMES[program], found=f"{folder} may not be read, and counts as empty")
     for fault in faulty:
         yield Finding(what="model file", found=fault, remedy="Fetch it again, or delete it.")
     for doubt in doubts:

@@ -1,0 +1,70 @@
+"""Put files into folders, on the same file system or on another, and find out beforehand whether that can be done."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+_CHUNK = 8 << 20
+
+
+def copy_into_place(source: Path, target: Path, on_copied: Callable[[int], object] = lambda _: None) -> None:
+    """Copy under a hidden name, which listings skip, and rename when all of it is on the disk.
+
+    Raises:
+        OSError: the system refused, or there is not enough space.
+    """
+    size = source.stat().st_size
+    free = shutil.disk_usage(target.parent).free
+    if size > free:
+        raise OSError(errno.ENOSPC, f"it needs {size / 1e9:.2f} GB of disk, and {free / 1e9:.2f} GB are free")
+    part = partial_name(target)
+    try:
+        with source.open("rb") as reader, part.open("wb") as writer:
+            copied = 0
+            while chunk := reader.read(_CHUNK):
+                writer.write(chunk)
+                copied += len(chunk)
+                on_copied(copied)
+            writer.flush()
+            os.fsync(writer.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def partial_name(target: Path) -> Path:
+    """Return the hidden name beside ``target`` under which it is written."""
+    return target.with_name(f".{target.name}.part")
+
+
+def check_target(target: Path, top: Path) -> None:
+    """Raise :class:`OSError` if ``target`` cannot be written. Creates its file and folders, and removes them.
+
+    Parameters:
+        target: the path of a file that may not exist yet.
+        top: a folder above it, which stays.
+    """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    part = partial_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as file:
+            file.flush()
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        remove_empty(target.parent, top)
+
+
+def remove_empty(folder: Path, top: Path) -> None:
+    """Remove ``folder`` if it is empty, and those above it up to ``top``, which stays."""
+    with contextlib.suppress(OSError):
+        while folder != top and folder.is_relative_to(top):
+            folder.rmdir()
+            folder = folder.parent
