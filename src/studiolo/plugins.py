@@ -6,6 +6,9 @@ import logging
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 
+_PACKAGE = __name__.rpartition(".")[0]
+"""The name of the package: another one where it is a part of another package."""
+
 _log = logging.getLogger("studiolo.plugins")
 
 
@@ -18,9 +21,12 @@ def find(group: str, built_in: Mapping[str, str]) -> dict[str, EntryPoint]:
 
     Parameters:
         group: the entry point group, such as ``studiolo.engines``.
-        built_in: the built-in plug-ins: names and ``module:attribute``.
+        built_in: the built-in plug-ins: names and ``module:attribute``; a module below this package begins with a dot.
     """
-    found = {name: EntryPoint(name, value, group) for name, value in built_in.items()}
+    found = {
+        name: EntryPoint(name, f"{_PACKAGE}{value}" if value.startswith(".") else value, group)
+        for name, value in built_in.items()
+    }
     for point in entry_points(group=group):
         known = found.setdefault(point.name, point)
         if known.value != point.value:

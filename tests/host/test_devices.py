@@ -81,7 +81,7 @@ async def test_a_library_that_fails_to_list_gpus_is_an_error_that_is_a_stand_in(
     monkeypatch.setattr(listing, "MODULE", "studiolo.no_such_module")
     with pytest.raises(EngineError, match=r"cannot be listed.*no_such_module"):
         await kind.devices()
-    monkeypatch.setattr(listing, "MODULE", "studiolo.engines.llama_cpp.device_worker")
+    monkeypatch.setattr(listing, "MODULE", "engines.llama_cpp.device_worker")
     assert isinstance(await kind.devices(), list), "the real library lists what there is"
 
 

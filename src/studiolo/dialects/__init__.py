@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 GROUP = "studiolo.dialects"
 """The entry point group by which other packages add dialects."""
 
-BUILT_IN = {"lmstudio": "studiolo.dialects.lmstudio.routes:LmStudio"}
+BUILT_IN = {"lmstudio": ".dialects.lmstudio.routes:LmStudio"}
 
 
 def dialects() -> dict[str, Dialect]:

@@ -16,8 +16,8 @@ GROUP = "studiolo.engines"
 DEFAULT = "llama.cpp"
 
 BUILT_IN = {
-    "llama.cpp": "studiolo.engines.llama_cpp.kind:LlamaCppKind",
-    "llama-server": "studiolo.engines.llama_server.kind:LlamaServerKind",
+    "llama.cpp": ".engines.llama_cpp.kind:LlamaCppKind",
+    "llama-server": ".engines.llama_server.kind:LlamaServerKind",
 }
 
 

@@ -1,7 +1,7 @@
 """The child process that parses one document, within limits.
 
-Run by its path, outside the package, so that it starts fast: only the library that reads has to be importable.
-Usage: ``_document_worker.py KIND FILE MAX_MEMORY_BYTES MAX_CPU_SEC MAX_TEXT_BYTES``. It prints a JSON object a line:
+It imports little, so that it starts fast.
+Usage: ``_document_worker KIND FILE MAX_MEMORY_BYTES MAX_CPU_SEC MAX_TEXT_BYTES``. It prints a JSON object a line:
 ``page`` (its text) and ``share`` (how much is read) for each page, then ``done``; or ``failed`` (``memory``, ``text``,
 ``unpacked``, ``password``, ``encoding`` or ``damaged``) and ``reason``.
 """
@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from studiolo.host.text_encoding import UndecodableError, decode
-from studiolo.platform.limits import limit_process
-from studiolo.platform.parent_death import on_end_of_input
+from ..platform.limits import limit_process
+from ..platform.parent_death import on_end_of_input
+from .text_encoding import UndecodableError, decode
 
 MAX_UNPACKED_BYTES = 256 * 2**20
 """How large a packed document may be when it is unpacked, by what it says of itself."""

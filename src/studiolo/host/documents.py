@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +18,7 @@ from msgspec import Struct
 
 from .._version import __version__
 from ..errors import FilesError, UnsupportedError
+from ..platform.interpreter import python_command
 from ..platform.processes import kill, start_child
 from .files import FileStore, file_type, image_format
 from .text_encoding import UndecodableError, decode
@@ -26,7 +26,7 @@ from .text_encoding import UndecodableError, decode
 AT_ONCE = 2
 """Documents that are parsed at a time; others wait."""
 
-_WORKER = Path(__file__).with_name("_document_worker.py")
+_WORKER = "host._document_worker"
 _HTML = frozenset({".html", ".htm", ".xhtml"})
 _LIBRARIES = {"pdf": "pypdf", "docx": "python-docx", "html": "beautifulsoup4"}
 
@@ -183,12 +183,7 @@ class Documents:
         limits = self._limits
         numbers = (limits.memory_bytes, int(limits.time_sec) + 1, limits.text_bytes)
         process = await start_child(
-            sys.executable,
-            "-P",  # import nothing from the current folder or the worker's
-            str(_WORKER),
-            kind,
-            str(path),
-            *(str(number) for number in numbers),
+            *python_command(_WORKER, kind, str(path), *map(str, numbers)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

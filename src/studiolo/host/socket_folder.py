@@ -8,11 +8,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ..platform.features import has
 from ..platform.file_locks import FileLock
 from ..platform.file_status import is_own_folder
+from ..platform.sockets import can_hold_sockets
 
 PREFIX = "studiolo-sockets-"
 LOCK_NAME = "host.lock"
+
+SHORT_PLACES = ("/tmp",)
+"""Where the folder is, if the path of the folder for temporary files is too long."""
 
 
 class SocketFolder:
@@ -22,11 +27,11 @@ class SocketFolder:
     a folder for temporary files have process numbers of their own.
 
     It is not under the home folder: the path of a Unix socket has at most about 100 bytes, and a home folder can be
-    deep, or be on a file system without sockets.
+    deep, or be on a file system without sockets. Where that is so of the folder for temporary files, it is in another
+    one; where there is none, engines listen on ports.
     """
 
     def __init__(self) -> None:
-        _remove_folders_of_dead_hosts()
         self.path, self._lock = _make()
         self._left: list[tuple[Path, FileLock]] = []
         self._removed = False
@@ -51,16 +56,35 @@ class SocketFolder:
 
 def _make() -> tuple[Path, FileLock]:
     """Make a folder that only this user can look into, and lock it."""
+    bases = _bases()
+    for base in bases if has("unix-sockets") else []:
+        with contextlib.suppress(OSError):
+            _remove_folders_of_dead_hosts(base)
+            path, lock = _make_in(base)
+            if can_hold_sockets(path):
+                return path, lock
+            _remove(path, lock)
+    _remove_folders_of_dead_hosts(bases[0])
+    return _make_in(bases[0])
+
+
+def _make_in(base: Path) -> tuple[Path, FileLock]:
     while True:
-        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
         with contextlib.suppress(FileNotFoundError):  # another host took the folder for a dead one's
             lock = FileLock.try_acquire(path / LOCK_NAME)
             if lock is not None:
                 return path, lock
 
 
-def _remove_folders_of_dead_hosts() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+def _bases() -> list[Path]:
+    """Return the folders for temporary files, the one in force first."""
+    named = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR"), *SHORT_PLACES]
+    return [Path(each) for each in dict.fromkeys(named) if each and os.access(each, os.W_OK | os.X_OK)]
+
+
+def _remove_folders_of_dead_hosts(base: Path) -> None:
+    for folder in base.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # another host removes it, too
             if not is_own_folder(folder):
                 continue

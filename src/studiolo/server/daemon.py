@@ -14,7 +14,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -28,6 +27,7 @@ from ..errors import ConfigError, HostError
 from ..paths import Home
 from ..platform.features import has
 from ..platform.file_locks import FileLock
+from ..platform.interpreter import python_command
 from ..platform.processes import detached
 from ..settings import ServerSettings, read_settings
 from .daemon_log import last_lines, log_path, rotate_if_large
@@ -246,7 +246,7 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
     with out:
         start = out.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "studiolo", "serve", "--background", *options],
+            python_command("__main__", "serve", "--background", *options),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

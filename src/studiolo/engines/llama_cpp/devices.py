@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import msgspec
 
 from ...errors import EngineError
 from ...platform.gpus import may_have_gpus
+from ...platform.interpreter import python_command
 from ...platform.processes import run_child
 from ..spec import Device
 
 LIMIT_SEC = 20.0
 """How long the native library may take to list the GPUs."""
 
-MODULE = "studiolo.engines.llama_cpp.device_worker"
+MODULE = "engines.llama_cpp.device_worker"
 
 
 async def list_gpus() -> Sequence[Device]:
@@ -27,7 +27,7 @@ async def list_gpus() -> Sequence[Device]:
     if not may_have_gpus():  # starting the process takes 0.2 s
         return ()
     try:
-        status, answer, log = await run_child(sys.executable, "-P", "-m", MODULE, limit_sec=LIMIT_SEC)
+        status, answer, log = await run_child(*python_command(MODULE), limit_sec=LIMIT_SEC)
     except TimeoutError:
         raise _failed(f"The native library did not answer within {LIMIT_SEC:g} s") from None
     except OSError as error:

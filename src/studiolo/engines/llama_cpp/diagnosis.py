@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from asyncio.subprocess import DEVNULL
 
 from ...errors import EngineError
+from ...platform.interpreter import interpreter
 from ...platform.processes import died_of_illegal_instruction, run_child, signal_name
 from ..spec import Finding
 from .devices import list_gpus
@@ -45,7 +45,7 @@ async def diagnose(version: str | None) -> list[Finding]:
 async def _fault() -> str | None:
     """Return why the native library does not start; ``None`` where it does."""
     try:
-        status, _, log = await run_child(sys.executable, "-P", "-c", _PROBE, limit_sec=PROBE_LIMIT_SEC, stdout=DEVNULL)
+        status, _, log = await run_child(interpreter(), "-P", "-c", _PROBE, limit_sec=PROBE_LIMIT_SEC, stdout=DEVNULL)
     except TimeoutError:
         return f"it did not answer within {PROBE_LIMIT_SEC:g} s"
     except OSError as error:

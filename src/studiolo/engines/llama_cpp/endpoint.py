@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ...platform.features import has
+from ...platform.sockets import can_hold_sockets
 
 LOOPBACK = "127.0.0.1"
 
@@ -31,12 +31,12 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def choose(cls, folder: Path, *, unix_sockets: bool = True) -> Endpoint:
-        """Return a new Unix socket in ``folder``; a free port and a random key where there are no such sockets.
+        """Return a new Unix socket in ``folder``; a free port and a random key where there can be none.
 
         Parameters:
             unix_sockets: whether the server can listen on one.
         """
-        return cls.unix_socket(folder) if unix_sockets and has("unix-sockets") else cls.loopback()
+        return cls.unix_socket(folder) if unix_sockets and can_hold_sockets(folder) else cls.loopback()
 
     @classmethod
     def unix_socket(cls, folder: Path) -> Endpoint:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from asyncio.subprocess import PIPE, Process
 from typing import Any
 
 import msgspec
 
 from ...errors import EngineDiedError, EngineError, EngineStartError
+from ...platform.interpreter import python_command
 from ...platform.processes import kill, signal_name, start_child, terminate
 from ..log_file import LogFile
 
@@ -42,18 +42,16 @@ class WorkerProcess:
         self._watcher = asyncio.create_task(self._watch(), name=f"watch worker {process.pid}")
 
     @classmethod
-    async def spawn(
-        cls, spec: dict[str, Any], log: LogFile, module: str = "studiolo.engines.llama_cpp.worker"
-    ) -> WorkerProcess:
+    async def spawn(cls, spec: dict[str, Any], log: LogFile, module: str = "engines.llama_cpp.worker") -> WorkerProcess:
         """Start a worker and hand it its ``spec``; :meth:`wait_ready` waits for it.
 
         Parameters:
             log: takes what it prints; closed when it has ended.
-            module: what Python runs; it reads the spec, and ends with this process.
+            module: the module below the package that Python runs; it reads the spec, and ends with this process.
         """
         try:
             process = await start_child(
-                *(sys.executable, "-P", "-m", module),
+                *python_command(module),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log.fileno(),

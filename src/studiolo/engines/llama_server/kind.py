@@ -128,7 +128,7 @@ class LlamaServerKind:
         worker = await WorkerProcess.spawn(
             {"command": command, "environment": environment},
             await open_log(self.node, spec),
-            module="studiolo.engines.llama_server.launch",
+            module="engines.llama_server.launch",
         )
         return Launched(worker, endpoint)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ...errors import ConfigError, EngineError, StudioloError, UnsupportedError
+from ...platform.interpreter import PACKAGE, interpreter, python_command
 from ...platform.processes import kill, start_child
 from .matching import GrammarMatcher, MatcherCache
 from .worker import CPU_LIMIT_SEC, LENGTH
@@ -154,7 +154,7 @@ class Schemas:
 
     async def _start(self) -> Process:
         process = await start_child(
-            *(sys.executable, "-P", "-m", "studiolo.engines.schemas.worker"),
+            *python_command("engines.schemas.worker"),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
@@ -168,7 +168,7 @@ class Schemas:
             if isinstance(error, TimeoutError | OSError | asyncio.IncompleteReadError):
                 raise EngineError(
                     "The process that checks schemas did not start",
-                    cause=f"{sys.executable} -m studiolo.engines.schemas.worker did not respond.",
+                    cause=f"{interpreter()} -m {PACKAGE}.engines.schemas.worker did not respond.",
                     suggestion="Run that command to see its error.",
                 ) from None
             raise

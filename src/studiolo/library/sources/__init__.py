@@ -18,10 +18,10 @@ GROUP = "studiolo.sources"
 """The entry point group by which other packages add sources."""
 
 BUILT_IN = {
-    "file": "studiolo.library.sources.file:FileSource",
-    "hf": "studiolo.library.sources.hf:HuggingFaceSource",
-    "https": "studiolo.library.sources.https:HttpsSource",
-    "pypi": "studiolo.library.sources.pypi:PypiSource",
+    "file": ".library.sources.file:FileSource",
+    "hf": ".library.sources.hf:HuggingFaceSource",
+    "https": ".library.sources.https:HttpsSource",
+    "pypi": ".library.sources.pypi:PypiSource",
 }
 
 

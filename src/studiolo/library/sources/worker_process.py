@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from importlib import resources
 
+from ...errors import EngineStartError
+from ...platform.interpreter import interpreter, python_command
 from ...platform.processes import kill, start_child
 from ..disk_threads import TICK_SECONDS
 from .base import SourceUnavailable
 
 _FULL = os.strerror(errno.ENOSPC)
 
-_WORKER = Path(__file__).with_name("_worker.py")
+_WORKER = "_worker.py"
 
 
 async def run_worker(
@@ -37,13 +38,22 @@ async def run_worker(
         SourceUnavailable: the worker failed; the reason is its own message.
         OSError: it failed because the disk is full.
     """
-    if not sys.executable:
-        raise SourceUnavailable("this program has no Python interpreter to run it with")
+    try:
+        interpreter()
+    except EngineStartError as error:
+        raise SourceUnavailable("this program has no Python interpreter to run it with") from error
+    with resources.as_file(resources.files(__package__ or "") / _WORKER) as worker:  # a copy where it is in an archive
+        await _run(python_command(str(worker), *arguments), environment, on_line, on_tick)
+
+
+async def _run(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None,
+    on_line: Callable[[bytes], None] | None,
+    on_tick: Callable[[], None] | None,
+) -> None:
     process = await start_child(
-        sys.executable,
-        "-P",  # imports neither from the current folder nor from the worker's
-        str(_WORKER),
-        *arguments,
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
