@@ -191,7 +191,7 @@ async def test_a_host_that_can_start_no_process_says_so_by_a_stub_of_the_interpr
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documents, identifier = written(tmp_path, "a.pdf", pdf(["text"]))
-    monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
+    monkeypatch.setenv("STUDIOLO_PYTHON", str(tmp_path / "none"))
     with pytest.raises(lm.FilesError, match="The process that parses it cannot be started"):
         await documents.read(identifier, no_progress)
 
