@@ -324,7 +324,7 @@ class AsyncEmbeddingModel(AsyncModelHandle):
 
         Raises:
             ConfigError: the input is not text.
-            PromptTooLongError: a text does not fit into the context.
+            PromptTooLongError: a text does not fit into the context; the error has its position among several.
         """
         if is_one_text(input):
             parameter = wire.EmbedStringParameter(self._specifier, text(input, "input"))

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from ..errors import PredictionError, RequestTimeoutError
+
 R = TypeVar("R")
 
 MAX_CONCURRENT_CALLS = 32
@@ -13,16 +15,43 @@ MAX_CONCURRENT_CALLS = 32
 
 
 async def gather(call: Callable[[str], Awaitable[R]], texts: Iterable[str]) -> list[R]:
-    """Call ``call`` for each text, several at once; return the results in the order of the texts."""
+    """Call ``call`` for each text, several at once; return the results in the order of the texts.
+
+    All calls are one piece of work: one that times out is repeated if others were answered meanwhile.
+
+    Raises:
+        PredictionError: of the same class as the call's, with the position of the text, counted from 1.
+    """
+    items = list(texts)
     limit = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
+    answered = 0
 
-    async def call_limited(text: str) -> R:
+    async def call_limited(index: int) -> R:
+        nonlocal answered
         async with limit:
-            return await call(text)
+            while True:
+                before = answered
+                try:
+                    result = await call(items[index])
+                except RequestTimeoutError:
+                    if answered == before:
+                        raise
+                except PredictionError as error:
+                    raise _at(error, index, len(items)) from None
+                else:
+                    answered += 1
+                    return result
 
-    tasks = [asyncio.ensure_future(call_limited(text)) for text in texts]
+    tasks = [asyncio.ensure_future(call_limited(index)) for index in range(len(items))]
     try:
         return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _at(error: PredictionError, index: int, count: int) -> PredictionError:
+    """Return ``error`` with the position of its text."""
+    title = f"Text {index + 1} of {count}: {error.title}"
+    data = {**error.data, "index": index}
+    return type(error)(title, cause=error.cause, suggestion=error.suggestion, data=data)
