@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 # Processes that run tests side by side.
 WORKERS ?= 3
-BIN := $(VENV)/bin
+# Windows has the programs of a virtual environment elsewhere.
+WINDOWS := $(filter Windows_NT,$(OS))
+BIN := $(VENV)/$(if $(WINDOWS),Scripts,bin)
 # uv from PyPI makes and reads the lock files.
-UV := $(BIN)/uv
+UV := $(BIN)/uv$(if $(WINDOWS),.exe)
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +19,8 @@ import studiolo
 from studiolo.errors import EngineStartError
 from studiolo.paths import Home
 from studiolo.platform import interpreter
-from tests.support.running import environment
+from tests.support.fake_models import add_model
+from tests.support.running import environment, wait_until
 
 PACKAGE = Path(studiolo.__file__).parent
 SITE_PACKAGES = next(path for path in sys.path if path.endswith("site-packages"))
@@ -144,3 +148,65 @@ def test_a_worker_does_not_import_from_the_programs_folder(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert repr(str(tmp_path)) not in done.stdout and os.path.basename(SITE_PACKAGES) in done.stdout  # noqa: PTH119
+
+
+POOL = """
+import concurrent.futures, multiprocessing, sys
+import studiolo as lm
+
+def keys(_):
+    with lm.Client("embedded") as client:
+        return [model.model_key for model in client.list_downloaded_models()]
+
+if __name__ == "__main__":
+    expected = keys(0)  # the parent has a host and a background loop of its own
+    for method in ("fork", "spawn", "forkserver"):
+        if method in multiprocessing.get_all_start_methods():
+            context = multiprocessing.get_context(method)
+            with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+                assert list(pool.map(keys, range(3))) == [expected] * 3, method
+    print(expected)
+"""
+
+
+def test_pools_of_processes(empty_home: Home, tmp_path: Path) -> None:
+    add_model(empty_home, "alpha")
+    program = tmp_path / "pool.py"
+    program.write_text(POOL)
+    assert answer(empty_home, str(program), cwd=tmp_path) == "['alpha']"
+
+
+APP = """
+import os
+import studiolo as lm
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    async with lm.AsyncClient("embedded") as client:
+        keys = [model.model_key for model in await client.list_downloaded_models()]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": f"{os.getpid()} {keys}".encode()})
+"""
+
+
+def test_the_workers_of_a_web_server(empty_home: Home, tmp_path: Path) -> None:
+    add_model(empty_home, "alpha")
+    (tmp_path / "web_app.py").write_text(APP)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    options = ["--workers", "2", "--port", str(port), "--lifespan", "off", "--log-level", "warning"]
+    server = subprocess.Popen([sys.executable, "-m", "uvicorn", "web_app:app", *options], cwd=tmp_path)
+    try:
+        bodies: set[str] = set()
+
+        def answered() -> bool:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as got:
+                bodies.add(got.read().decode())
+            return bool(bodies)
+
+        wait_until(answered, "an answer")
+        assert all(body.endswith("['alpha']") for body in bodies)
+    finally:
+        server.terminate()
+        server.wait(30)
