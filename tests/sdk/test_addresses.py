@@ -213,6 +213,24 @@ def test_nothing_readable_is_sent_where_tls_was_asked_for(scheme: str) -> None:
     assert received and all(data[:1] == b"\x16" and b"GET" not in data for data in received)
 
 
+@pytest.mark.parametrize("target", ["http://[", "ftp://a:1", "ws://user:hunter2@[", "nonsense"])
+def test_a_redirect_that_leads_nowhere_is_an_error_of_ours_by_a_stub_of_the_server(target: str) -> None:
+    greeting = b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"lmstudio":true}'
+    redirect = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.sendall(greeting if b"greeting" in connection.recv(65536) else redirect)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(ConnectionFailedError, match="not reachable"):
+            lm.Client(f"127.0.0.1:{listener.getsockname()[1]}").list_loaded_models()
+
+
 def test_a_server_without_tls_is_not_used_where_tls_was_asked_for(plain_server: Server) -> None:
     assert plain_server.address.startswith("[::1]:")
     with pytest.raises(ConnectionFailedError, match=r"No TLS connection.*http://"):

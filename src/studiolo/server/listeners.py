@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import sys
 from typing import Any
 
 from ..addresses import bracketed, is_loopback
@@ -90,7 +89,7 @@ def _bind(family: Any, kind: Any, protocol: int, address: Any, host: str) -> soc
     listener = socket.socket(family, kind, protocol)
     try:
         allow_restart(listener)
-        if family == socket.AF_INET6 and (host != "::" or sys.platform == "win32"):
+        if family == socket.AF_INET6 and host != "::":
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
         listener.listen(1024)

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from ...addresses import Address
 from ...credentials import ApiToken
@@ -153,7 +153,7 @@ class WebSocketTransport:
                     raise
         except ssl.SSLError as error:
             raise unreachable(self._address, *tls_fault(error)) from None
-        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, *frames.MALFORMED) as error:
+        except (OSError, TimeoutError, WebSocketException, ValueError, *frames.MALFORMED) as error:
             raise unreachable(self._address, f"{type(error).__name__}: {error}") from None
         if not answer.success:
             await connection.close()
