@@ -22,7 +22,8 @@ from .callbacks import call, check_options
 from .chat import Chat
 from .mcp import McpServer
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionResult
-from .tools import BoundTool, result_as_text
+from .tool_results import result_as_text
+from .tools import BoundTool
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -107,7 +108,7 @@ class Call:
     refusal: str = ""
 
     def answer(self, value: Any) -> ToolCallResultData:
-        """Return the result for the model. Raise if ``value`` cannot be encoded as JSON."""
+        """Return the result for the model: ``value`` as JSON."""
         return self.answer_text(result_as_text(value))
 
     def answer_text(self, text: str) -> ToolCallResultData:

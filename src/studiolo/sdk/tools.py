@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NotRequired, Self, TypedDict, TypeVar, cast
 
-import msgspec
-
 from ..domain.chat import Tool
 from ..errors import ConfigError
-from ..plain_values import is_text
 from .arguments import items, optional, text
+from .tool_types import REQUIRED, parameters_of
 
 T = TypeVar("T")
 
@@ -41,9 +38,10 @@ class ToolFunctionDef:
     Parameters:
         name: the name that the model calls.
         description: its purpose, for the model.
-        parameters: the type of each parameter, or a dict of its ``type`` and ``default``. Types are those that
-            msgspec knows: numbers, text, lists, dicts, literals, enums, dataclasses, structs, unions of them, and
-            ``Annotated[..., msgspec.Meta(description=...)]``, whose description the model gets.
+        parameters: the type of each parameter, or a dict of its ``type`` and ``default``. Types are numbers, text,
+            lists, sets, dicts, literals, enums, dates, decimals, paths, dataclasses, structs, pydantic models, scalars
+            and arrays of NumPy, unions of them, and ``Annotated[..., msgspec.Meta(description=...)]`` or pydantic's
+            ``Field``, whose description and limits the model gets.
         implementation: the function, sync or async. It is called with keyword arguments, which have been checked and
             converted to their types. The model gets its result as JSON.
     """
@@ -123,13 +121,6 @@ def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[st
     return bound
 
 
-def result_as_text(value: Any) -> str:
-    """Return the result of a tool as JSON for the model. Raise if it cannot be encoded."""
-    plain = msgspec.to_builtins(value, str_keys=True)
-    text = json.dumps(plain, ensure_ascii=False)
-    return text if is_text(text) else json.dumps(plain)  # escapes a lone surrogate
-
-
 def _definition(tool: ToolDefinition) -> ToolFunctionDef:
     if isinstance(tool, ToolFunctionDef):
         return tool
@@ -184,55 +175,25 @@ def _bind(tool: ToolFunctionDef) -> BoundTool:
             f"The parameters of the tool {tool.name!r} are not a dict of types by name: {tool.parameters!r}",
             suggestion="Pass {} for a tool without parameters.",
         )
-    names = list(tool.parameters)
-    fields: list[Any] = []
-    for number, (name, value) in enumerate(tool.parameters.items()):
-        kind, default = _type_and_default(tool.name, name, value)
-        # The attributes have names of our own: a parameter may be called like a keyword of the language.
-        fields.append((f"p{number}", kind) if default is _NONE else (f"p{number}", kind, _field(default)))
-    renamed = {f"p{number}": name for number, name in enumerate(names)}
+    kinds = {name: _type_and_default(tool.name, name, value) for name, value in tool.parameters.items()}
     try:
-        struct = msgspec.defstruct("Arguments", fields, kw_only=True, rename=renamed)
-        schema = _flat_schema(struct)
-    except (TypeError, ValueError, NameError) as error:
+        parameters = parameters_of(kinds)
+    except Exception as error:  # classes may have schemas of their own, which may raise anything
         raise ConfigError(
             f"The parameters of the tool {tool.name!r} cannot be described to a model", cause=str(error)
         ) from error
-
-    def arguments(given: dict[str, Any]) -> dict[str, Any]:
-        values = msgspec.convert(given, struct)
-        return {name: getattr(values, f"p{number}") for number, name in enumerate(names)}
-
-    definition = Tool(tool.name, tool.description, schema)
+    definition = Tool(tool.name, tool.description, parameters.schema)
     implementation = tool.implementation
     is_async = inspect.iscoroutinefunction(implementation) or inspect.iscoroutinefunction(
         getattr(implementation, "__call__", None)  # noqa: B004 (its kind is asked, not whether it is there)
     )
-    return BoundTool(definition=definition, arguments=arguments, call=implementation, is_async=is_async)
-
-
-_NONE: Any = object()
+    return BoundTool(definition=definition, arguments=parameters.convert, call=implementation, is_async=is_async)
 
 
 def _type_and_default(tool: str, name: str, value: Any) -> tuple[Any, Any]:
     if not isinstance(value, Mapping):
-        return value, _NONE
+        return value, REQUIRED
     given = cast("Mapping[str, Any]", value)
     if "type" not in given:
         raise ConfigError(f"The parameter {name!r} of the tool {tool!r} has no 'type': {value!r}")
-    return given["type"], given.get("default", _NONE)
-
-
-def _field(default: Any) -> Any:
-    if isinstance(default, list | dict | set | bytearray):
-        return msgspec.field(default_factory=lambda: cast("Any", default).copy())
-    return msgspec.field(default=default)
-
-
-def _flat_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the JSON schema of a struct, with the types that it refers to under ``$defs``."""
-    (reference,), components = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
-    name = reference["$ref"].rpartition("/")[2]
-    top = components.pop(name)
-    top.pop("title", None)
-    return {**top, "$defs": components} if components else top
+    return given["type"], given.get("default", REQUIRED)
