@@ -255,12 +255,15 @@ async def test_tools_of_an_mcp_server_with_the_async_api(place: tuple[str, int])
     ("parameters", "path"),
     [({"type": "nonsense"}, "$.properties.a.type"), ({"$ref": "#/$defs/Nonesuch"}, "$.properties.a.$ref")],
 )
-def test_a_tool_whose_schema_is_wrong_is_refused_with_the_path(llm: lm.LLM, parameters: Any, path: str) -> None:
+@pytest.mark.parametrize("force", [True, False])
+def test_a_tool_whose_schema_is_wrong_is_refused_with_the_path(
+    llm: lm.LLM, parameters: Any, path: str, force: bool
+) -> None:
     schema = {"type": "object", "properties": {"a": parameters}, "required": ["a"]}
     tools = {
         "type": "toolArray",
         "tools": [{"type": "function", "function": {"name": "t", "parameters": schema}}],
-        "force": True,
+        "force": force,
     }
     with pytest.raises(lm.ConfigError, match="JSON schema of the tool 't'") as info:
         llm.respond("hi", config={**GREEDY, "raw_tools": tools})

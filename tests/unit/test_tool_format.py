@@ -206,6 +206,17 @@ def test_the_schema_of_a_call_keeps_each_tools_definitions_apart() -> None:
     assert "$defs" not in first["properties"]["arguments"]
 
 
+def test_references_to_a_tools_own_parameters_stay_within_them() -> None:
+    kinds = {"v": {"type": "string"}, "next": {"$ref": "#"}, "w": {"$ref": "#/properties/v"}}
+    linked = Tool("linked", "", {"type": "object", "properties": kinds, "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {}}})
+    alone: Any = call_schema([linked])
+    assert alone["properties"]["arguments"]["properties"]["next"] == {"$ref": "#/properties/arguments"}
+    both: Any = call_schema([linked, linked])
+    inner = both["anyOf"][1]["properties"]["arguments"]["properties"]
+    assert inner["w"] == {"$ref": "#/anyOf/1/properties/arguments/properties/v"}
+    assert both["$defs"]["tool1.A"] == {"$ref": "#/$defs/tool1.B"}
+
+
 def test_a_chat_with_tools_becomes_plain_text_for_a_model_that_knows_none() -> None:
     call = ToolCall("add", {"a": 1})
     chat = [

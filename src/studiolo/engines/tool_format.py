@@ -132,7 +132,8 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     calls: list[dict[str, Any]] = []
     for number, tool in enumerate(tools):
-        parameters = _hoisted(tool.parameters or {}, f"tool{number}.", definitions)
+        place = "#/properties/arguments" if len(tools) == 1 else f"#/anyOf/{number}/properties/arguments"
+        parameters = _hoisted(tool.parameters or {}, f"tool{number}.", definitions, place)
         parameters.setdefault("type", "object")
         parameters.setdefault("additionalProperties", False)
         calls.append(
@@ -149,24 +150,34 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
     return schema
 
 
-def _hoisted(schema: dict[str, Any], prefix: str, into: dict[str, Any]) -> dict[str, Any]:
-    """Return ``schema`` with its definitions moved to ``into``, their names prefixed."""
+def _hoisted(schema: dict[str, Any], prefix: str, into: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return ``schema`` with its definitions moved to ``into``, their names prefixed.
+
+    Parameters:
+        place: where the rest of it is in the new document, for references to it.
+    """
     kept = {key: value for key, value in schema.items() if key not in ("$defs", "definitions", "$schema", "title")}
     for key in ("$defs", "definitions"):
         for name, definition in schema.get(key, {}).items():
-            into[prefix + name] = _renamed(definition, prefix)
-    return _renamed(kept, prefix)
+            into[prefix + name] = _renamed(definition, prefix, place)
+    return _renamed(kept, prefix, place)
 
 
-def _renamed(value: Any, prefix: str) -> Any:
+def _renamed(value: Any, prefix: str, place: str) -> Any:
     if isinstance(value, list):
-        return [_renamed(item, prefix) for item in cast("list[Any]", value)]
+        return [_renamed(item, prefix, place) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     renamed: dict[str, Any] = {}
     for key, item in cast("dict[str, Any]", value).items():
         if key == "$ref" and isinstance(item, str):
-            renamed[key] = re.sub(r"^#/(\$defs|definitions)/", lambda _: f"#/$defs/{prefix}", item)
+            renamed[key] = _reference(item, prefix, place)
         else:
-            renamed[key] = _renamed(item, prefix)
+            renamed[key] = _renamed(item, prefix, place)
     return renamed
+
+
+def _reference(reference: str, prefix: str, place: str) -> str:
+    if (definition := re.match(r"#/(\$defs|definitions)/", reference)) is not None:
+        return f"#/$defs/{prefix}{reference[definition.end() :]}"
+    return place + reference[1:] if reference == "#" or reference.startswith("#/") else reference

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -22,6 +23,9 @@ from .engine_capabilities import check_grammar
 
 MAX_GRAMMAR_CHARS = 2**18
 """Characters of a user's own grammar at most: the engine builds it in the loop that serves all slots."""
+
+MAX_LOOSE_NAMES = 200
+"""Arguments of a tool whose schema has no grammar that its calls are held to, at most."""
 
 ANY_OBJECT = {"type": "object"}
 
@@ -162,21 +166,42 @@ async def call_form(
         own_name: returns a tool's own name for the name that the model writes.
 
     Raises:
-        ConfigError, UnsupportedError: as :func:`answer_form`, for a tool's parameters.
+        ConfigError: a tool's parameters are wrong, or nothing satisfies them.
     """
-    parameters: dict[str, PreparedSchema] = {}
-    calls: list[tuple[str, str]] = []
-    for tool in tools:
-        wanted = _arguments(tool.parameters or {})
-        schema = await schemas.prepare(wanted, spaced=True, subject=f"The JSON schema of the tool {tool.name!r}")
-        parameters[own_name(tool.name)] = schema
-        calls.append((tool.name, schema.grammar_json))
+    parameters = await prepare_parameters(schemas, tools, own_name)
+    calls = [(tool.name, parameters[own_name(tool.name)].grammar_json) for tool in tools]
     if "llguidance" not in engine.capabilities.grammars:
         check_grammar(engine, "json_schema")
         return AnswerForm(Constraint(json_schema=call_schema(tools)), schemas, parameters=parameters)
     grammar = call_grammar(calls)
-    await schemas.check_grammar(grammar)
+    try:
+        await schemas.check_grammar(grammar)
+    except UnsupportedError:  # each alone has a grammar, and all together are too large
+        loose = [await schemas.prepare(_names_alone(_arguments(tool.parameters or {})), spaced=True) for tool in tools]
+        grammar = call_grammar((tool.name, each.grammar_json) for tool, each in zip(tools, loose, strict=True))
+        await schemas.check_grammar(grammar)
     return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.matcher(grammar), parameters=parameters)
+
+
+async def prepare_parameters(
+    schemas: Schemas, tools: Sequence[Tool], own_name: Callable[[str], str]
+) -> dict[str, PreparedSchema]:
+    """Return the checked parameters of each tool by the tool's own name: the same whether it must be called or may be.
+
+    Raises:
+        ConfigError: as :func:`call_form`.
+    """
+    parameters: dict[str, PreparedSchema] = {}
+    for tool in tools:
+        wanted, name = _arguments(tool.parameters or {}), own_name(tool.name)
+        subject = f"The JSON schema of the tool {name!r}"
+        try:
+            schema = await schemas.prepare(wanted, spaced=True, subject=subject)
+        except UnsupportedError:  # the model sees the schema, as where it may call; the finished call is validated
+            loose = await schemas.prepare(_names_alone(wanted), spaced=True, subject=subject)
+            schema = dataclasses.replace(loose, text=msgspec.json.encode(wanted).decode())
+        parameters[name] = schema
+    return parameters
 
 
 async def _hold_to_grammar(schemas: Schemas, engine: Engine, grammar: str) -> AnswerForm:
@@ -199,6 +224,19 @@ def _arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if not schema.get("properties") and schema.keys() <= {"type", "properties", "required", "description", "title"}:
         schema["additionalProperties"] = False
     return schema
+
+
+def _names_alone(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema of a call's arguments that has a grammar: their names, with any values."""
+    named: Any = arguments.get("properties")
+    required: Any = arguments.get("required")
+    names = list(cast("Mapping[str, Any]", named))[:MAX_LOOSE_NAMES] if isinstance(named, Mapping) else []
+    needed = cast("list[Any]", required) if isinstance(required, list) else []
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(names, True),
+        "required": [name for name in needed if name in names],
+    }
 
 
 def _may_think(config: PredictionConfig) -> bool:

@@ -24,7 +24,7 @@ from ..errors import ConfigError, UnsupportedError
 from .overflow import fit_chat, fit_text
 from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
 from .stop_strings import StopStrings, stop_strings, without_stop_strings
-from .structured import AnswerForm, call_form
+from .structured import AnswerForm, call_form, prepare_parameters
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,8 @@ async def say_with_tools(
     if not request.images:
         chat = await fit_chat(engine, chat, config, context_length)
     prompt = await engine.apply_template(chat)
+    if not use.must_call:
+        await prepare_parameters(schemas, tools, names.original)  # a wrong schema is refused in any case
     if own_format and not use.must_call:
         asked = ToolChatRequest(
             messages=chat.messages,

@@ -122,3 +122,23 @@ def test_what_is_no_alternative_is_refused(schema: Any) -> None:
 def test_what_an_array_shall_contain_comes_first(schema: dict[str, Any], right: Any, wrong: Any) -> None:
     assert allows(schema, right) and not allows(schema, wrong)
     assert check(json.dumps(schema), json.dumps(right)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(-(2**53) + 1, 2**53 - 1), (-(2**63), 2**63 - 1), (0, 2**64 - 1), (2**63 - 5, 2**63 - 1), (2**64 - 3, 2**64 - 1)],
+)
+def test_integer_bounds_up_to_64_bits(low: int, high: int) -> None:
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    assert allows(schema, low) and allows(schema, high)
+    for outside in (low - 1, high + 1):
+        assert not allows(schema, outside) or check(json.dumps(schema), str(outside)) is not None
+    exclusive = {"type": "integer", "exclusiveMinimum": low - 1, "exclusiveMaximum": high + 1}
+    assert allows(exclusive, low) and allows(exclusive, high)
+    if high < 2**53:
+        assert not allows(schema, low - 1) and not allows(exclusive, high + 1)
+
+
+def test_large_bounds_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(RefusedError):
+        prepare(json.dumps({"type": "integer", "minimum": 2**60, "maximum": 2**59}))

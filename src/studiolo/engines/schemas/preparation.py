@@ -16,7 +16,7 @@ from .closed_objects import close_objects
 from .grammar import answer_grammar
 from .grammar_build import OPTIONS, SPACED, Built, build, build_error, encoded
 from .grammar_samples import fault_of_most
-from .rewrites import name_properties, put_contained_first, split_look_ahead
+from .rewrites import name_properties, put_contained_first, split_look_ahead, widen_large_bounds
 from .schema_checks import RefusedError, draft_named, ignores_siblings, read_schema, typos
 from .subschemas import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, keywords, path_of, places
 from .validation import is_readable, remove_patterns
@@ -112,6 +112,7 @@ def _normalised(schema: Any) -> Schema:
         _drop_siblings(normalised)
     for place in places(normalised):
         inner = keywords(place.schema)
+        widen_large_bounds(inner)
         for bound in ("maxItems", "maxProperties"):
             if inner.get(bound, 0) > MAX_COUNTED:
                 del inner[bound]  # llguidance expands each item; this bound is left to the validation

@@ -1,10 +1,11 @@
 """Rewrite keywords that llguidance ignores in terms of keywords that it supports.
 
-A rewritten schema allows no value that the original does not allow.
+A rewritten schema allows no value that the original does not allow; :func:`widen_large_bounds` is the exception.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,53 @@ from .subschemas import Schema, keywords, places
 
 MAX_NAMES = 200
 """Names that are listed at most: the time to build a grammar grows with the square of their number."""
+
+
+_EXACT = 2**53
+"""llguidance reads bounds as numbers of double precision: it is exact up to here."""
+
+_SPACING = 2048
+"""The distance between such numbers just below 2**64."""
+
+_LARGEST = 2**63 - 1
+"""llguidance's integers have 64 bits and a sign; bounds beyond them are left to the validation."""
+
+
+def widen_large_bounds(schema: Schema) -> None:
+    """Rewrite in place the bounds of one schema's integers beyond 2**53, which llguidance would round.
+
+    A bound moves outwards; the validation of the finished answer is exact.
+    """
+    if schema.get("type") != "integer":
+        return
+    low, high = _bound(schema, "minimum", "exclusiveMinimum", max), _bound(schema, "maximum", "exclusiveMaximum", min)
+    if low is high is None or max(abs(low or 0), abs(high or 0)) <= _EXACT:
+        return
+    if low is not None and high is not None and low > high:
+        return
+    for keyword in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
+        schema.pop(keyword, None)
+    if low is not None:
+        low = low if abs(low) <= _EXACT else low // _SPACING * _SPACING
+        if -_LARGEST < low <= _LARGEST:
+            schema["minimum"] = low
+    if high is not None:
+        high = high if abs(high) <= _EXACT else -(-high // _SPACING) * _SPACING
+        if -_LARGEST < high <= _LARGEST + 1:
+            schema["maximum"] = min(high, _LARGEST)
+
+
+def _bound(schema: Schema, inclusive: str, exclusive: str, strictest: Callable[[list[int]], int]) -> int | None:
+    """Return the smallest or largest integer that the keywords allow; ``None`` for no bound."""
+    step = 1 if inclusive == "minimum" else -1
+    given: Any = schema.get(inclusive)
+    beyond: Any = schema.get(exclusive)
+    bounds: list[int] = []
+    if isinstance(given, int | float):
+        bounds.append((math.ceil(given) if step > 0 else math.floor(given)) + (step if beyond is True else 0))
+    if isinstance(beyond, int | float) and not isinstance(beyond, bool):
+        bounds.append((math.floor(beyond) if step > 0 else math.ceil(beyond)) + step)
+    return strictest(bounds) if bounds else None
 
 
 def name_properties(schema: Schema) -> bool:
