@@ -357,6 +357,13 @@ class LoadMismatchWarning(UserWarning):
     """The model is loaded already, with other settings than those asked for, and is kept."""
 
 
+class NotPicklableError(StudioloError, TypeError):
+    """An object belongs to this process and cannot be sent to another one."""
+
+    code = "studiolo.notPicklable"
+    http_status = 400
+
+
 class UsageError(StudioloError, RuntimeError):
     """A call was made in the wrong order or state."""
 

@@ -13,6 +13,7 @@ import pytest
 
 import studiolo as lm
 from studiolo.paths import Home
+from studiolo.sdk import async_namespaces
 
 QUESTION = "What is the capital of France?"
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 24}
@@ -381,3 +382,20 @@ async def test_the_async_client(place: tuple[str, int]) -> None:
         assert "".join([fragment.content async for fragment in stream]) == result.content
         both = await asyncio.gather(llm.respond(terse(), config=GREEDY), llm.respond("hi", config=GREEDY))
         assert both[0].content
+
+
+def test_a_chat_of_another_program_is_the_same_prompt(llm: lm.LLM) -> None:
+    messages = [{"role": "developer", "content": "You are terse."}, {"role": "user", "content": [QUESTION]}]
+    assert llm.apply_prompt_template(messages) == PROMPT
+    assert llm.apply_prompt_template({"system": "You are terse.", "messages": messages[1:]}) == PROMPT
+    assert llm.respond(messages, config=GREEDY).content == llm.respond(terse(), config=GREEDY).content
+
+
+def test_an_identifier_that_nobody_can_read_is_refused_by_the_host_too(
+    client: lm.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_namespaces, "check_identifier", lambda _: None)  # as other clients, which do not check
+    for identifier in ("", "a\0b"):
+        with pytest.raises(lm.LMStudioError, match="The identifier"):
+            client.llm.load_new_instance("smollm2-135m-instruct", identifier)
+    assert [each.identifier for each in client.llm.list_loaded()] in ([], ["smollm2-135m-instruct"])

@@ -81,6 +81,9 @@ class Fragment(WireStruct, frozen=True):
     def __str__(self) -> str:
         return self.content
 
+    def __format__(self, spec: str) -> str:
+        return format(self.content, spec)
+
 
 def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
     """Return two adjacent fragments as one; ``None`` if they differ in reasoning type or structure."""

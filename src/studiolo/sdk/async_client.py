@@ -30,11 +30,12 @@ from .async_namespaces import (
 from .diagnostics import AsyncDiagnosticsNamespace
 from .discovery import find_local_server, is_server
 from .files import AsyncFilesNamespace, LocalFileInput
+from .process_bound import ProcessBound
 from .repository import AsyncRepositoryNamespace
 from .session import HostSession, Session
 
 
-class AsyncClient:
+class AsyncClient(ProcessBound):
     """A client of a host: a server, or a host embedded in this process.
 
     Parameters:

@@ -35,6 +35,7 @@ from .chat_parts import upload_images
 from .gather import gather
 from .mcp import mcp_tools
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult
+from .process_bound import ProcessBound
 from .session import Session
 from .structured import ResponseFormat, structured_setting
 from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
@@ -45,7 +46,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 
-class AsyncModelHandle:
+class AsyncModelHandle(ProcessBound):
     """A loaded model, by the identifier of its instance. Handles of one instance are equal."""
 
     def __init__(self, identifier: str, session: Session, namespace: wire.Domain) -> None:

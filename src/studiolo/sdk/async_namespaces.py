@@ -24,6 +24,7 @@ from .arguments import json_value, one_of, optional, seconds, text, text_or_path
 from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
 from .call_place import warn_caller
 from .callbacks import call, check_options
+from .process_bound import ProcessBound
 from .session import Session
 
 _log = logging.getLogger("studiolo.client")
@@ -243,8 +244,8 @@ class AsyncEmbeddingNamespace(AsyncModelNamespace[AsyncEmbeddingModel]):
         return [AsyncDownloadedEmbeddingModel(info, self) for info in infos if info.type == "embedding"]
 
 
-class DownloadedModelBase:
-    """The metadata of a model on the host's disk, which the sync and the async API share.
+class DownloadedModelBase(ProcessBound):
+    """The metadata of a model on the host's disk, which the sync and the async API share. Equal if the metadata are.
 
     Parameters:
         info: all of it.
@@ -252,6 +253,14 @@ class DownloadedModelBase:
 
     def __init__(self, info: wire.ModelInfo) -> None:
         self.info = info
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DownloadedModelBase):
+            return NotImplemented
+        return type(self) is type(other) and self.info == other.info
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.model_key, self.path))
 
     def __repr__(self) -> str:
         shown = ["model_key", "display_name", "architecture", "params_string", "size_bytes"]

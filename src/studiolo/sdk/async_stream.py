@@ -13,6 +13,7 @@ from ..protocol.models import LlmInstanceInfo
 from .arguments import validated
 from .chat_parts import upload_images
 from .prediction import PredictionCallbacks, PredictionResult, PredictionState
+from .process_bound import ProcessBound
 from .session import Session
 from .timeouts import silence_limit
 from .transports.base import ClientChannel
@@ -20,7 +21,7 @@ from .transports.base import ClientChannel
 T = TypeVar("T")
 
 
-class PredictionStreamBase(Generic[T]):
+class PredictionStreamBase(ProcessBound, Generic[T]):
     """What the sync and the async stream share."""
 
     def __init__(self, session: Session, parameter: PredictParameter, callbacks: PredictionCallbacks) -> None:

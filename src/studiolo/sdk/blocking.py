@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from .background import CallQueue, called_from, run
 from .call_place import warnings_deferred
+from .process_bound import ProcessBound
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -22,7 +23,7 @@ S = TypeVar("S")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Blocking(Generic[A]):
+class Blocking(ProcessBound, Generic[A]):
     """An object of the sync API.
 
     Parameters:

@@ -48,7 +48,7 @@ PredictionConfigInput = PredictionConfig | Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionResult(Generic[T]):
-    """The result of a finished prediction. ``str()`` of it is its text.
+    """The result of a finished prediction. ``str()`` of it is its text. It is true, also if the text is empty.
 
     Parameters:
         content: the generated text.
@@ -98,8 +98,14 @@ class PredictionResult(Generic[T]):
             )
         return convert(self.parsed, kind)
 
+    def __hash__(self) -> int:
+        return hash((self.content, self.stats.stop_reason))  # the fields in it are not all hashable
+
     def __str__(self) -> str:
         return self.content
+
+    def __format__(self, spec: str) -> str:
+        return format(self.content, spec)
 
     def __repr__(self) -> str:
         return f"PredictionResult(content={self.content!r})"

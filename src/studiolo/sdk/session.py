@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from ..errors import ClientError, ConnectionFailedError
 from ..protocol.declarations import Channel, Rpc
 from .discovery import find_token, find_transport
+from .process_bound import ProcessBound
 from .timeouts import silence_limit, within_limit
 from .transports.base import ClientChannel, Transport
 
@@ -37,7 +38,7 @@ class Session(Protocol):
         ...
 
 
-class HostSession:
+class HostSession(ProcessBound):
     """A session with the host that is found by address, found on the first call; see :class:`AsyncClient`."""
 
     def __init__(

@@ -36,6 +36,9 @@ class PredictionRoundResult(PredictionResult[Any]):
 
     round_index: int
 
+    def __hash__(self) -> int:
+        return super().__hash__()
+
     @classmethod
     def from_result(cls, result: PredictionResult[Any], round_index: int) -> Self:
         """Return ``result`` with the number of its round."""
