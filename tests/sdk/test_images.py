@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import base64
 import os
 from collections.abc import Iterator
 from io import BytesIO
@@ -73,6 +74,22 @@ def test_an_image_has_tokens_and_stands_where_it_was_put(client: lm.Client, eyes
     chat.add_assistant_response("Nothing.")
     chat.add_user_message("Sure?", images=[red])
     assert eyes.respond(chat, config=CONFIG).stats.prompt_tokens_count > with_image + 16  # type: ignore[operator]
+
+
+def test_an_image_in_a_message_of_another_program_is_uploaded(client: lm.Client, eyes: lm.LLM) -> None:
+    data = base64.b64encode(encoded(picture())).decode()
+    text = {"type": "text", "text": "What is this?"}
+    openai = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    anthropic = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+    expected = seen(eyes, client.files.prepare_image(encoded(picture())))
+    for part in (openai, anthropic):
+        chat = lm.Chat.from_history([{"role": "user", "content": [text, part]}])
+        before = chat.to_dict()
+        assert eyes.respond(chat, config=CONFIG).content == expected
+        assert chat.to_dict() == before == lm.Chat.from_dict(before).to_dict()
+    assert "media" in eyes.apply_prompt_template([{"role": "user", "content": [openai]}])
+    with pytest.raises(lm.FilesError, match=r"image\\.png"):
+        eyes.respond([{"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png;base64,aGk="}]}])
 
 
 def test_every_source_and_format_gives_the_same(client: lm.Client, eyes: lm.LLM, tmp_path: Path) -> None:
