@@ -88,7 +88,7 @@ def test_an_image_in_a_message_of_another_program_is_uploaded(client: lm.Client,
         assert eyes.respond(chat, config=CONFIG).content == expected
         assert chat.to_dict() == before == lm.Chat.from_dict(before).to_dict()
     assert "media" in eyes.apply_prompt_template([{"role": "user", "content": [openai]}])
-    with pytest.raises(lm.FilesError, match=r"image\\.png"):
+    with pytest.raises(lm.FilesError, match=r"image\.png"):
         eyes.respond([{"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png;base64,aGk="}]}])
 
 
