@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Library:
         self._threads = DiskThreads()
         self._index = Index(self._state, home)
         self._snapshot: Snapshot | None = None
+        self._seen_current = 0.0
         file = SettingsFile(home.settings)
         self._settings = settings or file.current
         self._names = NameIndex([])
@@ -95,7 +97,7 @@ class Library:
             ModelNotFoundError: no model has the name, or several have.
             ModelFileError: the model's file cannot be used.
         """
-        model = await self._threads.look_up(self._resolve, name)
+        model = await self._threads.look_up(self._resolve, name, time.monotonic())
         if model.error is not None:
             raise self._index.failure(model)
         return model
@@ -261,8 +263,16 @@ class Library:
 
     # These methods block. They run in the thread for look-ups.
 
-    def _current(self) -> Snapshot:
-        """Return the models as they are on disk now. The folders are scanned only if something has changed."""
+    def _current(self, asked: float | None = None) -> Snapshot:
+        """Return the models as they are on disk now. The folders are scanned only if something has changed.
+
+        Parameters:
+            asked: when the caller asked (``time.monotonic``): what was seen to be current after that still is, so that
+                many callers at once share one look at the disk.
+        """
+        if asked is not None and self._snapshot is not None and self._seen_current > asked:
+            return self._snapshot
+        began = time.monotonic()
         catalog = self.catalog
         settings = self._settings().library
         knows_all = self._engine_knows_all()
@@ -292,6 +302,7 @@ class Library:
             known = Snapshot(models, catalog, folders, last_variants, domains, stamps, knows_all=knows_all)
             self._names = known.names
             self._snapshot = None if self._index.has_refused_files else known
+        self._seen_current = began
         return known
 
     def _engine_knows_all(self) -> bool:
@@ -301,8 +312,8 @@ class Library:
     def _models(self) -> list[Model]:
         return list(self._current().models)
 
-    def _resolve(self, name: str) -> Model:
-        current = self._current()
+    def _resolve(self, name: str, asked: float | None = None) -> Model:
+        current = self._current(asked)
         if (exact := current.names.by_key(name)) is not None:
             return exact
         name = name.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from ..errors import PathNotFoundError
 from ..settings import with_prefix, without_prefix
 from .catalog import Catalog
 from .model import Model, split_name
+from .near_names import closest
 
 
 class Match(NamedTuple):
@@ -196,7 +196,7 @@ def not_found(name: str, found: list[Match], models: list[Model], catalog: Catal
             suggestion=f"Download it with: studiolo get {entry.name}",
             data={**known, "catalog": entry.name},
         )
-    near = _near(name, [*keys, *(each for each in catalog if each not in keys)])
+    near = closest(name, [*keys, *(each for each in catalog if each not in keys)])
     lines = [each if each in keys else f"{each} (in the catalog: studiolo get {each})" for each in near]
     if name.lower().endswith(".gguf"):
         suggestion = "Name a file outside the library by its absolute path"
@@ -221,17 +221,3 @@ def path_data(name: str, models: list[Model]) -> dict[str, Any]:
         "availablePathsSample": [model.relative_path for model in models[:10]],
         "totalModels": len(models),
     }
-
-
-def _near(name: str, keys: list[str]) -> list[str]:
-    """Return the keys that look like ``name``, contain it, or begin nearly like it (people leave the rest out)."""
-    wanted = name.casefold().rpartition("/")[2]
-    close = difflib.get_close_matches(wanted, keys, n=3, cutoff=0.5)
-    matcher = difflib.SequenceMatcher(b=wanted)
-
-    def begins_like(key: str) -> bool:
-        matcher.set_seq1(key[: len(wanted)])
-        return all(ratio() >= 0.75 for ratio in (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio))
-
-    within = [key for key in keys if len(wanted) >= 3 and (wanted in key or begins_like(key))]
-    return list(dict.fromkeys([*close, *within]))[:3]
