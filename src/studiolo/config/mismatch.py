@@ -69,7 +69,7 @@ def mismatches(asked: LoadConfig, in_force: LoadConfig) -> list[Mismatch]:
     found: list[Mismatch] = []
     for name, value in explicit_fields(asked).items():
         loaded = getattr(in_force, name)
-        if name == "auto_fit_min_context_length":  # what was asked for is the length that came of it
+        if name == "auto_fit_min_context_length":  # the context that was chosen must be as long
             if value > (in_force.context_length or 0):
                 found.append(Mismatch("context_length", value, in_force.context_length))
         elif isinstance(value, GpuSetting):
