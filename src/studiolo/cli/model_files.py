@@ -62,7 +62,7 @@ def list_models(
         if each.note is not None:
             print(f"\n{printable(each.model_key)}: {printable(each.note)}")
     if adapters:
-        print("\nLoRA adapters, for studiolo load MODEL --lora ADAPTER:")
+        print("\nLoRA adapters, which are listed and not loaded:")
         rows = [[each.model_key, ", ".join(each.fits or []), size(each.size_bytes)] for each in adapters]
         print_table(["ADAPTER", "FITS", "SIZE"], rows)
     if broken:
@@ -98,7 +98,7 @@ def show(
     if known.note is not None:
         print(f"\n{printable(known.note)}")
     if known.fits:
-        print("\nIt is a LoRA adapter: load a model that it fits with it (studiolo load MODEL --lora ADAPTER).")
+        print("\nIt is a LoRA adapter, which is listed and not loaded.")
     elif known.error is not None:
         print(f"\nIt cannot be used: {printable(known.error)}")
     if details.header:
@@ -144,7 +144,7 @@ def import_file(
     name = model.key if model else "the projector"
     say(f"{name} is in the library, at {placed[0]}.")
     if model is not None and model.fits:
-        say(f"it is a LoRA adapter: studiolo load {model.fits[0]} --lora {model.key}")
+        say(f"it is a LoRA adapter for {model.fits[0]}, which is listed and not loaded.")
 
 
 def rm(

@@ -141,7 +141,6 @@ def base_key(file_name: str) -> str:
 
 
 _USES = {
-    "adapter": "Load a model that it fits with it: studiolo load MODEL --lora FILE",
     "mmproj": "Put it into the folder of the model that it was made for",
 }
 
