@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from studiolo.config import JinjaPromptTemplate, PromptTemplate
 from studiolo.dialects.lmstudio.chats import messages
 from studiolo.domain.chat import Tool
 from studiolo.engines.base import TemplateRequest
-from studiolo.engines.chat_template import ModelTemplate, apply_template
+from studiolo.engines.chat_templates.formatting import ModelTemplate, apply_template
+from studiolo.engines.chat_templates.process import TemplateFacts, TemplateProcesses
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.chat import Chat
@@ -55,7 +57,15 @@ PARTS = "{% for m in messages %}{% for p in m.content %}{{ p.type }}={{ p.text }
 def render(chat: Chat, source: str, /, **more: Any) -> str:
     model = {"bos_token": "<s>", "eos_token": "</s>", **more.pop("model", {})}
     request = TemplateRequest(messages=messages(chat.history_data().messages), **more)
-    return apply_template(request, ModelTemplate(template=source, **model))
+
+    async def run() -> str:
+        processes = TemplateProcesses()
+        try:
+            return (await apply_template(request, ModelTemplate(template=source, **model), processes)).text
+        finally:
+            await processes.close()
+
+    return asyncio.run(run())
 
 
 def conversation() -> Chat:
@@ -87,7 +97,7 @@ def test_several_texts_of_a_message_are_lines() -> None:
 
 
 def test_a_template_that_wants_parts_gets_parts() -> None:
-    assert render(Chat.from_history("hi"), PARTS, model={"takes_text": False}) == "text=hi;"
+    assert render(Chat.from_history("hi"), PARTS, model={"facts": TemplateFacts(takes_text=False)}) == "text=hi;"
     config = {"messagesConfig": {"contentConfig": {"type": "array"}}}
     custom = PromptTemplate(
         type="jinja", jinja_prompt_template=JinjaPromptTemplate(template=PARTS, input_config=config)
@@ -118,8 +128,8 @@ def test_a_template_that_refuses_says_why() -> None:
 def test_a_system_prompt_reaches_models_without_a_place_for_it() -> None:
     chat = Chat("Be kind.")
     chat.add_user_message("hi")
-    assert render(chat, STRICT, model={"takes_system": False}) == "[Be kind.\n\nhi]"
-    assert render(Chat("Be kind."), STRICT, model={"takes_system": False}) == "[Be kind.]"
+    assert render(chat, STRICT, model={"facts": TemplateFacts(takes_system=False)}) == "[Be kind.\n\nhi]"
+    assert render(Chat("Be kind."), STRICT, model={"facts": TemplateFacts(takes_system=False)}) == "[Be kind.]"
 
 
 def test_a_model_without_a_template_gets_a_common_one() -> None:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from studiolo.domain.chat import Message, Text
 from studiolo.engines.base import TemplateRequest
-from studiolo.engines.chat_template import CHATML, ModelTemplate, apply_template
+from studiolo.engines.chat_templates.formatting import CHATML, ModelTemplate, apply_template
+from studiolo.engines.chat_templates.process import TemplateProcesses
 from studiolo.host.images import prepare
 from studiolo.library import Library, downloads
 from studiolo.library.disk_threads import DiskThreads
@@ -100,8 +101,9 @@ async def test_downloads_that_are_verified_stop_neither_chats_nor_look_ups_nor_o
             async with asyncio.timeout(30):
                 await until(lambda: len(received) == 2 * POOL and hashing.running)
                 chat = TemplateRequest(messages=[Message(role="user", parts=[Text("Hello")])])
-                text = await asyncio.to_thread(apply_template, chat, ModelTemplate(template=CHATML))
-                assert "Hello" in text
+                processes = TemplateProcesses()
+                assert "Hello" in (await apply_template(chat, ModelTemplate(template=CHATML), processes)).text
+                await processes.close()
                 assert await asyncio.to_thread(prepare, "a.png", _png())
                 assert (await library.resolve("other")).key == "other"
                 late = asyncio.create_task(library.fetch(names[-1], None, lambda: received.append(names[-1])))

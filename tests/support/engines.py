@@ -10,6 +10,7 @@ from studiolo.domain.models import Domain
 from studiolo.engines.base import EngineKind
 from studiolo.engines.registry import EngineKinds
 from studiolo.engines.spec import EngineSpec, ModelFile, ModelFiles, Node
+from studiolo.library.vocabulary import read_vocabulary
 from studiolo.settings import EngineSettings
 
 SETTINGS = {"context_length": 512, "max_parallel_predictions": 2, "prompt_cache_mib": 0}
@@ -49,6 +50,7 @@ def spec_of(
         ),
         architecture="llama",
         layers=30,
+        vocabulary=read_vocabulary(model),
     )
 
 

@@ -14,6 +14,7 @@ from ..domain.generation import Fragment, StopReason, ToolCallEvent
 from ..domain.model_shape import ModelShape
 from ..domain.progress import PromptProgress
 from ..errors import EngineError
+from .prompt import Prompt
 from .spec import Capabilities, Device, EngineSpec, Finding, LoadProgress, MemoryNeed, ProcessRef
 
 
@@ -56,14 +57,15 @@ class CompletionRequest:
     """Text to continue, exactly as it stands, and the settings with every default filled in.
 
     Parameters:
-        prompt: the text, or its tokens.
+        prompt: the text, or its tokens. A :class:`~studiolo.engines.prompt.Prompt` only where text of others in it
+            spells control tokens, which must stay text.
         keep: tokens of the prompt that stay when the context is full and its oldest part is removed.
         images: the images of the prompt, in the order of their places in it: JPEG or PNG.
         budget: a limit of the reasoning, where the engine has one.
         constraint: what the text is held to, in place of the config's ``structured``.
     """
 
-    prompt: str | list[int]
+    prompt: str | Prompt | list[int]
     config: PredictionConfig
     keep: int = 0
     images: Sequence[bytes] = ()
@@ -80,6 +82,7 @@ class TemplateRequest:
         template: how; by default as the model's own template says.
         tools: what the model may call, under names that it can write.
         template_variables: further variables for a Jinja template, such as ``enable_thinking``.
+        reasoning_tags: tags that stay tokens in the assistant's messages, which are the model's own.
         omit_bos_token, omit_eos_token: leave the tokens that begin and end a text out.
         as_prompt: leave out the token at the beginning that the engine's tokenizer adds by itself.
     """
@@ -88,6 +91,7 @@ class TemplateRequest:
     template: PromptTemplate | None = None
     tools: Sequence[Tool] = ()
     template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reasoning_tags: Sequence[str] = ()
     omit_bos_token: bool = False
     omit_eos_token: bool = False
     as_prompt: bool = False
@@ -103,6 +107,7 @@ class ToolChatRequest:
         config: the settings with every default filled in.
         parallel_tool_calls: whether it may call several tools at once.
         template_variables: further variables for the template, such as ``enable_thinking``.
+        reasoning_tags: tags that stay tokens in the assistant's messages.
         budget: a limit of the reasoning, where the engine has one.
     """
 
@@ -111,6 +116,7 @@ class ToolChatRequest:
     config: PredictionConfig
     parallel_tool_calls: bool = True
     template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reasoning_tags: Sequence[str] = ()
     budget: ReasoningBudget | None = None
 
 
@@ -253,8 +259,10 @@ class Engine(Protocol):
         """
         ...
 
-    async def apply_template(self, chat: TemplateRequest) -> str:
+    async def apply_template(self, chat: TemplateRequest) -> Prompt | str:
         """Return the text of a chat, up to where the assistant's next words begin.
+
+        A :class:`~studiolo.engines.prompt.Prompt` has breaks where the chat spells control tokens.
 
         Raises:
             ConfigError: the template that the request brings is wrong.
@@ -271,8 +279,8 @@ class Engine(Protocol):
         """Answer a chat in the model's own tool format; its calls come as events. Otherwise as :meth:`complete`."""
         ...
 
-    async def tokenize(self, text: str) -> list[int]:
-        """Return the tokens that ``text`` is made of, special ones included."""
+    async def tokenize(self, text: str | Prompt) -> list[int]:
+        """Return the tokens of ``text``: control tokens where it spells them, but for those that a prompt breaks."""
         ...
 
     async def detokenize(self, tokens: Sequence[int]) -> str:

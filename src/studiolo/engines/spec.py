@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +11,10 @@ from msgspec import Struct
 
 from ..config import LoadConfig
 from ..domain.models import Domain
+from ..domain.vocabulary import Vocabulary
 from ..errors import ModelFileError
 from ..settings import EngineSettings
+from .chat_templates.process import TemplateProcesses
 
 Grammar = Literal["llguidance", "gbnf", "json_schema"]
 """What generated text can be held to: a grammar in llguidance's language, one in GBNF, a JSON schema."""
@@ -28,6 +30,7 @@ class Node:
         logs: the folder for the logs of engines.
         run: returns a private folder for sockets, with a short path. It may be another one at each call.
         settings: returns the ``[engine]`` settings in force.
+        templates: renders chat templates.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Node:
     logs: Path
     run: Callable[[], Path]
     settings: Callable[[], EngineSettings]
+    templates: TemplateProcesses = field(default_factory=TemplateProcesses)
 
 
 class ProcessRef(Struct, frozen=True):
@@ -143,6 +147,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
         files: references to the model's files.
         architecture: the model's, such as ``llama``; empty where it is not known.
         layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
+        vocabulary: what of the tokenizer the prompts depend on.
         start_limit_sec: seconds that loading the model may take.
     """
 
@@ -152,6 +157,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     files: ModelFiles
     architecture: str = ""
     layers: int = 0
+    vocabulary: Vocabulary = Vocabulary()
     start_limit_sec: float = 900.0
 
 

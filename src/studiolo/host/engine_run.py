@@ -11,15 +11,17 @@ import msgspec
 from ..config import PredictionConfig
 from ..domain.chat import ChatRequest, Message
 from ..domain.generation import ToolCallEvent
+from ..domain.vocabulary import Vocabulary
 from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateRequest
+from ..engines.prompt import Prompt
 from ..engines.schemas.process import Schemas
 from .engine_capabilities import check_capabilities
 from .files import FileStore
 from .images import has_images, images_of, max_side, with_images
 from .log_events import LogEvents
-from .overflow import fit_chat, fit_text
+from .overflow import check_fits, fit_chat, fit_text
 from .prediction_settings import with_system_prompt
-from .reasoning import splitter, think_within, thinks, with_thought_closed
+from .reasoning import reasoning_tags, splitter, think_within, thinks, with_thought_closed
 from .stop_strings import stop_strings, without_stop_strings
 from .structured import AnswerForm, answer_form
 from .tool_use import OutputPipeline, ToolUse, say_with_tools, without_tool_messages
@@ -78,6 +80,7 @@ async def begin(
     engine: Engine,
     request: PredictionRequest,
     context_length: int,
+    vocabulary: Vocabulary,
     log_input: Callable[[str], None] | None = None,
     budget_message: str = "",
 ) -> EngineRun:
@@ -85,6 +88,7 @@ async def begin(
 
     Parameters:
         context_length: tokens that prompt and answer may have together.
+        vocabulary: the model's.
         log_input: called with the text that the engine is given; ``None`` where nobody subscribes.
         budget_message: text that precedes the end tag of reasoning that is cut short.
 
@@ -105,6 +109,7 @@ async def begin(
             messages=messages,
             template=config.prompt_template,
             template_variables={"enable_thinking": thinks(config)},
+            reasoning_tags=reasoning_tags(config),
             as_prompt=True,
         )
         if config.prompt_template is not None and config.prompt_template.stop_strings:
@@ -113,26 +118,37 @@ async def begin(
         if request.tools is not None:
             return EngineRun(
                 *await say_with_tools(
-                    engine, chat, asked, request.tools, request.schemas, context_length, log_input, budget_message
+                    engine,
+                    chat,
+                    asked,
+                    request.tools,
+                    request.schemas,
+                    context_length,
+                    vocabulary,
+                    log_input,
+                    budget_message,
                 )
             )
         chat = await without_tool_messages(engine, chat)
         if not asked.images:
-            chat = await fit_chat(engine, chat, config, context_length)
-        prompt = await engine.apply_template(chat)
-    form = await answer_form(request.schemas, engine, config, prompt)
+            chat = await fit_chat(engine, chat, config, context_length, vocabulary)
+        given = Prompt.of(await engine.apply_template(chat))
+    else:
+        given = Prompt(prompt)
+    check_fits(given, config, context_length, vocabulary)
+    form = await answer_form(request.schemas, engine, config, given.text)
     may_think = form is None or form.may_think
     if isinstance(request.prompt, ChatRequest) and not (may_think and config.enable_thinking is not False):
-        prompt = with_thought_closed(prompt, config)
-    asked = replace(asked, prompt=prompt, constraint=form and form.constraint)
+        given = with_thought_closed(given, config)
+    asked = replace(asked, prompt=given.given, constraint=form and form.constraint)
     stops = stop_strings(asked.config) if isinstance(request.prompt, ChatRequest) and may_think else None
     if stops is not None:
         asked = without_stop_strings(asked)
     asked = await fit_text(engine, asked, context_length)
     if log_input is not None:
-        log_input(prompt)
+        log_input(given.text)
     after_thought = form and form.after_thought
-    events = await think_within(engine, asked, prompt, budget_message, after_thought=after_thought)
-    split = splitter(config, prompt, once=after_thought is not None) if may_think else None
+    events = await think_within(engine, asked, given.text, budget_message, after_thought=after_thought)
+    split = splitter(config, given.text, once=after_thought is not None) if may_think else None
     free = asked if form is None else None
-    return EngineRun(events, OutputPipeline(split, stops=stops), form, free, prompt, budget_message)
+    return EngineRun(events, OutputPipeline(split, stops=stops), form, free, given.text, budget_message)

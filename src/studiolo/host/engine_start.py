@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ..config import LoadConfig
+from ..domain.vocabulary import Vocabulary
 from ..engines.base import Engine, EngineKind
 from ..engines.spec import EngineSpec, LoadProgress, ModelFile, ModelFiles
 from ..errors import EngineStartError
@@ -19,7 +20,13 @@ _log = logging.getLogger("studiolo.instances")
 
 
 def engine_spec(
-    identifier: str, model: Model, config: LoadConfig, draft: Model | None, folder: Path, start_limit_sec: float
+    identifier: str,
+    model: Model,
+    config: LoadConfig,
+    draft: Model | None,
+    vocabulary: Vocabulary,
+    folder: Path,
+    start_limit_sec: float,
 ) -> EngineSpec:
     """Return what the engine of an instance is started with.
 
@@ -40,6 +47,7 @@ def engine_spec(
         ),
         architecture=model.metadata.architecture if model.metadata else "",
         layers=(model.metadata.block_count or 0) if model.metadata else 0,
+        vocabulary=vocabulary,
         start_limit_sec=start_limit_sec,
     )
 

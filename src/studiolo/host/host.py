@@ -16,6 +16,7 @@ from ..config.mismatch import Mismatch, described
 from ..domain.chat import ChatRequest, File, Image
 from ..domain.models import Domain, ModelReference
 from ..engines.base import TemplateRequest
+from ..engines.prompt import Prompt
 from ..engines.registry import EngineKinds
 from ..engines.schemas.process import Schemas
 from ..engines.spec import Device, Node
@@ -42,7 +43,7 @@ from .not_found import nothing_to_unload
 from .on_demand import LoadRequest, OnDemand
 from .prediction_settings import check_completion, settings_in_force, with_system_prompt
 from .predictions import Prediction
-from .reasoning import thinks
+from .reasoning import reasoning_tags, thinks
 from .retrieval import Retriever
 from .settings_review import SettingsReview
 from .socket_folder import SocketFolder
@@ -115,6 +116,7 @@ class Host:
             await self.review.close()
             await self.instances.stop()
             await self.schemas.close()
+            await self.engine_kinds.node.templates.close()
             await self.library.close()
         finally:
             self.files.close()
@@ -344,9 +346,10 @@ class Host:
             messages=with_system_prompt(without_documents(chat.messages), in_force),
             template=in_force.prompt_template,
             template_variables={**chat.template_variables, "enable_thinking": thinks(in_force)},
+            reasoning_tags=reasoning_tags(in_force),
         )
         async with lease.on_engine() as engine:
-            return await engine.apply_template(await template_input(engine, chat, in_force))
+            return Prompt.of(await engine.apply_template(await template_input(engine, chat, in_force))).text
 
     def load_at_startup(self, name: str | None, watcher: LoadWatcher | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""

@@ -17,11 +17,13 @@ from typing import Any, Literal
 
 from ..config import DEFAULT_PARALLEL_PREDICTIONS, LoadConfig, PredictionConfig
 from ..domain.events import CrashReport, LogLevel
+from ..domain.vocabulary import Vocabulary
 from ..engines.base import Engine
 from ..engines.registry import EngineKinds
 from ..engines.spec import LoadProgress, ProcessRef
 from ..errors import EngineError, EngineStartError, ModelFileError, ModelUnloadedError
 from ..library.model import Model
+from ..library.vocabulary import read_vocabulary
 from ..settings import Settings
 from .crashes import Crashes, crash_key
 from .drafting import drafting_as, undrafted
@@ -78,6 +80,7 @@ class Instance:
         self.next_draft_path: Path | None = None
         """The draft model that the engine is about to be restarted with, or is being."""
         self.estimate: Estimate | None = None
+        self.vocabulary = Vocabulary()
         self.cut_off: set[Lease] = set()
         """Leases whose work was ended by the death of the latest engine."""
         self.load_progress = LoadBroadcast(model)
@@ -420,7 +423,10 @@ class Instance:
                 suggestion="Put it back or fetch it again; studiolo ls shows what is there.",
             )
         kinds, limit = self._shared.kinds, settings.loading.start_limit_sec
-        spec = engine_spec(self.identifier, self.model, self.config, self.draft, kinds.node.models, limit)
+        self.vocabulary = await asyncio.to_thread(read_vocabulary, self.model.path)
+        spec = engine_spec(
+            self.identifier, self.model, self.config, self.draft, self.vocabulary, kinds.node.models, limit
+        )
         self.cut_off.clear()
         files = LoadedFiles.of(self.model, self.draft)
         try:

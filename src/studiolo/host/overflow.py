@@ -7,7 +7,10 @@ from dataclasses import replace
 
 from ..config import PredictionConfig
 from ..domain.chat import Message
+from ..domain.vocabulary import Vocabulary
 from ..engines.base import CompletionRequest, Engine, TemplateRequest
+from ..engines.prompt import Prompt
+from ..errors import PromptTooLongError
 
 SHARE_FOR_THE_ANSWER = 4
 """A shortened prompt leaves one part in this many of the context to the answer, or all that the answer may use."""
@@ -26,6 +29,21 @@ def room_for_prompt(config: PredictionConfig, context_length: int) -> int:
     return max(context_length - max(answer, 1), 1)
 
 
+def check_fits(prompt: Prompt, config: PredictionConfig, context_length: int, vocabulary: Vocabulary) -> None:
+    """Raise :class:`PromptTooLongError` for a prompt that can never fit, without counting its tokens."""
+    fewest = 0 if cuts(config) else _fewest_tokens(prompt, vocabulary)
+    if fewest > context_length:
+        raise PromptTooLongError(
+            f"The prompt has at least {fewest} tokens, and the model is loaded with a context of {context_length}",
+            suggestion="Shorten the prompt, or load the model with a longer context_length.",
+            data={"promptTokensCount": fewest, "contextLength": context_length},
+        )
+
+
+def _fewest_tokens(prompt: Prompt, vocabulary: Vocabulary) -> int:
+    return max(vocabulary.fewest_tokens(prompt.text), len(prompt.breaks))
+
+
 async def fit_text(engine: Engine, request: CompletionRequest, context_length: int) -> CompletionRequest:
     """Return ``request`` with a prompt that fits, and with what of it is kept when the answer fills the context.
 
@@ -35,7 +53,7 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
     if not cuts(request.config) or request.images:
         return request
     prompt = request.prompt
-    tokens = await engine.tokenize(prompt) if isinstance(prompt, str) else prompt
+    tokens = prompt if isinstance(prompt, list) else await engine.tokenize(prompt)
     keeps_beginning = request.config.context_overflow_policy == "truncateMiddle"
     if len(tokens) < context_length:
         return replace(request, keep=min(len(tokens), context_length // 2) if keeps_beginning else 0)
@@ -48,7 +66,7 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
 
 
 async def fit_chat(
-    engine: Engine, chat: TemplateRequest, config: PredictionConfig, context_length: int
+    engine: Engine, chat: TemplateRequest, config: PredictionConfig, context_length: int, vocabulary: Vocabulary
 ) -> TemplateRequest:
     """Return ``chat`` without the oldest messages that do not fit into the context.
 
@@ -57,7 +75,9 @@ async def fit_chat(
     """
 
     async def count_tokens(chat: TemplateRequest) -> int:
-        return len(await engine.tokenize(await engine.apply_template(chat)))
+        prompt = Prompt.of(await engine.apply_template(chat))
+        fewest = _fewest_tokens(prompt, vocabulary)
+        return fewest if fewest > context_length else len(await engine.tokenize(prompt.given))
 
     if not cuts(config) or await count_tokens(chat) < context_length:
         return chat

@@ -255,7 +255,7 @@ class Prediction:
         message = instance.config.reasoning_budget_message or ""
         while True:
             try:
-                return await begin(engine, request, instance.context_length, log_input, message)
+                return await begin(engine, request, instance.context_length, instance.vocabulary, log_input, message)
             except EngineDiedError as death:
                 engine = await self._next_engine(death)
 

@@ -19,6 +19,7 @@ from ..engines.base import (
     EngineEvent,
     ReasoningBudget,
 )
+from ..engines.prompt import Prompt
 from ..engines.text_overlap import overlap
 from ..errors import ConfigError, UnsupportedError
 
@@ -110,12 +111,12 @@ def splitter(config: PredictionConfig, prompt: str, *, once: bool = False) -> Re
     return ReasoningSplitter(parsing.start_string, parsing.end_string, prompt, once=once)
 
 
-def with_thought_closed(prompt: str, config: PredictionConfig) -> str:
+def with_thought_closed(prompt: Prompt, config: PredictionConfig) -> Prompt:
     """Return ``prompt`` with an end tag if it ends in an open thought, for an answer that may have none."""
     parsing = config.reasoning_parsing
-    if parsing is None or not parsing.enabled or not prompt.rstrip().endswith(parsing.start_string):
+    if parsing is None or not parsing.enabled or not begins_thought(prompt.text, parsing.start_string):
         return prompt
-    return f"{prompt}{parsing.end_string}\n\n"
+    return prompt + f"{parsing.end_string}\n\n"
 
 
 def _textless(fragment: Fragment) -> Fragment:
@@ -126,6 +127,12 @@ def _textless(fragment: Fragment) -> Fragment:
 def thinks(config: PredictionConfig) -> bool:
     """Return the value of the template's variable ``enable_thinking``."""
     return config.enable_thinking is not False and _limit(config) != 0
+
+
+def reasoning_tags(config: PredictionConfig) -> tuple[str, ...]:
+    """Return the tags around reasoning, which an assistant's earlier messages have as tokens."""
+    parsing = config.reasoning_parsing
+    return ("<think>", "</think>") if parsing is None else (parsing.start_string, parsing.end_string)
 
 
 def _limit(config: PredictionConfig) -> int | None:
@@ -325,8 +332,8 @@ async def _cut_short(
         )
 
 
-async def continued(engine: Engine, prompt: str | list[int], text: str) -> str | list[int]:
+async def continued(engine: Engine, prompt: str | Prompt | list[int], text: str) -> str | Prompt | list[int]:
     """Return ``prompt`` with ``text`` after it."""
-    if isinstance(prompt, str):
+    if isinstance(prompt, str | Prompt):
         return prompt + text
     return [*prompt, *(await engine.tokenize(text))[len(await engine.tokenize("")) :]]

@@ -16,12 +16,14 @@ from ..config import PredictionConfig, ToolNaming
 from ..config.raw_tools import check_tools, parse_raw_tools
 from ..domain.chat import ChatRequest, NamedTool, Tool, ToolCall, ToolChoice, ToolResult
 from ..domain.generation import Fragment, ToolCallEvent, ToolCallFinished, ToolCallNamed
+from ..domain.vocabulary import Vocabulary
 from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateRequest, ToolChatRequest
+from ..engines.prompt import Prompt
 from ..engines.schemas.process import Schemas
 from ..engines.tool_format import CALL_BEGIN, ToolNames, with_instructions, without_tools
 from ..engines.tool_reader import ToolCallReader
 from ..errors import ConfigError, UnsupportedError
-from .overflow import fit_chat, fit_text
+from .overflow import check_fits, fit_chat, fit_text
 from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
 from .stop_strings import StopStrings, stop_strings, without_stop_strings
 from .structured import AnswerForm, call_form, prepare_parameters
@@ -197,6 +199,7 @@ async def say_with_tools(
     use: ToolUse,
     schemas: Schemas,
     context_length: int,
+    vocabulary: Vocabulary,
     log_input: Callable[[str], None] | None = None,
     budget_message: str = "",
 ) -> tuple[AsyncGenerator[EngineEvent | ToolCallEvent, None], OutputPipeline, AnswerForm | None]:
@@ -208,6 +211,7 @@ async def say_with_tools(
         use: the tools.
         schemas: prepares the schema of a call that must be made.
         context_length: tokens that the chat and its answer may have together.
+        vocabulary: the model's.
         log_input: called with the text that the engine is given; ``None`` where nobody subscribes.
         budget_message: what is put before the end tag of reasoning that is cut short.
 
@@ -222,8 +226,9 @@ async def say_with_tools(
         request = without_stop_strings(request)
     config = request.config
     if not request.images:
-        chat = await fit_chat(engine, chat, config, context_length)
-    prompt = await engine.apply_template(chat)
+        chat = await fit_chat(engine, chat, config, context_length, vocabulary)
+    prompt = Prompt.of(await engine.apply_template(chat))
+    check_fits(prompt, config, context_length, vocabulary)
     if not use.must_call:
         await prepare_parameters(schemas, tools, names.original)  # a wrong schema is refused in any case
     if own_format and not use.must_call:
@@ -233,24 +238,26 @@ async def say_with_tools(
             config=config,
             parallel_tool_calls=use.parallel,
             template_variables=chat.template_variables,
-            budget=await native_budget(engine, config, prompt, budget_message),
+            reasoning_tags=chat.reasoning_tags,
+            budget=await native_budget(engine, config, prompt.text, budget_message),
         )
         if log_input is not None:
-            log_input(prompt)  # the engine renders the same by itself
-        return engine.chat_with_tools(asked), OutputPipeline(splitter(config, prompt), names=names, stops=stops), None
+            log_input(prompt.text)  # the engine renders the same by itself
+        pipeline = OutputPipeline(splitter(config, prompt.text), names=names, stops=stops)
+        return engine.chat_with_tools(asked), pipeline, None
     form: AnswerForm | None = None
     if not use.must_call:
         if config.enable_thinking is False:
             prompt = with_thought_closed(prompt, config)
-        pipeline = OutputPipeline(splitter(config, prompt), ToolCallReader(names), stops=stops)
+        pipeline = OutputPipeline(splitter(config, prompt.text), ToolCallReader(names), stops=stops)
     else:
         prompt = with_thought_closed(prompt, config)
         if not own_format:
-            prompt += CALL_BEGIN
+            prompt = prompt + CALL_BEGIN
         form = await call_form(schemas, engine, tools, names.original)
         pipeline = OutputPipeline(calls=ToolCallReader(names, forced=True))
-    request = replace(request, prompt=prompt, config=config, constraint=form and form.constraint)
+    request = replace(request, prompt=prompt.given, config=config, constraint=form and form.constraint)
     fitting = await fit_text(engine, request, context_length)
     if log_input is not None:
-        log_input(prompt)
-    return await think_within(engine, fitting, prompt, budget_message), pipeline, form
+        log_input(prompt.text)
+    return await think_within(engine, fitting, prompt.text, budget_message), pipeline, form

@@ -136,17 +136,18 @@ def read_metadata(path: Path) -> Metadata:
     return describe(read_header(path))
 
 
-def read_header(path: Path, *, check: bool = True) -> Header:
+def read_header(path: Path, *, check: bool = True, keep: frozenset[str] = frozenset()) -> Header:
     """Return the header of the file at ``path``. Blocks, and raises, as :func:`read_metadata`.
 
     Parameters:
         path: the file.
         check: raise :class:`ModelFileError` if the file ends before its last tensor.
+        keep: the fields whose arrays are returned however long they are; strings in them as bytes.
     """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            header = _read_header(path, file, size)
+            header = _read_header(path, file, size, keep)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read", cause=error.strerror or str(error)) from error
     if check:
@@ -205,27 +206,33 @@ class _Cursor:
         # Some vocabularies and names have invalid UTF-8, and the engine accepts them.
         return self._buffer[start : self.position].decode("utf-8", errors="replace")
 
-    def value(self) -> Any:
+    def value(self, *, whole: bool = False) -> Any:
         kind: int = self.number("I")
         if kind in _SCALARS:
             return self.number(_SCALARS[kind])
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
-            return self.array()
+            return self.array(whole=whole)
         _damaged(self.path, "A field in its header has an unknown type")
 
-    def array(self) -> list[Any] | None:
-        """Move past an array. Return it if it is a short one of numbers."""
+    def array(self, *, whole: bool = False) -> list[Any] | None:
+        """Move past an array. Return it if it is a short one of numbers, or ``whole``."""
         kind: int = self.number("I")
         count: int = self.number("Q")
         if kind in _SCALARS:
             start = self.need(count * struct.calcsize("<" + _SCALARS[kind]))
-            if count <= _MAX_LIST:
+            if whole or count <= _MAX_LIST:
                 return list(struct.unpack_from(f"<{count}{_SCALARS[kind]}", self._buffer, start))
         elif kind == _STRING:
             # The hot loop of this module: a vocabulary has about 100,000 strings.
             unpack, buffer, need = struct.Struct("<Q").unpack_from, self._buffer, self.need
+            if whole:
+                strings: list[bytes] = []
+                for _ in range(count):
+                    start = need(unpack(buffer, need(8))[0])
+                    strings.append(bytes(buffer[start : self.position]))
+                return strings
             for _ in range(count):
                 need(unpack(buffer, need(8))[0])
         else:
@@ -233,7 +240,7 @@ class _Cursor:
         return None
 
 
-def _read_header(path: Path, file: BinaryIO, size: int) -> Header:
+def _read_header(path: Path, file: BinaryIO, size: int, keep: frozenset[str] = frozenset()) -> Header:
     if size == 0:
         raise ModelFileError(f"{path} is empty", cause="It has 0 bytes", suggestion="Fetch the file again")
     start = file.read(SAMPLE_BYTES)
@@ -258,7 +265,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> Header:
     fields: dict[str, Any] = {}
     for _ in range(field_count):
         key = cursor.string()
-        value = cursor.value()
+        value = cursor.value(whole=key in keep)
         if value is not None:
             fields[key] = value
     tensors = [_read_tensor(cursor) for _ in range(tensor_count)]

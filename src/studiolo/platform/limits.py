@@ -43,6 +43,29 @@ def limit_process(*, memory_bytes: int, cpu_sec: int | None = None, writes: bool
 
 
 @contextlib.contextmanager
+def memory_limit(more_bytes: int) -> Generator[None]:
+    """Let allocations in the block fail beyond what this process has and ``more_bytes``, where the system can."""
+    if sys.platform == "win32" or not has("resource-limits"):
+        yield
+        return
+    import resource
+
+    try:
+        with open("/proc/self/statm", encoding="ascii") as pages:  # noqa: PTH123 (pathlib takes a while to import)
+            now = int(pages.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = now + more_bytes if hard == resource.RLIM_INFINITY else min(now + more_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@contextlib.contextmanager
 def cpu_limit(seconds: float) -> Generator[None]:
     """Kill this process if the block takes more than ``seconds`` of processor time, whatever native code runs in it.
 

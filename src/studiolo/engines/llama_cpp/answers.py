@@ -65,10 +65,8 @@ class EmbeddingList(msgspec.Struct):
 
 
 class TemplateFacts(msgspec.Struct):
-    """``chat_template_caps``; servers without it get the defaults, which fit most templates."""
+    """``chat_template_caps``; servers without it have no tools."""
 
-    supports_system_role: bool = True
-    supports_string_content: bool = True
     supports_tools: bool = False
     supports_tool_calls: bool = False
 
@@ -76,7 +74,6 @@ class TemplateFacts(msgspec.Struct):
 class Props(msgspec.Struct):
     """The answer of ``/props``."""
 
-    chat_template: str = ""
     bos_token: str = ""
     eos_token: str = ""
     media_marker: str = "<__media__>"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -25,6 +25,8 @@ from ...domain.generation import (
 )
 from ...errors import UnsupportedError
 from ..base import EngineEvent, ToolChatRequest
+from ..chat_templates.control_tokens import NO_TOKENS, ControlTokens
+from ..prompt import WORD_JOINER
 from ..tool_reader import failed_call, new_call_id, parsed_arguments
 from .params import completion_body
 from .stream_events import DraftedTokens, End, Progress, Timings, Token, completed, context_full, wanted_candidates
@@ -75,22 +77,30 @@ class ChatChunk(msgspec.Struct):
 decode_chunk = msgspec.json.Decoder(ChatChunk).decode
 
 
-def chat_body(request: ToolChatRequest) -> dict[str, Any]:
-    """Return the body of a streamed chat with tools."""
+def chat_body(request: ToolChatRequest, tokens: ControlTokens = NO_TOKENS) -> dict[str, Any]:
+    """Return the body of a streamed chat with tools.
+
+    Parameters:
+        tokens: the control tokens that text of others must not become: the engine takes text alone, so that a word
+            joiner is put into each that is spelled.
+    """
     body = completion_body("", request.config, budget=request.budget)
     for key in ("prompt", "response_fields", "n_keep"):
         body.pop(key, None)
     definitions = [tool.definition for tool in request.tools]
     tools = [_for_converter(definition) for definition in definitions]
     # The template's own variable shows the model the whole definitions.
-    shown = {} if tools == definitions else {"tools": definitions}
+    marked = tokens.marked_value(definitions, WORD_JOINER)
+    shown = {} if tools == marked else {"tools": marked}
     return {
         **body,
-        "messages": [entry for message in request.messages for entry in _entries(message)],
+        "messages": [
+            entry for message in request.messages for entry in _entries(message, tokens, request.reasoning_tags)
+        ],
         "tools": tools,
         "tool_choice": "auto",
         "parallel_tool_calls": request.parallel_tool_calls,
-        "chat_template_kwargs": {**shown, **request.template_variables},
+        "chat_template_kwargs": {**shown, **tokens.marked_value(dict(request.template_variables), WORD_JOINER)},
         "reasoning_format": "none",  # the host separates reasoning from the answer
         "timings_per_token": True,
         "verbose": True,  # the last event then says why the answer ended
@@ -104,14 +114,19 @@ def _for_converter(tool: dict[str, Any]) -> dict[str, Any]:
     return {**tool, "function": {**function, "parameters": for_converter(function["parameters"])}}
 
 
-def _entries(message: Message) -> Iterator[dict[str, Any]]:
+def _entries(message: Message, tokens: ControlTokens, reasoning_tags: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield a message in OpenAI's form; a message with several tool results becomes several."""
     parts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
+    keep = reasoning_tags if message.role == "assistant" else ()
+
+    def marked(value: Any) -> Any:
+        return tokens.marked_value(value, WORD_JOINER)
+
     for part in message.parts:
         match part:
             case Text():
-                parts.append({"type": "text", "text": part.text})
+                parts.append({"type": "text", "text": tokens.marked(part.text, WORD_JOINER, keep)})
             case Image():
                 kind = "png" if part.data.startswith(b"\x89PNG") else "jpeg"
                 url = f"data:image/{kind};base64,{b64encode(part.data).decode()}"
@@ -119,15 +134,19 @@ def _entries(message: Message) -> Iterator[dict[str, Any]]:
             case File():
                 raise UnsupportedError(f"The model cannot read the file {part.name!r} in the chat", feature="files")
             case ToolCall():
-                function = {"name": part.name, "arguments": json.dumps(part.arguments or {}, ensure_ascii=False)}
-                calls.append({"type": "function", "id": part.id or "", "function": function})
+                arguments = json.dumps(marked(part.arguments or {}), ensure_ascii=False)
+                function = {"name": marked(part.name), "arguments": arguments}
+                calls.append({"type": "function", "id": marked(part.id or ""), "function": function})
             case ToolResult():
-                named = {} if part.name is None else {"name": part.name}
-                yield {"role": "tool", "content": part.content, "tool_call_id": part.call_id or "", **named}
+                named = {} if part.name is None else {"name": marked(part.name)}
+                content, call_id = marked(part.content), marked(part.call_id or "")
+                yield {"role": "tool", "content": content, "tool_call_id": call_id, **named}
     if message.role == "tool":
         return
     only_text = all(part["type"] == "text" for part in parts)
-    content: Any = "".join(part["text"] for part in parts) if only_text else parts
+    content: Any = parts
+    if only_text:  # parts may spell a token together
+        content = tokens.marked("".join(part["text"] for part in parts), WORD_JOINER, keep)
     entry: dict[str, Any] = {"role": message.role, "content": content}
     if calls and message.role == "assistant":
         entry["tool_calls"] = calls

@@ -16,7 +16,8 @@ from ...domain.embeddings import Embeddings
 from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
 from ...errors import ConfigError, EngineError, PredictionError
 from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
-from ..chat_template import ModelTemplate
+from ..chat_templates.control_tokens import ControlTokens
+from ..prompt import WORD_JOINER, Prompt
 from .answers import (
     QUOTED_BYTES,
     Content,
@@ -38,6 +39,7 @@ from .answers import (
 from .chat_stream import ChatReader, chat_body, decode_chunk
 from .endpoint import Endpoint
 from .params import completion_body
+from .server_facts import ServerFacts
 from .stream_events import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
 
 CALL_LIMIT_SEC = 60.0
@@ -94,6 +96,7 @@ class LlamaServerClient:
         self._context_length = context_length
         self._vocabulary: int | None = None
         self._vector_length: int | None = None
+        self._line_break: list[int] | None = None
 
     async def close(self) -> None:
         await self._session.close()
@@ -101,10 +104,11 @@ class LlamaServerClient:
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
         await self._check_bias(request.config)
+        prompt = request.prompt
+        if isinstance(prompt, Prompt):
+            prompt = WORD_JOINER.join(prompt.pieces) if request.images else await self.tokenize(prompt)
         body = msgspec.json.encode(
-            completion_body(
-                request.prompt, request.config, request.keep, request.images, request.budget, request.constraint
-            )
+            completion_body(prompt, request.config, request.keep, request.images, request.budget, request.constraint)
         )
         # The engine would continue without end, by shifting its context. Closing the request stops it.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
@@ -139,10 +143,12 @@ class LlamaServerClient:
                     return
         raise PredictionError("The engine ended its answer without saying why")
 
-    async def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
+    async def chat_with_tools(
+        self, request: ToolChatRequest, tokens: ControlTokens
+    ) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
         """Stream an answer to a chat; see :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
         await self._check_bias(request.config)
-        body = msgspec.json.encode(chat_body(request))
+        body = msgspec.json.encode(chat_body(request, tokens))
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         reader = ChatReader(request.config, limit)
         async with self._stream("/v1/chat/completions", body) as response:
@@ -155,24 +161,40 @@ class LlamaServerClient:
                         return
         raise PredictionError("The engine ended its answer without saying why")
 
-    async def model_template(self) -> ModelTemplate:
-        """Return the model's chat template, its special tokens and what it supports."""
+    async def facts(self) -> ServerFacts:
+        """Return the model's special tokens, and what the server supports."""
         props = decode("/props", checked("/props", *await self._request("GET", "/props")), Props)
         added = await self.tokenize("")
-        return ModelTemplate(
-            template=props.chat_template,
+        return ServerFacts(
             bos_token=props.bos_token,
             eos_token=props.eos_token,
             adds_bos=added[:1] == (await self.tokenize(props.bos_token, add_special=False))[:1] != [],
             media_marker=props.media_marker,
-            takes_system=props.chat_template_caps.supports_system_role,
-            takes_text=props.chat_template_caps.supports_string_content,
             takes_tools=props.chat_template_caps.supports_tools and props.chat_template_caps.supports_tool_calls,
         )
 
-    async def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
+    async def tokenize(self, text: str | Prompt, *, add_special: bool = True) -> list[int]:
+        if isinstance(text, Prompt):
+            first, *others = text.pieces
+            tokens = await self.tokenize(first, add_special=add_special)
+            known: dict[str, list[int]] = {}
+            for piece in others:
+                if piece not in known:
+                    known[piece] = await self._tokenize_rest(piece)
+                tokens += known[piece]
+            return tokens
         answer = await self._post("/tokenize", {"content": text, "add_special": add_special, "parse_special": True})
         return decode("/tokenize", answer, Tokens).tokens
+
+    async def _tokenize_rest(self, text: str) -> list[int]:
+        """Return the tokens of a piece of a text; many tokenizers put a space before what begins one."""
+        if self._line_break is None:
+            self._line_break = await self.tokenize("\n", add_special=False)
+        begin = self._line_break
+        tokens = await self.tokenize("\n" + text, add_special=False)
+        if tokens[: len(begin)] == begin:
+            return tokens[len(begin) :]
+        return await self.tokenize(text, add_special=False)
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         return decode("/detokenize", await self._post("/detokenize", {"tokens": tokens}), Content).content

@@ -11,11 +11,14 @@ from ...domain.embeddings import Embeddings
 from ...domain.generation import ToolCallEvent
 from ...errors import EngineError, PredictionError, UnsupportedError
 from ..base import CompletionRequest, EngineEvent, TemplateRequest, ToolChatRequest
-from ..spec import Capabilities, ProcessRef
+from ..chat_templates.control_tokens import ControlTokens
+from ..chat_templates.formatting import ModelTemplate, apply_template
+from ..prompt import Prompt
+from ..spec import Capabilities, EngineSpec, Node, ProcessRef
+from .launch_template import LaunchTemplate
 from .process import WorkerProcess
 
 if TYPE_CHECKING:
-    from ..chat_template import ModelTemplate
     from .client import LlamaServerClient
     from .endpoint import Endpoint
 
@@ -28,8 +31,10 @@ class LlamaCppEngine:
 
     Parameters:
         name, version: the engine kind's name, and the version of the program.
-        note: what the user should know of how it was started.
+        spec: what it was started with.
+        template: the model's chat template, as far as it has been examined.
         node: the machine that the process runs on.
+        note: what the user should know of how it was started.
     """
 
     def __init__(
@@ -41,24 +46,29 @@ class LlamaCppEngine:
         version: str,
         capabilities: Capabilities,
         *,
+        spec: EngineSpec,
+        template: LaunchTemplate,
+        node: Node,
         note: str | None = None,
-        node: str,
     ) -> None:
         self.name = name
         self.version = version
         self.capabilities = capabilities
-        self.note = note
+        self.note = note or template.problem
         self.exited = worker.exited
         self._worker = worker
         self._client = client
         self._endpoint = endpoint
         self._node = node
+        self._spec = spec
+        self._launch_template = template
         self._template: ModelTemplate | None = None
+        self._takes_tools = False
 
     @property
     def process(self) -> ProcessRef:
         """The process of the server."""
-        return ProcessRef(self._node, self._worker.pid)
+        return ProcessRef(self._node.name, self._worker.pid)
 
     @property
     def gpu_layers(self) -> int | None:
@@ -73,34 +83,49 @@ class LlamaCppEngine:
         except (OSError, PredictionError, UnsupportedError) as error:
             raise await self._explain(error) from None
 
-    async def apply_template(self, chat: TemplateRequest) -> str:
+    async def apply_template(self, chat: TemplateRequest) -> Prompt:
         """See :meth:`studiolo.engines.base.Engine.apply_template`."""
-        from ..chat_template import apply_template
-
-        return await asyncio.to_thread(apply_template, chat, await self._model_template())
+        return await apply_template(chat, await self._model_template(), self._node.templates)
 
     async def knows_tools(self) -> bool:
         """See :meth:`studiolo.engines.base.Engine.knows_tools`."""
-        return (await self._model_template()).takes_tools
+        await self._model_template()
+        return self._takes_tools
 
     async def chat_with_tools(self, request: ToolChatRequest) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
         """See :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
         try:
-            async with contextlib.aclosing(self._client.chat_with_tools(request)) as events:
+            tokens = (await self._model_template()).control_tokens
+            async with contextlib.aclosing(self._client.chat_with_tools(request, tokens)) as events:
                 async for event in events:
                     yield event
         except (OSError, PredictionError, UnsupportedError) as error:
             raise await self._explain(error) from None
 
     async def _model_template(self) -> ModelTemplate:
+        if self._template is not None:
+            return self._template
         try:
-            if self._template is None:
-                self._template = await self._client.model_template()
+            server = await self._client.facts()
         except OSError as error:
             raise await self._explain(error) from None
+        facts = await self._launch_template.facts()
+        vocabulary = self._spec.vocabulary
+        spelled = [*vocabulary.control_tokens, *([server.media_marker] if self._spec.files.projector else [])]
+        self._takes_tools = facts.for_engine and server.takes_tools
+        self._template = ModelTemplate(
+            template=vocabulary.chat_template,
+            tool_template=vocabulary.tool_template,
+            facts=facts,
+            control_tokens=ControlTokens(spelled),
+            bos_token=server.bos_token,
+            eos_token=server.eos_token,
+            adds_bos=server.adds_bos,
+            media_marker=server.media_marker,
+        )
         return self._template
 
-    async def tokenize(self, text: str) -> list[int]:
+    async def tokenize(self, text: str | Prompt) -> list[int]:
         """See :meth:`studiolo.engines.base.Engine.tokenize`."""
         try:
             return await self._client.tokenize(text)

@@ -18,6 +18,7 @@ from .devices import list_gpus
 from .diagnosis import diagnose
 from .endpoint import Endpoint
 from .engine import LlamaCppEngine
+from .launch_template import LaunchTemplate
 from .load_progress import following
 from .memory_estimate import estimate_memory
 from .params import worker_params
@@ -93,17 +94,30 @@ class LlamaCppKind:
                 engine=NAME,
                 engine_version=installed,
             )
-        launched = await self._launch(spec)
+        template = LaunchTemplate(spec, self.node.templates)
+        try:
+            launched = await self._launch(spec, await template.override())
 
-        async def ready(_: LlamaServerClient) -> None:
-            await launched.worker.wait_ready(spec.start_limit_sec)
+            async def ready(_: LlamaServerClient) -> None:
+                await launched.worker.wait_ready(spec.start_limit_sec)
+                await template.facts()
 
-        client = await connect(launched, spec, self.node, ready, emit)
+            client = await connect(launched, spec, self.node, ready, emit)
+        finally:
+            template.cancel()
         return LlamaCppEngine(
-            launched.worker, client, launched.endpoint, NAME, installed, CAPABILITIES, node=self.node.name
+            launched.worker,
+            client,
+            launched.endpoint,
+            NAME,
+            installed,
+            CAPABILITIES,
+            spec=spec,
+            template=template,
+            node=self.node,
         )
 
-    async def _launch(self, spec: EngineSpec) -> Launched:
+    async def _launch(self, spec: EngineSpec, chat_template: str | None) -> Launched:
         endpoint = Endpoint.choose(self.node.run())
         models, files = self.node.models, spec.files
         worker_spec: dict[str, Any] = {
@@ -111,6 +125,7 @@ class LlamaCppKind:
             "hostname": endpoint.hostname,
             "port": endpoint.port,
             "api_key": endpoint.api_key,
+            "chat_template": chat_template,
             "params": worker_params(spec.config, spec.domain, spec.layers),
             "mmproj": str(files.projector.locate(models)) if files.projector else None,
             "layers": spec.layers,

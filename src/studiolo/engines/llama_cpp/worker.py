@@ -60,6 +60,8 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
     if spec["port"] is not None:
         params.port, params.api_keys = spec["port"], [spec["api_key"]]
     params.ui = False
+    if spec.get("chat_template"):  # instead of the model's own
+        params.chat_template = spec["chat_template"]
     params.ctx_shift = True  # who wants to stop at a full context leaves there
     params.verbosity = int(os.environ.get("STUDIOLO_ENGINE_VERBOSITY", DEFAULT_VERBOSITY))
     for name in _PLAIN & given.keys():

@@ -17,6 +17,7 @@ from ..base import Engine
 from ..llama_cpp.endpoint import Endpoint
 from ..llama_cpp.engine import LlamaCppEngine
 from ..llama_cpp.kind import CAPABILITIES, Emit, Launched, LlamaCppKind, connect, open_log
+from ..llama_cpp.launch_template import LaunchTemplate
 from ..llama_cpp.memory_estimate import estimate_memory
 from ..llama_cpp.process import WorkerProcess
 from ..spec import Capabilities, Device, EngineSpec, Finding, MemoryNeed, Node
@@ -95,19 +96,24 @@ class LlamaServerKind:
             note = f"the bundled engine runs instead of a {NAME}: {error}"
             _log.warning("%s", note)
             engine = await self._bundled.start(spec, emit)
-            engine.note = note
+            engine.note = note if engine.note is None else f"{note}; {engine.note}"
             return engine
 
     async def _binary(self) -> Binary:
         return await inspect(self.node.settings().llama_server)
 
     async def _start_binary(self, binary: Binary, spec: EngineSpec, emit: Emit | None) -> Engine:
-        launched = await self._launch(binary, spec)
+        template = LaunchTemplate(spec, self.node.templates)
+        try:
+            launched = await self._launch(binary, spec, await template.override())
 
-        async def ready(client: LlamaServerClient) -> None:
-            await _wait_ready(launched.worker, client, binary, spec.start_limit_sec)
+            async def ready(client: LlamaServerClient) -> None:
+                await _wait_ready(launched.worker, client, binary, spec.start_limit_sec)
+                await template.facts()
 
-        client = await connect(launched, spec, self.node, ready, emit)
+            client = await connect(launched, spec, self.node, ready, emit)
+        finally:
+            template.cancel()
         return LlamaCppEngine(
             launched.worker,
             client,
@@ -115,12 +121,14 @@ class LlamaServerKind:
             NAME,
             binary.version,
             capabilities_of(binary),
-            node=self.node.name,
+            spec=spec,
+            template=template,
+            node=self.node,
         )
 
-    async def _launch(self, binary: Binary, spec: EngineSpec) -> Launched:
+    async def _launch(self, binary: Binary, spec: EngineSpec, chat_template: str | None) -> Launched:
         endpoint = Endpoint.choose(self.node.run(), unix_sockets=binary.unix_sockets)
-        command = [binary.path, *options(binary, spec, self.node.models), "--host", endpoint.hostname]
+        command = [binary.path, *options(binary, spec, self.node.models, chat_template), "--host", endpoint.hostname]
         environment: dict[str, str] = {}
         if endpoint.api_key is not None:
             command += ["--port", str(endpoint.port)]

@@ -43,11 +43,12 @@ _FIELDS = {
 _DISPENSABLE = {"cache_ram_mib", "split_mode"}
 
 
-def options(binary: Binary, spec: EngineSpec, models: Path) -> list[str]:
+def options(binary: Binary, spec: EngineSpec, models: Path, chat_template: str | None = None) -> list[str]:
     """Return the options that start ``binary`` as ``spec`` says, without where it listens.
 
     Parameters:
         models: the models folder.
+        chat_template: a template instead of the model's own.
 
     Raises:
         UnsupportedError: it has no option for what the load config asks.
@@ -92,6 +93,8 @@ def options(binary: Binary, spec: EngineSpec, models: Path) -> list[str]:
     if spec.files.projector is not None:
         add("mmproj", ("--mmproj",), spec.files.projector.locate(models))
     chosen += [name for name in ("--context-shift", "--jinja") if name in binary.options]
+    if chat_template is not None and "--chat-template" in binary.options:
+        chosen += ["--chat-template", chat_template]
     chosen += [name for name in ("--no-ui", "--no-webui") if name in binary.options][:1]
     return chosen
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from ...errors import ConfigError, EngineError, StudioloError, UnsupportedError
-from ...platform.interpreter import PACKAGE, interpreter, python_command
-from ...platform.processes import kill, start_child
+from ...errors import ConfigError, StudioloError, UnsupportedError
+from ...platform.worker_pool import WorkerEndedError, WorkerPool
 from .matching import GrammarMatcher, MatcherCache
-from .worker import CPU_LIMIT_SEC, LENGTH
-
-ANSWER_LIMIT_SEC = 60.0
-"""The longest wait for a response, in seconds, on a busy machine; processor time has a limit of its own."""
+from .worker import CPU_LIMIT_SEC
 
 MAX_CACHED = 64
 MAX_CACHED_CHARS = 2**18
@@ -32,10 +26,6 @@ class _Answer(msgspec.Struct):
     path: str = ""
     why: str = ""
     hint: str = ""
-
-
-class _WorkerEndedError(Exception):
-    """The worker ended before it responded."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +47,7 @@ class Schemas:
     """Checks schemas and answers, with caches. The process is started on demand, and again if it has ended."""
 
     def __init__(self) -> None:
-        self._process: Process | None = None
-        self._turn = asyncio.Lock()
-        self._requests: set[asyncio.Task[_Answer]] = set()
+        self._worker = WorkerPool("engines.schemas.worker")
         self._prepared: OrderedDict[tuple[str, bool], PreparedSchema] = OrderedDict()
         self._grammars: OrderedDict[str, None] = OrderedDict()
         self._matchers = MatcherCache()
@@ -104,7 +92,7 @@ class Schemas:
         """Return the violation of ``schema`` by a finished answer; ``None`` if it is valid."""
         try:
             return (await self._ask({"schema": schema.text, "check": answer})).problem
-        except _WorkerEndedError:
+        except WorkerEndedError:
             return f"it took more than {CPU_LIMIT_SEC:g} s of processor time to validate"
 
     async def matcher(self, grammar: str) -> GrammarMatcher:
@@ -113,15 +101,12 @@ class Schemas:
 
     async def close(self) -> None:
         """End the process."""
-        for request in list(self._requests):
-            request.cancel()
-        await asyncio.gather(*self._requests, return_exceptions=True)
-        await self._end()
+        await self._worker.close()
 
     async def _checked(self, request: dict[str, Any], subject: str) -> _Answer:
         try:
             answer = await self._ask(request)
-        except _WorkerEndedError:
+        except WorkerEndedError:
             raise UnsupportedError(
                 f"{subject} is too complex",
                 cause=f"Checking it took more than {CPU_LIMIT_SEC:g} s of processor time, or more memory than allowed.",
@@ -134,61 +119,7 @@ class Schemas:
         return answer
 
     async def _ask(self, request: dict[str, Any]) -> _Answer:
-        # If the caller is cancelled, the response is still read, so that the next request does not receive it.
-        task = asyncio.create_task(self._serve(request), name="schema request")
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
-        return await asyncio.shield(task)
-
-    async def _serve(self, request: dict[str, Any]) -> _Answer:
-        async with self._turn:
-            process = self._process or await self._start()
-            try:
-                async with asyncio.timeout(ANSWER_LIMIT_SEC):
-                    return await _exchange(process, request)
-            except BaseException as error:
-                await self._end()
-                if isinstance(error, TimeoutError | OSError | asyncio.IncompleteReadError):
-                    raise _WorkerEndedError from None
-                raise
-
-    async def _start(self) -> Process:
-        process = await start_child(
-            *python_command("engines.schemas.worker"),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-        )
-        self._process = process
-        try:
-            async with asyncio.timeout(ANSWER_LIMIT_SEC):
-                await _exchange(process, None)
-        except BaseException as error:
-            await self._end()
-            if isinstance(error, TimeoutError | OSError | asyncio.IncompleteReadError):
-                raise EngineError(
-                    "The process that checks schemas did not start",
-                    cause=f"{interpreter()} -m {PACKAGE}.engines.schemas.worker did not respond.",
-                    suggestion="Run that command to see its error.",
-                ) from None
-            raise
-        return process
-
-    async def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            kill(process)
-            await process.wait()
-
-
-async def _exchange(process: Process, request: dict[str, Any] | None) -> _Answer:
-    assert process.stdin is not None and process.stdout is not None
-    if request is not None:
-        body = msgspec.json.encode(request)
-        process.stdin.write(LENGTH.pack(len(body)) + body)
-        await process.stdin.drain()
-    (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-    return msgspec.json.decode(await process.stdout.readexactly(length), type=_Answer)
+        return msgspec.json.decode(await self._worker.ask(msgspec.json.encode(request)), type=_Answer)
 
 
 def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:

@@ -1,0 +1,28 @@
+"""The properties of a model's tokenizer that its prompts depend on."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Vocabulary(Struct, frozen=True, kw_only=True):
+    """The properties of a model's tokenizer that its prompts depend on.
+
+    Parameters:
+        control_tokens: the spellings that the tokenizer reads as tokens with a meaning, such as ``<|im_end|>``.
+        longest_token_bytes: the most text that one token stands for; 0 where a tokenizer may drop text.
+        chat_template: the Jinja template of the chat format; empty where there is none.
+        tool_template: another one, for chats with tools; empty where there is none.
+    """
+
+    control_tokens: list[str] = []
+    longest_token_bytes: int = 0
+    chat_template: str = ""
+    tool_template: str = ""
+
+    def fewest_tokens(self, text: str) -> int:
+        """Return a lower bound of the tokens of ``text``: white space left out, its bytes by the longest token."""
+        if not self.longest_token_bytes:
+            return 0
+        spaces = sum(text.count(space) for space in " \t\r\n")
+        return -(-(len(text) - spaces) // self.longest_token_bytes)
