@@ -6,7 +6,6 @@ The default models are fetched once, by studiolo itself, into a folder that outl
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import signal
@@ -14,7 +13,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,9 @@ from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
-from tests.support.homes import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, new_home
+from tests.support.homes import DEFAULT_EMBEDDING_MODEL, new_home
 from tests.support.llama_server_wheel import unpacked
+from tests.support.model_cache import built_embedding_model, cache_folder, fetch, fetch_default_model
 from tests.support.recording import wire_recorder
 from tests.support.running import Server, serving, wait_until
 from tests.support.typescript_clients import VERSIONS, installed
@@ -42,34 +41,6 @@ hypothesis.settings.register_profile("fuzz", max_examples=10_000, deadline=None,
 hypothesis.settings.load_profile("default")
 
 WIRE = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
-
-
-async def _fetch(home: Home, name: str) -> None:
-    from studiolo.library.partial_downloads import sha256_of
-
-    library = Library(home)
-    try:
-        model = await library.fetch(name)
-        if sha256_of(model.path) != library.catalog[name].sha256:
-            model.path.unlink()
-            await library.fetch(name)
-    finally:
-        await library.close()
-
-
-def fetch_default_model(home: Home) -> None:
-    """Download the default model into ``home``, unless it is there."""
-    _fetched(home, DEFAULT_MODEL)
-
-
-def _fetched(home: Home, name: str) -> None:
-    with ThreadPoolExecutor(1) as thread:  # away from the event loops of pytest-asyncio
-        thread.submit(asyncio.run, _fetch(home, name)).result()
-
-
-def cache_folder() -> Path:
-    """Return the folder that keeps what the tests download."""
-    return Path(os.environ.get("STUDIOLO_TEST_CACHE") or Path.home() / ".cache" / "studiolo-tests")
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +58,7 @@ def cache_home() -> Home:
 def embedding_home(cache_home: Home) -> Home:
     """A home with the default embedding model (768 dimensions) alone. Read it, link to it, never write to it."""
     home = Home(cache_home.root / "embedding")
-    _fetched(home, DEFAULT_EMBEDDING_MODEL)
+    fetch(home, DEFAULT_EMBEDDING_MODEL)
     return home
 
 
@@ -121,14 +92,6 @@ def home(empty_home: Home, cache_home: Home) -> Home:
 def embedding_model(cache_home: Home) -> Path:
     """The GGUF file of an embedding model (384 dimensions). Read it, link to it (``link_model``), never write to it."""
     return built_embedding_model(cache_home)
-
-
-def built_embedding_model(cache_home: Home) -> Path:
-    """Return the file of the fixture :func:`embedding_model`."""
-    from tests.support.models.built import built
-    from tests.support.models.minilm import write_minilm
-
-    return built(cache_home.root, "all-MiniLM-L6-v2.F16.gguf", write_minilm)
 
 
 @pytest.fixture(scope="session")

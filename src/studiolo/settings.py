@@ -118,6 +118,10 @@ class LimitSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     quarantine_sec: Seconds = 300.0
 
 
+BUNDLED_ENGINE = "llama.cpp"
+"""The name of the engine that comes with studiolo."""
+
+
 class EngineSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """``[engine]``: what runs the models.
 
@@ -128,6 +132,11 @@ class EngineSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 
     name: str | None = None
     llama_server: str | None = None
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether the engine is the one that comes with studiolo."""
+        return self.name in (None, BUNDLED_ENGINE)
 
 
 class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

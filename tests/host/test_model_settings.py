@@ -118,7 +118,6 @@ async def test_what_has_no_effect_is_said_once_with_the_line_and_the_nearest_nam
     [
         ("[library]\nfolders = ['/no/such', '.']\nprograms = []", 2, "library.folders[0]", "/no/such is not a folder"),
         ("[library]\nprograms = ['ollama']", 2, "library.programs[0]", "Ollama has no models on this machine"),
-        ("[engine]\nllama_server = '/no/such'", 2, "engine.llama_server", "/no/such is not a program"),
         ("[server]\ntoken_file = '~/no-such'", 2, "server.token_file", "~/no-such is not a file"),
         ("[library]\nprograms = []\n[models.a]\nload.context_length = 5", 3, "models.a", "2 models match"),
     ],

@@ -30,8 +30,9 @@ from websockets.asyncio.client import connect
 import studiolo as lm
 from studiolo.errors import BusyError, EngineDiedError, EngineStartError, ModelNotFoundError, ModelUnloadedError
 from studiolo.paths import Home
-from tests.support.faults import ENDLESS, MODEL, Footprint, footprint
+from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, Footprint, footprint
 from tests.support.homes import new_home
+from tests.support.model_cache import built_embedding_model, cache_folder, fetch_default_model
 from tests.support.running import Server, has_ended, serving, workers_of
 
 SHARED = "shared"
@@ -185,7 +186,7 @@ class Soak:
 
     async def _cancel(self, client: lm.AsyncClient) -> str:
         llm = await client.llm.model(SHARED)
-        stream = await llm.complete_stream(ENDLESS, config={"temperature": 0, "max_tokens": 500})
+        stream = await llm.complete_stream(ENDLESS, config={**ENDLESS_CONFIG, "max_tokens": 500})
         async for _ in stream:
             await stream.cancel()
         reason = stream.result().stats.stop_reason
@@ -282,8 +283,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="Write the report to this file.")
     arguments = parser.parse_args()
-    from tests.conftest import built_embedding_model, cache_folder, fetch_default_model
-
     cache = Home(cache_folder())
     fetch_default_model(cache)
     with tempfile.TemporaryDirectory(prefix="soak-") as name:

@@ -7,16 +7,15 @@ from typing import cast
 
 from ..errors import UnsupportedError
 from ..plugins import find
+from ..settings import BUNDLED_ENGINE
 from .base import EngineKind
 from .spec import Node
 
 GROUP = "studiolo.engines"
 """The entry point group by which other packages add engine kinds."""
 
-DEFAULT = "llama.cpp"
-
 BUILT_IN = {
-    "llama.cpp": ".engines.llama_cpp.kind:LlamaCppKind",
+    BUNDLED_ENGINE: ".engines.llama_cpp.kind:LlamaCppKind",
     "llama-server": ".engines.llama_server.kind:LlamaServerKind",
 }
 
@@ -37,9 +36,9 @@ class EngineKinds:
     @property
     def chosen(self) -> EngineKind:
         """The kind that the settings choose. Raise :class:`UnsupportedError` as :meth:`kind`."""
-        return self.kind(self.node.settings().name or DEFAULT)
+        return self.kind(self.node.settings().name or BUNDLED_ENGINE)
 
-    def kind(self, name: str = DEFAULT) -> EngineKind:
+    def kind(self, name: str = BUNDLED_ENGINE) -> EngineKind:
         """Return the kind that is registered as ``name``.
 
         Raises:

@@ -6,8 +6,9 @@ import asyncio
 
 from msgspec import Struct
 
-from ..engines.registry import DEFAULT, EngineKinds
+from ..engines.registry import EngineKinds
 from ..errors import UnsupportedError
+from ..settings import BUNDLED_ENGINE
 
 
 class Runtime(Struct, frozen=True):
@@ -21,8 +22,8 @@ async def runtimes(kinds: EngineKinds) -> list[Runtime]:
     """Return every engine that can be used: the one that runs models first, then the others by name."""
     versions = await asyncio.gather(*(_version(kinds, name) for name in kinds.names))
     found = {name: version for name, version in zip(kinds.names, versions, strict=True) if version is not None}
-    chosen = kinds.node.settings().name or DEFAULT
-    in_force = chosen if chosen in found else DEFAULT
+    chosen = kinds.node.settings().name or BUNDLED_ENGINE
+    in_force = chosen if chosen in found else BUNDLED_ENGINE
     return [Runtime(name, found[name]) for name in sorted(found, key=lambda name: (name != in_force, name))]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -76,9 +75,6 @@ async def review(settings: Settings, home: Home, library: Library) -> list[Doubt
             if not await asyncio.to_thread(program_folders, program):
                 what = f"{PROGRAM_NAMES[program]} has no models on this machine"
                 doubt(f"library.programs[{index}]", what, "Remove it, or install the program.")
-    binary = settings.engine.llama_server
-    if binary is not None and shutil.which(_expanded(binary)) is None:
-        doubt("engine.llama_server", f"{binary} is not a program", "Correct the path.")
     tokens = settings.server.token_file
     if tokens is not None and not await asyncio.to_thread(Path(_expanded(tokens)).is_file):
         doubt("server.token_file", f"{tokens} is not a file", f"Create it with: studiolo server token {tokens}")

@@ -160,5 +160,5 @@ def not_a_model(path: Path, metadata: Metadata, knows_all: bool) -> ModelFileErr
     return ModelFileError(
         f"{path} cannot be run",
         cause=f"It is {what}",
-        suggestion="A newer llama-server may know it: set engine.name and engine.llama_server in config.toml",
+        suggestion="A newer engine may know it: set engine.name in config.toml to one of your own",
     )

@@ -307,7 +307,7 @@ class Library:
 
     def _engine_knows_all(self) -> bool:
         """Whether the engine is another than the bundled one, and may know other architectures."""
-        return self._settings().engine.name not in (None, "llama.cpp")
+        return not self._settings().engine.is_bundled
 
     def _models(self) -> list[Model]:
         return list(self._current().models)

@@ -29,7 +29,7 @@ def python_command(worker: str, *arguments: str) -> list[str]:
     """Return the command that runs a worker in an interpreter of its own.
 
     Parameters:
-        worker: a module below this package, such as ``engines.llama_cpp.worker``, or the path of a file that ends in
+        worker: a module below this package, such as ``engines.schemas.worker``, or the path of a file that ends in
             ``.py``.
         arguments: its arguments.
 

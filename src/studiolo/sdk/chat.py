@@ -74,7 +74,7 @@ class Chat:
     Parameters:
         initial_prompt: the system prompt.
 
-    The ``add_`` methods return the message as it stands in the chat: that of the user grows when the next one extends
+    The ``add_`` methods return the message as it stands in the chat: a user's message grows when the next one extends
     it. What they are given is copied.
     """
 

@@ -1,0 +1,49 @@
+"""The models that the tests use, downloaded once by studiolo itself into a folder that outlives the run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from studiolo.library import Library
+from studiolo.paths import Home
+from tests.support.homes import DEFAULT_MODEL
+
+
+async def _fetch(home: Home, name: str) -> None:
+    from studiolo.library.partial_downloads import sha256_of
+
+    library = Library(home)
+    try:
+        model = await library.fetch(name)
+        if sha256_of(model.path) != library.catalog[name].sha256:
+            model.path.unlink()
+            await library.fetch(name)
+    finally:
+        await library.close()
+
+
+def fetch_default_model(home: Home) -> None:
+    """Download the default model into ``home``, unless it is there."""
+    fetch(home, DEFAULT_MODEL)
+
+
+def fetch(home: Home, name: str) -> None:
+    """Download the model ``name`` into ``home``, unless it is there."""
+    with ThreadPoolExecutor(1) as thread:  # away from the event loops of pytest-asyncio
+        thread.submit(asyncio.run, _fetch(home, name)).result()
+
+
+def cache_folder() -> Path:
+    """Return the folder that keeps what the tests download."""
+    return Path(os.environ.get("STUDIOLO_TEST_CACHE") or Path.home() / ".cache" / "studiolo-tests")
+
+
+def built_embedding_model(cache_home: Home) -> Path:
+    """Return the file of the fixture :func:`embedding_model`."""
+    from tests.support.models.built import built
+    from tests.support.models.minilm import write_minilm
+
+    return built(cache_home.root, "all-MiniLM-L6-v2.F16.gguf", write_minilm)
