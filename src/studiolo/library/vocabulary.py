@@ -16,7 +16,7 @@ _PROMOTED = re.compile(
     rb"(?s)<[|\xef].*[|\x9c]>|</?s>|<(?:EOT|EOS|eos|bos|end_of_turn|start_of_turn|end_of_text|eos_token|end_of_utterance)>"
     rb"|_?< ?EOT ?>|<fim[-_].*>|\[EOT\]|\[EOS\]"
 )
-"""Tokens that llama.cpp takes for control tokens by their spelling, whatever type the file gives them."""
+"""Tokens that engines take for control tokens by their spelling, whatever type the file gives them."""
 
 _KEEP_ALL_TEXT = ("gpt2", "llama")
 """Tokenizers that drop no text but white space; others normalise it."""
