@@ -114,3 +114,16 @@ def test_a_bounded_number_is_remembered() -> None:
         departures.note(Departure(f"e{number}", "m", "by a client"), f"reference-{number}")
     assert departures.of("e0") is None and departures.of(f"reference-{KEPT + 9}") is departures.of(f"e{KEPT + 9}")
     assert departures.of("e10") is not None
+
+
+async def test_an_empty_name_or_path_is_no_model_and_never_any_model(fake_host: Host) -> None:
+    await load(fake_host, "alpha")
+    for reference in (
+        ModelReference(name=""),
+        ModelReference(path=""),
+        ModelReference(path="", vision=False),
+        ModelReference(name=" "),
+    ):
+        with pytest.raises(ModelNotFoundError):
+            async with fake_host.lease(reference, "llm", ""):
+                pass

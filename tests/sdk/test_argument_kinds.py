@@ -92,6 +92,11 @@ def settings(parameter: Any) -> dict[str, Any]:
 
 
 @BOTH
+def kind_of(value: object) -> str:
+    """Return the name of a test's case: the representation of some objects has an address."""
+    return type(value).__name__
+
+
 @pytest.mark.parametrize("text", [Text("hello"), np.str_("hello"), Word.HELLO], ids=repr)
 def test_a_subclass_of_str_is_its_text(llm: Any, embedding: Any, models: Any, text: str) -> None:
     chat = lm.Chat(text)
@@ -117,7 +122,7 @@ def test_a_subclass_of_str_is_its_text(llm: Any, embedding: Any, models: Any, te
 @pytest.mark.parametrize(
     "value",
     [["a"], ("a",), np.array(["a"]), Series("a"), {"a": 1}.keys(), {1: "a"}.values(), [Text("a")]],
-    ids=lambda value: type(value).__name__,
+    ids=kind_of,
 )
 def test_a_list_of_texts_may_be_of_any_kind_with_an_order(llm: Any, embedding: Any, models: Any, value: Any) -> None:
     assert sent(calling(llm.tokenize, value)).input_string == "a"
@@ -140,7 +145,7 @@ def test_a_list_of_texts_may_be_of_any_kind_with_an_order(llm: Any, embedding: A
         str,
         np.array(5),
     ],
-    ids=repr,
+    ids=kind_of,
 )
 def test_what_has_no_order_or_is_no_text_is_refused(llm: Any, embedding: Any, models: Any, value: Any) -> None:
     for function in (embedding.embed, llm.tokenize):
@@ -192,7 +197,7 @@ def test_a_ttl_is_a_number_or_a_timedelta(llm: Any, embedding: Any, models: Any,
 
 
 @BOTH
-@pytest.mark.parametrize("path", [Path("/models/a.gguf"), Location(), "/models/a.gguf"], ids=repr)
+@pytest.mark.parametrize("path", [Path("/models/a.gguf"), Location(), "/models/a.gguf"], ids=kind_of)
 def test_a_model_may_be_a_path(llm: Any, embedding: Any, models: Any, path: Any) -> None:
     assert sent(calling(models.model, path)).identifier == "/models/a.gguf"
     assert sent(calling(models.load_new_instance, path)).model_key == "/models/a.gguf"

@@ -40,7 +40,7 @@ class ModelReference(Struct, frozen=True, kw_only=True):
     @property
     def wanted(self) -> str | None:
         """The name by which the model can be loaded; ``None`` for any model."""
-        return self.name or self.path
+        return self.path if self.name is None else self.name
 
 
 def check_identifier(identifier: str) -> None:

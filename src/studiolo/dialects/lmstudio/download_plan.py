@@ -143,9 +143,11 @@ class _Planner:
                     return task.result()
         finally:
             for each in (task, request):
-                if each is not None and not each.done():
+                if each is not None:
                     each.cancel()
                     await asyncio.wait([each])
+            if not task.cancelled():
+                task.exception()  # a cancel comes before the error of work that failed at the same time
 
     def _cancelled(self, what: str) -> DownloadError:
         return DownloadError(f"The {what} of {self._label} was cancelled")
