@@ -91,12 +91,12 @@ def settings(parameter: Any) -> dict[str, Any]:
     }
 
 
-@BOTH
 def kind_of(value: object) -> str:
     """Return the name of a test's case: the representation of some objects has an address."""
     return type(value).__name__
 
 
+@BOTH
 @pytest.mark.parametrize("text", [Text("hello"), np.str_("hello"), Word.HELLO], ids=repr)
 def test_a_subclass_of_str_is_its_text(llm: Any, embedding: Any, models: Any, text: str) -> None:
     chat = lm.Chat(text)
