@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
+import numpy
 import pytest
 
 import studiolo as lm
@@ -86,12 +87,13 @@ def test_an_architecture_that_no_engine_knows(server: Server, client: lm.Client,
         path = place / "novel.gguf"
         writer = gguf.GGUFWriter(path, "novel-architecture")
         writer.add_context_length(128)
+        writer.add_tensor("token_embd.weight", numpy.zeros((64, 64), dtype=numpy.float32))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
         assert read_metadata(path).architecture == "novel-architecture"
-        with pytest.raises(EngineStartError, match="novel-architecture"):
+        with pytest.raises(ModelFileError, match="novel-architecture"):
             client.llm.load_new_instance("novel", config={**SMALL, "context_length": 128})
 
 

@@ -16,5 +16,5 @@ def test_clients_of_every_kind_while_engines_are_killed(
     report = soak(home, tmp_path, seconds=10, clients=6, kill_every_sec=3, seed=3)
     assert report.faults == []
     assert report.kills >= 1
-    assert sum(count for outcome, count in report.outcomes.items() if outcome.endswith("answered")) >= 10
+    assert sum(count for outcome, count in report.outcomes.items() if ": answered" in outcome) >= 10
     assert max(report.processes) <= 10
