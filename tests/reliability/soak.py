@@ -245,7 +245,7 @@ class Soak:
         """Return the outcome of an answer.
 
         One that was continued after its engine died is read as a prompt up to there. That rounds otherwise than
-        generating it did, so that of two tokens that are nearly as likely the other one may follow.
+        generating it did, and two tokens that are nearly as likely may change places.
         """
         text, expected = result.content, self._expected[prompt]
         restarts = getattr(result, "engine_restarts", 0)
