@@ -52,7 +52,8 @@ def test_any_setting_is_given_by_name(home: Home, tmp_path: Path) -> None:
         listed = json.loads(good(run(home, "ps", "--json", host=server.address)))
         assert [(each["identifier"], each["contextLength"]) for each in listed] == [(DEFAULT_MODEL, 128)]
         words = ("load", DEFAULT_MODEL, "--identifier", "x")
-        refused = run(home, *words, "--set", "physical_batch_size=4096", host=server.address)
+        sizes = ("--set", "physical_batch_size=4096", "--set", "eval_batch_size=2048")
+        refused = run(home, *words, *sizes, host=server.address)
         assert refused.returncode == 1 and "physical_batch_size" in refused.stderr
 
 

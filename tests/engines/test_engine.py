@@ -19,7 +19,7 @@ from studiolo.errors import EngineDiedError, EngineStartError, PromptTooLongErro
 from studiolo.paths import Home
 from tests.support.engine_calls import request, run
 from tests.support.engines import kind_in, spec_of
-from tests.support.running import has_ended
+from tests.support.running import children, has_ended
 
 CONTEXT = 512
 
@@ -120,13 +120,13 @@ async def test_a_file_that_is_no_model_is_refused_with_the_engines_words(tmp_pat
 
 
 async def test_cancelling_a_start_leaves_no_process(model: Path, tmp_path: Path) -> None:
-    before = {child.pid for child in psutil.Process().children()}
+    before = children()
     start = asyncio.create_task(kind_in(tmp_path).start(spec_of(model)))
     await asyncio.sleep(0.1)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert {child.pid for child in psutil.Process().children()} <= before
+    assert children() <= before
 
 
 async def test_stopping_twice_is_fine_and_takes_the_socket_along(model: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def header(architecture: str, layers: int, **fields: Any) -> Header:
         **fields,
     }
     values = {f"{architecture}.{name}": value for name, value in own.items()}
-    return Header({"general.architecture": architecture, **values}, [Tensor("token_embd.weight", 256000, 0, 0)], 0)
+    return Header({"general.architecture": architecture, **values}, [Tensor("token_embd.weight", (1000, 256), 0, 0)], 0)
 
 
 def kv_cache(made: Header, **config: Any) -> int:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from studiolo.domain.chat import Message, Text
 from studiolo.engines.base import ToolChatRequest
+from studiolo.engines.chat_templates.control_tokens import ControlTokens
 from studiolo.engines.llama_cpp import client as engine_client
 from studiolo.engines.llama_cpp.client import LlamaServerClient
 from studiolo.engines.llama_cpp.endpoint import Endpoint
@@ -75,12 +76,12 @@ CHAT = ToolChatRequest(messages=[Message("user", [Text("Hi")])], tools=[], confi
 CALLS: dict[str, Call] = {
     "/tokenize": lambda client: client.tokenize("text"),
     "/detokenize": lambda client: client.detokenize([1]),
-    "/props": lambda client: client.model_template(),
+    "/props": lambda client: client.facts(),
     "/slots": lambda client: client.drafts(),
     "/v1/embeddings": lambda client: client.embed(["text"]),
     "/v1/models": lambda client: drain(client.complete(request("Hi", logit_bias=[(1, 1.0)]))),
     "/completion": lambda client: drain(client.complete(request("Hi"))),
-    "/v1/chat/completions": lambda client: drain(client.chat_with_tools(CHAT)),
+    "/v1/chat/completions": lambda client: drain(client.chat_with_tools(CHAT, ControlTokens([]))),
 }
 
 NONSENSE: dict[str, tuple[int, bytes]] = {
@@ -88,7 +89,7 @@ NONSENSE: dict[str, tuple[int, bytes]] = {
     "nothing": (200, b""),
     "half of an object": (200, b'{"tokens": [1, '),
     "other JSON": (200, b'["a", 1, null]'),
-    "no UTF-8": (200, b'{"content": "\xff", "tokens": "\xff", "chat_template": "\xff", "data": "\xff"}'),
+    "no UTF-8": (200, b'{"content": "\xff", "tokens": "\xff", "bos_token": "\xff", "data": "\xff"}'),
     "a wrong status": (500, b"<html>oops</html>"),
     "a status without a body": (503, b""),
     "a redirect": (302, b""),

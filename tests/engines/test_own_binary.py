@@ -31,7 +31,7 @@ from studiolo.server.diagnosis import examine
 from tests.support.engine_calls import request, run
 from tests.support.engines import kind_in, spec_of
 from tests.support.homes import DEFAULT_MODEL
-from tests.support.running import children, has_ended, script, wait_until
+from tests.support.running import children, children_of, has_ended, script, wait_until
 
 MODELS = Path("/none")
 """The models folder of a spec whose files are named by absolute paths."""
@@ -216,7 +216,7 @@ def test_it_ends_with_a_host_that_is_killed(binary: Path, home: Home, tmp_path: 
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as host:
         assert host.stdout is not None and host.stdout.readline() == "ready\n"
-        (server,) = psutil.Process(host.pid).children()
+        (server,) = children_of(host.pid)
         assert server.exe() == str(binary)
         host.kill()
         wait_until(lambda: has_ended(server), "the binary to end with its host")

@@ -135,7 +135,7 @@ def test_what_cannot_be_read_here(client: lm.Client, tmp_path: Path) -> None:
     assert isinstance(caught.value, OSError)
     with pytest.raises(lm.LocalFileError):
         client.files.prepare_image(tmp_path)
-    with pytest.raises(lm.ConfigError, match="NoneType"):
+    with pytest.raises(lm.ConfigError, match="'src' is None"):
         client.files.prepare_image(None)  # type: ignore[arg-type]
     text = tmp_path / "text"
     text.write_text("hi")

@@ -158,7 +158,7 @@ def test_a_callback_is_an_ordinary_function(llm: lm.LLM, callback: Any, says: st
 
 
 def test_a_prompt_of_a_megabyte(llm: lm.LLM) -> None:
-    with pytest.raises(lm.PromptTooLongError, match="200001 tokens"):
+    with pytest.raises(lm.PromptTooLongError, match=r"at least [0-9]+ tokens"):
         llm.complete("word " * 200_000, config=SHORT)
     with pytest.raises(lm.PromptTooLongError):
         llm.respond("word " * 200_000, config=SHORT)

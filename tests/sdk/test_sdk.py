@@ -221,7 +221,7 @@ def test_wrong_settings_are_refused_before_anything_runs(llm: lm.LLM, client: lm
         client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 9999999})
     with pytest.raises(lm.ConfigError, match="ttl"):
         client.llm.model("smollm2-135m-instruct", ttl=0)
-    with pytest.raises(lm.ConfigError, match="kind of model"):
+    with pytest.raises(lm.ConfigError, match="'namespace' is 'audio'"):
         client.list_loaded_models("audio")
 
 

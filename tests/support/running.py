@@ -50,9 +50,23 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+KEPT_WORKERS = {"studiolo.engines.chat_templates.worker", "studiolo.engines.schemas.worker"}
+"""Workers that a host keeps for its next request."""
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    """The processes that the process ``pid`` has started, without the workers that it keeps."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):
+            if not KEPT_WORKERS.intersection(child.cmdline()):
+                found.append(child)
+    return found
+
+
 def children() -> set[int]:
     """The processes that this one has started; those of other tests' hosts are among them."""
-    return {child.pid for child in psutil.Process().children()}
+    return {child.pid for child in children_of(os.getpid())}
 
 
 def has_ended(process: psutil.Process) -> bool:

@@ -223,7 +223,7 @@ class _Run:
         for each in missing:
             target = self.home.models / each.file
             try:
-                check_target(target, self.home.models)
+                check_target(target)
                 place = _existing(target)
                 free = shutil.disk_usage(place).free
                 elsewhere = place.stat().st_dev != _existing(self.home.downloads).stat().st_dev

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,24 +43,17 @@ def partial_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
-def check_target(target: Path, top: Path) -> None:
-    """Raise :class:`OSError` if ``target`` cannot be written. Creates its file and folders, and removes them.
-
-    Parameters:
-        target: the path of a file that may not exist yet.
-        top: a folder above it, which stays.
-    """
+def check_target(target: Path) -> None:
+    """Raise :class:`OSError` if ``target``, which may not exist yet, cannot be written. Leaves nothing behind."""
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    part = partial_name(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file:
-            file.flush()
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        remove_empty(target.parent, top)
+    with contextlib.suppress(FileNotFoundError):
+        partial_name(target).lstat()  # refuses names that are too long, and files where folders should be
+    folder = target.parent
+    while not folder.exists():  # the folder itself may be removed by another program, and is made when it is needed
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def remove_empty(folder: Path, top: Path) -> None:

@@ -25,7 +25,7 @@ from studiolo.engines.spec import Capabilities, Device, EngineSpec, Finding, Loa
 from studiolo.errors import EngineDiedError, EngineError, EngineStartError, PromptTooLongError, UnsupportedError
 from tests.support.engine_calls import request, run
 from tests.support.engines import spec_of
-from tests.support.running import has_ended
+from tests.support.running import children, has_ended
 
 CONTEXT = 512
 ENDLESS = {"repeat_penalty": False}
@@ -178,7 +178,8 @@ class EngineContract:
 
     async def test_a_chat_becomes_text(self, engine: Engine) -> None:
         messages = [Message("system", [Text("Be brief.")]), Message("user", [Text("What is the time?")])]
-        text = await engine.apply_template(TemplateRequest(messages=messages))
+        prompt = await engine.apply_template(TemplateRequest(messages=messages))
+        text = prompt if isinstance(prompt, str) else prompt.text
         assert text.index("Be brief.") < text.index("What is the time?")
 
     async def test_an_engine_without_tools_refuses_them(self, engine: Engine) -> None:
@@ -251,10 +252,10 @@ class EngineContract:
 
     async def test_cancelling_a_start_leaves_no_process(self, case: Case) -> None:
         await case.kind.version()  # which may run a program
-        before = {child.pid for child in psutil.Process().children()}
+        before = children()
         starting = asyncio.create_task(case.kind.start(case.spec()))
         await asyncio.sleep(0.05)
         starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await (await starting).stop()  # where it was faster
-        assert {child.pid for child in psutil.Process().children()} <= before
+        assert children() <= before

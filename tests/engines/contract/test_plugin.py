@@ -97,7 +97,7 @@ async def test_a_host_lists_estimates_loads_predicts_and_embeds_with_it_and_surv
             assert "".join(event.text for event in events if isinstance(event, Fragment)) == "user: Hello"
             assert isinstance(result, PredictionResult) and result.stop_reason == "max_tokens"
 
-            endless = host.predict(lease, "1 2 3", PredictionConfig())
+            endless = host.predict(lease, "1 2 3", PredictionConfig(on_engine_failure="error"))
             with pytest.raises(EngineDiedError, match="SIGKILL"):
                 async for event in endless.events():
                     if isinstance(event, Fragment) and instance.pid is not None:

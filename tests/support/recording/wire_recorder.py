@@ -41,7 +41,9 @@ def recording_file() -> str:
 
 
 def record(of: str, frame: dict[str, Any]) -> None:
-    """Write a frame that was sent, unless one like it was."""
+    """Write a frame that was sent, unless one like it was, or a test has taken the variable away."""
+    if VARIABLE not in os.environ:
+        return
     key = (of, shape_of(frame))
     if key not in _seen:
         _seen.add(key)
