@@ -11,7 +11,7 @@ import aiohttp
 import psutil
 import pytest
 
-from studiolo.config import LoadConfig, check_load_config, explicit_fields, load_config
+from studiolo.config import LoadConfig, LoraSetting, check_load_config, explicit_fields, load_config
 from studiolo.engines.base import Completed, CompletionRequest, Engine
 from studiolo.engines.llama_cpp.params import worker_params
 from studiolo.errors import ConfigError, EngineStartError, UnsupportedError
@@ -257,11 +257,28 @@ async def test_what_the_bundled_engine_cannot_do_is_refused_before_a_start(start
         ({"pooling_type": "max"}, "pooling_type"),
         ({"gpu": {"disabled_gpus": [-1]}}, r"gpu\.disabled_gpus\[0\]"),
         ({"prompt_cache_mib": -1}, "prompt_cache_mib"),
+        ({"lora": "a"}, "lora"),
+        ({"lora": [["a", "b"]]}, "lora"),
+        ({"lora": [""]}, "lora"),
+        ({"lora": [["a", float("nan")]]}, "lora"),
+        ({"lora": [{"path": "a"}]}, "lora"),
+        ({"lora": ["a", ("a", 2)]}, "'a' twice"),
     ],
 )
 def test_what_does_not_fit_the_rest_is_refused_by_name(config: dict[str, Any], names: str) -> None:
     with pytest.raises(ConfigError, match=names):
         load_config(config)
+
+
+def test_adapters_are_written_in_several_forms() -> None:
+    wanted = [LoraSetting("a"), LoraSetting("b", 0.5), LoraSetting("c", 2.0)]
+    given: list[Any] = ["a", ("b", 0.5), {"adapter": "c", "scale": 2}]
+    assert load_config({"lora": given}).lora == load_config({"lora": given}).adapters == wanted
+    assert load_config({"lora": ["a", ["b", 0.5], LoraSetting("c", 2)]}).lora == wanted
+    assert load_config(LoadConfig(lora=["a", ("b", 0.5), LoraSetting("c", 2)])).lora == wanted
+    assert load_config(LoadConfig(lora=given)).to_dict() == {
+        "lora": [{"adapter": "a", "scale": 1.0}, {"adapter": "b", "scale": 0.5}, {"adapter": "c", "scale": 2.0}]
+    }
 
 
 WIRE_VALUES: dict[str, Any] = {
@@ -274,7 +291,8 @@ WIRE_VALUES: dict[str, Any] = {
     "speculative_draft_model": "small", "speculative_draft_simple": True, "speculative_draft_mtp": False,
     "speculative_draft_max_tokens": 5, "speculative_draft_min_tokens": 1,
     "speculative_draft_min_continue_probability": 0.5, "speculative_ngram": "ngram-mod", "pooling_type": "cls",
-    "seed": 7, "auto_fit": False, "auto_fit_min_context_length": 64, "reasoning_budget_message": "Enough.",
+    "lora": [{"adapter": "a", "scale": 0.5}], "seed": 7, "auto_fit": False, "auto_fit_min_context_length": 64,
+    "reasoning_budget_message": "Enough.",
     "prompt_template": {"type": "jinja", "jinja_prompt_template": {"template": "{{ messages }}"}},
     "gpu": {"ratio": 0.5, "main_gpu": 1, "split_strategy": "favorMainGpu", "disabled_gpus": [2],
             "num_cpu_expert_layers_ratio": "max"},

@@ -69,6 +69,30 @@ def write_gguf_of(
     return path
 
 
+def write_lora(
+    path: Path, *, width: int = 576, output: int = 576, rank: int = 4, layers: int = 30, architecture: str = "llama"
+) -> Path:
+    """Write a LoRA adapter with random tensors for the queries of each layer; by default it fits SmolLM2-135M."""
+    import gguf
+    import numpy
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = numpy.random.default_rng(1)
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(rank))
+    for layer in range(layers):
+        for name, shape in (("a", (rank, width)), ("b", (output, rank))):
+            tensor = (random.standard_normal(shape) * 0.3).astype(numpy.float32)
+            writer.add_tensor(f"blk.{layer}.attn_q.weight.lora_{name}", tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def write_catalog(home: Home, *sources: dict[str, Any], content: bytes | None = None, name: str = "tiny") -> None:
     """Write a user's catalog with one entry; ``content`` is what the fetched file must be."""
     lines = [f"[models.{name}]", "default = true", f'file = "me/{name}-GGUF/{name}.Q4_0.gguf"']

@@ -28,6 +28,7 @@ from .load import (
     check_load_config,
     load_config,
 )
+from .lora import LoraSetting
 from .prediction import (
     PREDICTION_DEFAULTS,
     ContextOverflowPolicy,
@@ -61,6 +62,7 @@ __all__ = [
     "LlmPredictionConfig",
     "LlmPredictionConfigDict",
     "LoadConfig",
+    "LoraSetting",
     "ManualPromptTemplate",
     "MirostatSetting",
     "NgramSpeculation",

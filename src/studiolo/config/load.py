@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from ..errors import ConfigError
 from .checking import Probability, camel_case_dict, checked
+from .lora import LoraList, LoraSetting, full_form, lora_settings
 from .prediction import PromptTemplate
 
 DEFAULT_PARALLEL_PREDICTIONS = 4
@@ -91,6 +92,8 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
         reasoning_budget_message: text before the end tag of reasoning that a prediction's ``reasoning_budget`` cuts
             short. Default: nothing.
         pooling_type: how an embedding model combines the tokens' vectors into one. Default: the model's own.
+        lora: LoRA adapters that change the model: keys of the library or paths, each alone (with the scale 1), with a
+            scale (``("key", 0.5)``), or as a :class:`LoraSetting`. Default: none.
         seed: the seed of predictions without one; ``False`` or -1 for a random one. Default: random.
     """
 
@@ -128,7 +131,11 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     prompt_template: PromptTemplate | None = None
     reasoning_budget_message: str | None = None
     pooling_type: PoolingType | None = None
+    lora: LoraList | None = None
     seed: Annotated[int, Meta(ge=-1, le=2**32 - 1)] | bool | None = None
+
+    def __post_init__(self) -> None:
+        self.lora = full_form(self.lora)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LoadConfig:
@@ -138,6 +145,11 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, as a dict with keys in camelCase."""
         return camel_case_dict(self)
+
+    @property
+    def adapters(self) -> list[LoraSetting]:
+        """The LoRA adapters, each with its scale."""
+        return lora_settings(self.lora or [])
 
     @property
     def drafts_with(self) -> str | None:

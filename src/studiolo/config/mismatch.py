@@ -35,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "speculative_draft_min_tokens": 0,
     "speculative_draft_min_continue_probability": 0.0,
     "reasoning_budget_message": "",
+    "lora": [],
     "seed": -1,
     "split_strategy": "evenly",
     "disabled_gpus": [],

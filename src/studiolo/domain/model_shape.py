@@ -43,6 +43,7 @@ class ModelShape(Struct, frozen=True, kw_only=True):
         drafting_layers: layers that predict several tokens ahead.
         tokenizer: what a draft model's tokens must agree in: the tokenizer's type and the special tokens' ids.
         projector_bytes: the size of the file that lets the model see images; 0 without one.
+        adapter_bytes: the size of the LoRA adapters that it is loaded with.
         draft: the model that drafts for this one, in the same engine.
     """
 
@@ -59,6 +60,7 @@ class ModelShape(Struct, frozen=True, kw_only=True):
     drafting_layers: int
     tokenizer: Mapping[str, Any]
     projector_bytes: int = 0
+    adapter_bytes: int = 0
     draft: ModelShape | None = None
 
     @property

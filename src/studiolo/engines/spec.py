@@ -76,6 +76,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         grammars: what generated text can be held to; empty for nothing.
         log_probabilities: return the log-probabilities of tokens.
         drafts: draft tokens with a second model.
+        lora: change the model with LoRA adapters.
         reasoning_budget: end a thought after a number of tokens.
     """
 
@@ -87,6 +88,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     grammars: frozenset[Grammar] = frozenset()
     log_probabilities: bool = False
     drafts: bool = False
+    lora: bool = False
     reasoning_budget: bool = False
 
 
@@ -130,11 +132,13 @@ class ModelFiles(Struct, frozen=True, kw_only=True):
         model: the GGUF file, or the first of its shards; the others lie beside it.
         projector: the file that lets the model see images, where it has one.
         draft: the file of the model that drafts, where the load config names one.
+        adapters: those of the LoRA adapters, in the order of the load config, which has their scales.
     """
 
     model: ModelFile
     projector: ModelFile | None = None
     draft: ModelFile | None = None
+    adapters: Sequence[ModelFile] = ()
 
 
 class EngineSpec(Struct, frozen=True, kw_only=True):
@@ -175,7 +179,7 @@ class MemoryNeed(Struct, frozen=True, kw_only=True):
     """The memory that a model takes when it is loaded, in bytes.
 
     Parameters:
-        weights: the tensors, those of a projector and a draft model included.
+        weights: the tensors, those of a projector, a draft model and LoRA adapters included.
         kv_cache: for all predictions together.
         compute: the buffers of a batch, and of the results.
         checkpoints: states to go back to, for models with sliding-window or recurrent layers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from ..domain.vocabulary import Vocabulary
 from ..engines.base import Engine, EngineKind
 from ..engines.spec import EngineSpec, LoadProgress, ModelFile, ModelFiles
 from ..errors import EngineStartError
+from ..library.adapters import Adapter
 from ..library.model import Model
 
 _log = logging.getLogger("studiolo.instances")
@@ -24,6 +25,7 @@ def engine_spec(
     model: Model,
     config: LoadConfig,
     draft: Model | None,
+    adapters: Sequence[Adapter],
     vocabulary: Vocabulary,
     folder: Path,
     start_limit_sec: float,
@@ -44,6 +46,7 @@ def engine_spec(
             model=ModelFile.of(model.path, folder),
             projector=ModelFile.of(model.mmproj, folder) if model.mmproj else None,
             draft=ModelFile.of(draft.path, folder) if draft else None,
+            adapters=[ModelFile.of(adapter.path, folder) for adapter in adapters],
         ),
         architecture=model.metadata.architecture if model.metadata else "",
         layers=(model.metadata.block_count or 0) if model.metadata else 0,

@@ -98,6 +98,7 @@ class Host:
             self.settings.current,
             self.defaults.of,
             self.find_model,
+            self.library.adapter,
             self.library.remember_used,
             self.logs,
         )

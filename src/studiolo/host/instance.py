@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from ..engines.base import Engine
 from ..engines.registry import EngineKinds
 from ..engines.spec import LoadProgress, ProcessRef
 from ..errors import EngineError, EngineStartError, ModelFileError, ModelUnloadedError
+from ..library.adapters import Adapter
 from ..library.model import Model
 from ..library.vocabulary import read_vocabulary
 from ..settings import Settings
@@ -77,6 +78,7 @@ class Instance:
         self.gate = EngineGate()
         self.slots = Slots(identifier, config.max_parallel_predictions or DEFAULT_PARALLEL_PREDICTIONS)
         self.draft: Model | None = None
+        self.adapters: Sequence[Adapter] = ()
         self.next_draft_path: Path | None = None
         """The draft model that the engine is about to be restarted with, or is being."""
         self.estimate: Estimate | None = None
@@ -287,13 +289,13 @@ class Instance:
         self.gate.share()
 
     async def _restart_with(self, config: LoadConfig) -> None:
-        before = self.config, self.estimate, self.draft
+        before = self.config, self.estimate, self.draft, self.adapters
         await self._stop_engine()
         try:
             await self._shared.grant(self, config)
             await self._launch()
         except BaseException:
-            self.config, self.estimate, self.draft = before
+            self.config, self.estimate, self.draft, self.adapters = before
             raise
 
     def departed(self) -> ModelUnloadedError:
@@ -330,6 +332,7 @@ class Instance:
     def apply(self, plan: LoadPlan) -> None:
         """Take the settings of a plan."""
         self.config, self.estimate, self.draft = plan.config, plan.estimate, plan.draft
+        self.adapters = plan.adapters
 
     def _enter(self, state: State) -> None:
         assert state in TRANSITIONS[self._state], f"{self.identifier}: {state} after {self._state}"
@@ -425,10 +428,17 @@ class Instance:
         kinds, limit = self._shared.kinds, settings.loading.start_limit_sec
         self.vocabulary = await asyncio.to_thread(read_vocabulary, self.model.path)
         spec = engine_spec(
-            self.identifier, self.model, self.config, self.draft, self.vocabulary, kinds.node.models, limit
+            self.identifier,
+            self.model,
+            self.config,
+            self.draft,
+            self.adapters,
+            self.vocabulary,
+            kinds.node.models,
+            limit,
         )
         self.cut_off.clear()
-        files = LoadedFiles.of(self.model, self.draft)
+        files = LoadedFiles.of(self.model, self.draft, self.adapters)
         try:
             self._engine, self.model = await start_engine(kinds.chosen, spec, self.model, self._on_load_progress)
         except EngineStartError as error:

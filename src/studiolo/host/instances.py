@@ -11,6 +11,7 @@ from ..domain.events import CrashReport
 from ..domain.models import check_identifier
 from ..engines.registry import EngineKinds
 from ..errors import HostError, NotEnoughMemoryError
+from ..library.adapters import Adapter
 from ..library.model import Model
 from ..settings import ModelSettings, Settings
 from .crashes import Crashes, crash_key
@@ -35,6 +36,7 @@ class Instances:
         settings: the settings in force.
         defaults: returns the settings of a model.
         find_model: finds a model in the library by any of its names; for draft models.
+        find_adapter: finds a LoRA adapter in the same way.
         remember_used: called with each model that was loaded.
         log_events: where log events are published.
     """
@@ -46,6 +48,7 @@ class Instances:
         settings: Callable[[], Settings],
         defaults: Callable[[Model], ModelSettings],
         find_model: Callable[[str], Awaitable[Model]],
+        find_adapter: Callable[[str], Awaitable[Adapter]],
         remember_used: Callable[[Model], Awaitable[None]],
         log_events: LogEvents,
     ) -> None:
@@ -53,7 +56,7 @@ class Instances:
         self._remember_used = remember_used
         self._instances: dict[str, Instance] = {}
         self._unloading: set[asyncio.Task[None]] = set()
-        self._planner = LoadPlanner(kinds, devices, settings, defaults, find_model, self.all)
+        self._planner = LoadPlanner(kinds, devices, settings, defaults, find_model, find_adapter, self.all)
         self.crashes = Crashes(lambda: asyncio.get_running_loop().time())
         self.departures = Departures()
         self.events: Events[CrashReport] = Events()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +11,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..config import LoadConfig, explicit_fields
+from ..engines.base import EngineKind
 from ..engines.registry import EngineKinds
 from ..engines.spec import ProcessRef
-from ..errors import PathNotFoundError
+from ..errors import ConfigError, ModelFileError, PathNotFoundError, UnsupportedError
+from ..library.adapters import Adapter, misfit
 from ..library.model import Model
 from ..library.model_shape import read_shape
 from ..settings import ModelSettings, Settings
@@ -29,11 +31,13 @@ class LoadPlan(Struct, frozen=True):
         config: with every default filled in.
         estimate: the memory that it takes.
         draft: the model that drafts for it.
+        adapters: the LoRA adapters that change it, in the order of the config.
     """
 
     config: LoadConfig
     estimate: Estimate
     draft: Model | None
+    adapters: Sequence[Adapter] = ()
 
 
 class Planned(Protocol):
@@ -59,6 +63,7 @@ class LoadPlanner:
         settings: the settings in force.
         defaults: returns the settings of a model.
         find_model: finds a model in the library by any of its names.
+        find_adapter: finds a LoRA adapter in the same way.
         loaded: the instances that have memory, or are being loaded.
     """
 
@@ -69,6 +74,7 @@ class LoadPlanner:
         settings: Callable[[], Settings],
         defaults: Callable[[Model], ModelSettings],
         find_model: Callable[[str], Awaitable[Model]],
+        find_adapter: Callable[[str], Awaitable[Adapter]],
         loaded: Callable[[], Iterable[Planned]],
     ) -> None:
         self._kinds = kinds
@@ -76,6 +82,7 @@ class LoadPlanner:
         self._settings = settings
         self._defaults = defaults
         self._find_model = find_model
+        self._find_adapter = find_adapter
         self._loaded = loaded
         self._granting = asyncio.Lock()
 
@@ -102,9 +109,11 @@ class LoadPlanner:
             ConfigError: the model cannot be loaded so.
             ModelFileError: its file cannot be used.
             DraftModelNotFoundError: the draft model is not in the library.
+            UnsupportedError: the engine takes no LoRA adapters.
         """
         draft = await self.draft_model(config.drafts_with) if config.drafts_with else None
         kind = self._kinds.chosen
+        adapters = await self._adapters(config, kind)
         loaded = [_taken(other) for other in self._loaded() if other is not replaces]
         devices = await self._devices.free(kind, loaded, CACHE_SEC if replaces is None else 0.0)
         guardrail = self._settings().loading.guardrail
@@ -113,9 +122,17 @@ class LoadPlanner:
             shape = read_shape(model)
             if draft is not None:
                 shape = replace(shape, draft=read_shape(draft))
+            for adapter in adapters:
+                if (reason := misfit(adapter.metadata, model)) is not None:
+                    raise ConfigError(
+                        f"The LoRA adapter {adapter.key} does not fit {model.key}",
+                        cause=f"{reason}.",
+                        suggestion="studiolo ls shows the models that an adapter fits.",
+                    )
+            shape = replace(shape, adapter_bytes=sum(adapter.size_bytes for adapter in adapters))
             return plan_load(model, shape, config, guardrail, kind, devices, loaded)
 
-        return LoadPlan(*await asyncio.to_thread(plan), draft)
+        return LoadPlan(*await asyncio.to_thread(plan), draft, adapters)
 
     async def grant(self, instance: Planned, config: LoadConfig) -> None:
         """Plan the load of ``instance`` and apply the plan.
@@ -130,6 +147,34 @@ class LoadPlanner:
             plan = await self.plan(instance.model, checked_settings(config, instance.model), instance)
             require(plan.estimate)
             instance.apply(plan)
+
+    async def _adapters(self, config: LoadConfig, kind: EngineKind) -> list[Adapter]:
+        if not config.adapters:
+            return []
+        if not (await kind.capabilities()).lora:
+            raise UnsupportedError(
+                f"The engine {kind.name} takes no LoRA adapters",
+                suggestion="Leave the load config's field 'lora' out, or use another engine: [engine] name in"
+                " config.toml.",
+                feature="lora",
+                engine=kind.name,
+            )
+        found: list[Adapter] = []
+        for name in (setting.adapter for setting in config.adapters):
+            try:
+                adapter = await self._find_adapter(name)
+            except (PathNotFoundError, ModelFileError) as error:
+                raise ConfigError(
+                    f"The load config's field 'lora' names {name!r}, which cannot be used",
+                    cause=f"{error.title}. {error.cause or ''}".strip(),
+                    suggestion=error.suggestion,
+                ) from None
+            if any(other.path == adapter.path for other in found):
+                raise ConfigError(
+                    f"The load config's field 'lora' names {adapter.key} twice", suggestion="Name it once."
+                )
+            found.append(adapter)
+        return found
 
     async def draft_model(self, name: str) -> Model:
         """Return the draft model called ``name``. Raises :class:`DraftModelNotFoundError`."""

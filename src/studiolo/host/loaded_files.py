@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import EngineError, ModelFileError
+from ..library.adapters import Adapter
 from ..library.model import Model
 
 
@@ -22,13 +23,13 @@ class LoadedFiles:
 
     Parameters:
         model_key: the model, for errors.
-        paths: its files: weights, projector, draft model.
+        paths: its files: weights, projector, draft model, LoRA adapters.
     """
 
     @classmethod
-    def of(cls, model: Model, draft: Model | None) -> LoadedFiles:
-        """Return the files of a model, its shards and projector, and those of a draft model, as they are now."""
-        paths = [*model.parts, *(draft.parts if draft else ())]
+    def of(cls, model: Model, draft: Model | None, adapters: Sequence[Adapter] = ()) -> LoadedFiles:
+        """Return the files of a model, its shards and projector, and of what it is loaded with, as they are now."""
+        paths = [*model.parts, *(draft.parts if draft else ()), *(adapter.path for adapter in adapters)]
         if model.mmproj is not None:
             paths.append(model.mmproj)
         return cls(model.key, paths)

@@ -5,11 +5,22 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ModelFileError
 from .gguf_file import LoraPair, Metadata, read_header
 from .model import Model
 from .model_shape import shards
+
+
+class Adapter(NamedTuple):
+    """A LoRA adapter on disk."""
+
+    key: str
+    path: Path
+    size_bytes: int
+    metadata: Metadata
+
 
 _EMBEDDINGS = "token_embd.weight"
 _WIDE = (".attn_q.weight", ".attn_k.weight", ".attn_v.weight", ".ffn_gate.weight", ".ffn_up.weight")

@@ -16,7 +16,7 @@ from ..domain.models import Domain
 from ..errors import ModelFileError
 from ..paths import Home
 from ..settings import without_prefix
-from .adapters import fitting_models, is_adapter
+from .adapters import Adapter, fitting_models, is_adapter
 from .gguf_file import ENCODERS, Metadata, count_string, read_metadata
 from .model import Model, is_projector_name, not_a_model
 from .model_keys import Keys, Name, Role, assign_keys, name_of
@@ -146,6 +146,16 @@ class Index:
         if isinstance(content, ModelFileError):
             return ModelFileError(content.title, cause=content.cause, suggestion=content.suggestion, data=content.data)
         return ModelFileError(f"{model.path} cannot be used", cause=model.error)
+
+    def adapter(self, model: Model) -> Adapter:
+        """Return ``model`` as the LoRA adapter that it is. Raises :class:`ModelFileError` if it is none."""
+        known = self._read.get(model.path)
+        content = known[2] if known is not None else None
+        if isinstance(content, Metadata) and is_adapter(content):
+            return Adapter(model.key, model.path, model.size_bytes, content)
+        if model.error is not None:
+            raise self.failure(model)
+        raise ModelFileError(f"{model.path} is not a LoRA adapter", cause="It is a model.")
 
     def _contents(self, files: list[File]) -> dict[Path, Content]:
         """Return the content of each file: from memory, else from the database, else from the file."""

@@ -11,8 +11,9 @@ from typing import Any
 from ..domain.models import Domain
 from ..errors import DownloadError, ModelNotFoundError, NotDownloadableError, PathNotFoundError
 from ..paths import Home
-from ..settings import Settings, SettingsFile, without_prefix
+from ..settings import Settings, SettingsFile
 from . import download_options, download_references, hub, name_resolution, search
+from .adapters import Adapter
 from .catalog import Catalog, Entry
 from .disk_threads import DiskThreads
 from .download_options import DownloadOption
@@ -101,6 +102,10 @@ class Library:
         if model.error is not None:
             raise self._index.failure(model)
         return model
+
+    async def adapter(self, name: str) -> Adapter:
+        """Return the LoRA adapter that ``name`` means. Names and errors: see :meth:`resolve`."""
+        return await self._threads.look_up(lambda: self._index.adapter(self._resolve(name)))
 
     async def describe(self, name: str) -> tuple[Model, dict[str, Any]]:
         """Return the model that ``name`` means, usable or not, and the fields of its file's header.
@@ -297,7 +302,7 @@ class Library:
             files = once_each(file for folder in folders for file in folder.files(stamps))
             reserved = {self.home.models / entry.file: entry.name for entry in catalog.values()}
             models = self._index.models(files, reserved, last_variants, knows_all=knows_all)
-            if domains and (set_for := _domains_by_file(domains, NameIndex(models))):
+            if domains and (set_for := name_resolution.domains_by_file(domains, NameIndex(models))):
                 models = self._index.models(files, reserved, last_variants, set_for, knows_all=knows_all)
             known = Snapshot(models, catalog, folders, last_variants, domains, stamps, knows_all=knows_all)
             self._names = known.names
@@ -390,11 +395,3 @@ class Library:
             if source["type"] == "hf":
                 return download_references.HubReference(source["repo"], quantization=quantization.casefold())
         return None
-
-
-def _domains_by_file(domains: dict[str, Domain], names: NameIndex) -> dict[Path, Domain]:
-    """Return the domains that the settings set for models, by file. They may name a model by its key afterwards."""
-    found: dict[Path, Domain] = {}
-    for name, domain in domains.items():
-        found |= dict.fromkeys(names.files(name) or names.files(without_prefix(name)), domain)
-    return found

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from ..domain.models import Domain
 from ..errors import PathNotFoundError
 from ..settings import with_prefix, without_prefix
 from .catalog import Catalog
@@ -221,3 +222,11 @@ def path_data(name: str, models: list[Model]) -> dict[str, Any]:
         "availablePathsSample": [model.relative_path for model in models[:10]],
         "totalModels": len(models),
     }
+
+
+def domains_by_file(domains: dict[str, Domain], names: NameIndex) -> dict[Path, Domain]:
+    """Return the domains that the settings set for models, by file. They may name a model by its key afterwards."""
+    found: dict[Path, Domain] = {}
+    for name, domain in domains.items():
+        found |= dict.fromkeys(names.files(name) or names.files(without_prefix(name)), domain)
+    return found

@@ -259,6 +259,8 @@ def _encode(prefix: str, keys: Iterable[Key], fields: Mapping[str, Any]) -> list
             value = {"checked": False, "value": entry.off} if value is False else {"checked": True, "value": value}
         elif isinstance(value, Struct):
             value = _camel_case_keys(value)
+        elif isinstance(value, list):
+            value = msgspec.to_builtins(value)
         encoded.append(KvField(key=prefix + entry.key, value=value))
     return encoded
 

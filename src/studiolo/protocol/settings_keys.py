@@ -103,6 +103,7 @@ LOAD_KEYS = (
     Key("prompt_cache_mib", "studiolo.promptCacheMib"),
     Key("speculative_ngram", "studiolo.speculativeNgram"),
     Key("pooling_type", "studiolo.poolingType"),
+    Key("lora", "studiolo.lora"),
 )
 OFFLOAD_RATIO = "llama.acceleration.offloadRatio"
 CPU_EXPERTS = "numCpuExpertLayersRatio"

@@ -21,7 +21,7 @@ from .engine import LlamaCppEngine
 from .launch_template import LaunchTemplate
 from .load_progress import following
 from .memory_estimate import estimate_memory
-from .params import worker_params
+from .params import scaled_adapters, worker_params
 from .process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ CAPABILITIES = Capabilities(
     grammars=frozenset({"llguidance", "gbnf", "json_schema"}),
     log_probabilities=True,
     drafts=True,
+    lora=True,
     reasoning_budget=True,
 )
 
@@ -130,6 +131,7 @@ class LlamaCppKind:
             "mmproj": str(files.projector.locate(models)) if files.projector else None,
             "layers": spec.layers,
             "draft": str(files.draft.locate(models)) if files.draft else None,
+            "lora": [[str(path), scale] for path, scale in scaled_adapters(spec, models)],
         }
         return Launched(await WorkerProcess.spawn(worker_spec, await open_log(self.node, spec)), endpoint)
 

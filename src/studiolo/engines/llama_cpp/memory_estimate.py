@@ -72,7 +72,7 @@ def estimate_memory(model: ModelShape, config: LoadConfig, devices: Sequence[Dev
     weights, kv_cache = sum(part.weights for part in parts), sum(part.kv_cache for part in parts)
     compute, engine = sum(part.compute for part in parts), sum(part.engine for part in parts)
     whole = MemoryNeed(
-        weights=weights + model.projector_bytes,
+        weights=weights + model.projector_bytes + model.adapter_bytes,
         kv_cache=kv_cache,
         compute=compute,
         checkpoints=sum(part.checkpoints for part in parts),
@@ -89,7 +89,7 @@ def estimate_memory(model: ModelShape, config: LoadConfig, devices: Sequence[Dev
 
 
 def needed(shape: ModelShape, config: LoadConfig, *, drafts: bool = False) -> MemoryNeed:
-    """Return what the tensors and buffers of one model take, without its projector and its draft model.
+    """Return what the tensors and buffers of one model take, without its projector, LoRA adapters and draft model.
 
     Parameters:
         drafts: whether the model drafts for another one, in that one's process.

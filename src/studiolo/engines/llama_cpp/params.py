@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from ...config import (
@@ -17,6 +18,7 @@ from ...domain.models import Domain
 from ...errors import UnsupportedError
 from ...platform.processors import engine_threads
 from ..base import Constraint, ReasoningBudget
+from ..spec import EngineSpec
 
 RANDOM_SEED = -1
 
@@ -75,6 +77,12 @@ def worker_params(config: LoadConfig, domain: Domain, layers: int = 0) -> dict[s
     elif config.auto_fit is False:
         params["fit_params"] = False
     return params
+
+
+def scaled_adapters(spec: EngineSpec, models: Path) -> Iterator[tuple[Path, float]]:
+    """Return the file of each LoRA adapter in the models folder ``models``, and its scale."""
+    for file, setting in zip(spec.files.adapters, spec.config.adapters, strict=True):
+        yield file.locate(models), setting.scale
 
 
 def batch_sizes(config: LoadConfig, domain: Domain) -> tuple[int, int]:

@@ -74,6 +74,7 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
         params.split_mode = getattr(native.llama_split_mode, f"LLAMA_SPLIT_MODE_{given['split_mode']}")
     if "pooling_type" in given:
         params.pooling_type = getattr(native.llama_pooling_type, f"LLAMA_POOLING_TYPE_{given['pooling_type']}")
+    params.lora_adapters = [native.CommonAdapterLoraInfo(path, scale) for path, scale in spec.get("lora", [])]
     if "n_threads" in given:
         params.cpuparams.n_threads = given["n_threads"]
     if "n_threads_batch" in given:

@@ -147,6 +147,7 @@ def capabilities_of(binary: Binary) -> Capabilities:
         CAPABILITIES,
         grammars=CAPABILITIES.grammars if binary.llguidance else frozenset({"gbnf", "json_schema"}),
         reasoning_budget="--reasoning-budget-message" in binary.options,
+        lora="--lora" in binary.options,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...errors import UnsupportedError
-from ..llama_cpp.params import worker_params
+from ...errors import ConfigError, UnsupportedError
+from ..llama_cpp.params import scaled_adapters, worker_params
 from ..spec import EngineSpec
 from .binary import NAME, Binary
 
@@ -85,6 +85,8 @@ def options(binary: Binary, spec: EngineSpec, models: Path, chat_template: str |
     draft = spec.files.draft.locate(models) if spec.files.draft else None
     if "speculation" in params:
         _add_speculation(binary, params["speculation"], draft, chosen)
+    for path, scale in scaled_adapters(spec, models):
+        _add_adapter(binary, str(path), scale, chosen)
     if "n_expert_used" in params:
         if not spec.architecture:
             raise _unsupported(binary, "num_experts", "--override-kv")
@@ -146,6 +148,20 @@ def _add_speculation(binary: Binary, given: dict[str, Any], draft: Path | None, 
             if prefix + name not in binary.options:
                 raise _unsupported(binary, f"speculative_draft_{'max' if limit == 'n_max' else 'min'}_tokens", name)
             chosen += [prefix + name, str(given[limit])]
+
+
+def _add_adapter(binary: Binary, path: str, scale: float, chosen: list[str]) -> None:
+    option = "--lora" if scale == 1 else "--lora-scaled"
+    if option not in binary.options:
+        raise _unsupported(binary, "lora", option)
+    for mark in ',:"' if scale != 1 else ',"':
+        if mark in path:
+            raise ConfigError(
+                f"The LoRA adapter {path} cannot be given to {binary.path}",
+                cause=f"{option} takes no path with {mark!r} in it.",
+                suggestion="Move the file, or leave its scale at 1." if mark == ":" else "Move the file.",
+            )
+    chosen += [option, path if scale == 1 else f"{path}:{scale}"]
 
 
 def _unsupported(binary: Binary, field: str, option: str) -> UnsupportedError:
