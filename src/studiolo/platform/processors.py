@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ def engine_threads() -> Processors | None:
 
 def _limits() -> Iterator[Processors]:
     yield Processors(os.cpu_count() or 1, "the machine's logical processors")
-    if hasattr(os, "sched_getaffinity"):
+    if sys.platform == "linux":
         yield Processors(max(len(os.sched_getaffinity(0)), 1), "the affinity of this process")
     quota = cpu_quota()
     if quota is not None:
