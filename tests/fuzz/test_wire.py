@@ -46,29 +46,27 @@ ANSWERS = {
 LAST: dict[str, Any] = {"type": "rpcCall", "endpoint": "the-last", "callId": 987654}
 
 
+def call_of(kind: str, number: str, endpoint: str, field: str, parameter: Any) -> st.SearchStrategy[Any]:
+    """Return a strategy for frames that call an endpoint, with a parameter that is almost of its type."""
+    return st.fixed_dictionaries(
+        {
+            "type": st.just(kind),
+            "endpoint": st.just(endpoint),
+            number: st.integers(0, 5),
+            field: almost(values_of(parameter, WORDS + KEYS)),
+        }
+    )
+
+
 def calls_of(namespace: str) -> st.SearchStrategy[Any]:
     """Return a strategy for frames that are calls of the namespace's endpoints, or almost."""
     rpcs = [
-        st.fixed_dictionaries(
-            {
-                "type": st.just("rpcCall"),
-                "endpoint": st.just(name),
-                "callId": st.integers(0, 5),
-                "parameter": almost(values_of(declared.parameter, WORDS + KEYS)),
-            }
-        )
+        call_of("rpcCall", "callId", name, "parameter", declared.parameter)
         for (owner, name), (declared, _) in RPCS.items()
         if owner == namespace
     ]
     channels = [
-        st.fixed_dictionaries(
-            {
-                "type": st.just("channelCreate"),
-                "endpoint": st.just(name),
-                "channelId": st.integers(0, 5),
-                "creationParameter": almost(values_of(declared.parameter, WORDS + KEYS)),
-            }
-        )
+        call_of("channelCreate", "channelId", name, "creationParameter", declared.parameter)
         for (owner, name), (declared, _) in CHANNELS.items()
         if owner == namespace
     ]

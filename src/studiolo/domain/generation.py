@@ -204,3 +204,14 @@ def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
         new.structural,
         logprobs,
     )
+
+
+def joined(held: Fragment | None, fragment: Fragment) -> tuple[Fragment | None, Fragment]:
+    """Return what is emitted before ``fragment``, or ``None``, and ``fragment`` with the held text merged in if it can be.
+
+    Text that was held back cannot be merged where the one is structure and the other is not.
+    """
+    if held is None:
+        return None, fragment
+    merged = merge_fragments(held, fragment)
+    return (held, fragment) if merged is None else (None, merged)

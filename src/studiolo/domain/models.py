@@ -38,6 +38,11 @@ class ModelReference(Struct, frozen=True, kw_only=True):
         return self.name is None and self.path is None and self.instance is None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The path and the name, as far as they are given: what a model of the library may be found by."""
+        return tuple(each for each in (self.path, self.name) if each is not None)
+
+    @property
     def wanted(self) -> str | None:
         """The name by which the model can be loaded; ``None`` for any model."""
         return self.path if self.name is None else self.name

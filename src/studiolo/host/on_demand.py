@@ -84,7 +84,7 @@ class OnDemand:
         files: dict[str, Path] = {}
         found = match(reference, self._instances.loaded(), domain, files)
         if found is None and reference.instance is None and self._instances.loaded():
-            for name in (each for each in (reference.name, reference.path) if each is not None):
+            for name in reference.names:
                 try:
                     files[name] = (await self._library.resolve(name)).path
                 except (ModelNotFoundError, ModelFileError):
@@ -135,7 +135,7 @@ class OnDemand:
         wanted = reference.wanted
         failure: ModelNotFoundError | ModelFileError | None = None
         model: Model | None = None
-        for name in (each for each in (reference.path, reference.name) if each is not None):
+        for name in reference.names:
             try:
                 model = await self._library.resolve(name)
             except (ModelNotFoundError, ModelFileError) as error:

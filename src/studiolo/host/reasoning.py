@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 
 from ..config import PredictionConfig
-from ..domain.generation import Fragment, ReasoningPart, merge_fragments
+from ..domain.generation import Fragment, ReasoningPart, joined
 from ..domain.progress import PromptProgress
 from ..engines.base import (
     Completed,
@@ -48,13 +48,8 @@ class ReasoningSplitter:
             self._over = self._over or (self._once and bool(fragment.text))
             yield fragment
             return
-        if self._held is not None:
-            merged = merge_fragments(self._held, fragment)
-            if merged is None:  # the one is structure and the other is not
-                yield from self.flush()
-            else:
-                fragment = merged
-            self._held = None
+        self._held, fragment = joined(self._held, fragment)
+        yield from self.flush()
         while True:
             tag = self._end if self._thinking else self._start
             if self._once and not self._thinking and not tag.startswith(fragment.text[: len(tag)]):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from ..config import PredictionConfig
-from ..domain.generation import Fragment, StopReason, merge_fragments
+from ..domain.generation import Fragment, StopReason, joined
 from ..engines.base import CompletionRequest
 from ..engines.text_overlap import overlap
 
@@ -55,13 +55,8 @@ class StopStrings:
         if self._held is None and self._firsts.isdisjoint(fragment.text):
             yield fragment
             return
-        if self._held is not None:
-            merged = merge_fragments(self._held, fragment)
-            if merged is None:  # the one is structure and the other is not
-                yield from self.flush()
-            else:
-                fragment = merged
-            self._held = None
+        self._held, fragment = joined(self._held, fragment)
+        yield from self.flush()
         text = fragment.text
         found = [
             (at + len(word), at, index) for index, (word, _) in enumerate(self._words) if (at := text.find(word)) >= 0
