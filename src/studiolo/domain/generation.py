@@ -207,7 +207,7 @@ def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:
 
 
 def joined(held: Fragment | None, fragment: Fragment) -> tuple[Fragment | None, Fragment]:
-    """Return what is emitted before ``fragment``, or ``None``, and ``fragment`` with the held text merged in if it can be.
+    """Return what is emitted first, or ``None``, and ``fragment`` with the text that was held back merged in.
 
     Text that was held back cannot be merged where the one is structure and the other is not.
     """
