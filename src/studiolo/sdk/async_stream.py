@@ -58,6 +58,8 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
 
     async def _start(self) -> None:
         self._state.begin()
+        if self._state.error is not None:
+            return  # closed before it was started
         if self._state.cancelled:
             self._state.error = CancelledError("The prediction was cancelled before it was started")
             return

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -157,6 +157,16 @@ class _Connections:
     def __init__(self) -> None:
         self._release = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    async def call(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Await a call of a tool, which :meth:`end` cancels if it still runs."""
+        task = asyncio.ensure_future(work)
+        self._calls.add(task)
+        try:
+            return await task
+        finally:
+            self._calls.discard(task)
 
     async def begin(self, servers: Iterable[McpServer], taken: Iterable[str]) -> dict[str, BoundTool]:
         """Connect; raises as :func:`mcp_tools`."""
@@ -173,7 +183,9 @@ class _Connections:
             raise
 
     async def end(self) -> None:
-        """Close the connections, and end the programs behind them."""
+        """Cancel the calls that still run, close the connections, and end the programs behind them."""
+        for call in self._calls:
+            call.cancel()
         self._release.set()
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -335,7 +347,7 @@ def mcp_tools_from_thread(servers: Iterable[McpServer], taken: Iterable[str] = (
     connections = background.run(_make())
     tools = background.run(connections.begin(servers, taken))
     try:
-        yield {name: _in_thread(tool) for name, tool in tools.items()}
+        yield {name: _in_thread(tool, connections) for name, tool in tools.items()}
     finally:
         background.run(connections.end())
 
@@ -344,10 +356,10 @@ async def _make() -> _Connections:
     return _Connections()
 
 
-def _in_thread(tool: BoundTool) -> BoundTool:
+def _in_thread(tool: BoundTool, connections: _Connections) -> BoundTool:
     call = tool.call
 
     def call_and_wait(**arguments: Any) -> Any:
-        return background.run(call(**arguments))
+        return background.run(connections.call(call(**arguments)))
 
     return BoundTool(definition=tool.definition, arguments=tool.arguments, call=call_and_wait, is_async=False)

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
+from ..daemon_threads import DaemonThreads
 from ..errors import ConfigError
 from ..protocol.chat import ToolCallResultData
 from ..protocol.kv import KvField
@@ -22,33 +24,46 @@ MakeStream = Callable[[list[KvField], PredictionCallbacks], AsyncPredictionStrea
 """Makes the prediction of a round from the round's own settings and callbacks."""
 
 
+MAX_TOOL_THREADS = 32
+
+CANCEL_LIMIT_SEC = 0.5
+"""How long async tools may take to end when they are cancelled; then they are abandoned."""
+
+_log = logging.getLogger("studiolo.client")
+
+
 async def act_in_loop(state: ActState, make_stream: MakeStream, max_parallel_tool_calls: int | None) -> ActResult:
-    """Run all rounds in the event loop. Tools run while the model is still generating; sync ones in threads."""
+    """Run all rounds in the event loop. Tools run while the model is still generating; sync ones in threads.
+
+    An exception, such as a cancellation, does not wait for the threads: their tools are abandoned.
+    """
     slots = asyncio.Semaphore(max_parallel_tool_calls) if max_parallel_tool_calls else None
-    while state.next_round():
-        stream = make_stream(state.settings(), state.prediction_callbacks())
-        calls: list[Call] = []
-        tasks: list[asyncio.Task[ToolCallResultData]] = []
-        try:
-            async with stream:
-                async for message in stream.messages():
-                    if (request := state.take(message)) is not None:
-                        calls.append(request)
-                        tasks.append(asyncio.create_task(_run(request, slots)))
-                result = stream.result()
-            state.predicted(result)
-            if tasks:
-                await asyncio.wait(tasks)
-            answers = [_answer(state, request, task) for request, task in zip(calls, tasks, strict=True)]
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        state.end_round(result, answers)
+    threads = _tool_threads(max_parallel_tool_calls)
+    try:
+        while state.next_round():
+            stream = make_stream(state.settings(), state.prediction_callbacks())
+            calls: list[Call] = []
+            tasks: list[asyncio.Task[ToolCallResultData]] = []
+            try:
+                async with stream:
+                    async for message in stream.messages():
+                        if (request := state.take(message)) is not None:
+                            calls.append(request)
+                            tasks.append(asyncio.create_task(_run(request, slots, threads)))
+                    result = stream.result()
+                state.predicted(result)
+                if tasks:
+                    await asyncio.wait(tasks)
+                answers = [_answer(state, request, task) for request, task in zip(calls, tasks, strict=True)]
+            finally:
+                await _abandon_tasks(calls, tasks)
+            state.end_round(result, answers)
+    finally:
+        threads.shutdown(cancel_futures=True)
     return state.result()
 
 
-async def _run(made: Call, slots: asyncio.Semaphore | None) -> ToolCallResultData:
+async def _run(made: Call, slots: asyncio.Semaphore | None, threads: DaemonThreads) -> ToolCallResultData:
     tool, arguments = made.tool, made.arguments or {}
     if tool is None:
         return made.answer_text(made.refusal)
@@ -56,29 +71,62 @@ async def _run(made: Call, slots: asyncio.Semaphore | None) -> ToolCallResultDat
         if tool.is_async:
             value = await tool.call(**arguments)
         else:
-            value = await asyncio.to_thread(tool.call, **arguments)
+            run = contextvars.copy_context().run
+            value = await asyncio.wrap_future(threads.submit(run, lambda: tool.call(**arguments)))
             if inspect.isawaitable(value):  # a function that returns a coroutine without being marked as async
                 value = await value
     return made.answer(value)
 
 
+async def _abandon_tasks(calls: list[Call], tasks: list[asyncio.Task[ToolCallResultData]]) -> None:
+    """Cancel the tools that still run, and name those that do not end: they run in threads, or ignore it."""
+    running = {task: made for made, task in zip(calls, tasks, strict=True) if not task.done()}
+    if not running:
+        return
+    for task in running:
+        task.cancel()
+    _, ignoring = await asyncio.wait(running, timeout=CANCEL_LIMIT_SEC)
+    _name_abandoned(
+        [
+            made
+            for task, made in running.items()
+            if task in ignoring or (made.tool is not None and not made.tool.is_async)
+        ]
+    )
+
+
 def act_in_thread(state: ActState, make_stream: MakeStream, max_parallel_tool_calls: int | None) -> ActResult:
-    """Run all rounds. Tools run in threads while the model is still generating; callbacks in this one."""
-    pool = ThreadPoolExecutor(max_parallel_tool_calls or 32, thread_name_prefix="studiolo-tool")
+    """Run all rounds. Tools run in threads while the model is still generating; callbacks in this one.
+
+    An exception, such as that of Ctrl-C, does not wait for the threads: their tools are abandoned.
+    """
+    threads = _tool_threads(max_parallel_tool_calls)
+    made: list[tuple[Call, Future[ToolCallResultData]]] = []
     try:
         while state.next_round():
+            made = []
             stream = PredictionStream(make_stream(state.settings(), state.prediction_callbacks()))
-            made: list[tuple[Call, Future[ToolCallResultData]]] = []
             with stream:
                 for message in stream.messages():
                     if (request := state.take(message)) is not None:
-                        made.append((request, pool.submit(contextvars.copy_context().run, _run_in_thread, request)))
+                        made.append((request, threads.submit(contextvars.copy_context().run, _run_in_thread, request)))
                 result = stream.result()
             state.predicted(result)
             state.end_round(result, [_answer(state, request, future) for request, future in made])
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _name_abandoned([request for request, future in made if not future.cancel() and not future.done()])
+        threads.shutdown(cancel_futures=True)
     return state.result()
+
+
+def _tool_threads(max_parallel_tool_calls: int | None) -> DaemonThreads:
+    return DaemonThreads(max_parallel_tool_calls or MAX_TOOL_THREADS, "studiolo-tool")
+
+
+def _name_abandoned(calls: list[Call]) -> None:
+    if calls:
+        names = ", ".join(repr(made.request.name) for made in calls)
+        _log.warning("act() ended while these tools were running; they were abandoned: %s", names)
 
 
 def _run_in_thread(made: Call) -> ToolCallResultData:
