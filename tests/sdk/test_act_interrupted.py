@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from studiolo.errors import CancelledError
+from studiolo.daemon_threads import DaemonThreads
+from studiolo.errors import CancelledError, UsageError
+from studiolo.merging_queue import MergingQueue
 from studiolo.sdk.async_models import AsyncLLM
 from studiolo.sdk.sync_models import LLM
-from tests.support.scripted_host import ANSWER, StubClient, call, success
+from tests.support.scripted_host import ANSWER, StubChannel, StubClient, call, success
 
 PROGRAM = """
 import os, signal, threading, time
@@ -105,4 +107,41 @@ def test_stub_second_pass_over_messages_gives_nothing() -> None:
     assert list(stream.messages()) == ANSWER
     assert list(stream.messages()) == list(stream) == []
     assert len(client.asked) == 1
+    assert stream.result().content == "Done."
+
+
+class QueuedChannel(StubChannel):
+    """Delivers what was put into its queue, which closing it closes."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.queue: MergingQueue[Any] = MergingQueue(lambda last, new: None)
+
+    def receive_blocking(self, limit_sec: float | None) -> list[Any]:
+        return self.queue.get_all_blocking(limit_sec)
+
+    async def close(self) -> None:
+        self.queue.close()
+
+
+class QueuedClient(StubClient):
+    async def open(self, namespace: str, endpoint: Any, parameter: Any) -> StubChannel:
+        self.channels.append(QueuedChannel())
+        return self.channels[-1]
+
+
+def test_stub_two_threads_that_read_one_stream_share_its_messages_and_both_end() -> None:
+    client = QueuedClient([])
+    stream = LLM(AsyncLLM("m", client, "llm")).respond_stream("Hi")  # type: ignore[arg-type]
+    stream.start()
+    with pytest.raises(UsageError, match="has not ended yet"):
+        stream.result()
+    with DaemonThreads(2, "reader") as pool:
+        readers = [pool.submit(lambda: list(stream.messages())) for _ in range(2)]
+        channel: Any = client.channels[0]
+        for message in ANSWER:
+            time.sleep(0.05)
+            channel.queue.put(message)
+        read = [reader.result(10) for reader in readers]
+    assert sum(map(len, read)) == len(ANSWER)
     assert stream.result().content == "Done."

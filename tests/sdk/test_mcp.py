@@ -9,14 +9,16 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from studiolo.errors import ConfigError, ConnectionFailedError
+from studiolo.errors import ConfigError, ConnectionFailedError, HostError
 from studiolo.paths import Home
 from studiolo.sdk.mcp import mcp_tools, mcp_tools_from_thread, server_configs
 from tests.support.running import free_port, wait_until
@@ -101,6 +103,22 @@ def test_a_thread_can_use_them_too() -> None:
     with mcp_tools_from_thread([STDIO]) as tools:
         assert not tools["multiply"].is_async
         assert tools["multiply"].call(a=6, b=7) == "42"
+    wait_until(lambda: not children(), "the server to end")
+
+
+def test_a_call_that_gets_no_answer_is_cancelled_when_the_thread_leaves(tmp_path: Path) -> None:
+    program = tmp_path / "silent.py"
+    program.write_text(
+        "import asyncio\nfrom mcp.server.mcpserver import MCPServer\nserver = MCPServer('silent')\n"
+        "@server.tool()\nasync def wait() -> str:\n    'Wait.'\n    await asyncio.sleep(600)\nserver.run()\n"
+    )
+    with ThreadPoolExecutor() as pool:
+        with mcp_tools_from_thread([{"command": sys.executable, "args": [str(program)]}]) as tools:
+            call = pool.submit(tools["wait"].call)
+            time.sleep(0.2)
+            assert not call.done()
+        with pytest.raises(HostError, match="cancelled"):
+            call.result(10)
     wait_until(lambda: not children(), "the server to end")
 
 

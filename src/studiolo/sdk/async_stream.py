@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator, Generator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -31,6 +32,8 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
         self._state = PredictionState(callbacks)
         self._channel: ClientChannel[PredictMessage] | None = None
         self._pid = os.getpid()
+        self._reading = threading.Lock()
+        """Held by the one thread that waits for messages."""
 
     @property
     def stats(self) -> PredictionStats | None:
@@ -74,17 +77,20 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
             return self._checked(await self._channel.receive(silence_limit("the prediction")))
 
     def _receive_blocking(self) -> Sequence[PredictMessage]:
-        if self._channel is None:
-            return []
-        with self._state.noting_failure():
-            if self._pid != os.getpid():
+        if self._channel is not None and self._pid != os.getpid():  # before the lock, which a fork may have copied held
+            with self._state.noting_failure():
                 raise UsageError(
                     "The prediction was started before this process was forked, and belongs to its parent",
                     suggestion="Start another one here.",
                 )
+        with self._reading, self._state.noting_failure():
+            if self._channel is None or self._state.finished:
+                return []
             return self._checked(self._channel.receive_blocking(silence_limit("the prediction")))
 
     def _checked(self, messages: list[PredictMessage]) -> list[PredictMessage]:
+        if not messages and self._state.finished:
+            return messages  # another thread has read the end, or closed the stream
         if not messages and self._state.cancelled:
             self._state.error = CancelledError("The prediction was cancelled before it began")
         elif not messages:
