@@ -15,41 +15,78 @@ import pytest
 from studiolo.daemon_threads import DaemonThreads
 from studiolo.errors import CancelledError, UsageError
 from studiolo.merging_queue import MergingQueue
+from studiolo.protocol.llm import Fragment, FragmentMessage
 from studiolo.sdk.async_models import AsyncLLM
 from studiolo.sdk.sync_models import LLM
+from tests.support.interrupts import interrupted_when
+from tests.support.running import children, wait_until
 from tests.support.scripted_host import ANSWER, StubChannel, StubClient, call, success
 
 PROGRAM = """
-import os, signal, threading, time
+import os, signal, sys, threading, time
 from studiolo.sdk.async_models import AsyncLLM
 from studiolo.sdk.sync_models import LLM
+from tests.support.interrupts import interrupted_when
+from tests.support.running import children, wait_until
 from tests.support.scripted_host import ANSWER, StubClient, call, success
 
 at = []
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 def nap():
     "Sleep."
     at.append(time.monotonic())
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGNAL)
     time.sleep(60)
 
 client = StubClient([[*call("nap"), success()], ANSWER])
 try:
     LLM(AsyncLLM("m", client, "llm")).act("Nap.", [nap])
-except KeyboardInterrupt:
-    print(time.monotonic() - at[0] < 1, len(client.asked), flush=True)
+except (KeyboardInterrupt, SystemExit) as error:
+    print(type(error).__name__, time.monotonic() - at[0] < 1, len(client.asked), flush=True)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself an interrupt")
-def test_stub_ctrl_c_ends_act_and_the_program_while_a_tool_sleeps() -> None:
+@pytest.mark.parametrize(("signal", "raised"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "SystemExit")])
+def test_stub_signal_ends_act_and_the_program_while_a_tool_sleeps(signal: str, raised: str) -> None:
     began = time.monotonic()
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, capture_output=True, text=True, timeout=50)
-    assert done.stdout.split() == ["True", "1"], done.stderr
+    program = [sys.executable, "-c", PROGRAM.replace("SIGNAL", signal)]
+    done = subprocess.run(program, cwd=root, capture_output=True, text=True, timeout=50)
+    assert done.stdout.split() == [raised, "True", "1"], done.stderr
     assert "they were abandoned: 'nap'" in done.stderr
     assert done.returncode == 0
     assert time.monotonic() - began < 45
+
+
+DEAF_SERVER = """
+import pathlib, time
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("deaf")
+
+@server.tool()
+async def wait() -> str:
+    "Wait."
+    pathlib.Path("called").touch()
+    time.sleep(600)
+
+server.run()
+"""
+"""It answers no call, and does not notice that its input is closed."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to a thread")
+def test_stub_ctrl_c_ends_act_while_an_mcp_server_does_not_answer(tmp_path: Path) -> None:
+    before = children()
+    (tmp_path / "deaf.py").write_text(DEAF_SERVER)
+    server = {"name": "deaf", "command": sys.executable, "args": ["deaf.py"], "cwd": str(tmp_path)}
+    client = StubClient([[*call("wait"), success()], ANSWER])
+    with interrupted_when((tmp_path / "called").exists):
+        LLM(AsyncLLM("m", client, "llm")).act("Wait.", [], mcp=[server])  # type: ignore[arg-type]
+    assert len(client.asked) == 1
+    wait_until(lambda: children() <= before, "the server to end")
 
 
 def test_stub_cancelled_act_leaves_a_sync_tool_and_cancels_an_async_one(caplog: Any) -> None:
@@ -145,3 +182,14 @@ def test_stub_two_threads_that_read_one_stream_share_its_messages_and_both_end()
         read = [reader.result(10) for reader in readers]
     assert sum(map(len, read)) == len(ANSWER)
     assert stream.result().content == "Done."
+
+
+def test_stub_two_threads_that_read_one_stream_keep_the_order_of_its_text() -> None:
+    texts = [f"{number} " for number in range(300)]
+    client = StubClient([[*(FragmentMessage(fragment=Fragment(content=text)) for text in texts), success("eosFound")]])
+    stream = LLM(AsyncLLM("m", client, "llm")).respond_stream("Hi")  # type: ignore[arg-type]
+    pool = DaemonThreads(4, "reader")
+    read = [reader.result(10) for reader in [pool.submit(list, stream) for _ in range(4)]]
+    pool.shutdown()
+    assert sum(map(len, read)) == len(texts)
+    assert stream.result().content == "".join(texts)

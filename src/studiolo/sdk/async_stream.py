@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Generator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -32,8 +33,9 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
         self._state = PredictionState(callbacks)
         self._channel: ClientChannel[PredictMessage] | None = None
         self._pid = os.getpid()
-        self._reading = threading.Lock()
-        """Held by the one thread that waits for messages."""
+        self._reading = threading.RLock()
+        """Held by the one thread that starts the prediction, or waits for a message and processes it."""
+        self._received: deque[PredictMessage] = deque()
 
     @property
     def stats(self) -> PredictionStats | None:
@@ -76,17 +78,23 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
         with self._state.noting_failure():
             return self._checked(await self._channel.receive(silence_limit("the prediction")))
 
-    def _receive_blocking(self) -> Sequence[PredictMessage]:
+    def _next_blocking(self) -> tuple[PredictMessage, Fragment | None] | None:
+        """Wait for a message and process it; return it with its fragment, ``None`` at the end."""
         if self._channel is not None and self._pid != os.getpid():  # before the lock, which a fork may have copied held
             with self._state.noting_failure():
                 raise UsageError(
                     "The prediction was started before this process was forked, and belongs to its parent",
                     suggestion="Start another one here.",
                 )
-        with self._reading, self._state.noting_failure():
-            if self._channel is None or self._state.finished:
-                return []
-            return self._checked(self._channel.receive_blocking(silence_limit("the prediction")))
+        with self._reading:
+            while not self._received:
+                channel = self._channel
+                if channel is None or self._state.finished:
+                    return None
+                with self._state.noting_failure():
+                    self._received.extend(self._checked(channel.receive_blocking(silence_limit("the prediction"))))
+            message = self._received.popleft()
+            return message, self._state.take(message)
 
     def _checked(self, messages: list[PredictMessage]) -> list[PredictMessage]:
         if not messages and self._state.finished:

@@ -33,6 +33,9 @@ _log = logging.getLogger("studiolo.client")
 START_LIMIT_SEC = 60.0
 """How long a server may take until its first answer: many are downloaded when they are first started."""
 
+CLOSE_LIMIT_SEC = 0.5
+"""How long an exception waits for the programs to end; then they are ended while the caller continues."""
+
 _PAGES = 100
 """The maximum number of pages of a server's list of tools."""
 
@@ -151,6 +154,15 @@ async def mcp_tools(servers: Iterable[McpServer], taken: Iterable[str] = ()) -> 
         await connections.end()
 
 
+_closing: set[asyncio.Task[None]] = set()
+"""Tasks on the background loop that still close connections, whose users did not wait for it."""
+
+
+async def _finish_closing() -> None:
+    if _closing:
+        await asyncio.wait(_closing)
+
+
 class _Connections:
     """Connections that a task of their own holds open: cancelling a user of them does not cancel it."""
 
@@ -182,13 +194,21 @@ class _Connections:
             await asyncio.wait([self._task])
             raise
 
-    async def end(self) -> None:
-        """Cancel the calls that still run, close the connections, and end the programs behind them."""
+    async def end(self, limit_sec: float | None = None) -> None:
+        """Cancel the calls that still run, close the connections, and end the programs behind them.
+
+        Parameters:
+            limit_sec: how long to wait; the rest is done on the background loop while the caller continues.
+        """
         for call in self._calls:
             call.cancel()
         self._release.set()
         if self._task is not None:
-            await asyncio.wait([self._task])
+            _, running = await asyncio.wait([self._task], timeout=limit_sec)
+            if running:
+                _closing.add(self._task)
+                self._task.add_done_callback(_closing.discard)
+                background.at_close(_finish_closing)
 
     async def _hold(
         self, configs: Mapping[str, ServerConfig], taken: set[str], ready: asyncio.Future[dict[str, BoundTool]]
@@ -348,8 +368,10 @@ def mcp_tools_from_thread(servers: Iterable[McpServer], taken: Iterable[str] = (
     tools = background.run(connections.begin(servers, taken))
     try:
         yield {name: _in_thread(tool, connections) for name, tool in tools.items()}
-    finally:
-        background.run(connections.end())
+    except BaseException:
+        background.run(connections.end(CLOSE_LIMIT_SEC))
+        raise
+    background.run(connections.end())
 
 
 async def _make() -> _Connections:

@@ -26,8 +26,7 @@ class PredictionStream(PredictionStreamBase[T]):
         super().__init__(stream._session, stream._parameter, stream._callbacks)
 
     def __enter__(self) -> Self:
-        if not self._state.started:
-            self.start()
+        self._start_once()
         return self
 
     def __exit__(
@@ -36,13 +35,11 @@ class PredictionStream(PredictionStreamBase[T]):
         self.close()
 
     def __iter__(self) -> Iterator[Fragment]:
-        if not self._state.started:
-            self.start()
+        self._start_once()
         try:
-            while not self._state.finished:
-                for message in self._receive_blocking():
-                    if (fragment := self._state.take(message)) is not None:
-                        yield fragment
+            while (taken := self._next_blocking()) is not None:
+                if (fragment := taken[1]) is not None:
+                    yield fragment
         finally:
             self.close()
 
@@ -52,13 +49,10 @@ class PredictionStream(PredictionStreamBase[T]):
 
     @documented_as(AsyncPredictionStream[Any].messages)
     def messages(self) -> Iterator[PredictMessage]:
-        if not self._state.started:
-            self.start()
+        self._start_once()
         try:
-            while not self._state.finished:
-                for message in self._receive_blocking():
-                    self._state.take(message)
-                    yield message
+            while (taken := self._next_blocking()) is not None:
+                yield taken[0]
         finally:
             self.close()
 
@@ -75,3 +69,9 @@ class PredictionStream(PredictionStreamBase[T]):
     @documented_as(AsyncPredictionStream[Any].close)
     def close(self) -> None:
         finish(self._close())
+
+    def _start_once(self) -> None:
+        if not self._state.started:  # without the lock for one that is: a fork may have copied it held
+            with self._reading:
+                if not self._state.started:
+                    self.start()

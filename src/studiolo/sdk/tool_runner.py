@@ -44,26 +44,33 @@ async def act_in_loop(state: ActState, make_stream: MakeStream, max_parallel_too
             stream = make_stream(state.settings(), state.prediction_callbacks())
             calls: list[Call] = []
             tasks: list[asyncio.Task[ToolCallResultData]] = []
+            in_threads: list[tuple[Call, Future[Any]]] = []
             try:
                 async with stream:
                     async for message in stream.messages():
                         if (request := state.take(message)) is not None:
                             calls.append(request)
-                            tasks.append(asyncio.create_task(_run(request, slots, threads)))
+                            tasks.append(asyncio.create_task(_run(request, slots, threads, in_threads)))
                     result = stream.result()
                 state.predicted(result)
                 if tasks:
                     await asyncio.wait(tasks)
                 answers = [_answer(state, request, task) for request, task in zip(calls, tasks, strict=True)]
             finally:
-                await _abandon_tasks(calls, tasks)
+                await _abandon_tasks(calls, tasks, in_threads)
             state.end_round(result, answers)
     finally:
         threads.shutdown(cancel_futures=True)
     return state.result()
 
 
-async def _run(made: Call, slots: asyncio.Semaphore | None, threads: DaemonThreads) -> ToolCallResultData:
+async def _run(
+    made: Call,
+    slots: asyncio.Semaphore | None,
+    threads: DaemonThreads,
+    in_threads: list[tuple[Call, Future[Any]]],
+) -> ToolCallResultData:
+    """Answer a call. That of a sync tool is added to ``in_threads``."""
     tool, arguments = made.tool, made.arguments or {}
     if tool is None:
         return made.answer_text(made.refusal)
@@ -72,27 +79,29 @@ async def _run(made: Call, slots: asyncio.Semaphore | None, threads: DaemonThrea
             value = await tool.call(**arguments)
         else:
             run = contextvars.copy_context().run
-            value = await asyncio.wrap_future(threads.submit(run, lambda: tool.call(**arguments)))
+            future = threads.submit(run, lambda: tool.call(**arguments))
+            in_threads.append((made, future))
+            value = await asyncio.wrap_future(future)
             if inspect.isawaitable(value):  # a function that returns a coroutine without being marked as async
                 value = await value
     return made.answer(value)
 
 
-async def _abandon_tasks(calls: list[Call], tasks: list[asyncio.Task[ToolCallResultData]]) -> None:
+async def _abandon_tasks(
+    calls: list[Call], tasks: list[asyncio.Task[ToolCallResultData]], in_threads: list[tuple[Call, Future[Any]]]
+) -> None:
     """Cancel the tools that still run, and name those that do not end: they run in threads, or ignore it."""
     running = {task: made for made, task in zip(calls, tasks, strict=True) if not task.done()}
-    if not running:
-        return
     for task in running:
         task.cancel()
-    _, ignoring = await asyncio.wait(running, timeout=CANCEL_LIMIT_SEC)
-    _name_abandoned(
-        [
-            made
-            for task, made in running.items()
-            if task in ignoring or (made.tool is not None and not made.tool.is_async)
-        ]
-    )
+    if running:
+        _, ignoring = await asyncio.wait(running, timeout=CANCEL_LIMIT_SEC)
+        _name_abandoned(
+            [made for made, future in in_threads if future.running()] + [running[task] for task in ignoring]
+        )
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()  # mark it as retrieved: an exception may have ended the round first
 
 
 def act_in_thread(state: ActState, make_stream: MakeStream, max_parallel_tool_calls: int | None) -> ActResult:
