@@ -70,7 +70,7 @@ async def _run(
     threads: DaemonThreads,
     in_threads: list[tuple[Call, Future[Any]]],
 ) -> ToolCallResultData:
-    """Answer a call. That of a sync tool is added to ``in_threads``."""
+    """Make a call and return its result. A call of a sync tool is added to ``in_threads``."""
     tool, arguments = made.tool, made.arguments or {}
     if tool is None:
         return made.answer_text(made.refusal)
@@ -107,7 +107,7 @@ async def _abandon_tasks(
 def act_in_thread(state: ActState, make_stream: MakeStream, max_parallel_tool_calls: int | None) -> ActResult:
     """Run all rounds. Tools run in threads while the model is still generating; callbacks in this one.
 
-    An exception, such as that of Ctrl-C, does not wait for the threads: their tools are abandoned.
+    An exception, such as ``KeyboardInterrupt``, does not wait for the threads: their tools are abandoned.
     """
     threads = _tool_threads(max_parallel_tool_calls)
     made: list[tuple[Call, Future[ToolCallResultData]]] = []
