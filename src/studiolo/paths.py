@@ -5,11 +5,15 @@ All are under one home folder: ``STUDIOLO_HOME`` if it is set, else a folder in 
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LocalFileError
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""The numbers of the errors of a disk, or a quota, that has no space left."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,15 @@ class Home:
     def settings(self) -> Path:
         """The settings of the host."""
         return self.root / "config.toml"
+
+
+def writing_remedy(error: OSError, folder: Path) -> str:
+    """Return what to do where the system refused, with ``error``, to write to a folder of the home."""
+    if error.errno in DISK_FULL:
+        return f"Free some space on the disk of {folder}, or set STUDIOLO_HOME to a folder on another disk."
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"Move away the file in the place of {folder}."
+    return f"Make {folder} writable, or set STUDIOLO_HOME to a folder that is."
 
 
 def _unusable(root: Path, cause: str) -> LocalFileError:

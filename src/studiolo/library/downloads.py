@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from ..domain.progress import DownloadProgress
 from ..errors import DownloadError, ModelFileError
-from ..paths import Home
+from ..paths import DISK_FULL, Home
 from . import sources
 from .disk_threads import DiskThreads
 from .file_copy import check_target, copy_into_place
@@ -44,7 +44,6 @@ from .sources.base import Job, SourceUnavailable
 
 OnProgress = Callable[[DownloadProgress], None]
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HEARTBEAT_SECONDS = 5.0
 
 
@@ -291,7 +290,7 @@ class _Run:
             except msgspec.ValidationError as error:
                 attempts.append({"source": described, "reason": str(error)})
             except OSError as error:
-                if error.errno in _DISK_FULL:
+                if error.errno in DISK_FULL:
                     raise self._disk_full(file, folder, error) from error
                 attempts.append({"source": described, "reason": error.strerror or str(error)})
         raise _failed(self.name, file, self.home, attempts)

@@ -22,7 +22,7 @@ def copy_into_place(source: Path, target: Path, on_copied: Callable[[int], objec
     size = source.stat().st_size
     free = shutil.disk_usage(target.parent).free
     if size > free:
-        raise OSError(errno.ENOSPC, f"it needs {size / 1e9:.2f} GB of disk, and {free / 1e9:.2f} GB are free")
+        raise OSError(errno.ENOSPC, f"It needs {size / 1e9:.2f} GB of disk, and {free / 1e9:.2f} GB are free")
     part = partial_name(target)
     try:
         with source.open("rb") as reader, part.open("wb") as writer:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ConfigError, LibraryFileError, ModelFileError, ModelNotFoundError
-from ..paths import Home
+from ..paths import Home, writing_remedy
 from .adapters import fitting_models, is_adapter
 from .file_copy import copy_into_place, remove_empty
 from .gguf_file import Metadata, describe, read_header
@@ -166,7 +166,14 @@ def _refused(error: OSError, plan: Import) -> LibraryFileError:
             cause="A hard link cannot point to another file system",
             suggestion="Choose --copy or --symbolic-link",
         )
-    return LibraryFileError(f"{plan.files[0][0]} could not be imported", cause=reason)
+    source, target = plan.files[0]
+    models = target.parents[2]
+    stays = plan.how == "move" and os.access(models, os.W_OK) and not os.access(source.parent, os.W_OK)
+    return LibraryFileError(
+        f"{source} could not be imported into {target.parent}",
+        cause=reason,
+        suggestion="Choose --copy: the file cannot be moved away" if stays else writing_remedy(error, models),
+    )
 
 
 def _with_shards(file: Path) -> list[Path]:
@@ -232,7 +239,11 @@ def remove(home: Home, files: list[Path]) -> None:
         try:
             file.unlink(missing_ok=True)
         except OSError as error:
-            raise LibraryFileError(f"{file} could not be removed", cause=error.strerror or str(error)) from error
+            raise LibraryFileError(
+                f"{file} could not be removed",
+                cause=error.strerror or str(error),
+                suggestion=f"Make {file.parent} writable.",
+            ) from error
     for file in files:
         remove_empty(file.parent, home.models)
 

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from ..errors import DownloadError
-from ..paths import Home
+from ..paths import Home, writing_remedy
 from ..platform.file_locks import FileLock
 from ..platform.file_status import allocated_bytes
 
@@ -184,5 +184,5 @@ def writable(folder: Path) -> Generator[None]:
         raise DownloadError(
             f"{folder} cannot be written to",
             cause=error.strerror or str(error),
-            suggestion="Set STUDIOLO_HOME to a folder that can be written to",
+            suggestion=writing_remedy(error, folder),
         ) from error

@@ -24,7 +24,7 @@ import psutil
 from msgspec import Meta, Struct
 
 from ..errors import ConfigError, HostError
-from ..paths import Home
+from ..paths import Home, writing_remedy
 from ..platform.features import has
 from ..platform.file_locks import FileLock
 from ..platform.interpreter import python_command
@@ -49,6 +49,9 @@ GRACE_SEC = 12.0
 
 NOW_LIMIT_SEC = 8.0
 """Seconds that a server has to stop at once before it is killed; an engine that hangs takes three of them."""
+
+_TRIAL_BYTES = 8192
+"""What a record and the first lines of a log take at most."""
 
 _log = logging.getLogger("studiolo.daemon")
 
@@ -105,12 +108,17 @@ def record_path(home: Home) -> Path:
 
 
 def write_record(home: Home, address: str, options: list[str]) -> None:
-    """Record that this process is the server in the background."""
+    """Record that this process is the server in the background. Raises :class:`DaemonError`."""
     record = DaemonRecord(pid=os.getpid(), created=psutil.Process().create_time(), address=address, options=options)
     path = record_path(home)
     fresh = path.with_suffix(f".{os.getpid()}.tmp")
-    fresh.write_bytes(msgspec.json.encode(record))
-    fresh.replace(path)
+    try:
+        fresh.write_bytes(msgspec.json.encode(record))
+        fresh.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise _cannot_record(home, error) from None
 
 
 def remove_record(home: Home) -> None:
@@ -179,7 +187,7 @@ def stop_daemon(home: Home, *, now: bool = False) -> Stopped | None:
     """
     if not record_path(home).exists() and not _lock_path(home).exists():
         return None  # nothing is written to the home folder
-    with _exclusive(home):
+    with _exclusive(home, needs_lock=False):
         return _stop(home, now)
 
 
@@ -200,6 +208,7 @@ def restart_daemon(home: Home, options: ServeOptions, *, now: bool = False) -> t
         given = options.command_line()
         if given:
             listening(options, _server_settings(home))
+        _check_writable(home)
         stopped = _stop(home, now)
         return _start(home, given or (stopped.record.options if stopped else [])), stopped
 
@@ -229,7 +238,28 @@ def _grouped(options: list[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups]
 
 
+def _check_writable(home: Home) -> None:
+    """Raise :class:`DaemonError` if no record could be written: a server without one could not be stopped."""
+    trial = home.root / f"server.{os.getpid()}.trial"
+    try:
+        try:
+            trial.write_bytes(bytes(_TRIAL_BYTES))
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_record(home, error) from None
+
+
+def _cannot_record(home: Home, error: OSError) -> DaemonError:
+    return DaemonError(
+        f"A server in the background cannot be recorded in {home.root}",
+        cause=error.strerror or str(error),
+        suggestion=f"{writing_remedy(error, home.root)} A server in the foreground needs no record: studiolo serve.",
+    )
+
+
 def _start(home: Home, options: list[str]) -> DaemonRecord:
+    _check_writable(home)
     log = log_path(home)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +271,7 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
         raise DaemonError(
             f"The log {log} cannot be written to",
             cause=error.strerror or str(error),
-            suggestion="Make the folder writable, or set STUDIOLO_HOME to one that is.",
+            suggestion=writing_remedy(error, log.parent),
         ) from None
     with out:
         start = out.tell()
@@ -257,6 +287,7 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
     try:
         while time.monotonic() < end:
             if process.poll() is not None:
+                _check_writable(home)  # the disk may have become full, and the log says nothing of it
                 raise DaemonError("The server did not start", cause=last_lines(log, start) or "Its log is empty.")
             record = running_daemon(home)
             if record is not None and record.pid == process.pid:
@@ -329,16 +360,29 @@ def _server_settings(home: Home) -> ServerSettings:
 
 
 @contextlib.contextmanager
-def _exclusive(home: Home) -> Generator[None]:
+def _exclusive(home: Home, *, needs_lock: bool = True) -> Generator[None]:
     """Lock out other commands that start or stop servers. The system frees the lock when the process dies.
 
+    Parameters:
+        home: the home folder.
+        needs_lock: if false, a home that cannot be written to is used without the lock: no server can start there.
+
     Raises:
-        DaemonError: another command holds the lock for too long.
+        DaemonError: another command holds the lock for too long, or the home folder cannot be written to.
         LocalFileError: the home folder cannot be used.
     """
     home.create()
     end = time.monotonic() + LOCK_LIMIT_SEC
-    while (lock := FileLock.try_acquire(_lock_path(home))) is None:
+    while True:
+        try:
+            lock = FileLock.try_acquire(_lock_path(home))
+        except OSError as error:
+            if needs_lock:
+                raise _cannot_record(home, error) from None
+            yield
+            return
+        if lock is not None:
+            break
         if time.monotonic() > end:
             raise DaemonError(
                 "Another command is starting or stopping the server",

@@ -9,6 +9,7 @@ import platform
 import shutil
 import socket
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from ..library.other_programs import (
     program_folders,
     unreadable_folders,
 )
-from ..paths import Home
+from ..paths import Home, writing_remedy
 from ..platform.processors import engine_threads, usable_processors
 from ..sdk.discovery import SDK_PORTS, is_server
 from ..settings import Settings, read_settings
@@ -37,9 +38,12 @@ CPU_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnn
 LOW_DISK_BYTES = 5 * 10**9
 LOW_MEMORY_BYTES = 2 * 10**9
 
+_TRIAL_BYTES = 8192
+_WITHOUT_WRITING = "models run, and nothing is downloaded, remembered or logged"
+
 
 def examine(home: Home) -> list[Finding]:
-    """Look at everything. Blocks for some seconds; changes nothing but the cache of the models' metadata."""
+    """Look at everything. Blocks for some seconds; leaves nothing but the cache of the models' metadata."""
     fault = home.fault()
     settings, finding = _settings(home) if fault is None else (Settings(), None)
     findings = [
@@ -155,15 +159,28 @@ def _folder(what: str, folder: Path, scarce: str | None) -> Finding:
     except OSError as error:
         found = f"{folder} cannot be looked at: {error.strerror or error}"
         return Finding(what=what, found=found, remedy=f"Give yourself the right to read {folder}.")
-    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+    if not os.access(place, os.R_OK | os.X_OK):
+        remedy = f"Give yourself the right to read {place}."
+        return Finding(what=what, found=f"{folder} cannot be read", remedy=remedy)
+    if (refusal := _write_refusal(place)) is not None:
         return Finding(
             what=what,
-            found=f"{folder} cannot be read and written to",
-            remedy=f"Give yourself the right to write to {place}.",
+            found=f"{folder} can be read and not be written to ({refusal.strerror}): {_WITHOUT_WRITING}",
+            remedy=writing_remedy(refusal, place),
         )
     missing = "" if place == folder else ", not made yet"
     low = scarce is not None and free < LOW_DISK_BYTES
     return Finding(what=what, found=f"{folder}{missing}, {_gb(free)} free", remedy=scarce if low else None)
+
+
+def _write_refusal(folder: Path) -> OSError | None:
+    """Return why a small file cannot be written into ``folder``; ``None`` if it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(_TRIAL_BYTES))
+    except OSError as error:
+        return error
+    return None
 
 
 def _state(home: Home) -> Finding:

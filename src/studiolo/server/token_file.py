@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import logging
 import os
@@ -118,11 +119,21 @@ def add_api_token(path: Path) -> ApiToken:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with append_privately(path) as file:
-            file.seek(0, os.SEEK_END)
-            if file.tell():
+            size = file.seek(0, os.SEEK_END)
+            line = f"{token}\n".encode()
+            if size:
                 file.seek(-1, os.SEEK_END)
-                file.write(b"" if file.read(1) == b"\n" else b"\n")
-            file.write(f"{token}\n".encode())
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            try:
+                if os.write(file.fileno(), line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:  # a part of a token would make the file invalid
+                os.ftruncate(file.fileno(), size)
+                raise
     except OSError as error:
-        raise ConfigError(f"The API token cannot be written to {path}", cause=error.strerror or str(error)) from None
+        raise ConfigError(
+            f"The API token cannot be written to {path}",
+            cause=error.strerror or str(error),
+            suggestion="Free some space, or name a file in a folder that is writable.",
+        ) from None
     return token
