@@ -11,7 +11,8 @@ import pytest
 import studiolo as lm
 from studiolo.paths import Home
 from studiolo.server import daemon
-from studiolo.server.daemon import running_daemon, start_daemon, stop_daemon
+from studiolo.server.daemon import start_daemon, stop_daemon
+from studiolo.server.daemon_record import running_daemon
 from studiolo.server.serve_options import ServeOptions
 from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer, kill_while_it_streams
 from tests.support.platform_features import ALL, switch_off

@@ -18,8 +18,9 @@ import pytest
 import studiolo as lm
 from studiolo.paths import Home
 from studiolo.server import daemon
-from studiolo.server.daemon import DaemonRecord, record_path, running_daemon, stop_daemon
+from studiolo.server.daemon import stop_daemon
 from studiolo.server.daemon_log import MAX_LOG_BYTES, log_path, old_log_path
+from studiolo.server.daemon_record import DaemonRecord, record_path, running_daemon
 from studiolo.server.diagnosis import examine
 from tests.support.running import environment, has_ended, serving, wait_until, workers_of
 

@@ -10,7 +10,8 @@ import pytest
 from studiolo.errors import ConfigError
 from studiolo.paths import Home
 from studiolo.server import listeners
-from studiolo.server.daemon import DaemonError, DaemonRecord, _check_in_force, record_path
+from studiolo.server.daemon import _check_in_force
+from studiolo.server.daemon_record import DaemonError, DaemonRecord, record_path
 from studiolo.server.listeners import listen, resolves_to_loopback
 from studiolo.server.serve_options import ServeOptions, listening
 from studiolo.settings import ServerSettings

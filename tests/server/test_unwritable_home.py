@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import psutil
 import pytest
 
@@ -18,7 +19,8 @@ from studiolo.errors import ConfigError, LibraryFileError
 from studiolo.library.model_import import carry_out, plan_import
 from studiolo.paths import Home, writing_remedy
 from studiolo.server import daemon, token_file
-from studiolo.server.daemon import DaemonError, restart_daemon, running_daemon, start_daemon, stop_daemon, write_record
+from studiolo.server.daemon import restart_daemon, start_daemon, stop_daemon
+from studiolo.server.daemon_record import DaemonError, DaemonRecord, record_path, running_daemon, write_record
 from studiolo.server.serve_options import ServeOptions
 from tests.support.model_files import write_gguf
 from tests.support.running import environment
@@ -146,10 +148,10 @@ def test_a_server_that_runs_stays_when_its_successor_could_not_be_recorded_by_a_
     empty_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
-        record = daemon.DaemonRecord(
+        record = DaemonRecord(
             pid=server.pid, created=psutil.Process(server.pid).create_time(), address="127.0.0.1:1", options=[]
         )
-        daemon.record_path(empty_home).write_bytes(daemon.msgspec.json.encode(record))
+        record_path(empty_home).write_bytes(msgspec.json.encode(record))
         refuse_writes(monkeypatch, errno.ENOSPC, empty_home)
         with pytest.raises(DaemonError, match="No space left"):
             restart_daemon(empty_home, ServeOptions())
@@ -164,10 +166,10 @@ def test_a_server_is_stopped_where_its_home_has_become_read_only_by_a_stub_of_th
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
-        record = daemon.DaemonRecord(
+        record = DaemonRecord(
             pid=server.pid, created=psutil.Process(server.pid).create_time(), address="127.0.0.1:1", options=[]
         )
-        daemon.record_path(empty_home).write_bytes(daemon.msgspec.json.encode(record))
+        record_path(empty_home).write_bytes(msgspec.json.encode(record))
         monkeypatch.setattr(daemon.FileLock, "try_acquire", refused)
         stopped = stop_daemon(empty_home)
         assert stopped is not None and stopped.record == record

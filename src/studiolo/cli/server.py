@@ -67,8 +67,8 @@ def restart(options: ServeOptions, now: NowOption = False) -> None:
 def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Print whether it runs. Exit status: 0 where it does, 1 where it does not."""
     from ..paths import Home
-    from ..server.daemon import running_daemon
     from ..server.daemon_log import log_path
+    from ..server.daemon_record import running_daemon
     from .output import print_json
 
     home = Home.default()

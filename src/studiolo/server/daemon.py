@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import shlex
 import signal
@@ -17,13 +16,12 @@ import subprocess
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import psutil
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from ..errors import ConfigError, HostError
+from ..errors import ConfigError
 from ..paths import Home, writing_remedy
 from ..platform.features import has
 from ..platform.file_locks import FileLock
@@ -31,6 +29,16 @@ from ..platform.interpreter import python_command
 from ..platform.processes import detached
 from ..settings import ServerSettings, read_settings
 from .daemon_log import last_lines, log_path, rotate_if_large
+from .daemon_record import (
+    DaemonError,
+    DaemonRecord,
+    cannot_record,
+    check_writable,
+    process_of,
+    read_record,
+    record_path,
+    running_daemon,
+)
 from .serve_options import ServeOptions, listening
 
 START_LIMIT_SEC = 60.0
@@ -50,27 +58,6 @@ GRACE_SEC = 12.0
 NOW_LIMIT_SEC = 8.0
 """Seconds that a server has to stop at once before it is killed; an engine that hangs takes three of them."""
 
-_TRIAL_BYTES = 8192
-"""What a record and the first lines of a log take at most."""
-
-_log = logging.getLogger("studiolo.daemon")
-
-
-class DaemonRecord(Struct, frozen=True, kw_only=True):
-    """The content of ``server.json``.
-
-    Parameters:
-        pid: the server's process.
-        created: when that process was created, in seconds since 1970: the number may belong to another one by now.
-        address: ``host:port``.
-        options: the options of ``studiolo serve``.
-    """
-
-    pid: Annotated[int, Meta(gt=0, lt=1 << 31)]
-    created: float
-    address: str
-    options: list[str]
-
 
 class Stopped(Struct, frozen=True, kw_only=True):
     """A server that was stopped.
@@ -84,12 +71,6 @@ class Stopped(Struct, frozen=True, kw_only=True):
     killed_after_sec: float | None = None
 
 
-class DaemonError(HostError):
-    """The server in the background could not be started or stopped."""
-
-    code = "studiolo.daemon"
-
-
 class _StopRequest(Struct, frozen=True, kw_only=True):
     """The content of ``server.stop``.
 
@@ -100,32 +81,6 @@ class _StopRequest(Struct, frozen=True, kw_only=True):
 
     pid: int
     now: bool
-
-
-def record_path(home: Home) -> Path:
-    """Return the path of the record."""
-    return home.root / "server.json"
-
-
-def write_record(home: Home, address: str, options: list[str]) -> None:
-    """Record that this process is the server in the background. Raises :class:`DaemonError`."""
-    record = DaemonRecord(pid=os.getpid(), created=psutil.Process().create_time(), address=address, options=options)
-    path = record_path(home)
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        fresh.write_bytes(msgspec.json.encode(record))
-        fresh.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise _cannot_record(home, error) from None
-
-
-def remove_record(home: Home) -> None:
-    """Delete the record of this process; the record of another one stays."""
-    record = _read(home)
-    if record is not None and record.pid == os.getpid():
-        record_path(home).unlink(missing_ok=True)
 
 
 async def follow_stop_requests(home: Home, stop: Callable[[signal.Signals], None]) -> None:
@@ -146,12 +101,6 @@ async def follow_stop_requests(home: Home, stop: Callable[[signal.Signals], None
                 stop(signal.SIGINT)
                 return
         await asyncio.sleep(STOP_POLL_SEC)
-
-
-def running_daemon(home: Home) -> DaemonRecord | None:
-    """Return the record of the server in the background; ``None`` if none runs, or the record is of a dead one."""
-    record = _read(home)
-    return record if record is not None and _process(record) is not None else None
 
 
 def start_daemon(home: Home, options: ServeOptions) -> tuple[DaemonRecord, bool]:
@@ -208,7 +157,7 @@ def restart_daemon(home: Home, options: ServeOptions, *, now: bool = False) -> t
         given = options.command_line()
         if given:
             listening(options, _server_settings(home))
-        _check_writable(home)
+        check_writable(home)
         stopped = _stop(home, now)
         return _start(home, given or (stopped.record.options if stopped else [])), stopped
 
@@ -238,28 +187,8 @@ def _grouped(options: list[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups]
 
 
-def _check_writable(home: Home) -> None:
-    """Raise :class:`DaemonError` if no record could be written: a server without one could not be stopped."""
-    trial = home.root / f"server.{os.getpid()}.trial"
-    try:
-        try:
-            trial.write_bytes(bytes(_TRIAL_BYTES))
-        finally:
-            trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise _cannot_record(home, error) from None
-
-
-def _cannot_record(home: Home, error: OSError) -> DaemonError:
-    return DaemonError(
-        f"A server in the background cannot be recorded in {home.root}",
-        cause=error.strerror or str(error),
-        suggestion=f"{writing_remedy(error, home.root)} A server in the foreground needs no record: studiolo serve.",
-    )
-
-
 def _start(home: Home, options: list[str]) -> DaemonRecord:
-    _check_writable(home)
+    check_writable(home)
     log = log_path(home)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -287,7 +216,7 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
     try:
         while time.monotonic() < end:
             if process.poll() is not None:
-                _check_writable(home)  # the disk may have become full, and the log says nothing of it
+                check_writable(home)  # the disk may have become full, and the log says nothing of it
                 raise DaemonError("The server did not start", cause=last_lines(log, start) or "Its log is empty.")
             record = running_daemon(home)
             if record is not None and record.pid == process.pid:
@@ -306,8 +235,8 @@ def _start(home: Home, options: list[str]) -> DaemonRecord:
 
 
 def _stop(home: Home, now: bool) -> Stopped | None:
-    record = _read(home)
-    process = _process(record) if record else None
+    record = read_record(home)
+    process = process_of(record) if record else None
     stopped: Stopped | None = None
     if record is not None and process is not None:
         limit = NOW_LIMIT_SEC if now else _server_settings(home).drain_limit_sec + GRACE_SEC
@@ -378,7 +307,7 @@ def _exclusive(home: Home, *, needs_lock: bool = True) -> Generator[None]:
             lock = FileLock.try_acquire(_lock_path(home))
         except OSError as error:
             if needs_lock:
-                raise _cannot_record(home, error) from None
+                raise cannot_record(home, error) from None
             yield
             return
         if lock is not None:
@@ -408,25 +337,4 @@ def _read_stop_request(home: Home) -> _StopRequest | None:
     try:
         return msgspec.json.decode(_stop_path(home).read_bytes(), type=_StopRequest)
     except (OSError, msgspec.DecodeError):
-        return None
-
-
-def _read(home: Home) -> DaemonRecord | None:
-    path = record_path(home)
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=DaemonRecord)
-    except OSError:
-        return None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _log.warning("ignored %s, which is not a record of a server: %s", path, error)
-        return None
-
-
-def _process(record: DaemonRecord) -> psutil.Process | None:
-    """Return the process of ``record``; ``None`` if it has ended."""
-    try:
-        process = psutil.Process(record.pid)
-        same = abs(process.create_time() - record.created) < 1
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (psutil.Error, ValueError, OverflowError):
         return None

@@ -32,7 +32,7 @@ from ..paths import Home, writing_remedy
 from ..platform.processors import engine_threads, usable_processors
 from ..sdk.discovery import SDK_PORTS, is_server
 from ..settings import Settings, read_settings
-from .daemon import running_daemon
+from .daemon_record import running_daemon
 
 CPU_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "sve")
 LOW_DISK_BYTES = 5 * 10**9

@@ -21,8 +21,9 @@ from ..platform import event_loop
 from ..platform.limits import raise_open_files
 from .access import guarded
 from .app import create_app
-from .daemon import follow_stop_requests, remove_record, write_record
+from .daemon import follow_stop_requests
 from .daemon_log import CHECK_SEC, rotate_log
+from .daemon_record import remove_record, write_record
 from .listeners import listen, listen_for_sdk
 from .serve_options import ServeOptions, listening
 from .stop_signals import REPEAT_SEC, StopSignals
