@@ -4,6 +4,8 @@ Every error that studiolo raises on purpose is a :class:`StudioloError`: a *titl
 optional *cause*, and an optional *suggestion*: a command to run or an edit to make. Each class has a *code*, by which
 an error on the wire becomes an instance of the same class at the client, and an *HTTP status*.
 
+Longer than 400 lines because the tree is one list of classes.
+
 The tree has the shape of the official LM Studio client's, so that an ``except`` clause written for that client catches
 the same errors here. That client's names are aliases at the end of this module.
 """
@@ -271,6 +273,34 @@ class ProtocolError(HostError):
 
     code = "studiolo.protocol"
     http_status = 400
+
+
+class InvalidRequestError(HostError):
+    """A request over HTTP is malformed, or asks for what is not supported; ``data["param"]`` is the field's path."""
+
+    code = "studiolo.invalidRequest"
+    http_status = 400
+
+
+class NoSuchRouteError(HostError):
+    """The server has no such path."""
+
+    code = "studiolo.noSuchRoute"
+    http_status = 404
+
+
+class WrongMethodError(HostError):
+    """The path does not take the HTTP method."""
+
+    code = "studiolo.wrongMethod"
+    http_status = 405
+
+
+class StoredItemNotFoundError(HostError):
+    """Nothing is stored under the given id, for this API token."""
+
+    code = "studiolo.storedItemNotFound"
+    http_status = 404
 
 
 class AuthenticationError(HostError):

@@ -152,6 +152,11 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         allow_hosts: names of the server, besides ``localhost``, its bind address and IP addresses. Default: none.
         certificate: the certificate for TLS, in PEM form. Default: none, for plain HTTP.
         key: its private key; defaults to the file of the certificate.
+        aliases: models by the names that clients of HTTP insist on, such as ``"gpt-4o" = "qwen3-8b"``; ``"*"`` for
+            every name that no model has. Default: none.
+        strict_fields: refuse requests with fields that no client's library knows, instead of ignoring the fields and
+            naming them in the header ``studiolo-ignored-fields``. Default: false.
+        max_body_bytes: the size of a request's body at most. Default: 64 MiB.
     """
 
     host: str = "127.0.0.1"
@@ -162,6 +167,9 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     allow_hosts: tuple[str, ...] = ()
     certificate: str | None = None
     key: str | None = None
+    aliases: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    strict_fields: bool = False
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 2**20
 
 
 class ModelSettings(Struct, kw_only=True, frozen=True):

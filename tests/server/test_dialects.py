@@ -19,11 +19,16 @@ from studiolo.server.app import create_app
 PLUGIN = """
 from litestar import get
 
+from studiolo.dialects.base import ErrorAnswer
 from studiolo.errors import BusyError
 
 
 class Shouting:
     max_message_bytes = 0
+    prefixes = ("/shout",)
+    header = "x-shouting"
+    shared_prefix = "/v1"
+    authenticates = False
 
     def routes(self, serving):
         @get("/shout/models")
@@ -38,10 +43,14 @@ class Shouting:
         async def broken() -> None:
             raise ZeroDivisionError("a secret")
 
-        return [models, busy, broken]
+        @get("/v1/models")
+        async def shared() -> str:
+            return "LOUD"
 
-    def error_body(self, error, status):
-        return {"shouted": error.title.upper(), "status": status}
+        return [models, busy, broken, shared]
+
+    def error(self, error, status):
+        return ErrorAnswer(status, {"shouted": error.title.upper(), "status": status}, {"x-loud": "yes"})
 """
 
 
@@ -77,10 +86,27 @@ async def test_each_dialect_reports_errors_in_its_own_form(plugin: None, host: H
     async with AsyncTestClient(create_app(Serving(host), dialects().values())) as client:
         busy = await client.get("/shout/busy")
         assert (busy.status_code, busy.json()) == (503, {"shouted": "THE MODEL IS BUSY", "status": 503})
+        assert busy.headers["x-loud"] == "yes"
         broken = await client.get("/shout/broken")
         assert broken.status_code == 500 and "SECRET" not in broken.text and "shouted" in broken.json()
         unknown = await client.get("/nothing/here")
         assert unknown.status_code == 404 and unknown.json()["error"]["code"] == 404
+        in_its_form = await client.get("/shout/nothing")
+        assert (
+            in_its_form.status_code == 404 and in_its_form.json()["shouted"] == "THERE IS NO ROUTE GET /SHOUT/NOTHING"
+        )
+        wrong_method = await client.post("/shout/models")
+        assert wrong_method.status_code == 405 and "GET" in wrong_method.headers["allow"]
+        missing_prefix = await client.post("/chat/completions")
+        assert missing_prefix.status_code == 404 and "/v1/chat/completions" in missing_prefix.text
+
+
+async def test_a_header_decides_on_a_path_that_two_dialects_have(plugin: None, host: Host) -> None:
+    async with AsyncTestClient(create_app(Serving(host), dialects().values())) as client:
+        assert (await client.get("/v1/models", headers={"x-shouting": "1"})).text == "LOUD"
+        assert (await client.get("/v1/models")).json()["object"] == "list"
+        assert (await client.get("/v1/nothing", headers={"x-shouting": "1"})).json()["status"] == 404
+        assert (await client.get("/health", headers={"x-shouting": "1"})).json()["status"] == "ok"
 
 
 def test_the_app_names_no_dialect() -> None:

@@ -51,6 +51,7 @@ class MirostatSetting(Struct, kw_only=True, omit_defaults=False, forbid_unknown_
 
 
 ToolNaming = Literal["passThrough", "removeSpecial", "snakeCase", "camelCase"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 ContextOverflowPolicy = Literal["stopAtLimit", "truncateMiddle", "rollingWindow"]
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -165,6 +166,10 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             ``False``.
         reasoning_budget: maximum tokens of reasoning, 0 for none; the model then continues with its answer.
             ``False`` for no limit, which is the default.
+        reasoning_effort: how much a model that reasons may: ``"none"`` disables reasoning; ``"minimal"``, ``"low"`` and
+            ``"medium"`` also limit it to 256, 1024 and 4096 tokens where no ``reasoning_budget`` is set; chat templates
+            get the word as ``reasoning_effort``. A model that does not reason refuses all but ``"none"``. Default: the
+            template's.
         cpu_threads: refused: an engine sets its threads when it loads a model.
         draft_model: the name of a draft model. An engine with another one, or none, is restarted with this
             one, after the predictions that run on it have ended. Default: the one that it has.
@@ -211,6 +216,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     enable_thinking: bool | None = None
     stop_strings_in_reasoning: bool | None = None
     reasoning_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | bool | None = None
+    reasoning_effort: ReasoningEffort | None = None
     cpu_threads: Annotated[int, Meta(ge=1)] | None = None
     draft_model: str | None = None
     speculative_decoding_num_draft_tokens_exact: Annotated[int, Meta(ge=1)] | None = None

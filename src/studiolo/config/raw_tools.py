@@ -14,6 +14,8 @@ from ..errors import ConfigError
 MAX_SCHEMA_DEPTH = 64
 """Levels of objects and lists that the schema of a tool may have."""
 
+_ABOUT = {"feature": "raw_tools"}
+
 
 class ToolFunction(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The definition of a tool: its name, its purpose, and a JSON schema of its arguments."""
@@ -81,17 +83,20 @@ def check_tools(tools: list[Tool]) -> None:
     seen: set[str] = set()
     for tool in tools:
         if not tool.name.strip():
-            raise ConfigError("A tool has an empty name")
+            raise ConfigError("A tool has an empty name", data=_ABOUT)
         if tool.name in seen:
-            raise ConfigError(f"Two tools have the name {tool.name!r}")
+            raise ConfigError(f"Two tools have the name {tool.name!r}", data=_ABOUT)
         seen.add(tool.name)
         if _is_deeper(tool.parameters, MAX_SCHEMA_DEPTH):
             raise ConfigError(
-                f"The parameters of the tool {tool.name!r} are nested deeper than {MAX_SCHEMA_DEPTH} levels"
+                f"The parameters of the tool {tool.name!r} are nested deeper than {MAX_SCHEMA_DEPTH} levels",
+                data=_ABOUT,
             )
         kind: Any = "object" if tool.parameters is None else tool.parameters.get("type", "object")
         if kind != "object":
-            raise ConfigError(f"The parameters of the tool {tool.name!r} are a schema of type {kind!r}, not 'object'")
+            raise ConfigError(
+                f"The parameters of the tool {tool.name!r} are a schema of type {kind!r}, not 'object'", data=_ABOUT
+            )
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 GROUP = "studiolo.dialects"
 """The entry point group by which other packages add dialects."""
 
-BUILT_IN = {"lmstudio": ".dialects.lmstudio.routes:LmStudio"}
+BUILT_IN = {
+    "lmstudio": ".dialects.lmstudio.routes:LmStudio",
+    "openai": ".dialects.openai.routes:OpenAi",
+}
 
 
 def dialects() -> dict[str, Dialect]:

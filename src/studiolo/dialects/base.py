@@ -6,8 +6,8 @@ as messages of its own. Other packages add dialects by entry point, in the group
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from litestar.types import ControllerRouterHandler
@@ -23,8 +23,8 @@ class Credentials(Protocol):
         """Return whether ``identifier`` and ``passkey`` form an accepted API token."""
         ...
 
-    def accepts_bearer(self, header: str | None) -> bool:
-        """Return whether ``header``, the value of ``Authorization``, holds ``Bearer`` and an accepted API token."""
+    def identify(self, token: str) -> str | None:
+        """Return the identifier of an accepted API token; ``None`` for any other text."""
         ...
 
 
@@ -42,20 +42,56 @@ class Serving:
     is_daemon: bool = False
     credentials: Credentials | None = None
 
+    def owner(self, headers: Mapping[str, str]) -> str | None:
+        """Return the identifier of the API token in a request's headers; ``None`` where none is accepted.
+
+        It may be in ``authorization`` (with ``Bearer``) or in ``x-api-key``. Without API tokens, any value will do, and
+        the identifier is empty.
+        """
+        if self.credentials is None:
+            return ""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        tokens = [token.strip()] if scheme.lower() == "bearer" else []
+        tokens.append(headers.get("x-api-key", "").strip())
+        return next((found for each in tokens if (found := self.credentials.identify(each)) is not None), None)
+
+
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """The HTTP response that reports an error: its status, its JSON body, and headers."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
 
 class Dialect(Protocol):
     """One wire protocol.
 
     Parameters:
         max_message_bytes: the size of the largest WebSocket message accepted; 0 for a dialect without WebSockets.
+        prefixes: the paths that are the dialect's, with everything below them; of several, the longest counts. The
+            dialect with the prefix ``/`` gets what no other has.
+        header: a header by which its clients can be distinguished on paths that another dialect has as well; ``None``
+            for none.
+        shared_prefix: where those paths are.
+        authenticates: whether its routes check API tokens themselves; the server does it for all others.
     """
 
     max_message_bytes: int
+    prefixes: Sequence[str]
+    header: str | None
+    shared_prefix: str
+    authenticates: bool
 
     def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
         """Return Litestar's handlers of the dialect's paths."""
         ...
 
-    def error_body(self, error: StudioloError, status: int) -> Any:
-        """Return the JSON body of the HTTP response that reports ``error`` with this status."""
+    def error(self, error: StudioloError, status: int) -> ErrorAnswer:
+        """Return the HTTP response that reports ``error``.
+
+        Parameters:
+            status: the error's HTTP status, or the refusal's by the server.
+        """
         ...

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+_REASONING_WORDS = ("<think>", "</think>", "enable_thinking", "reasoning_effort", "reasoning_content", "thinking")
+
 
 class Vocabulary(Struct, frozen=True, kw_only=True):
     """The properties of a model's tokenizer that its prompts depend on.
@@ -19,6 +21,11 @@ class Vocabulary(Struct, frozen=True, kw_only=True):
     longest_token_bytes: int = 0
     chat_template: str = ""
     tool_template: str = ""
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the chat template has a place for reasoning."""
+        return any(word in self.chat_template for word in _REASONING_WORDS)
 
     def fewest_tokens(self, text: str) -> int:
         """Return a lower bound of the tokens of ``text``: white space left out, its bytes by the longest token."""

@@ -21,7 +21,7 @@ from .images import has_images, images_of, max_side, with_images
 from .log_events import LogEvents
 from .overflow import check_fits, fit_chat, fit_text
 from .prediction_settings import with_system_prompt
-from .reasoning import reasoning_tags, splitter, think_within, thinks, with_thought_closed
+from .reasoning import reasoning_tags, splitter, template_variables, think_within, with_thought_closed
 from .stop_strings import stop_strings, without_stop_strings
 from .structured import AnswerForm, answer_form
 from .tool_use import OutputPipeline, ToolUse, say_with_tools, without_tool_messages
@@ -32,7 +32,7 @@ class PredictionRequest:
     """A request to an instance.
 
     Parameters:
-        prompt: text to continue exactly as it is, or a chat to answer.
+        prompt: text or tokens to continue exactly as they are, or a chat to answer.
         config: the settings with every default filled in.
         schemas: prepares and checks the form of the answer.
         files: the files that the chat refers to.
@@ -40,7 +40,7 @@ class PredictionRequest:
         logs: receives the prompt and the answer while anybody subscribes.
     """
 
-    prompt: str | ChatRequest
+    prompt: str | list[int] | ChatRequest
     config: PredictionConfig
     schemas: Schemas
     files: FileStore | None = None
@@ -49,8 +49,8 @@ class PredictionRequest:
 
     @property
     def length(self) -> int:
-        """Characters of its text, for reports."""
-        if isinstance(self.prompt, str):
+        """Characters of its text, or its tokens, for reports."""
+        if not isinstance(self.prompt, ChatRequest):
             return len(self.prompt)
         return sum(len(message.text) for message in self.prompt.messages)
 
@@ -108,7 +108,7 @@ async def begin(
         chat = TemplateRequest(
             messages=messages,
             template=config.prompt_template,
-            template_variables={"enable_thinking": thinks(config)},
+            template_variables=template_variables(config),
             reasoning_tags=reasoning_tags(config),
             as_prompt=True,
         )
@@ -134,13 +134,14 @@ async def begin(
             chat = await fit_chat(engine, chat, config, context_length, vocabulary)
         given = Prompt.of(await engine.apply_template(chat))
     else:
-        given = Prompt(prompt)
+        given = Prompt(prompt if isinstance(prompt, str) else await engine.detokenize(prompt))
     check_fits(given, config, context_length, vocabulary)
     form = await answer_form(request.schemas, engine, config, given.text)
     may_think = form is None or form.may_think
     if isinstance(request.prompt, ChatRequest) and not (may_think and config.enable_thinking is not False):
         given = with_thought_closed(given, config)
-    asked = replace(asked, prompt=given.given, constraint=form and form.constraint)
+    tokens = prompt if isinstance(prompt, list) else None
+    asked = replace(asked, prompt=tokens or given.given, constraint=form and form.constraint)
     stops = stop_strings(asked.config) if isinstance(request.prompt, ChatRequest) and may_think else None
     if stops is not None:
         asked = without_stop_strings(asked)

@@ -43,7 +43,7 @@ from .not_found import nothing_to_unload
 from .on_demand import LoadRequest, OnDemand
 from .prediction_settings import check_completion, settings_in_force, with_system_prompt
 from .predictions import Prediction
-from .reasoning import reasoning_tags, thinks
+from .reasoning import check_effort, reasoning_tags, template_variables
 from .retrieval import Retriever
 from .settings_review import SettingsReview
 from .socket_folder import SocketFolder
@@ -298,9 +298,9 @@ class Host:
         raise nothing_to_unload(identifier, self.instances.loaded(), self.instances.departures)
 
     def predict(
-        self, lease: Lease, prompt: str | ChatRequest, config: PredictionConfig, preset: str | None = None
+        self, lease: Lease, prompt: str | list[int] | ChatRequest, config: PredictionConfig, preset: str | None = None
     ) -> Prediction:
-        """Start to continue a text, exactly as it is, or to answer a chat.
+        """Start to continue a text or its tokens, exactly as they are, or to answer a chat.
 
         Parameters:
             lease: the prediction takes it over, and releases it at its end.
@@ -320,6 +320,7 @@ class Host:
             check_completion(config)
         own = self.defaults.prediction(instance.model, preset)
         in_force = settings_in_force(config, instance.config, own)
+        check_effort(in_force, instance.vocabulary, instance.model.key)
         tools = tool_use(prompt, in_force) if isinstance(prompt, ChatRequest) else None
         request = PredictionRequest(
             prompt=prompt, config=in_force, schemas=self.schemas, files=self.files, tools=tools, logs=self.logs
@@ -346,7 +347,7 @@ class Host:
             chat,
             messages=with_system_prompt(without_documents(chat.messages), in_force),
             template=in_force.prompt_template,
-            template_variables={**chat.template_variables, "enable_thinking": thinks(in_force)},
+            template_variables={**chat.template_variables, **template_variables(in_force)},
             reasoning_tags=reasoning_tags(in_force),
         )
         async with lease.on_engine() as engine:

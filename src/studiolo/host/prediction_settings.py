@@ -20,7 +20,10 @@ def settings_in_force(
     if load.prompt_template is not None:
         settings["prompt_template"] = load.prompt_template
     own = explicit_fields(model) if model is not None else {}
-    return PredictionConfig(**{**settings, **own, **explicit_fields(config)})
+    found = PredictionConfig(**{**settings, **own, **explicit_fields(config)})
+    if found.reasoning_effort == "none":
+        found.enable_thinking = False
+    return found
 
 
 def check_completion(config: PredictionConfig) -> None:

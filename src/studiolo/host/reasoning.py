@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from ..config import PredictionConfig
 from ..domain.generation import Fragment, ReasoningPart, joined
 from ..domain.progress import PromptProgress
+from ..domain.vocabulary import Vocabulary
 from ..engines.base import (
     Completed,
     CompletionRequest,
@@ -124,6 +126,22 @@ def thinks(config: PredictionConfig) -> bool:
     return config.enable_thinking is not False and _limit(config) != 0
 
 
+def template_variables(config: PredictionConfig) -> dict[str, Any]:
+    """Return the variables by which chat templates decide on reasoning."""
+    effort = config.reasoning_effort
+    return {"enable_thinking": thinks(config), **({} if effort is None else {"reasoning_effort": effort})}
+
+
+def check_effort(config: PredictionConfig, vocabulary: Vocabulary, model: str) -> None:
+    """Raise :class:`UnsupportedError` for a ``reasoning_effort`` that ``model`` cannot follow: it does not reason."""
+    if config.reasoning_effort not in (None, "none") and not vocabulary.reasons:
+        raise UnsupportedError(
+            f"{model} does not support thinking: its chat template has no place for reasoning",
+            suggestion="Leave reasoning_effort out, or use a model that reasons.",
+            feature="reasoning_effort",
+        )
+
+
 def reasoning_tags(config: PredictionConfig) -> tuple[str, ...]:
     """Return the tags around reasoning, which an assistant's earlier messages have as tokens."""
     parsing = config.reasoning_parsing
@@ -134,6 +152,8 @@ def _limit(config: PredictionConfig) -> int | None:
     """Return the tokens of reasoning that ``config`` allows; ``None`` for any number."""
     if config.enable_thinking is False:
         return 0
+    if config.reasoning_budget is None:
+        return _EFFORT_LIMITS.get(config.reasoning_effort or "")
     return None if config.reasoning_budget is False else config.reasoning_budget
 
 
@@ -246,6 +266,9 @@ def _unsupported(title: str, cause: str | None = None) -> UnsupportedError:
         feature="reasoning_budget",
     )
 
+
+_EFFORT_LIMITS = {"minimal": 256, "low": 1024, "medium": 4096}
+"""Tokens of reasoning at most, by the effort. A template may make the model stop earlier."""
 
 _NEIGHBOURS = ("a", "a", "A", " ", ".", "\n", "<", ">", "")
 

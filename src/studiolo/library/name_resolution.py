@@ -83,6 +83,11 @@ class NameIndex:
                 own.add(place)
         return self._found(own, groups)
 
+    def has(self, name: str) -> bool:
+        """Return whether ``name``, in any case, is the whole name of a model, and not only the beginning of one."""
+        wanted = name.strip().removesuffix("/").casefold()
+        return any(wanted in tier.own or wanted in tier.shared for tier in self._tiers)
+
     def files(self, name: str) -> set[Path]:
         """Return the first files of the models that ``name`` means: of all variants where it is the name of all.
 

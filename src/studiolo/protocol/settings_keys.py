@@ -53,7 +53,8 @@ PREDICTION_KEYS = (
     Key("tool_naming", "toolNaming"),
     Key("user_max_image_dimension_pixels", "vision.userMaxImageDimensionPixels", checkbox=True),
     Key("ignore_model_preferred_max_image_dimension", "vision.ignoreModelPreferredMaxImageDimension"),
-    # A setting that LM Studio has no key for.
+    # Settings that LM Studio has no key for.
+    Key("reasoning_effort", "studiolo.reasoningEffort"),
     Key("on_engine_failure", "studiolo.onEngineFailure"),
 )
 

@@ -3,54 +3,135 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from litestar import Litestar, Request, Router, get
+from litestar import Litestar, Request, get
+from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
 from litestar.response import Response
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from .._version import __version__
-from ..dialects.base import Dialect, Serving
-from ..errors import StudioloError
+from ..dialects.base import Dialect, ErrorAnswer, Serving
+from ..errors import AuthenticationError, NoSuchRouteError, StudioloError, WrongMethodError
 
 _log = logging.getLogger("studiolo.server")
 
-ErrorBody = Callable[[StudioloError, int], Any]
+ToAnswer = Callable[[StudioloError, int], ErrorAnswer]
 
 
-def create_app(serving: Serving, dialects: Iterable[Dialect]) -> Litestar:
+def create_app(serving: Serving, dialects: Iterable[Dialect]) -> ASGIApp:
     """Return an app that answers for a host; the caller starts and stops the host."""
-    host, credentials = serving.host, serving.credentials
+    paths: set[str] = set()
+    spoken = [(dialect, _dialect_app(dialect, serving, paths)) for dialect in dialects]
+    own = _own_app(serving)
 
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":  # the caller starts and stops the host
+            await own(scope, receive, send)
+            return
+        app = own if scope["path"] in OWN_PATHS else _chosen(scope, spoken) or own
+        await app(scope, receive, send)
+
+    return dispatch
+
+
+OWN_PATHS = ("/health",)
+
+
+def _own_app(serving: Serving) -> ASGIApp:
     @get("/health", sync_to_thread=False)
     def health(request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Return whether the server is well; with its instances for clients that may use it."""
         answer: dict[str, Any] = {"status": "ok", "version": __version__}
-        if credentials is None or credentials.accepts_bearer(request.headers.get("authorization")):
-            answer["instances"] = [{"identifier": i.identifier, "state": i.activity} for i in host.instances.all()]
+        if serving.owner(request.headers) is not None:
+            found = serving.host.instances.all()
+            answer["instances"] = [{"identifier": i.identifier, "state": i.activity} for i in found]
         return answer
 
-    routers = [
-        Router("/", route_handlers=dialect.routes(serving), exception_handlers=_handlers(dialect.error_body))
-        for dialect in dialects
-    ]
-    return Litestar([health, *routers], openapi_config=None, logging_config=None, exception_handlers=_handlers(_body))
+    return Litestar([health], openapi_config=None, logging_config=None, exception_handlers=_handlers(_plain_answer))
 
 
-def _body(error: StudioloError, status: int) -> dict[str, Any]:
-    return {"error": {"message": str(error), "code": status}}
+def _dialect_app(dialect: Dialect, serving: Serving, paths: set[str]) -> ASGIApp:
+    """Return the app of one dialect, which answers for unknown paths and wrong methods in the dialect's form, too.
+
+    Parameters:
+        paths: takes the dialect's; those of all dialects are suggested where one was asked for without its beginning.
+    """
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if serving.owner(connection.headers) is None:
+            raise AuthenticationError(
+                "Missing or invalid API token",
+                suggestion="Send one of the server's: Authorization: Bearer TOKEN, or x-api-key: TOKEN.",
+            )
+
+    app = Litestar(
+        dialect.routes(serving),
+        guards=[] if dialect.authenticates else [guard],
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=serving.host.settings.current().server.max_body_bytes,
+        exception_handlers=_handlers(dialect.error, paths),
+    )
+    paths.update(route.path for route in app.routes)
+    return app
 
 
-def _handlers(body: ErrorBody) -> dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[Any]]]:
-    def respond(error: StudioloError, status: int) -> Response[Any]:
-        return Response(body(error, status), status_code=status)
+def _chosen(scope: Scope, spoken: list[tuple[Dialect, ASGIApp]]) -> ASGIApp | None:
+    """Return the app of the dialect that a request is for, by its path, then by its headers."""
+    path, names = scope["path"], {name.decode("latin-1").lower() for name, _ in scope["headers"]}
+    found: tuple[bool, int] = (False, -1)
+    chosen: ASGIApp | None = None
+    for dialect, app in spoken:
+        lengths = [len(prefix) for prefix in dialect.prefixes if _is_below(path, prefix)]
+        if dialect.header is not None and dialect.header in names and _is_below(path, dialect.shared_prefix):
+            lengths.append(len(dialect.shared_prefix))
+            rank = (True, max(lengths))
+        elif lengths:
+            rank = (False, max(lengths))
+        else:
+            continue
+        if rank > found:
+            found, chosen = rank, app
+    return chosen
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path == prefix or prefix == "/" or path.startswith(f"{prefix}/")
+
+
+def _plain_answer(error: StudioloError, status: int) -> ErrorAnswer:
+    return ErrorAnswer(status, {"error": {"message": str(error), "code": status}})
+
+
+def _handlers(
+    to_answer: ToAnswer,
+    paths: Collection[str] = (),
+) -> dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[Any]]]:
+    def respond(error: StudioloError, status: int, headers: Mapping[str, str] | None = None) -> Response[Any]:
+        answer = to_answer(error, status)
+        usual = {"WWW-Authenticate": "Bearer"} if answer.status == 401 else {}
+        return Response(answer.body, status_code=answer.status, headers={**usual, **(headers or {}), **answer.headers})
 
     def of_host(_: Request[Any, Any, Any], error: StudioloError) -> Response[Any]:
         return respond(error, error.http_status)
 
-    def of_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-        return respond(StudioloError(error.detail), error.status_code)
+    def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        path = request.scope["path"]
+        match error.status_code:
+            case 404:
+                near = next((known for known in sorted(paths) if known.endswith(path) and path != "/"), None)
+                suggestion = None if near is None else f"Did you mean {near}?"
+                return respond(
+                    NoSuchRouteError(f"There is no route {request.method} {path}", suggestion=suggestion), 404
+                )
+            case 405:
+                return respond(WrongMethodError(f"{path} does not take {request.method}"), 405, error.headers)
+            case status:
+                return respond(StudioloError(error.detail), status, error.headers)
 
     def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)

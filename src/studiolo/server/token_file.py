@@ -42,11 +42,10 @@ class ApiTokenFile:
             known |= hmac.compare_digest(f"{token.identifier}:{token.passkey}".encode(), given)
         return known
 
-    def accepts_bearer(self, header: str | None) -> bool:
-        """Whether ``header``, the value of ``Authorization``, is ``Bearer`` and an API token in the file."""
-        scheme, _, text = (header or "").partition(" ")
-        match = TOKEN_PATTERN.fullmatch(text.strip())
-        return scheme.lower() == "bearer" and match is not None and self.accepts(**match.groupdict())
+    def identify(self, token: str) -> str | None:
+        """Return the identifier of an API token in the file; ``None`` for any other text."""
+        match = TOKEN_PATTERN.fullmatch(token)
+        return match["identifier"] if match is not None and self.accepts(**match.groupdict()) else None
 
     def _current(self) -> list[ApiToken]:
         seen = self._look()

@@ -15,7 +15,7 @@ from ..._version import __version__
 from ...errors import StudioloError
 from ...protocol.declarations import NAMESPACES
 from ...protocol.frames import MAX_FRAME_BYTES
-from ..base import Serving
+from ..base import ErrorAnswer, Serving
 from .connection import Connection
 from .context import Context
 
@@ -24,6 +24,10 @@ class LmStudio:
     """See :class:`studiolo.dialects.base.Dialect`."""
 
     max_message_bytes = MAX_FRAME_BYTES
+    prefixes = ("/",)
+    header = None
+    shared_prefix = ""
+    authenticates = True
 
     def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
         """See :meth:`studiolo.dialects.base.Dialect.routes`."""
@@ -31,9 +35,9 @@ class LmStudio:
         contexts = [Context(serving.host, namespace, serving.is_daemon, accepts=accepts) for namespace in NAMESPACES]
         return [_greeting, *(_namespace_socket(context) for context in contexts)]
 
-    def error_body(self, error: StudioloError, status: int) -> Any:
-        """See :meth:`studiolo.dialects.base.Dialect.error_body`."""
-        return {"error": {"message": str(error), "code": status}}
+    def error(self, error: StudioloError, status: int) -> ErrorAnswer:
+        """See :meth:`studiolo.dialects.base.Dialect.error`."""
+        return ErrorAnswer(status, {"error": {"message": str(error), "code": status}})
 
 
 @get("/lmstudio-greeting", sync_to_thread=False)

@@ -111,7 +111,7 @@ class Schemas:
                 f"{subject} is too complex",
                 cause=f"Checking it took more than {CPU_LIMIT_SEC:g} s of processor time, or more memory than allowed.",
                 suggestion="Simplify it.",
-                feature="structured",
+                feature=_feature(subject),
                 data={"path": "$"},
             ) from None
         if answer.refused is not None:
@@ -128,16 +128,21 @@ def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:
         cache.popitem(last=False)
 
 
+def _feature(subject: str) -> str:
+    """Return the setting that the schema called ``subject`` belongs to."""
+    return "raw_tools" if "tool" in subject else "structured"
+
+
 def _refusal(answer: _Answer, subject: str) -> StudioloError:
     place = f" at {answer.path}" if answer.path else ""
     cause = f"{answer.why[:1].upper()}{answer.why[1:]}"
-    data = {"path": answer.path}
+    data = {"path": answer.path, "feature": _feature(subject)}
     if answer.refused == "unsupported":
         return UnsupportedError(
             f"{subject} is not supported{place}",
             cause=cause,
             suggestion=answer.hint,
-            feature="structured",
+            feature=_feature(subject),
             data=data,
         )
     wrong = "cannot be satisfied" if answer.refused == "unsatisfiable" else "is wrong"

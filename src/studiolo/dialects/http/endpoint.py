@@ -1,0 +1,143 @@
+"""Endpoints: what a dialect declares of each of its routes, and how a server answers them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from litestar import Request, route
+from litestar.types import ASGIApp, ControllerRouterHandler
+
+from ...host.host import Host
+from ..base import Serving
+from .answers import Answer, AnswerApp, Client, Streamed
+from .fields import Fields, header_value, read_body, read_fields
+
+B = TypeVar("B")
+
+IGNORED_FIELDS_HEADER = "studiolo-ignored-fields"
+
+MAX_LOGGED = 1000
+"""Unknown fields that are logged, once each."""
+
+_log = logging.getLogger("studiolo.server")
+
+
+@dataclass(frozen=True)
+class Call(Generic[B]):
+    """A request.
+
+    Parameters:
+        serving: the server.
+        body: the body, or ``None`` for an endpoint without one.
+        owner: the identifier of the API token that it came with; empty without one.
+        address: the client's, on whose behalf it waits for a slot.
+        path: the path's parameters.
+        query: the query's, the last one of each name.
+        headers: the request's, in lower case.
+    """
+
+    serving: Serving
+    body: B
+    owner: str
+    address: str
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+    @property
+    def host(self) -> Host:
+        """The host that serves it."""
+        return self.serving.host
+
+    @property
+    def client(self) -> str:
+        """On whose behalf it waits for a slot."""
+        return self.owner or self.address
+
+
+Method = Literal["GET", "HEAD", "POST", "DELETE"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint(Generic[B]):
+    """A route of a dialect.
+
+    Parameters:
+        methods: the HTTP methods.
+        path: the path; its parameters are in braces, as Litestar has them.
+        summary: what it does, for the documentation.
+        handle: answers a request.
+        request: the type of the body; ``None`` for none.
+        fields: how each field of the body is treated.
+        response: the type of the whole answer, for the documentation.
+        streams: whether it may answer with a stream.
+        strict: whether unknown fields are refused in any case, as the upstream service does.
+        status: the HTTP status of a whole answer.
+    """
+
+    methods: Sequence[Method]
+    path: str
+    summary: str
+    handle: Callable[[Call[B]], Awaitable[Answer]]
+    request: type[B] | None = None
+    fields: Fields = field(default_factory=dict[str, Any])
+    response: Any = None
+    streams: bool = False
+    strict: bool = False
+    status: int = 200
+
+
+def handlers(
+    endpoints: Iterable[Endpoint[Any]],
+    serving: Serving,
+    answer_headers: Callable[[], Mapping[str, str]] | None = None,
+) -> list[ControllerRouterHandler]:
+    """Return Litestar's handlers of ``endpoints``.
+
+    Parameters:
+        answer_headers: returns headers for each answer.
+    """
+    return [_handler(endpoint, serving, answer_headers) for endpoint in endpoints]
+
+
+def _handler(
+    endpoint: Endpoint[Any], serving: Serving, answer_headers: Callable[[], Mapping[str, str]] | None
+) -> ControllerRouterHandler:
+    logged: set[str] = set()
+
+    async def answer(request: Request[Any, Any, Any]) -> ASGIApp:
+        headers = dict(answer_headers()) if answer_headers is not None else {}
+        body: Any = None
+        if endpoint.request is not None:
+            strict = endpoint.strict or serving.host.settings.current().server.strict_fields
+            value = read_body(await request.body())
+            body, unknown = read_fields(value, endpoint.request, endpoint.fields, strict=strict)
+            if unknown:
+                headers[IGNORED_FIELDS_HEADER] = header_value(unknown)
+                new = [name for name in unknown if name not in logged][: MAX_LOGGED - len(logged)]
+                logged.update(new)
+                if new:
+                    _log.warning("%s ignores unknown fields: %s", endpoint.path, header_value(new))
+        client = Client(request.receive)
+        try:
+            call = Call(
+                serving,
+                body,
+                owner=serving.owner(request.headers) or "",
+                address=request.client.host if request.client else "",
+                path={name: str(value) for name, value in request.path_params.items()},
+                query={name: str(value) for name, value in request.query_params.items()},
+                headers={name.lower(): value for name, value in request.headers.items()},
+            )
+            found = await client.wait_for(endpoint.handle(call))
+            if isinstance(found, Streamed):
+                await found.begin(client)
+        except BaseException:
+            await client.close()
+            raise
+        return AnswerApp(found, headers, client)
+
+    return route(endpoint.path, http_method=list(endpoint.methods), status_code=endpoint.status)(answer)

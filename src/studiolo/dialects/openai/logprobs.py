@@ -1,0 +1,40 @@
+"""Log-probabilities in the two forms of OpenAI's API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ...domain.generation import LogProb, TokenLogProbs
+
+
+def chat_logprobs(tokens: Iterable[TokenLogProbs]) -> dict[str, Any]:
+    """Return the member ``logprobs`` of a choice of a chat completion."""
+    content = [
+        {**_entry(each.token), "top_logprobs": [_entry(other) for other in each.alternatives]} for each in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _entry(token: LogProb) -> dict[str, Any]:
+    data = token.text.encode() if token.data is None else token.data
+    return {"token": token.text, "logprob": token.logprob, "bytes": list(data)}
+
+
+def legacy_logprobs(tokens: Sequence[TokenLogProbs | str], offset: int = 0) -> dict[str, Any]:
+    """Return the member ``logprobs`` of a choice of a completion.
+
+    Parameters:
+        tokens: of the text; a bare text for one without a probability: the first of a prompt.
+        offset: where the first token begins in the text of the choice, in characters.
+    """
+    found: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+    for token in tokens:
+        text = token if isinstance(token, str) else token.token.text
+        found["tokens"].append(text)
+        found["token_logprobs"].append(None if isinstance(token, str) else token.token.logprob)
+        top = None if isinstance(token, str) else {other.text: other.logprob for other in token.alternatives}
+        found["top_logprobs"].append(top)
+        found["text_offset"].append(offset)
+        offset += len(text)
+    return found

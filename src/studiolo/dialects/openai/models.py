@@ -1,0 +1,30 @@
+"""Models: ``GET /v1/models`` and ``GET /v1/models/{id}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...library.model import Model
+from ..http.answers import Answer, Whole
+from ..http.endpoint import Call
+from ..http.models import created_at, known_model, known_models
+
+
+async def list_models(call: Call[None]) -> Answer:
+    """List the models on disk, and the aliases of the server."""
+    return Whole({"object": "list", "data": [_entry(name, model) for name, model in await known_models(call)]})
+
+
+async def get_model(call: Call[None]) -> Answer:
+    """Return one model."""
+    name = call.path["model"].removeprefix("/")
+    return Whole(_entry(name, await known_model(call, name)))
+
+
+def _entry(name: str, model: Model) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(created_at(model)),
+        "owned_by": model.publisher or "local",
+    }
