@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
-from litestar.testing import AsyncTestClient
 
 import studiolo.server.app as app_module
 from studiolo.dialects import dialects
@@ -73,17 +73,23 @@ async def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await host.stop()
 
 
+def _client(host: Host) -> httpx.AsyncClient:
+    app = create_app(Serving(host), dialects().values())
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://studiolo.test")
+
+
 async def test_a_dialect_of_another_package_is_mounted_beside_the_built_in_one(plugin: None, host: Host) -> None:
     found = dialects()
     assert set(found) == {*dialects.__globals__["BUILT_IN"], "shouting"}
-    async with AsyncTestClient(create_app(Serving(host), found.values())) as client:
+    async with _client(host) as client:
         assert (await client.get("/shout/models")).json() == []
         assert (await client.get("/lmstudio-greeting")).json()["lmstudio"] is True
         assert (await client.get("/health")).json()["status"] == "ok"
 
 
 async def test_each_dialect_reports_errors_in_its_own_form(plugin: None, host: Host) -> None:
-    async with AsyncTestClient(create_app(Serving(host), dialects().values())) as client:
+    async with _client(host) as client:
         busy = await client.get("/shout/busy")
         assert (busy.status_code, busy.json()) == (503, {"shouted": "THE MODEL IS BUSY", "status": 503})
         assert busy.headers["x-loud"] == "yes"
@@ -102,7 +108,7 @@ async def test_each_dialect_reports_errors_in_its_own_form(plugin: None, host: H
 
 
 async def test_a_header_decides_on_a_path_that_two_dialects_have(plugin: None, host: Host) -> None:
-    async with AsyncTestClient(create_app(Serving(host), dialects().values())) as client:
+    async with _client(host) as client:
         assert (await client.get("/v1/models", headers={"x-shouting": "1"})).text == "LOUD"
         assert (await client.get("/v1/models")).json()["object"] == "list"
         assert (await client.get("/v1/nothing", headers={"x-shouting": "1"})).json()["status"] == 404

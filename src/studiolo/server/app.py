@@ -29,9 +29,6 @@ def create_app(serving: Serving, dialects: Iterable[Dialect]) -> ASGIApp:
     own = _own_app(serving)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":  # the caller starts and stops the host
-            await own(scope, receive, send)
-            return
         app = own if scope["path"] in OWN_PATHS else _chosen(scope, spoken) or own
         await app(scope, receive, send)
 
