@@ -1,0 +1,69 @@
+"""One server for all tests of the HTTP dialects in a process: engines are what takes the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import studiolo_fake_engine as fake
+
+from studiolo.paths import Home
+from tests.support.fake_host import SETTINGS as FAKE_ENGINE
+from tests.support.fake_models import add_model
+from tests.support.homes import DEFAULT_MODEL, link_models, new_home
+from tests.support.http_server import ServerInThread, serving_in_thread
+from tests.support.running import Server, serving
+
+SETTINGS = """
+[loading]
+auto_evict = false
+
+[server.aliases]
+"an-alias" = "smollm2-135m-instruct"
+"""
+
+LLM = DEFAULT_MODEL
+EMBEDDING_MODEL = "text-embedding-nomic-embed-text-v1.5"
+
+
+@pytest.fixture(scope="session")
+def http_server(cache_home: Home, embedding_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server with the default model and the default embedding model, loaded when they are first asked for.
+
+    Shared by all tests in this folder: leave both loaded, and use another one to kill engines or change settings.
+    """
+    folder = tmp_path_factory.mktemp("http")
+    home = new_home(folder, cache_home)
+    link_models(embedding_home, home)
+    with home.settings.open("a") as settings:
+        settings.write(SETTINGS)
+    with serving(home, folder, "--no-load") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def base_url(http_server: Server) -> str:
+    """The server's address, such as ``http://127.0.0.1:1234``."""
+    return f"http://{http_server.address}"
+
+
+@pytest.fixture
+def http(base_url: str) -> Iterator[httpx.Client]:
+    """A plain client of the server."""
+    with httpx.Client(base_url=base_url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def fake_server(empty_home: Home) -> Iterator[ServerInThread]:
+    """A server on the fake engine, with the LLMs ``alpha`` and ``beta`` and the embedding model ``vectors``."""
+    for name in ("alpha", "beta"):
+        add_model(empty_home, name)
+    add_model(empty_home, "vectors", architecture="bert")
+    empty_home.settings.write_text(FAKE_ENGINE)
+    fake.reset()
+    with serving_in_thread() as server:
+        yield server
+    assert fake.running() == []
+    fake.reset()

@@ -1,0 +1,76 @@
+"""Endpoints of the HTTP dialects: what each does with clients that leave, fail or wait, on the fake engine."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import studiolo_fake_engine as fake
+
+from tests.support.http_server import ServerInThread
+from tests.support.running import wait_until
+
+CHAT = {"model": "alpha", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def send_and_leave(server: ServerInThread, path: str, body: dict[str, object], after_sec: float) -> None:
+    """Send a request, and close the connection without reading the answer."""
+    address = urlsplit(server.url)
+    data = json.dumps(body).encode()
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(data)}\r\n\r\n"
+        connection.sendall(head.encode() + data)
+        time.sleep(after_sec)
+
+
+def running(server: ServerInThread) -> int:
+    return server.host.requests_under_way()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_frees_its_slot_on_a_fake_engine(fake_server: ServerInThread, stream: bool) -> None:
+    fake.models["alpha"] = fake.FakeModel(endless=True, token=fake.Step(0.01))
+    send_and_leave(fake_server, "/v1/chat/completions", {**CHAT, "stream": stream}, 0.3)
+    wait_until(lambda: running(fake_server) == 0, "the slot", 1)
+
+
+def test_a_client_that_leaves_during_a_load_gives_it_up_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    fake.models["alpha"] = fake.FakeModel(load=fake.Step(30))
+    send_and_leave(fake_server, "/v1/chat/completions", {**CHAT, "stream": False}, 0.3)
+    wait_until(lambda: running(fake_server) == 0 and not fake.running(), "the end of the load", 2)
+
+
+def test_an_engine_that_dies_ends_a_stream_with_an_error_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    fake.models["alpha"] = fake.FakeModel(dies_after=2)
+    body = {**CHAT, "stream": True, "max_tokens": 10}
+    with httpx.stream("POST", f"{fake_server.url}/v1/chat/completions", json=body, timeout=30) as answer:
+        assert answer.status_code == 200
+        frames = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
+    error = json.loads(frames[-1])["error"]
+    assert error.keys() == {"message", "type", "param", "code"} and error["type"] == "server_error"
+    choices = [json.loads(frame)["choices"][0] for frame in frames[:-1]]
+    assert len(choices) >= 2 and all(choice["finish_reason"] is None for choice in choices)
+    assert "[DONE]" not in frames
+
+
+def test_a_stream_begins_and_stays_alive_while_its_model_loads_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    fake.models["alpha"] = fake.FakeModel(load=fake.Step(6))
+    began = time.monotonic()
+    with httpx.stream("POST", f"{fake_server.url}/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
+        assert answer.status_code == 200 and time.monotonic() - began < 3
+        lines = list(answer.iter_lines())
+    first = next(index for index, line in enumerate(lines) if line.startswith("data: "))
+    assert sum(line.startswith(": ") for line in lines[:first]) >= 2
+    assert lines[-2] == "data: [DONE]"
+
+
+def test_a_refusal_after_a_slow_load_is_an_error_in_the_stream_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    fake.models["alpha"] = fake.FakeModel(load=fake.Step(1.5))
+    body = {**CHAT, "stream": True, "messages": [{"role": "user", "content": "word " * 5000}]}
+    with httpx.stream("POST", f"{fake_server.url}/v1/chat/completions", json=body, timeout=30) as answer:
+        frames = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
+    assert json.loads(frames[-1])["error"]["code"] == "context_length_exceeded"

@@ -1,0 +1,59 @@
+"""A server in a thread of the tests' own process, on the fake engine: for faults, races and its own speed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uvicorn
+
+from studiolo.dialects import dialects
+from studiolo.dialects.base import Credentials, Serving
+from studiolo.host.host import Host
+from studiolo.server.app import create_app
+from tests.support.running import free_port, wait_until
+
+
+@dataclass
+class ServerInThread:
+    """A server, and its host.
+
+    Parameters:
+        url: such as ``http://127.0.0.1:1234``.
+        host: belongs to the server's event loop: look at it, and change nothing.
+    """
+
+    url: str
+    host: Host
+
+
+@contextlib.contextmanager
+def serving_in_thread(credentials: Credentials | None = None) -> Iterator[ServerInThread]:
+    """Serve the home of the environment, in a thread, to the end of the block."""
+    port = free_port()
+    servers: list[uvicorn.Server] = []
+    hosts: list[Host] = []
+
+    async def serve() -> None:
+        host = Host()
+        app = create_app(Serving(host, credentials=credentials), dialects().values())
+        config = uvicorn.Config(app, "127.0.0.1", port, log_config=None, lifespan="off")
+        hosts.append(host)
+        servers.append(uvicorn.Server(config))
+        try:
+            await servers[0].serve()
+        finally:
+            await host.stop()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        wait_until(lambda: bool(servers) and servers[0].started, "the server to listen")
+        yield ServerInThread(f"http://127.0.0.1:{port}", hosts[0])
+    finally:
+        if servers:
+            servers[0].should_exit = servers[0].force_exit = True
+        thread.join(30)
