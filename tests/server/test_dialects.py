@@ -29,6 +29,7 @@ class Shouting:
     header = "x-shouting"
     shared_prefix = "/v1"
     authenticates = False
+    endpoints = ()
 
     def routes(self, serving):
         @get("/shout/models")

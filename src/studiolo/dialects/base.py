@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from litestar.types import ControllerRouterHandler
 
 from ..errors import StudioloError
 from ..host.host import Host
+
+if TYPE_CHECKING:
+    from .http.endpoint import Endpoint
 
 
 class Credentials(Protocol):
@@ -76,6 +79,7 @@ class Dialect(Protocol):
             for none.
         shared_prefix: where those paths are.
         authenticates: whether its routes check API tokens themselves; the server does it for all others.
+        endpoints: its routes over HTTP, for the documentation.
     """
 
     max_message_bytes: int
@@ -83,6 +87,7 @@ class Dialect(Protocol):
     header: str | None
     shared_prefix: str
     authenticates: bool
+    endpoints: Sequence[Endpoint[Any]]
 
     def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
         """Return Litestar's handlers of the dialect's paths."""

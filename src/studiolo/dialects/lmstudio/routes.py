@@ -28,6 +28,7 @@ class LmStudio:
     header = None
     shared_prefix = ""
     authenticates = True
+    endpoints = ()
 
     def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
         """See :meth:`studiolo.dialects.base.Dialect.routes`."""

@@ -1,0 +1,54 @@
+"""Every field that the official clients can send has an entry in the table of its endpoint, and the table is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openai.types import embedding_create_params
+from openai.types.chat import completion_create_params as chat_create_params
+
+from studiolo.dialects import dialects
+from studiolo.dialects.http.endpoint import Endpoint
+from tests.support.request_fields import paths
+
+OFFICIAL: dict[tuple[str, str], list[Any]] = {
+    ("openai", "/v1/chat/completions"): [
+        chat_create_params.CompletionCreateParamsNonStreaming,
+        chat_create_params.CompletionCreateParamsStreaming,
+    ],
+    ("openai", "/v1/embeddings"): [embedding_create_params.EmbeddingCreateParams],
+}
+"""The official types of the requests, by dialect and path."""
+
+OWN: set[tuple[str, str]] = set()
+"""Endpoints with a body that no official client has."""
+
+ENDPOINTS = {(name, endpoint.path): endpoint for name, dialect in dialects().items() for endpoint in dialect.endpoints}
+WITH_BODY = {key: endpoint for key, endpoint in ENDPOINTS.items() if endpoint.request is not None}
+
+
+@pytest.mark.parametrize("key", OFFICIAL, ids=" ".join)
+def test_every_field_of_the_official_request_is_in_the_table(key: tuple[str, str]) -> None:
+    if key not in ENDPOINTS:
+        pytest.fail(f"there is no endpoint {key}")
+    fields = ENDPOINTS[key].fields
+    missing = {path for kind in OFFICIAL[key] for path in paths(kind, fields) if path not in fields}
+    assert missing == set()
+
+
+def test_every_endpoint_with_a_body_is_compared_with_an_official_type() -> None:
+    assert set(WITH_BODY) == set(OFFICIAL) | OWN
+
+
+@pytest.mark.parametrize("endpoint", WITH_BODY.values(), ids=lambda endpoint: endpoint.path)
+def test_what_the_table_honours_is_what_the_endpoint_reads(endpoint: Endpoint[Any]) -> None:
+    honoured = {path for path, field in endpoint.fields.items() if field.standing == "honoured"}
+    assert set(paths(endpoint.request, endpoint.fields)) == honoured
+
+
+@pytest.mark.parametrize("endpoint", WITH_BODY.values(), ids=lambda endpoint: endpoint.path)
+def test_no_entry_of_a_table_is_empty(endpoint: Endpoint[Any]) -> None:
+    assert [path for path, field in endpoint.fields.items() if len(field.note) < 8] == []
+    parents = {path.rpartition(".")[0] for path in endpoint.fields if "." in path}
+    assert {path for path in parents if path not in endpoint.fields} == set()
