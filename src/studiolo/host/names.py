@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..errors import ModelFileError, ModelNotFoundError, PathNotFoundError
 from .host import Host
 
@@ -22,18 +24,31 @@ async def named(host: Host, name: str) -> str:
         return aliases[name]
     if any(instance.identifier == name for instance in host.instances.all()):
         return name
-    try:
-        model = await host.library.resolve(name)
-    except ModelFileError:
-        return name  # the request fails for the reason of the file
-    except ModelNotFoundError:
-        if ANY_NAME in aliases:
-            return aliases[ANY_NAME]
-        raise
-    if host.library.known_names.has(name):
+    failure = await _unknown(host, name)
+    if failure is None:
         return name
     if ANY_NAME in aliases:
         return aliases[ANY_NAME]
-    raise PathNotFoundError(
-        f"No model has the name {name!r}", cause=f"A similar one is {model.key}", suggestion="Use the whole name"
+    raise failure
+
+
+async def _unknown(host: Host, name: str) -> ModelNotFoundError | None:
+    """Return the error for a name that no model has; ``None`` for one that some model has."""
+    is_path = Path(name).is_absolute() or name.startswith("~")
+    similar: str | None = None
+    try:
+        if is_path:  # no client may find out what files there are
+            await host.library.models()
+        else:
+            similar = (await host.library.resolve(name)).key
+    except ModelFileError:
+        return None  # the request fails for the reason of the file
+    except ModelNotFoundError as error:
+        return error
+    if host.library.known_names.has(name):
+        return None
+    return PathNotFoundError(
+        f"No model has the name {name!r}",
+        cause=similar and f"A similar one is {similar}",
+        suggestion="Use the whole name: studiolo ls lists them.",
     )

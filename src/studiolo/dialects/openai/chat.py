@@ -52,7 +52,9 @@ async def complete_chat(call: Call[ChatBody]) -> Answer:
             patience_sec=await patience_sec(call, body.model),
         )
     found = await all_of([partial(gathered, asked.events(index)) for index in range(body.n)])
-    choices = [_choice(index, answer, body.logprobs) for index, answer in enumerate(found)]
+    choices = [
+        _choice(index, answer, body.top_logprobs or 0 if body.logprobs else None) for index, answer in enumerate(found)
+    ]
     whole = {**_head(body.model, "chat.completion"), "choices": choices, "usage": usage(found)}
     return Whole({**whole, "stats": stats(found[0].end), "system_fingerprint": None})
 
@@ -105,7 +107,7 @@ async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
                     yield frame(index, {"role": "assistant", "content": None if isinstance(piece, CallBegun) else ""})
                 if (delta := _delta(piece)) is not None:
                     tokens = piece.logprobs if body.logprobs and isinstance(piece, AnswerText) else None
-                    yield frame(index, delta, None if tokens is None else chat_logprobs(tokens))
+                    yield frame(index, delta, None if tokens is None else chat_logprobs(tokens, body.top_logprobs or 0))
             if answers[index].result is not None:
                 if not has_begun[index]:
                     yield frame(index, {"role": "assistant", "content": ""})
@@ -130,7 +132,7 @@ def _delta(piece: Piece) -> dict[str, Any] | None:
             return None
 
 
-def _choice(index: int, answer: Gathered, logprobs: bool) -> dict[str, Any]:
+def _choice(index: int, answer: Gathered, top_logprobs: int | None) -> dict[str, Any]:
     text = answer.text
     message: dict[str, Any] = {"role": "assistant", "content": None if answer.calls and not text else text}
     message["refusal"] = None
@@ -144,7 +146,7 @@ def _choice(index: int, answer: Gathered, logprobs: bool) -> dict[str, Any]:
     return {
         "index": index,
         "message": message,
-        "logprobs": chat_logprobs(answer.logprobs) if logprobs else None,
+        "logprobs": None if top_logprobs is None else chat_logprobs(answer.logprobs, top_logprobs),
         "finish_reason": finish_reason(answer),
     }
 

@@ -8,12 +8,19 @@ from typing import Any
 from ...domain.generation import LogProb, TokenLogProbs
 
 
-def chat_logprobs(tokens: Iterable[TokenLogProbs]) -> dict[str, Any]:
-    """Return the member ``logprobs`` of a choice of a chat completion."""
-    content = [
-        {**_entry(each.token), "top_logprobs": [_entry(other) for other in each.alternatives]} for each in tokens
-    ]
+def chat_logprobs(tokens: Iterable[TokenLogProbs], top: int) -> dict[str, Any]:
+    """Return the member ``logprobs`` of a choice of a chat completion.
+
+    Parameters:
+        top: how many of the likeliest tokens are listed for each.
+    """
+    content = [{**_entry(each.token), "top_logprobs": [_entry(one) for one in likeliest(each, top)]} for each in tokens]
     return {"content": content, "refusal": None}
+
+
+def likeliest(token: TokenLogProbs, top: int) -> list[LogProb]:
+    """Return the ``top`` likeliest tokens in the place of one, itself among them where it is one of them."""
+    return sorted((token.token, *token.alternatives), key=lambda each: -each.logprob)[:top]
 
 
 def _entry(token: LogProb) -> dict[str, Any]:
