@@ -34,7 +34,8 @@ from .errors import (
     PortInUseError as PortInUseError, PredictionError as PredictionError,
     PresetNotFoundError as PresetNotFoundError, PromptTooLongError as PromptTooLongError,
     ProtocolError as ProtocolError, RequestTimeoutError as RequestTimeoutError, StoppingError as StoppingError,
-    StudioloError as StudioloError, UnsupportedError as UnsupportedError, UsageError as UsageError,
+    StudioloError as StudioloError, TimeLimitError as TimeLimitError, UnsupportedError as UnsupportedError,
+    UsageError as UsageError,
 )
 from .protocol.chat import (
     AnyChatMessage as AnyChatMessage, AssistantResponse as AssistantResponse, ChatHistoryData as ChatHistoryData,

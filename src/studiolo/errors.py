@@ -351,6 +351,13 @@ class RequestTimeoutError(StudioloError, TimeoutError):
     http_status = 504
 
 
+class TimeLimitError(HostError, RequestTimeoutError):
+    """A call took longer than its ``timeout``; ``data["content"]`` is the text that a prediction had generated."""
+
+    code = "studiolo.timeLimit"
+    http_status = 504
+
+
 class ConfigError(StudioloError, ValueError):
     """A setting has an unknown name, a wrong type, or a value out of range; the title names the field."""
 

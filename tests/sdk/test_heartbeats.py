@@ -25,7 +25,7 @@ from tests.support.wire_socket import HANDSHAKE, Socket
 
 SLOW_SEC = 1.5
 LIMIT_SEC = 0.5
-"""How silent a server may be here: less than the slow call takes, more than the interval of heartbeats."""
+"""How silent a server may be here: less than the slow call takes. Heartbeats come three times as often."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def limit() -> Iterator[None]:
 
 @pytest.fixture
 def slow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a server in this process whose ``version`` is slow, with quick heartbeats."""
+    """The address of a server in this process whose ``version`` is slow."""
     monkeypatch.setenv("STUDIOLO_HOME", str(tmp_path / "home"))
 
     async def slow_version(*_: Any) -> Version:
@@ -46,7 +46,6 @@ def slow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
         return Version("slow", 1)
 
     monkeypatch.setitem(registry.RPCS, ("system", VERSION.name), (VERSION, slow_version))
-    monkeypatch.setattr(connection, "HEARTBEAT_SEC", 0.1)
     port = free_port()
     servers: list[uvicorn.Server] = []
 
@@ -76,7 +75,7 @@ async def test_so_it_is_in_the_async_api(slow_server: str, limit: None) -> None:
 
 
 def test_without_heartbeats_it_is_timed_out(slow_server: str, limit: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEARTBEAT_SEC", 60)
+    monkeypatch.setattr(connection, "MIN_HEARTBEAT_SEC", 60)
     with lm.Client(slow_server) as client, pytest.raises(lm.RequestTimeoutError, match=r"0\.5 s.*system/version"):
         client.system.version()
 
@@ -84,7 +83,7 @@ def test_without_heartbeats_it_is_timed_out(slow_server: str, limit: None, monke
 def test_an_answer_to_another_call_is_a_sign_of_life_too(
     slow_server: str, limit: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "HEARTBEAT_SEC", 60)
+    monkeypatch.setattr(connection, "MIN_HEARTBEAT_SEC", 60)
     with lm.Client(slow_server) as client:
         versions: list[str] = []
         thread = threading.Thread(target=lambda: versions.append(client.system.version().version))
@@ -114,7 +113,11 @@ def test_a_waiting_stream_is_kept_alive_in_both_ways_of_reading(
         lm.LLM(lm.AsyncLLM("a", client.asynchronous._session, "llm")).complete("x")
 
 
-def test_only_clients_that_ask_for_heartbeats_get_them_and_only_while_something_is_open(slow_server: str) -> None:
+def test_only_clients_that_ask_for_heartbeats_get_them_and_only_while_something_is_open(
+    slow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEARTBEAT_SEC", 0.1)
+
     def frames_of(handshake: dict[str, Any]) -> list[str]:
         with Socket(slow_server, "system", handshake) as socket:
             kinds = [socket.call("version")["type"]]
@@ -127,6 +130,32 @@ def test_only_clients_that_ask_for_heartbeats_get_them_and_only_while_something_
     asked = frames_of({**HANDSHAKE, "studioloHeartbeats": True})
     assert set(asked[:-1]) == {"studioloHeartbeat"} and asked[-1] == "rpcResult"
     assert frames_of(HANDSHAKE) == ["rpcResult"]
+
+
+def test_a_call_gets_heartbeats_as_often_as_it_needs_them_until_its_end(slow_server: str) -> None:
+    with Socket(slow_server, "system", {**HANDSHAKE, "studioloHeartbeats": True}) as socket:
+        calls = [{"type": "rpcCall", "endpoint": "version", "callId": number, "parameter": None} for number in (1, 2)]
+        socket.send({**calls[0], "studioloHeartbeatSec": 0.2})
+        kinds = [socket.receive()["type"]]
+        while kinds[-1] != "rpcResult":
+            kinds.append(socket.receive()["type"])
+        assert 3 <= kinds.count("studioloHeartbeat") <= SLOW_SEC / 0.2
+        socket.send(calls[1])
+        assert socket.receive()["type"] == "rpcResult"
+        socket.send({**calls[1], "studioloHeartbeatSec": 1e-9, "callId": 3})
+        kinds = [socket.receive()["type"] for _ in range(5)]
+        assert set(kinds) == {"studioloHeartbeat"}
+
+
+def test_the_host_gives_a_call_up_at_its_time_limit(slow_server: str) -> None:
+    with Socket(slow_server, "system") as socket:
+        call = {"type": "rpcCall", "endpoint": "version", "callId": 1, "parameter": None}
+        began = time.monotonic()
+        socket.send({**call, "studioloTimeLimitSec": 0.2})
+        answer = socket.receive()
+        assert time.monotonic() - began < SLOW_SEC
+        assert answer["type"] == "rpcError"
+        assert answer["error"]["title"] == "system/version took longer than the time limit of 0.2 s"
 
 
 def test_a_call_that_the_host_cancels_is_answered(slow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ class Sent(Exception):
 class StubSession:
     """Raises :class:`Sent` with the parameter of the first request."""
 
-    async def call(self, namespace: str, endpoint: Any, parameter: Any) -> Any:
+    async def call(self, namespace: str, endpoint: Any, parameter: Any, deadline: Any = None) -> Any:
         raise Sent(parameter)
 
     async def open(self, namespace: str, endpoint: Any, parameter: Any) -> Any:

@@ -14,6 +14,8 @@ FiniteAmount = Annotated[float, Meta(ge=0, le=1e30)]
 StopString = Annotated[str, Meta(min_length=1)]
 Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
 
+MAX_TIMEOUT_SEC = 1e9
+
 
 class StructuredSetting(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The form that the generated text must have.
@@ -184,6 +186,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         on_engine_failure: what happens when the engine's process ends in the middle of an answer: ``"resume"`` restarts
             it and continues from the text that was sent, ``"error"`` raises :class:`EngineDiedError`. Default:
             ``"resume"``, except for answers with tools or a structured form, which cannot be resumed.
+        timeout_sec: the time limit in seconds, from the request to the end: the prediction then ends with the text so
+            far and the stop reason ``timeLimitReached``. ``False`` for no limit, which is the default.
         raw: further settings in LM Studio's key-value form, ``{"fields": [{"key": ..., "value": ...}]}``.
     """
 
@@ -225,6 +229,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     user_max_image_dimension_pixels: Annotated[int, Meta(ge=1, le=2**31 - 1)] | bool | None = None
     ignore_model_preferred_max_image_dimension: bool | None = None
     on_engine_failure: Literal["resume", "error"] | None = None
+    timeout_sec: Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_SEC)] | bool | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     top_p: Probability | bool | None = None
     min_p: Probability | bool | None = None
@@ -283,7 +288,7 @@ _OFF_BY_FALSE = frozenset(
         *("max_tokens", "top_p", "top_p_sampling", "min_p", "min_p_sampling", "repeat_penalty"),
         *("presence_penalty", "frequency_penalty", "xtc_probability", "xtc_threshold", "log_probs"),
         *("locally_typical_sampling", "tail_free_sampling", "user_max_image_dimension_pixels"),
-        "reasoning_budget",
+        *("reasoning_budget", "timeout_sec"),
     }
 )
 

@@ -17,6 +17,7 @@ StopReason = Literal[
     "max_tokens",
     "context_full",
     "cancelled",
+    "time_limit",
     "unloaded",
     "failed",
 ]

@@ -13,14 +13,15 @@ import msgspec
 
 from ..config import LoadConfig, PredictionConfig
 from ..config.mismatch import Mismatch, described
-from ..domain.chat import ChatRequest, File, Image
+from ..deadline import Deadline
+from ..domain.chat import ChatRequest
 from ..domain.models import Domain, ModelReference
 from ..engines.base import TemplateRequest
 from ..engines.prompt import Prompt
 from ..engines.registry import EngineKinds
 from ..engines.schemas.process import Schemas
 from ..engines.spec import Device, Node
-from ..errors import LoadMismatchError, StoppingError, UnsupportedError
+from ..errors import LoadMismatchError, StoppingError
 from ..library.model import Model, as_domain
 from ..library.model_library import Library
 from ..paths import Home
@@ -30,6 +31,7 @@ from .documents import Documents
 from .engine_run import PredictionRequest
 from .events import Events
 from .files import FileStore, without_documents
+from .images import check_sight
 from .instance import Instance
 from .instances import Instances
 from .lease import Lease
@@ -166,7 +168,13 @@ class Host:
 
     @contextlib.asynccontextmanager
     async def lease(
-        self, reference: ModelReference, domain: Domain, client: str = "", request: LoadRequest = DEFAULT_LOAD
+        self,
+        reference: ModelReference,
+        domain: Domain,
+        client: str = "",
+        request: LoadRequest = DEFAULT_LOAD,
+        *,
+        limit_sec: float | None = None,
     ) -> AsyncGenerator[Lease]:
         """Use the instance that ``reference`` means for the length of the block; it is loaded where it is not.
 
@@ -178,8 +186,10 @@ class Host:
         Parameters:
             client: on whose behalf: clients take turns where slots are few.
             request: how to load, where that is needed.
+            limit_sec: how long the block may be waited for.
 
         Raises:
+            TimeLimitError: it was waited for too long.
             StoppingError: the host is stopping.
             ModelUnloadedError: the instance was unloaded meanwhile, which ends whatever the block waits for.
             ModelNotFoundError, DomainMismatchError, UnsupportedError, ModelFileError, DownloadError, ConfigError,
@@ -187,22 +197,27 @@ class Host:
             NotEnoughMemoryError, EngineStartError: see :meth:`load`.
             LoadMismatchError: it is loaded with other settings, and the request refuses that.
         """
+        deadline = Deadline(limit_sec)
         if reference.is_any and not request.explicit:
-            await self.startup_settled()
-        async with self._lease(reference, domain, client, request) as lease:
+            async with deadline.enforced("Loading the model"):
+                await self.startup_settled()
+        async with self._lease(reference, domain, client, request, deadline) as lease:
             yield lease
 
     @contextlib.asynccontextmanager
     async def _lease(
-        self, reference: ModelReference, domain: Domain, client: str, request: LoadRequest
+        self, reference: ModelReference, domain: Domain, client: str, request: LoadRequest, deadline: Deadline
     ) -> AsyncGenerator[Lease]:
         self.check_accepts_work()
         self.review.begin()
-        if request.on_mismatch == "reload":
-            request = await self._retire_mismatching(reference, domain, client, request)
-        lease = await self._on_demand.lease(reference, domain, client, request)
-        async with lease.held():
-            await lease.loaded(request.watcher)
+        async with contextlib.AsyncExitStack() as stack:
+            async with deadline.enforced("Loading the model"):
+                if request.on_mismatch == "reload":
+                    request = await self._retire_mismatching(reference, domain, client, request)
+                lease = await self._on_demand.lease(reference, domain, client, request)
+                await stack.enter_async_context(lease.held())
+                await lease.loaded(request.watcher)
+            lease.requested_at = deadline.began
             if not lease.began_load and (found := request.mismatches(lease.instance)):
                 _report_mismatches(lease.instance, found, request)
             yield lease
@@ -315,7 +330,7 @@ class Host:
         self.check_accepts_work()
         instance = lease.instance
         if isinstance(prompt, ChatRequest):
-            _check_sight(instance.model, prompt)
+            check_sight(instance.model, prompt)
         else:
             check_completion(config)
         own = self.defaults.prediction(instance.model, preset)
@@ -358,7 +373,7 @@ class Host:
         request = LoadRequest(stays=True, explicit=True, watcher=watcher)
 
         async def load() -> Instance:
-            async with self._lease(ModelReference(name=name), "llm", "", request) as lease:
+            async with self._lease(ModelReference(name=name), "llm", "", request, Deadline()) as lease:
                 return lease.instance
 
         self._startup = asyncio.create_task(load(), name="startup load")
@@ -381,20 +396,3 @@ def _report_mismatches(instance: Instance, found: list[Mismatch], request: LoadR
     _log.warning("%s", sentence)
     if request.watcher is not None and request.watcher.on_mismatch is not None:
         request.watcher.on_mismatch(instance, found)
-
-
-def _check_sight(model: Model, chat: ChatRequest) -> None:
-    for part in (part for message in chat.messages for part in message.parts if isinstance(part, File | Image)):
-        if isinstance(part, File) and part.file_type != "image":
-            raise UnsupportedError(
-                f"The file {part.name!r} in the chat is not an image ({part.file_type})",
-                suggestion="Images can be part of a chat; put the text of other files into a message.",
-                feature="files",
-            )
-        if not model.vision:
-            raise UnsupportedError(
-                f"{model.key} cannot see the image {part.name!r}: it is a model without vision",
-                cause=model.note,
-                suggestion="Use a model with vision: studiolo ls --detailed shows which have it.",
-                feature="vision",
-            )

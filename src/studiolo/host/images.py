@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, cast
 from msgspec.structs import replace
 
 from ..config import PredictionConfig
-from ..domain.chat import File, Image, Message, Part
-from ..errors import FilesError
+from ..domain.chat import ChatRequest, File, Image, Message, Part
+from ..errors import FilesError, UnsupportedError
+from ..library.model import Model
 from .files import FileStore, image_format
 
 if TYPE_CHECKING:
@@ -230,3 +231,21 @@ def _open(name: str, data: bytes) -> ImageFile:
 
 def _damaged(name: str, error: BaseException) -> FilesError:
     return FilesError(f"The image {name!r} is damaged or truncated", cause=str(error) or None)
+
+
+def check_sight(model: Model, chat: ChatRequest) -> None:
+    """Raise :class:`UnsupportedError` if a chat has images and the model does not see, or files that are no images."""
+    for part in (part for message in chat.messages for part in message.parts if isinstance(part, File | Image)):
+        if isinstance(part, File) and part.file_type != "image":
+            raise UnsupportedError(
+                f"The file {part.name!r} in the chat is not an image ({part.file_type})",
+                suggestion="Images can be part of a chat; put the text of other files into a message.",
+                feature="files",
+            )
+        if not model.vision:
+            raise UnsupportedError(
+                f"{model.key} cannot see the image {part.name!r}: it is a model without vision",
+                cause=model.note,
+                suggestion="Use a model with vision: studiolo ls --detailed shows which have it.",
+                feature="vision",
+            )

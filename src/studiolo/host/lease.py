@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,6 +48,8 @@ class Lease:
         """The engine that it uses, or used last."""
         self.prediction: Holder | None = None
         self.revoked = False
+        self.requested_at = time.monotonic()
+        """When its use was asked for: time limits count from here."""
         self.began_load = False
         """Whether the instance is loaded because of this use."""
         self._used = False

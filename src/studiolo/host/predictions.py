@@ -92,6 +92,10 @@ class Prediction:
         self._task = asyncio.create_task(self._run(), name=f"prediction on {lease.instance.identifier}")
         lease.hand_over(self)
         self._task.add_done_callback(lambda _: lease.release())
+        if request.config.timeout_sec:
+            left = lease.requested_at + request.config.timeout_sec - time.monotonic()
+            timer = asyncio.get_running_loop().call_later(left, self.stop, "time_limit")
+            self._task.add_done_callback(lambda _: timer.cancel())
 
     @property
     def _instance(self) -> Instance:

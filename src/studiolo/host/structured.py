@@ -38,6 +38,7 @@ _ENDS: dict[StopReason, str] = {
     "max_tokens": "it reached max_tokens",
     "context_full": "the context is full",
     "cancelled": "it was cancelled",
+    "time_limit": "it reached its time limit",
     "unloaded": "the model was unloaded",
     "failed": "it failed",
 }

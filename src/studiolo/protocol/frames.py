@@ -59,6 +59,8 @@ class ChannelCreate(Message, frozen=True, tag="channelCreate", kw_only=True):
     endpoint: str
     channel_id: int
     creation_parameter: Raw = Raw(b"null")
+    studiolo_heartbeat_sec: float | None = None
+    """The interval of heartbeats that the client needs while the channel is open."""
 
 
 class RawChannelSend(Message, frozen=True, tag="channelSend", kw_only=True):
@@ -76,6 +78,10 @@ class RpcCall(Message, frozen=True, tag="rpcCall", kw_only=True):
     endpoint: str
     call_id: int
     parameter: Raw = Raw(b"null")
+    studiolo_heartbeat_sec: float | None = None
+    """The interval of heartbeats that the client needs until the answer."""
+    studiolo_time_limit_sec: float | None = None
+    """The time after which the host gives the call up."""
 
 
 class SignalSubscribe(Message, frozen=True, tag="signalSubscribe", kw_only=True):

@@ -6,15 +6,17 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from ..config import PredictionConfig
 from .chat import ChatHistoryData, TextData, UserMessage
 from .declarations import Channel, Rpc
-from .kv import KvConfig, KvConfigStack, KvField, KvLayer
+from .kv import KvConfig, KvConfigStack, KvField, KvLayer, encode_prediction_config
 from .models import LlmInstanceInfo, ModelSpecifier
 from .structs import Message, WireStruct, always_sent
 from .tools import ToolCallEvent
 
 StopReason = Literal[
     "userStopped",
+    "timeLimitReached",
     "modelUnloaded",
     "failed",
     "eosFound",
@@ -24,7 +26,13 @@ StopReason = Literal[
     "contextLengthReached",
 ]
 
+"""``timeLimitReached`` is studiolo's own: on the wire it is ``userStopped``, the only such reason that LM Studio's
+clients accept, and :attr:`PredictSuccess.time_limit_reached`."""
+
 ReasoningType = Literal["none", "reasoning", "reasoningStartTag", "reasoningEndTag"]
+
+
+MIN_TIME_LIMIT_SEC = 0.001
 
 
 class LogProb(WireStruct, frozen=True):
@@ -138,6 +146,17 @@ class PredictParameter(WireStruct, frozen=True, kw_only=True):
     ignore_server_session_config: bool | None = None
 
 
+def with_time_limit(parameter: PredictParameter, limit_sec: float | None) -> PredictParameter:
+    """Return a request with a time limit, instead of the one in its settings; unchanged for ``None``."""
+    if limit_sec is None:
+        return parameter
+    limit = encode_prediction_config(PredictionConfig(timeout_sec=max(limit_sec, MIN_TIME_LIMIT_SEC)))
+    first, *others = parameter.prediction_config_stack.layers
+    fields = [*first.config.fields, *limit.fields]
+    layers = [replace(first, config=KvConfig(fields=fields)), *others]
+    return replace(parameter, prediction_config_stack=KvConfigStack(layers=layers))
+
+
 class FragmentMessage(Message, frozen=True, tag="fragment"):
     """A fragment. LM Studio's SDK 2.0.0 reads log-probabilities from ``fragment.tokens``, 1.5.0 from ``logprobs``."""
 
@@ -207,6 +226,8 @@ class PredictSuccess(Message, frozen=True, tag="success"):
     structured: StructuredOutcome | None = None
     engine_restarts: int | None = None
     """How often the engine died and the answer was continued on its successor; absent for never. studiolo's own."""
+    time_limit_reached: bool | None = None
+    """Whether the time limit ended it, with the stop reason ``userStopped``. studiolo's own."""
 
 
 PredictMessage = FragmentMessage | PromptProcessingProgress | ToolCallEvent | PredictSuccess

@@ -53,9 +53,10 @@ PREDICTION_KEYS = (
     Key("tool_naming", "toolNaming"),
     Key("user_max_image_dimension_pixels", "vision.userMaxImageDimensionPixels", checkbox=True),
     Key("ignore_model_preferred_max_image_dimension", "vision.ignoreModelPreferredMaxImageDimension"),
-    # Settings that LM Studio has no key for.
+    # Settings that LM Studio has no keys for.
     Key("reasoning_effort", "studiolo.reasoningEffort"),
     Key("on_engine_failure", "studiolo.onEngineFailure"),
+    Key("timeout_sec", "studiolo.timeoutSec", checkbox=True),
 )
 
 # Prediction keys of LM Studio that studiolo does not support: the reason, and what to do instead.
@@ -99,7 +100,7 @@ LOAD_KEYS = (
     Key("speculative_draft_min_continue_probability", "llama.speculativeDecoding.draftMinContinueProbability"),
     Key("prompt_template", "promptTemplate"),
     Key("reasoning_budget_message", "llama.reasoningBudgetMessage"),
-    # Settings that LM Studio has no key for.
+    # Settings that LM Studio has no keys for.
     Key("batch_threads", "studiolo.batchThreads"),
     Key("prompt_cache_mib", "studiolo.promptCacheMib"),
     Key("speculative_ngram", "studiolo.speculativeNgram"),

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
+from ..config.prediction import MAX_TIMEOUT_SEC
 from ..errors import ConfigError
 from ..plain_values import is_array, is_text, plain, supports
 
@@ -134,6 +135,16 @@ def seconds(value: Any, name: str) -> float:
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     return number(value, name)
+
+
+def time_limit(value: Any, name: str) -> float:
+    """Return a number of seconds that is above 0 and at most :data:`~studiolo.config.prediction.MAX_TIMEOUT_SEC`."""
+    limit_sec = seconds(value, name)
+    if not 0 < limit_sec <= MAX_TIMEOUT_SEC:
+        raise ConfigError(
+            f"The argument {name!r} is {limit_sec:g}, and must be above 0 and at most {MAX_TIMEOUT_SEC:g}"
+        )
+    return limit_sec
 
 
 def one_of(*choices: str) -> Convert[str]:

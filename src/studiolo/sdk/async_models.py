@@ -8,6 +8,7 @@ from typing import Any, TypeVar, Unpack, overload
 import msgspec
 
 from ..config import LoadConfig, PredictionConfig, config_error, prediction_config
+from ..deadline import UNLIMITED, Deadline
 from ..errors import ConfigError, UnsupportedError
 from ..protocol import models as wire
 from ..protocol.declarations import Rpc
@@ -27,14 +28,14 @@ from ..protocol.llm import (
     PredictParameter,
     raw_completion,
 )
-from .arguments import is_one_text, optional, text, texts, validated, wrong_type
+from .arguments import is_one_text, optional, text, texts, time_limit, validated, wrong_type
 from .async_stream import AsyncPredictionStream
 from .callbacks import check_options
 from .chat import Chat, HistoryInput
 from .chat_parts import upload_images
 from .gather import gather
 from .mcp import mcp_tools
-from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult
+from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult, Timeout
 from .process_bound import ProcessBound
 from .session import Session
 from .structured import ResponseFormat, structured_setting
@@ -104,8 +105,8 @@ class AsyncModelHandle(ProcessBound):
         parameter = wire.TextParameter(self._specifier, text(input, "input"))
         return (await self._call(wire.COUNT_TOKENS, parameter)).token_count
 
-    async def _call(self, endpoint: Rpc[P, R], parameter: P) -> R:
-        return await self._session.call(self._namespace, endpoint, validated(parameter))
+    async def _call(self, endpoint: Rpc[P, R], parameter: P, deadline: Deadline = UNLIMITED) -> R:
+        return await self._session.call(self._namespace, endpoint, validated(parameter), deadline)
 
 
 class AsyncLLM(AsyncModelHandle):
@@ -132,6 +133,9 @@ class AsyncLLM(AsyncModelHandle):
                 :class:`~studiolo.config.StructuredSetting`; see docs/structured-output.md.
             config: the settings; see :class:`~studiolo.config.PredictionConfig`.
             preset: the name of a preset on the host, for settings that ``config`` leaves open.
+            timeout: the time limit in seconds, from the start of the stream to its end, instead of the ``timeout_sec``
+                of ``config``. Connecting, loading the model and waiting for a slot count. The result then has the text
+                so far and the stop reason ``timeLimitReached``.
             on_message: called once, with the whole answer as a message of a chat.
             on_first_token: called without arguments before the first fragment.
             on_prediction_fragment: called with every fragment.
@@ -142,6 +146,8 @@ class AsyncLLM(AsyncModelHandle):
         Raises:
             ConfigError: a setting has a wrong name, type or range.
             UnsupportedError: a setting is for chats only.
+
+        Reading the stream raises :class:`TimeLimitError` if the host does not answer in time.
         """
         check_options("complete_stream", options, PredictionOptions)
         prompt = text(prompt, "prompt")
@@ -154,7 +160,7 @@ class AsyncLLM(AsyncModelHandle):
             )
         config = encode_prediction_config(settings)
         parameter = raw_completion(prompt, self._specifier, config, optional(text, options.get("preset"), "preset"))
-        return AsyncPredictionStream(self._session, parameter, options)
+        return AsyncPredictionStream(self._session, parameter, options, _timeout(options, settings))
 
     @overload
     async def complete(
@@ -192,7 +198,7 @@ class AsyncLLM(AsyncModelHandle):
         Parameters:
             history: a :class:`Chat`; a list of messages or a dict with one, in LM Studio's, OpenAI's or Anthropic's
                 shape; or a text: one message of the user. See :meth:`Chat.from_history`.
-            response_format, config, preset, on_message, on_first_token, on_prediction_fragment,
+            response_format, config, preset, timeout, on_message, on_first_token, on_prediction_fragment,
             on_prompt_processing_progress: as for :meth:`complete_stream`.
 
         Raises:
@@ -201,7 +207,8 @@ class AsyncLLM(AsyncModelHandle):
         check_options("respond_stream", options, PredictionOptions)
         settings = _with_format(options.get("config"), response_format)
         fields = encode_prediction_config(settings).fields
-        return self._answer(Chat.from_history(history), fields, options.get("preset"), options)
+        timeout = _timeout(options, settings)
+        return self._answer(Chat.from_history(history), fields, options.get("preset"), options, timeout)
 
     @overload
     async def respond(
@@ -236,6 +243,8 @@ class AsyncLLM(AsyncModelHandle):
             tool_choice: ``"required"`` forces the first prediction to call a tool. Default: ``"auto"``.
             config: the settings of every prediction; see :class:`~studiolo.config.PredictionConfig`.
             preset: the name of a preset on the host.
+            timeout: the time limit of the whole in seconds: MCP servers, all rounds and their tools. The result then
+                says ``time_limit_reached``. Tool calls that have not ended are answered as failed.
             on_message: called with every message to add to the chat; append it to a chat to continue that later.
             on_first_token: called with the round's number, from 0, before the first fragment.
             on_prediction_fragment: called with every fragment and the round's number.
@@ -252,11 +261,13 @@ class AsyncLLM(AsyncModelHandle):
         Raises:
             ConfigError: a tool, a server or a setting is wrong.
             PredictionError: the model wrote a call that cannot be parsed, or called a tool in the last round.
+            TimeLimitError: an MCP server or the host did not answer within ``timeout``.
         """
         check_act_options(options)
         bound = bind_tools(tools, allow_async=True)
-        async with mcp_tools(options.get("mcp", ()), bound) as from_servers:
-            state = ActState(Chat.from_history(chat), {**bound, **from_servers}, options)
+        deadline = Deadline(optional(time_limit, options.get("timeout"), "timeout"))
+        async with mcp_tools(options.get("mcp", ()), bound, deadline) as from_servers:
+            state = ActState(Chat.from_history(chat), {**bound, **from_servers}, options, deadline)
             return await act_in_loop(
                 state, self._round_maker(state, options), options.get("max_parallel_tool_calls", 1)
             )
@@ -287,7 +298,12 @@ class AsyncLLM(AsyncModelHandle):
         return (await self._call(APPLY_PROMPT_TEMPLATE, parameter)).formatted
 
     def _answer(
-        self, chat: Chat, fields: list[KvField], preset: str | None, callbacks: PredictionCallbacks
+        self,
+        chat: Chat,
+        fields: list[KvField],
+        preset: str | None,
+        callbacks: PredictionCallbacks,
+        timeout: float | Deadline | None,
     ) -> AsyncPredictionStream[Any]:
         parameter = PredictParameter(
             model_specifier=self._specifier,
@@ -295,13 +311,15 @@ class AsyncLLM(AsyncModelHandle):
             prediction_config_stack=stack_of(KvConfig(fields=fields)),
             fuzzy_preset_identifier=optional(text, preset, "preset"),
         )
-        return AsyncPredictionStream(self._session, parameter, callbacks)
+        return AsyncPredictionStream(self._session, parameter, callbacks, timeout)
 
     def _round_maker(self, state: ActState, options: ActOptions) -> MakeStream:
-        fields = encode_prediction_config(prediction_config(options.get("config"))).fields
+        config = prediction_config(options.get("config"))
+        fields = encode_prediction_config(config).fields
 
         def make(round_fields: list[KvField], callbacks: PredictionCallbacks) -> AsyncPredictionStream[Any]:
-            return self._answer(state.chat, [*fields, *round_fields], options.get("preset"), callbacks)
+            timeout = state.deadline.or_sooner(config.timeout_sec or None)
+            return self._answer(state.chat, [*fields, *round_fields], options.get("preset"), callbacks, timeout)
 
         return make
 
@@ -310,15 +328,16 @@ class AsyncEmbeddingModel(AsyncModelHandle):
     """A loaded embedding model."""
 
     @overload
-    async def embed(self, input: str) -> list[float]: ...
+    async def embed(self, input: str, *, timeout: Timeout = None) -> list[float]: ...
     @overload
-    async def embed(self, input: Iterable[str]) -> list[list[float]]: ...
-    async def embed(self, input: str | Iterable[str]) -> list[float] | list[list[float]]:
+    async def embed(self, input: Iterable[str], *, timeout: Timeout = None) -> list[list[float]]: ...
+    async def embed(self, input: str | Iterable[str], *, timeout: Timeout = None) -> list[float] | list[list[float]]:
         """Return the vector of a text, or of each of several texts, in their order.
 
         Parameters:
             input: a text, or any number of texts: a list, an array, a series, a generator. Each must fit into the
                 context of the loaded model.
+            timeout: the time limit of the whole in seconds. Default: none.
 
         Returns:
             One float for each dimension of the model. The vector has length 1.
@@ -326,11 +345,18 @@ class AsyncEmbeddingModel(AsyncModelHandle):
         Raises:
             ConfigError: the input is not text.
             PromptTooLongError: a text does not fit into the context; the error has its position among several.
+            TimeLimitError: it took longer than ``timeout``.
         """
+        deadline = Deadline(optional(time_limit, timeout, "timeout"))
+
+        async def embed_one(one: str) -> list[float]:
+            parameter = wire.EmbedStringParameter(self._specifier, one)
+            return (await self._call(wire.EMBED_STRING, parameter, deadline)).embedding
+
         if is_one_text(input):
-            parameter = wire.EmbedStringParameter(self._specifier, text(input, "input"))
-            return (await self._call(wire.EMBED_STRING, parameter)).embedding
-        return await gather(self.embed, texts(input, "input"))
+            return await embed_one(text(input, "input"))
+        async with deadline.enforced("embed()"):
+            return await gather(embed_one, texts(input, "input"))
 
 
 def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) -> ApplyPromptTemplateOpts:
@@ -353,6 +379,11 @@ def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) 
         )
     except msgspec.ValidationError as error:
         raise config_error(error, "prompt template's options") from None
+
+
+def _timeout(options: PredictionOptions, settings: PredictionConfig) -> float | None:
+    timeout = optional(time_limit, options.get("timeout"), "timeout")
+    return settings.timeout_sec or None if timeout is None else timeout
 
 
 def _with_format(config: PredictionConfigInput | None, response_format: ResponseFormat | None) -> PredictionConfig:

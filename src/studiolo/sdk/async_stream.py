@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import deque
@@ -9,8 +10,9 @@ from collections.abc import AsyncIterator, Generator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from ..deadline import UNLIMITED, Deadline
 from ..errors import CancelledError, ChannelClosedError, UsageError
-from ..protocol.llm import PREDICT, Fragment, PredictionStats, PredictMessage, PredictParameter
+from ..protocol.llm import PREDICT, Fragment, PredictionStats, PredictMessage, PredictParameter, with_time_limit
 from ..protocol.models import LlmInstanceInfo
 from .arguments import validated
 from .chat_parts import upload_images
@@ -22,11 +24,26 @@ from .transports.base import ClientChannel
 
 T = TypeVar("T")
 
+HOST_GRACE_SEC = 0.2
+"""How long after its time limit a host may end a prediction by itself; then it is cancelled."""
+
+CANCEL_GRACE_SEC = 2.0
+"""How long a host may take to end a prediction that is cancelled at its time limit."""
+
 
 class PredictionStreamBase(ProcessBound, Generic[T]):
     """What the sync and the async stream share."""
 
-    def __init__(self, session: Session, parameter: PredictParameter, callbacks: PredictionCallbacks) -> None:
+    def __init__(
+        self,
+        session: Session,
+        parameter: PredictParameter,
+        callbacks: PredictionCallbacks,
+        timeout: float | Deadline | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._deadline = UNLIMITED
+        self._timer: asyncio.TimerHandle | None = None
         self._session = session
         self._parameter = parameter
         self._callbacks = callbacks
@@ -68,9 +85,23 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
         if self._state.cancelled:
             self._state.error = CancelledError("The prediction was cancelled before it was started")
             return
+        deadline = self._timeout if isinstance(self._timeout, Deadline) else Deadline(self._timeout)
+        self._deadline = deadline
         with self._state.noting_failure():
-            await upload_images(self._session, self._parameter.history)
-            self._channel = await self._session.open("llm", PREDICT, validated(self._parameter))
+            async with deadline.enforced("The prediction"):
+                await upload_images(self._session, self._parameter.history)
+                parameter = validated(with_time_limit(self._parameter, deadline.remaining()))
+                self._channel = await self._session.open("llm", PREDICT, parameter)
+        if (left := deadline.remaining()) is not None:
+            self._timer = asyncio.get_running_loop().call_later(left + HOST_GRACE_SEC, self._cancel_at_limit)
+
+    def _cancel_at_limit(self) -> None:
+        """Stop a prediction that its host has not ended at the time limit; fail it where that has no effect."""
+        if (channel := self._channel) is not None:
+            self._state.time_limit_reached = True
+            channel.cancel()
+            failure = self._deadline.error("The prediction")
+            self._timer = asyncio.get_running_loop().call_later(CANCEL_GRACE_SEC, channel.fail, failure)
 
     async def _receive(self) -> Sequence[PredictMessage]:
         if self._channel is None:
@@ -99,6 +130,8 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
     def _checked(self, messages: list[PredictMessage]) -> list[PredictMessage]:
         if not messages and self._state.finished:
             return messages  # another thread has read the end, or closed the stream
+        if not messages and self._state.time_limit_reached:
+            raise self._deadline.error("The prediction")
         if not messages and self._state.cancelled:
             self._state.error = CancelledError("The prediction was cancelled before it began")
         elif not messages:
@@ -112,6 +145,8 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
 
     async def _close(self) -> None:
         self._state.abandon()
+        if self._timer is not None:
+            self._timer.cancel()
         channel, self._channel = self._channel, None
         if channel is not None and self._pid == os.getpid():  # in a fork it continues: it is the parent's
             await channel.close()

@@ -18,6 +18,7 @@ from typing import Any, TextIO, cast
 
 import msgspec
 
+from ..deadline import UNLIMITED, Deadline
 from ..domain.chat import Tool
 from ..errors import ConfigError, ConnectionFailedError, StudioloError
 from ..paths import Home
@@ -34,7 +35,7 @@ START_LIMIT_SEC = 60.0
 """How long a server may take until its first answer: many are downloaded when they are first started."""
 
 CLOSE_LIMIT_SEC = 0.5
-"""How long an exception waits for the programs to end; then they are ended while the caller continues."""
+"""How long a thread waits for the programs to end; then they are ended while it continues."""
 
 _PAGES = 100
 """The maximum number of pages of a server's list of tools."""
@@ -137,7 +138,9 @@ def _config(name: str, entry: Any) -> ServerConfig:
 
 
 @contextlib.asynccontextmanager
-async def mcp_tools(servers: Iterable[McpServer], taken: Iterable[str] = ()) -> AsyncGenerator[dict[str, BoundTool]]:
+async def mcp_tools(
+    servers: Iterable[McpServer], taken: Iterable[str] = (), deadline: Deadline = UNLIMITED
+) -> AsyncGenerator[dict[str, BoundTool]]:
     """Connect to the servers and yield their tools by name; disconnect at the end of the block.
 
     A tool whose name is in ``taken`` or used by another server is renamed to ``server_tool``.
@@ -145,9 +148,10 @@ async def mcp_tools(servers: Iterable[McpServer], taken: Iterable[str] = ()) -> 
     Raises:
         ConfigError: as :func:`server_configs`, or the ``mcp`` package is not installed.
         ConnectionFailedError: a server cannot be started or reached.
+        TimeLimitError: not all of them answered before the ``deadline``.
     """
     connections = _Connections()
-    tools = await connections.begin(servers, taken)
+    tools = await connections.begin(servers, taken, deadline)
     try:
         yield tools
     finally:
@@ -180,7 +184,9 @@ class _Connections:
         finally:
             self._calls.discard(task)
 
-    async def begin(self, servers: Iterable[McpServer], taken: Iterable[str]) -> dict[str, BoundTool]:
+    async def begin(
+        self, servers: Iterable[McpServer], taken: Iterable[str], deadline: Deadline
+    ) -> dict[str, BoundTool]:
         """Connect; raises as :func:`mcp_tools`."""
         configs = await asyncio.to_thread(server_configs, servers)
         if not configs:
@@ -188,7 +194,8 @@ class _Connections:
         ready: asyncio.Future[dict[str, BoundTool]] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._hold(configs, set(taken), ready), name="MCP servers")
         try:
-            return await ready
+            async with deadline.enforced("Starting the MCP servers"):
+                return await ready
         except BaseException:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -362,16 +369,16 @@ def _block(block: Any) -> Any:
 
 
 @contextlib.contextmanager
-def mcp_tools_from_thread(servers: Iterable[McpServer], taken: Iterable[str] = ()) -> Generator[dict[str, BoundTool]]:
+def mcp_tools_from_thread(
+    servers: Iterable[McpServer], taken: Iterable[str] = (), deadline: Deadline = UNLIMITED
+) -> Generator[dict[str, BoundTool]]:
     """:func:`mcp_tools` for a thread: the connections live on the background loop, the tools are ordinary functions."""
     connections = background.run(_make())
-    tools = background.run(connections.begin(servers, taken))
+    tools = background.run(connections.begin(servers, taken, deadline))
     try:
         yield {name: _in_thread(tool, connections) for name, tool in tools.items()}
-    except BaseException:
+    finally:
         background.run(connections.end(CLOSE_LIMIT_SEC))
-        raise
-    background.run(connections.end())
 
 
 async def _make() -> _Connections:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar
 
+from msgspec.structs import replace
+
 from ..config import LoadConfig, PredictionConfig
-from ..errors import CancelledError, ConfigError, UsageError
+from ..errors import CancelledError, ConfigError, TimeLimitError, UsageError
 from ..protocol.chat import AssistantResponse, TextData
 from ..protocol.kv import decode_load_config, decode_prediction_config, flatten, stack_of
 from ..protocol.llm import (
@@ -42,6 +45,9 @@ PredictionFirstTokenCallback = OnFirstToken
 PredictionFragmentCallback = OnFragment
 PredictionMessageCallback = OnMessage
 PromptProcessingCallback = OnPromptProgress
+
+Timeout = float | datetime.timedelta | None
+"""A time limit in seconds; ``None`` means no limit."""
 
 PredictionConfigInput = PredictionConfig | Mapping[str, Any]
 
@@ -125,6 +131,7 @@ class PredictionOptions(PredictionCallbacks, total=False):
 
     config: PredictionConfigInput | None
     preset: str | None
+    timeout: Timeout
 
 
 class PredictionState:
@@ -139,6 +146,7 @@ class PredictionState:
         self._had_token = False
         self.started = False
         self.cancelled = False
+        self.time_limit_reached = False
         self.queue_position: int | None = None
         self.error: BaseException | None = None
         self.outcome: PredictionResult[Any] | None = None
@@ -146,6 +154,11 @@ class PredictionState:
     @property
     def finished(self) -> bool:
         return self.outcome is not None or self.error is not None
+
+    @property
+    def content(self) -> str:
+        """The text that has arrived."""
+        return "".join(self._content)
 
     def begin(self) -> None:
         """Record that the request is sent. Raise :class:`UsageError` on a second call."""
@@ -175,7 +188,10 @@ class PredictionState:
                 if not self.cancelled:
                     self._report_progress(progress)
             case PredictSuccess():
-                content = "".join(self._content)
+                content, stats = self.content, message.stats
+                stopped_at_limit = self.time_limit_reached and not self.cancelled
+                if message.time_limit_reached or (stopped_at_limit and stats.stop_reason == "userStopped"):
+                    stats = replace(stats, stop_reason="timeLimitReached")
                 answer = "".join(self._by_type.get("none", ()))
                 config = decode_prediction_config(flatten(stack_of(message.prediction_config)))
                 structured = message.structured or StructuredOutcome()
@@ -184,7 +200,7 @@ class PredictionState:
                 self.outcome = PredictionResult(
                     content=content,
                     parsed=content if structured.problem else parse(content, answer, config.structured),
-                    stats=message.stats,
+                    stats=stats,
                     model_info=message.model_info,
                     load_config=decode_load_config(flatten(stack_of(message.load_model_config))),
                     prediction_config=config,
@@ -206,6 +222,8 @@ class PredictionState:
         try:
             yield
         except Exception as error:
+            if isinstance(error, TimeLimitError):
+                error.data["content"] = self.content
             self.error = error
             raise
 

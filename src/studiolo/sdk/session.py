@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
+from ..deadline import UNLIMITED, Deadline
 from ..errors import ClientError, ConnectionFailedError
 from ..protocol.declarations import Channel, Rpc
 from .discovery import find_token, find_transport
@@ -23,8 +24,8 @@ R = TypeVar("R")
 class Session(Protocol):
     """What namespaces, handles and streams need of a client."""
 
-    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
-        """Call an endpoint and return its result."""
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, deadline: Deadline = UNLIMITED) -> R:
+        """Call an endpoint and return its result. Raise :class:`TimeLimitError` after the deadline."""
         ...
 
     async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
@@ -71,12 +72,12 @@ class HostSession(ProcessBound):
         if transport is not None:
             await transport.close()
 
-    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P) -> R:
+    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, deadline: Deadline = UNLIMITED) -> R:
         """See :meth:`Session.call`."""
-        transport = await self._connected()
-        return await transport.call(
-            namespace, endpoint, parameter, silence_limit(f"the result of {namespace}/{endpoint.name}")
-        )
+        async with deadline.enforced(f"{namespace}/{endpoint.name}"):
+            transport = await self._connected()
+            silence_sec = silence_limit(f"the result of {namespace}/{endpoint.name}")
+            return await transport.call(namespace, endpoint, parameter, silence_sec, deadline.remaining())
 
     async def open(self, namespace: str, endpoint: Channel[P, R], parameter: P) -> ClientChannel[R]:
         """See :meth:`Session.open`."""

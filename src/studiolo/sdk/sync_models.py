@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, cast
 
+from ..deadline import Deadline
+from .arguments import optional, time_limit
 from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle, HistoryInput
 from .async_stream import AsyncPredictionStream
 from .blocking import Blocking, blocking, documented_as
@@ -89,8 +91,9 @@ class LLM(ModelHandle[AsyncLLM]):
     def act(self, chat: HistoryInput, tools: Iterable[ToolDefinition] = (), **options: Unpack[ActOptions]) -> ActResult:
         check_act_options(options)
         bound = bind_tools(tools, allow_async=False)
-        with mcp_tools_from_thread(options.get("mcp", ()), bound) as from_servers:
-            state = ActState(Chat.from_history(chat), {**bound, **from_servers}, options)
+        deadline = Deadline(optional(time_limit, options.get("timeout"), "timeout"))
+        with mcp_tools_from_thread(options.get("mcp", ()), bound, deadline) as from_servers:
+            state = ActState(Chat.from_history(chat), {**bound, **from_servers}, options, deadline)
             make_stream = self.asynchronous._round_maker(state, options)  # pyright: ignore[reportPrivateUsage]
             return act_in_thread(state, make_stream, options.get("max_parallel_tool_calls", 1))
 

@@ -23,7 +23,7 @@ class PredictionStream(PredictionStreamBase[T]):
     """
 
     def __init__(self, stream: AsyncPredictionStream[T]) -> None:
-        super().__init__(stream._session, stream._parameter, stream._callbacks)
+        super().__init__(stream._session, stream._parameter, stream._callbacks, stream._timeout)
 
     def __enter__(self) -> Self:
         self._start_once()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
-from collections.abc import Awaitable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
+from ..domain.progress import HEARTBEAT_SEC
 from ..errors import ConfigError, RequestTimeoutError
 from .arguments import optional, seconds
 
@@ -18,8 +20,9 @@ _silence_limit_sec: float | None = 60.0
 def get_sync_api_timeout() -> float | None:
     """Return how many seconds a server may be silent during a call; ``None`` means no limit. Default: 60.
 
-    The limit is on silence, not on the whole call: a studiolo server sends a heartbeat every 10 seconds while a call
-    is running, and progress where it has some. A host in this process has no limit.
+    The limit is on silence, not on the whole call, which ``timeout=`` limits: while a call is running, a studiolo
+    server sends a heartbeat every 10 seconds, or after a third of the limit if that is less. A host in this process has
+    no limit.
     """
     return _silence_limit_sec
 
@@ -29,7 +32,7 @@ def set_sync_api_timeout(timeout: float | datetime.timedelta | None) -> None:
 
     Parameters:
         timeout: seconds, a ``timedelta``, or ``None`` for no limit; 0 makes every call fail at once.
-            Heartbeats come every 10 seconds: with a lower limit, calls to a host that is busy may time out.
+            Calls that have begun keep the interval of their heartbeats.
 
     Raises:
         ConfigError: not a number of seconds.
@@ -48,6 +51,11 @@ def silence_limit(what: str) -> float | None:
     return _silence_limit_sec
 
 
+def heartbeat_interval(limit_sec: float | None) -> float | None:
+    """Return the interval of heartbeats to ask for, a third of the limit; ``None`` if the usual one is short enough."""
+    return None if limit_sec is None or limit_sec / 3 >= HEARTBEAT_SEC else limit_sec / 3
+
+
 async def within_limit(work: Awaitable[T], what: str) -> T:
     """Await ``work`` for at most the limit. Raise :class:`RequestTimeoutError`, which names ``what``, after it."""
     try:
@@ -64,6 +72,35 @@ async def within_limit(work: Awaitable[T], what: str) -> T:
         if not timer.expired():
             raise
         raise timed_out(what, limit_sec) from None
+
+
+@contextlib.asynccontextmanager
+async def while_not_silent(remaining: Callable[[], float], limit_sec: float, what: str) -> AsyncGenerator[None]:
+    """Cancel the block once ``remaining()`` seconds are over, and raise :class:`RequestTimeoutError`.
+
+    Parameters:
+        remaining: called again when the time that it returned is over: it may have been extended.
+    """
+    loop = asyncio.get_running_loop()
+    timer = asyncio.timeout(None)
+
+    def check() -> None:
+        nonlocal handle
+        if (left := remaining()) > 0:
+            handle = loop.call_later(left, check)
+        else:
+            timer.reschedule(loop.time())
+
+    handle = loop.call_later(limit_sec, check)
+    try:
+        async with timer:
+            yield
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise timed_out(what, limit_sec) from None
+    finally:
+        handle.cancel()
 
 
 def timed_out(what: str, limit_sec: float | None) -> RequestTimeoutError:

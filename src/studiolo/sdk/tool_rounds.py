@@ -11,17 +11,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, TypedDict
 
+from ..deadline import UNLIMITED, Deadline
 from ..errors import ConfigError, PredictionError
 from ..protocol.chat import AssistantResponse, ToolCallRequest, ToolCallResultData, ToolResultMessage
 from ..protocol.errors import deserialize_error
 from ..protocol.kv import KvField
 from ..protocol.llm import Fragment, PredictMessage
 from ..protocol.tools import ToolCallEnd, ToolCallFailed, encode_tool_use
-from .arguments import integer, one_of, optional
+from .arguments import integer, one_of, optional, time_limit
 from .callbacks import call, check_options
 from .chat import Chat
 from .mcp import McpServer
-from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionResult
+from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionResult, Timeout
 from .tool_results import result_as_text
 from .tools import BoundTool
 
@@ -53,10 +54,12 @@ class ActResult:
     Parameters:
         rounds: the number of predictions.
         total_time_seconds: seconds from the call to its return.
+        time_limit_reached: whether ``timeout`` ended it.
     """
 
     rounds: int
     total_time_seconds: float
+    time_limit_reached: bool = False
 
 
 OnMessage = Callable[[AssistantResponse | ToolResultMessage], Any]
@@ -72,6 +75,7 @@ class ActOptions(TypedDict, total=False):
     tool_choice: Literal["auto", "required"]
     config: PredictionConfigInput | None
     preset: str | None
+    timeout: Timeout
     on_message: OnMessage | None
     on_first_token: Callable[[int], Any] | None
     on_prediction_fragment: Callable[[Fragment, int], Any] | None
@@ -85,6 +89,7 @@ class ActOptions(TypedDict, total=False):
 def check_act_options(options: ActOptions) -> None:
     """Check what was given to ``act`` by name. Raise :class:`TypeError` or :class:`ConfigError`."""
     check_options("act", options, ActOptions)
+    optional(time_limit, options.get("timeout"), "timeout")
     for name in ("max_prediction_rounds", "max_parallel_tool_calls"):
         limit = optional(integer, options.get(name), name)
         if limit is not None and limit < 1:
@@ -126,15 +131,19 @@ class ActState:
         chat: the chat to begin with; it is copied.
         tools: by name; at least one.
         options: as :func:`check_act_options` has checked them.
+        deadline: the end of the time for the whole.
 
     Raises:
         ConfigError: there are no tools.
     """
 
-    def __init__(self, chat: Chat, tools: Mapping[str, BoundTool], options: ActOptions) -> None:
+    def __init__(
+        self, chat: Chat, tools: Mapping[str, BoundTool], options: ActOptions, deadline: Deadline = UNLIMITED
+    ) -> None:
         if not tools:
             raise ConfigError("act() was given no tools", suggestion="Use respond() to predict without tools.")
         self.chat = chat
+        self.deadline = deadline
         self.round_index = -1
         self._tools = tools
         self._options = options
@@ -142,6 +151,7 @@ class ActState:
         self._requests: list[ToolCallRequest] = []
         self._began = time.perf_counter()
         self._done = False
+        self._timed_out = False
 
     @property
     def is_last_round(self) -> bool:
@@ -200,6 +210,13 @@ class ActState:
         wrapped.__cause__ = error
         return made.answer_text(json.dumps(self._invalid(wrapped, made.request), ensure_ascii=False))
 
+    def unfinished(self, made: Call) -> ToolCallResultData:
+        """Return the result for the model of a call that has not ended at the time limit."""
+        error = PredictionError(
+            f"The tool {made.request.name} did not end within the time limit of {self.deadline.limit_sec:g} s"
+        )
+        return made.answer_text(json.dumps(self._invalid(error, made.request), ensure_ascii=False))
+
     def predicted(self, result: PredictionResult[Any]) -> None:
         """Process the result of this round's prediction; tools may still be running."""
         call(self._options.get("on_prediction_completed"), PredictionRoundResult.from_result(result, self.round_index))
@@ -221,15 +238,21 @@ class ActState:
         for message in messages:
             call(self._options.get("on_message"), message)
         call(self._options.get("on_round_end"), self.round_index)
-        cut_short = result.stats.stop_reason in ("userStopped", "modelUnloaded", "failed")
-        self._done = not self._requests or cut_short
+        cut_short = result.stats.stop_reason in ("userStopped", "timeLimitReached", "modelUnloaded", "failed")
+        is_late = bool(self._requests) and self.deadline.has_passed
+        self._timed_out = result.stats.stop_reason == "timeLimitReached" or is_late
+        self._done = not self._requests or cut_short or self._timed_out
         if self._requests and self.is_last_round:
             self._done = True
             self._invalid(PredictionError("The model called a tool in the last round, which has none"))
 
     def result(self) -> ActResult:
         """Return the result of the whole."""
-        return ActResult(rounds=self.round_index + 1, total_time_seconds=time.perf_counter() - self._began)
+        return ActResult(
+            rounds=self.round_index + 1,
+            total_time_seconds=time.perf_counter() - self._began,
+            time_limit_reached=self._timed_out,
+        )
 
     def _prepared(self, request: ToolCallRequest) -> Call:
         tool = self._tools.get(request.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import inspect
@@ -54,7 +55,7 @@ async def act_in_loop(state: ActState, make_stream: MakeStream, max_parallel_too
                     result = stream.result()
                 state.predicted(result)
                 if tasks:
-                    await asyncio.wait(tasks)
+                    await asyncio.wait(tasks, timeout=state.deadline.remaining())
                 answers = [_answer(state, request, task) for request, task in zip(calls, tasks, strict=True)]
             finally:
                 await _abandon_tasks(calls, tasks, in_threads)
@@ -121,6 +122,7 @@ def act_in_thread(state: ActState, make_stream: MakeStream, max_parallel_tool_ca
                         made.append((request, threads.submit(contextvars.copy_context().run, _run_in_thread, request)))
                 result = stream.result()
             state.predicted(result)
+            concurrent.futures.wait([future for _, future in made], state.deadline.remaining())
             state.end_round(result, [_answer(state, request, future) for request, future in made])
     finally:
         _name_abandoned([request for request, future in made if not future.cancel() and not future.done()])
@@ -152,6 +154,8 @@ def _run_in_thread(made: Call) -> ToolCallResultData:
 
 
 def _answer(state: ActState, made: Call, future: Future[ToolCallResultData] | asyncio.Task[Any]) -> ToolCallResultData:
+    if not future.done():
+        return state.unfinished(made)
     try:
         return future.result()
     except Exception as error:

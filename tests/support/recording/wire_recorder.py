@@ -154,8 +154,8 @@ def _patch_embedded(module: Any) -> None:
 
         record(of, json.loads(frames.encode(getattr(frames, kind)(**fields))))
 
-    async def recorded_call(self: Any, namespace: str, endpoint: Any, parameter: Any, limit_sec: float | None) -> Any:
-        result = await call(self, namespace, endpoint, parameter, limit_sec)
+    async def recorded_call(self: Any, namespace: str, endpoint: Any, parameter: Any, *limits: float | None) -> Any:
+        result = await call(self, namespace, endpoint, parameter, *limits)
         write(f"{namespace}/{endpoint.name}", "RpcResult", call_id=0, result=result)
         return result
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from ...deadline import Deadline
 from ...domain.progress import HEARTBEAT_SEC
 from ...errors import HostError, ProtocolError, StudioloError
 from ...host.log_events import UNPUBLISHED
@@ -28,6 +29,9 @@ HANDSHAKE_LIMIT_SEC = 10.0
 MAX_OPEN_CALLS = 1000
 """Concurrent calls, and open channels, per socket at most. Further calls are read once an earlier one has ended;
 further channels are refused, because only the client can close some."""
+
+MIN_HEARTBEAT_SEC = 0.05
+"""The shortest interval of heartbeats that a client gets."""
 
 MAX_REPAIRED_CHARS = 4 * 2**20
 """The longest malformed frame that is searched for the call to answer, in characters."""
@@ -64,6 +68,9 @@ class Connection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: set[asyncio.Task[None]] = set()
         self._channels: dict[int, tuple[ServerChannel[Any], asyncio.Task[None]]] = {}
+        self._intervals: dict[asyncio.Task[None], float] = {}
+        """The intervals of heartbeats that open calls and channels need."""
+        self._interval_added = asyncio.Event()
 
     async def run(self) -> None:
         """Serve the socket until the client disconnects, then cancel its open calls and channels."""
@@ -107,10 +114,26 @@ class Connection:
 
     async def _send_heartbeats(self) -> None:
         """Send a heartbeat at intervals while a call or channel is open, so that its silence means a dead host."""
+        loop = asyncio.get_running_loop()
+        last = loop.time()
         while True:
-            await asyncio.sleep(HEARTBEAT_SEC)
+            left = last + min(self._intervals.values(), default=HEARTBEAT_SEC) - loop.time()
+            if left > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._interval_added.wait()
+                self._interval_added.clear()
+                continue
+            last = loop.time()
             if self._calls or self._channels:
                 await self._send(frames.Heartbeat())
+
+    def _needs_heartbeats(self, task: asyncio.Task[None], interval_sec: float | None) -> None:
+        """Send heartbeats at this interval, where it is shorter than the usual one, until ``task`` ends."""
+        if interval_sec is not None and interval_sec < HEARTBEAT_SEC:
+            self._intervals[task] = max(interval_sec, MIN_HEARTBEAT_SEC)
+            self._interval_added.set()
+            task.add_done_callback(lambda _: self._intervals.pop(task))
 
     async def _refuse(self, reason: str) -> None:
         await self._send(frames.HandshakeRefusal(success=False, error=reason))
@@ -128,6 +151,7 @@ class Connection:
                 call = self._spawn(self._answer(frame))
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
+                self._needs_heartbeats(call, frame.studiolo_heartbeat_sec)
             case frames.ChannelCreate():
                 await self._open(frame)
             case frames.RawChannelSend():
@@ -165,7 +189,8 @@ class Connection:
         try:
             endpoint, function = find_rpc(self._context.namespace, call.endpoint)
             parameter = frames.decode_opaque(call.parameter, endpoint.parameter, f"The parameter of {what}")
-            result = await function(self._context, parameter)
+            async with Deadline(call.studiolo_time_limit_sec).enforced(what):
+                result = await function(self._context, parameter)
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise  # the socket is closed
@@ -194,7 +219,9 @@ class Connection:
             await self._send(frames.ChannelSend(channel_id=number, message=message))
 
         channel: ServerChannel[Any] = ServerChannel(send, self._warn)
-        self._channels[number] = (channel, self._spawn(self._serve(create, channel)))
+        task = self._spawn(self._serve(create, channel))
+        self._channels[number] = (channel, task)
+        self._needs_heartbeats(task, create.studiolo_heartbeat_sec)
 
     async def _serve(self, create: frames.ChannelCreate, channel: ServerChannel[Any]) -> None:
         number = create.channel_id

@@ -87,7 +87,9 @@ async def _run(
     async with contextlib.AsyncExitStack() as stack:
         async with heartbeats(channel.send, waiting, HEARTBEAT_SEC):
             lease = await stack.enter_async_context(
-                context.host.lease(model_reference(specifier), "llm", context.client)
+                context.host.lease(
+                    model_reference(specifier), "llm", context.client, limit_sec=config.timeout_sec or None
+                )
             )
         prediction = context.host.predict(lease, request, config, preset)
         channel.on_cancel = prediction.stop
@@ -109,6 +111,7 @@ async def _run(
                         prediction_config=encode_prediction_config(prediction.config),
                         structured=predictions.structured(event.structured),
                         engine_restarts=event.engine_restarts or None,
+                        time_limit_reached=event.stop_reason == "time_limit" or None,
                     )
                 )
         finally:

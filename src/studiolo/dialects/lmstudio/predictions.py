@@ -33,6 +33,7 @@ STOP_REASONS: dict[StopReason, wire.StopReason] = {
     "max_tokens": "maxPredictedTokensReached",
     "context_full": "contextLengthReached",
     "cancelled": "userStopped",
+    "time_limit": "userStopped",
     "unloaded": "modelUnloaded",
     "failed": "failed",
 }

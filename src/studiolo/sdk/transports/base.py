@@ -32,6 +32,10 @@ class ClientChannel(Protocol[R]):
         """:meth:`receive`, for a thread that is not the event loop's."""
         ...
 
+    def fail(self, error: Exception) -> None:
+        """Deliver ``error`` after the messages that have arrived, instead of further ones."""
+        ...
+
     def cancel(self) -> None:
         """Ask the host to stop; the channel still delivers the host's last messages."""
         ...
@@ -49,11 +53,19 @@ class Transport(Protocol):
         """``embedded``, ``host:port``, or an ``https`` URL."""
         ...
 
-    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, limit_sec: float | None) -> R:
+    async def call(
+        self,
+        namespace: str,
+        endpoint: Rpc[P, R],
+        parameter: P,
+        limit_sec: float | None,
+        time_limit_sec: float | None = None,
+    ) -> R:
         """Call an endpoint and return its result. Raise what the host raises.
 
         Parameters:
             limit_sec: how long the host may be silent meanwhile; ``None`` means no limit.
+            time_limit_sec: after how long the host gives the call up. The caller cancels it on this side.
 
         Raises:
             RequestTimeoutError: the host was silent for longer.

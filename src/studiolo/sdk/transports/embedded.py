@@ -59,7 +59,14 @@ class EmbeddedTransport:
 
     address = "embedded"
 
-    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, limit_sec: float | None) -> R:
+    async def call(
+        self,
+        namespace: str,
+        endpoint: Rpc[P, R],
+        parameter: P,
+        limit_sec: float | None,
+        time_limit_sec: float | None = None,
+    ) -> R:
         """See :meth:`.base.Transport.call`."""
 
         async def work() -> R:
@@ -105,6 +112,10 @@ class EmbeddedChannel(Generic[R]):
     def receive_blocking(self, limit_sec: float | None) -> list[R]:
         """See :meth:`.base.ClientChannel.receive_blocking`."""
         return self._queue.get_all_blocking(None)
+
+    def fail(self, error: Exception) -> None:
+        """See :meth:`.base.ClientChannel.fail`."""
+        self._queue.close(error)
 
     def cancel(self) -> None:
         """See :meth:`.base.ClientChannel.cancel`."""

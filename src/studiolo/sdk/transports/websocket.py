@@ -9,7 +9,7 @@ import os
 import ssl
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -23,7 +23,7 @@ from ...merging_queue import MergingQueue
 from ...protocol import frames
 from ...protocol.declarations import Channel, Rpc
 from ...protocol.errors import deserialize_error
-from ..timeouts import timed_out, within_limit
+from ..timeouts import heartbeat_interval, timed_out, while_not_silent, within_limit
 from ..tls import tls_fault
 from .base import ClientChannel, merge_messages
 
@@ -74,11 +74,18 @@ class WebSocketTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
 
-    async def call(self, namespace: str, endpoint: Rpc[P, R], parameter: P, limit_sec: float | None) -> R:
+    async def call(
+        self,
+        namespace: str,
+        endpoint: Rpc[P, R],
+        parameter: P,
+        limit_sec: float | None,
+        time_limit_sec: float | None = None,
+    ) -> R:
         """See :meth:`.base.Transport.call`."""
         what = f"the result of {namespace}/{endpoint.name}"
         socket = await within_limit(self._socket(namespace), what)
-        raw = await socket.call(endpoint.name, parameter, limit_sec, what)
+        raw = await socket.call(endpoint.name, parameter, limit_sec, what, time_limit_sec)
         return frames.decode_opaque(raw, endpoint.result, f"The result of {namespace}/{endpoint.name}")
 
     async def open(
@@ -189,14 +196,22 @@ class _Socket:
         self.last_frame_at = time.monotonic()
         self._reader = asyncio.create_task(self._read(), name=f"read {address}")
 
-    async def call(self, name: str, parameter: Any, limit_sec: float | None, what: str) -> msgspec.Raw:
+    async def call(
+        self, name: str, parameter: Any, limit_sec: float | None, what: str, time_limit_sec: float | None
+    ) -> msgspec.Raw:
         number = self._next_id()
         answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer
         try:
-            raw = msgspec.Raw(frames.encode(parameter))
+            frame = frames.RpcCall(
+                endpoint=name,
+                call_id=number,
+                parameter=msgspec.Raw(frames.encode(parameter)),
+                studiolo_heartbeat_sec=heartbeat_interval(limit_sec),
+                studiolo_time_limit_sec=time_limit_sec,
+            )
             async with self.silence_limit(limit_sec, what):
-                await self.send(frames.RpcCall(endpoint=name, call_id=number, parameter=raw))
+                await self.send(frame)
                 return await answer
         finally:
             del self._calls[number]
@@ -209,10 +224,15 @@ class _Socket:
         number = self._next_id()
         channel: WebSocketChannel[R] = WebSocketChannel(self, number, endpoint, what)
         self._channels[number] = channel
-        raw = msgspec.Raw(frames.encode(parameter))
+        frame = frames.ChannelCreate(
+            endpoint=endpoint.name,
+            channel_id=number,
+            creation_parameter=msgspec.Raw(frames.encode(parameter)),
+            studiolo_heartbeat_sec=heartbeat_interval(limit_sec),
+        )
         try:
             async with self.silence_limit(limit_sec, what):
-                await self.send(frames.ChannelCreate(endpoint=endpoint.name, channel_id=number, creation_parameter=raw))
+                await self.send(frame)
         except BaseException:
             self.forget(number)
             raise
@@ -222,35 +242,15 @@ class _Socket:
         """Seconds until the server will have been silent for ``limit_sec``, to someone who waits since ``began``."""
         return max(began, self.last_frame_at) + limit_sec - time.monotonic()
 
-    @contextlib.asynccontextmanager
-    async def silence_limit(self, limit_sec: float | None, what: str) -> AsyncGenerator[None, None]:
+    def silence_limit(self, limit_sec: float | None, what: str) -> AbstractAsyncContextManager[None]:
         """Raise :class:`RequestTimeoutError` in the block once the server is silent for ``limit_sec``.
 
         Every frame that arrives on the socket restarts the limit, whatever it is for.
         """
         if limit_sec is None:
-            yield
-            return
-        began, loop = time.monotonic(), asyncio.get_running_loop()
-        timer = asyncio.timeout(None)
-
-        def check() -> None:
-            nonlocal handle
-            if (left := self.remaining(began, limit_sec)) > 0:
-                handle = loop.call_later(left, check)
-            else:
-                timer.reschedule(loop.time())
-
-        handle = loop.call_later(limit_sec, check)
-        try:
-            async with timer:
-                yield
-        except TimeoutError:
-            if not timer.expired():
-                raise
-            raise timed_out(what, limit_sec) from None
-        finally:
-            handle.cancel()
+            return contextlib.nullcontext()
+        began = time.monotonic()
+        return while_not_silent(lambda: self.remaining(began, limit_sec), limit_sec, what)
 
     def forget(self, number: int) -> None:
         self._channels.pop(number, None)
@@ -361,6 +361,10 @@ class WebSocketChannel(Generic[R]):
                 assert limit_sec is not None
                 if (left := self._socket.remaining(began, limit_sec)) <= 0:
                     raise timed_out(self._what, limit_sec) from None
+
+    def fail(self, error: Exception) -> None:
+        """See :meth:`.base.ClientChannel.fail`."""
+        self.queue.close(error)
 
     def cancel(self) -> None:
         """See :meth:`.base.ClientChannel.cancel`."""
