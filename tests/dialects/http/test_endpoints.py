@@ -44,6 +44,16 @@ def test_a_client_that_leaves_during_a_load_gives_it_up_on_a_fake_engine(fake_se
     wait_until(lambda: running(fake_server) == 0 and not fake.running(), "the end of the load", 2)
 
 
+def test_the_time_limit_of_a_model_ends_an_answer_with_its_text_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    fake.models["alpha"] = fake.FakeModel(endless=True, token=fake.Step(0.01))
+    with fake_server.host.home.settings.open("a") as settings:
+        settings.write('[models."alpha".prediction]\ntimeout_sec = 0.5\n')
+    answer = httpx.post(f"{fake_server.url}/v1/chat/completions", json=CHAT, timeout=30).json()
+    assert answer["choices"][0]["message"]["content"].startswith("One two three.")
+    assert (answer["choices"][0]["finish_reason"], answer["stats"]["stop_reason"]) == ("length", "timeLimitReached")
+    wait_until(lambda: running(fake_server) == 0, "the slot", 1)
+
+
 def test_an_engine_that_dies_ends_a_stream_with_an_error_on_a_fake_engine(fake_server: ServerInThread) -> None:
     fake.models["alpha"] = fake.FakeModel(dies_after=2)
     body = {**CHAT, "stream": True, "max_tokens": 10}

@@ -14,6 +14,7 @@ LM_STUDIO_STOP_REASONS: dict[StopReason, str] = {
     "tool_calls": "toolCalls",
     "max_tokens": "maxPredictedTokensReached",
     "context_full": "contextLengthReached",
+    "time_limit": "timeLimitReached",
 }
 
 
@@ -60,4 +61,4 @@ def finish_reason(answer: Gathered) -> str:
     """Return why an answer ended."""
     if answer.called:
         return "tool_calls"
-    return "length" if answer.end.stop_reason in ("max_tokens", "context_full") else "stop"
+    return "length" if answer.end.stop_reason in ("max_tokens", "context_full", "time_limit") else "stop"
