@@ -51,7 +51,7 @@ def slow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
 
     async def serve() -> None:
         host = Host()
-        app = create_app(Serving(host), dialects().values())
+        app = create_app(Serving(host), dialects())
         servers.append(uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_config=None, lifespan="off")))
         await servers[0].serve()
         await host.stop()

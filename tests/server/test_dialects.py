@@ -75,7 +75,7 @@ async def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 def _client(host: Host) -> httpx.AsyncClient:
-    app = create_app(Serving(host), dialects().values())
+    app = create_app(Serving(host), dialects())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://studiolo.test")
 

@@ -39,7 +39,7 @@ def serving_in_thread(credentials: Credentials | None = None) -> Iterator[Server
 
     async def serve() -> None:
         host = Host()
-        app = create_app(Serving(host, credentials=credentials), dialects().values())
+        app = create_app(Serving(host, credentials=credentials), dialects())
         config = uvicorn.Config(app, "127.0.0.1", port, log_config=None, lifespan="off")
         hosts.append(host)
         servers.append(uvicorn.Server(config))

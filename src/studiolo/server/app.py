@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from litestar import Litestar, Request, get
+from litestar import Litestar, MediaType, Request, get
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
@@ -16,17 +16,18 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from .._version import __version__
 from ..dialects.base import Dialect, ErrorAnswer, Serving
 from ..errors import AuthenticationError, NoSuchRouteError, StudioloError, WrongMethodError
+from .api_document import openapi, page
 
 _log = logging.getLogger("studiolo.server")
 
 ToAnswer = Callable[[StudioloError, int], ErrorAnswer]
 
 
-def create_app(serving: Serving, dialects: Iterable[Dialect]) -> ASGIApp:
+def create_app(serving: Serving, dialects: Mapping[str, Dialect]) -> ASGIApp:
     """Return an app that answers for a host; the caller starts and stops the host."""
     paths: set[str] = set()
-    spoken = [(dialect, _dialect_app(dialect, serving, paths)) for dialect in dialects]
-    own = _own_app(serving)
+    spoken = [(dialect, _dialect_app(dialect, serving, paths)) for dialect in dialects.values()]
+    own = _own_app(serving, dialects)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         app = own if scope["path"] in OWN_PATHS else _chosen(scope, spoken) or own
@@ -35,10 +36,10 @@ def create_app(serving: Serving, dialects: Iterable[Dialect]) -> ASGIApp:
     return dispatch
 
 
-OWN_PATHS = ("/health",)
+OWN_PATHS = ("/health", "/openapi.json", "/docs")
 
 
-def _own_app(serving: Serving) -> ASGIApp:
+def _own_app(serving: Serving, dialects: Mapping[str, Dialect]) -> ASGIApp:
     @get("/health", sync_to_thread=False)
     def health(request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Return whether the server is well; with its instances for clients that may use it."""
@@ -48,7 +49,19 @@ def _own_app(serving: Serving) -> ASGIApp:
             answer["instances"] = [{"identifier": i.identifier, "state": i.activity} for i in found]
         return answer
 
-    return Litestar([health], openapi_config=None, logging_config=None, exception_handlers=_handlers(_plain_answer))
+    @get("/openapi.json", sync_to_thread=False)
+    def document() -> dict[str, Any]:
+        """Return the description of the routes for programs."""
+        return openapi(dialects)
+
+    @get("/docs", media_type=MediaType.HTML, sync_to_thread=False)
+    def docs() -> str:
+        """Return the description of the routes for people."""
+        return page(dialects)
+
+    return Litestar(
+        [health, document, docs], openapi_config=None, logging_config=None, exception_handlers=_handlers(_plain_answer)
+    )
 
 
 def _dialect_app(dialect: Dialect, serving: Serving, paths: set[str]) -> ASGIApp:

@@ -73,7 +73,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     port = sockets[0].getsockname()[1]
     # LM Studio's SDKs look for a server without TLS.
     sdk_port = listen_for_sdk(sockets, port) if options.sdk_port is not False and at.certificate is None else None
-    spoken = list(dialects().values())
+    spoken = dialects()
     server = _Server(
         uvicorn.Config(
             guarded(create_app(Serving(host, in_background, tokens), spoken), at.rules),
@@ -82,7 +82,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
             lifespan="off",
             log_level="warning",
             access_log=False,
-            ws_max_size=max((dialect.max_message_bytes for dialect in spoken), default=0),
+            ws_max_size=max((dialect.max_message_bytes for dialect in spoken.values()), default=0),
             ws_ping_interval=PING_INTERVAL_SEC,
             ws_ping_timeout=PING_LIMIT_SEC,
             timeout_graceful_shutdown=DRAIN_LIMIT_SEC,

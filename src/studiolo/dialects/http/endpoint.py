@@ -73,7 +73,8 @@ class Endpoint(Generic[B]):
         request: the type of the body; ``None`` for none.
         fields: how each field of the body is treated.
         response: the type of the whole answer, for the documentation.
-        streams: whether it may answer with a stream.
+        media_type: the content type of the whole answer, for the documentation.
+        stream_type: the content type of a streamed answer, for the documentation; ``None`` where there is none.
         strict: whether unknown fields are refused in any case, as the upstream service does.
         status: the HTTP status of a whole answer.
     """
@@ -85,7 +86,8 @@ class Endpoint(Generic[B]):
     request: type[B] | None = None
     fields: Fields = field(default_factory=dict[str, Any])
     response: Any = None
-    streams: bool = False
+    media_type: str = "application/json"
+    stream_type: str | None = None
     strict: bool = False
     status: int = 200
 

@@ -33,6 +33,7 @@ from ..http.generation import (
     patience_sec,
     with_seed,
 )
+from .chat_answer import ChatCompletion, chat_choice
 from .chat_request import ChatBody
 from .errors import error_object
 from .logprobs import chat_logprobs
@@ -52,11 +53,18 @@ async def complete_chat(call: Call[ChatBody]) -> Answer:
             patience_sec=await patience_sec(call, body.model),
         )
     found = await all_of([partial(gathered, asked.events(index)) for index in range(body.n)])
-    choices = [
-        _choice(index, answer, body.top_logprobs or 0 if body.logprobs else None) for index, answer in enumerate(found)
-    ]
-    whole = {**_head(body.model, "chat.completion"), "choices": choices, "usage": usage(found)}
-    return Whole({**whole, "stats": stats(found[0].end), "system_fingerprint": None})
+    top = body.top_logprobs or 0 if body.logprobs else None
+    head = _Head(body.model)
+    return Whole(
+        ChatCompletion(
+            id=head.id,
+            created=head.created,
+            model=body.model,
+            choices=[chat_choice(index, answer, top) for index, answer in enumerate(found)],
+            usage=usage(found),
+            stats=stats(found[0].end),
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def failure_frame(error: StudioloError) -> bytes:
 
 async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
     body = asked.call.body
-    head = _head(body.model, "chat.completion.chunk")
+    head = _Head(body.model).fields
     last: dict[str, Any] = {"usage": None} if body.wants_usage else {}
     answers = [Gathered() for _ in range(body.n)]
     has_begun = [False] * body.n
@@ -132,24 +140,10 @@ def _delta(piece: Piece) -> dict[str, Any] | None:
             return None
 
 
-def _choice(index: int, answer: Gathered, top_logprobs: int | None) -> dict[str, Any]:
-    text = answer.text
-    message: dict[str, Any] = {"role": "assistant", "content": None if answer.calls and not text else text}
-    message["refusal"] = None
-    if answer.reasoning:
-        message["reasoning_content"] = answer.reasoning
-    if answer.calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in answer.calls
-        ]
-    return {
-        "index": index,
-        "message": message,
-        "logprobs": None if top_logprobs is None else chat_logprobs(answer.logprobs, top_logprobs),
-        "finish_reason": finish_reason(answer),
-    }
+class _Head:
+    """What all frames of a stream have in common."""
 
-
-def _head(model: str, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{secrets.token_hex(16)}", "object": kind, "created": int(time.time()), "model": model}
+    def __init__(self, model: str) -> None:
+        self.id = f"chatcmpl-{secrets.token_hex(16)}"
+        self.created = int(time.time())
+        self.fields = {"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": model}

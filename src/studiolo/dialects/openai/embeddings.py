@@ -48,6 +48,30 @@ class EmbeddingsBody(Struct, kw_only=True):
         return converted(given, list[Text], "input")
 
 
+class EmbeddingEntry(Struct):
+    """The vector of one input: numbers, or their bytes in base64."""
+
+    index: int
+    embedding: list[float] | str
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingUsage(Struct):
+    """The tokens of all inputs."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Struct):
+    """The vectors of all inputs, in their order."""
+
+    data: list[EmbeddingEntry]
+    model: str
+    usage: EmbeddingUsage
+    object: Literal["list"] = "list"
+
+
 FIELDS: dict[str, Field] = {
     "model": honoured("The key or identifier of an embedding model, or an alias of the server's."),
     "input": honoured("A text, several, the tokens of one, or of several.", whole=True),
@@ -70,16 +94,12 @@ async def embed(call: Call[EmbeddingsBody]) -> Answer:
                     texts = [await engine.detokenize(each) for each in inputs if not isinstance(each, str)]
             found = await lease.embed(texts)
             vectors = shortened(found.vectors, body.dimensions, lease.instance)
-    data = [
-        {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
-        for index, vector in enumerate(vectors)
-    ]
+    data = [EmbeddingEntry(index, _encoded(vector, body.encoding_format)) for index, vector in enumerate(vectors)]
     tokens = sum(found.token_counts)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return Whole({"object": "list", "data": data, "model": body.model, "usage": usage})
+    return Whole(EmbeddingList(data, body.model, EmbeddingUsage(tokens, tokens)))
 
 
-def _encoded(vector: Sequence[float], encoding: str) -> Any:
+def _encoded(vector: Sequence[float], encoding: str) -> list[float] | str:
     single = array.array("f", vector)  # both forms have the precision of the engine's numbers
     if encoding == "float":
         return single.tolist()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
+
+from msgspec import Struct
 
 from ...library.model import Model
 from ..http.answers import Answer, Whole
@@ -10,9 +12,25 @@ from ..http.endpoint import Call
 from ..http.models import created_at, known_model, known_models
 
 
+class ModelEntry(Struct, kw_only=True):
+    """A model; ``created`` is when its file was written, in seconds since 1970."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class ModelList(Struct):
+    """The models on disk, and the aliases of the server."""
+
+    data: list[ModelEntry]
+    object: Literal["list"] = "list"
+
+
 async def list_models(call: Call[None]) -> Answer:
     """List the models on disk, and the aliases of the server."""
-    return Whole({"object": "list", "data": [_entry(name, model) for name, model in await known_models(call)]})
+    return Whole(ModelList([_entry(name, model) for name, model in await known_models(call)]))
 
 
 async def get_model(call: Call[None]) -> Answer:
@@ -21,10 +39,5 @@ async def get_model(call: Call[None]) -> Answer:
     return Whole(_entry(name, await known_model(call, name)))
 
 
-def _entry(name: str, model: Model) -> dict[str, Any]:
-    return {
-        "id": name,
-        "object": "model",
-        "created": int(created_at(model)),
-        "owned_by": model.publisher or "local",
-    }
+def _entry(name: str, model: Model) -> ModelEntry:
+    return ModelEntry(id=name, created=int(created_at(model)), owned_by=model.publisher or "local")

@@ -12,14 +12,17 @@ from ..base import ErrorAnswer, Serving
 from ..http.endpoint import Endpoint, handlers
 from . import chat_request, embeddings
 from .chat import complete_chat
+from .chat_answer import ChatCompletion
 from .chat_request import ChatBody
-from .embeddings import EmbeddingsBody, embed
+from .embeddings import EmbeddingList, EmbeddingsBody, embed
 from .errors import error_answer
-from .models import get_model, list_models
+from .models import ModelEntry, ModelList, get_model, list_models
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
-    Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models),
-    Endpoint(methods=("GET",), path="/v1/models/{model:path}", summary="One model", handle=get_model),
+    Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models, response=ModelList),
+    Endpoint(
+        methods=("GET",), path="/v1/models/{model:path}", summary="One model", handle=get_model, response=ModelEntry
+    ),
     Endpoint(
         methods=("POST",),
         path="/v1/chat/completions",
@@ -27,7 +30,8 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         handle=complete_chat,
         request=ChatBody,
         fields=chat_request.FIELDS,
-        streams=True,
+        response=ChatCompletion,
+        stream_type="text/event-stream",
     ),
     Endpoint(
         methods=("POST",),
@@ -36,6 +40,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         handle=embed,
         request=EmbeddingsBody,
         fields=embeddings.FIELDS,
+        response=EmbeddingList,
     ),
 )
 

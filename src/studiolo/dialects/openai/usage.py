@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
+
+from msgspec import Struct
 
 from ...domain.generation import PredictionResult, StopReason
 from ..http.generation import Gathered
@@ -18,7 +20,32 @@ LM_STUDIO_STOP_REASONS: dict[StopReason, str] = {
 }
 
 
-def usage(answers: Sequence[Gathered], prompts: int = 1) -> dict[str, Any]:
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class PromptDetails(Struct):
+    """Of the tokens of a prompt, those that were in the engine's cache."""
+
+    cached_tokens: int
+
+
+class CompletionDetails(Struct):
+    """Of the generated tokens, those of reasoning."""
+
+    reasoning_tokens: int
+
+
+class Usage(Struct):
+    """The tokens of a request and its answers."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
+
+
+def usage(answers: Sequence[Gathered], prompts: int = 1) -> Usage:
     """Return the usage of all answers to a request.
 
     Parameters:
@@ -29,13 +56,13 @@ def usage(answers: Sequence[Gathered], prompts: int = 1) -> dict[str, Any]:
     asked = [answer.end.usage for answer in answers[::each]]
     prompt_tokens = sum(one.prompt_tokens for one in asked)
     generated = sum(answer.end.usage.predicted_tokens for answer in answers)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": generated,
-        "total_tokens": prompt_tokens + generated,
-        "prompt_tokens_details": {"cached_tokens": sum(one.cached_prompt_tokens for one in asked)},
-        "completion_tokens_details": {"reasoning_tokens": sum(answer.reasoning_tokens for answer in answers)},
-    }
+    return Usage(
+        prompt_tokens,
+        generated,
+        prompt_tokens + generated,
+        PromptDetails(sum(one.cached_prompt_tokens for one in asked)),
+        CompletionDetails(sum(answer.reasoning_tokens for answer in answers)),
+    )
 
 
 def stats(result: PredictionResult) -> dict[str, Any]:
@@ -57,7 +84,7 @@ def stats(result: PredictionResult) -> dict[str, Any]:
     return found
 
 
-def finish_reason(answer: Gathered) -> str:
+def finish_reason(answer: Gathered) -> FinishReason:
     """Return why an answer ended."""
     if answer.called:
         return "tool_calls"

@@ -1,0 +1,70 @@
+"""The OpenAPI document is valid and true: whatever it allows or forbids is answered, and never with a server error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+import studiolo_fake_engine as fake
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from studiolo.dialects import dialects
+from studiolo.paths import Home
+from studiolo.server.api_document import openapi
+from tests.support.fake_host import SETTINGS as FAKE_ENGINE
+from tests.support.fake_models import add_model
+from tests.support.http_server import ServerInThread, serving_in_thread
+
+ALIASES = '\n[server.aliases]\n"*" = "alpha"\n'
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+schema = schemathesis.openapi.from_dict(openapi(dialects()))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInThread]:
+    """A server on the fake engine where every name of a model means one."""
+    home = Home(tmp_path_factory.mktemp("openapi") / "home")
+    home.create()
+    home.settings.write_text(FAKE_ENGINE + ALIASES)
+    add_model(home, "alpha")
+    fake.reset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDIOLO_HOME", str(home.root))
+        with serving_in_thread() as server:
+            yield server
+    fake.reset()
+
+
+@pytest.mark.fuzz
+@schema.parametrize()
+@settings(suppress_health_check=list(HealthCheck))
+def test_what_the_document_says_holds_on_a_fake_engine(case: Any, server: ServerInThread) -> None:
+    case.call_and_validate(base_url=server.url, checks=CHECKS)
+
+
+def test_the_document_and_the_page_are_served(server: ServerInThread) -> None:
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    assert document == openapi(dialects())
+    assert set(document["paths"]) >= {"/v1/models", "/v1/chat/completions"}
+    page = httpx.get(f"{server.url}/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert all(path in page.text for path in document["paths"])
+    assert "http://" not in page.text and "https://" not in page.text  # it asks no other host for anything
+
+
+def test_every_endpoint_says_what_it_does() -> None:
+    for dialect in dialects().values():
+        for endpoint in dialect.endpoints:
+            assert endpoint.summary and Path(endpoint.path).is_absolute()
