@@ -1,0 +1,54 @@
+"""Paths, methods, API tokens and pages of other origins, for each HTTP dialect in its own form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import studiolo_fake_engine as fake
+
+from studiolo.paths import Home
+from studiolo.server.token_file import ApiTokenFile, add_api_token
+from tests.support.fake_host import SETTINGS as FAKE_ENGINE
+from tests.support.fake_models import add_model
+from tests.support.http_server import ServerInThread, serving_in_thread
+
+
+@pytest.fixture
+def guarded_server(empty_home: Home, tmp_path: Path) -> Iterator[tuple[ServerInThread, str]]:
+    """A server on the fake engine that wants an API token, and one."""
+    add_model(empty_home, "alpha")
+    empty_home.settings.write_text(FAKE_ENGINE)
+    token = str(add_api_token(tmp_path / "tokens"))
+    fake.reset()
+    with serving_in_thread(ApiTokenFile(tmp_path / "tokens")) as server:
+        yield server, token
+    fake.reset()
+
+
+def test_an_api_token_comes_in_either_header(guarded_server: tuple[ServerInThread, str]) -> None:
+    server, token = guarded_server
+    wrong = f"{token[:-1]}{'a' if token[-1] != 'a' else 'b'}"
+    for headers in ({"authorization": f"Bearer {token}"}, {"x-api-key": token}):
+        assert httpx.get(f"{server.url}/v1/models", headers=headers).status_code == 200
+    for refused in ({}, {"x-api-key": wrong}, {"authorization": f"Bearer {wrong}"}, {"authorization": token}):
+        answer = httpx.get(f"{server.url}/v1/models", headers=refused)
+        assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["error"]["code"] == "invalid_api_key" and token[-8:] not in answer.text
+
+
+def test_unknown_paths_and_wrong_methods(fake_server: ServerInThread) -> None:
+    nothing = httpx.get(f"{fake_server.url}/v1/nothing")
+    assert nothing.status_code == 404 and nothing.json()["error"]["code"] == "unknown_url"
+    without_prefix = httpx.post(f"{fake_server.url}/chat/completions", json={})
+    assert without_prefix.status_code == 404 and "/v1/chat/completions" in without_prefix.text
+    wrong = httpx.get(f"{fake_server.url}/v1/chat/completions")
+    assert wrong.status_code == 405 and "POST" in wrong.headers["allow"]
+    assert wrong.json()["error"]["code"] == "method_not_allowed"
+
+
+def test_a_body_that_is_too_large_is_refused_in_the_form_of_the_dialect(fake_server: ServerInThread) -> None:
+    answer = httpx.post(f"{fake_server.url}/v1/chat/completions", content=b"x" * (65 * 2**20), timeout=60)
+    assert answer.status_code == 413 and answer.json()["error"]["type"] == "invalid_request_error"
