@@ -58,8 +58,8 @@ def test_a_choice_that_cannot_be_followed_is_refused_by_name() -> None:
         use(tool_choice="required")
     with pytest.raises(ConfigError, match="Two tools have the name 'add'"):
         use(tools=[TOOLS[1], TOOLS[1]])
-    with pytest.raises(UnsupportedError, match="tools and structured output"):
-        config = PredictionConfig.from_dict({"structured": {"type": "json"}})
+    with pytest.raises(UnsupportedError, match="tools and a grammar of its own"):
+        config = PredictionConfig.from_dict({"structured": {"type": "gbnf", "gbnf_grammar": 'root ::= "x"'}})
         tool_use(ChatRequest(messages=QUESTION, tools=TOOLS), config)
     assert use(tools=TOOLS, tool_choice="none") is None
     assert use(tools=TOOLS, tool_choice="required").must_call

@@ -205,7 +205,7 @@ async def test_every_event_of_a_call_travels(place: tuple[str, int]) -> None:
                 "structured": {"type": "gbnf", "gbnf_grammar": 'root ::= "x"'},
             },
             lm.UnsupportedError,
-            "both tools and structured output",
+            "both tools and a grammar of its own",
         ),
     ],
 )

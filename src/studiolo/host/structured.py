@@ -13,10 +13,16 @@ from ..config import PredictionConfig, ReasoningParsing
 from ..domain.chat import Tool
 from ..domain.generation import StopReason, ToolCallFailed, ToolCallFinished
 from ..engines.base import Constraint, Engine
-from ..engines.schemas.grammar import HEAD, answer_grammar, call_grammar, thoughtful_grammar
+from ..engines.schemas.grammar import (
+    HEAD,
+    answer_grammar,
+    call_grammar,
+    call_or_answer_grammar,
+    thoughtful_grammar,
+)
 from ..engines.schemas.matching import GrammarMatcher
 from ..engines.schemas.process import PreparedSchema, Schemas
-from ..engines.tool_format import call_schema
+from ..engines.tool_format import CALL_BEGIN, CALL_END, call_schema
 from ..engines.tool_reader import failed_call
 from ..errors import UnsupportedError
 from .engine_capabilities import check_grammar
@@ -92,7 +98,8 @@ class AnswerForm:
 
     async def problem(self, stop_reason: StopReason) -> str | None:
         """Return why a finished answer does not have its form; ``None`` if it has."""
-        if self.schema is None:
+        is_call = bool(self.parameters) and "".join(self._text).startswith(CALL_BEGIN)
+        if self.schema is None or is_call:
             if self.matcher is None or self.matcher.complete:
                 return None
             return cut_off(stop_reason)
@@ -182,6 +189,29 @@ async def call_form(
         grammar = call_grammar((tool.name, each.grammar_json) for tool, each in zip(tools, loose, strict=True))
         await schemas.check_grammar(grammar)
     return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.matcher(grammar), parameters=parameters)
+
+
+async def call_or_answer_form(
+    schemas: Schemas,
+    engine: Engine,
+    tools: Sequence[Tool],
+    own_name: Callable[[str], str],
+    wanted: Mapping[str, Any] | bool | None,
+) -> AnswerForm:
+    """Return the form of an answer that is a call of one of ``tools``, or satisfies the schema ``wanted``.
+
+    Raises:
+        ConfigError: a schema is wrong, or nothing satisfies it.
+        UnsupportedError: an answer cannot be held to it, or not by this engine.
+    """
+    check_grammar(engine, "llguidance")
+    parameters = await prepare_parameters(schemas, tools, own_name)
+    schema = await schemas.prepare(ANY_OBJECT if wanted is None else wanted)
+    calls = [(tool.name, parameters[own_name(tool.name)].grammar_json) for tool in tools]
+    grammar = call_or_answer_grammar(calls, CALL_BEGIN, CALL_END, schema.grammar_json)
+    await schemas.check_grammar(grammar)
+    matcher = await schemas.matcher(grammar)
+    return AnswerForm(Constraint(grammar=grammar), schemas, matcher, schema, parameters)
 
 
 async def prepare_parameters(

@@ -26,7 +26,7 @@ from ..errors import ConfigError, UnsupportedError
 from .overflow import check_fits, fit_chat, fit_text
 from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
 from .stop_strings import StopStrings, stop_strings, without_stop_strings
-from .structured import AnswerForm, call_form, prepare_parameters
+from .structured import AnswerForm, call_form, call_or_answer_form, prepare_parameters
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def tool_use(chat: ChatRequest, config: PredictionConfig) -> ToolUse | None:
 
     Raises:
         ConfigError: they are malformed, or a call of a tool is required that is not among them.
-        UnsupportedError: structured output is asked for as well.
+        UnsupportedError: a grammar of the request's own is asked for as well.
     """
     choice: ToolChoice | None = chat.tool_choice or config.tool_choice
     forced = False
@@ -79,10 +79,10 @@ def tool_use(chat: ChatRequest, config: PredictionConfig) -> ToolUse | None:
         )
     if not tools or choice == "none":
         return None
-    if config.structured is not None and config.structured.type != "none":
+    if config.structured is not None and config.structured.type == "gbnf":
         raise UnsupportedError(
-            "One prediction cannot have both tools and structured output",
-            suggestion="Let one prediction call the tools, and another give the answer its form.",
+            "One prediction cannot have both tools and a grammar of its own",
+            suggestion="Hold the answer to a JSON schema, or give no tools.",
             feature="raw_tools",
         )
     must_call = forced or choice == "required" or isinstance(choice, NamedTool)
@@ -183,11 +183,15 @@ async def template_input(engine: Engine, chat: TemplateRequest, config: Predicti
 
 
 async def _with_tools(
-    engine: Engine, chat: TemplateRequest, names: ToolNames, tools: list[Tool]
+    engine: Engine, chat: TemplateRequest, names: ToolNames, tools: list[Tool], *, as_text: bool = False
 ) -> tuple[TemplateRequest, bool]:
-    """Return ``chat`` with its tools, and whether they are in the form of the model's template."""
+    """Return ``chat`` with its tools, and whether they are in the form of the model's template.
+
+    Parameters:
+        as_text: they are not, whatever the template knows.
+    """
     messages = names.rename_messages(chat.messages)
-    if chat.template is None and await engine.knows_tools():
+    if chat.template is None and not as_text and await engine.knows_tools():
         return replace(chat, messages=messages, tools=tools), True
     return replace(chat, messages=with_instructions(messages, tools)), False
 
@@ -216,11 +220,13 @@ async def say_with_tools(
         budget_message: what is put before the end tag of reasoning that is cut short.
 
     Returns:
-        The engine's events, their pipeline, and the form of a call that must be made.
+        The engine's events, their pipeline, and the form of a call that must be made, or of a call or an answer.
     """
     names = use.names()
     tools = names.rename_tools(use.tools)
-    chat, own_format = await _with_tools(engine, chat, names, tools)
+    structured = request.config.structured
+    has_form = structured is not None and structured.type == "json" and not use.must_call
+    chat, own_format = await _with_tools(engine, chat, names, tools, as_text=has_form)
     stops = stop_strings(request.config)
     if stops is not None:
         request = without_stop_strings(request)
@@ -246,7 +252,11 @@ async def say_with_tools(
         pipeline = OutputPipeline(splitter(config, prompt.text), names=names, stops=stops)
         return engine.chat_with_tools(asked), pipeline, None
     form: AnswerForm | None = None
-    if not use.must_call:
+    if structured is not None and has_form:
+        prompt = with_thought_closed(prompt, config)
+        form = await call_or_answer_form(schemas, engine, tools, names.original, structured.json_schema)
+        pipeline = OutputPipeline(calls=ToolCallReader(names), stops=stops)
+    elif not use.must_call:
         if config.enable_thinking is False:
             prompt = with_thought_closed(prompt, config)
         pipeline = OutputPipeline(splitter(config, prompt.text), ToolCallReader(names), stops=stops)

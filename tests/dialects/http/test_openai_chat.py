@@ -12,6 +12,7 @@ import pytest
 from jsonschema import validate
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+import studiolo as lm
 from tests.dialects.http.conftest import LLM
 
 HELLO = [{"role": "user", "content": "Say hello."}]
@@ -343,6 +344,30 @@ def test_the_forms_of_an_answer(http: httpx.Client) -> None:
         assert isinstance(json.loads(found.message.content or ""), dict)
     assert (found.message.content or "").lstrip().startswith("{")
     assert whole(http, response_format={"type": "text"}).choices == whole(http).choices
+
+
+@pytest.mark.parametrize("forbidden", [(), ("[TOOL", "[", " [")], ids=["call", "text"])
+def test_an_answer_beside_tools_is_a_call_or_has_the_form(
+    http: httpx.Client, base_url: str, forbidden: tuple[str, ...]
+) -> None:
+    with lm.Client(base_url.removeprefix("http://")) as client:
+        first = [client.llm.model(LLM).tokenize(text)[0] for text in forbidden]
+    body = {
+        "messages": [{"role": "user", "content": "What is the weather in Rome?"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "book", "schema": BOOK}},
+        "tools": TOOLS,
+        "logit_bias": {str(token): -100 for token in first},
+        "max_tokens": 80,
+    }
+    answer = whole(http, **body).choices[0]
+    if forbidden:
+        assert answer.finish_reason == "stop" and not answer.message.tool_calls
+        validate(json.loads(answer.message.content or ""), BOOK)
+        return
+    assert answer.finish_reason == "tool_calls" and not answer.message.content
+    for call in answer.message.tool_calls or ():
+        assert call.type == "function"
+        validate(json.loads(call.function.arguments), TOOLS[0]["function"]["parameters"])
 
 
 def test_the_official_client_reads_errors(client: openai.OpenAI) -> None:

@@ -41,12 +41,32 @@ def call_grammar(calls: Iterable[tuple[str, str]]) -> str:
     Parameters:
         calls: the name of each tool for the model, and the ``grammar_json`` of its parameters.
     """
+    return "\n".join([f"{HEAD} {{}}", "start: call", *_call_rules(calls)])
+
+
+def call_or_answer_grammar(calls: Iterable[tuple[str, str]], begin: str, end: str, grammar_json: str) -> str:
+    """Return the grammar of an answer that is a call of one of several tools, or one JSON value.
+
+    Parameters:
+        calls: as for :func:`call_grammar`.
+        begin, end: the text before and after a call.
+        grammar_json: of the value.
+    """
+    rules = (
+        f"{HEAD} {{}}",
+        "start: marked | answer",
+        f"marked: {json.dumps(begin)} call {json.dumps(end)}",
+        f"answer: %json {grammar_json}",
+    )
+    return "\n".join([*rules, *_call_rules(calls)])
+
+
+def _call_rules(calls: Iterable[tuple[str, str]]) -> list[str]:
     rules: list[str] = []
     for number, (name, grammar_json) in enumerate(calls):
         head = json.dumps(f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": ')
         rules.append(f'call{number}: {head} arguments{number} "}}"\narguments{number}: %json {grammar_json}')
-    start = " | ".join(f"call{number}" for number in range(len(rules)))
-    return "\n".join([f"{HEAD} {{}}", f"start: {start}", *rules])
+    return [f"call: {' | '.join(f'call{number}' for number in range(len(rules)))}", *rules]
 
 
 def _literal(text: str) -> str:
