@@ -39,9 +39,13 @@ def nap():
     os.kill(os.getpid(), signal.SIGNAL)
     time.sleep(60)
 
-client = StubClient([[*call("nap"), success()], ANSWER])
+def doze():
+    "Sleep, too."
+    time.sleep(60)
+
+client = StubClient([[*call("doze"), *call("nap", 1), success()], ANSWER])
 try:
-    LLM(AsyncLLM("m", client, "llm")).act("Nap.", [nap])
+    LLM(AsyncLLM("m", client, "llm")).act("Nap.", [doze, nap], max_parallel_tool_calls=None)
 except (KeyboardInterrupt, SystemExit) as error:
     print(type(error).__name__, time.monotonic() - at[0] < 1, len(client.asked), flush=True)
 """
@@ -49,13 +53,13 @@ except (KeyboardInterrupt, SystemExit) as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself an interrupt")
 @pytest.mark.parametrize(("signal", "raised"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "SystemExit")])
-def test_stub_signal_ends_act_and_the_program_while_a_tool_sleeps(signal: str, raised: str) -> None:
+def test_stub_signal_ends_act_and_the_program_while_two_tools_sleep(signal: str, raised: str) -> None:
     began = time.monotonic()
     root = Path(__file__).parents[2]
     program = [sys.executable, "-c", PROGRAM.replace("SIGNAL", signal)]
     done = subprocess.run(program, cwd=root, capture_output=True, text=True, timeout=50)
     assert done.stdout.split() == [raised, "True", "1"], done.stderr
-    assert "they were abandoned: 'nap'" in done.stderr
+    assert "they were abandoned: 'doze', 'nap'" in done.stderr
     assert done.returncode == 0
     assert time.monotonic() - began < 45
 
