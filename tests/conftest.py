@@ -6,6 +6,7 @@ The default models are fetched once, by studiolo itself, into a folder that outl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -26,13 +27,13 @@ from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
-from tests.support.homes import DEFAULT_EMBEDDING_MODEL, new_home
+from tests.support.homes import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, new_home
 from tests.support.llama_server_wheel import unpacked
 from tests.support.model_cache import built_embedding_model, cache_folder, fetch, fetch_default_model
 from tests.support.recording import wire_recorder
-from tests.support.running import Server, serving, wait_until
+from tests.support.running import Server, serving, started_by_tests, wait_until
 from tests.support.typescript_clients import VERSIONS, installed
-from tests.support.web import Web
+from tests.support.web import Web, go_nowhere_else
 from tests.support.wire_schemas import Recording, judge, wire_schemas
 
 # Tests that set no number of examples themselves: a few hundred, and many with ``make fuzz``.
@@ -78,7 +79,12 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture
 def home(empty_home: Home, cache_home: Home) -> Home:
-    """A fresh home with the default model in it."""
+    """A fresh home with the default model in it, which is loaded with a context of 2048.
+
+    Of its own accord it is loaded with 8192: to clear the memory for that takes as long as the rest of the load.
+    """
+    with empty_home.settings.open("a") as settings:
+        settings.write(f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 2048 }}\n')
     for model in cache_home.models.rglob("*.gguf"):
         link = empty_home.models / model.relative_to(cache_home.models)
         link.parent.mkdir(parents=True)
@@ -124,15 +130,24 @@ def binary(cache_home: Home) -> Path:
     return unpacked(cache_home.root)
 
 
-@pytest.fixture(scope="module", params=["embedded", "served"])
-def place(request: Any, cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Where the host is, and the process that holds its workers."""
+@pytest.fixture(scope="module")
+def transport(request: Any) -> str:
+    """``embedded`` or ``served``; see ``pytest_generate_tests``."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def place(transport: str, cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Where the host is, and the process that holds its workers: embedded and served, or served alone.
+
+    A test of what the host and the engine do, which is the same in both, has the marker ``served``.
+    """
     folder = tmp_path_factory.mktemp("sdk")
     home = new_home(folder, cache_home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIOLO_HOME", str(home.root))
         patch.delenv("STUDIOLO_HOST", raising=False)
-        if request.param == "embedded":
+        if transport == "embedded":
             yield "embedded", os.getpid()
             background.run(close_hosts())
         else:
@@ -191,14 +206,7 @@ async def library(empty_home: Home) -> AsyncIterator[Library]:
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """A package index and a hub on this machine, which pip and the hub's client go to and to nothing else."""
     with Web() as web:
-        monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-        monkeypatch.setenv("PIP_INDEX_URL", f"{web.url}/simple")
-        monkeypatch.setenv("PIP_RETRIES", "0")
-        for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT", "PIP_NO_INDEX", "HF_HUB_OFFLINE"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("HF_ENDPOINT", web.url)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        go_nowhere_else(monkeypatch, web, tmp_path)
         yield web
 
 
@@ -231,6 +239,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def recording() -> Recording:
     return Recording()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests that take ``place`` in both places, or in one."""
+    if "transport" in metafunc.fixturenames:
+        places = ["served"] if metafunc.definition.get_closest_marker("served") else ["embedded", "served"]
+        metafunc.parametrize("transport", places, indirect=True, scope="module")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -270,7 +285,19 @@ def _what_was_sent_fits_the_official_clients(request: pytest.FixtureRequest, rec
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _hosts_end_with_their_module() -> Iterator[None]:
+def _no_process_outlives_its_module() -> Iterator[None]:
+    """Whatever a module's tests and fixtures have started has ended with them."""
+    yield
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not started_by_tests(), "the processes of this module to end", 10)
+    left = started_by_tests()
+    for process in left:
+        process.kill()
+    assert not left, f"left by the tests of this module: {left}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hosts_end_with_their_module(_no_process_outlives_its_module: None) -> Iterator[None]:
     """An embedded host outlives its clients; the next file's tests shall not find its engines."""
     yield
     if embedded._hosts:

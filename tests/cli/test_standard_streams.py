@@ -41,8 +41,17 @@ def shell(home: Home, line: str, **more: str) -> subprocess.CompletedProcess[byt
     )
 
 
-@pytest.mark.parametrize("variables", [ASCII, LATIN, POSIX], ids=["ascii", "latin-1", "POSIX"])
-@pytest.mark.parametrize("words", ["ls", "ls --detailed", "doctor", "show plain-q4_1"])
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [
+        ("ls", ASCII),
+        ("ls", LATIN),
+        ("ls", POSIX),
+        ("ls --detailed", LATIN),
+        ("doctor", ASCII),
+        ("show plain-q4_1", POSIX),
+    ],
+)
 def test_letters_that_cannot_be_shown_are_escaped(words: str, variables: dict[str, str], odd_home: Home) -> None:
     done = shell(odd_home, f"studiolo {words}", **variables)
     assert b"UnicodeEncodeError" not in done.stderr and b"Traceback" not in done.stderr, done.stderr
@@ -76,8 +85,13 @@ def test_error_messages_are_escaped(odd_home: Home) -> None:
     assert done.returncode == 1 and b"Traceback" not in done.stderr and b"UnicodeEncodeError" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("words", ["ls", "ls --json", "--version", "show plain-q4_1"])
+@pytest.mark.parametrize(
+    ("words", "closed"),
+    [
+        *(("ls", closed) for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-")),
+        *((words, "<&- >&- 2>&-") for words in ("ls --json", "--version", "show plain-q4_1")),
+    ],
+)
 def test_closed_descriptors_are_no_error(words: str, closed: str, odd_home: Home) -> None:
     done = shell(odd_home, f"studiolo {words} {closed}")
     assert (done.returncode, b"Error" in done.stderr) == (0, False), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from studiolo.library.catalog import Catalog
 from studiolo.paths import Home
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.running import Server, serving, wait_until
-from tests.support.web import Web
+from tests.support.web import Web, go_nowhere_else
 from tests.support.wire_schemas import WireSchemas, wire_schemas
 from tests.support.wire_socket import Socket
 
@@ -26,21 +27,41 @@ def judges(cache_home: Home) -> list[WireSchemas]:
     return wire_schemas(cache_home.root)
 
 
-@pytest.fixture
-def server(web: Web, empty_home: Home, tmp_path: Path) -> Iterator[Server]:
+@contextlib.contextmanager
+def stocked_server(web: Web, home: Home, folder: Path) -> Iterator[Server]:
     """A server without models. Its hub has one of three quantisations; its catalog one more that takes a while."""
-    content = write_gguf(tmp_path / "made.gguf").read_bytes()
+    content = write_gguf(folder / "made.gguf").read_bytes()
     for name in ("Q2_K", "Q4_K_M", "Q8_0"):
         web.add_file(REPO, f"tiny-{name}.gguf", content)
-    big = write_gguf(tmp_path / "big.gguf", weights=1_000_000).read_bytes()
+    big = write_gguf(folder / "big.gguf", weights=1_000_000).read_bytes()
     source = web.add_file("me/big-GGUF", "big-Q4_0.gguf", big)
-    write_catalog(empty_home, source, content=big, name="big")
-    with empty_home.catalog.open("a") as catalog:
+    write_catalog(home, source, content=big, name="big")
+    with home.catalog.open("a") as catalog:
         catalog.write('\n[models.big2]\nfile = "a/b/big2.gguf"\nsources = [{ type = "file", path = "/none.gguf" }]\n')
-    text = empty_home.catalog.read_text().replace("default = true", 'publisher = "Me & You"\ndescription = "Large"')
-    empty_home.catalog.write_text(text)
-    with serving(empty_home, tmp_path, "--no-load") as server:
+    text = home.catalog.read_text().replace("default = true", 'publisher = "Me & You"\ndescription = "Large"')
+    home.catalog.write_text(text)
+    with serving(home, folder, "--no-load") as server:
         yield server
+
+
+@pytest.fixture
+def server(web: Web, empty_home: Home, tmp_path: Path) -> Iterator[Server]:
+    """One whose downloads no other test sees."""
+    with stocked_server(web, empty_home, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for the tests that download nothing."""
+    folder = tmp_path_factory.mktemp("repository")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    home.settings.write_text("[library]\nprograms = []\n")
+    with Web() as web, pytest.MonkeyPatch.context() as patch:
+        go_nowhere_else(patch, web, folder)
+        with stocked_server(web, home, folder) as server:
+            yield server
 
 
 class Repository:
@@ -105,17 +126,22 @@ def repository(server: Server, judges: list[WireSchemas]) -> Iterator[Repository
         yield Repository(socket, judges)
 
 
+@pytest.fixture
+def reader(shared_server: Server, judges: list[WireSchemas]) -> Iterator[Repository]:
+    """A socket for the tests that download nothing."""
+    with Socket(shared_server.address, "repository") as socket:
+        yield Repository(socket, judges)
+
+
 def models(server: Server) -> list[str]:
     with Socket(server.address, "system") as socket:
         return [info["modelKey"] for info in socket.call("listDownloadedModels")["result"]]
 
 
-def test_search_and_the_options_of_a_result(repository: Repository) -> None:
-    found = repository.call("searchModels", {"opts": {"searchTerm": "tiny", "limit": 5}})["result"]["results"]
+def test_search_and_the_options_of_a_result(reader: Repository) -> None:
+    found = reader.call("searchModels", {"opts": {"searchTerm": "tiny", "limit": 5}})["result"]["results"]
     assert found == [{"name": "tiny-GGUF", "identifier": {"type": "hf", "identifier": REPO}}]
-    (picked,) = repository.call("searchModels", {"opts": {"searchTerm": "me & you/big", "limit": 1}})["result"][
-        "results"
-    ]
+    (picked,) = reader.call("searchModels", {"opts": {"searchTerm": "me & you/big", "limit": 1}})["result"]["results"]
     assert picked == {
         "name": "big",
         "identifier": {"type": "catalog", "identifier": "big"},
@@ -123,9 +149,9 @@ def test_search_and_the_options_of_a_result(repository: Repository) -> None:
         "staffPick": True,
     }
     nothing = {"opts": {"searchTerm": "tiny", "compatibilityTypes": ["pte", "yuzu"]}}
-    assert repository.call("searchModels", nothing)["result"]["results"] == []
+    assert reader.call("searchModels", nothing)["result"]["results"] == []
     identifier = {"modelSearchResultIdentifier": found[0]["identifier"]}
-    options = repository.call("getModelDownloadOptions", identifier)["result"]["results"]
+    options = reader.call("getModelDownloadOptions", identifier)["result"]["results"]
     assert [option["quantization"] for option in options] == ["Q2_K", "Q4_K_M", "Q8_0"]
     assert {option["compatibilityType"] for option in options} == {"gguf"}
     assert [option.get("recommended") for option in options] == [None, True, None]
@@ -139,8 +165,8 @@ def test_download_model(repository: Repository, server: Server) -> None:
     assert models(server) == ["tiny"]
 
 
-def test_the_catalog_is_our_own(repository: Repository) -> None:
-    catalog = repository.call("getModelCatalog")["result"]["models"]
+def test_the_catalog_is_our_own(reader: Repository) -> None:
+    catalog = reader.call("getModelCatalog")["result"]["models"]
     by_name = {model["name"]: model for model in catalog}
     assert by_name.keys() == {*Catalog.load(), "big", "big2"}
     chat, embedding = by_name["smollm2-135m-instruct"], by_name["nomic-embed-text-v1.5"]
@@ -160,9 +186,9 @@ def test_the_catalog_is_our_own(repository: Repository) -> None:
     assert by_name["big2"]["owner"] == "studiolo" and "staffPickedAt" not in by_name["big2"]
 
 
-def test_staff_picks_are_found_by_words_and_misspelt(repository: Repository) -> None:
+def test_staff_picks_are_found_by_words_and_misspelt(reader: Repository) -> None:
     def find(**parameter: Any) -> list[str]:
-        results = repository.call("fuzzyFindStaffPicks", parameter)["result"]["results"]
+        results = reader.call("fuzzyFindStaffPicks", parameter)["result"]["results"]
         return [f"{each['owner']}/{each['name']}{' exact' if each['exact'] else ''}" for each in results]
 
     assert len(find()) == len(Catalog.load()) + 2
@@ -174,15 +200,15 @@ def test_staff_picks_are_found_by_words_and_misspelt(repository: Repository) -> 
     assert find(searchTerm="nothing like it") == [] == find(compatibilityTypes=["safetensors"])
 
 
-def test_there_is_no_account_and_no_link(repository: Repository) -> None:
-    assert repository.call("getAuthenticationStatus")["result"] == {"authenticationStatus": {"type": "none"}}
-    assert repository.call("isAuthenticated")["result"] == {"authenticated": False}
-    assert repository.call("deauthenticate").get("result") is None
-    assert repository.call("getWritableArtifactOwners")["result"] == {"owners": []}
-    status = repository.call("lmLinkStatus")["result"]
+def test_there_is_no_account_and_no_link(reader: Repository) -> None:
+    assert reader.call("getAuthenticationStatus")["result"] == {"authenticationStatus": {"type": "none"}}
+    assert reader.call("isAuthenticated")["result"] == {"authenticated": False}
+    assert reader.call("deauthenticate").get("result") is None
+    assert reader.call("getWritableArtifactOwners")["result"] == {"owners": []}
+    status = reader.call("lmLinkStatus")["result"]
     assert status.pop("deviceName")
     assert status == {"status": "offline", "issues": ["notLoggedIn"], "peers": [], "deviceIdentifier": None}
-    assert repository.call("lmLinkSetDisabled", {"disabled": True})["type"] == "rpcResult"
+    assert reader.call("lmLinkSetDisabled", {"disabled": True})["type"] == "rpcResult"
 
 
 def refused(error: dict[str, Any], endpoint: str) -> None:
@@ -206,8 +232,8 @@ def refused(error: dict[str, Any], endpoint: str) -> None:
         ("lmLinkSetPreferredDevice", {"deviceIdentifier": "mine"}),
     ],
 )
-def test_what_needs_an_account_is_refused(repository: Repository, endpoint: str, parameter: Any) -> None:
-    refused(repository.call(endpoint, parameter)["error"], endpoint)
+def test_what_needs_an_account_is_refused(reader: Repository, endpoint: str, parameter: Any) -> None:
+    refused(reader.call(endpoint, parameter)["error"], endpoint)
 
 
 @pytest.mark.parametrize(
@@ -218,9 +244,9 @@ def test_what_needs_an_account_is_refused(repository: Repository, endpoint: str,
         ("pushArtifact", {"path": "/"}),
     ],
 )
-def test_channels_that_need_an_account_are_refused(repository: Repository, endpoint: str, parameter: Any) -> None:
-    repository.open(endpoint, parameter)
-    refused(repository.next(), endpoint)
+def test_channels_that_need_an_account_are_refused(reader: Repository, endpoint: str, parameter: Any) -> None:
+    reader.open(endpoint, parameter)
+    refused(reader.next(), endpoint)
 
 
 def test_a_plan_is_looked_up_changed_and_committed(repository: Repository, server: Server) -> None:
@@ -296,10 +322,10 @@ def test_what_is_in_the_library_is_not_fetched_again(repository: Repository, ser
         ([{"type": "fileName", "fileName": "none.gguf"}], "Q4_K_M"),
     ],
 )
-def test_what_is_preferred_is_selected(repository: Repository, preference: Any, expected: str) -> None:
+def test_what_is_preferred_is_selected(reader: Repository, preference: Any, expected: str) -> None:
     opts = {"resolutionPreference": preference, "compatibilityTypes": ["safetensors", "gguf"]}
-    repository.open("createDownloadPlan", {"target": MODEL, "opts": opts})
-    (node,) = repository.until("planReady")["plan"]["nodes"]
+    reader.open("createDownloadPlan", {"target": MODEL, "opts": opts})
+    (node,) = reader.until("planReady")["plan"]["nodes"]
     assert node["selected"]["quantName"] == expected
 
 
@@ -367,10 +393,10 @@ def test_a_cancelled_download_ends_at_once(repository: Repository, server: Serve
         (MODEL, {"compatibilityTypes": ["safetensors"]}, "is not offered as safetensors"),
     ],
 )
-def test_what_cannot_be_planned_is_a_clear_error(repository: Repository, target: Any, opts: Any, words: str) -> None:
-    repository.open("createDownloadPlan", {"target": target, "opts": opts})
-    assert repository.next()["type"] == "planUpdated"
-    error = repository.next()
+def test_what_cannot_be_planned_is_a_clear_error(reader: Repository, target: Any, opts: Any, words: str) -> None:
+    reader.open("createDownloadPlan", {"target": target, "opts": opts})
+    assert reader.next()["type"] == "planUpdated"
+    error = reader.next()
     assert error["type"] == "error" and words in error["title"]
 
 
@@ -383,14 +409,14 @@ def test_what_cannot_be_planned_is_a_clear_error(repository: Repository, target:
     ],
 )
 def test_a_selection_that_is_none_is_a_clear_error(
-    repository: Repository, node: int, option: int | None, words: str
+    reader: Repository, node: int, option: int | None, words: str
 ) -> None:
-    repository.open("createDownloadPlan", {"target": MODEL})
-    repository.until("planReady")
-    repository.send(
+    reader.open("createDownloadPlan", {"target": MODEL})
+    reader.until("planReady")
+    reader.send(
         "setSelectedDownloadOptionIndex", nodeIndex=node, selectedDownloadOptionIndex=option, requestedPlanVersion=1
     )
-    error = repository.next()
+    error = reader.next()
     assert error["type"] == "error" and words in error["title"]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from studiolo.paths import Home
 from tests.support.document_files import pdf
-from tests.support.homes import link_model, link_models
+from tests.support.homes import DEFAULT_MODEL, link_model, link_models
 from tests.support.running import environment
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,6 +32,14 @@ PAGES = [
 ]
 
 
+SHORT = f"""
+[models."{DEFAULT_MODEL}"]
+load = {{ context_length = 2048 }}
+prediction = {{ max_tokens = 60 }}
+"""
+"""Settings that end the answers of the model, which says little, before it does."""
+
+
 def blocks(page: str, language: str) -> list[str]:
     """Return the fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -47,8 +55,8 @@ def test_the_examples_of_a_page_run(
     for file in (vision_model, vision_model.with_name(f"mmproj-{vision_model.name}")):
         (folder / file.name.replace("tiny-vision", folder.name)).symlink_to(file)
     page = (DOCS / name).read_text()
-    if settings := blocks(page, "toml"):
-        home.settings.write_text("\n".join(settings))
+    settings = "\n".join(blocks(page, "toml")) or "[library]\nprograms = []\n"
+    home.settings.write_text(settings if DEFAULT_MODEL in settings else settings + SHORT)
     Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
     if name == "embeddings.md":
         link_models(embedding_home, home)

@@ -86,7 +86,7 @@ def test_killed_while_loading(server: Server, client: lm.Client) -> None:
 
 def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -> None:
     with nothing_left(server.pid), undisturbed(server.address):
-        llm = load(client, "prompt", context_length=2048, max_parallel_predictions=1, eval_batch_size=256)
+        llm = load(client, "prompt", context_length=1024, max_parallel_predictions=1, eval_batch_size=128)
         expected = answer(llm)
         fragments: list[lm.LlmPredictionFragment] = []
 
@@ -97,7 +97,7 @@ def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -
 
         with pytest.raises(EngineDiedError, match="SIGKILL"):
             llm.complete(
-                "word " * 1500,
+                "word " * 800,
                 config={"max_tokens": 2},
                 on_prompt_processing_progress=kill,
                 on_prediction_fragment=fragments.append,
@@ -113,7 +113,7 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
     """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error."""
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "stream")
-        limited = {**ENDLESS_CONFIG, "max_tokens": 60, "log_probs": 0}
+        limited = {**ENDLESS_CONFIG, "max_tokens": 24, "log_probs": 0}
         expected = llm.complete(ENDLESS, config=limited)
         stream = llm.complete_stream(ENDLESS, config=limited)
         for count, _ in enumerate(stream):
@@ -123,7 +123,7 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
         assert result.content == expected.content
         assert result.engine_restarts == 1 and expected.engine_restarts == 0
         counts = [(each.stats.prompt_tokens_count, each.stats.predicted_tokens_count) for each in (result, expected)]
-        assert counts[0] == counts[1] == (counts[0][0], 60)
+        assert counts[0] == counts[1] == (counts[0][0], 24)
         assert result.stats.stop_reason == "maxPredictedTokensReached"
         assert "".join(entry[0].text for entry in result.logprobs or ()) == result.content
 

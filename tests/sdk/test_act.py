@@ -1,4 +1,4 @@
-"""``act()`` with a real model, which is held to the form of a call: embedded and served alike."""
+"""``act()`` with a real model, which is held to the form of a call: what clients do, embedded and served alike."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def test_a_round_with_a_call_then_one_with_an_answer(llm: lm.LLM) -> None:
     assert (answer.content, answer.tool_call_id) == (str(sum(made[0])), request.id)
 
 
+@pytest.mark.served
 def test_the_same_call_comes_of_the_same_prompt(llm: lm.LLM) -> None:
     seen: list[Any] = []
     for _ in range(2):
@@ -103,6 +104,7 @@ async def test_the_async_api_does_the_same(place: tuple[str, int]) -> None:
     assert [message.role for message in messages] == ["assistant", "tool", "assistant"]
 
 
+@pytest.mark.served
 def test_a_schema_of_many_forms_holds_the_model(llm: lm.LLM) -> None:
     def plan(
         steps: list[str], size: int | None, speed: float, done: bool, options: dict[str, int], note: str = "x"
@@ -130,6 +132,7 @@ def test_a_call_that_the_token_limit_cuts_off_is_reported_as_such(llm: lm.LLM) -
     assert info.value.data["rawContent"].startswith('{"name"')
 
 
+@pytest.mark.served
 def test_names_that_a_model_cannot_write_are_given_to_it_in_a_form_that_it_can(llm: lm.LLM) -> None:
     tool = lm.ToolFunctionDef.from_callable(add, name="add: two numbers!")
     messages: list[Any] = []
@@ -146,6 +149,7 @@ def test_tools_left_to_the_model_are_offered_and_not_forced(llm: lm.LLM) -> None
     assert rounds[0].content
 
 
+@pytest.mark.served
 def test_a_model_that_shows_how_calls_by_itself(llm: lm.LLM) -> None:
     """With examples before it, even the smallest model calls without being forced to."""
     chat = lm.Chat()
@@ -214,6 +218,7 @@ def test_what_cannot_be_is_refused(llm: lm.LLM, config: Any, error: Any, words: 
         llm.respond("hi", config=config)
 
 
+@pytest.mark.served
 def test_a_chat_with_calls_can_go_on_without_tools(llm: lm.LLM) -> None:
     chat = lm.Chat()
     chat.add_user_message(QUESTION)
@@ -242,6 +247,7 @@ def test_tools_of_an_mcp_server_are_called(llm: lm.LLM) -> None:
     assert answer
 
 
+@pytest.mark.served
 async def test_tools_of_an_mcp_server_with_the_async_api(place: tuple[str, int]) -> None:
     server = {"command": sys.executable, "args": [str(Path(__file__).parents[1] / "support" / "mcp_server.py")]}
     messages: list[Any] = []
@@ -271,6 +277,7 @@ def test_a_tool_whose_schema_is_wrong_is_refused_with_the_path(
     assert llm.respond("hi", config={"max_tokens": 2}).stats.predicted_tokens_count == 2
 
 
+@pytest.mark.served
 async def test_a_call_whose_arguments_break_the_schema_is_a_failed_call(place: tuple[str, int]) -> None:
     digit: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 9}
 

@@ -115,7 +115,7 @@ async def test_its_events_come_while_it_writes(llm: lm.LLM) -> None:
 
 
 def test_several_calls_in_one_answer(llm: lm.LLM) -> None:
-    chat = examples(4, calls=2)
+    chat = examples(3, calls=2)
     chat.add_user_message("What is 5 plus 6 and 6 plus 6?")
     messages: list[Any] = []
     llm.act(chat, [ADD], config=GREEDY, on_message=messages.append, max_prediction_rounds=2, max_parallel_tool_calls=2)
@@ -212,8 +212,7 @@ def test_a_prompt_that_is_too_long_is_refused(llm: lm.LLM) -> None:
         llm.act("word " * 2000, [ADD], config=GREEDY)
 
 
-@pytest.mark.parametrize("policy", ["truncateMiddle", "rollingWindow"])
-@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize(("choice", "policy"), [("auto", "truncateMiddle"), ("required", "rollingWindow")])
 def test_a_chat_that_is_too_long_is_cut_where_the_policy_says_so(llm: lm.LLM, policy: str, choice: Any) -> None:
     chat = lm.Chat("Be brief.")
     for number in range(12):

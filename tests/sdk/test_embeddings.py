@@ -139,9 +139,9 @@ def test_its_other_names(client: lm.Client, model: lm.EmbeddingModel, name: str)
 
 def test_more_texts_than_fit_into_any_queue(client: lm.Client) -> None:
     small = client.embedding.model(SMALL_MODEL)
-    vectors = small.embed(f"word {number % 7}" for number in range(1500))
-    assert len(vectors) == 1500
-    assert cosine(vectors[0], vectors[1498 - 1498 % 7]) > 0.999
+    vectors = small.embed(f"word {number % 7}" for number in range(600))
+    assert len(vectors) == 600
+    assert cosine(vectors[0], vectors[595]) > 0.999
     small.unload()
 
 

@@ -12,14 +12,14 @@ import pytest
 
 import studiolo as lm
 
-PROMPT = "word " * 700
+PROMPT = "word " * 400
 ENDLESS = {"temperature": 0, "repeat_penalty": False}
 
 
 @pytest.fixture(scope="module")
 def slow(place: tuple[str, int]) -> Iterator[lm.LLM]:
     """A model that takes a prompt in many small steps, one prediction at a time."""
-    load = {"context_length": 1024, "eval_batch_size": 64, "max_parallel_predictions": 1, "prompt_cache_mib": 0}
+    load = {"context_length": 512, "eval_batch_size": 32, "max_parallel_predictions": 1, "prompt_cache_mib": 0}
     with lm.Client(place[0]) as client:
         llm = client.llm.load_new_instance("smollm2-135m-instruct", "slow", config=load)
         yield llm
@@ -39,7 +39,7 @@ def test_progress_is_reported_step_by_step(slow: lm.LLM) -> None:
         (after - before) * (result.stats.prompt_tokens_count or 0) for before, after in itertools.pairwise(observed)
     ]
     assert len(observed) > 8, observed
-    assert max(steps) < 200, "no step is much longer than a batch"
+    assert max(steps) < 100, "no step is much longer than a batch"
 
 
 def test_cancelling_while_the_prompt_is_processed(slow: lm.LLM) -> None:

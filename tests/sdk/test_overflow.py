@@ -1,4 +1,4 @@
-"""Context overflow policies on the real engine, embedded and served."""
+"""Context overflow policies on the real engine. The host applies them, so that one place shows all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 import studiolo as lm
+
+pytestmark = pytest.mark.served
 
 CONTEXT = 256
 COUNT = "1 2 3 4 5 6 7"

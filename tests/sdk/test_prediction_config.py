@@ -1,4 +1,4 @@
-"""Every setting of a prediction, by its effect on the real engine; embedded and served alike."""
+"""Every setting of a prediction, by its effect on the real engine. It is served, so that the wire carries each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 import studiolo as lm
+
+pytestmark = pytest.mark.served
 
 PROMPT = "The best thing about"
 REPETITIVE = " ".join(["ha"] * 12)

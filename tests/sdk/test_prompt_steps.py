@@ -12,6 +12,8 @@ import studiolo as lm
 from studiolo.config import DEFAULT_EVAL_BATCH, LoadConfig
 from studiolo.engines.llama_cpp.params import worker_params
 
+pytestmark = pytest.mark.served
+
 LONG = "word " * 1600
 STEP = DEFAULT_EVAL_BATCH
 CANCEL_LIMIT_SEC = 0.5

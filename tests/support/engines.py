@@ -16,10 +16,20 @@ from studiolo.settings import EngineSettings
 SETTINGS = {"context_length": 512, "max_parallel_predictions": 2, "prompt_cache_mib": 0}
 
 
+_nodes: list[Node] = []
+
+
 def node_in(folder: Path, **settings: Any) -> Node:
     """A node whose models, logs and sockets all lie in ``folder``, with ``[engine]`` settings."""
     chosen = EngineSettings(**settings)
-    return Node(name="here", models=folder, logs=folder, run=lambda: folder, settings=lambda: chosen)
+    _nodes.append(Node(name="here", models=folder, logs=folder, run=lambda: folder, settings=lambda: chosen))
+    return _nodes[-1]
+
+
+async def close_nodes() -> None:
+    """End what the nodes of a test keep running."""
+    while _nodes:
+        await _nodes.pop().templates.close()
 
 
 def kind_in(folder: Path, name: str = "llama.cpp", binary: Path | None = None) -> EngineKind:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 import subprocess
@@ -35,7 +34,8 @@ quarantine_sec = 600
 """
 
 
-_numbers = itertools.count()
+BYSTANDER = "bystander"
+"""The same model under another name."""
 
 
 @contextlib.contextmanager
@@ -44,8 +44,13 @@ def harmed(cache_home: Home, folder: Path, settings: str = SETTINGS) -> Iterator
     home = Home(folder / "home")
     home.root.mkdir(parents=True)
     link_models(cache_home, home)
+    link = home.models / "tests" / BYSTANDER / f"{BYSTANDER}.gguf"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(next(home.models.rglob("SmolLM2*.gguf")))
     home.settings.write_text(settings)
     with serving(home, folder, "--no-load") as server:
+        with lm.Client(server.address) as client:
+            answer(client.llm.load_new_instance(BYSTANDER, config=SMALL))
         yield server
 
 
@@ -74,19 +79,19 @@ def answer(llm: lm.LLM, tokens: int = 16) -> str:
 
 @contextlib.contextmanager
 def undisturbed(address: str) -> Iterator[None]:
-    """A bystander predicts on an instance of its own while the block lasts, and must always get the same text."""
+    """A bystander predicts on its own engine while the block lasts, and must always get the same text."""
     texts: list[str] = []
     faults: list[BaseException] = []
     done = threading.Event()
     with lm.Client(address) as client:
-        llm = client.llm.load_new_instance(MODEL, f"bystander-{next(_numbers)}", config=SMALL)
+        llm = client.llm.model(BYSTANDER)
         expected, pid = answer(llm), pid_of(client, llm.identifier)
 
         def predict() -> None:
             try:
                 while not done.is_set():
                     texts.append(answer(llm))
-                    time.sleep(0.1)  # it is there to notice, not to keep the processor busy
+                    time.sleep(0.3)  # it is there to notice, not to keep the processor busy
             except BaseException as error:
                 faults.append(error)
 
@@ -100,7 +105,6 @@ def undisturbed(address: str) -> Iterator[None]:
             done.set()
             thread.join()
             after = pid_of(client, llm.identifier)
-            llm.unload()
         assert not faults, faults
         assert set(texts) == {expected}
         assert after == pid

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from studiolo.paths import Home
+from tests.support.recording import wire_recorder
 
 WORKER = "studiolo.engines.llama_cpp.worker"
 PATIENCE_SEC = 30.0
@@ -67,6 +68,20 @@ def children_of(pid: int) -> list[psutil.Process]:
 def children() -> set[int]:
     """The processes that this one has started; those of other tests' hosts are among them."""
     return {child.pid for child in children_of(os.getpid())}
+
+
+def started_by_tests() -> list[psutil.Process]:
+    """The processes that this one has started and that still run, with those that they have started.
+
+    Some have another parent by now. All of them inherited the name of the file that sent frames are recorded in.
+    """
+    ours = os.environ[wire_recorder.VARIABLE]
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(wire_recorder.VARIABLE) == ours and not has_ended(process):
+                found.append(process)
+    return [process for process in found if process.pid != os.getpid()]
 
 
 def has_ended(process: psutil.Process) -> bool:

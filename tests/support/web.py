@@ -15,8 +15,11 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
 
 COMMIT = "c0ffee" + "0" * 34
 LARGE = 1 << 20
@@ -319,3 +322,15 @@ def _server(web: Web) -> ThreadingHTTPServer:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     return server
+
+
+def go_nowhere_else(patch: pytest.MonkeyPatch, web: Web, folder: Path) -> None:
+    """Let pip and the hub's client go to ``web``, and to nothing else; their caches are in ``folder``."""
+    patch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    patch.setenv("PIP_INDEX_URL", f"{web.url}/simple")
+    patch.setenv("PIP_RETRIES", "0")
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT", "PIP_NO_INDEX", "HF_HUB_OFFLINE"):
+        patch.delenv(name, raising=False)
+    patch.setenv("HF_ENDPOINT", web.url)
+    patch.setenv("HF_HOME", str(folder / "hf"))
+    patch.setenv("NO_PROXY", "127.0.0.1")

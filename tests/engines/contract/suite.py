@@ -154,7 +154,7 @@ class EngineContract:
         assert "7" not in text_of(events)
 
     async def test_a_full_context_ends_an_answer(self, engine: Engine) -> None:
-        end = (await run(engine, "1 2 3 4", **ENDLESS))[-1]
+        end = (await run(engine, "1 2 3 4 " * (CONTEXT // 9), **ENDLESS))[-1]
         assert isinstance(end, Completed) and end.stop_reason == "context_full"
         assert end.prompt_tokens + end.predicted_tokens >= CONTEXT - 1
 
