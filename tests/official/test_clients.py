@@ -12,7 +12,7 @@ from PIL import Image
 from studiolo.paths import Home
 from studiolo.sdk.discovery import SDK_PORTS
 from tests.support.founding_programs import CLIENT, CONVENIENCE
-from tests.support.homes import SHORT_ANSWERS, link_model, link_models
+from tests.support.homes import SHORTER_ANSWERS, link_model, link_models
 from tests.support.official_clients import run_python, run_typescript
 from tests.support.running import Server, serving
 
@@ -219,7 +219,7 @@ def server_home(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> H
     home = Home(tmp_path_factory.mktemp("official") / "home")
     home.root.mkdir()
     link_models(cache_home, home)
-    home.settings.write_text("[library]\nprograms = []\n" + SHORT_ANSWERS)
+    home.settings.write_text("[library]\nprograms = []\n" + SHORTER_ANSWERS)
     return home
 
 

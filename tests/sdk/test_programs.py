@@ -14,7 +14,7 @@ import pytest
 
 from studiolo.paths import Home
 from tests.support.founding_programs import CLIENT, CONVENIENCE, with_studiolo
-from tests.support.homes import SHORT_ANSWERS
+from tests.support.homes import SHORTER_ANSWERS
 from tests.support.running import WORKER, environment, has_ended, serving, wait_until, workers_of
 
 ASYNC_CLIENT = """
@@ -60,8 +60,7 @@ print("engine:", lm.get_default_client().system.info().studiolo.instances[0].pid
 
 @pytest.mark.parametrize("program", [with_studiolo(CONVENIENCE), with_studiolo(CLIENT), ASYNC_CLIENT])
 def test_the_program_prints_completions_and_leaves_nothing(program: str, home: Home) -> None:
-    with home.settings.open("a") as settings:
-        settings.write(SHORT_ANSWERS)
+    home.settings.write_text("[library]\nprograms = []\n" + SHORTER_ANSWERS)
     temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path: sockets lie in it
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", program],

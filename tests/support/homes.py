@@ -37,6 +37,9 @@ def new_home(folder: Path, source: Home, *models: Path) -> Home:
 SHORT_ANSWERS = f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 256 }}\n'
 """Settings that bound the completions without a limit, which end when the model ends them, by a small context."""
 
+SHORTER_ANSWERS = f"{SHORT_ANSWERS}prediction = {{ max_tokens = 60 }}\n"
+"""Settings that bound them to a number of tokens, too."""
+
 
 def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
     """Link the file ``model``, and its mmproj if it has one, into ``home``; returns its path in the models folder."""
