@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -27,9 +26,9 @@ from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports import embedded
 from studiolo.sdk.transports.embedded import close_hosts
-from tests.support.homes import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, new_home
+from tests.support.homes import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, link_models, new_home
 from tests.support.llama_server_wheel import unpacked
-from tests.support.model_cache import built_embedding_model, cache_folder, fetch, fetch_default_model
+from tests.support.model_cache import built_embedding_model, cache_folder, fetch, fetch_default_model, quick_models
 from tests.support.recording import wire_recorder
 from tests.support.running import Server, serving, started_by_tests, wait_until
 from tests.support.typescript_clients import VERSIONS, installed
@@ -56,6 +55,21 @@ def cache_home() -> Home:
 
 
 @pytest.fixture(scope="session")
+def quick_home(cache_home: Home) -> Home:
+    """A home with a quarter of the default model, by its name. Read it, link to it, never write to it.
+
+    What it says makes no sense, and it takes a third of the time.
+    """
+    return quick_models(cache_home)
+
+
+@pytest.fixture(scope="module")
+def model_home(request: pytest.FixtureRequest, cache_home: Home) -> Home:
+    """The home whose models ``home``, ``place`` and ``server`` have: with the marker ``quick_model``, the quick one."""
+    return quick_models(cache_home) if request.node.get_closest_marker("quick_model") else cache_home
+
+
+@pytest.fixture(scope="session")
 def embedding_home(cache_home: Home) -> Home:
     """A home with the default embedding model (768 dimensions) alone. Read it, link to it, never write to it."""
     home = Home(cache_home.root / "embedding")
@@ -78,19 +92,14 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 @pytest.fixture
-def home(empty_home: Home, cache_home: Home) -> Home:
+def home(empty_home: Home, model_home: Home) -> Home:
     """A fresh home with the default model in it, which is loaded with a context of 2048.
 
     Of its own accord it is loaded with 8192: to clear the memory for that takes as long as the rest of the load.
     """
     with empty_home.settings.open("a") as settings:
         settings.write(f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 2048 }}\n')
-    for model in cache_home.models.rglob("*.gguf"):
-        link = empty_home.models / model.relative_to(cache_home.models)
-        link.parent.mkdir(parents=True)
-        link.symlink_to(model)
-    if cache_home.state.exists():  # what was read of the model is kept under its real path
-        shutil.copy(cache_home.state, empty_home.state)
+    link_models(model_home, empty_home)
     return empty_home
 
 
@@ -137,13 +146,13 @@ def transport(request: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(transport: str, cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+def place(transport: str, model_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Where the host is, and the process that holds its workers: embedded and served, or served alone.
 
     A test of what the host and the engine do, which is the same in both, has the marker ``served``.
     """
     folder = tmp_path_factory.mktemp("sdk")
-    home = new_home(folder, cache_home)
+    home = new_home(folder, model_home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIOLO_HOME", str(home.root))
         patch.delenv("STUDIOLO_HOST", raising=False)
@@ -157,7 +166,7 @@ def place(transport: str, cache_home: Home, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def server(
-    request: pytest.FixtureRequest, cache_home: Home, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, model_home: Home, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server in a process of its own, with the default model, for the tests of a module.
 
@@ -170,7 +179,7 @@ def server(
     load = options.pop("load", False)
     sdk_port = options.pop("sdk_port", False)
     models = [request.getfixturevalue(name) for name in options.pop("models", [])]
-    home = new_home(tmp_path_factory.mktemp("server"), cache_home, *models)
+    home = new_home(tmp_path_factory.mktemp("server"), model_home, *models)
     with home.settings.open("a") as settings:
         settings.write(options.pop("settings", ""))
     with pytest.MonkeyPatch.context() as patch:

@@ -11,8 +11,8 @@ from tests.support.running import Server
 
 
 @pytest.fixture(scope="module")
-def server(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with harmed(cache_home, tmp_path_factory.mktemp("harmed")) as server:
+def server(quick_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with harmed(quick_home, tmp_path_factory.mktemp("harmed")) as server:
         with lm.Client(server.address) as client:  # what a server opens once is open from here on
             client.llm.load_new_instance(MODEL, config=SMALL).unload()
         yield server

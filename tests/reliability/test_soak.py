@@ -10,9 +10,9 @@ from tests.support.homes import new_home
 
 
 def test_clients_of_every_kind_while_engines_are_killed(
-    cache_home: Home, embedding_model: Path, tmp_path: Path
+    quick_home: Home, embedding_model: Path, tmp_path: Path
 ) -> None:
-    home = new_home(tmp_path, cache_home, embedding_model)
+    home = new_home(tmp_path, quick_home, embedding_model)
     report = soak(home, tmp_path, seconds=6, clients=6, kill_every_sec=2, seed=3)
     assert report.faults == []
     assert report.kills >= 1

@@ -56,10 +56,10 @@ async def test_two_hundred_requests_on_four_slots(server: Server, client: lm.Cli
 
 
 async def test_past_the_bound_of_the_queue_the_answer_is_busy(
-    cache_home: Home, tmp_path_factory: pytest.TempPathFactory
+    quick_home: Home, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("bounded")
-    with harmed(cache_home, folder, "[limits]\nqueue_length = 3") as server:
+    with harmed(quick_home, folder, "[limits]\nqueue_length = 3") as server:
         async with lm.AsyncClient(server.address) as client:
             llm = await client.llm.load_new_instance(MODEL, config={**SMALL, "max_parallel_predictions": 1})
 

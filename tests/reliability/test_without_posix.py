@@ -20,7 +20,7 @@ from tests.support.running import has_ended, workers_of
 
 OPTIONS = ServeOptions(port=0, load=False, sdk_port=False)
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,8 @@ import pytest
 
 import studiolo as lm
 
+pytestmark = pytest.mark.quick_model
+
 PROMPT = "word " * 400
 ENDLESS = {"temperature": 0, "repeat_penalty": False}
 

@@ -8,11 +8,11 @@ import pytest
 
 import studiolo as lm
 
-pytestmark = pytest.mark.served
+pytestmark = [pytest.mark.served, pytest.mark.quick_model]
 
 CONTEXT = 256
 COUNT = "1 2 3 4 5 6 7"
-NEARLY_FULL = "1 2 3 4 5 6 7 8 9 " * 10
+NEARLY_FULL = "1 2 3 4 5 6 7 8 9 " * 12
 """Takes most of the context, which the answer then fills."""
 ENDLESS = {"temperature": 0, "repeat_penalty": False}
 LONG = "The secret word is plum. " + "Nothing of note happened on that day. " * 80 + "The secret number is 4711."

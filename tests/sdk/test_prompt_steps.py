@@ -12,7 +12,7 @@ import studiolo as lm
 from studiolo.config import DEFAULT_EVAL_BATCH, LoadConfig
 from studiolo.engines.llama_cpp.params import worker_params
 
-pytestmark = pytest.mark.served
+pytestmark = [pytest.mark.served, pytest.mark.quick_model]
 
 LONG = "word " * 1600
 STEP = DEFAULT_EVAL_BATCH
@@ -59,7 +59,7 @@ def test_a_stream_gets_tokens_while_a_long_prompt_is_read(llm: lm.LLM) -> None:
     assert after - counts[0] >= steps - 1, "the stream waited for more than one step"
 
 
-@pytest.mark.parametrize("after_sec", [0.05, 0.4])
+@pytest.mark.parametrize("after_sec", [0.05, 0.2])
 def test_a_cancelled_prompt_returns_at_once_and_the_next_request_waits_for_no_more_than_steps(
     llm: lm.LLM, after_sec: float
 ) -> None:

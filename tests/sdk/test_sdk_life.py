@@ -30,12 +30,12 @@ MODEL = "smollm2-135m-instruct"
 
 
 @pytest.fixture(scope="module")
-def settled(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def settled(quick_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A home with the default model, small in memory, for this file."""
     home = Home(tmp_path_factory.mktemp("life") / "home")
     home.root.mkdir()
     home.settings.write_text(f'[library]\nprograms = []\n[models."{MODEL}"]\nload = {{ context_length = 2048 }}\n')
-    link_models(cache_home, home)
+    link_models(quick_home, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIOLO_HOME", str(home.root))
         patch.delenv("STUDIOLO_HOST", raising=False)

@@ -23,7 +23,7 @@ from studiolo.protocol.declarations import NAMESPACES
 from tests.support.running import Server, environment, free_port, has_ended, serving, wait_until
 from tests.support.wire_socket import HANDSHAKE, Socket
 
-pytestmark = pytest.mark.server(load=True, sdk_port=True)
+pytestmark = [pytest.mark.server(load=True, sdk_port=True), pytest.mark.quick_model]
 
 
 def fetch(url: str) -> Any:

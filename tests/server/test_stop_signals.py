@@ -16,6 +16,8 @@ from studiolo.paths import Home
 from studiolo.server.stop_signals import REPEAT_SEC, StopSignals
 from tests.support.running import environment, serving, wait_until
 
+pytestmark = pytest.mark.quick_model
+
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 

@@ -203,9 +203,9 @@ def test_work_that_takes_too_long_ends_its_process(missing: str) -> None:
 
 MEMORY = """
 from studiolo.platform.limits import limit_process, raise_open_files
-limit_process(memory_bytes=1 << 30, cpu_sec=60, writes=False)
+limit_process(memory_bytes=1 << 28, cpu_sec=60, writes=False)
 raise_open_files(1024)
-bytearray(2 << 30)
+bytearray(1 << 29)
 """
 
 

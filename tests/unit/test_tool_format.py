@@ -178,7 +178,11 @@ def test_any_text_is_read_to_its_end_and_the_same_in_one_piece_or_in_many(pieces
 
 
 @given(
-    st.dictionaries(st.text(max_size=5), st.recursive(st.none() | st.text(max_size=5) | st.integers(), st.lists)),
+    st.dictionaries(
+        st.text(max_size=5),
+        st.recursive(st.none() | st.text(max_size=5) | st.integers(), st.lists, max_leaves=8),
+        max_size=4,
+    ),
     st.booleans(),
 )
 def test_any_arguments_come_through(arguments: dict[str, Any], forced: bool) -> None:
