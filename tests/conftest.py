@@ -293,20 +293,18 @@ def _what_was_sent_fits_the_official_clients(request: pytest.FixtureRequest, rec
         assert not faults, "sent, and dropped by the official TypeScript client:\n" + "\n".join(faults)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_process_outlives_its_module() -> Iterator[None]:
-    """Whatever a module's tests and fixtures have started has ended with them."""
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_outlives_the_run() -> Iterator[None]:
+    """Whatever the tests and their fixtures have started has ended with them. The first fixture of all, so the last."""
     yield
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: not started_by_tests(), "the processes of this module to end", 10)
-    left = started_by_tests()
-    for process in left:
-        process.kill()
-    assert not left, f"left by the tests of this module: {left}"
+        wait_until(lambda: not started_by_tests(), "all processes to end", 10)
+    left = {str(process): test for process, test in started_by_tests().items()}
+    assert not left, f"processes that still run, and the tests that started them: {left}"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _hosts_end_with_their_module(_no_process_outlives_its_module: None) -> Iterator[None]:
+def _hosts_end_with_their_module() -> Iterator[None]:
     """An embedded host outlives its clients; the next file's tests shall not find its engines."""
     yield
     if embedded._hosts:

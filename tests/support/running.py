@@ -70,18 +70,19 @@ def children() -> set[int]:
     return {child.pid for child in children_of(os.getpid())}
 
 
-def started_by_tests() -> list[psutil.Process]:
-    """The processes that this one has started and that still run, with those that they have started.
+def started_by_tests() -> dict[psutil.Process, str]:
+    """The processes that this one has started and that still run, with those that they have started; and by which test.
 
     Some have another parent by now. All of them inherited the name of the file that sent frames are recorded in.
     """
     ours = os.environ[wire_recorder.VARIABLE]
-    found: list[psutil.Process] = []
+    found: dict[psutil.Process, str] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(wire_recorder.VARIABLE) == ours and not has_ended(process):
-                found.append(process)
-    return [process for process in found if process.pid != os.getpid()]
+            variables = process.environ()
+            if variables.get(wire_recorder.VARIABLE) == ours and process.pid != os.getpid() and not has_ended(process):
+                found[process] = variables.get("PYTEST_CURRENT_TEST", "")
+    return found
 
 
 def has_ended(process: psutil.Process) -> bool:
