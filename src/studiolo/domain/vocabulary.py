@@ -7,6 +7,11 @@ from msgspec import Struct
 _REASONING_WORDS = ("<think>", "</think>", "enable_thinking", "reasoning_effort", "reasoning_content", "thinking")
 
 
+def template_reasons(template: str) -> bool:
+    """Return whether a chat template has a place for reasoning."""
+    return any(word in template for word in _REASONING_WORDS)
+
+
 class Vocabulary(Struct, frozen=True, kw_only=True):
     """The properties of a model's tokenizer that its prompts depend on.
 
@@ -25,7 +30,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True):
     @property
     def reasons(self) -> bool:
         """Whether the chat template has a place for reasoning."""
-        return any(word in self.chat_template for word in _REASONING_WORDS)
+        return template_reasons(self.chat_template)
 
     def fewest_tokens(self, text: str) -> int:
         """Return a lower bound of the tokens of ``text``: white space left out, its bytes by the longest token."""

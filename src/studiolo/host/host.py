@@ -28,6 +28,7 @@ from ..paths import Home
 from ..settings import SettingsFile
 from .devices import Devices
 from .documents import Documents
+from .download_jobs import DownloadJobs
 from .engine_run import PredictionRequest
 from .events import Events
 from .files import FileStore, without_documents
@@ -94,6 +95,7 @@ class Host:
             )
         )
         self.devices = Devices()
+        self.downloads = DownloadJobs(self.library)
         self.instances = Instances(
             self.engine_kinds,
             self.devices,
@@ -117,6 +119,7 @@ class Host:
             await asyncio.wait([self._startup])
         try:
             await self.review.close()
+            await self.downloads.close()
             await self.instances.stop()
             await self.schemas.close()
             await self.engine_kinds.node.templates.close()

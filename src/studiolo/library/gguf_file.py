@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 from msgspec import Struct
 
 from ..domain.models import Domain
+from ..domain.vocabulary import template_reasons
 from ..errors import ModelFileError
 from .file_kind import SAMPLE_BYTES, file_kind
 from .gguf_kind import kind_of
@@ -100,6 +101,11 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     embedding_length: int | None = None
     fault: str | None = None
     lora: dict[str, LoraPair] | None = None
+
+    @property
+    def reasons(self) -> bool:
+        """Whether its chat template has a place for reasoning."""
+        return template_reasons(self.chat_template or "")
 
 
 class Tensor(NamedTuple):

@@ -1,0 +1,1 @@
+"""LM Studio's REST API, version 1 and version 0."""
