@@ -14,6 +14,7 @@ GROUP = "studiolo.dialects"
 
 BUILT_IN = {
     "lmstudio": ".dialects.lmstudio.routes:LmStudio",
+    "lmstudio-rest": ".dialects.lmstudio_rest.routes:LmStudioRest",
     "openai": ".dialects.openai.routes:OpenAi",
 }
 

@@ -161,10 +161,11 @@ class Streamed:
 
         beside = None if self._keep_alive is None else asyncio.create_task(keep_alive(self._keep_alive))
         try:
-            if (frame := await first) is not None:
+            if frame := await first:
                 await put(frame)
             async for frame in self._frames:
-                await put(frame)
+                if frame:
+                    await put(frame)
         except StudioloError as error:
             await put(self._failure(error))
         except Exception as error:

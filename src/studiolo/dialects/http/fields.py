@@ -90,7 +90,7 @@ def read_fields(value: dict[str, Any], kind: type[T], fields: Fields, *, strict:
     if unknown and strict:
         raise InvalidRequestError(
             f"{unknown[0]}: unknown field",
-            cause="This server refuses fields that it does not know (strict_fields).",
+            cause="Fields that are not known are refused here.",
             data={"param": unknown[0], "unknown": unknown},
         )
     return converted(sifted, kind), unknown
