@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import queue
@@ -14,9 +15,12 @@ from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
 from .errors import UsageError
+from .platform.fork import after_fork_in_child
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+SHARED_THREADS = 32
 
 
 class DaemonThreads(Executor):
@@ -92,3 +96,29 @@ class DaemonThreads(Executor):
             with self._lock:
                 self._unfinished -= 1
             del item, future, work
+
+
+_shared = DaemonThreads(SHARED_THREADS, "studiolo-worker")
+
+
+def _forget_threads() -> None:
+    global _shared
+    _shared = DaemonThreads(SHARED_THREADS, "studiolo-worker")
+
+
+after_fork_in_child(_forget_threads)
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call ``function`` in a thread and return its result, as :func:`asyncio.to_thread` does."""
+    return await asyncio.wrap_future(_shared.submit(function, *args, **kwargs))
+
+
+def use_for(loop: asyncio.AbstractEventLoop) -> None:
+    """Let an event loop run :func:`asyncio.to_thread` and look-ups of names in these threads."""
+    run_in_executor = loop.run_in_executor
+
+    def redirected(executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        return run_in_executor(_shared if executor is None else executor, func, *args)
+
+    loop.run_in_executor = redirected

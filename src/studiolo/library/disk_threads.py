@@ -6,8 +6,9 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
+
+from ..daemon_threads import DaemonThreads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class DiskThreads:
     """
 
     def __init__(self) -> None:
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._pools: dict[str, DaemonThreads] = {}
 
     async def look_up(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of a look-up. They run one at a time."""
@@ -72,9 +73,9 @@ class DiskThreads:
     def _submit(self, name: str, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool(name), work)
 
-    def _pool(self, name: str) -> ThreadPoolExecutor:
+    def _pool(self, name: str) -> DaemonThreads:
         if name not in self._pools:
-            self._pools[name] = ThreadPoolExecutor(_THREADS[name], f"studiolo-{name}")
+            self._pools[name] = DaemonThreads(_THREADS[name], f"studiolo-{name}")
         return self._pools[name]
 
 

@@ -47,6 +47,7 @@ async def start_child(
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
     limit: int = 2**16,
 ) -> Process:
     """Start a child process in a group of its own. See :func:`asyncio.create_subprocess_exec`.
@@ -55,7 +56,7 @@ async def start_child(
     :mod:`studiolo.platform.parent_death`.
     """
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=stdin, stdout=stdout, stderr=stderr, env=env, limit=limit, **own_group()
+        *command, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, limit=limit, **own_group()
     )
     end_with_this_process(process.pid)
     return process
@@ -109,6 +110,28 @@ def kill(process: Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     else:
         _kill_tree(process.pid)
+
+
+async def wait_for_exit(process: Process, limit_sec: float) -> bool:
+    """Return whether a child process ends within the limit.
+
+    ``Process.wait`` also waits for the end of the pipes, which a process that the child has started may hold open.
+    """
+    try:
+        async with asyncio.timeout(limit_sec):
+            while process.returncode is None:  # noqa: ASYNC110 - asyncio has no event for the exit alone
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        return False
+    return True
+
+
+def close_pipes(process: Process) -> None:
+    """Close the pipes to a child process that has ended, although another process may hold their other ends."""
+    transport: asyncio.SubprocessTransport | None = getattr(process, "_transport", None)
+    if transport is not None:
+        with contextlib.suppress(OSError):
+            transport.close()
 
 
 def signal_name(status: int) -> str | None:

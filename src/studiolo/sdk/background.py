@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from .. import daemon_threads
 from ..errors import HostError, UsageError
 from ..platform.fork import after_fork_in_child
 from .callbacks import call
@@ -32,6 +33,7 @@ class _Background:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
+        daemon_threads.use_for(self.loop)
         self.closers: set[Callable[[], Coroutine[Any, Any, None]]] = set()
         self.finishing: set[asyncio.Task[None]] = set()
         self.thread = threading.Thread(target=self._run, name="studiolo", daemon=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, Unpack, cast
 
+from ..daemon_threads import in_thread
 from ..errors import ChannelClosedError, ConfigError, FilesError, LocalFileError, LocalFileNotFoundError
 from ..protocol.chat import FileHandle
 from ..protocol.files import (
@@ -73,7 +73,7 @@ class AsyncFilesNamespace:
             ConfigError: ``src`` has none of these types.
             FilesError: it is too large.
         """
-        name, data = await asyncio.to_thread(_read, src, optional(text, name, "name"))
+        name, data = await in_thread(_read, src, optional(text, name, "name"))
         uploaded = await self._session.call("files", UPLOAD_FILE_BASE64, UploadFileBase64Parameter(name, data))
         return FileHandle(
             name=name, identifier=uploaded.identifier, size_bytes=uploaded.size_bytes, file_type=uploaded.file_type
