@@ -137,6 +137,7 @@ class _Connection:
         self._written = written
         self._config = config
         self._step = "start"
+        self._needs_login = False
         self._program = Program(name, config) if config.command is not None else None
         self._release = asyncio.Event()
         self._listed: asyncio.Future[list[BoundTool]] = asyncio.get_running_loop().create_future()
@@ -149,7 +150,7 @@ class _Connection:
             async with asyncio.timeout(limit_sec):
                 return await asyncio.shield(self._listed)
         except TimeoutError:
-            raise self._unreachable(f"No answer within {limit_sec:g} s") from None
+            raise self._unreachable(f"it did not answer {self._step!r}", f"No answer within {limit_sec:g} s") from None
 
     async def end(self, limit_sec: float) -> None:
         """Close the connection; see :meth:`_Connections.end`."""
@@ -170,7 +171,8 @@ class _Connection:
                 self._step = "tools/list"
                 self._listed.set_result(await self._list(client))
                 await self._release.wait()
-        except Exception as error:
+        except Exception as failure:
+            error = _innermost(failure)
             if self._listed.done():
                 _log.warning(
                     "the connection to the MCP server %r did not close in order: %s", self.name, self._said(error)
@@ -178,8 +180,10 @@ class _Connection:
             elif isinstance(error, ConfigError):
                 self._listed.set_exception(error)
             else:
-                self._listed.set_exception(self._unreachable(self._said(error)))
+                self._listed.set_exception(self._unreachable(f"{self._step!r} failed", self._said(error)))
         finally:
+            if self._program is not None:
+                self._program.discard_log()
             if not self._listed.done():
                 self._listed.set_exception(ConnectionFailedError(f"The MCP server {self.name!r} was not started"))
             self._listed.exception()  # marks it as retrieved: the caller may have given up
@@ -192,8 +196,12 @@ class _Connection:
             return _package("mcp.client.sse").sse_client(config.url, config.headers, sse_read_timeout=None)
         http = _package("mcp.shared._httpx_utils").create_mcp_http_client(headers=config.headers)
         client = await stack.enter_async_context(http)
+        client.event_hooks = {"response": [self._note_status]}
         client.timeout = (HTTP_LIMIT_SEC, None, HTTP_LIMIT_SEC, HTTP_LIMIT_SEC)  # nothing limits silence but a call
         return _package("mcp.client.streamable_http").streamable_http_client(config.url, http_client=client)
+
+    async def _note_status(self, response: Any) -> None:
+        self._needs_login = response.status_code in (401, 403)  # the mcp package hides it
 
     async def _list(self, client: Any) -> list[BoundTool]:
         tools: list[BoundTool] = []
@@ -238,16 +246,15 @@ class _Connection:
 
     def _said(self, error: BaseException) -> str:
         error = _innermost(error)
-        text = str(error)
-        return self._written.without_values(text if isinstance(error, StudioloError) or text else repr(error))
+        return self._written.without_values(str(error) or repr(error))
 
-    def _unreachable(self, said: str) -> ConnectionFailedError:
+    def _unreachable(self, what: str, said: str) -> ConnectionFailedError:
         is_program = self._program is not None
         title = f"The MCP server {self.name!r} cannot be {'started' if is_program else 'reached'}"
         if self._step != "start":
-            title += f": it did not answer {self._step!r}"
+            title += f": {what}"
         suggestion = self._hint if is_program else "Try the address in a browser."
-        if not is_program and re.search(r"\b40[13]\b|[Uu]nauthorized", said):
+        if self._needs_login or (not is_program and re.search(r"\b40[13]\b", said)):
             suggestion = (
                 'The server requires a login: give it a token, as in "headers": {"Authorization": "Bearer ..."}.'
             )

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,7 +57,7 @@ class Program:
         """
         import anyio
 
-        with self._open_log() as log, self._temporary_log_removed():
+        with self._open_log() as log:
             environment, shortened = program_environment(self._config.env)
             if shortened:
                 _write_to(log, _WITHOUT_PASSWORDS.format(", ".join(shortened)))
@@ -102,6 +102,12 @@ class Program:
         self._log_is_named = True
         return None if self._log_path is None else f"Its log is {self._log_path}."
 
+    def discard_log(self) -> None:
+        """Remove the log if it lies in the temporary folder and no error has named it."""
+        if self._log_path is not None and self._log_is_temporary and not self._log_is_named:
+            with contextlib.suppress(OSError):
+                self._log_path.unlink()
+
     def _open_log(self) -> IO[bytes]:
         """Open the log of the program's standard error: under the home, else in the temporary folder, else nowhere."""
         file_name = f"mcp-{re.sub(r'[^A-Za-z0-9._-]+', '_', self._name)[-60:]}.log"
@@ -116,16 +122,6 @@ class Program:
             self._log_path, self._log_is_temporary = Path(path), True
             return os.fdopen(file, "wb", buffering=0)
         return Path(os.devnull).open("wb", buffering=0)
-
-    @contextlib.contextmanager
-    def _temporary_log_removed(self) -> Generator[None]:
-        """Remove a temporary log at the end of the block, unless an error has named it."""
-        try:
-            yield
-        finally:
-            if self._log_path is not None and self._log_is_temporary and not self._log_is_named:
-                with contextlib.suppress(OSError):
-                    self._log_path.unlink()
 
 
 async def _read(process: Process, into_session: Any, log: IO[bytes]) -> None:
