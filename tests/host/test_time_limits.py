@@ -138,13 +138,13 @@ def test_a_load_counts_and_is_given_up(client: lm.Client) -> None:
 
 
 def test_a_load_leaves_the_rest_of_the_time(client: lm.Client) -> None:
-    fake.models["beta"].load.sec = 0.2
+    fake.models["beta"].load.sec = 0.5
     fake.models["beta"].endless = True
     fake.models["beta"].token.sec = 0.01
     began = time.monotonic()
-    result = on_demand(client, "beta").respond("Hi", timeout=LIMIT_SEC)
-    check_ended(result, began)
-    assert result.content
+    result = on_demand(client, "beta").respond("Hi", timeout=1.5)
+    assert 1.4 < time.monotonic() - began < 2.4
+    assert result.content and result.stats.stop_reason == "timeLimitReached"
 
 
 async def test_a_download_counts_and_is_given_up(empty_home: Home, web: Web) -> None:

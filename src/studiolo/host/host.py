@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-import msgspec
-
 from ..config import LoadConfig, PredictionConfig
-from ..config.mismatch import Mismatch, described
 from ..deadline import Deadline
 from ..domain.chat import ChatRequest
 from ..domain.models import Domain, ModelReference
@@ -21,7 +17,7 @@ from ..engines.prompt import Prompt
 from ..engines.registry import EngineKinds
 from ..engines.schemas.process import Schemas
 from ..engines.spec import Device, Node
-from ..errors import LoadMismatchError, StoppingError
+from ..errors import StoppingError
 from ..library.model import Model, as_domain
 from ..library.model_library import Library
 from ..paths import Home
@@ -56,8 +52,6 @@ DELIVERY_SEC = 0.1
 """What callers get to hear of the end of their predictions before their connections close."""
 
 DEFAULT_LOAD = LoadRequest()
-
-_log = logging.getLogger("studiolo.host")
 
 
 class Host:
@@ -221,8 +215,8 @@ class Host:
                 await stack.enter_async_context(lease.held())
                 await lease.loaded(request.watcher)
             lease.requested_at = deadline.began
-            if not lease.began_load and (found := request.mismatches(lease.instance)):
-                _report_mismatches(lease.instance, found, request)
+            if not lease.began_load:
+                request.report_mismatches(lease.instance)
             yield lease
 
     async def _retire_mismatching(
@@ -386,16 +380,3 @@ class Host:
         """Wait until the model that is loaded at startup is loaded, or has failed."""
         if self._startup is not None:
             await asyncio.wait([self._startup])
-
-
-def _report_mismatches(instance: Instance, found: list[Mismatch], request: LoadRequest) -> None:
-    sentence = described(instance.identifier, found)
-    if request.on_mismatch == "error":
-        raise LoadMismatchError(
-            sentence,
-            suggestion="Ask for the settings in force, for another instance, or for on_mismatch='reload'.",
-            data={"identifier": instance.identifier, "mismatches": msgspec.to_builtins(found)},
-        )
-    _log.warning("%s", sentence)
-    if request.watcher is not None and request.watcher.on_mismatch is not None:
-        request.watcher.on_mismatch(instance, found)

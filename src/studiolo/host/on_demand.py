@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from ..config import LoadConfig
-from ..config.mismatch import Mismatch, mismatches
+from ..config.mismatch import Mismatch, described, mismatches
 from ..domain.models import Domain, ModelReference
-from ..errors import ModelFileError, ModelNotFoundError, ModelUnloadedError, PathNotFoundError
+from ..errors import LoadMismatchError, ModelFileError, ModelNotFoundError, ModelUnloadedError, PathNotFoundError
 from ..library.model import Model, as_domain
 from ..library.model_library import Library
 from ..settings import Settings
@@ -23,6 +26,8 @@ from .matching import check_domain, match
 from .not_found import departed, matches_no_model, not_loaded, query_data
 
 OnMismatch = Literal["keep", "error", "reload"]
+
+_log = logging.getLogger("studiolo.host")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,26 @@ class LoadRequest:
         if self.compares_ttl and self.ttl_sec is not None and self.ttl_sec != instance.ttl_sec:
             found.append(Mismatch("ttl", self.ttl_sec, instance.ttl_sec))
         return found
+
+    def report_mismatches(self, instance: Instance) -> None:
+        """Log the settings of this request that are not in force, and call the watcher.
+
+        Raises:
+            LoadMismatchError: there are some, and the request refuses that.
+        """
+        found = self.mismatches(instance)
+        if not found:
+            return
+        sentence = described(instance.identifier, found)
+        if self.on_mismatch == "error":
+            raise LoadMismatchError(
+                sentence,
+                suggestion="Ask for the settings in force, for another instance, or for on_mismatch='reload'.",
+                data={"identifier": instance.identifier, "mismatches": msgspec.to_builtins(found)},
+            )
+        _log.warning("%s", sentence)
+        if self.watcher is not None and self.watcher.on_mismatch is not None:
+            self.watcher.on_mismatch(instance, found)
 
 
 class OnDemand:
