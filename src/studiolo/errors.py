@@ -296,6 +296,13 @@ class WrongMethodError(HostError):
     http_status = 405
 
 
+class StoreError(HostError):
+    """The store of responses and chats cannot be read or written."""
+
+    code = "studiolo.store"
+    http_status = 503
+
+
 class StoredItemNotFoundError(HostError):
     """Nothing is stored under the given id, for this API token."""
 

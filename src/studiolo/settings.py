@@ -172,6 +172,21 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 2**20
 
 
+class StoreSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """``[store]``: where responses and chats are stored that clients of HTTP continue by their ids. Read at the start.
+
+    Parameters:
+        url: of the database: ``sqlite:///PATH``, or ``postgresql+psycopg://USER@HOST/NAME`` with the extra
+            ``postgres``. Default: the file ``store.db`` in the home.
+        keep_days: days that a record is kept. Default: 30.
+        max_records: records of each kind and API token at most; the oldest are removed. Default: 10,000.
+    """
+
+    url: str | None = None
+    keep_days: Annotated[float, Meta(gt=0)] = 30.0
+    max_records: Count = 10_000
+
+
 class ModelSettings(Struct, kw_only=True, frozen=True):
     """``[models.KEY]``: defaults of one model. What a request sets goes before them.
 
@@ -196,6 +211,7 @@ class Settings(Struct, kw_only=True, frozen=True):
     limits: LimitSettings = LimitSettings()
     engine: EngineSettings = EngineSettings()
     server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
     models: dict[str, ModelSettings] = msgspec.field(default_factory=dict[str, ModelSettings])
     presets: dict[str, PredictionConfig] = msgspec.field(default_factory=dict[str, PredictionConfig])
 

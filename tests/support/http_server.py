@@ -14,6 +14,7 @@ from studiolo.dialects import dialects
 from studiolo.dialects.base import Credentials, Serving
 from studiolo.host.host import Host
 from studiolo.server.app import create_app
+from studiolo.server.serve import open_store
 from tests.support.running import free_port, wait_until
 
 
@@ -39,7 +40,8 @@ def serving_in_thread(credentials: Credentials | None = None) -> Iterator[Server
 
     async def serve() -> None:
         host = Host()
-        app = create_app(Serving(host, credentials=credentials), dialects())
+        store = open_store(host)
+        app = create_app(Serving(host, credentials=credentials, store=store), dialects())
         config = uvicorn.Config(app, "127.0.0.1", port, log_config=None, lifespan="off")
         hosts.append(host)
         servers.append(uvicorn.Server(config))
@@ -47,6 +49,7 @@ def serving_in_thread(credentials: Credentials | None = None) -> Iterator[Server
             await servers[0].serve()
         finally:
             await host.stop()
+            await store.close()
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()

@@ -205,7 +205,7 @@ def test_the_page_has_every_setting_with_its_default() -> None:
     rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
     reported = {name.strip(" `"): default.strip(" `") for name, default in rows}
     actual: dict[str, str] = {}
-    for table in ("library", "loading", "limits", "engine", "server"):
+    for table in ("library", "loading", "limits", "engine", "server", "store"):
         defaults = getattr(Settings(), table)
         for field in defaults.__struct_fields__:
             value = getattr(defaults, field)

@@ -16,6 +16,7 @@ from ..errors import StudioloError
 from ..host.host import Host
 
 if TYPE_CHECKING:
+    from ..store.store import Store
     from .http.endpoint import Endpoint
 
 
@@ -39,11 +40,13 @@ class Serving:
         host: the host that serves the requests.
         is_daemon: whether the server runs in the background.
         credentials: the API tokens; ``None`` if clients need none.
+        store: keeps responses and chats; ``None`` where none are kept.
     """
 
     host: Host
     is_daemon: bool = False
     credentials: Credentials | None = None
+    store: Store | None = None
 
     def owner(self, headers: Mapping[str, str]) -> str | None:
         """Return the identifier of the API token in a request's headers; ``None`` where none is accepted.

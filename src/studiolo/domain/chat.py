@@ -12,13 +12,13 @@ Role = Literal["system", "user", "assistant", "tool"]
 FileType = Literal["image", "text/plain", "application/pdf", "application/word", "text/other", "unknown"]
 
 
-class Text(Struct, frozen=True):
+class Text(Struct, frozen=True, tag=True):
     """A part of a message: text."""
 
     text: str
 
 
-class Image(Struct, frozen=True):
+class Image(Struct, frozen=True, tag=True):
     """A part of a message: an image.
 
     Parameters:
@@ -30,7 +30,7 @@ class Image(Struct, frozen=True):
     name: str = "image"
 
 
-class File(Struct, frozen=True, kw_only=True):
+class File(Struct, frozen=True, kw_only=True, tag=True):
     """A part of a message: a file in the host's file store.
 
     Parameters:
@@ -46,7 +46,7 @@ class File(Struct, frozen=True, kw_only=True):
     file_type: FileType = "unknown"
 
 
-class ToolCall(Struct, frozen=True):
+class ToolCall(Struct, frozen=True, tag=True):
     """A call that a model asks for.
 
     Parameters:
@@ -60,7 +60,7 @@ class ToolCall(Struct, frozen=True):
     id: str | None = None
 
 
-class ToolResult(Struct, frozen=True):
+class ToolResult(Struct, frozen=True, tag=True):
     """A part of a message of the role ``tool``: what a call returned.
 
     Parameters:

@@ -69,7 +69,7 @@ class Host:
         self.home = home or Home.default()
         self.home.create()
         self.settings = SettingsFile(self.home.settings)
-        self.settings.current()  # a wrong file is an error now
+        self.settings.current()  # raises for a wrong file
         self.library = Library(self.home, settings=self.settings.current)
         self.defaults = ModelDefaults(self.settings.current, self.library)
         self.review = SettingsReview(self.settings.current, self.home, self.library)
@@ -341,8 +341,7 @@ class Host:
 
     def base_prediction_config(self, instance: Instance) -> PredictionConfig:
         """Return the settings that are in force on ``instance`` where a request leaves everything open."""
-        own = self.defaults.prediction(instance.model)
-        return settings_in_force(PredictionConfig(), instance.config, own)
+        return settings_in_force(PredictionConfig(), instance.config, self.defaults.prediction(instance.model))
 
     async def apply_template(self, lease: Lease, chat: TemplateRequest, config: PredictionConfig) -> str:
         """Return the text of a chat, as the model is given it; files other than images are left out.

@@ -162,3 +162,29 @@ def test_a_download_is_followed_by_its_job(empty_home: Home, tmp_path: Path) -> 
         wait_until(lambda: state()["status"] == "completed", "the download")
         assert state()["downloaded_bytes"] == state()["total_size_bytes"] == source.stat().st_size
         assert state()["completed_at"] >= state()["started_at"]
+
+
+def test_a_chat_continues_from_any_of_its_answers(http: httpx.Client) -> None:
+    first = chat(http, input="My name is Ann.", system_prompt="Be kind.")
+    assert first["response_id"].startswith("resp_")
+    tokens = first["stats"]["input_tokens"]
+    second = chat(http, input="What is my name?", previous_response_id=first["response_id"])
+    assert second["stats"]["input_tokens"] > tokens + 5
+    branch = chat(http, input="What is my name?", previous_response_id=first["response_id"])
+    assert branch["stats"]["input_tokens"] == second["stats"]["input_tokens"]
+    assert branch["output"] == second["output"] and branch["response_id"] != second["response_id"]
+    third = chat(http, input="And?", previous_response_id=second["response_id"])
+    assert third["stats"]["input_tokens"] > second["stats"]["input_tokens"]
+    replaced = chat(http, input="What is my name?", previous_response_id=first["response_id"], system_prompt="Be kind.")
+    assert replaced["stats"]["input_tokens"] == second["stats"]["input_tokens"]
+
+
+def test_a_streamed_chat_can_be_continued_at_once(http: httpx.Client) -> None:
+    result = events(http)[-1][1]["result"]
+    assert chat(http, input="And?", previous_response_id=result["response_id"])["output"]
+
+
+def test_a_chat_that_is_not_stored_has_no_id(http: httpx.Client) -> None:
+    assert "response_id" not in chat(http, store=False)
+    error = chat(http, 400, previous_response_id="resp_unknown")["error"]
+    assert (error["type"], error["param"]) == ("invalid_request", "previous_response_id")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from litestar import Request, route
 from litestar.types import ASGIApp, ControllerRouterHandler
 
+from ...errors import StoreError
 from ...host.host import Host
 from ..base import Serving
 from .answers import Answer, AnswerApp, Client, Streamed
 from .fields import Fields, header_value, read_body, read_fields
+
+if TYPE_CHECKING:
+    from ...store.store import Store
 
 B = TypeVar("B")
 
@@ -51,6 +55,13 @@ class Call(Generic[B]):
     def host(self) -> Host:
         """The host that serves it."""
         return self.serving.host
+
+    @property
+    def store(self) -> Store:
+        """The server's store. Raise :class:`StoreError` if it has none."""
+        if self.serving.store is None:
+            raise StoreError("This server stores nothing", suggestion='Send "store": false.')
+        return self.serving.store
 
     @property
     def client(self) -> str:

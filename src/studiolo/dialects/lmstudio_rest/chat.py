@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from ...domain.chat import ChatRequest, Message, Text
@@ -36,6 +37,9 @@ from ..http.generation import (
 from .chat_request import ID_PREFIX, ChatBody
 from .errors import error_object
 from .models import is_loaded
+
+KIND = "chat"
+"""Of the records in the store."""
 
 MAX_WAITING_EVENTS = 64
 """Events of one chat that wait to be sent; text is merged before."""
@@ -277,8 +281,18 @@ def _is_cancelled() -> bool:
 
 
 async def _earlier(call: Call[ChatBody]) -> list[Message]:
-    return []
+    """Return the messages of the response that a request continues."""
+    previous = call.body.previous_response_id
+    if previous is None:
+        return []
+    record = await call.store.get(KIND, call.owner, previous)
+    if record is None:
+        raise wrong("previous_response_id", f"there is no stored response {previous!r}")
+    return msgspec.msgpack.decode(record.body, type=list[Message])
 
 
 async def _keep(chat: _Chat) -> None:
-    return None
+    """Store the messages of a chat with its answer."""
+    answer = Message("assistant", [Text(chat.answer.text)])
+    body = msgspec.msgpack.encode([*chat.messages, answer])
+    await chat.call.store.put(KIND, chat.call.owner, chat.response_id, body)

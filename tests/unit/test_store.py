@@ -1,0 +1,130 @@
+"""The store: records of an owner, bounded, expiring, on disk before they are acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from studiolo.errors import ConfigError, StoreError
+from studiolo.store.store import MAX_BODY_BYTES, Store
+
+Open = Callable[..., Store]
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens stores of one database, closed at the end."""
+    stores: list[Store] = []
+
+    def open_store(**settings: float) -> Store:
+        store = Store(f"sqlite:///{tmp_path}/store.db", **{"keep_days": 1, "max_records": 100, **settings})  # type: ignore[arg-type]
+        stores.append(store)
+        return store
+
+    yield open_store
+    for store in stores:
+        await store.close()
+
+
+async def test_a_record_is_found_by_its_kind_owner_and_id_alone(opened: Open) -> None:
+    store = opened()
+    await store.put("chat", "ann", "one", b"1")
+    found = await store.get("chat", "ann", "one")
+    assert found is not None and found.body == b"1" and abs(found.created - time.time()) < 60
+    assert await store.get("chat", "bob", "one") is None
+    assert await store.get("response", "ann", "one") is None
+    await store.put("chat", "bob", "one", b"2")
+    await store.put("chat", "ann", "one", b"3")
+    found_again = await store.get("chat", "ann", "one")
+    assert found_again is not None and (found_again.body, found_again.created) == (b"3", found.created)
+    assert not await store.delete("chat", "cid", "one") and await store.delete("chat", "ann", "one")
+    assert await store.get("chat", "ann", "one") is None and await store.get("chat", "bob", "one") is not None
+
+
+async def test_records_are_listed_in_their_order_page_by_page(opened: Open) -> None:
+    store = opened()
+    for number in range(5):
+        await store.put("chat", "", str(number), b"x")
+    await store.put("chat", "other", "9", b"x")
+
+    async def ids(**settings: object) -> str:
+        return "".join([each.id for each in await store.list("chat", "", **{"limit": 10, **settings})])  # type: ignore[arg-type]
+
+    assert await ids() == "43210" and await ids(newest_first=False) == "01234"
+    assert await ids(limit=2) == "43" and await ids(limit=2, after="3") == "21"
+    assert await ids(after="3", newest_first=False) == "4" and await ids(after="none") == ""
+
+
+async def test_records_expire_and_are_bounded_in_number(opened: Open) -> None:
+    short = opened(keep_days=0.2 / 86400)
+    await short.put("chat", "", "brief", b"x")
+    assert await short.get("chat", "", "brief") is not None
+    await asyncio.sleep(0.3)
+    assert await short.get("chat", "", "brief") is None and await short.list("chat", "", limit=5) == []
+    few = opened(max_records=3)
+    for number in range(6):
+        await few.put("chat", "", str(number), b"x")
+    assert [each.id for each in await few.list("chat", "", limit=10)] == ["5", "4", "3"]
+
+
+async def test_another_process_reads_what_was_acknowledged(opened: Open) -> None:
+    await opened().put("chat", "", "one", b"1")
+    found = await opened().get("chat", "", "one")
+    assert found is not None and found.body == b"1"
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from studiolo.store.store import Store
+
+async def main() -> None:
+    store = Store(sys.argv[1], keep_days=1, max_records=100)
+    for number in range(20):
+        await store.put("chat", "", str(number), b"x" * 1000)
+        print(number, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+async def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(opened: Open, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    program = [sys.executable, "-c", KILLED, url]
+    ended = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    acknowledged = (await ended.communicate())[0].decode().split()
+    assert ended.returncode == -signal.SIGKILL and len(acknowledged) == 20
+    assert [each.id for each in await opened().list("chat", "", limit=50, newest_first=False)] == acknowledged
+
+
+async def test_what_cannot_be_stored_is_an_error(opened: Open, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="too large"):
+        await opened().put("chat", "", "one", b"x" * (MAX_BODY_BYTES + 1))
+    for url in ("nonsense", "oracle7://x", ""):
+        with pytest.raises(ConfigError, match=r"store\.url"):
+            Store(url, keep_days=1, max_records=10)
+    store = Store(f"sqlite:///{tmp_path}/no/such/folder/store.db", keep_days=1, max_records=10)
+    with pytest.raises(StoreError, match="cannot be used"):
+        await store.get("chat", "", "one")
+    await store.close()
+    (tmp_path / "broken.db").write_bytes(os.urandom(5000))
+    broken = Store(f"sqlite:///{tmp_path}/broken.db", keep_days=1, max_records=10)
+    with pytest.raises(StoreError, match="not a database"):
+        await broken.put("chat", "", "one", b"x")
+    await broken.close()
+
+
+async def test_a_store_of_a_newer_version_is_refused(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studiolo.store.store.VERSION", 99)
+    await opened().put("chat", "", "one", b"x")
+    monkeypatch.setattr("studiolo.store.store.VERSION", 1)
+    with pytest.raises(StoreError, match="newer version"):
+        await opened().get("chat", "", "one")
