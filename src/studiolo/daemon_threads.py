@@ -23,6 +23,23 @@ T = TypeVar("T")
 SHARED_THREADS = 32
 
 
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        UsageError: the program ends. Python 3.12.0 to 3.12.2 start none once the main thread has ended, later versions
+            none in functions of ``atexit``.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise UsageError(
+            "The program is ending, and no more threads can be started",
+            cause=str(error),
+            suggestion="Join the threads that use studiolo before the main thread ends.",
+        ) from None
+
+
 class DaemonThreads(Executor):
     """A pool of daemon threads, which start when they are first needed.
 
@@ -70,14 +87,10 @@ class DaemonThreads(Executor):
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True)
         try:
-            thread.start()
-        except RuntimeError as error:  # Python 3.12 and later start none once the main thread has ended
+            start_thread(thread)
+        except UsageError:
             if not self._threads:
-                raise UsageError(
-                    "The program is ending, and no more threads can be started",
-                    cause=str(error),
-                    suggestion="Join the threads that use studiolo before the main thread ends.",
-                ) from None
+                raise
         else:
             self._threads += 1
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import threading
 
+import psutil
 import pytest
 
+import studiolo as lm
 from studiolo.paths import Home
-from tests.support.running import environment
+from studiolo.sdk import background
+from tests.support.running import WORKER, environment, wait_until
 
 HEAD = """
 import asyncio, atexit, threading, time
@@ -78,6 +83,15 @@ last_line.set()
 )
 
 
+def engines_of(home: Home) -> list[int]:
+    found: list[int] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if WORKER in process.cmdline() and process.environ().get("STUDIOLO_HOME") == str(home.root):
+                found.append(process.pid)
+    return found
+
+
 def run(program: str, home: Home) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -87,6 +101,7 @@ def run(program: str, home: Home) -> list[str]:
         timeout=60,
     )
     assert done.returncode == 0 and done.stderr == "", done.stderr
+    wait_until(lambda: not engines_of(home), "the engines to end")
     return sorted(done.stdout.splitlines())
 
 
@@ -98,3 +113,16 @@ def test_threads_that_outlive_the_main_thread_get_their_answers(home: Home) -> N
 @pytest.mark.model
 def test_a_late_thread_may_be_the_first_to_use_the_host(home: Home) -> None:
     assert run(FIRST, home) == ["early UsageError", "first True"]
+
+
+def test_stub_where_no_thread_can_be_started_the_error_is_not_a_raw_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.12 and later refuse it in functions of ``atexit``."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(background, "_background", None)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(lm.UsageError, match="The program is ending"):
+        background.loop()
+    assert background._background is None

@@ -37,7 +37,11 @@ class _Background:
         self.closers: set[Callable[[], Coroutine[Any, Any, None]]] = set()
         self.finishing: set[asyncio.Task[None]] = set()
         self.thread = threading.Thread(target=self._run, name="studiolo", daemon=True)
-        self.thread.start()
+        try:
+            daemon_threads.start_thread(self.thread)
+        except BaseException:
+            self.loop.close()
+            raise
         atexit.register(self.close)
 
     def _run(self) -> None:
