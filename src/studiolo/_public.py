@@ -10,7 +10,7 @@ from .config import (
     GpuSetting as GpuSetting, JinjaPromptTemplate as JinjaPromptTemplate, LlmLoadModelConfig as LlmLoadModelConfig,
     LlmLoadModelConfigDict as LlmLoadModelConfigDict, LlmPredictionConfig as LlmPredictionConfig,
     LlmPredictionConfigDict as LlmPredictionConfigDict, LoadConfig as LoadConfig,
-    ManualPromptTemplate as ManualPromptTemplate, MirostatSetting as MirostatSetting,
+    ManualPromptTemplate as ManualPromptTemplate, LoraSetting as LoraSetting, MirostatSetting as MirostatSetting,
     PredictionConfig as PredictionConfig, PromptTemplate as PromptTemplate, ReasoningParsing as ReasoningParsing,
     StructuredSetting as StructuredSetting,
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import studiolo as lm
 from studiolo.paths import Home
 from tests.support.command_line import good, run
 from tests.support.homes import DEFAULT_MODEL, link_model
+from tests.support.model_files import write_lora
 from tests.support.running import serving
 
 
@@ -37,9 +39,21 @@ def test_any_setting_is_given_by_name(home: Home, tmp_path: Path) -> None:
     words = ("load", DEFAULT_MODEL, "--estimate-only", "--json", "--context-length", "2048")
     plain, small = (json.loads(good(run(home, *words, *more)))["kv_cache_bytes"] for more in ((), quantised))
     assert small < 0.8 * plain
+    write_lora(home.models / "me" / "adapters" / "tune.gguf")
+    outside = write_lora(tmp_path / "other.gguf", seed=2)
+    adapters = ("--lora", "tune", "--lora", f"{outside}:0.5")
+    without, heavier = (
+        json.loads(good(run(home, *words, *more)))["weights_bytes"] for more in ((), (*adapters, "--parallel", "1"))
+    )
+    assert 2 * outside.stat().st_size == heavier - without
+    unknown = run(home, *words, "--lora", "tune:none")
+    assert unknown.returncode == 1 and "'lora' names 'tune:none'" in unknown.stderr
     with serving(home, tmp_path, "--no-load") as server:
-        load = ("load", DEFAULT_MODEL, "--context-length", "256", "--set", "eval_batch_size=64")
+        load = ("load", DEFAULT_MODEL, "--context-length", "256", "--set", "eval_batch_size=64", *adapters)
         assert "is loaded" in run(home, *load, host=server.address).stderr
+        with lm.Client(server.address) as client:
+            loaded = client.llm.model(DEFAULT_MODEL).get_load_config()
+            assert loaded.adapters == [lm.LoraSetting("tune"), lm.LoraSetting(str(outside), 0.5)]
         kept = run(home, "load", DEFAULT_MODEL, "--context-length", "128", host=server.address)
         assert kept.returncode == 0 and kept.stderr.count("is loaded") == 1, kept.stderr
         assert "is already loaded with other settings: context_length is 256, not 128" in kept.stderr

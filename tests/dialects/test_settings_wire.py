@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from studiolo.config import LoraSetting
 from studiolo.errors import ConfigError, UnsupportedError
 from studiolo.protocol import kv
 from studiolo.protocol.settings_keys import IGNORED
@@ -46,6 +47,10 @@ PREDICTION: dict[str, tuple[Any, Any]] = {
     "toolChoice": ({"type": "generic", "mode": "none"}, ("tool_choice", "none")),
     "llama.presencePenalty": ({"checked": True, "value": 0.5}, ("presence_penalty", 0.5)),
     "vision.userMaxImageDimensionPixels": ({"checked": True, "value": 9}, ("user_max_image_dimension_pixels", 9)),
+    "studiolo.lora": (
+        [{"adapter": "a", "scale": 1.0}, {"adapter": "b", "scale": 0.5}],
+        ("lora", [LoraSetting("a"), LoraSetting("b", 0.5)]),
+    ),
     "vision.ignoreModelPreferredMaxImageDimension": (False, ("ignore_model_preferred_max_image_dimension", False)),
 }
 REFUSED: dict[str, tuple[Any, Any]] = {

@@ -23,7 +23,7 @@ from studiolo.engines.base import Engine
 from studiolo.engines.llama_server.binary import Binary, UnusableBinaryError, inspect
 from studiolo.engines.llama_server.options import options
 from studiolo.engines.spec import EngineSpec, Finding
-from studiolo.errors import EngineDiedError, EngineStartError, UnsupportedError
+from studiolo.errors import ConfigError, EngineDiedError, EngineStartError, UnsupportedError
 from studiolo.host.host import Host
 from studiolo.host.load_progress import LoadWatcher
 from studiolo.paths import Home
@@ -31,6 +31,7 @@ from studiolo.server.diagnosis import examine
 from tests.support.engine_calls import request, run
 from tests.support.engines import kind_in, spec_of
 from tests.support.homes import DEFAULT_MODEL
+from tests.support.model_files import write_lora
 from tests.support.running import children, children_of, has_ended, script, wait_until
 
 MODELS = Path("/none")
@@ -113,6 +114,34 @@ async def test_its_settings_reach_it(binary: Path, start: Start) -> None:
         ):
             assert part in command
         assert text_of(await run(engine, "My name is", max_tokens=4))
+    finally:
+        await engine.stop()
+
+
+async def test_it_takes_lora_adapters_and_their_scales_of_each_prediction(
+    binary: Path, spec: Callable[..., EngineSpec], model: Path, tmp_path: Path
+) -> None:
+    whole, part = (write_lora(tmp_path / f"{name}.gguf", seed=seed) for seed, name in enumerate(("one", "two: b")))
+    chosen = options(
+        await inspect(str(binary)), spec_of(model, adapters=[whole, whole], lora=["one", ("half", 0.5)]), MODELS
+    )
+    assert chosen[chosen.index("--lora") + 1] == str(whole)
+    assert chosen[chosen.index("--lora-scaled") + 1] == f"{whole}:0.5"
+    with pytest.raises(ConfigError, match="takes no path with ':' in it"):
+        options(await inspect(str(binary)), spec_of(model, adapters=[part], lora=[("part", 0.5)]), MODELS)
+    engine = await kind_in(tmp_path, "llama-server", binary).start(
+        spec_of(model, adapters=[whole, part], lora=["one", "part"])
+    )
+    try:
+
+        async def text(**config: Any) -> str:
+            return text_of(await run(engine, "The capital of France is", max_tokens=8, **config))
+
+        assert engine.note is None
+        loaded, without = await text(), await text(lora=[])
+        assert len({loaded, without, await text(lora=["one"]), await text(lora=["part"])}) == 4
+        assert await text(lora=["one", ("part", 1.0)]) == await text() == loaded
+        assert await text(lora=[]) == without
     finally:
         await engine.stop()
 

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 import studiolo as lm
+from studiolo.config import LoadConfig, LoraSetting, PredictionConfig
+from studiolo.engines.base import ToolChatRequest
+from studiolo.engines.llama_cpp.chat_stream import chat_body
 from studiolo.errors import ConfigError
+from studiolo.host.lora_scales import with_names_of_load
 from studiolo.paths import Home
 from tests.support.embedded_host import embedded_client
 from tests.support.model_cache import DEFAULT_MODEL
@@ -79,3 +83,83 @@ def test_what_is_no_adapter_is_refused_by_name(client: lm.Client, name: str, why
 def test_one_adapter_under_two_names_is_refused(client: lm.Client) -> None:
     with pytest.raises(ConfigError, match="tune twice"):
         text_with(client, ["tune", "me/adapters/tune.gguf"])
+
+
+LONG = "The quick brown fox jumps over the lazy dog. " * 12
+OTHER = "Once there was a king who had three daughters and a horse. " * 12
+
+
+@pytest.fixture
+def tuned(client: lm.Client) -> Iterator[lm.LLM]:
+    """The model with an adapter that has no effect but where a prediction names it."""
+    llm = client.llm.load_new_instance(DEFAULT_MODEL, config={**SMALL, "lora": [("tune", 0)]})
+    yield llm
+    llm.unload()
+
+
+def test_a_prediction_sets_the_scales_of_the_adapters(client: lm.Client, tuned: lm.LLM) -> None:
+    def text(prompt: str = PROMPT, **config: Any) -> str:
+        return tuned.complete(prompt, config={**FIXED, **config}).content
+
+    plain, changed = text(), text(lora=["tune"])
+    assert len({plain, changed, text(lora=[("tune", 0.5)])}) == 3
+    path = client.system.show_model("tune").model.files[0]
+    for name in ("me/adapters/tune.gguf", "TUNE", path):
+        assert text(lora=[name]) == changed
+    assert text() == text(lora=[]) == text(lora=[("tune", 0.0)]) == plain
+    answer = tuned.respond("Hi", config={"max_tokens": 2, "lora": ["tune"]})
+    assert answer.prediction_config.lora == [LoraSetting("tune")]
+    for wrong, match in (
+        ([NOT_THERE], "names 'not-there', and the model is loaded without it. It is loaded with tune"),
+        (["tune", path], "'tune' twice"),
+        ([("tune", float("nan"))], "'lora"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            text(lora=wrong)
+    # What the engine keeps of one prompt must not serve the same prompt with other scales.
+    first = text(LONG)
+    for lora in ([], ["tune"], []):
+        text(OTHER, lora=lora)
+        text(LONG, lora=["tune"])
+        text(OTHER, lora=lora)
+        assert text(LONG) == first
+
+
+def test_the_settings_of_a_model_may_name_adapters(client: lm.Client) -> None:
+    home = Path(client.system.info().studiolo.models_folder).parent  # type: ignore[union-attr]
+    settings = home / "config.toml"
+    before = settings.read_text()
+    settings.write_text(
+        f'{before}[models."{DEFAULT_MODEL}"]\nload = {{ lora = ["tune"] }}\nprediction = {{ lora = [["tune", 0]] }}\n'
+    )
+    try:
+        llm = client.llm.load_new_instance(DEFAULT_MODEL, config=SMALL)
+        assert llm.get_load_config().lora == [LoraSetting("tune")]
+        without, with_it = (llm.complete(PROMPT, config={**FIXED, **more}).content for more in ({}, {"lora": ["tune"]}))
+        assert without != with_it
+        llm.unload()
+    finally:
+        settings.write_text(before)
+
+
+def test_an_adapter_is_listed_with_the_models_that_it_fits(client: lm.Client) -> None:
+    models = {each.model_key: each for each in client.system.list_library()}
+    assert models["tune"].fits == [DEFAULT_MODEL]
+    assert models[DEFAULT_MODEL].adapters == ["tune"]
+    assert not models["narrow"].fits and models["narrow"].error
+
+
+def test_a_chat_with_tools_has_the_scales_of_all_adapters_of_the_load() -> None:
+    request = ToolChatRequest(messages=[], tools=[], config=PredictionConfig(lora=[("b", 0.5)]))
+    adapters = [LoraSetting("a"), LoraSetting("b")]
+    assert chat_body(request, adapters=adapters)["lora"] == [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.5}]
+    plain = ToolChatRequest(messages=[], tools=[], config=PredictionConfig())
+    assert "lora" not in chat_body(plain, adapters=adapters)
+
+
+def test_with_a_prompt_cache_of_its_own_a_model_keeps_the_scales_of_its_load() -> None:
+    load = LoadConfig(lora=["a"], prompt_cache_mib=100)
+    same = PredictionConfig(lora=[("a", 1.0)])
+    assert with_names_of_load(same, load, [], Path("/models")) == same
+    with pytest.raises(ConfigError, match=r"loaded with a prompt cache.*Load it without prompt_cache_mib"):
+        with_names_of_load(PredictionConfig(lora=[]), load, [], Path("/models"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def spec_of(
     identifier: str = "engine",
     projector: Path | None = None,
     draft: Path | None = None,
+    adapters: Sequence[Path] = (),
     **config: Any,
 ) -> EngineSpec:
     """What starts ``model`` with a small context and the given load settings; files are named by absolute paths."""
@@ -57,6 +59,7 @@ def spec_of(
             model=ModelFile.of(model, root),
             projector=ModelFile.of(projector, root) if projector else None,
             draft=ModelFile.of(draft, root) if draft else None,
+            adapters=[ModelFile.of(adapter, root) for adapter in adapters],
         ),
         architecture="llama",
         layers=30,

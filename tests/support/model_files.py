@@ -70,14 +70,21 @@ def write_gguf_of(
 
 
 def write_lora(
-    path: Path, *, width: int = 576, output: int = 576, rank: int = 4, layers: int = 30, architecture: str = "llama"
+    path: Path,
+    *,
+    width: int = 576,
+    output: int = 576,
+    rank: int = 4,
+    layers: int = 30,
+    architecture: str = "llama",
+    seed: int = 1,
 ) -> Path:
     """Write a LoRA adapter with random tensors for the queries of each layer; by default it fits SmolLM2-135M."""
     import gguf
     import numpy
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    random = numpy.random.default_rng(1)
+    random = numpy.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_string("general.type", "adapter")
     writer.add_string("adapter.type", "lora")

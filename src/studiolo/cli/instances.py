@@ -57,6 +57,10 @@ def load(
         Literal["keep", "error", "reload"],
         typer.Option(help="If it is loaded with other settings: keep it, error, or reload it."),
     ] = "keep",
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY[:SCALE]", help="A LoRA adapter; may be given again. Default of the scale: 1."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other load setting; may be given again."),
@@ -73,6 +77,8 @@ def load(
     config: dict[str, Any] = {"context_length": context_length, "max_parallel_predictions": parallel}
     if gpu is not None:
         config["gpu"] = {"ratio": gpu if gpu in ("off", "max") else _ratio(gpu)}
+    if lora:
+        config["lora"] = [_adapter(text) for text in lora]
     config = {name: value for name, value in config.items() if value is not None} | _settings(settings or [])
     if estimate_only:
         _estimate(model, config, json)
@@ -114,6 +120,22 @@ def _load(
                 handle = namespace.model(known, on_mismatch=on_mismatch, **options)
             return handle.identifier, [str(each.message) for each in caught]
     return namespace.load_new_instance(model, identifier, **options).identifier, []
+
+
+def _adapter(text: str) -> tuple[str, float]:
+    """The name and the scale in ``KEY[:SCALE]``; a path that exists becomes absolute."""
+    from pathlib import Path
+
+    name, colon, number = text.rpartition(":")
+    try:
+        scale = float(number)
+    except ValueError:
+        name, colon = "", ""
+    if not colon:
+        name, scale = text, 1.0
+    if name.lower().endswith(".gguf") and Path(name).expanduser().is_file():
+        name = str(Path(name).expanduser().absolute())
+    return name, scale
 
 
 def _settings(given: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from ..errors import ConfigError
 from .checking import Probability, camel_case_dict, checked
+from .lora import LoraList, full_form
 
 FiniteAmount = Annotated[float, Meta(ge=0, le=1e30)]
 StopString = Annotated[str, Meta(min_length=1)]
@@ -179,6 +180,9 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         speculative_decoding_min_continue_drafting_probability: how the draft model drafts, as the load config's
             ``speculative_draft_max_tokens``, ``_min_tokens`` and ``_min_continue_probability`` have it; anything else
             is refused.
+        lora: the LoRA adapters of the load that are in force, each alone (with the scale 1), with a scale
+            (``("key", 0.5)``), or as a :class:`LoraSetting`; the others of the load have no effect. Default: all, with
+            the scales of the load.
         user_max_image_dimension_pixels: pixels of the longer side of an image at most: larger ones are scaled down;
             ``False`` for no limit. Default: 2048.
         ignore_model_preferred_max_image_dimension: ``True`` is refused: an engine gives a model its images in the
@@ -226,6 +230,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     speculative_decoding_num_draft_tokens_exact: Annotated[int, Meta(ge=1)] | None = None
     speculative_decoding_min_draft_length_to_consider: Annotated[int, Meta(ge=0)] | None = None
     speculative_decoding_min_continue_drafting_probability: Probability | None = None
+    lora: LoraList | None = None
     user_max_image_dimension_pixels: Annotated[int, Meta(ge=1, le=2**31 - 1)] | bool | None = None
     ignore_model_preferred_max_image_dimension: bool | None = None
     on_engine_failure: Literal["resume", "error"] | None = None
@@ -236,6 +241,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     raw: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        self.lora = full_form(self.lora)
         if self.max_tokens == -1:
             self.max_tokens = False
         elif self.max_tokens == 0 and self.max_tokens is not False:

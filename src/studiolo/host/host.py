@@ -35,6 +35,7 @@ from .lease import Lease
 from .load_plan import Estimate
 from .load_progress import LoadWatcher
 from .log_events import LogEvents
+from .lora_scales import with_names_of_load
 from .machine import device_name
 from .matching import check_domain
 from .model_defaults import ModelDefaults
@@ -320,8 +321,8 @@ class Host:
         Raises:
             PresetNotFoundError: there is no ``preset`` of that name.
             UnsupportedError: the chat has images, and the model does not see.
-            ConfigError, UnsupportedError: the tools are malformed, or come with structured output or with a text;
-                see :func:`check_completion`.
+            ConfigError, UnsupportedError: the tools are malformed, or come with structured output or with a text
+                (see :func:`check_completion`); the model is loaded without a LoRA adapter that ``config`` names.
             StoppingError: the host is stopping.
         """
         self.check_accepts_work()
@@ -330,8 +331,8 @@ class Host:
             check_sight(instance.model, prompt)
         else:
             check_completion(config)
-        own = self.defaults.prediction(instance.model, preset)
-        in_force = settings_in_force(config, instance.config, own)
+        in_force = settings_in_force(config, instance.config, self.defaults.prediction(instance.model, preset))
+        in_force = with_names_of_load(in_force, instance.config, instance.adapters, self.home.models)
         check_effort(in_force, instance.vocabulary, instance.model.key)
         tools = tool_use(prompt, in_force) if isinstance(prompt, ChatRequest) else None
         request = PredictionRequest(

@@ -57,6 +57,7 @@ PREDICTION_KEYS = (
     Key("reasoning_effort", "studiolo.reasoningEffort"),
     Key("on_engine_failure", "studiolo.onEngineFailure"),
     Key("timeout_sec", "studiolo.timeoutSec", checkbox=True),
+    Key("lora", "studiolo.lora"),
 )
 
 # Prediction keys of LM Studio that studiolo does not support: the reason, and what to do instead.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from ...config import PredictionConfig
+from ...config import LoraSetting, PredictionConfig
 from ...domain.chat import File, Image, Message, Text, ToolCall, ToolResult
 from ...domain.generation import (
     Fragment,
@@ -77,14 +77,17 @@ class ChatChunk(msgspec.Struct):
 decode_chunk = msgspec.json.Decoder(ChatChunk).decode
 
 
-def chat_body(request: ToolChatRequest, tokens: ControlTokens = NO_TOKENS) -> dict[str, Any]:
+def chat_body(
+    request: ToolChatRequest, tokens: ControlTokens = NO_TOKENS, adapters: Sequence[LoraSetting] = ()
+) -> dict[str, Any]:
     """Return the body of a streamed chat with tools.
 
     Parameters:
         tokens: the control tokens that text of others must not become: the engine takes text alone, so that a word
             joiner is put into each that is spelled.
+        adapters: the LoRA adapters of the load.
     """
-    body = completion_body("", request.config, budget=request.budget)
+    body = completion_body("", request.config, budget=request.budget, adapters=adapters)
     for key in ("prompt", "response_fields", "n_keep"):
         body.pop(key, None)
     definitions = [tool.definition for tool in request.tools]

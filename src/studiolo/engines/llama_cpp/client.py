@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import aiohttp
 import msgspec
 
-from ...config import PredictionConfig
+from ...config import LoraSetting, PredictionConfig
 from ...domain.embeddings import Embeddings
 from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
 from ...errors import ConfigError, EngineError, PredictionError
@@ -78,9 +78,17 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 
 
 class LlamaServerClient:
-    """The calls of one llama-server. A broken or refused connection comes out as :class:`ConnectionError`."""
+    """The calls of one llama-server. A broken or refused connection comes out as :class:`ConnectionError`.
 
-    def __init__(self, endpoint: Endpoint, context_length: int | None = None) -> None:
+    Parameters:
+        endpoint: where it listens.
+        context_length: tokens that a prompt and its answer may have together.
+        adapters: the LoRA adapters that it was started with.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, context_length: int | None = None, adapters: Sequence[LoraSetting] = ()
+    ) -> None:
         # The server closes its connection after a streamed answer, so that none is kept.
         connector = (
             aiohttp.TCPConnector(force_close=True, limit=0)
@@ -94,6 +102,7 @@ class LlamaServerClient:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
         )
         self._context_length = context_length
+        self._adapters = adapters
         self._vocabulary: int | None = None
         self._vector_length: int | None = None
         self._line_break: list[int] | None = None
@@ -108,7 +117,15 @@ class LlamaServerClient:
         if isinstance(prompt, Prompt):
             prompt = WORD_JOINER.join(prompt.pieces) if request.images else await self.tokenize(prompt)
         body = msgspec.json.encode(
-            completion_body(prompt, request.config, request.keep, request.images, request.budget, request.constraint)
+            completion_body(
+                prompt,
+                request.config,
+                request.keep,
+                request.images,
+                request.budget,
+                request.constraint,
+                self._adapters,
+            )
         )
         # The engine would continue without end, by shifting its context. Closing the request stops it.
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
@@ -148,7 +165,7 @@ class LlamaServerClient:
     ) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
         """Stream an answer to a chat; see :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
         await self._check_bias(request.config)
-        body = msgspec.json.encode(chat_body(request, tokens))
+        body = msgspec.json.encode(chat_body(request, tokens, self._adapters))
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         reader = ChatReader(request.config, limit)
         async with self._stream("/v1/chat/completions", body) as response:

@@ -160,7 +160,7 @@ async def connect(
     try:
         from .client import LlamaServerClient  # late: it takes a while to import; the process is loading meanwhile
 
-        client = LlamaServerClient(launched.endpoint, spec.config.context_length)
+        client = LlamaServerClient(launched.endpoint, spec.config.context_length, spec.config.adapters)
         async with following(launched.worker.pid, spec.files.model.locate(node.models), emit):
             await ready(client)
         if spec.files.draft is not None and not await client.drafts():

@@ -12,8 +12,10 @@ from ...config import (
     UNQUANTIZED,
     CacheType,
     LoadConfig,
+    LoraSetting,
     PredictionConfig,
 )
+from ...config.lora import lora_settings
 from ...domain.models import Domain
 from ...errors import UnsupportedError
 from ...platform.processors import engine_threads
@@ -149,6 +151,7 @@ def completion_body(
     images: Sequence[bytes] = (),
     budget: ReasoningBudget | None = None,
     constraint: Constraint | None = None,
+    adapters: Sequence[LoraSetting] = (),
 ) -> dict[str, Any]:
     """Return the body of llama-server's ``POST /completion`` for a streamed completion.
 
@@ -159,6 +162,7 @@ def completion_body(
         images: what belongs where the prompt has media markers.
         budget: the limit of the reasoning.
         constraint: the form of the text.
+        adapters: the LoRA adapters of the load; those of the config have the same names.
 
     Raises:
         UnsupportedError: the config asks for what llama.cpp does not do.
@@ -204,6 +208,11 @@ def completion_body(
         }
     if config.draft_model:
         body["timings_per_token"] = True  # with the number of accepted draft tokens
+    if config.lora is not None:
+        scales = {setting.adapter: setting.scale for setting in lora_settings(config.lora)}
+        body["lora"] = [
+            {"id": index, "scale": scales.get(adapter.adapter, 0.0)} for index, adapter in enumerate(adapters)
+        ]
     if config.mirostat_sampling is not None:
         body["mirostat"] = config.mirostat_sampling.version
         body["mirostat_eta"] = config.mirostat_sampling.learning_rate
