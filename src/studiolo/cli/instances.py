@@ -126,13 +126,11 @@ def _adapter(text: str) -> tuple[str, float]:
     """The name and the scale in ``KEY[:SCALE]``; a path that exists becomes absolute."""
     from pathlib import Path
 
-    name, colon, number = text.rpartition(":")
-    try:
-        scale = float(number)
-    except ValueError:
-        name, colon = "", ""
-    if not colon:
-        name, scale = text, 1.0
+    name, scale = text, 1.0
+    before, colon, number = text.rpartition(":")
+    if colon:
+        with contextlib.suppress(ValueError):
+            name, scale = before, float(number)
     if name.lower().endswith(".gguf") and Path(name).expanduser().is_file():
         name = str(Path(name).expanduser().absolute())
     return name, scale
