@@ -13,6 +13,7 @@ GROUP = "studiolo.dialects"
 """The entry point group by which other packages add dialects."""
 
 BUILT_IN = {
+    "anthropic": ".dialects.anthropic.routes:Anthropic",
     "lmstudio": ".dialects.lmstudio.routes:LmStudio",
     "lmstudio-rest": ".dialects.lmstudio_rest.routes:LmStudioRest",
     "openai": ".dialects.openai.routes:OpenAi",

@@ -135,9 +135,21 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         tools: the tools that the model may call; ``None`` where the request says nothing of tools.
         tool_choice: whether it may, must or must not call one; ``None`` where the request does not say.
         parallel_tool_calls: whether it may call several at once.
+        continue_last: whether the last message, an assistant's, is the beginning of the answer, which is continued.
     """
 
     messages: Sequence[Message]
     tools: Sequence[Tool] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
+    continue_last: bool = False
+
+    @property
+    def beginning(self) -> str:
+        """The text that the answer begins with, where the last message is continued."""
+        return self.messages[-1].text if self.continue_last else ""
+
+    @property
+    def answered(self) -> Sequence[Message]:
+        """The messages without the beginning of the answer."""
+        return self.messages[:-1] if self.continue_last else self.messages

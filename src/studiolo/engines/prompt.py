@@ -21,8 +21,10 @@ class Prompt:
     text: str
     breaks: tuple[int, ...] = ()
 
-    def __add__(self, text: str) -> Prompt:
-        return Prompt(self.text + text, self.breaks)
+    def __add__(self, more: str | Prompt) -> Prompt:
+        if isinstance(more, str):
+            return Prompt(self.text + more, self.breaks)
+        return Prompt(self.text + more.text, (*self.breaks, *(len(self.text) + each for each in more.breaks)))
 
     @classmethod
     def of(cls, text: str | Prompt) -> Prompt:

@@ -15,13 +15,21 @@ from ..domain.vocabulary import Vocabulary
 from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateRequest
 from ..engines.prompt import Prompt
 from ..engines.schemas.process import Schemas
+from ..errors import UnsupportedError
 from .engine_capabilities import check_capabilities
 from .files import FileStore
 from .images import has_images, images_of, max_side, with_images
 from .log_events import LogEvents
 from .overflow import check_fits, fit_chat, fit_text
 from .prediction_settings import with_system_prompt
-from .reasoning import reasoning_tags, splitter, template_variables, think_within, with_thought_closed
+from .reasoning import (
+    reasoning_tags,
+    splitter,
+    template_variables,
+    think_within,
+    with_beginning,
+    with_thought_closed,
+)
 from .stop_strings import stop_strings, without_stop_strings
 from .structured import AnswerForm, answer_form
 from .tool_use import OutputPipeline, ToolUse, say_with_tools, without_tool_messages
@@ -76,6 +84,33 @@ class EngineRun:
     budget_message: str = ""
 
 
+async def template_request(request: PredictionRequest, chat: ChatRequest) -> TemplateRequest:
+    """Return the chat of a request as templates get it, its images ready for an engine.
+
+    Raises:
+        FilesError: an image is missing or damaged.
+        UnsupportedError: an answer whose beginning is given is held to a form.
+    """
+    config = request.config
+    if chat.beginning and config.structured is not None and config.structured.type != "none":
+        raise UnsupportedError(
+            "An answer whose beginning is given cannot be held to a form",
+            cause="The form is that of the whole answer.",
+            suggestion="End the chat with a message of the user.",
+            feature="structured",
+        )
+    messages: Sequence[Message] = with_system_prompt(chat.answered, config)
+    if request.files is not None and has_images(messages):
+        messages = await asyncio.to_thread(with_images, messages, request.files, max_side(config))
+    return TemplateRequest(
+        messages=messages,
+        template=config.prompt_template,
+        template_variables=template_variables(config),
+        reasoning_tags=reasoning_tags(config),
+        as_prompt=True,
+    )
+
+
 async def begin(
     engine: Engine,
     request: PredictionRequest,
@@ -101,17 +136,9 @@ async def begin(
     asked = CompletionRequest(prompt="", config=config)
     check_capabilities(engine, config, images=isinstance(prompt, ChatRequest) and has_images(prompt.messages))
     if isinstance(prompt, ChatRequest):
-        messages: Sequence[Message] = with_system_prompt(prompt.messages, config)
-        if request.files is not None and has_images(messages):
-            messages = await asyncio.to_thread(with_images, messages, request.files, max_side(config))
-            asked = replace(asked, images=images_of(messages))
-        chat = TemplateRequest(
-            messages=messages,
-            template=config.prompt_template,
-            template_variables=template_variables(config),
-            reasoning_tags=reasoning_tags(config),
-            as_prompt=True,
-        )
+        chat = await template_request(request, prompt)
+        if has_images(chat.messages):
+            asked = replace(asked, images=images_of(chat.messages))
         if config.prompt_template is not None and config.prompt_template.stop_strings:
             ends = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
             asked = replace(asked, config=msgspec.structs.replace(config, stop_strings=ends))
@@ -133,6 +160,7 @@ async def begin(
         if not asked.images:
             chat = await fit_chat(engine, chat, config, context_length, vocabulary)
         given = Prompt.of(await engine.apply_template(chat))
+        given = with_beginning(given, prompt.beginning, config, vocabulary)
     else:
         given = Prompt(prompt if isinstance(prompt, str) else await engine.detokenize(prompt))
     check_fits(given, config, context_length, vocabulary)

@@ -21,6 +21,7 @@ from ..engines.base import (
     EngineEvent,
     ReasoningBudget,
 )
+from ..engines.chat_templates.control_tokens import as_text
 from ..engines.prompt import Prompt
 from ..engines.text_overlap import overlap
 from ..errors import ConfigError, UnsupportedError
@@ -114,6 +115,18 @@ def with_thought_closed(prompt: Prompt, config: PredictionConfig) -> Prompt:
     if parsing is None or not parsing.enabled or not begins_thought(prompt.text, parsing.start_string):
         return prompt
     return prompt + f"{parsing.end_string}\n\n"
+
+
+def with_beginning(prompt: Prompt, beginning: str, config: PredictionConfig, vocabulary: Vocabulary) -> Prompt:
+    """Return ``prompt`` with the text that the answer begins with; it stands after the reasoning, if it has none."""
+    if not beginning:
+        return prompt
+    start, *_ = reasoning_tags(config)
+    if begins_thought(prompt.text, start) and beginning.lstrip().startswith(start):
+        beginning = beginning.lstrip()[len(start) :].lstrip("\n")
+    else:
+        prompt = with_thought_closed(prompt, config)
+    return prompt + as_text(beginning, vocabulary.control_tokens, reasoning_tags(config))
 
 
 def _textless(fragment: Fragment) -> Fragment:

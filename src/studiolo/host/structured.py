@@ -153,7 +153,7 @@ async def answer_form(schemas: Schemas, engine: Engine, config: PredictionConfig
     if "llguidance" not in engine.capabilities.grammars:
         check_grammar(engine, "json_schema")
         return AnswerForm(Constraint(json_schema=wanted if isinstance(wanted, dict) else {}), schemas, schema=schema)
-    parsing = config.reasoning_parsing if _may_think(config) else None
+    parsing = config.reasoning_parsing if may_think_first(config) else None
     if parsing is None:
         grammar = answer_grammar(schema.grammar_json)  # built when the schema was prepared
         return AnswerForm(Constraint(grammar=grammar), schemas, await schemas.matcher(grammar), schema)
@@ -270,7 +270,7 @@ def _names_alone(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _may_think(config: PredictionConfig) -> bool:
+def may_think_first(config: PredictionConfig) -> bool:
     """Return whether a thought may precede the answer.
 
     Only if the request asks for it: LM Studio's clients parse the whole text as JSON.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from ..config import PredictionConfig, ToolNaming
+from ..config.prediction import StructuredSetting
 from ..config.raw_tools import check_tools, parse_raw_tools
 from ..domain.chat import ChatRequest, NamedTool, Tool, ToolCall, ToolChoice, ToolResult
 from ..domain.generation import Fragment, ToolCallEvent, ToolCallFinished, ToolCallNamed
@@ -24,7 +25,7 @@ from ..engines.tool_format import CALL_BEGIN, ToolNames, with_instructions, with
 from ..engines.tool_reader import ToolCallReader
 from ..errors import ConfigError, UnsupportedError
 from .overflow import check_fits, fit_chat, fit_text
-from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_thought_closed
+from .reasoning import ReasoningSplitter, native_budget, splitter, think_within, with_beginning, with_thought_closed
 from .stop_strings import StopStrings, stop_strings, without_stop_strings
 from .structured import AnswerForm, call_form, call_or_answer_form, prepare_parameters
 
@@ -38,12 +39,14 @@ class ToolUse:
         must_call: whether it must call one of them.
         naming: how their names are written for the model.
         parallel: whether it may call several at once.
+        beginning: the text that the answer begins with.
     """
 
     tools: list[Tool]
     must_call: bool
     naming: ToolNaming | None = None
     parallel: bool = True
+    beginning: str = ""
 
     def names(self) -> ToolNames:
         """Return the names that the model writes for the tools."""
@@ -86,7 +89,7 @@ def tool_use(chat: ChatRequest, config: PredictionConfig) -> ToolUse | None:
             feature="raw_tools",
         )
     must_call = forced or choice == "required" or isinstance(choice, NamedTool)
-    return ToolUse(tools, must_call, config.tool_naming, chat.parallel_tool_calls)
+    return ToolUse(tools, must_call, config.tool_naming, chat.parallel_tool_calls, chat.beginning)
 
 
 class OutputPipeline:
@@ -182,6 +185,41 @@ async def template_input(engine: Engine, chat: TemplateRequest, config: Predicti
     return with_tools
 
 
+async def prompt_with_tools(
+    engine: Engine, chat: TemplateRequest, use: ToolUse, config: PredictionConfig, vocabulary: Vocabulary
+) -> Prompt:
+    """Return the whole text that the model is given for a chat with tools."""
+    names = use.names()
+    tools = names.rename_tools(use.tools)
+    chat, own_format = await _with_tools(engine, chat, names, tools, as_text=_as_text(use, config))
+    prompt = Prompt.of(await engine.apply_template(chat))
+    return _begun(prompt, use, config, vocabulary, own_format=own_format)
+
+
+def _begun(
+    prompt: Prompt, use: ToolUse, config: PredictionConfig, vocabulary: Vocabulary, *, own_format: bool
+) -> Prompt:
+    """Return what a template has rendered with the beginning of the answer, as far as that is given."""
+    prompt = with_beginning(prompt, use.beginning, config, vocabulary)
+    if use.must_call:
+        prompt = with_thought_closed(prompt, config)
+        return prompt if own_format else prompt + CALL_BEGIN
+    if _form_beside(use, config) is not None or (not own_format and config.enable_thinking is False):
+        return with_thought_closed(prompt, config)
+    return prompt
+
+
+def _form_beside(use: ToolUse, config: PredictionConfig) -> StructuredSetting | None:
+    """Return the form of an answer that may be a call instead; ``None`` if it has none."""
+    structured = config.structured
+    return structured if structured is not None and structured.type == "json" and not use.must_call else None
+
+
+def _as_text(use: ToolUse, config: PredictionConfig) -> bool:
+    """Return whether the tools are shown as text in any case: the engine reads calls out of whole, free answers."""
+    return bool(use.beginning) or _form_beside(use, config) is not None
+
+
 async def _with_tools(
     engine: Engine, chat: TemplateRequest, names: ToolNames, tools: list[Tool], *, as_text: bool = False
 ) -> tuple[TemplateRequest, bool]:
@@ -224,9 +262,8 @@ async def say_with_tools(
     """
     names = use.names()
     tools = names.rename_tools(use.tools)
-    structured = request.config.structured
-    has_form = structured is not None and structured.type == "json" and not use.must_call
-    chat, own_format = await _with_tools(engine, chat, names, tools, as_text=has_form)
+    structured = _form_beside(use, request.config)
+    chat, own_format = await _with_tools(engine, chat, names, tools, as_text=_as_text(use, request.config))
     stops = stop_strings(request.config)
     if stops is not None:
         request = without_stop_strings(request)
@@ -234,6 +271,7 @@ async def say_with_tools(
     if not request.images:
         chat = await fit_chat(engine, chat, config, context_length, vocabulary)
     prompt = Prompt.of(await engine.apply_template(chat))
+    prompt = _begun(prompt, use, config, vocabulary, own_format=own_format)
     check_fits(prompt, config, context_length, vocabulary)
     if not use.must_call:
         await prepare_parameters(schemas, tools, names.original)  # a wrong schema is refused in any case
@@ -252,18 +290,12 @@ async def say_with_tools(
         pipeline = OutputPipeline(splitter(config, prompt.text), names=names, stops=stops)
         return engine.chat_with_tools(asked), pipeline, None
     form: AnswerForm | None = None
-    if structured is not None and has_form:
-        prompt = with_thought_closed(prompt, config)
+    if structured is not None:
         form = await call_or_answer_form(schemas, engine, tools, names.original, structured.json_schema)
         pipeline = OutputPipeline(calls=ToolCallReader(names), stops=stops)
     elif not use.must_call:
-        if config.enable_thinking is False:
-            prompt = with_thought_closed(prompt, config)
         pipeline = OutputPipeline(splitter(config, prompt.text), ToolCallReader(names), stops=stops)
     else:
-        prompt = with_thought_closed(prompt, config)
-        if not own_format:
-            prompt = prompt + CALL_BEGIN
         form = await call_form(schemas, engine, tools, names.original)
         pipeline = OutputPipeline(calls=ToolCallReader(names, forced=True))
     request = replace(request, prompt=prompt.given, config=config, constraint=form and form.constraint)

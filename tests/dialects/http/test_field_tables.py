@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from anthropic.types import message_count_tokens_params, message_create_params
+from anthropic.types.beta import message_count_tokens_params as beta_count_tokens_params
+from anthropic.types.beta import message_create_params as beta_create_params
 from openai.types import embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 
@@ -13,6 +16,16 @@ from studiolo.dialects.http.endpoint import Endpoint
 from tests.support.request_fields import paths
 
 OFFICIAL: dict[tuple[str, str], list[Any]] = {
+    ("anthropic", "/v1/messages"): [
+        message_create_params.MessageCreateParamsNonStreaming,
+        message_create_params.MessageCreateParamsStreaming,
+        beta_create_params.MessageCreateParamsNonStreaming,
+        beta_create_params.MessageCreateParamsStreaming,
+    ],
+    ("anthropic", "/v1/messages/count_tokens"): [
+        message_count_tokens_params.MessageCountTokensParams,
+        beta_count_tokens_params.MessageCountTokensParams,
+    ],
     ("openai", "/v1/chat/completions"): [
         chat_create_params.CompletionCreateParamsNonStreaming,
         chat_create_params.CompletionCreateParamsStreaming,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, cast
 
 from ...domain.chat import Message, NamedTool, Tool, ToolChoice
-from ...errors import ConfigError
+from ...errors import ConfigError, InvalidRequestError
 from ...message_shapes import read_message
 from .fields import wrong
 
@@ -38,11 +38,11 @@ def read_chat(messages: Sequence[Any], roles: Collection[str], where: str = "mes
         try:
             found += read_message(message, place)
         except ConfigError as error:
-            raise _at(error, place) from None
+            raise located(error, place) from None
     return found
 
 
-def _at(error: ConfigError, place: str) -> Exception:
+def located(error: ConfigError, place: str) -> InvalidRequestError:
     """Return the error of a message with its path."""
     match = re.search(rf"{re.escape(place)}(?:\.[a-z_]+|\[\d+\])*", str(error))
     param = re.sub(r"\[(\d+)\]", r".\1", match[0]) if match else place

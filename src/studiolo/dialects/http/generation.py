@@ -37,6 +37,8 @@ from .endpoint import Call
 
 Event = Fragment | ToolCallEvent | PromptReport | Queued | PredictionResult
 Prompt = str | list[int] | ChatRequest
+ConfigFor = Callable[[Instance], PredictionConfig]
+"""Settings that depend on the model that answers."""
 
 T = TypeVar("T")
 
@@ -92,17 +94,21 @@ async def predicting(
     call: Call[Any],
     model: str,
     prompt: Prompt,
-    config: PredictionConfig,
+    config: PredictionConfig | ConfigFor,
     load: LoadRequest | None = None,
 ) -> AsyncGenerator[Run]:
     """Run a prediction, which ends with the block.
+
+    Parameters:
+        config: its settings, or what returns them for the instance.
 
     Raises:
         StudioloError: as :meth:`Host.lease` and :meth:`Host.predict`; while events are read, as
             :meth:`Prediction.events`. A prediction that ends without an answer raises, too.
     """
     async with leased(call, model, "llm", load) as lease:
-        prediction = call.host.predict(lease, prompt, config)
+        settings = config if isinstance(config, PredictionConfig) else config(lease.instance)
+        prediction = call.host.predict(lease, prompt, settings)
         try:
             yield Run(_checked(prediction.events()), lease.instance, prediction.config)
         finally:
@@ -275,7 +281,7 @@ def fits(event: Event) -> bool:
 
 
 async def events_of(
-    call: Call[Any], model: str, prompt: Prompt, config: PredictionConfig, load: LoadRequest | None = None
+    call: Call[Any], model: str, prompt: Prompt, config: PredictionConfig | ConfigFor, load: LoadRequest | None = None
 ) -> AsyncGenerator[Event, None]:
     """Yield the events of a prediction, which ends when the generator is closed. Raises as :func:`predicting`."""
     async with predicting(call, model, prompt, config, load) as run:

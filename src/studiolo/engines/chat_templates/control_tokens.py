@@ -129,3 +129,9 @@ def without_marks(text: str, mark: str | None) -> Prompt:
             breaks.append(position)
     joined = "".join(pieces)
     return Prompt(joined, tuple(each for each in breaks if each < len(joined)))
+
+
+def as_text(text: str, spellings: Iterable[str], keep: Collection[str] = ()) -> Prompt:
+    """Return ``text`` with breaks in the spellings of control tokens, those of ``keep`` left out."""
+    mark = choose_mark(text)
+    return without_marks(ControlTokens(spellings).marked(text, mark, keep), mark)

@@ -1,0 +1,1 @@
+"""Anthropic's HTTP API: messages, the count of their tokens, and models."""

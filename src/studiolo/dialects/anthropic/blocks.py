@@ -1,0 +1,99 @@
+"""The blocks of an answer, as the events of a stream and as the content of a whole answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from ..http.generation import AnswerText, CallArguments, CallBegun, CallEnded, Piece, Thought
+
+
+class BlockWriter:
+    """Puts what is generated into blocks, one after the other.
+
+    White space between blocks is dropped: clients must not send back a block that has nothing else.
+
+    Parameters:
+        shows_thinking: whether blocks of thinking have their text.
+    """
+
+    def __init__(self, *, shows_thinking: bool = True) -> None:
+        self.content: list[dict[str, Any]] = []
+        """The blocks so far; the last one may be incomplete."""
+        self._shows_thinking = shows_thinking
+        self._open: str | None = None
+        self._space = ""
+        self._thought = hashlib.sha256()
+
+    def add(self, piece: Piece) -> Iterator[dict[str, Any]]:
+        """Yield the events that the next piece of the answer brings."""
+        match piece:
+            case AnswerText(text):
+                yield from self._add_text("text", text)
+            case Thought(text):
+                yield from self._add_text("thinking", text)
+            case CallBegun(_, call_id, name):
+                yield from self._begin({"type": "tool_use", "id": call_id, "name": name, "input": {}})
+            case CallArguments(_, text):
+                yield self._delta({"type": "input_json_delta", "partial_json": text})
+            case CallEnded(_, call):
+                if call.call is not None:
+                    self.content[-1]["input"] = call.call.arguments or {}
+                yield from self._end()
+
+    def close(self) -> Iterator[dict[str, Any]]:
+        """Yield the events that end the answer."""
+        if self._space and not self.content:  # nothing else was said
+            yield from self._begin({"type": "text", "text": ""})
+            yield from self._say("text", self._space)
+        yield from self._end()
+
+    def _add_text(self, kind: str, text: str) -> Iterator[dict[str, Any]]:
+        if self._open != kind:
+            text = self._space + text
+            if not text.strip():
+                self._space = text
+                return
+            self._space = ""
+            if self.content or kind == "thinking":
+                text = text.lstrip()
+            empty = {"type": "text", "text": ""} if kind == "text" else _no_thought()
+            yield from self._begin(empty)
+        yield from self._say(kind, text)
+
+    def _say(self, kind: str, text: str) -> Iterator[dict[str, Any]]:
+        if not text:
+            return
+        if kind == "thinking":
+            self._thought.update(text.encode())
+            if not self._shows_thinking:
+                return
+        self.content[-1][kind] += text
+        yield self._delta({"type": f"{kind}_delta", kind: text})
+
+    def _begin(self, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield from self._end()
+        self._space = ""
+        self._open = block["type"]
+        self.content.append(block)
+        yield {"type": "content_block_start", "index": len(self.content) - 1, "content_block": dict(block)}
+
+    def _end(self) -> Iterator[dict[str, Any]]:
+        if self._open is None:
+            return
+        if self._open == "thinking":
+            signature = base64.b64encode(self._thought.digest()).decode()
+            self._thought = hashlib.sha256()
+            self.content[-1]["signature"] = signature
+            yield self._delta({"type": "signature_delta", "signature": signature})
+        self._open = None
+        yield {"type": "content_block_stop", "index": len(self.content) - 1}
+
+    def _delta(self, delta: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "content_block_delta", "index": len(self.content) - 1, "delta": delta}
+
+
+def _no_thought() -> dict[str, Any]:
+    return {"type": "thinking", "thinking": "", "signature": ""}

@@ -1,0 +1,278 @@
+"""Conversations in Anthropic's form, as the domain's messages.
+
+Blocks that only Anthropic's services write (searches, code that they ran) stay in the conversation as JSON text: what
+an agent sends back is read whole, whoever answered before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+
+from ...domain.chat import Image, Message, Part, Role, Text, ToolCall, ToolResult
+from ...errors import ConfigError
+from ...message_shapes import read_parts, with_reasoning_tags
+from ..http.chats import located
+from ..http.fields import wrong
+
+ROLES = ("user", "assistant", "system")
+
+_BILLING_HEADER = re.compile(r"\A\s*x-anthropic-billing-header:[^\n]*\n?")
+"""A line that Claude Code puts before its system prompt, with a number that changes each turn."""
+
+_SERVER_RESULT = re.compile(r"(server_tool_use|mcp_tool_use|mcp_tool_result|tool_reference|\w+_tool_result|fallback)")
+
+
+@dataclass
+class Conversation:
+    """A conversation to be answered.
+
+    Parameters:
+        messages: what was said so far.
+        continues: whether the last message is the beginning of the answer.
+        after_result: whether it ends with the result of a tool.
+    """
+
+    messages: list[Message] = field(default_factory=list[Message])
+    continues: bool = False
+    after_result: bool = False
+
+
+def read_conversation(system: Any, messages: Sequence[Any]) -> Conversation:
+    """Return the conversation of a request.
+
+    System messages after the beginning become part of the user's turn: few templates have a place for them.
+
+    Raises:
+        InvalidRequestError: something in it is malformed, or cannot be part of a chat; ``data["param"]`` is its path.
+    """
+    if not messages:
+        raise wrong("messages", "expected at least one message")
+    reader = _Reader()
+    if (prompt := _system(system)) is not None:
+        reader.add("system", [Text(prompt)])
+    roles = [_role(message, f"messages.{index}") for index, message in enumerate(messages)]
+    for index, message in enumerate(messages):
+        place = f"messages.{index}"
+        if roles[index] == "system" and message.get("clear_at") == "next_user_message" and "user" in roles[index:]:
+            continue
+        reader.read(roles[index], message, place)
+    found = reader.conversation
+    last = found.messages[-1] if found.messages else None
+    if last is None:
+        raise wrong("messages", "expected at least one message with content")
+    if last.role == "assistant":
+        if any(isinstance(part, ToolCall) for part in last.parts):
+            raise wrong(f"messages.{len(messages) - 1}.content", "a tool_use needs its tool_result in the next message")
+        if last.text:
+            found.continues = True
+        else:
+            found.messages.pop()
+    found.after_result = last.role == "tool" or (
+        len(found.messages) > 1 and last.role == "user" and found.messages[-2].role == "tool"
+    )
+    return found
+
+
+class _Reader:
+    """Reads messages one after the other; those of one role in a row become one."""
+
+    def __init__(self) -> None:
+        self.conversation = Conversation()
+        self._names: dict[str, str] = {}
+        """The tools by the ids of their calls."""
+
+    def read(self, role: Role, message: dict[str, Any], place: str) -> None:
+        """Read the next message of a request."""
+        if message.get("output_config"):
+            raise wrong(f"{place}.output_config", "not supported: set output_config for the whole request")
+        content = message.get("content")
+        if content is None:
+            raise wrong(f"{place}.content", "missing")
+        if isinstance(content, str):
+            parts: list[Part] = [Text(content)]
+        elif isinstance(content, list):
+            parts = []
+            for index, block in enumerate(cast("list[Any]", content)):
+                parts += self._block(role, block, f"{place}.content.{index}")
+        else:
+            raise wrong(f"{place}.content", "expected a string or an array of blocks")
+        if role == "assistant":
+            self.add("assistant", parts)
+            return
+        if results := [part for part in parts if isinstance(part, ToolResult)]:
+            self.add("tool", results)
+        late = role == "system" and bool(self.conversation.messages)
+        if others := [part for part in parts if not isinstance(part, ToolResult)]:
+            previous = self.conversation.messages[-1].role if late else None
+            self.add("system" if role == "system" and previous in (None, "system") else "user", others)
+
+    def add(self, role: Role, parts: Sequence[Part]) -> None:
+        """Add parts to the last message if it has the role, else a new message."""
+        messages = self.conversation.messages
+        earlier: Sequence[Part] = messages.pop().parts if messages and messages[-1].role == role else ()
+        messages.append(Message(role, list(_joined(role, [*earlier, *parts]))))
+
+    def _block(self, role: Role, value: Any, place: str) -> list[Part]:
+        if not isinstance(value, dict):
+            raise wrong(place, "expected an object")
+        block = cast("dict[str, Any]", value)
+        kind = block.get("type")
+        match role, kind:
+            case (_, None):
+                raise wrong(f"{place}.type", "missing")
+            case (_, "text"):
+                return [Text(_string(block, "text", place))]
+            case ("user", "image"):
+                return [_image(block, place)]
+            case ("user", "document"):
+                return list(self._document(block, place))
+            case ("user", "search_result"):
+                return [Text(_search_result(block, place))]
+            case ("user", "tool_result"):
+                return self._tool_result(block, place)
+            case ("assistant", "thinking"):
+                return [Text(with_reasoning_tags(_string(block, "thinking", place)))]
+            case ("assistant", "redacted_thinking"):
+                return []
+            case ("assistant", "tool_use"):
+                return [self._tool_use(block, place)]
+            case (_, "compaction") if isinstance(block.get("content"), str):
+                return [Text(block["content"])]
+            case ("user" | "assistant", str()) if _SERVER_RESULT.fullmatch(kind):
+                return [Text(msgspec.json.encode(_said(block)).decode())]
+            case _:
+                raise wrong(place, f"a message of the role {role!r} cannot hold a block of type {kind!r}")
+
+    def _tool_use(self, block: dict[str, Any], place: str) -> ToolCall:
+        name, call_id = _string(block, "name", place), _string(block, "id", place)
+        arguments = block.get("input")
+        if not isinstance(arguments, dict):
+            raise wrong(f"{place}.input", "missing" if arguments is None else "expected an object")
+        self._names[call_id] = name
+        return ToolCall(name, cast("dict[str, Any]", arguments), call_id)
+
+    def _tool_result(self, block: dict[str, Any], place: str) -> list[Part]:
+        call_id = _string(block, "tool_use_id", place)
+        if call_id not in self._names:
+            raise wrong(place, f"there is no tool_use with the id {call_id!r} before this tool_result")
+        content = block.get("content")
+        parts: list[Part] = []
+        if isinstance(content, str):
+            parts = [Text(content)]
+        elif isinstance(content, list):
+            for index, each in enumerate(cast("list[Any]", content)):
+                parts += self._block("user", each, f"{place}.content.{index}")
+        elif content is not None:
+            raise wrong(f"{place}.content", "expected a string or an array of blocks")
+        text = "\n".join(part.text for part in parts if isinstance(part, Text))
+        text = f"Error: {text}" if block.get("is_error") else text
+        images = [part for part in parts if isinstance(part, Image)]
+        return [ToolResult(text, call_id, self._names[call_id]), *images]
+
+    def _document(self, block: dict[str, Any], place: str) -> Iterator[Part]:
+        source: Any = block.get("source")
+        kind = source.get("type") if isinstance(source, dict) else None
+        for key in ("title", "context"):
+            if isinstance(said := block.get(key), str) and said:
+                yield Text(said)
+        match kind:
+            case "text":
+                yield Text(_string(source, "data", f"{place}.source"))
+            case "content":
+                content = source.get("content")
+                for index, each in enumerate([content] if isinstance(content, str) else content or ()):
+                    text = {"type": "text", "text": each} if isinstance(each, str) else each
+                    yield from self._block("user", text, f"{place}.source.content.{index}")
+            case _:
+                raise wrong(
+                    f"{place}.source",
+                    f"a document of the source {kind!r} cannot be read: send its text",
+                    "Sources of the types text and content can be read.",
+                )
+
+
+def _system(system: Any) -> str | None:
+    """Return the system prompt without the billing header; ``None`` if there is none."""
+    if system is None:
+        return None
+    texts: list[str] = []
+    for index, block in enumerate(cast("list[Any]", system) if isinstance(system, list) else [system]):
+        place = f"system.{index}" if isinstance(system, list) else "system"
+        if isinstance(block, str) and not isinstance(system, list):
+            texts.append(block)
+        elif isinstance(block, dict) and cast("dict[str, Any]", block).get("type") == "text":
+            texts.append(_string(cast("dict[str, Any]", block), "text", place))
+        else:
+            raise wrong(place, "expected a string or an array of blocks of the type text")
+    while texts and (header := _BILLING_HEADER.match(texts[0])):
+        texts[0] = texts[0][header.end() :]
+        if texts[0].strip():
+            break
+        texts.pop(0)
+    return "\n".join(texts) if any(texts) else None
+
+
+def _role(message: Any, place: str) -> Role:
+    if not isinstance(message, dict):
+        raise wrong(place, "expected an object")
+    role = cast("dict[str, Any]", message).get("role")
+    if role is None:
+        raise wrong(f"{place}.role", "missing")
+    if role not in ROLES:
+        raise wrong(f"{place}.role", f"unknown role {role!r}", f"The roles are {', '.join(ROLES)}.")
+    return cast("Role", role)
+
+
+def _joined(role: Role, parts: Sequence[Part]) -> Iterator[Part]:
+    """Yield ``parts`` with texts that follow each other as one; an assistant's are pieces of one text."""
+    between = "" if role == "assistant" else "\n"
+    text: str | None = None
+    for part in parts:
+        if isinstance(part, Text):
+            text = part.text if text is None else f"{text}{between}{part.text}"
+            continue
+        if text is not None:
+            yield Text(text)
+            text = None
+        yield part
+    if text is not None:
+        yield Text(text)
+
+
+def _image(block: dict[str, Any], place: str) -> Image:
+    source: Any = block.get("source")
+    given: dict[str, Any] = {"type": "image", "source": source}
+    if isinstance(source, dict) and cast("dict[str, Any]", source).get("type") == "url":
+        given = {"type": "image_url", "image_url": {"url": cast("dict[str, Any]", source).get("url")}}
+    try:
+        return cast("Image", read_parts("user", given, place)[0])
+    except ConfigError as error:
+        raise located(error, place) from None
+
+
+def _search_result(block: dict[str, Any], place: str) -> str:
+    content = block.get("content")
+    if not isinstance(content, list):
+        raise wrong(f"{place}.content", "expected an array of blocks of the type text")
+    said: list[str] = []
+    for index, each in enumerate(cast("list[Any]", content)):
+        if not isinstance(each, dict):
+            raise wrong(f"{place}.content.{index}", "expected an object")
+        said.append(_string(cast("dict[str, Any]", each), "text", f"{place}.content.{index}"))
+    return "\n".join([_string(block, "title", place), _string(block, "source", place), *said])
+
+
+def _said(block: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in block.items() if key not in ("cache_control", "caller", "encrypted_content")}
+
+
+def _string(block: dict[str, Any], key: str, place: str) -> str:
+    value = block.get(key)
+    if not isinstance(value, str):
+        raise wrong(f"{place}.{key}", "missing" if value is None else "expected a string")
+    return value

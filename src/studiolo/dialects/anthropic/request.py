@@ -1,0 +1,174 @@
+"""The requests for messages and for the count of their tokens: their fields, and what they mean to the host."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from ...config import PredictionConfig
+from ...config.prediction import StructuredSetting
+from ...domain.chat import ChatRequest
+from ...host.instance import Instance
+from ..http.fields import Field, honoured, ignored, refused
+from . import tools
+from .conversation import Conversation, read_conversation
+from .tools import ChoiceOfTool, ToolEntry, choice_among, offered
+
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
+
+
+class Thinking(Struct, kw_only=True):
+    """Whether the model reasons."""
+
+    type: Literal["enabled", "adaptive", "between_tools", "disabled"]
+    budget_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    display: str | None = None
+
+
+class OutputFormat(Struct, kw_only=True):
+    """The schema that the answer is held to."""
+
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class OutputConfig(Struct, kw_only=True):
+    """Settings of the answer."""
+
+    effort: Effort | None = None
+    format: OutputFormat | None = None
+
+
+class PromptBody(Struct, kw_only=True):
+    """What a prompt is made of."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    messages: list[Any]
+    system: Any = None
+    tools: list[ToolEntry] | None = None
+    tool_choice: ChoiceOfTool | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
+
+    def conversation(self) -> Conversation:
+        """Return the conversation. Raise :class:`InvalidRequestError` for what is malformed in it."""
+        return read_conversation(self.system, self.messages)
+
+    def chat(self, conversation: Conversation) -> ChatRequest:
+        """Return the chat. Raise :class:`InvalidRequestError` for what is malformed in its tools."""
+        given = offered(self.tools or ())
+        return ChatRequest(
+            messages=conversation.messages,
+            tools=given,
+            tool_choice=choice_among(given, self.tool_choice),
+            parallel_tool_calls=not (self.tool_choice and self.tool_choice.disable_parallel_tool_use),
+            continue_last=conversation.continues,
+        )
+
+    def config_for(self, instance: Instance, conversation: Conversation) -> PredictionConfig:
+        """Return the settings that decide on the prompt. A model that does not reason has none for its reasoning."""
+        config = PredictionConfig()
+        reasons = instance.vocabulary.reasons
+        output = self.output_config or OutputConfig()
+        if (form := output.format or self.output_format) is not None:
+            config.structured = StructuredSetting(type="json", json_schema=form.schema)
+        if reasons:
+            config.reasoning_effort = output.effort
+        thinking = self.thinking
+        if thinking is None:
+            return config
+        if thinking.type == "disabled" or (thinking.type == "between_tools" and not conversation.after_result):
+            config.enable_thinking = False
+        elif reasons:
+            config.enable_thinking = True
+            if thinking.type == "enabled":
+                config.reasoning_budget = thinking.budget_tokens
+        return config
+
+
+class MessagesBody(PromptBody, kw_only=True):
+    """The body of a request for a message."""
+
+    max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    stop_sequences: list[Annotated[str, Meta(min_length=1)]] | None = None
+    stream: bool = False
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    context_management: Any = None
+
+    def config_for(self, instance: Instance, conversation: Conversation) -> PredictionConfig:
+        """Return the settings as the host has them."""
+        config = super().config_for(instance, conversation)
+        config.max_tokens = max(self.max_tokens, 1)
+        config.stop_strings = self.stop_sequences
+        config.temperature = self.temperature
+        config.top_p_sampling = self.top_p
+        config.top_k_sampling = self.top_k
+        return config
+
+
+_CACHE = ignored("Prompts are cached by their beginning, without being asked.")
+_HEADER = ignored("The client sends it as a header, which has no effect here.")
+
+COUNT_FIELDS: dict[str, Field] = {
+    "model": honoured("The key or identifier of a model, or an alias of the server's. An unknown one is an error."),
+    "messages": honoured(
+        "The conversation: text, images, tool calls and their results, thinking. A last message of the assistant is "
+        "continued.",
+        whole=True,
+    ),
+    "system": honoured("The system prompt: a text, or blocks.", whole=True),
+    **tools.FIELDS,
+    "thinking": honoured("Whether the model reasons; without it, the model's own settings decide."),
+    "thinking.type": honoured(
+        "enabled, adaptive, disabled, or between_tools: only after the result of a tool. Without effect on models that "
+        "do not reason."
+    ),
+    "thinking.budget_tokens": honoured("Tokens of reasoning at most, where it is enabled."),
+    "thinking.display": honoured("omitted: blocks of thinking come without their text."),
+    "thinking.block_binding": ignored("Blocks of thinking are text here, which is bound to nothing."),
+    "output_config": honoured("Settings of the answer."),
+    "output_config.effort": honoured(
+        "How much a model that reasons may: low, medium, high, xhigh, max. Other models have no such setting."
+    ),
+    "output_config.format": honoured("The form of the answer."),
+    "output_config.format.type": honoured("json_schema."),
+    "output_config.format.schema": honoured("The schema that the answer is held to.", whole=True),
+    "output_config.task_budget": ignored("A hint of the tokens that are left, which a model may or may not follow."),
+    "output_format": honoured("As output_config.format, which has replaced it."),
+    "output_format.type": honoured("json_schema."),
+    "output_format.schema": honoured("The schema that the answer is held to.", whole=True),
+    "cache_control": _CACHE,
+    "speed": refused("There is one speed.", "standard"),
+    "billing_policy": ignored("Nothing is billed."),
+    "compaction": refused("Ask for a summary in the conversation instead."),
+    "context_management": ignored("Counts are those of the conversation as it was sent."),
+    "mcp_servers": refused("Remote MCP servers are not called on this path.", []),
+    "betas": _HEADER,
+    "user_profile_id": _HEADER,
+    "workspace_id": _HEADER,
+}
+
+FIELDS: dict[str, Field] = {
+    **COUNT_FIELDS,
+    "max_tokens": honoured("Generated tokens at most. Required; 0 only reads the prompt into the cache."),
+    "stop_sequences": honoured("Texts that end the answer."),
+    "stream": honoured("The answer in pieces, as server-sent events."),
+    "temperature": honoured("0 for the likeliest token; higher for more variety. Newer clients no longer have it."),
+    "top_p": honoured("Sample among the likeliest tokens whose probabilities add up to this."),
+    "top_k": honoured("Sample among this many likeliest tokens."),
+    "context_management": honoured(
+        "No edit is ever applied, and the answer says so: its applied_edits is empty.", whole=True
+    ),
+    "metadata": ignored("Names the end user to the service; no effect on the answer."),
+    "service_tier": ignored("There is one tier."),
+    "inference_geo": ignored("Answers are generated on this machine."),
+    "container": refused("There is no container for code."),
+    "diagnostics": ignored("Asks why a cache was missed; the answer to that may be absent upstream as well."),
+    "fallbacks": refused("The model that is named answers, or none.", []),
+    "fallback_credit_token": ignored("Nothing is billed."),
+    "thread": refused("Conversations are sent whole."),
+}

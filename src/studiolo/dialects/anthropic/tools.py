@@ -1,0 +1,98 @@
+"""Tools in Anthropic's form, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from ...domain.chat import NamedTool, Tool, ToolChoice
+from ..http.chats import check_tool_names, chosen
+from ..http.fields import Field, honoured, ignored, wrong
+
+
+class ToolEntry(Struct, kw_only=True):
+    """A tool of the client, or the name of one that Anthropic has."""
+
+    name: str | None = None
+    type: str = "custom"
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    input_examples: list[dict[str, Any]] | None = None
+    allowed_callers: list[str] | None = None
+
+
+class ChoiceOfTool(Struct, kw_only=True):
+    """Whether a tool may or must be called."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: Annotated[str, Meta(min_length=1)] | None = None
+    disable_parallel_tool_use: bool = False
+
+
+def offered(entries: Sequence[ToolEntry]) -> list[Tool]:
+    """Return the tools that the model may call: those that come with a schema, for calls by itself.
+
+    Raises:
+        InvalidRequestError: one of them is malformed.
+    """
+    tools: list[Tool] = []
+    for index, entry in enumerate(entries):
+        if entry.type != "custom":
+            continue
+        if not entry.name:
+            raise wrong(f"tools.{index}.name", "missing")
+        if entry.input_schema is None:
+            raise wrong(f"tools.{index}.input_schema", "missing")
+        if entry.allowed_callers is not None and "direct" not in entry.allowed_callers:
+            continue
+        schema = entry.input_schema
+        if entry.input_examples:
+            schema = {**schema, "examples": entry.input_examples}
+        tools.append(Tool(entry.name, entry.description, schema))
+    check_tool_names(tools)
+    return tools
+
+
+def choice_among(tools: Sequence[Tool], choice: ChoiceOfTool | None) -> ToolChoice | None:
+    """Return whether a tool may or must be called. Raise :class:`InvalidRequestError` if it is not among ``tools``."""
+    if choice is None:
+        return None
+    if choice.type == "tool":
+        if choice.name is None:
+            raise wrong("tool_choice.name", "missing")
+        return chosen(tools, NamedTool(choice.name), "tool_choice.name")
+    if choice.type == "any":
+        return chosen(tools, "required")
+    return choice.type
+
+
+_HOSTED = ignored("Belongs to a tool that Anthropic runs or defines; such tools are accepted, and not offered.")
+
+FIELDS: dict[str, Field] = {
+    "tools": honoured("Tools that the model may call. Those of Anthropic (web_search and others) are not offered."),
+    "tools.name": honoured("Its name."),
+    "tools.type": honoured("custom, which is the default; tools of any other type are not offered."),
+    "tools.description": honoured("What it is for."),
+    "tools.input_schema": honoured("The JSON schema of its input.", whole=True),
+    "tools.input_examples": honoured("The model sees them as examples in the schema.", whole=True),
+    "tools.allowed_callers": honoured("A tool that only code may call is not offered."),
+    "tools.strict": ignored("Inputs are held to the schema in any case, as far as the model's format allows."),
+    "tools.cache_control": ignored("Prompts are cached by their beginning, without being asked."),
+    "tools.defer_loading": ignored("Every tool is offered from the beginning: there is no search for tools."),
+    "tools.eager_input_streaming": ignored("Inputs are always streamed as they are generated."),
+    **{
+        f"tools.{name}": _HOSTED
+        for name in (
+            *("allowed_domains", "blocked_domains", "caching", "citations", "configs", "default_config"),
+            *("display_height_px", "display_number", "display_width_px", "enable_zoom", "max_characters"),
+            *("max_content_tokens", "max_tokens", "max_uses", "mcp_server_name", "model", "response_inclusion"),
+            *("tools", "url_sources", "use_cache", "user_location"),
+        )
+    },
+    "tool_choice": honoured("Whether a tool may or must be called."),
+    "tool_choice.type": honoured("auto, any, tool or none."),
+    "tool_choice.name": honoured("The tool that must be called."),
+    "tool_choice.disable_parallel_tool_use": honoured("true: one call at most."),
+}

@@ -1,0 +1,62 @@
+"""Count the tokens of a chat as a prediction would read it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from ..config import PredictionConfig
+from ..domain.chat import ChatRequest
+from ..engines.prompt import Prompt
+from .engine_run import PredictionRequest, template_request
+from .host import Host
+from .images import check_sight, has_images
+from .lease import Lease
+from .prediction_settings import settings_in_force
+from .prompt_progress import PromptReport
+from .reasoning import check_effort, with_beginning, with_thought_closed
+from .structured import may_think_first
+from .tool_use import prompt_with_tools, tool_use, without_tool_messages
+
+
+async def count_tokens(host: Host, lease: Lease, chat: ChatRequest, config: PredictionConfig) -> int:
+    """Return the number of tokens of the prompt of :meth:`Host.predict` with the same arguments.
+
+    Nothing is generated. A chat with images waits for a slot: only its processing shows how many tokens they take.
+
+    Raises:
+        StudioloError: as :meth:`Host.predict`, and as the prediction before its first token.
+    """
+    instance = lease.instance
+    check_sight(instance.model, chat)
+    in_force = settings_in_force(config, instance.config, host.defaults.prediction(instance.model))
+    check_effort(in_force, instance.vocabulary, instance.model.key)
+    if has_images(chat.messages):
+        return await _by_prediction(host, lease, chat, config)
+    tools = tool_use(chat, in_force)
+    request = PredictionRequest(
+        prompt=chat, config=in_force, schemas=host.schemas, files=host.files, tools=tools, logs=None
+    )
+    rendered = await template_request(request, chat)
+    vocabulary = instance.vocabulary
+    async with lease.on_engine() as engine:
+        if tools is not None:
+            prompt = await prompt_with_tools(engine, rendered, tools, in_force, vocabulary)
+            return len(await engine.tokenize(prompt.given))
+        prompt = Prompt.of(await engine.apply_template(await without_tool_messages(engine, rendered)))
+        prompt = with_beginning(prompt, chat.beginning, in_force, vocabulary)
+        held = in_force.structured is not None and in_force.structured.type == "json" and not may_think_first(in_force)
+        if held or in_force.enable_thinking is False:
+            prompt = with_thought_closed(prompt, in_force)
+        return len(await engine.tokenize(prompt.given))
+
+
+async def _by_prediction(host: Host, lease: Lease, chat: ChatRequest, config: PredictionConfig) -> int:
+    prediction = host.predict(lease, chat, config)
+    try:
+        async with contextlib.aclosing(prediction.events()) as events:
+            async for event in events:
+                if isinstance(event, PromptReport) and event.tokens.total:
+                    return event.tokens.total
+    finally:
+        await prediction.close()
+    return 0
