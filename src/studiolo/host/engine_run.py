@@ -95,7 +95,7 @@ async def template_request(request: PredictionRequest, chat: ChatRequest) -> Tem
     if chat.beginning and config.structured is not None and config.structured.type != "none":
         raise UnsupportedError(
             "An answer whose beginning is given cannot be held to a form",
-            cause="The form is that of the whole answer.",
+            cause="A form says how the whole answer begins.",
             suggestion="End the chat with a message of the user.",
             feature="structured",
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from ..config import PredictionConfig
 from ..domain.chat import ChatRequest
 from ..engines.prompt import Prompt
@@ -53,10 +51,9 @@ async def count_tokens(host: Host, lease: Lease, chat: ChatRequest, config: Pred
 async def _by_prediction(host: Host, lease: Lease, chat: ChatRequest, config: PredictionConfig) -> int:
     prediction = host.predict(lease, chat, config)
     try:
-        async with contextlib.aclosing(prediction.events()) as events:
-            async for event in events:
-                if isinstance(event, PromptReport) and event.tokens.total:
-                    return event.tokens.total
+        async for event in prediction.events():
+            if isinstance(event, PromptReport) and event.tokens.total:
+                return event.tokens.total
     finally:
         await prediction.close()
     return 0

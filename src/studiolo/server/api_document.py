@@ -24,7 +24,9 @@ def openapi(dialects: Mapping[str, Dialect]) -> dict[str, Any]:
         for endpoint in dialect.endpoints:
             path = _PARAMETER.sub(r"{\1}", endpoint.path)
             for method in endpoint.methods:
-                paths.setdefault(path, {}).setdefault(method.lower(), _operation(name, method, endpoint, schemas))
+                operation = _operation(name, method, endpoint, schemas)
+                if (other := paths.setdefault(path, {}).setdefault(method.lower(), operation)) is not operation:
+                    _add_answer(other, operation)
     schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
     return {
         "openapi": "3.1.0",
@@ -33,6 +35,15 @@ def openapi(dialects: Mapping[str, Dialect]) -> dict[str, Any]:
         "components": {"schemas": schemas, "securitySchemes": schemes},
         "security": [{}, {"bearer": []}],
     }
+
+
+def _add_answer(operation: dict[str, Any], other: dict[str, Any]) -> None:
+    """Add the answer of another dialect, whose clients are known by a header, to an operation on the same path."""
+    for status, answer in other["responses"].items():
+        for media_type, content in answer["content"].items():
+            schemas = operation["responses"].setdefault(status, answer)["content"].setdefault(media_type, content)
+            if schemas is not content and schemas["schema"] != content["schema"]:
+                schemas["schema"] = {"anyOf": [schemas["schema"], content["schema"]]}
 
 
 def _operation(dialect: str, method: str, endpoint: Endpoint[Any], schemas: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Conversations in Anthropic's form, as the domain's messages.
 
 Blocks that only Anthropic's services write (searches, code that they ran) stay in the conversation as JSON text: what
-an agent sends back is read whole, whoever answered before.
+an agent sends back is read whole, also where another model answered before.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -19,7 +19,8 @@ from ...message_shapes import read_parts, with_reasoning_tags
 from ..http.chats import located
 from ..http.fields import wrong
 
-ROLES = ("user", "assistant", "system")
+ChatRole = Literal["user", "assistant", "system"]
+ROLES: tuple[ChatRole, ...] = ("user", "assistant", "system")
 
 _BILLING_HEADER = re.compile(r"\A\s*x-anthropic-billing-header:[^\n]*\n?")
 """A line that Claude Code puts before its system prompt, with a number that changes each turn."""
@@ -55,7 +56,7 @@ def read_conversation(system: Any, messages: Sequence[Any]) -> Conversation:
     reader = _Reader()
     if (prompt := _system(system)) is not None:
         reader.add("system", [Text(prompt)])
-    roles = [_role(message, f"messages.{index}") for index, message in enumerate(messages)]
+    roles: list[ChatRole] = [_role(message, f"messages.{index}") for index, message in enumerate(messages)]
     for index, message in enumerate(messages):
         place = f"messages.{index}"
         if roles[index] == "system" and message.get("clear_at") == "next_user_message" and "user" in roles[index:]:
@@ -86,7 +87,7 @@ class _Reader:
         self._names: dict[str, str] = {}
         """The tools by the ids of their calls."""
 
-    def read(self, role: Role, message: dict[str, Any], place: str) -> None:
+    def read(self, role: ChatRole, message: dict[str, Any], place: str) -> None:
         """Read the next message of a request."""
         if message.get("output_config"):
             raise wrong(f"{place}.output_config", "not supported: set output_config for the whole request")
@@ -118,9 +119,7 @@ class _Reader:
         messages.append(Message(role, list(_joined(role, [*earlier, *parts]))))
 
     def _block(self, role: Role, value: Any, place: str) -> list[Part]:
-        if not isinstance(value, dict):
-            raise wrong(place, "expected an object")
-        block = cast("dict[str, Any]", value)
+        block = _object(value, place)
         kind = block.get("type")
         match role, kind:
             case (_, None):
@@ -175,23 +174,22 @@ class _Reader:
         return [ToolResult(text, call_id, self._names[call_id]), *images]
 
     def _document(self, block: dict[str, Any], place: str) -> Iterator[Part]:
-        source: Any = block.get("source")
-        kind = source.get("type") if isinstance(source, dict) else None
+        source = _object(block.get("source"), f"{place}.source")
         for key in ("title", "context"):
             if isinstance(said := block.get(key), str) and said:
                 yield Text(said)
-        match kind:
-            case "text":
+        match source.get("type"), source.get("content"):
+            case "text", _:
                 yield Text(_string(source, "data", f"{place}.source"))
-            case "content":
-                content = source.get("content")
-                for index, each in enumerate([content] if isinstance(content, str) else content or ()):
-                    text = {"type": "text", "text": each} if isinstance(each, str) else each
-                    yield from self._block("user", text, f"{place}.source.content.{index}")
+            case "content", str(content):
+                yield Text(content)
+            case "content", list():
+                for index, each in enumerate(cast("list[Any]", source["content"])):
+                    yield from self._block("user", each, f"{place}.source.content.{index}")
             case _:
                 raise wrong(
                     f"{place}.source",
-                    f"a document of the source {kind!r} cannot be read: send its text",
+                    "the document cannot be read: send its text",
                     "Sources of the types text and content can be read.",
                 )
 
@@ -200,15 +198,12 @@ def _system(system: Any) -> str | None:
     """Return the system prompt without the billing header; ``None`` if there is none."""
     if system is None:
         return None
-    texts: list[str] = []
-    for index, block in enumerate(cast("list[Any]", system) if isinstance(system, list) else [system]):
-        place = f"system.{index}" if isinstance(system, list) else "system"
-        if isinstance(block, str) and not isinstance(system, list):
-            texts.append(block)
-        elif isinstance(block, dict) and cast("dict[str, Any]", block).get("type") == "text":
-            texts.append(_string(cast("dict[str, Any]", block), "text", place))
-        else:
-            raise wrong(place, "expected a string or an array of blocks of the type text")
+    if isinstance(system, str):
+        texts = [system]
+    elif isinstance(system, list):
+        texts = [_system_text(each, f"system.{index}") for index, each in enumerate(cast("list[Any]", system))]
+    else:
+        raise wrong("system", "expected a string or an array of blocks of the type text")
     while texts and (header := _BILLING_HEADER.match(texts[0])):
         texts[0] = texts[0][header.end() :]
         if texts[0].strip():
@@ -217,15 +212,20 @@ def _system(system: Any) -> str | None:
     return "\n".join(texts) if any(texts) else None
 
 
-def _role(message: Any, place: str) -> Role:
-    if not isinstance(message, dict):
-        raise wrong(place, "expected an object")
-    role = cast("dict[str, Any]", message).get("role")
+def _system_text(value: Any, place: str) -> str:
+    block = _object(value, place)
+    if block.get("type") != "text":
+        raise wrong(place, "expected a block of the type text")
+    return _string(block, "text", place)
+
+
+def _role(value: Any, place: str) -> ChatRole:
+    role = _object(value, place).get("role")
     if role is None:
         raise wrong(f"{place}.role", "missing")
     if role not in ROLES:
         raise wrong(f"{place}.role", f"unknown role {role!r}", f"The roles are {', '.join(ROLES)}.")
-    return cast("Role", role)
+    return role
 
 
 def _joined(role: Role, parts: Sequence[Part]) -> Iterator[Part]:
@@ -245,10 +245,10 @@ def _joined(role: Role, parts: Sequence[Part]) -> Iterator[Part]:
 
 
 def _image(block: dict[str, Any], place: str) -> Image:
-    source: Any = block.get("source")
+    source = _object(block.get("source"), f"{place}.source")
     given: dict[str, Any] = {"type": "image", "source": source}
-    if isinstance(source, dict) and cast("dict[str, Any]", source).get("type") == "url":
-        given = {"type": "image_url", "image_url": {"url": cast("dict[str, Any]", source).get("url")}}
+    if source.get("type") == "url":
+        given = {"type": "image_url", "image_url": {"url": source.get("url")}}
     try:
         return cast("Image", read_parts("user", given, place)[0])
     except ConfigError as error:
@@ -261,14 +261,19 @@ def _search_result(block: dict[str, Any], place: str) -> str:
         raise wrong(f"{place}.content", "expected an array of blocks of the type text")
     said: list[str] = []
     for index, each in enumerate(cast("list[Any]", content)):
-        if not isinstance(each, dict):
-            raise wrong(f"{place}.content.{index}", "expected an object")
-        said.append(_string(cast("dict[str, Any]", each), "text", f"{place}.content.{index}"))
+        inner = f"{place}.content.{index}"
+        said.append(_string(_object(each, inner), "text", inner))
     return "\n".join([_string(block, "title", place), _string(block, "source", place), *said])
 
 
 def _said(block: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in block.items() if key not in ("cache_control", "caller", "encrypted_content")}
+
+
+def _object(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise wrong(place, "missing" if value is None else "expected an object")
+    return cast("dict[str, Any]", value)
 
 
 def _string(block: dict[str, Any], key: str, place: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Literal
+
+from msgspec import Struct
 
 from ...library.model import Model
 from ..http.answers import Answer, Whole
@@ -15,6 +17,27 @@ PAGE = 20
 """Models on a page, by default."""
 
 MAX_PAGE = 1000
+
+
+class ModelEntry(Struct, kw_only=True):
+    """A model."""
+
+    id: str
+    display_name: str
+    created_at: str
+    max_input_tokens: int | None
+    max_tokens: int | None
+    type: Literal["model"] = "model"
+    lifecycle: Literal["active"] = "active"
+
+
+class ModelPage(Struct):
+    """Some of the models."""
+
+    data: list[ModelEntry]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
 
 
 async def list_models(call: Call[None]) -> Answer:
@@ -29,15 +52,8 @@ async def list_models(call: Call[None]) -> Answer:
     limit = _limit(call.query.get("limit"))
     page = found[max(last - limit, first) : last] if after is None and before is not None else found[first:last][:limit]
     data = [_entry(name, model) for name, model in page]
-    ids = [entry["id"] for entry in data]
-    return Whole(
-        {
-            "data": data,
-            "has_more": len(data) < max(last - first, 0),
-            "first_id": ids[0] if ids else None,
-            "last_id": ids[-1] if ids else None,
-        }
-    )
+    ids = [entry.id for entry in data] or [None]
+    return Whole(ModelPage(data, len(data) < max(last - first, 0), ids[0], ids[-1]))
 
 
 async def get_model(call: Call[None]) -> Answer:
@@ -61,15 +77,13 @@ def _limit(value: str | None) -> int:
     return limit
 
 
-def _entry(name: str, model: Model) -> dict[str, Any]:
+def _entry(name: str, model: Model) -> ModelEntry:
     created = datetime.fromtimestamp(int(created_at(model)), UTC)
     context = model.metadata.max_context_length if model.metadata else None
-    return {
-        "id": name,
-        "type": "model",
-        "display_name": model.display_name,
-        "created_at": created.isoformat().replace("+00:00", "Z"),
-        "lifecycle": "active",
-        "max_input_tokens": context,
-        "max_tokens": context,
-    }
+    return ModelEntry(
+        id=name,
+        display_name=model.display_name,
+        created_at=created.isoformat().replace("+00:00", "Z"),
+        max_input_tokens=context,
+        max_tokens=context,
+    )

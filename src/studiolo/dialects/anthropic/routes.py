@@ -12,8 +12,9 @@ from ..base import ErrorAnswer, Serving
 from ..http.endpoint import Endpoint, handlers
 from . import request
 from .errors import REQUEST_ID, error_answer, new_request_id
+from .message_types import Message, TokenCount
 from .messages import count_message_tokens, create_message
-from .models import get_model, list_models
+from .models import ModelEntry, ModelPage, get_model, list_models
 from .request import MessagesBody, PromptBody
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
@@ -24,7 +25,8 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         handle=create_message,
         request=MessagesBody,
         fields=request.FIELDS,
-        streams=True,
+        response=Message,
+        stream_type="text/event-stream",
     ),
     Endpoint(
         methods=("POST",),
@@ -33,9 +35,12 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         handle=count_message_tokens,
         request=PromptBody,
         fields=request.COUNT_FIELDS,
+        response=TokenCount,
     ),
-    Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models),
-    Endpoint(methods=("GET",), path="/v1/models/{model:path}", summary="One model", handle=get_model),
+    Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models, response=ModelPage),
+    Endpoint(
+        methods=("GET",), path="/v1/models/{model:path}", summary="One model", handle=get_model, response=ModelEntry
+    ),
 )
 
 
