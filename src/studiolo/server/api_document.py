@@ -42,7 +42,7 @@ def _add_answer(operation: dict[str, Any], other: dict[str, Any]) -> None:
     for status, answer in other["responses"].items():
         for media_type, content in answer["content"].items():
             schemas = operation["responses"].setdefault(status, answer)["content"].setdefault(media_type, content)
-            if schemas is not content and schemas["schema"] != content["schema"]:
+            if schemas is not content and schemas.get("schema") != content.get("schema"):
                 schemas["schema"] = {"anyOf": [schemas["schema"], content["schema"]]}
 
 
