@@ -123,6 +123,18 @@ def test_a_reader_that_leaves_is_no_error(odd_home: Home) -> None:
     assert done.returncode == 0 and done.stderr == b""
 
 
+@pytest.mark.parametrize("variables", [ASCII, LATIN], ids=["ascii", "latin-1"])
+def test_the_lines_of_logs_are_escaped(variables: dict[str, str], odd_home: Home) -> None:
+    odd_home.logs.mkdir()
+    (odd_home.logs / "server.log").write_text("2026-01-01T00:00:00.000Z 日本 says\nthe end\n", encoding="utf-8")
+    done = shell(odd_home, "studiolo log", **variables)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u65e5\\u672c says" in done.stdout and b"the end" in done.stdout
+    done = shell(odd_home, "studiolo log --json", **variables)
+    assert [json.loads(line)["line"] for line in done.stdout.splitlines()] == ["日本 says", "the end"]
+    assert shell(odd_home, "studiolo log >&-", **variables).returncode == 0
+
+
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
 def test_a_server_without_standard_streams_serves(closed: str, empty_home: Home) -> None:
     import studiolo as lm
