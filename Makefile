@@ -94,6 +94,8 @@ lock: | $(UV)
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --extra build --extra documents --extra mcp --extra docs --extra postgres --extra dev \
 		--custom-compile-command "make lock" -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --upgrade \
+		--custom-compile-command "make lock" tests/support/frameworks.in -o requirements-frameworks.lock
 
 clean:
 	rm -rf $(VENV) dist site .coverage* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
