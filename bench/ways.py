@@ -27,7 +27,7 @@ def direct(socket_path: Path) -> Stream:
     def stream(max_tokens: int) -> Generator[Piece, None, int]:
         config = settings_in_force(PredictionConfig(temperature=0, max_tokens=max_tokens), LoadConfig())
         body = json.dumps(completion_body(PROMPT, config)).encode()
-        connection = _UnixConnection(socket_path)
+        connection = unix_connection(socket_path)
         try:
             connection.request("POST", "/completion", body, {"Content-Type": "application/json"})
             response = connection.getresponse()
@@ -47,6 +47,11 @@ def direct(socket_path: Path) -> Stream:
             connection.close()
 
     return stream
+
+
+def unix_connection(socket_path: Path) -> http.client.HTTPConnection:
+    """Return a connection to the HTTP server at a Unix socket."""
+    return _UnixConnection(socket_path)
 
 
 class _UnixConnection(http.client.HTTPConnection):
