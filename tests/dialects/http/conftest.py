@@ -11,8 +11,10 @@ import studiolo_fake_engine as fake
 from studiolo.paths import Home
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
-from tests.support.homes import DEFAULT_MODEL, link_models, new_home
+from tests.support.homes import DEFAULT_MODEL, link_model, link_models, new_home
 from tests.support.http_server import ServerInThread, serving_in_thread
+from tests.support.models.built import built
+from tests.support.models.thinking import write_thinking
 from tests.support.running import Server, serving
 
 SETTINGS = """
@@ -23,21 +25,32 @@ auto_evict = false
 "an-alias" = "smollm2-135m-instruct"
 """
 
+FORBIDDEN = ", ".join(f'[{token}, "-inf"]' for token in range(17) if token not in (4, 6))
+"""Tokens that the model which reasons would end its answers with at once: its weights do not know the tags."""
+
+THINKING_SETTINGS = f"""
+[models."smol-thinking"]
+load = {{ context_length = 1024 }}
+prediction = {{ logit_bias = [{FORBIDDEN}] }}
+"""
+
 LLM = DEFAULT_MODEL
+THINKING_MODEL = "smol-thinking.Q4_1.gguf"
 EMBEDDING_MODEL = "text-embedding-nomic-embed-text-v1.5"
 
 
 @pytest.fixture(scope="session")
 def http_server(cache_home: Home, embedding_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server with the default model and the default embedding model, loaded when they are first asked for.
+    """A real server with the default model, one that reasons and the default embedding model, loaded on demand.
 
-    Shared by all tests in this folder: leave both loaded, and use another one to kill engines or change settings.
+    Shared by all tests in this folder: leave them loaded, and use another one to kill engines or change settings.
     """
     folder = tmp_path_factory.mktemp("http")
     home = new_home(folder, cache_home)
     link_models(embedding_home, home)
+    link_model(built(cache_home.root, THINKING_MODEL, write_thinking, next(cache_home.models.rglob("*.gguf"))), home)
     with home.settings.open("a") as settings:
-        settings.write(SETTINGS)
+        settings.write(SETTINGS + THINKING_SETTINGS)
     with serving(home, folder, "--no-load") as server:
         yield server
 

@@ -352,7 +352,7 @@ def test_fields_that_nobody_knows_are_named(http: httpx.Client) -> None:
 
 def test_settings_have_their_effect(http: httpx.Client) -> None:
     def said(**body: Any) -> str:
-        return text_of(whole(http, max_tokens=20, **body))
+        return text_of(whole(http, max_tokens=8, **body))
 
     assert said(temperature=1.5, top_k=1) == said()
     assert said(temperature=1.5, top_p=0.0001) == said()
@@ -383,7 +383,7 @@ def test_control_tokens_in_the_beginning_of_an_answer_stay_text(http: httpx.Clie
 
 
 def test_zero_tokens_fill_the_prompt_cache(http: httpx.Client) -> None:
-    messages = [{"role": "user", "content": "The cache is filled by this sentence. " * 40}]
+    messages = [{"role": "user", "content": "The cache is filled by this sentence. " * 12}]
     message = whole(http, max_tokens=0, messages=messages)
     assert (message.content, message.stop_reason, message.usage.output_tokens) == ([], "max_tokens", 0)
     assert [event.type for event in events(http, max_tokens=0, messages=messages)][1:] == [
@@ -397,7 +397,7 @@ def test_zero_tokens_fill_the_prompt_cache(http: httpx.Client) -> None:
 def test_a_billing_header_is_not_part_of_the_prompt(http: httpx.Client) -> None:
     def system(number: str) -> list[Any]:
         header = {"type": "text", "text": f"x-anthropic-billing-header: cc_version=2.1; cch={number};"}
-        prompt = "You know x-anthropic-billing-header: as a word. " * 60
+        prompt = "You know x-anthropic-billing-header: as a word. " * 15
         return [header, {"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}]
 
     first, second = (whole(http, max_tokens=1, system=system(number)).usage for number in ("a91f", "0b77"))

@@ -21,10 +21,13 @@ class BlockWriter:
 
     def __init__(self, *, shows_thinking: bool = True) -> None:
         self.content: list[dict[str, Any]] = []
-        """The blocks so far; the last one may be incomplete."""
+        """The blocks so far. The last one has no text before its end."""
         self._shows_thinking = shows_thinking
         self._open: str | None = None
+        self._said: list[str] = []
         self._space = ""
+        self._has_more = False
+        """Whether there is more than a text that begins the answer."""
         self._thought = hashlib.sha256()
 
     def add(self, piece: Piece) -> Iterator[dict[str, Any]]:
@@ -35,6 +38,7 @@ class BlockWriter:
             case Thought(text):
                 yield from self._add_text("thinking", text)
             case CallBegun(_, call_id, name):
+                self._space = ""
                 yield from self._begin({"type": "tool_use", "id": call_id, "name": name, "input": {}})
             case CallArguments(_, text):
                 yield self._delta({"type": "input_json_delta", "partial_json": text})
@@ -45,22 +49,22 @@ class BlockWriter:
 
     def close(self) -> Iterator[dict[str, Any]]:
         """Yield the events that end the answer."""
-        if self._space and not self.content:  # nothing else was said
+        if self._space and not self._has_more:
             yield from self._begin({"type": "text", "text": ""})
             yield from self._say("text", self._space)
         yield from self._end()
 
     def _add_text(self, kind: str, text: str) -> Iterator[dict[str, Any]]:
         if self._open != kind:
+            self._has_more = self._has_more or kind == "thinking"
             text = self._space + text
             if not text.strip():
-                self._space = text
+                self._space = text if kind == "text" else ""
                 return
-            self._space = ""
-            if self.content or kind == "thinking":
+            if self._has_more:
                 text = text.lstrip()
-            empty = {"type": "text", "text": ""} if kind == "text" else _no_thought()
-            yield from self._begin(empty)
+            self._space = ""
+            yield from self._begin({"type": "text", "text": ""} if kind == "text" else _no_thought())
         yield from self._say(kind, text)
 
     def _say(self, kind: str, text: str) -> Iterator[dict[str, Any]]:
@@ -70,13 +74,13 @@ class BlockWriter:
             self._thought.update(text.encode())
             if not self._shows_thinking:
                 return
-        self.content[-1][kind] += text
+        self._said.append(text)
         yield self._delta({"type": f"{kind}_delta", kind: text})
 
     def _begin(self, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from self._end()
-        self._space = ""
         self._open = block["type"]
+        self._has_more = True
         self.content.append(block)
         yield {"type": "content_block_start", "index": len(self.content) - 1, "content_block": dict(block)}
 
@@ -88,6 +92,9 @@ class BlockWriter:
             self._thought = hashlib.sha256()
             self.content[-1]["signature"] = signature
             yield self._delta({"type": "signature_delta", "signature": signature})
+        if self._open in ("text", "thinking"):
+            self.content[-1][self._open] = "".join(self._said)
+            self._said.clear()
         self._open = None
         yield {"type": "content_block_stop", "index": len(self.content) - 1}
 
