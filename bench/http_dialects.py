@@ -24,7 +24,7 @@ from .measure import Piece, Spread, Stream, take
 from .processes import serving, worker_socket
 from .ways import unix_connection
 
-PROMPT = "Tell me a long story about a fox."
+PROMPT = "Write a long story about a fox."
 SETTINGS: dict[str, Any] = {"temperature": 0, "top_k": 40, "top_p": 0.95}
 
 ReadText = Callable[[dict[str, Any]], str | None]
