@@ -30,6 +30,9 @@ ALIASES = '\n[server.aliases]\n"*" = "alpha"\n'
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 schema = schemathesis.openapi.from_dict(openapi(dialects()))
+ROUTES = sum(len(dialect.endpoints) for dialect in dialects().values())
+EXAMPLES = max(50, settings.default.max_examples // ROUTES if settings.default else 0)
+"""Requests of each route: 50, and 10,000 of all routes together with ``make fuzz``."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInThread]
 
 @pytest.mark.fuzz
 @schema.parametrize()
-@settings(suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 def test_what_the_document_says_holds_on_a_fake_engine(case: Any, server: ServerInThread) -> None:
     case.call_and_validate(base_url=server.url, checks=CHECKS)
 
