@@ -108,6 +108,11 @@ class Home:
         """The settings of the host."""
         return self.root / "config.toml"
 
+    @property
+    def derived_models(self) -> Path:
+        """Names that clients have given to models, with settings of their own."""
+        return self.root / "derived-models.json"
+
 
 def writing_remedy(error: OSError, folder: Path) -> str:
     """Return what to do where the system refused, with ``error``, to write to a folder of the home."""

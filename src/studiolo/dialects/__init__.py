@@ -16,6 +16,7 @@ BUILT_IN = {
     "anthropic": ".dialects.anthropic.routes:Anthropic",
     "lmstudio": ".dialects.lmstudio.routes:LmStudio",
     "lmstudio-rest": ".dialects.lmstudio_rest.routes:LmStudioRest",
+    "ollama": ".dialects.ollama.routes:Ollama",
     "openai": ".dialects.openai.routes:OpenAi",
 }
 

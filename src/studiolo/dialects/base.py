@@ -76,8 +76,8 @@ class Dialect(Protocol):
 
     Parameters:
         max_message_bytes: the size of the largest WebSocket message accepted; 0 for a dialect without WebSockets.
-        prefixes: the paths that are the dialect's, with everything below them; of several, the longest counts. The
-            dialect with the prefix ``/`` gets what no other has.
+        prefixes: the paths that are the dialect's, with everything below them, or with ``$`` at the end alone; of
+            several, the longest counts. The dialect with the prefix ``/`` gets what no other has.
         header: a header by which its clients can be distinguished on paths that another dialect has as well; ``None``
             for none.
         shared_prefix: where those paths are.

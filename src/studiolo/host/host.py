@@ -22,6 +22,7 @@ from ..library.model import Model, as_domain
 from ..library.model_library import Library
 from ..paths import Home
 from ..settings import SettingsFile
+from .derived_models import DerivedModels
 from .devices import Devices
 from .documents import Documents
 from .download_jobs import DownloadJobs
@@ -72,6 +73,7 @@ class Host:
         self.settings = SettingsFile(self.home.settings)
         self.settings.current()  # raises for a wrong file
         self.library = Library(self.home, settings=self.settings.current)
+        self.derived = DerivedModels(self.home.derived_models)
         self.defaults = ModelDefaults(self.settings.current, self.library)
         self.review = SettingsReview(self.settings.current, self.home, self.library)
         self.files = FileStore(self.home.files)

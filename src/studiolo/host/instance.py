@@ -189,6 +189,12 @@ class Instance:
             raise self.departed()
         return Lease(self, client)
 
+    def keep_for(self, ttl_sec: float | None) -> None:
+        """Set the TTL, for the holder of a lease; ``None`` for never, also when another model is loaded on demand."""
+        self.ttl_sec = ttl_sec
+        if ttl_sec is None:
+            self.evictable = False
+
     def on_release(self, *, used: bool) -> None:
         """Called when a lease was released: what waits for the last one happens now.
 

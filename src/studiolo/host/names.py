@@ -5,21 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ModelFileError, ModelNotFoundError, PathNotFoundError
+from .derived_models import DerivedModel
 from .host import Host
 
 ANY_NAME = "*"
 """The alias for every name that no model has."""
 
 
-async def named(host: Host, name: str) -> str:
+async def named(host: Host, name: str, *, any_name: bool = True) -> str:
     """Return what ``name`` means: an instance's identifier, or a name of a model, or what an alias stands for.
 
-    Unlike in LM Studio's API, the beginning of a name and the path of a file outside the library are not names.
+    A derived model is the one that it stands for; :func:`derived` has its settings. Unlike in LM Studio's API, the
+    beginning of a name and the path of a file outside the library are not names.
+
+    Parameters:
+        any_name: whether the alias for every name counts.
 
     Raises:
         ModelNotFoundError: nothing has the name.
     """
     aliases = host.settings.current().server.aliases
+    if (found := derived(host, name)) is not None:
+        return found.source
     if name in aliases:
         return aliases[name]
     if any(instance.identifier == name for instance in host.instances.all()):
@@ -27,9 +34,14 @@ async def named(host: Host, name: str) -> str:
     failure = await _unknown(host, name)
     if failure is None:
         return name
-    if ANY_NAME in aliases:
+    if any_name and ANY_NAME in aliases:
         return aliases[ANY_NAME]
     raise failure
+
+
+def derived(host: Host, name: str) -> DerivedModel | None:
+    """Return the derived model that ``name`` means; ``None`` where it means anything else."""
+    return host.derived.get(host.settings.current().server.aliases.get(name, name))
 
 
 async def _unknown(host: Host, name: str) -> ModelNotFoundError | None:

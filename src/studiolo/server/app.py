@@ -110,7 +110,7 @@ def _chosen(scope: Scope, spoken: list[tuple[Dialect, ASGIApp]]) -> ASGIApp | No
 
 
 def _is_below(path: str, prefix: str) -> bool:
-    return path == prefix or prefix == "/" or path.startswith(f"{prefix}/")
+    return path == prefix.removesuffix("$") or prefix == "/" or path.startswith(f"{prefix}/")
 
 
 def _plain_answer(error: StudioloError, status: int) -> ErrorAnswer:
@@ -133,7 +133,7 @@ def _handlers(
         path = request.scope["path"]
         match error.status_code:
             case 404:
-                near = next((known for known in sorted(paths) if known.endswith(path) and path != "/"), None)
+                near = min((known for known in paths if known.endswith(path) and path != "/"), key=len, default=None)
                 suggestion = None if near is None else f"Did you mean {near}?"
                 return respond(
                     NoSuchRouteError(f"There is no route {request.method} {path}", suggestion=suggestion), 404

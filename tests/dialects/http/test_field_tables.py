@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ollama._types as ollama_types
 import pytest
 from anthropic.types import message_count_tokens_params, message_create_params
 from anthropic.types.beta import message_count_tokens_params as beta_count_tokens_params
@@ -36,6 +37,15 @@ OFFICIAL: dict[tuple[str, str], list[Any]] = {
     ],
     ("lmstudio-rest", "/api/v0/embeddings"): [embedding_create_params.EmbeddingCreateParams],
     ("openai", "/v1/embeddings"): [embedding_create_params.EmbeddingCreateParams],
+    ("ollama", "/api/generate"): [ollama_types.GenerateRequest],
+    ("ollama", "/api/chat"): [ollama_types.ChatRequest],
+    ("ollama", "/api/embed"): [ollama_types.EmbedRequest],
+    ("ollama", "/api/embeddings"): [ollama_types.EmbeddingsRequest],
+    ("ollama", "/api/show"): [ollama_types.ShowRequest],
+    ("ollama", "/api/pull"): [ollama_types.PullRequest],
+    ("ollama", "/api/delete"): [ollama_types.DeleteRequest],
+    ("ollama", "/api/copy"): [ollama_types.CopyRequest],
+    ("ollama", "/api/push"): [ollama_types.PushRequest],
 }
 """The official types of the requests, by dialect and path."""
 
@@ -49,6 +59,9 @@ OWN: dict[tuple[str, str], str] = {
     ),
     ("lmstudio-rest", "/api/v1/models/unload"): "instance_id",
     ("lmstudio-rest", "/api/v1/models/download"): "model quantization",
+    ("ollama", "/api/create"): (  # the client's type has another name for "from"
+        "model name from files adapters template license system parameters messages quantize stream"
+    ),
 }
 """The documented fields of endpoints that no client's types describe."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from ...config import PredictionConfig
+from ...config import LoadConfig, PredictionConfig
 from ...domain.chat import ChatRequest, ToolCall
 from ...domain.generation import (
     Fragment,
@@ -30,7 +31,7 @@ from ...domain.progress import Queued
 from ...errors import EngineError, ModelUnloadedError, PredictionError, PromptTooLongError, StudioloError
 from ...host.instance import Instance
 from ...host.lease import Lease
-from ...host.names import named
+from ...host.names import derived, named
 from ...host.on_demand import LoadRequest
 from ...host.prompt_progress import PromptReport
 from .endpoint import Call
@@ -69,8 +70,10 @@ async def leased(
     Raises:
         StudioloError: as :func:`reference` and :meth:`Host.lease`.
     """
-    found = await reference(call, model)
-    async with call.host.lease(found, domain, call.client, load or LoadRequest()) as lease:
+    found, load = await reference(call, model), load or LoadRequest()
+    if (own := derived(call.host, model)) is not None and own.load != LoadConfig():
+        load = dataclasses.replace(load, config=own.load_config(load.config), on_mismatch="reload")
+    async with call.host.lease(found, domain, call.client, load) as lease:
         yield lease
 
 
@@ -108,6 +111,8 @@ async def predicting(
     """
     async with leased(call, model, "llm", load) as lease:
         settings = config if isinstance(config, PredictionConfig) else config(lease.instance)
+        if (own := derived(call.host, model)) is not None:
+            settings = own.settings(settings, is_chat=isinstance(prompt, ChatRequest))
         prediction = call.host.predict(lease, prompt, settings)
         try:
             yield Run(_checked(prediction.events()), lease.instance, prediction.config)
