@@ -17,7 +17,8 @@ from .config import (
 from .errors import (
     AuthenticationError as AuthenticationError, BusyError as BusyError, CancelledError as CancelledError,
     ChannelClosedError as ChannelClosedError, ClientError as ClientError, ConfigError as ConfigError,
-    ConnectionFailedError as ConnectionFailedError, DomainMismatchError as DomainMismatchError,
+    ChatRejectedError as ChatRejectedError, ConnectionFailedError as ConnectionFailedError,
+    DomainMismatchError as DomainMismatchError,
     DownloadError as DownloadError, EngineDiedError as EngineDiedError, EngineError as EngineError,
     EngineStartError as EngineStartError, FilesError as FilesError, HostError as HostError,
     LMStudioCancelledError as LMStudioCancelledError, LMStudioChannelClosedError as LMStudioChannelClosedError,

@@ -261,6 +261,13 @@ class PredictionError(HostError):
     code = "studiolo.prediction"
 
 
+class ChatRejectedError(PredictionError):
+    """The model's chat template has no place for a chat: for its roles, their order, or what a message holds."""
+
+    code = "studiolo.chatRejected"
+    http_status = 400
+
+
 class PromptTooLongError(PredictionError):
     """The prompt has more tokens than the context of the loaded model."""
 

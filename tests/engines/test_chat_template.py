@@ -120,7 +120,7 @@ def test_tokens_can_be_left_out_and_a_template_may_name_its_own() -> None:
 def test_a_template_that_refuses_says_why() -> None:
     chat = Chat("Be kind.")
     chat.add_user_message("hi")
-    with pytest.raises(lm.PredictionError, match="must alternate"):
+    with pytest.raises(lm.ChatRejectedError, match="must alternate"):
         render(chat, STRICT)
     assert render(Chat.from_history("hi"), STRICT) == "[hi]"
 

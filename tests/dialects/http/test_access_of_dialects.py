@@ -39,6 +39,23 @@ def test_an_api_token_comes_in_either_header(guarded_server: tuple[ServerInThrea
         assert answer.json()["error"]["code"] == "invalid_api_key" and token[-8:] not in answer.text
 
 
+def test_a_missing_token_has_the_form_of_anthropics_api_for_its_clients(
+    guarded_server: tuple[ServerInThread, str],
+) -> None:
+    server, token = guarded_server
+    body = {"model": "alpha", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
+    for headers in ({"authorization": f"Bearer {token}"}, {"x-api-key": token}):
+        assert httpx.post(f"{server.url}/v1/messages", json=body, headers=headers).status_code == 200
+    version = {"anthropic-version": "2023-06-01"}
+    for answer in (
+        httpx.post(f"{server.url}/v1/messages", json=body),
+        httpx.get(f"{server.url}/v1/models", headers=version),
+    ):
+        assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["error"]["type"] == "authentication_error"
+        assert answer.headers["request-id"] == answer.json()["request_id"]
+
+
 def test_unknown_paths_and_wrong_methods(fake_server: ServerInThread) -> None:
     nothing = httpx.get(f"{fake_server.url}/v1/nothing")
     assert nothing.status_code == 404 and nothing.json()["error"]["code"] == "unknown_url"

@@ -28,7 +28,14 @@ from ...domain.generation import (
 )
 from ...domain.models import Domain, ModelReference
 from ...domain.progress import Queued
-from ...errors import EngineError, ModelUnloadedError, PredictionError, PromptTooLongError, StudioloError
+from ...errors import (
+    ChatRejectedError,
+    EngineError,
+    ModelUnloadedError,
+    PredictionError,
+    PromptTooLongError,
+    StudioloError,
+)
 from ...host.instance import Instance
 from ...host.lease import Lease
 from ...host.names import derived, named
@@ -377,7 +384,7 @@ def blaming(prompt: str, **features: str) -> Generator[None]:
     """
     try:
         yield
-    except PromptTooLongError as error:
+    except (PromptTooLongError, ChatRejectedError) as error:
         error.data.setdefault("param", prompt)
         raise
     except StudioloError as error:

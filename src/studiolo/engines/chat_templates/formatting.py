@@ -9,7 +9,7 @@ from typing import Any
 
 from ...config import ManualPromptTemplate, PromptTemplate
 from ...domain.chat import Text, ToolCall, ToolResult
-from ...errors import ConfigError, PredictionError, StudioloError
+from ...errors import ChatRejectedError, ConfigError, PredictionError, StudioloError
 from ..base import TemplateRequest
 from ..prompt import Prompt
 from .control_tokens import NO_TOKENS, ControlTokens, choose_mark, needs_marks, without_marks
@@ -66,7 +66,8 @@ async def apply_template(chat: TemplateRequest, model: ModelTemplate, processes:
 
     Raises:
         ConfigError: the request's template is faulty.
-        PredictionError: the model's template is faulty, or rejects the chat; the cause is the template's message.
+        PredictionError: the model's template is faulty.
+        ChatRejectedError: it rejects the chat; the cause is the template's message.
     """
     custom = chat.template
     size = sum(len(message.text) for message in chat.messages)
@@ -217,7 +218,7 @@ def _template_error(error: RefusedError, model: ModelTemplate, *, is_custom: boo
             cause=cause,
             suggestion="Set prompt_template in the prediction config, or use complete().",
         )
-    return PredictionError(
+    return ChatRejectedError(
         "The model's chat template rejects the chat",
         cause=cause,
         suggestion="Change the order of the messages, or set prompt_template in the prediction config.",
