@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -40,8 +41,10 @@ EMBEDDING_MODEL = "text-embedding-nomic-embed-text-v1.5"
 
 
 @pytest.fixture(scope="session")
-def http_server(cache_home: Home, embedding_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server with the default model, one that reasons and the default embedding model, loaded on demand.
+def http_server(
+    cache_home: Home, embedding_home: Home, vision_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A real server with the default models, one that reasons and one that sees, loaded on demand.
 
     Shared by all tests in this folder: leave them loaded, and use another one to kill engines or change settings.
     """
@@ -49,6 +52,7 @@ def http_server(cache_home: Home, embedding_home: Home, tmp_path_factory: pytest
     home = new_home(folder, cache_home)
     link_models(embedding_home, home)
     link_model(built(cache_home.root, THINKING_MODEL, write_thinking, next(cache_home.models.rglob("*.gguf"))), home)
+    link_model(vision_model, home)
     with home.settings.open("a") as settings:
         settings.write(SETTINGS + THINKING_SETTINGS)
     with serving(home, folder, "--no-load") as server:

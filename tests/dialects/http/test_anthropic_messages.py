@@ -350,6 +350,19 @@ def test_fields_that_nobody_knows_are_named(http: httpx.Client) -> None:
     assert answer.headers["studiolo-ignored-fields"] == "wibble"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_has_no_effect_here_is_named(http: httpx.Client, stream: bool) -> None:
+    body = request(
+        max_tokens=1, stream=stream, tools=TOOLS, thinking={"type": "adaptive"}, output_config={"effort": "high"}
+    )
+    answer = http.post("/v1/messages", json=body)
+    assert answer.status_code == 200
+    named = answer.headers["studiolo-ignored-fields"].split(", ")
+    assert set(named) == {"tools.2", "tools.3", "tools.3.newness", "thinking", "output_config.effort"}
+    plain = http.post("/v1/messages", json=request(max_tokens=1, stream=stream, tools=TOOLS[:1]))
+    assert "studiolo-ignored-fields" not in plain.headers
+
+
 def test_settings_have_their_effect(http: httpx.Client) -> None:
     def said(**body: Any) -> str:
         return text_of(whole(http, max_tokens=8, **body))

@@ -39,7 +39,7 @@ async def create_message(call: Call[MessagesBody]) -> Answer:
     """Answer a conversation."""
     body = call.body
     conversation = body.conversation()
-    asked = _Asked(call, conversation, body.chat(conversation))
+    asked = _Asked(call, conversation, body.chat(conversation, call.ignored))
     if body.stream:
         request_id = new_request_id()
         return Streamed(
@@ -66,10 +66,10 @@ async def count_message_tokens(call: Call[PromptBody]) -> Answer:
     """Return the number of tokens of a prompt."""
     body = call.body
     conversation = body.conversation()
-    chat = body.chat(conversation)
+    chat = body.chat(conversation, call.ignored)
     with blaming("messages", **_BLAMED):
         async with leased(call, body.model) as lease:
-            config = body.config_for(lease.instance, conversation)
+            config = body.config_for(lease.instance, conversation, call.ignored)
             return Whole({"input_tokens": await count_tokens(call.host, lease, chat, config)})
 
 
@@ -84,7 +84,7 @@ class _Asked:
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the events of the answer."""
         body = self.call.body
-        config = partial(body.config_for, conversation=self.conversation)
+        config = partial(body.config_for, conversation=self.conversation, ignored=self.call.ignored)
         with blaming("messages", **_BLAMED):
             async with contextlib.aclosing(events_of(self.call, body.model, self.chat, config)) as events:
                 async for event in events if body.max_tokens else _without_answer(events):

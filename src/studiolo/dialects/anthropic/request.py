@@ -56,9 +56,16 @@ class PromptBody(Struct, kw_only=True):
         """Return the conversation. Raise :class:`InvalidRequestError` for what is malformed in it."""
         return read_conversation(self.system, self.messages)
 
-    def chat(self, conversation: Conversation) -> ChatRequest:
-        """Return the chat. Raise :class:`InvalidRequestError` for what is malformed in its tools."""
-        given = offered(self.tools or ())
+    def chat(self, conversation: Conversation, ignored: list[str]) -> ChatRequest:
+        """Return the chat.
+
+        Parameters:
+            ignored: takes the paths of tools that are not offered to the model.
+
+        Raises:
+            InvalidRequestError: something in its tools is malformed.
+        """
+        given = offered(self.tools or (), ignored)
         return ChatRequest(
             messages=conversation.messages,
             tools=given,
@@ -67,8 +74,12 @@ class PromptBody(Struct, kw_only=True):
             continue_last=conversation.continues,
         )
 
-    def config_for(self, instance: Instance, conversation: Conversation) -> PredictionConfig:
-        """Return the settings that decide on the prompt. A model that does not reason has none for its reasoning."""
+    def config_for(self, instance: Instance, conversation: Conversation, ignored: list[str]) -> PredictionConfig:
+        """Return the settings that decide on the prompt.
+
+        Parameters:
+            ignored: takes the paths of settings that have no effect on a model that does not reason.
+        """
         config = PredictionConfig()
         reasons = instance.vocabulary.reasons
         output = self.output_config or OutputConfig()
@@ -76,6 +87,8 @@ class PromptBody(Struct, kw_only=True):
             config.structured = StructuredSetting(type="json", json_schema=form.schema)
         if reasons:
             config.reasoning_effort = output.effort
+        elif output.effort is not None:
+            ignored.append("output_config.effort")
         thinking = self.thinking
         if thinking is None:
             return config
@@ -85,6 +98,8 @@ class PromptBody(Struct, kw_only=True):
             config.enable_thinking = True
             if thinking.type == "enabled":
                 config.reasoning_budget = thinking.budget_tokens
+        else:
+            ignored.append("thinking")
         return config
 
 
@@ -99,9 +114,9 @@ class MessagesBody(PromptBody, kw_only=True):
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     context_management: Any = None
 
-    def config_for(self, instance: Instance, conversation: Conversation) -> PredictionConfig:
-        """Return the settings as the host has them."""
-        config = super().config_for(instance, conversation)
+    def config_for(self, instance: Instance, conversation: Conversation, ignored: list[str]) -> PredictionConfig:
+        """Return the settings as the host has them; see :meth:`PromptBody.config_for`."""
+        config = super().config_for(instance, conversation, ignored)
         config.max_tokens = max(self.max_tokens, 1)
         config.stop_strings = self.stop_sequences
         config.temperature = self.temperature
@@ -124,15 +139,16 @@ COUNT_FIELDS: dict[str, Field] = {
     **tools.FIELDS,
     "thinking": honoured("Whether the model reasons; without it, the model's own settings decide."),
     "thinking.type": honoured(
-        "enabled, adaptive, disabled, or between_tools: only after the result of a tool. Without effect on models that "
-        "do not reason."
+        "enabled, adaptive, disabled, or between_tools: only after the result of a tool. Models that do not reason "
+        "have no such setting, and the answer's header names it."
     ),
     "thinking.budget_tokens": honoured("Tokens of reasoning at most, where it is enabled."),
     "thinking.display": honoured("omitted: blocks of thinking come without their text."),
     "thinking.block_binding": ignored("Blocks of thinking are text here, which is bound to nothing."),
     "output_config": honoured("Settings of the answer."),
     "output_config.effort": honoured(
-        "How much a model that reasons may: low, medium, high, xhigh, max. Other models have no such setting."
+        "How much a model that reasons may: low, medium, high, xhigh, max. Other models have no such setting, "
+        "and the answer's header names it."
     ),
     "output_config.format": honoured("The form of the answer."),
     "output_config.format.type": honoured("json_schema."),

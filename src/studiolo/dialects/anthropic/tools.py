@@ -31,8 +31,11 @@ class ChoiceOfTool(Struct, kw_only=True):
     disable_parallel_tool_use: bool = False
 
 
-def offered(entries: Sequence[ToolEntry]) -> list[Tool]:
+def offered(entries: Sequence[ToolEntry], ignored: list[str]) -> list[Tool]:
     """Return the tools that the model may call: those that come with a schema, for calls by itself.
+
+    Parameters:
+        ignored: takes the paths of the others.
 
     Raises:
         InvalidRequestError: one of them is malformed.
@@ -40,12 +43,14 @@ def offered(entries: Sequence[ToolEntry]) -> list[Tool]:
     tools: list[Tool] = []
     for index, entry in enumerate(entries):
         if entry.type != "custom":
+            ignored.append(f"tools.{index}")
             continue
         if not entry.name:
             raise wrong(f"tools.{index}.name", "missing")
         if entry.input_schema is None:
             raise wrong(f"tools.{index}.input_schema", "missing")
         if entry.allowed_callers is not None and "direct" not in entry.allowed_callers:
+            ignored.append(f"tools.{index}")
             continue
         schema = entry.input_schema
         if entry.input_examples:
@@ -68,7 +73,9 @@ def choice_among(tools: Sequence[Tool], choice: ChoiceOfTool | None) -> ToolChoi
     return choice.type
 
 
-_HOSTED = ignored("Belongs to a tool that Anthropic runs or defines; such tools are accepted, and not offered.")
+_HOSTED = ignored(
+    "Belongs to a tool that Anthropic runs or defines; such tools are not offered, and the answer's header names them."
+)
 
 FIELDS: dict[str, Field] = {
     "tools": honoured("Tools that the model may call. Those of Anthropic (web_search and others) are not offered."),

@@ -41,6 +41,8 @@ class Call(Generic[B]):
         path: the path's parameters.
         query: the query's, the last one of each name.
         headers: the request's, in lower case.
+        ignored: what in the body has no effect: fields that nobody knows, and those that a handler adds. The answer's
+            header names them.
     """
 
     serving: Serving
@@ -50,6 +52,7 @@ class Call(Generic[B]):
     path: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    ignored: list[str] = field(default_factory=list[str])
 
     @property
     def host(self) -> Host:
@@ -124,16 +127,15 @@ def _handler(
     async def answer(request: Request[Any, Any, Any]) -> ASGIApp:
         headers = dict(answer_headers()) if answer_headers is not None else {}
         body: Any = None
+        ignored: list[str] = []
         if endpoint.request is not None:
             strict = endpoint.strict or serving.host.settings.current().server.strict_fields
             value = read_body(await request.body())
-            body, unknown = read_fields(value, endpoint.request, endpoint.fields, strict=strict)
-            if unknown:
-                headers[IGNORED_FIELDS_HEADER] = header_value(unknown)
-                new = [name for name in unknown if name not in logged][: MAX_LOGGED - len(logged)]
-                logged.update(new)
-                if new:
-                    _log.warning("%s ignores unknown fields: %s", endpoint.path, header_value(new))
+            body, ignored = read_fields(value, endpoint.request, endpoint.fields, strict=strict)
+            new = [name for name in ignored if name not in logged][: MAX_LOGGED - len(logged)]
+            logged.update(new)
+            if new:
+                _log.warning("%s ignores unknown fields: %s", endpoint.path, header_value(new))
         client = Client(request.receive)
         try:
             call = Call(
@@ -144,6 +146,7 @@ def _handler(
                 path={name: str(value) for name, value in request.path_params.items()},
                 query={name: str(value) for name, value in request.query_params.items()},
                 headers={name.lower(): value for name, value in request.headers.items()},
+                ignored=ignored,
             )
             found = await client.wait_for(endpoint.handle(call))
             if isinstance(found, Streamed):
@@ -151,6 +154,8 @@ def _handler(
         except BaseException:
             await client.close()
             raise
+        if ignored:
+            headers[IGNORED_FIELDS_HEADER] = header_value(ignored)
         return AnswerApp(found, headers, client)
 
     return route(endpoint.path, http_method=list(endpoint.methods), status_code=endpoint.status)(answer)
