@@ -24,22 +24,27 @@ def read_chat(messages: Sequence[Any], roles: Collection[str], where: str = "mes
     """
     if not messages:
         raise wrong(where, "expected at least one message")
-    found: list[Message] = []
-    for index, entry in enumerate(messages):
-        place = f"{where}.{index}"
-        if not isinstance(entry, dict):
-            raise wrong(place, "expected an object")
-        message = cast("dict[str, Any]", entry)
-        role = message.get("role")
-        if role is None:
-            raise wrong(f"{place}.role", "missing")
-        if role not in roles:
-            raise wrong(f"{place}.role", f"unknown role {role!r}", f"The roles are {', '.join(sorted(roles))}.")
-        try:
-            found += read_message(message, place)
-        except ConfigError as error:
-            raise located(error, place) from None
-    return found
+    return [found for index, entry in enumerate(messages) for found in read_entry(entry, roles, f"{where}.{index}")]
+
+
+def read_entry(entry: Any, roles: Collection[str], place: str) -> list[Message]:
+    """Return what one message of a request is in the chat; see :func:`read_chat`.
+
+    Parameters:
+        place: its path in the request.
+    """
+    if not isinstance(entry, dict):
+        raise wrong(place, "expected an object")
+    message = cast("dict[str, Any]", entry)
+    role = message.get("role")
+    if role is None:
+        raise wrong(f"{place}.role", "missing")
+    if role not in roles:
+        raise wrong(f"{place}.role", f"unknown role {role!r}", f"The roles are {', '.join(sorted(roles))}.")
+    try:
+        return read_message(message, place)
+    except ConfigError as error:
+        raise located(error, place) from None
 
 
 def located(error: ConfigError, place: str) -> InvalidRequestError:

@@ -1,4 +1,4 @@
-"""The settings of a generation that chat completions and completions have in common."""
+"""The settings of a generation that chat completions, completions and responses have in common."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ FORBIDDEN_BIAS = -100
 """The lowest bias of a token, by which it is never generated."""
 
 
-class Sampling(Struct, kw_only=True):
-    """The common fields; ``None`` for what the model's own settings decide."""
+class CommonSampling(Struct, kw_only=True):
+    """What all have in common; ``None`` for what the model's own settings decide."""
 
     model: Annotated[str, Meta(min_length=1)]
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
-    max_tokens: Limit | None = None
-    n: Annotated[int, Meta(ge=1, le=128)] = 1
     seed: int | None = None
     stop: str | list[Annotated[str, Meta(min_length=1)]] | None = None
     stream: bool = False
@@ -50,7 +48,6 @@ class Sampling(Struct, kw_only=True):
             repeat_penalty=self.repeat_penalty,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
-            max_tokens=checked_limit(self.max_tokens, "max_tokens"),
             seed=None if self.seed is None else self.seed % SEEDS,
             stop_strings=stop_strings(self.stop),
             draft_model=self.draft_model or None,
@@ -62,6 +59,19 @@ class Sampling(Struct, kw_only=True):
     def load_request(self) -> LoadRequest:
         """Return how the model is loaded where that is needed."""
         return LoadRequest(ttl_sec=self.ttl)
+
+
+class Sampling(CommonSampling, kw_only=True):
+    """What chat completions and completions have in common."""
+
+    max_tokens: Limit | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] = 1
+
+    def prediction_config(self) -> PredictionConfig:
+        """See :meth:`CommonSampling.prediction_config`."""
+        config = super().prediction_config()
+        config.max_tokens = checked_limit(self.max_tokens, "max_tokens")
+        return config
 
 
 def checked_limit(limit: int | None, name: str) -> int | None:
