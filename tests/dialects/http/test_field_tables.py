@@ -11,6 +11,7 @@ from anthropic.types.beta import message_count_tokens_params as beta_count_token
 from anthropic.types.beta import message_create_params as beta_create_params
 from openai.types import embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.responses import input_token_count_params, response_create_params
 
 from studiolo.dialects import dialects
 from studiolo.dialects.http.endpoint import Endpoint
@@ -36,6 +37,11 @@ OFFICIAL: dict[tuple[str, str], list[Any]] = {
         chat_create_params.CompletionCreateParamsStreaming,
     ],
     ("lmstudio-rest", "/api/v0/embeddings"): [embedding_create_params.EmbeddingCreateParams],
+    ("openai", "/v1/responses"): [
+        response_create_params.ResponseCreateParamsNonStreaming,
+        response_create_params.ResponseCreateParamsStreaming,
+    ],
+    ("openai", "/v1/responses/input_tokens"): [input_token_count_params.InputTokenCountParams],
     ("openai", "/v1/embeddings"): [embedding_create_params.EmbeddingCreateParams],
     ("ollama", "/api/generate"): [ollama_types.GenerateRequest],
     ("ollama", "/api/chat"): [ollama_types.ChatRequest],

@@ -10,13 +10,15 @@ from litestar.types import ControllerRouterHandler
 from ...errors import StudioloError
 from ..base import ErrorAnswer, Serving
 from ..http.endpoint import Endpoint, handlers
-from . import chat_request, embeddings
+from . import chat_request, embeddings, responses_request, responses_stored
 from .chat import complete_chat
 from .chat_answer import ChatCompletion
 from .chat_request import ChatBody
 from .embeddings import EmbeddingList, EmbeddingsBody, embed
 from .errors import error_answer
 from .models import ModelEntry, ModelList, get_model, list_models
+from .responses import TokenCount, count_input, create_response
+from .responses_answer import Response
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models, response=ModelList),
@@ -41,6 +43,53 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=EmbeddingsBody,
         fields=embeddings.FIELDS,
         response=EmbeddingList,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/responses",
+        summary="Answer an input, which may continue a stored response",
+        handle=create_response,
+        request=responses_request.ResponseBody,
+        fields=responses_request.FIELDS,
+        response=Response,
+        stream_type="text/event-stream",
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/responses/input_tokens",
+        summary="The number of tokens of the input of a response",
+        handle=count_input,
+        request=responses_request.CountBody,
+        fields=responses_request.COUNT_FIELDS,
+        response=TokenCount,
+    ),
+    Endpoint(
+        methods=("GET",),
+        path="/v1/responses/{response_id:str}",
+        summary="A stored response",
+        handle=responses_stored.get_response,
+        response=Response,
+    ),
+    Endpoint(
+        methods=("DELETE",),
+        path="/v1/responses/{response_id:str}",
+        summary="Remove a stored response",
+        handle=responses_stored.delete_response,
+        response=responses_stored.Deleted,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/responses/{response_id:str}/cancel",
+        summary="Cancel a response in the background, of which there are none",
+        handle=responses_stored.cancel_response,
+        response=Response,
+    ),
+    Endpoint(
+        methods=("GET",),
+        path="/v1/responses/{response_id:str}/input_items",
+        summary="The items of which a response was made",
+        handle=responses_stored.list_input,
+        response=responses_stored.ItemList,
     ),
 )
 

@@ -1,0 +1,195 @@
+"""Responses: ``POST /v1/responses``, ``POST /v1/responses/input_tokens``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from ...config import PredictionConfig
+from ...domain.chat import ChatRequest, Message, Text
+from ...errors import InvalidRequestError, StudioloError
+from ...host.token_counts import count_tokens
+from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
+from ..http.endpoint import Call
+from ..http.fields import wrong
+from ..http.generation import Gathered, blaming, events_of, fits, leased, patience_sec
+from . import responses_answer as answers
+from .responses_answer import Stored
+from .responses_events import Output
+from .responses_input import Placed, messages_of, own_items
+from .responses_items import Ids, response_of
+from .responses_request import CountBody, ResponseBody, with_prompt_settings
+from .responses_tools import Offered, read_tools
+
+KIND = "response"
+"""Of the records in the store."""
+
+_BLAMED = {"structured": "text.format", "raw_tools": "tools", "reasoning_effort": "reasoning.effort"}
+
+
+class TokenCount(Struct):
+    """The number of tokens of an input."""
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+
+
+@dataclass
+class _Asked:
+    """A prompt, as it is asked for.
+
+    Parameters:
+        items: all items of its input, those of earlier responses included.
+        offered: the tools.
+        chat: what the model is given.
+    """
+
+    ids: Ids
+    items: list[dict[str, Any]]
+    offered: Offered
+    chat: ChatRequest
+
+
+class _Growing:
+    """A response while its model answers."""
+
+    def __init__(self, call: Call[ResponseBody], asked: _Asked, config: PredictionConfig) -> None:
+        body = call.body
+        self._call = call
+        self._asked = asked
+        self._config = config
+        self.response = answers.begun(body, asked.ids, asked.offered)
+        top = body.top_logprobs or 0 if body.wants_logprobs else None
+        self._output = Output(self.response.output, asked.ids, asked.offered, top, body.wants_sealed_reasoning)
+        self._answer = Gathered()
+        self._sequence = 0
+
+    async def events(self) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Yield the events of the response. The last one is its end; it is stored by then."""
+        answer = self._answer
+        has_begun = False
+        body = self._call.body
+        with blaming("input", **_BLAMED):
+            found = events_of(self._call, body.model, self._asked.chat, self._config, body.load_request())
+            async with contextlib.aclosing(found) as events:
+                async for event in events:
+                    if not has_begun and fits(event):
+                        has_begun = True
+                        for one in answers.outline(self.response):
+                            yield one
+                    for piece in answer.add(event):
+                        for one in self._output.add(piece):
+                            yield one
+        answers.finish(self.response, answer)
+        for one in self._output.end(answer, self.response.status == "incomplete"):
+            yield one
+        await self._keep()
+        yield {"type": f"response.{self.response.status}", "response": self.response}
+
+    async def _keep(self) -> None:
+        if self._call.body.store:
+            stored = Stored(msgspec.Raw(msgspec.json.encode(self.response)), self._asked.items)
+            body = msgspec.json.encode(stored)
+            await self._call.store.put(KIND, self._call.owner, self.response.id, body)
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """Yield the events as frames of a stream."""
+        async with contextlib.aclosing(self.events()) as events:
+            async for event in events:
+                yield self._frame(event)
+
+    def failure(self, error: StudioloError) -> bytes:
+        """Return the frames that end a stream with an error."""
+        beginning = [] if self._sequence else list(answers.outline(self.response))
+        frames = [self._frame(event) for event in beginning]
+        if self.response.output:
+            list(self._output.end(self._answer, is_cut=True))  # what there is of the answer
+        answers.fail(self.response, error)
+        return b"".join([*frames, self._frame({"type": "response.failed", "response": self.response})])
+
+    def _frame(self, event: Mapping[str, Any]) -> bytes:
+        numbered = {**event, "sequence_number": self._sequence}
+        self._sequence += 1
+        return sse(numbered, event["type"])
+
+
+async def create_response(call: Call[ResponseBody]) -> Answer:
+    """Answer an input, which may continue a stored response."""
+    body = call.body
+    if body.store:
+        _ = call.store  # raises where nothing is stored
+    growing = _Growing(call, await _asked(call), body.prediction_config())
+    if body.stream:
+        return Streamed(
+            growing.frames(),
+            SSE,
+            growing.failure,
+            keep_alive=SSE_COMMENT,
+            patience_sec=await patience_sec(call, body.model),
+        )
+    async with contextlib.aclosing(growing.events()) as events:
+        async for _ in events:
+            pass
+    return Whole(growing.response)
+
+
+async def count_input(call: Call[CountBody]) -> Answer:
+    """Return the number of tokens of an input."""
+    asked = await _asked(call)
+    config = with_prompt_settings(PredictionConfig(), call.body)
+    with blaming("input", **_BLAMED):
+        async with leased(call, call.body.model) as lease:
+            return Whole(TokenCount(await count_tokens(call.host, lease, asked.chat, config)))
+
+
+async def find(call: Call[Any], response_id: str) -> Stored | None:
+    """Return a stored response of the API token's; ``None`` where there is none."""
+    record = await call.store.get(KIND, call.owner, response_id)
+    return None if record is None else msgspec.json.decode(record.body, type=Stored)
+
+
+async def _asked(call: Call[ResponseBody] | Call[CountBody]) -> _Asked:
+    body = call.body
+    ids = Ids()
+    placed: list[Placed] = [("previous_response_id", item) for item in await _earlier(call)]
+    own = own_items(body.input, ids)
+    placed += [(f"input.{index}", await _resolved(call, item, f"input.{index}")) for index, item in enumerate(own)]
+    offered = read_tools(body.tools or (), placed)
+    tools, choice = offered.choice(body.tool_choice)
+    messages = messages_of(placed)
+    if not messages:
+        raise wrong("input", "missing" if body.input is None else "expected at least one message")
+    if body.instructions:
+        messages.insert(0, Message("system", [Text(body.instructions)]))
+    chat = ChatRequest(messages=messages, tools=tools, tool_choice=choice, parallel_tool_calls=body.parallel_tool_calls)
+    return _Asked(ids, [item for _, item in placed], offered, chat)
+
+
+async def _earlier(call: Call[Any]) -> list[dict[str, Any]]:
+    previous = call.body.previous_response_id
+    if previous is None:
+        return []
+    found = await find(call, previous)
+    if found is None:
+        raise InvalidRequestError(
+            f"previous_response_id: there is no stored response {previous!r}",
+            data={"param": "previous_response_id", "code": "previous_response_not_found"},
+        )
+    return found.items()
+
+
+async def _resolved(call: Call[Any], item: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return an item, or the stored one that it refers to."""
+    if item["type"] != "item_reference":
+        return item
+    response_id = response_of(item["id"])
+    stored = None if response_id is None else await find(call, response_id)
+    found = None if stored is None else stored.find(item["id"])
+    if found is None:
+        raise wrong(place, f"there is no stored item {item['id']!r}")
+    return found
