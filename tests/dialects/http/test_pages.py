@@ -49,4 +49,5 @@ def test_the_examples_of_a_page_run(name: str, base_url: str, tmp_path: Path) ->
         )
         assert done.returncode == 0, done.stderr
         last = done.stdout.strip().splitlines()[-1]
-        assert "error" not in json.loads(last.removeprefix("data: ") if "[DONE]" not in last else "{}"), done.stdout
+        frame = json.loads(last.removeprefix("data: ") if "[DONE]" not in last else "{}")
+        assert not frame.get("error"), done.stdout
