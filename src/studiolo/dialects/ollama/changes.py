@@ -27,6 +27,9 @@ from .names import known, required, untagged
 from .options import Options, option_fields
 from .template import is_jinja
 
+NO_CONTENT = "text/plain; charset=utf-8"
+"""The content type of an answer without content."""
+
 _NAME = re.compile(r"[\w][\w.\-/:@+ ]{0,199}")
 
 
@@ -136,19 +139,19 @@ async def delete(call: Call[DeleteBody]) -> Answer:
     """Delete a model from the library, or a derived one."""
     name = required(call.body.model, call.body.name)
     host = call.host
-    found = await known(call, name)
+    found = await known(call, name, any_name=False)
     if name in host.settings.current().server.aliases:
         raise wrong("model", f"{name!r} is an alias", "Remove it from server.aliases in config.toml.")
     if host.derived.get(found) is not None:
         await host.derived.delete(found)
-        return Whole(b"")
+        return Whole(b"", media_type=NO_CONTENT)
     model = await known_model(call, found)
     if model.variants and found.casefold() != model.key.casefold() and found.casefold() == model.group.casefold():
         raise wrong("model", f"{name!r} means several files", f"Name one: {', '.join(model.variants)}.")
     files = plan_removal(host.home, model, await host.library.models())
     await unload_all(call, found)
     await asyncio.to_thread(remove, host.home, files)
-    return Whole(b"")
+    return Whole(b"", media_type=NO_CONTENT)
 
 
 async def copy(call: Call[CopyBody]) -> Answer:
@@ -167,7 +170,7 @@ async def copy(call: Call[CopyBody]) -> Answer:
             created=time.time(),
         )
     )
-    return Whole(b"")
+    return Whole(b"", media_type=NO_CONTENT)
 
 
 async def create(call: Call[CreateBody]) -> Answer:

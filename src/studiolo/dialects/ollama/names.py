@@ -30,8 +30,11 @@ def required(model: str | None, name: str | None) -> str:
     raise wrong("model", "missing")
 
 
-async def known(call: Call[Any], name: str) -> str:
+async def known(call: Call[Any], name: str, *, any_name: bool = True) -> str:
     """Return ``name`` without the tag ``latest``, unless the name of the model has it.
+
+    Parameters:
+        any_name: whether the alias for every name counts.
 
     Raises:
         ModelNotFoundError: there is no such model.
@@ -44,7 +47,7 @@ async def known(call: Call[Any], name: str) -> str:
             with contextlib.suppress(ModelNotFoundError):
                 await named(call.host, name, any_name=False)
                 return name
-        await named(call.host, plain)
+        await named(call.host, plain, any_name=any_name)
     except ModelNotFoundError:
         raise not_found(name) from None
     return plain

@@ -108,6 +108,8 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         handle=changes.delete,
         request=changes.DeleteBody,
         fields=changes.DELETE_FIELDS,
+        response=str,
+        media_type=changes.NO_CONTENT,
     ),
     Endpoint(
         methods=("POST",),
@@ -116,6 +118,8 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         handle=changes.copy,
         request=changes.CopyBody,
         fields=changes.COPY_FIELDS,
+        response=str,
+        media_type=changes.NO_CONTENT,
     ),
     Endpoint(
         methods=("POST",),
