@@ -61,12 +61,12 @@ def test_the_models_on_disk(http: httpx.Client, client: ollama.Client) -> None:
     answer = http.get("/api/tags")
     ListResponse.model_validate_json(answer.text, strict=True)
     found = {each["name"]: each for each in answer.json()["models"]}
-    assert {LLM, EMBEDDING_MODEL, "an-alias"} <= set(found)
+    assert {f"{name}:latest" for name in (LLM, EMBEDDING_MODEL, "an-alias")} <= set(found)
     for entry in found.values():
         assert entry["name"] == entry["model"] and entry["size"] > 1000
         assert re.fullmatch("[0-9a-f]{64}", entry["digest"])
         assert entry["details"]["format"] == "gguf" and entry["details"]["quantization_level"]
-    assert found[LLM]["digest"] == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    assert found[f"{LLM}:latest"]["digest"] == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
     assert {each.model for each in client.list().models} == set(found)
     assert http.get("/api/tags").json() == answer.json()
 
@@ -80,7 +80,7 @@ def test_what_is_known_of_a_model(http: httpx.Client) -> None:
     assert found["model_info"]["general.architecture"] == "llama"
     assert found["model_info"]["llama.context_length"] == 8192
     assert found["details"]["family"] == "llama" and "messages" in found["template"]
-    assert f"FROM {LLM}" in found["modelfile"]
+    assert f"FROM {LLM}:latest" in found["modelfile"]
     embedding = http.post("/api/show", json={"model": EMBEDDING_MODEL}).json()
     assert embedding["capabilities"] == ["embedding"]
     assert http.post("/api/show", json={"model": "no-such"}).json() == {"error": "model 'no-such' not found"}
@@ -146,7 +146,7 @@ def test_durations() -> None:
 def loaded(http: httpx.Client) -> dict[str, Any]:
     answer = http.get("/api/ps")
     ProcessResponse.model_validate_json(answer.text, strict=True)
-    return {each["name"]: each for each in answer.json()["models"]}
+    return {each["name"].removesuffix(":latest"): each for each in answer.json()["models"]}
 
 
 def expires_in(entry: Any) -> timedelta:
@@ -234,7 +234,7 @@ def test_a_derived_model_has_its_settings_on_a_fake_engine(own: httpx.Client) ->
 def test_names_of_copies_on_a_fake_engine(own: httpx.Client, fake_server: ServerInThread) -> None:
     assert own.post("/api/copy", json={"source": "alpha", "destination": "backup"}).status_code == 200
     assert own.post("/api/copy", json={"source": "backup:latest", "destination": "second"}).status_code == 200
-    tags = {each["name"]: each for each in own.get("/api/tags").json()["models"]}
+    tags = {each["name"].removesuffix(":latest"): each for each in own.get("/api/tags").json()["models"]}
     assert set(tags) == {"alpha", "beta", "text-embedding-vectors", "backup", "second"}
     assert len({each["digest"] for each in tags.values()}) == len(tags)
     assert own.post("/api/generate", json={"model": "second"}).json()["done_reason"] == "load"

@@ -164,7 +164,7 @@ def test_a_download_is_streamed(fake_server: ServerInThread, tmp_path: Path) -> 
     assert lines[0] == {"status": "pulling manifest"} and lines[-1] == {"status": "success"}
     assert any(line.get("completed") == source.stat().st_size for line in lines)
     names = [each["name"] for each in httpx.get(f"{fake_server.url}/api/tags").json()["models"]]
-    assert "gamma" in names
+    assert "gamma:latest" in names
     for name in ("no-such-model", "no-such-model:8b"):
         refused = httpx.post(f"{fake_server.url}/api/pull", json={"model": name})
         assert refused.status_code == 404 and list(refused.json()) == ["error"]

@@ -17,7 +17,7 @@ from ..http.endpoint import Call
 from ..http.fields import Field, honoured, ignored, refused
 from ..http.models import created_at, known_model, known_models
 from .answering import timestamp
-from .names import digest, known, listed_name, required
+from .names import digest, known, listed_name, required, tagged
 
 API_VERSION = "0.18.0"
 """The version of Ollama whose API this is; clients compare it with the one that they need."""
@@ -129,7 +129,7 @@ async def list_models(call: Call[None]) -> Answer:
     found = [_listed(call, listed_name(name, model), model) for name, model in models]
     for own in call.host.derived.all():
         if own.source in by_name:
-            found.append(_listed(call, own.name, by_name[own.source], own))
+            found.append(_listed(call, tagged(own.name), by_name[own.source], own))
     return Whole(ModelList(found))
 
 
@@ -218,8 +218,7 @@ def _counted(parameters: int) -> str:
 def _loaded(call: Call[Any], instance: Instance) -> LoadedModel:
     model, estimate = instance.model, instance.estimate
     name = instance.identifier
-    if name.casefold() in (model.key.casefold(), model.group.casefold()):
-        name = listed_name(model.key, model)
+    name = listed_name(model.key if name.casefold() == model.key.casefold() else name, model)
     on_gpus = sum(each.needed_bytes for each in estimate.devices[1:]) if estimate and instance.gpu_layers else 0
     left = FOREVER_SEC if instance.ttl_sec is None else max(instance.ttl_sec - instance.idle_sec, 0.0)
     return LoadedModel(

@@ -64,12 +64,19 @@ def not_found(name: str) -> ModelNotFoundError:
 
 
 def listed_name(key: str, model: Model) -> str:
-    """Return the name of a model in lists: of one in Ollama's own store, the one that Ollama has for it.
+    """Return the name of a model in lists, with a tag: clients look for it there with one.
+
+    Of a model in Ollama's own store, it is the one that Ollama has for it.
 
     Parameters:
         key: its key, or another name.
     """
-    return model.relative_path if model.origin == "ollama" and key == model.key else key
+    return tagged(model.relative_path if model.origin == "ollama" and key == model.key else key)
+
+
+def tagged(name: str) -> str:
+    """Return ``name`` with a tag."""
+    return name if ":" in name else f"{name}{TAG}"
 
 
 def digest(call: Call[Any], model: Model, own: DerivedModel | None = None) -> str:
