@@ -9,7 +9,7 @@ import pytest
 from anthropic.types import message_count_tokens_params, message_create_params
 from anthropic.types.beta import message_count_tokens_params as beta_count_tokens_params
 from anthropic.types.beta import message_create_params as beta_create_params
-from openai.types import embedding_create_params
+from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import input_token_count_params, response_create_params
 
@@ -36,12 +36,20 @@ OFFICIAL: dict[tuple[str, str], list[Any]] = {
         chat_create_params.CompletionCreateParamsNonStreaming,
         chat_create_params.CompletionCreateParamsStreaming,
     ],
+    ("lmstudio-rest", "/api/v0/completions"): [
+        completion_create_params.CompletionCreateParamsNonStreaming,
+        completion_create_params.CompletionCreateParamsStreaming,
+    ],
     ("lmstudio-rest", "/api/v0/embeddings"): [embedding_create_params.EmbeddingCreateParams],
     ("openai", "/v1/responses"): [
         response_create_params.ResponseCreateParamsNonStreaming,
         response_create_params.ResponseCreateParamsStreaming,
     ],
     ("openai", "/v1/responses/input_tokens"): [input_token_count_params.InputTokenCountParams],
+    ("openai", "/v1/completions"): [
+        completion_create_params.CompletionCreateParamsNonStreaming,
+        completion_create_params.CompletionCreateParamsStreaming,
+    ],
     ("openai", "/v1/embeddings"): [embedding_create_params.EmbeddingCreateParams],
     ("ollama", "/api/generate"): [ollama_types.GenerateRequest],
     ("ollama", "/api/chat"): [ollama_types.ChatRequest],

@@ -137,6 +137,8 @@ def test_a_completion_of_version_0_describes_model_and_engine(http: httpx.Client
     answer = post(http, "/api/v0/chat/completions", model=LLM, messages=messages, max_tokens=2)
     assert answer["model_info"] == {"arch": "llama", "quant": "Q4_1", "format": "gguf", "context_length": 8192}
     assert answer["runtime"]["name"] == "llama.cpp" and answer["stats"]["tokens_per_second"] > 0
+    continued = post(http, "/api/v0/completions", model=LLM, prompt="One, two,", max_tokens=2)
+    assert continued["model_info"]["arch"] == "llama" and continued["choices"][0]["text"]
     vectors = post(http, "/api/v0/embeddings", model=EMBEDDING_MODEL, input="a")
     assert len(vectors["data"][0]["embedding"]) == 768
 

@@ -1,4 +1,4 @@
-"""Version 0: OpenAI's chat completions and embeddings, with what LM Studio adds about model and engine."""
+"""Version 0: OpenAI's chat completions, completions and embeddings, with what LM Studio adds about model and engine."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ from ..http.endpoint import Call
 from ..http.generation import reference
 from ..openai.chat import complete_chat
 from ..openai.chat_request import ChatBody
+from ..openai.completions import CompletionBody, complete
 
 
 async def complete_chat_with_info(call: Call[ChatBody]) -> Answer:
     """Answer a chat; a whole answer describes the model and the engine."""
     answer = await complete_chat(call)
+    if not isinstance(answer, Whole):
+        return answer
+    return Whole({**msgspec.to_builtins(answer.body), **await _about(call, call.body.model)})
+
+
+async def complete_with_info(call: Call[CompletionBody]) -> Answer:
+    """Continue a text; a whole answer describes the model and the engine."""
+    answer = await complete(call)
     if not isinstance(answer, Whole):
         return answer
     return Whole({**msgspec.to_builtins(answer.body), **await _about(call, call.body.model)})

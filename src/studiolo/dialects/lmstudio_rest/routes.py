@@ -12,11 +12,12 @@ from ..base import ErrorAnswer, Serving
 from ..http.answers import SSE
 from ..http.endpoint import Endpoint, handlers
 from ..openai import chat_request as openai_chat
+from ..openai import completions as openai_completions
 from ..openai import embeddings as openai_embeddings
 from . import chat_request, downloads, models
 from .chat import ChatAnswer, chat
 from .errors import error_answer
-from .old import complete_chat_with_info
+from .old import complete_chat_with_info, complete_with_info
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
@@ -95,6 +96,15 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         handle=complete_chat_with_info,
         request=openai_chat.ChatBody,
         fields=openai_chat.FIELDS,
+        stream_type=SSE,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/api/v0/completions",
+        summary="Continue a text, as /v1/completions, and describe model and engine",
+        handle=complete_with_info,
+        request=openai_completions.CompletionBody,
+        fields=openai_completions.FIELDS,
         stream_type=SSE,
     ),
     Endpoint(

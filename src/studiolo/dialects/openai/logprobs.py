@@ -28,11 +28,12 @@ def _entry(token: LogProb) -> dict[str, Any]:
     return {"token": token.text, "logprob": token.logprob, "bytes": list(data)}
 
 
-def legacy_logprobs(tokens: Sequence[TokenLogProbs | str], offset: int = 0) -> dict[str, Any]:
+def legacy_logprobs(tokens: Sequence[TokenLogProbs | str], top: int, offset: int = 0) -> dict[str, Any]:
     """Return the member ``logprobs`` of a choice of a completion.
 
     Parameters:
         tokens: of the text; a bare text for one without a probability: the first of a prompt.
+        top: how many of the likeliest tokens are listed for each, and the token itself beside them.
         offset: where the first token begins in the text of the choice, in characters.
     """
     found: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
@@ -40,8 +41,12 @@ def legacy_logprobs(tokens: Sequence[TokenLogProbs | str], offset: int = 0) -> d
         text = token if isinstance(token, str) else token.token.text
         found["tokens"].append(text)
         found["token_logprobs"].append(None if isinstance(token, str) else token.token.logprob)
-        top = None if isinstance(token, str) else {other.text: other.logprob for other in token.alternatives}
-        found["top_logprobs"].append(top)
+        found["top_logprobs"].append(None if isinstance(token, str) else _by_text(token, top))
         found["text_offset"].append(offset)
         offset += len(text)
     return found
+
+
+def _by_text(token: TokenLogProbs, top: int) -> dict[str, float]:
+    entries = [*likeliest(token, top), *([token.token] if top else [])]
+    return {each.text: each.logprob for each in reversed(entries)}

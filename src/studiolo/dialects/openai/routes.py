@@ -10,10 +10,11 @@ from litestar.types import ControllerRouterHandler
 from ...errors import StudioloError
 from ..base import ErrorAnswer, Serving
 from ..http.endpoint import Endpoint, handlers
-from . import chat_request, embeddings, responses_request, responses_stored
+from . import chat_request, completions, embeddings, responses_request, responses_stored
 from .chat import complete_chat
 from .chat_answer import ChatCompletion
 from .chat_request import ChatBody
+from .completions import Completion, CompletionBody, complete
 from .embeddings import EmbeddingList, EmbeddingsBody, embed
 from .errors import error_answer
 from .models import ModelEntry, ModelList, get_model, list_models
@@ -33,6 +34,16 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=ChatBody,
         fields=chat_request.FIELDS,
         response=ChatCompletion,
+        stream_type="text/event-stream",
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/completions",
+        summary="Continue a text",
+        handle=complete,
+        request=CompletionBody,
+        fields=completions.FIELDS,
+        response=Completion,
         stream_type="text/event-stream",
     ),
     Endpoint(

@@ -72,3 +72,8 @@ def _call_rules(calls: Iterable[tuple[str, str]]) -> list[str]:
 def _literal(text: str) -> str:
     """Return ``text`` escaped for a regular expression of Rust's."""
     return "".join(char if char.isascii() and char.isalnum() else f"\\x{{{ord(char):x}}}" for char in text)
+
+
+def token_grammar(tokens: Iterable[int]) -> str:
+    """Return the grammar of a text that is made of exactly these tokens, by their numbers."""
+    return f"{HEAD} {{}}\nstart: {' '.join(f'<[{token}]>' for token in tokens)}"

@@ -1,0 +1,156 @@
+"""Completions by the official client's types and a real model, the log-probabilities of prompts among them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types import Completion
+
+import studiolo as lm
+from tests.dialects.http.conftest import LLM
+
+PROMPT = "The sky is blue and the grass is"
+
+
+def whole(http: httpx.Client, **body: Any) -> Any:
+    answer = http.post(
+        "/v1/completions", json={"model": LLM, "prompt": PROMPT, "temperature": 0, "max_tokens": 4, **body}
+    )
+    assert answer.status_code == 200, answer.text
+    typed = answer.json()
+    for choice in typed["choices"]:
+        if body.get("echo") and (logprobs := choice["logprobs"]):  # the service has null there, and its type has not
+            logprobs["token_logprobs"][0], logprobs["top_logprobs"][0] = 0.0, {}
+    Completion.model_validate_json(json.dumps(typed), strict=True)
+    return answer.json()
+
+
+def frames(http: httpx.Client, **body: Any) -> list[Any]:
+    settings = {"model": LLM, "prompt": PROMPT, "temperature": 0, "max_tokens": 4, "stream": True, **body}
+    with http.stream("POST", "/v1/completions", json=settings) as answer:
+        assert answer.status_code == 200
+        texts = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
+    assert texts.pop() == "[DONE]"
+    return [json.loads(text) for text in texts]
+
+
+def refusal(http: httpx.Client, **body: Any) -> Any:
+    answer = http.post("/v1/completions", json={"model": LLM, "prompt": PROMPT, "max_tokens": 2, **body})
+    assert answer.status_code == 400, answer.text
+    return answer.json()["error"]
+
+
+def test_the_text_of_a_stream_is_that_of_the_whole_answer(http: httpx.Client, base_url: str) -> None:
+    answer = whole(http)
+    sent = frames(http, stream_options={"include_usage": True})
+    assert "".join(frame["choices"][0]["text"] for frame in sent[:-1]) == answer["choices"][0]["text"]
+    assert sent[-2]["choices"][0]["finish_reason"] == answer["choices"][0]["finish_reason"] == "length"
+    assert len({(frame["id"], frame["created"], frame["object"]) for frame in sent}) == 1
+    assert sent[-1]["choices"] == [] and sent[-1]["usage"]["completion_tokens"] == 4
+    assert answer["usage"]["prompt_tokens"] == sent[-1]["usage"]["prompt_tokens"] == 8
+    with openai.OpenAI(base_url=f"{base_url}/v1", api_key="any") as client:
+        found = client.completions.create(model=LLM, prompt=PROMPT, temperature=0, max_tokens=4)
+    assert found.choices[0].text == answer["choices"][0]["text"]
+
+
+def test_tokens_are_a_prompt_too(http: httpx.Client, base_url: str) -> None:
+    with lm.Client(base_url.removeprefix("http://")) as client:
+        tokens = client.llm.model(LLM).tokenize(PROMPT)
+    text = whole(http)["choices"][0]["text"]
+    assert whole(http, prompt=tokens)["choices"][0]["text"] == text
+    assert [each["text"] for each in whole(http, prompt=[tokens, tokens])["choices"]] == [text, text]
+
+
+def test_the_answers_to_several_prompts_are_in_their_order(http: httpx.Client) -> None:
+    settings = {"prompt": ["One, two,", "Red, green,"], "n": 2, "temperature": 1, "seed": 5, "max_tokens": 3}
+    answer = whole(http, **settings)
+    assert [each["index"] for each in answer["choices"]] == [0, 1, 2, 3]
+    assert answer["usage"]["completion_tokens"] == 12
+    alone = whole(http, **{**settings, "prompt": "Red, green,"})
+    assert [each["text"] for each in alone["choices"]] == [each["text"] for each in answer["choices"][2:]]
+    sent = frames(http, **settings)
+    for choice in answer["choices"]:
+        own = [each for frame in sent for each in frame["choices"] if each["index"] == choice["index"]]
+        assert "".join(each["text"] for each in own) == choice["text"]
+
+
+def test_the_best_of_several_is_returned(http: httpx.Client) -> None:
+    settings = {"temperature": 1.2, "seed": 3, "max_tokens": 3, "logprobs": 0}
+    several = whole(http, n=4, **settings)["choices"]
+    best = whole(http, n=1, best_of=4, **settings)
+    means = [sum(each["logprobs"]["token_logprobs"]) / 3 for each in several]
+    assert best["choices"][0]["text"] == several[means.index(max(means))]["text"]
+    assert best["usage"]["completion_tokens"] == 12
+    assert refusal(http, n=2, best_of=1)["param"] == refusal(http, best_of=2, stream=True)["param"] == "best_of"
+
+
+def test_a_prompt_has_its_log_probabilities(http: httpx.Client, base_url: str) -> None:
+    answer = whole(http, max_tokens=0, echo=True, logprobs=3)
+    choice = answer["choices"][0]
+    scores = choice["logprobs"]
+    assert choice["text"] == PROMPT == "".join(scores["tokens"]) and answer["usage"]["completion_tokens"] == 0
+    assert scores["token_logprobs"][0] is None and scores["top_logprobs"][0] is None
+    assert scores["text_offset"] == [len("".join(scores["tokens"][:index])) for index in range(len(scores["tokens"]))]
+    assert all(3 <= len(each) <= 4 for each in scores["top_logprobs"][1:])
+    with lm.Client(base_url.removeprefix("http://")) as client:
+        tokens = client.llm.model(LLM).tokenize(PROMPT)
+    compared = 0
+    for index in range(2, len(tokens)):  # what the model says at each beginning of the prompt
+        top = whole(http, prompt=tokens[:index], max_tokens=1, logprobs=50)["choices"][0]["logprobs"]["top_logprobs"][0]
+        if (token := scores["tokens"][index]) in top:
+            compared += 1
+            assert top[token] == pytest.approx(scores["token_logprobs"][index], abs=0.02)
+    assert compared >= 4
+
+
+def test_an_echo_comes_before_the_answer(http: httpx.Client) -> None:
+    usual = whole(http, logprobs=1)["choices"][0]
+    echoed = whole(http, echo=True, logprobs=1)["choices"][0]
+    assert echoed["text"] == PROMPT + usual["text"]
+    assert echoed["logprobs"]["tokens"][-4:] == usual["logprobs"]["tokens"]
+    assert echoed["logprobs"]["text_offset"][-4] == len(PROMPT)
+    sent = frames(http, echo=True, logprobs=1)
+    joined = [token for frame in sent for token in frame["choices"][0]["logprobs"]["tokens"]]
+    offsets = [each for frame in sent for each in frame["choices"][0]["logprobs"]["text_offset"]]
+    assert (joined, offsets) == (echoed["logprobs"]["tokens"], echoed["logprobs"]["text_offset"])
+    assert whole(http, echo=True, max_tokens=0)["choices"][0] == {
+        "index": 0,
+        "text": PROMPT,
+        "logprobs": None,
+        "finish_reason": "length",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"prompt": None}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [""], "stop": [""]}, "stop.0"),
+        ({"prompt": ["a", 1]}, "prompt.1"),
+        ({"prompt": [[]]}, "prompt.0"),
+        ({"prompt": {"a": 1}}, "prompt"),
+        ({"suffix": "end"}, "suffix"),
+        ({"max_tokens": -5}, "max_tokens"),
+        ({"logprobs": -1}, "logprobs"),
+        ({"n": 128, "prompt": ["a"] * 100}, "n"),
+        ({"prompt": "word " * 9000}, "prompt"),
+        ({"prompt": "word " * 9000, "stream": True}, "prompt"),
+        ({"prompt": "word " * 9000, "echo": True, "logprobs": 1}, "prompt"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_its_path(http: httpx.Client, body: dict[str, Any], param: str) -> None:
+    whole(http, max_tokens=1)
+    assert refusal(http, **body)["param"] == param
+
+
+def test_reasoning_is_text_of_a_completion_on_a_fake_engine(fake_server: Any) -> None:
+    import studiolo_fake_engine as fake
+
+    fake.models["alpha"] = fake.FakeModel(tokens=("<think>", "hm", "</think>", "yes"))
+    answer = httpx.post(f"{fake_server.url}/v1/completions", json={"model": "alpha", "prompt": "x"}).json()
+    assert answer["choices"][0]["text"] == "<think>hm</think>yes"
