@@ -12,8 +12,10 @@ import httpx
 import pytest
 import studiolo_fake_engine as fake
 from anthropic.types import ErrorResponse, Message, ModelInfo
+from jsonschema import Draft202012Validator
 
 from studiolo.dialects.anthropic.blocks import BlockWriter
+from studiolo.dialects.anthropic.client_tools import client_tool
 from studiolo.dialects.anthropic.conversation import read_conversation
 from studiolo.dialects.anthropic.errors import error_answer
 from studiolo.dialects.http.generation import AnswerText, CallArguments, CallBegun, CallEnded, CallText, Thought
@@ -254,6 +256,20 @@ def test_a_conversation_is_read_in_order_and_whole() -> None:
         ),
         DomainMessage("user", [Text("G\nH\nI\nhttp://i\nJ")]),
     ]
+
+
+def test_the_tools_that_clients_run_have_schemas() -> None:
+    commands = {
+        "text_editor_20250124": {"view", "create", "str_replace", "insert", "undo_edit"},
+        "text_editor_20250728": {"view", "create", "str_replace", "insert"},
+        "memory_20250818": {"view", "create", "str_replace", "insert", "delete", "rename"},
+    }
+    for kind, names in commands.items():
+        tool = client_tool(kind, None)
+        assert tool is not None and tool.parameters is not None
+        assert {each["properties"]["command"]["const"] for each in tool.parameters["anyOf"]} == names
+        Draft202012Validator.check_schema(tool.parameters)
+    assert client_tool("web_search_20250305", "web_search") is None and client_tool("custom", "x") is None
 
 
 @pytest.mark.parametrize(

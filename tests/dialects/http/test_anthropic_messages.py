@@ -169,7 +169,6 @@ def test_the_official_client_streams(client: anthropic.Anthropic) -> None:
 STOPS = [
     ({"stop_sequences": ["zzz", "e"]}, "stop_sequence", "e"),
     ({"max_tokens": 2}, "max_tokens", None),
-    ({"tools": TOOLS, "tool_choice": {"type": "any"}, "max_tokens": 60}, "tool_use", None),
     ({"messages": [{"role": "user", "content": "Say only: yes."}], "max_tokens": 200}, "end_turn", None),
 ]
 
@@ -217,6 +216,22 @@ def test_a_call_that_is_cut_off_is_not_a_finished_one(http: httpx.Client) -> Non
     assert events(http, **body)[-2].delta.stop_reason == "max_tokens"  # type: ignore[union-attr]
 
 
+CLIENT_TOOLS = [
+    ({"type": "bash_20250124", "name": "bash"}, {"command"}),
+    ({"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 9}, {"command", "path"}),
+    ({"type": "memory_20250818", "name": "memory"}, {"command"}),
+]
+
+
+@pytest.mark.parametrize(("tool", "fields"), CLIENT_TOOLS, ids=[tool["name"] for tool, _ in CLIENT_TOOLS])
+def test_tools_that_clients_run_are_called(http: httpx.Client, tool: dict[str, Any], fields: set[str]) -> None:
+    asked = [{"role": "user", "content": "List the files in /tmp."}]
+    message = whole(http, messages=asked, tools=[tool], tool_choice={"type": "any"}, max_tokens=80)
+    call = message.content[0]
+    assert isinstance(call, ToolUseBlock) and call.name == tool["name"]
+    assert message.stop_reason == "max_tokens" or fields <= call.input.keys()
+
+
 @pytest.mark.parametrize("name", ["zzz", "web_search"])
 def test_a_tool_that_is_not_offered_cannot_be_chosen(http: httpx.Client, name: str) -> None:
     message = refusal(http, tools=TOOLS, tool_choice={"type": "tool", "name": name})
@@ -255,7 +270,7 @@ SENT_BACK: list[Any] = [
     [
         {"thinking": {"type": "enabled", "budget_tokens": 1024}},
         {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "high"}},
-        {"thinking": {"type": "between_tools"}, "tools": TOOLS},
+        {"thinking": {"type": "between_tools"}},
         {"thinking": {"type": "disabled"}, "metadata": {"user_id": "u"}, "service_tier": "auto"},
         {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}, "tools": TOOLS},
     ],

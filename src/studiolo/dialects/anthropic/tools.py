@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from ...domain.chat import NamedTool, Tool, ToolChoice
 from ..http.chats import check_tool_names, chosen
 from ..http.fields import Field, honoured, ignored, wrong
+from .client_tools import client_tool
 
 
 class ToolEntry(Struct, kw_only=True):
@@ -32,7 +33,7 @@ class ChoiceOfTool(Struct, kw_only=True):
 
 
 def offered(entries: Sequence[ToolEntry], ignored: list[str]) -> list[Tool]:
-    """Return the tools that the model may call: those that come with a schema, for calls by itself.
+    """Return the tools that the model may call: those that the client runs, for calls by itself.
 
     Parameters:
         ignored: takes the paths of the others.
@@ -43,7 +44,10 @@ def offered(entries: Sequence[ToolEntry], ignored: list[str]) -> list[Tool]:
     tools: list[Tool] = []
     for index, entry in enumerate(entries):
         if entry.type != "custom":
-            ignored.append(f"tools.{index}")
+            if (tool := client_tool(entry.type, entry.name)) is None:
+                ignored.append(f"tools.{index}")
+            else:
+                tools.append(tool)
             continue
         if not entry.name:
             raise wrong(f"tools.{index}.name", "missing")
@@ -74,13 +78,17 @@ def choice_among(tools: Sequence[Tool], choice: ChoiceOfTool | None) -> ToolChoi
 
 
 _HOSTED = ignored(
-    "Belongs to a tool that Anthropic runs or defines; such tools are not offered, and the answer's header names them."
+    "Belongs to a tool that Anthropic runs or that needs its models; the answer's header names such tools."
 )
 
 FIELDS: dict[str, Field] = {
-    "tools": honoured("Tools that the model may call. Those of Anthropic (web_search and others) are not offered."),
+    "tools": honoured(
+        "Tools that the model may call; those that Anthropic runs (web_search, say) are not offered."
+    ),
     "tools.name": honoured("Its name."),
-    "tools.type": honoured("custom, which is the default; tools of any other type are not offered."),
+    "tools.type": honoured(
+        "custom, the default; bash, text_editor and memory of any version. Others are not offered."
+    ),
     "tools.description": honoured("What it is for."),
     "tools.input_schema": honoured("The JSON schema of its input.", whole=True),
     "tools.input_examples": honoured("The model sees them as examples in the schema.", whole=True),
