@@ -82,13 +82,9 @@ _HOSTED = ignored(
 )
 
 FIELDS: dict[str, Field] = {
-    "tools": honoured(
-        "Tools that the model may call; those that Anthropic runs (web_search, say) are not offered."
-    ),
+    "tools": honoured("Tools that the model may call; those that Anthropic runs (web_search, say) are not offered."),
     "tools.name": honoured("Its name."),
-    "tools.type": honoured(
-        "custom, the default; bash, text_editor and memory of any version. Others are not offered."
-    ),
+    "tools.type": honoured("custom, the default; bash, text_editor and memory of any version. Others are not offered."),
     "tools.description": honoured("What it is for."),
     "tools.input_schema": honoured("The JSON schema of its input.", whole=True),
     "tools.input_examples": honoured("The model sees them as examples in the schema.", whole=True),
