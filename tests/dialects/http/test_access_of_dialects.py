@@ -69,3 +69,12 @@ def test_unknown_paths_and_wrong_methods(fake_server: ServerInThread) -> None:
 def test_a_body_that_is_too_large_is_refused_in_the_form_of_the_dialect(fake_server: ServerInThread) -> None:
     answer = httpx.post(f"{fake_server.url}/v1/chat/completions", content=b"x" * (65 * 2**20), timeout=60)
     assert answer.status_code == 413 and answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_ollamas_clients_need_an_api_token_too(guarded_server: tuple[ServerInThread, str]) -> None:
+    server, token = guarded_server
+    for path in ("/", "/api/version", "/api/tags", "/api/ps"):
+        refused = httpx.get(f"{server.url}{path}")
+        assert refused.status_code == 401 and isinstance(refused.json()["error"], str)
+        for headers in ({"authorization": f"Bearer {token}"}, {"x-api-key": token}):
+            assert httpx.get(f"{server.url}{path}", headers=headers).status_code == 200

@@ -171,6 +171,11 @@ def test_wrong_values_are_refused_by_their_path(http: httpx.Client, body: dict[s
     assert refusal(http, **body).startswith(message)
 
 
+def test_a_schema_that_cannot_be_held_is_refused(http: httpx.Client) -> None:
+    message = refusal(http, format={"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}})
+    assert "$ref" in message or "#/$defs/none" in message
+
+
 @pytest.mark.parametrize("body", ["", "{", "[]", '"x"'])
 def test_bodies_that_are_no_object(http: httpx.Client, body: str) -> None:
     answer = http.post("/api/chat", content=body)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -273,3 +274,29 @@ def test_a_model_of_the_library_is_pulled_at_once_on_a_fake_engine(own: httpx.Cl
     answer = own.post("/api/pull", json={"model": "alpha:latest"})
     assert [json.loads(line) for line in answer.text.splitlines()][-1] == {"status": "success"}
     assert own.post("/api/pull", json={"name": "alpha", "stream": False}).json() == {"status": "success"}
+
+
+def test_a_model_in_ollamas_own_store_has_its_name_and_digest_on_a_fake_engine(
+    own: httpx.Client, fake_server: ServerInThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = "ab" * 32
+    blob = tmp_path / "blobs" / f"sha256-{digest}"
+    blob.parent.mkdir()
+    blob.write_bytes(next(fake_server.host.home.models.rglob("beta.gguf")).read_bytes())
+    layers = [{"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}"}]
+    for tag in ("latest", "3b"):
+        manifest = tmp_path / "manifests" / "registry.ollama.ai" / "library" / f"llama{len(tag)}" / tag
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text(json.dumps({"layers": layers}))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+    settings = fake_server.host.home.settings
+    settings.write_text(settings.read_text().replace("programs = []", 'programs = ["ollama"]'))
+    tags = {each["name"]: each for each in own.get("/api/tags").json()["models"]}
+    names = {name for name in tags if name.startswith("llama")}
+    assert names and all(tags[name]["digest"] == digest for name in names)
+    for name in names:
+        for sent in (name, name.removesuffix(":latest"), name.upper()):
+            answer = own.post("/api/generate", json={"model": sent, "prompt": "hi", "stream": False})
+            assert answer.status_code == 200 and answer.json()["model"] == sent, answer.text
+        refused = own.request("DELETE", "/api/delete", json={"model": name})
+        assert refused.status_code == 409 and "Ollama" in refused.json()["error"] and blob.exists()

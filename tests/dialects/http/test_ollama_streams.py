@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from pathlib import Path
@@ -12,8 +13,13 @@ import pytest
 import studiolo_fake_engine as fake
 from ollama import ChatResponse, GenerateResponse
 
+from studiolo.config import PredictionConfig
+from studiolo.dialects.ollama.chat import read_messages
+from studiolo.dialects.ollama.generate import GenerateBody
 from studiolo.dialects.ollama.template import is_jinja, rendered
+from studiolo.domain.chat import ChatRequest, Image
 from studiolo.errors import InvalidRequestError
+from tests.support.fake_models import add_model
 from tests.support.http_server import ServerInThread
 from tests.support.running import wait_until
 
@@ -185,3 +191,20 @@ def test_simple_templates() -> None:
         with pytest.raises(InvalidRequestError, match="template"):
             rendered(unknown, "", "")
     assert is_jinja("{{ messages[0].content }}") and is_jinja("{% if x %}{% endif %}") and not is_jinja("plain")
+
+
+def test_images_are_parts_of_their_message() -> None:
+    data = base64.b64encode(b"a picture").decode()
+    (message,) = read_messages([{"role": "user", "content": "What?", "images": [data, data], "tool_calls": None}])
+    assert message.text == "What?"
+    assert [part.data for part in message.parts if isinstance(part, Image)] == [b"a picture"] * 2
+    body = GenerateBody(model="eyes", prompt="What?", system="Be brief.", images=[data])
+    chat = body.to_answer(PredictionConfig())
+    assert isinstance(chat, ChatRequest) and [each.role for each in chat.messages] == ["system", "user"]
+    assert [part.data for part in chat.messages[1].parts if isinstance(part, Image)] == [b"a picture"]
+
+
+def test_a_model_that_sees_says_so_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    add_model(fake_server.host.home, "eyes", vision=True)
+    shown = httpx.post(f"{fake_server.url}/api/show", json={"model": "eyes"}).json()
+    assert shown["capabilities"] == ["completion", "vision"]
