@@ -15,7 +15,12 @@ from studiolo.dialects.base import Credentials, Serving
 from studiolo.host.host import Host
 from studiolo.server.app import create_app
 from studiolo.server.serve import open_store
+from tests.support.homes import DEFAULT_MODEL
 from tests.support.running import free_port, wait_until
+
+LLM = DEFAULT_MODEL
+EMBEDDING_MODEL = "text-embedding-nomic-embed-text-v1.5"
+"""The keys of the models of the server that the tests of the HTTP dialects share."""
 
 
 @dataclass

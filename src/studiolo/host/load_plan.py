@@ -249,7 +249,7 @@ class _Plan:
         """Return the settings in force with this context, and what they take; the prompt cache gets what is left."""
         in_force, need = self._needed(context)
         if in_force.prompt_cache_mib is None:
-            # llama.cpp's prompt cache does not distinguish the scales of LoRA adapters, which predictions may set.
+            # The prompt cache does not distinguish the scales of LoRA adapters, which predictions may set.
             useless = self._shape.domain == "embedding" or bool(in_force.adapters)
             cache = 0 if useless else min(need.kv_cache, MAX_PROMPT_CACHE)
             if self._granted is not None:

@@ -12,7 +12,7 @@ import studiolo_fake_engine as fake
 from studiolo.paths import Home
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
-from tests.support.homes import DEFAULT_MODEL, link_model, link_models, new_home
+from tests.support.homes import link_model, link_models, new_home
 from tests.support.http_server import ServerInThread, serving_in_thread
 from tests.support.models.built import built
 from tests.support.models.thinking import write_thinking
@@ -35,9 +35,7 @@ load = {{ context_length = 1024 }}
 prediction = {{ logit_bias = [{FORBIDDEN}] }}
 """
 
-LLM = DEFAULT_MODEL
 THINKING_MODEL = "smol-thinking.Q4_1.gguf"
-EMBEDDING_MODEL = "text-embedding-nomic-embed-text-v1.5"
 
 
 @pytest.fixture(scope="session")

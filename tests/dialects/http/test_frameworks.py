@@ -10,23 +10,21 @@ from typing import Any
 
 import pytest
 
-from studiolo.dialects import dialects
 from studiolo.paths import Home
-from tests.dialects.http.conftest import EMBEDDING_MODEL, LLM
 from tests.support.frameworks import python_of_frameworks
+from tests.support.http_server import EMBEDDING_MODEL, LLM
 
 FLOWS = Path(__file__).parents[2] / "support" / "framework_flows.py"
 
 EXPECTED: dict[str, dict[str, Any]] = {
     "langchain_openai": {"same": True, "book": "Book", "call": "weather", "vectors": [768, 768]},
     "langchain_anthropic": {"same": True},
+    "langchain_ollama": {"same": True, "vectors": [768, 768]},
     "openai_agents": {"called": 1, "output": True},
     "pydantic_ai": {"book": "Book", "text": True},
     "litellm": {"same": True},
     "llm": {"status": 0},
 }
-if "ollama" in dialects():
-    EXPECTED["langchain_ollama"] = {"same": True, "vectors": [768, 768]}
 
 
 @pytest.fixture(scope="module")

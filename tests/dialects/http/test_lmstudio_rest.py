@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from studiolo.paths import Home
-from tests.dialects.http.conftest import EMBEDDING_MODEL, LLM
 from tests.support.homes import new_home
+from tests.support.http_server import EMBEDDING_MODEL, LLM
 from tests.support.running import Server, serving
 
 STATS = {

@@ -13,7 +13,7 @@ from jsonschema import validate
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import studiolo as lm
-from tests.dialects.http.conftest import LLM
+from tests.support.http_server import LLM
 
 HELLO = [{"role": "user", "content": "Say hello."}]
 

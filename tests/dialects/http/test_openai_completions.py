@@ -11,7 +11,7 @@ import pytest
 from openai.types import Completion
 
 import studiolo as lm
-from tests.dialects.http.conftest import LLM
+from tests.support.http_server import LLM
 
 PROMPT = "The sky is blue and the grass is"
 

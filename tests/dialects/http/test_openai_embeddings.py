@@ -12,7 +12,7 @@ import openai
 import pytest
 from openai.types import CreateEmbeddingResponse, Model
 
-from tests.dialects.http.conftest import EMBEDDING_MODEL, LLM
+from tests.support.http_server import EMBEDDING_MODEL, LLM
 
 
 def embed(http: httpx.Client, text: Any, **body: Any) -> Any:

@@ -14,7 +14,7 @@ from openai.types.responses import Response, ResponseItemList, ResponseStreamEve
 from openai.types.responses.input_token_count_response import InputTokenCountResponse
 from pydantic import BaseModel, TypeAdapter
 
-from tests.dialects.http.conftest import LLM
+from tests.support.http_server import LLM
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
