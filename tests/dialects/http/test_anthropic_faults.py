@@ -258,6 +258,31 @@ def test_a_conversation_is_read_in_order_and_whole() -> None:
     ]
 
 
+def test_a_system_message_may_end_with_the_next_turn_of_the_user() -> None:
+    passing = {"role": "system", "content": "P", "clear_at": "next_user_message"}
+    asked, said = {"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}
+    texts = [message.text for message in read_conversation(None, [asked, passing, said, asked]).messages]
+    assert texts == ["A", "B", "A"]
+    assert [message.text for message in read_conversation(None, [asked, passing]).messages] == ["A\nP"]
+
+
+def test_a_hundred_thousand_messages_in_a_row_are_read_in_no_time() -> None:
+    found = read_conversation("S", [{"role": "user", "content": "a"}] * 100_000)
+    assert len(found.messages) == 2 and len(found.messages[1].text) == 199_999
+
+
+def test_where_an_answer_begins() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}
+    asked, called = {"role": "user", "content": "A"}, {"role": "assistant", "content": [use]}
+    begun = read_conversation(None, [asked, {"role": "assistant", "content": "B"}])
+    assert (begun.continues, begun.after_result) == (True, False)
+    empty = read_conversation(None, [asked, called, result, {"role": "assistant", "content": ""}])
+    assert (empty.continues, empty.after_result, empty.messages[-1].role) == (False, True, "tool")
+    later = read_conversation(None, [asked, called, result, {"role": "assistant", "content": "B"}, asked])
+    assert (later.continues, later.after_result) == (False, False)
+
+
 def test_the_tools_that_clients_run_have_schemas() -> None:
     commands = {
         "text_editor_20250124": {"view", "create", "str_replace", "insert", "undo_edit"},

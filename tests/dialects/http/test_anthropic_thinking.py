@@ -129,3 +129,14 @@ def test_the_beginning_of_an_answer_stands_after_its_thought(http: httpx.Client,
 def test_thoughts_come_before_an_answer_with_tools(http: httpx.Client) -> None:
     message = whole(http, tools=[TOOL], thinking=ENABLED, max_tokens=12)
     assert message.content[0].type == "thinking"
+
+
+def test_the_beginning_of_an_answer_may_have_its_thought(http: httpx.Client) -> None:
+    thought = {"type": "thinking", "thinking": "They ask for a capital.", "signature": "xx"}
+    messages = [
+        {"role": "user", "content": "What is the capital of France?"},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "The capital of France is"}]},
+    ]
+    message = whole(http, messages=messages, max_tokens=4)
+    assert [block.type for block in message.content] == ["text"]
+    assert prompt_tokens(message) == count(http, messages=messages) > count(http, messages=messages[:1]) + 10

@@ -6,9 +6,10 @@ an agent sends back is read whole, also where another model answered before.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import msgspec
@@ -28,7 +29,7 @@ _BILLING_HEADER = re.compile(r"\A\s*x-anthropic-billing-header:[^\n]*\n?")
 _SERVER_RESULT = re.compile(r"(server_tool_use|mcp_tool_use|mcp_tool_result|tool_reference|\w+_tool_result|fallback)")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Conversation:
     """A conversation to be answered.
 
@@ -38,9 +39,9 @@ class Conversation:
         after_result: whether it ends with the result of a tool.
     """
 
-    messages: list[Message] = field(default_factory=list[Message])
-    continues: bool = False
-    after_result: bool = False
+    messages: list[Message]
+    continues: bool
+    after_result: bool
 
 
 def read_conversation(system: Any, messages: Sequence[Any]) -> Conversation:
@@ -57,33 +58,29 @@ def read_conversation(system: Any, messages: Sequence[Any]) -> Conversation:
     if (prompt := _system(system)) is not None:
         reader.add("system", [Text(prompt)])
     roles: list[ChatRole] = [_role(message, f"messages.{index}") for index, message in enumerate(messages)]
-    for index, message in enumerate(messages):
-        place = f"messages.{index}"
-        if roles[index] == "system" and message.get("clear_at") == "next_user_message" and "user" in roles[index:]:
-            continue
-        reader.read(roles[index], message, place)
-    found = reader.conversation
-    last = found.messages[-1] if found.messages else None
-    if last is None:
+    last_of_user = max((index for index, role in enumerate(roles) if role == "user"), default=-1)
+    for index, (role, message) in enumerate(zip(roles, messages, strict=True)):
+        is_over = role == "system" and message.get("clear_at") == "next_user_message" and index < last_of_user
+        if not is_over:
+            reader.read(role, message, f"messages.{index}")
+    found = [Message(role, list(_joined(role, parts))) for role, parts in reader.turns]
+    continues = bool(found) and found[-1].role == "assistant"
+    if continues and any(isinstance(part, ToolCall) for part in found[-1].parts):
+        raise wrong(f"messages.{len(messages) - 1}.content", "a tool_use needs its tool_result in the next message")
+    if continues and not found[-1].text:
+        continues = False
+        found.pop()
+    if not found:
         raise wrong("messages", "expected at least one message with content")
-    if last.role == "assistant":
-        if any(isinstance(part, ToolCall) for part in last.parts):
-            raise wrong(f"messages.{len(messages) - 1}.content", "a tool_use needs its tool_result in the next message")
-        if last.text:
-            found.continues = True
-        else:
-            found.messages.pop()
-    found.after_result = last.role == "tool" or (
-        len(found.messages) > 1 and last.role == "user" and found.messages[-2].role == "tool"
-    )
-    return found
+    after_result = "tool" in [message.role for message in found[-2:]] and found[-1].role in ("tool", "user")
+    return Conversation(found, continues, after_result)
 
 
 class _Reader:
     """Reads messages one after the other; those of one role in a row become one."""
 
     def __init__(self) -> None:
-        self.conversation = Conversation()
+        self.turns: list[tuple[Role, list[Part]]] = []
         self._names: dict[str, str] = {}
         """The tools by the ids of their calls."""
 
@@ -107,16 +104,15 @@ class _Reader:
             return
         if results := [part for part in parts if isinstance(part, ToolResult)]:
             self.add("tool", results)
-        late = role == "system" and bool(self.conversation.messages)
         if others := [part for part in parts if not isinstance(part, ToolResult)]:
-            previous = self.conversation.messages[-1].role if late else None
-            self.add("system" if role == "system" and previous in (None, "system") else "user", others)
+            is_first = not self.turns or (len(self.turns) == 1 and self.turns[0][0] == "system")
+            self.add("system" if role == "system" and is_first else "user", others)
 
     def add(self, role: Role, parts: Sequence[Part]) -> None:
-        """Add parts to the last message if it has the role, else a new message."""
-        messages = self.conversation.messages
-        earlier: Sequence[Part] = messages.pop().parts if messages and messages[-1].role == role else ()
-        messages.append(Message(role, list(_joined(role, [*earlier, *parts]))))
+        """Add parts to the last turn if it has the role, else begin a new one."""
+        if not self.turns or self.turns[-1][0] != role:
+            self.turns.append((role, []))
+        self.turns[-1][1].extend(parts)
 
     def _block(self, role: Role, value: Any, place: str) -> list[Part]:
         block = _object(value, place)
@@ -231,17 +227,11 @@ def _role(value: Any, place: str) -> ChatRole:
 def _joined(role: Role, parts: Sequence[Part]) -> Iterator[Part]:
     """Yield ``parts`` with texts that follow each other as one; an assistant's are pieces of one text."""
     between = "" if role == "assistant" else "\n"
-    text: str | None = None
-    for part in parts:
-        if isinstance(part, Text):
-            text = part.text if text is None else f"{text}{between}{part.text}"
-            continue
-        if text is not None:
-            yield Text(text)
-            text = None
-        yield part
-    if text is not None:
-        yield Text(text)
+    for are_texts, run in itertools.groupby(parts, lambda part: isinstance(part, Text)):
+        if are_texts:
+            yield Text(between.join(part.text for part in run if isinstance(part, Text)))
+        else:
+            yield from run
 
 
 def _image(block: dict[str, Any], place: str) -> Image:
