@@ -22,6 +22,7 @@ from ..library.model import Model, as_domain
 from ..library.model_library import Library
 from ..paths import Home
 from ..settings import SettingsFile
+from .background import BackgroundWork
 from .derived_models import DerivedModels
 from .devices import Devices
 from .documents import Documents
@@ -93,6 +94,7 @@ class Host:
         )
         self.devices = Devices()
         self.downloads = DownloadJobs(self.library)
+        self.background = BackgroundWork()
         self.instances = Instances(
             self.engine_kinds,
             self.devices,
@@ -117,6 +119,7 @@ class Host:
         try:
             await self.review.close()
             await self.downloads.close()
+            await self.background.close()
             await self.instances.stop()
             await self.schemas.close()
             await self.engine_kinds.node.templates.close()

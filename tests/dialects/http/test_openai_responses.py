@@ -383,7 +383,7 @@ WRONG = [
     ({"tools": [function("a"), function("a")]}, "tools.1"),
     ({"tools": [function("a")], "tool_choice": {"type": "function", "name": "zzz"}}, "tool_choice"),
     ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
-    ({"background": True}, "background"),
+    ({"background_options": {"mode": "x"}}, "background_options"),
     ({"conversation": "conv_1"}, "conversation"),
     ({"prompt": {"id": "x"}}, "prompt"),
     ({"metadata": {"a": "b" * 513}}, "metadata"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from ...host.token_counts import count_tokens
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.fields import wrong
-from ..http.generation import Gathered, blaming, events_of, fits, leased, patience_sec
+from ..http.generation import Gathered, blaming, events_of, fits, leased, patience_sec, reference
 from . import responses_answer as answers
 from .responses_answer import Stored
 from .responses_events import Output
@@ -25,6 +26,8 @@ from .responses_input import Placed, messages_of, own_items
 from .responses_items import Ids, response_of
 from .responses_request import CountBody, ResponseBody, with_prompt_settings
 from .responses_tools import Offered, read_tools
+
+_log = logging.getLogger("studiolo.server")
 
 KIND = "response"
 """Of the records in the store."""
@@ -55,7 +58,7 @@ class _Asked:
     chat: ChatRequest
 
 
-class _Growing:
+class Growing:
     """A response while its model answers."""
 
     def __init__(self, call: Call[ResponseBody], asked: _Asked, config: PredictionConfig) -> None:
@@ -80,6 +83,7 @@ class _Growing:
                 async for event in events:
                     if not has_begun and fits(event):
                         has_begun = True
+                        self.response.status = "in_progress"
                         for one in answers.outline(self.response):
                             yield one
                     for piece in answer.add(event):
@@ -88,10 +92,11 @@ class _Growing:
         answers.finish(self.response, answer)
         for one in self._output.end(answer, self.response.status == "incomplete"):
             yield one
-        await self._keep()
+        await self.keep()
         yield {"type": f"response.{self.response.status}", "response": self.response}
 
-    async def _keep(self) -> None:
+    async def keep(self) -> None:
+        """Store the response as it is, if it is to be stored."""
         if self._call.body.store:
             stored = Stored(msgspec.Raw(msgspec.json.encode(self.response)), self._asked.items)
             body = msgspec.json.encode(stored)
@@ -107,10 +112,38 @@ class _Growing:
         """Return the frames that end a stream with an error."""
         beginning = [] if self._sequence else list(answers.outline(self.response))
         frames = [self._frame(event) for event in beginning]
-        if self.response.output:
-            list(self._output.end(self._answer, is_cut=True))  # what there is of the answer
-        answers.fail(self.response, error)
+        self._fail(error)
         return b"".join([*frames, self._frame({"type": "response.failed", "response": self.response})])
+
+    def _fail(self, error: StudioloError) -> None:
+        self._cut()
+        answers.fail(self.response, error)
+
+    def _cut(self) -> None:
+        """End the output with what there is of it."""
+        if self.response.output:
+            list(self._output.end(self._answer, is_cut=True))
+
+    async def run(self) -> None:
+        """Answer in the background."""
+        try:
+            async with contextlib.aclosing(self.events()) as events:
+                async for _ in events:
+                    pass
+        except StudioloError as error:
+            self._fail(error)
+            await self.keep()
+        except Exception as error:
+            _log.error("a response in the background failed", exc_info=error)
+            self._fail(StudioloError(f"Internal error: {type(error).__name__}"))
+            await self.keep()
+
+    async def cancelled(self) -> None:
+        """Store the response with what there is of it, unless it has ended before it was cancelled."""
+        if self.response.status in ("queued", "in_progress"):
+            self._cut()
+            self.response.status = "cancelled"
+            await self.keep()
 
     def _frame(self, event: Mapping[str, Any]) -> bytes:
         numbered = {**event, "sequence_number": self._sequence}
@@ -123,7 +156,9 @@ async def create_response(call: Call[ResponseBody]) -> Answer:
     body = call.body
     if body.store:
         _ = call.store  # raises where nothing is stored
-    growing = _Growing(call, await _asked(call), body.prediction_config())
+    growing = Growing(call, await _asked(call), body.prediction_config())
+    if body.background:
+        return await _in_background(call, growing)
     if body.stream:
         return Streamed(
             growing.frames(),
@@ -136,6 +171,22 @@ async def create_response(call: Call[ResponseBody]) -> Answer:
         async for _ in events:
             pass
     return Whole(growing.response)
+
+
+async def _in_background(call: Call[ResponseBody], growing: Growing) -> Answer:
+    if not call.body.store:
+        raise wrong("background", "a response in the background must be stored", 'Leave "store" out.')
+    if call.body.stream:
+        raise wrong("stream", "a response in the background is not streamed", "Retrieve it until it has ended.")
+    await reference(call, call.body.model)  # raises for an unknown one
+    await growing.keep()
+    call.host.background.begin(job_key(call, growing.response.id), growing, growing.run())
+    return Whole(growing.response)
+
+
+def job_key(call: Call[Any], response_id: str) -> tuple[str, ...]:
+    """Return the key of the work on a response in the background."""
+    return (KIND, call.owner, response_id)
 
 
 async def count_input(call: Call[CountBody]) -> Answer:
@@ -159,7 +210,7 @@ async def _asked(call: Call[ResponseBody] | Call[CountBody]) -> _Asked:
     placed: list[Placed] = [("previous_response_id", item) for item in await _earlier(call)]
     own = own_items(body.input, ids)
     placed += [(f"input.{index}", await _resolved(call, item, f"input.{index}")) for index, item in enumerate(own)]
-    offered = read_tools(body.tools or (), placed)
+    offered = read_tools(body.tools or (), placed, call.ignored)
     tools, choice = offered.choice(body.tool_choice)
     messages = messages_of(placed)
     if not messages:
@@ -180,6 +231,8 @@ async def _earlier(call: Call[Any]) -> list[dict[str, Any]]:
             f"previous_response_id: there is no stored response {previous!r}",
             data={"param": "previous_response_id", "code": "previous_response_not_found"},
         )
+    if found.ending.is_open:
+        raise wrong("previous_response_id", f"the response {previous!r} has no end", "Wait until it is completed.")
     return found.items()
 
 

@@ -16,7 +16,7 @@ from .responses_request import ResponseBody, TextFormat
 from .responses_tools import Offered
 from .usage import finish_reason
 
-ResponseStatus = Literal["in_progress", "completed", "incomplete", "failed"]
+ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
 
 class InputDetails(Struct):
@@ -94,7 +94,8 @@ def begun(body: ResponseBody, ids: Ids, offered: Offered) -> Response:
     return Response(
         id=ids.response,
         created_at=int(time.time()),
-        status="in_progress",
+        status="queued" if body.background else "in_progress",
+        background=body.background,
         instructions=body.instructions,
         max_output_tokens=None if limit == -1 else limit,
         metadata=body.metadata or {},
@@ -146,6 +147,18 @@ def fail(response: Response, error: StudioloError) -> None:
     response.error = ResponseError("rate_limit_exceeded" if isinstance(error, BusyError) else code, str(error))
 
 
+class Ending(Struct):
+    """What is read of a stored response first: whether it has ended."""
+
+    status: ResponseStatus
+    background: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in ("queued", "in_progress")
+
+
 class Stored(Struct):
     """A response in the store.
 
@@ -156,6 +169,11 @@ class Stored(Struct):
 
     response: msgspec.Raw
     input: list[dict[str, Any]]
+
+    @property
+    def ending(self) -> Ending:
+        """Whether it has ended."""
+        return msgspec.json.decode(self.response, type=Ending)
 
     def items(self) -> list[dict[str, Any]]:
         """Return the items that a response continues that continues this one."""

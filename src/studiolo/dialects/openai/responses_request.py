@@ -68,6 +68,7 @@ class ResponseBody(CommonSampling, kw_only=True):
     tool_choice: Any = None
     tools: list[Any] | None = None
     truncation: Truncation = "disabled"
+    background: bool = False
     include: list[Include] | None = None
     max_output_tokens: Limit | None = None
     metadata: Metadata | None = None
@@ -160,7 +161,7 @@ _PROMPT_FIELDS: dict[str, Field] = {
     "tool_choice": honoured("none, auto, required, one function or custom tool, or the allowed tools.", whole=True),
     "tools": honoured(
         "function, custom (a grammar is a hint), and namespace with both. mcp is refused. Tools that OpenAI runs "
-        "(web_search, image_generation, ...) are not offered to the model, and missing in the answer's list.",
+        "(web_search, image_generation, ...) are not offered to the model: the answer's header names them.",
         whole=True,
     ),
     "truncation": honoured("auto: the oldest messages are left out where the context is too small."),
@@ -191,8 +192,8 @@ FIELDS: dict[str, Field] = {
     "store": honoured("Whether the response can be retrieved and continued; true by default."),
     "top_logprobs": honoured("The likeliest tokens in the place of each, 0 to 20, with their log-probabilities."),
     "access_programs": refused(_HOSTED, []),
-    "background": refused("Responses in the background are not available.", False),
-    "background_options": refused("Responses in the background are not available."),
+    "background": honoured("The answer comes at once, and is retrieved when it is made; it must be stored."),
+    "background_options": refused("There is one way to run in the background."),
     "context_management": refused("Compaction is not available.", []),
     "image": refused("No model here paints."),
     "max_tool_calls": ignored("Limits the calls of tools that OpenAI runs; there are none here."),

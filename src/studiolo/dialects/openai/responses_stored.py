@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from ...errors import InvalidRequestError, StoredItemNotFoundError
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import wrong
-from .responses import KIND, find
+from .responses import KIND, Growing, find, job_key
 from .responses_answer import Stored
 
 MAX_LISTED = 100
@@ -38,24 +39,32 @@ async def get_response(call: Call[None]) -> Answer:
     """Return a stored response."""
     if call.query.get("stream", "false").lower() not in ("false", "0", ""):
         raise wrong("stream", "a stored response is not streamed again", "Leave stream out.")
-    return Whole(bytes((await _stored(call)).response))
+    found = await _under_way_or_stored(call)
+    return Whole(found.response if isinstance(found, Growing) else bytes(found.response))
 
 
 async def delete_response(call: Call[None]) -> Answer:
     """Remove a stored response. Those that continue it stay whole."""
     response_id = call.path["response_id"]
+    await call.host.background.cancel(job_key(call, response_id))
     if not await call.store.delete(KIND, call.owner, response_id):
         raise _missing(response_id)
     return Whole(Deleted(response_id))
 
 
 async def cancel_response(call: Call[None]) -> Answer:
-    """Refuse to cancel a response: only those in the background can be cancelled."""
-    await _stored(call)
-    raise InvalidRequestError(
-        "Only a response in the background can be cancelled",
-        suggestion="Close the connection to end one that is under way.",
-    )
+    """End a response in the background, with what there is of it. One that has ended stays as it is."""
+    found = await _under_way_or_stored(call)
+    if isinstance(found, Growing):
+        await call.host.background.cancel(job_key(call, found.response.id))
+        await found.cancelled()
+        return Whole(found.response)
+    if not found.ending.background:
+        raise InvalidRequestError(
+            "Only a response in the background can be cancelled",
+            suggestion="Close the connection to end one that is under way.",
+        )
+    return Whole(bytes(found.response))
 
 
 async def list_input(call: Call[None]) -> Answer:
@@ -77,6 +86,22 @@ async def list_input(call: Call[None]) -> Answer:
     data = items[: int(limit)]
     first, last = (data[0]["id"], data[-1]["id"]) if data else ("", "")
     return Whole(ItemList(data=data, first_id=first, last_id=last, has_more=len(items) > len(data)))
+
+
+async def _under_way_or_stored(call: Call[None]) -> Growing | Stored:
+    """Return a response. One whose server has ended before it was made has failed."""
+    key = job_key(call, call.path["response_id"])
+    if (job := call.host.background.get(key)) is not None:
+        return job.subject
+    found = await _stored(call)
+    if found.ending.is_open:
+        if (job := call.host.background.get(key)) is not None:
+            return job.subject
+        failed: dict[str, Any] = msgspec.json.decode(found.response)
+        failed["status"] = "failed"
+        failed["error"] = {"code": "server_error", "message": "The server has ended before the response was made."}
+        found.response = msgspec.Raw(msgspec.json.encode(failed))
+    return found
 
 
 async def _stored(call: Call[None]) -> Stored:

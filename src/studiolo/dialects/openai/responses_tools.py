@@ -91,11 +91,13 @@ class Offered:
         tools: as the model knows them.
         origins: by the model's names.
         declared: as the request has declared them; what is not offered is left out.
+        ignored: takes the paths of what is not offered, and of grammars, which are not enforced.
     """
 
     tools: list[Tool] = field(default_factory=list[Tool])
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     declared: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    ignored: list[str] = field(default_factory=list[str])
 
     def origin(self, model_name: str) -> Origin:
         """Return what the model means by a name."""
@@ -140,9 +142,11 @@ class Offered:
             shape = tool.format or {"type": "text"}
             declared = {"type": "custom", "name": tool.name, "description": tool.description, "format": shape}
             parameters = dict(_FREE_TEXT_SCHEMA)
-            definition = shape.get("definition")
+            if definition := shape.get("definition"):
+                self.ignored.append(f"{place}.format")
             notes = [f"The input has the form of this {shape.get('syntax')} grammar:\n{definition}"] * bool(definition)
         else:
+            self.ignored.append(place)
             return None
         namespace = None if space is None else space.name
         name = model_name(tool.name, namespace)
@@ -186,14 +190,15 @@ class Offered:
         return names[0]
 
 
-def read_tools(tools: Sequence[Any], items: Sequence[tuple[str, dict[str, Any]]]) -> Offered:
+def read_tools(tools: Sequence[Any], items: Sequence[tuple[str, dict[str, Any]]], ignored: list[str]) -> Offered:
     """Return the tools of a request.
 
     Parameters:
         tools: its field ``tools``.
         items: the items of its input, with their paths; ``additional_tools`` are among them.
+        ignored: takes the paths of what is not offered.
     """
-    offered = Offered()
+    offered = Offered(ignored=ignored)
     for index, tool in enumerate(tools):
         offered.add(tool, f"tools.{index}")
     for place, item in items:

@@ -91,7 +91,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
         methods=("POST",),
         path="/v1/responses/{response_id:str}/cancel",
-        summary="Cancel a response in the background, of which there are none",
+        summary="Cancel a response in the background",
         handle=responses_stored.cancel_response,
         response=Response,
     ),
