@@ -7,24 +7,47 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from studiolo.errors import ConfigError, StoreError
 from studiolo.store.store import MAX_BODY_BYTES, Store
+from tests.support.postgres import postgres, programs
 
 Open = Callable[..., Store]
 
 
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    url: str = request.getfixturevalue("postgres_url")
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TABLE IF EXISTS records, version"))
+    engine.dispose()
+    return url
+
+
 @pytest.fixture
-async def opened(tmp_path: Path) -> AsyncIterator[Open]:
+async def opened(url: str) -> AsyncIterator[Open]:
     """Opens stores of one database, closed at the end."""
     stores: list[Store] = []
 
     def open_store(**settings: float) -> Store:
-        store = Store(f"sqlite:///{tmp_path}/store.db", **{"keep_days": 1, "max_records": 100, **settings})  # type: ignore[arg-type]
+        store = Store(url, **{"keep_days": 1, "max_records": 100, **settings})  # type: ignore[arg-type]
         stores.append(store)
         return store
 
@@ -96,8 +119,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
-async def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(opened: Open, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/store.db"
+async def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(opened: Open, url: str) -> None:
     program = [sys.executable, "-c", KILLED, url]
     ended = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
     acknowledged = (await ended.communicate())[0].decode().split()
@@ -105,9 +127,12 @@ async def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(open
     assert [each.id for each in await opened().list("chat", "", limit=50, newest_first=False)] == acknowledged
 
 
-async def test_what_cannot_be_stored_is_an_error(opened: Open, tmp_path: Path) -> None:
+async def test_what_is_too_large_is_not_stored(opened: Open) -> None:
     with pytest.raises(StoreError, match="too large"):
         await opened().put("chat", "", "one", b"x" * (MAX_BODY_BYTES + 1))
+
+
+async def test_a_database_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     for url in ("nonsense", "oracle7://x", ""):
         with pytest.raises(ConfigError, match=r"store\.url"):
             Store(url, keep_days=1, max_records=10)
@@ -120,6 +145,11 @@ async def test_what_cannot_be_stored_is_an_error(opened: Open, tmp_path: Path) -
     with pytest.raises(StoreError, match="not a database"):
         await broken.put("chat", "", "one", b"x")
     await broken.close()
+    away = Store(f"postgresql+psycopg://ann:secret@/x?host={tmp_path}", keep_days=1, max_records=10)
+    with pytest.raises(StoreError, match="cannot be used") as caught:
+        await away.get("chat", "", "one")
+    assert "secret" not in str(caught.value)
+    await away.close()
 
 
 async def test_a_store_of_a_newer_version_is_refused(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
