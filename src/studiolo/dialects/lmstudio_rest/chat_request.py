@@ -73,6 +73,8 @@ class ChatBody(Struct, kw_only=True):
 
     def load_request(self, watcher: LoadWatcher) -> LoadRequest:
         """Return how the model is loaded: again, where it is loaded with another context length."""
+        if self.context_length is None:
+            return LoadRequest(watcher=watcher)
         config = LoadConfig(context_length=self.context_length)
         return LoadRequest(config=config, on_mismatch="reload", watcher=watcher)
 
