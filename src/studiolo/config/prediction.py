@@ -134,6 +134,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         tool_call_stop_strings: as ``stop_strings``, with the stop reason ``toolCalls``. Default: none.
         context_overflow_policy: what to do when prompt and answer exceed the context: ``"stopAtLimit"``,
             ``"truncateMiddle"`` or ``"rollingWindow"``. Default: ``"stopAtLimit"``.
+        keep_tokens: tokens at the beginning of the prompt that ``"rollingWindow"`` keeps, at most half of the context;
+            -1 for the whole prompt. Default: 0.
         structured: the form that the text must have. Default: any.
         raw_tools: the tools of a chat, in LM Studio's form; ``act()`` sets them. Default: none.
         tool_choice: ``"required"``: the model must call a tool; ``"none"``: it must not; ``"auto"``: it chooses,
@@ -149,6 +151,8 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
         repeat_penalty: divides the logit of recent tokens; 1 or ``False`` for off. Default: 1.1.
         presence_penalty: subtracted once from the logit of every recent token. Default: off.
         frequency_penalty: subtracted from the logit of a token for each recent occurrence. Default: off.
+        penalty_tokens: how many of the last tokens are recent for these penalties; 0 for none, -1 for the whole
+            context. Default: 64.
         xtc_probability: the probability, 0 to 1, of dropping the most likely candidates for a token. Default: off.
         xtc_threshold: which those are: all with at least this probability but the least likely of them. Default: 0.1.
         locally_typical_sampling: sample among the tokens whose surprise is nearest to the expected one, until their
@@ -200,6 +204,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     stop_strings: list[StopString] | None = None
     tool_call_stop_strings: list[StopString] | None = None
     context_overflow_policy: ContextOverflowPolicy | None = None
+    keep_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     structured: StructuredSetting | None = None
     raw_tools: dict[str, Any] | None = None
     tool_choice: Literal["auto", "required", "none"] | None = None
@@ -210,6 +215,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     repeat_penalty: Annotated[float, Meta(gt=0, le=1e30)] | bool | None = None
     presence_penalty: Finite | bool | None = None
     frequency_penalty: Finite | bool | None = None
+    penalty_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     xtc_probability: Probability | bool | None = None
     xtc_threshold: Probability | bool | None = None
     locally_typical_sampling: Probability | bool | None = None

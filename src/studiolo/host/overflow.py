@@ -47,20 +47,27 @@ def _fewest_tokens(prompt: Prompt, vocabulary: Vocabulary) -> int:
 async def fit_text(engine: Engine, request: CompletionRequest, context_length: int) -> CompletionRequest:
     """Return ``request`` with a prompt that fits, and with what of it is kept when the answer fills the context.
 
-    ``truncateMiddle`` drops the tokens in the middle, ``rollingWindow`` the oldest ones. A prompt that fits is not
-    changed.
+    ``truncateMiddle`` drops the tokens in the middle, ``rollingWindow`` the oldest ones but ``keep_tokens``. A prompt
+    that fits is not changed.
     """
     if not cuts(request.config) or request.images:
         return request
     prompt = request.prompt
     tokens = prompt if isinstance(prompt, list) else await engine.tokenize(prompt)
     keeps_beginning = request.config.context_overflow_policy == "truncateMiddle"
+    keep = request.config.keep_tokens or 0
+    if keeps_beginning or keep < 0:
+        keep = len(tokens)
+    keep = min(keep, len(tokens), context_length // 2)
     if len(tokens) < context_length:
-        return replace(request, keep=min(len(tokens), context_length // 2) if keeps_beginning else 0)
+        return replace(request, keep=keep)
     room = room_for_prompt(request.config, context_length)
     if keeps_beginning:
         head = room // 2
         return replace(request, prompt=[*tokens[:head], *tokens[len(tokens) - (room - head) :]], keep=head)
+    if keep:
+        keep = min(keep, room // 2)
+        return replace(request, prompt=[*tokens[:keep], *tokens[len(tokens) - (room - keep) :]], keep=keep)
     begin = await engine.tokenize("")  # the token that begins a text, where the model has one
     return replace(request, prompt=[*begin, *tokens[len(tokens) - (room - len(begin)) :]])
 

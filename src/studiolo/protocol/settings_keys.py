@@ -54,6 +54,8 @@ PREDICTION_KEYS = (
     Key("user_max_image_dimension_pixels", "vision.userMaxImageDimensionPixels", checkbox=True),
     Key("ignore_model_preferred_max_image_dimension", "vision.ignoreModelPreferredMaxImageDimension"),
     # Settings that LM Studio has no keys for.
+    Key("keep_tokens", "studiolo.keepTokens"),
+    Key("penalty_tokens", "studiolo.penaltyTokens"),
     Key("reasoning_effort", "studiolo.reasoningEffort"),
     Key("on_engine_failure", "studiolo.onEngineFailure"),
     Key("timeout_sec", "studiolo.timeoutSec", checkbox=True),

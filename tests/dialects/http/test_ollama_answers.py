@@ -152,7 +152,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"options": {"temperature": "hot"}}, "options.temperature: expected a number"),
     ({"options": {"num_predict": 0}}, "options.num_predict"),
     ({"options": {"num_predict": -5}}, "options.num_predict"),
-    ({"options": {"repeat_last_n": 7}}, "options.repeat_last_n: not supported"),
+    ({"options": {"repeat_last_n": -2}}, "options.repeat_last_n"),
+    ({"options": {"tfs_z": 0.5}}, "options.tfs_z: not supported"),
     ({"options": {"mirostat_tau": 3}}, "options.mirostat_tau"),
     ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
     ({"top_logprobs": 2}, "top_logprobs: needs logprobs"),
@@ -199,6 +200,8 @@ def test_options_change_the_answer(http: httpx.Client) -> None:
     hot = [text(temperature=2, seed=seed) for seed in (1, 1, 2)]
     assert hot[0] == hot[1] != hot[2]
     assert text(temperature=2, seed=2, top_k=1) == plain
+    penalised = {"repeat_penalty": 5.0, "num_predict": 24}
+    assert text(**penalised) != text(**penalised, repeat_last_n=0) == text(repeat_penalty=1.0, num_predict=24)
     assert text(mirostat=2, mirostat_tau=0.0, temperature=1, seed=1) == text(mirostat=2, mirostat_tau=0, seed=1)
 
 

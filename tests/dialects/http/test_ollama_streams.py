@@ -144,6 +144,49 @@ def test_an_answer_without_a_limit_ends_at_ten_contexts_on_a_fake_engine(fake_se
         assert fake.engines[-1].requests[-1].config.max_tokens == limit
 
 
+def test_the_beginning_of_a_prompt_is_kept_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    for number, kept in {5: 5, 0: 0, 100: 32, -1: 2}.items():
+        options = {"num_ctx": 64, "num_keep": number}
+        prompt = "one two" if number == -1 else "word " * 60
+        ask(fake_server, "/api/generate", prompt=prompt, raw=True, options=options)
+        assert fake.engines[-1].requests[-1].keep == kept
+
+
+EVERY_OPTION = {
+    "num_keep": 5,
+    "seed": 42,
+    "num_predict": 100,
+    "top_k": 20,
+    "top_p": 0.9,
+    "min_p": 0.0,
+    "typical_p": 0.7,
+    "repeat_last_n": 33,
+    "temperature": 0.8,
+    "repeat_penalty": 1.2,
+    "presence_penalty": 1.5,
+    "frequency_penalty": 1.0,
+    "penalize_newline": True,
+    "stop": ["\n", "user:"],
+    "numa": False,
+    "num_ctx": 1024,
+    "num_batch": 2,
+    "num_gpu": 1,
+    "main_gpu": 0,
+    "use_mmap": True,
+    "num_thread": 8,
+}
+"""The options of the example in Ollama's documentation."""
+
+
+def test_the_options_of_the_documentation_are_taken_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    for _ in range(2):
+        assert ask(fake_server, "/api/generate", options=EVERY_OPTION)[-1]["done"] is True
+    (engine,) = fake.engines
+    assert engine.spec.config.context_length == 1024 and engine.spec.config.eval_batch_size == 2
+    config = engine.requests[-1].config
+    assert (config.seed, config.penalty_tokens, config.stop_strings) == (42, 33, ["\n", "user:"])
+
+
 def test_a_server_that_is_full_says_when_to_come_back_on_a_fake_engine(fake_server: ServerInThread) -> None:
     with fake_server.host.home.settings.open("a") as settings:
         settings.write("\n[limits]\nqueue_length = 0\n")

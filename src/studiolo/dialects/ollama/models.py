@@ -259,6 +259,8 @@ _OPTIONS = {
     "repeat_penalty": "repeat_penalty",
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
+    "repeat_last_n": "penalty_tokens",
+    "num_keep": "keep_tokens",
 }
 """The settings of a prediction by the names of Ollama's options."""
 

@@ -10,6 +10,7 @@ from ...config import LoadConfig, PredictionConfig
 from ...config.load import GpuSetting
 from ...config.prediction import MirostatSetting
 from ...library.model import Model
+from ...platform.processors import usable_processors
 from ..http.fields import Field, honoured, ignored, refused, wrong
 
 SEEDS = 2**32
@@ -40,7 +41,7 @@ class LoadOptions(Struct, kw_only=True):
             use_fp16_for_kv_cache=self.f16_kv,
             try_mmap=self.use_mmap,
             keep_model_in_memory=self.use_mlock,
-            cpu_thread_pool_size=self.num_thread or None,
+            cpu_thread_pool_size=min(self.num_thread, usable_processors().count) if self.num_thread else None,
         )
         limit = model.metadata.max_context_length if model.metadata else None
         if self.num_ctx is not None and limit:
@@ -59,6 +60,8 @@ class Options(LoadOptions, kw_only=True):
     """All options; ``None`` for what the model's own settings decide."""
 
     seed: int | None = None
+    num_keep: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    repeat_last_n: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     num_predict: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     top_p: Fraction | None = None
@@ -95,6 +98,8 @@ class Options(LoadOptions, kw_only=True):
             repeat_penalty=self.repeat_penalty,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
+            penalty_tokens=self.repeat_last_n,
+            keep_tokens=self.num_keep,
         )
         if self.stop:
             config.stop_strings = [self.stop] if isinstance(self.stop, str) else self.stop
@@ -123,7 +128,9 @@ _EACH: dict[str, Field] = {
     "f16_kv": honoured("false: a KV cache in 32 bits; the model is loaded again for it."),
     "use_mmap": honoured("Whether the file is mapped or read; the model is loaded again for it."),
     "use_mlock": honoured("Whether the weights are kept in memory; the model is loaded again for it."),
-    "num_thread": honoured("Threads that generate; 0 leaves it to the server. The model is loaded again for it."),
+    "num_thread": honoured(
+        "Threads that generate, at most one a processor; 0 leaves it to the server. The model is loaded again for it."
+    ),
     "seed": honoured("The same seed gives the same text; taken modulo 2^32; -1 for a random one."),
     "num_predict": honoured("Generated tokens at most; -1 for no limit, which ends at ten times the context."),
     "top_k": honoured("Sample among this many likeliest tokens; 0 for all."),
@@ -138,9 +145,10 @@ _EACH: dict[str, Field] = {
     "mirostat_tau": honoured("The target of Mirostat, in bits; needs mirostat."),
     "mirostat_eta": honoured("How fast Mirostat corrects; needs mirostat."),
     "stop": honoured("Text that ends the answer; any number of them."),
-    "repeat_last_n": refused("The penalties look at the last 64 tokens.", 64),
-    "num_keep": refused(
-        "A prompt that is cut keeps its system message and its last turns, whatever their length.", 4, 0, -1
+    "repeat_last_n": honoured("How many of the last tokens the penalties look at; 0 for none, -1 for the context."),
+    "num_keep": honoured(
+        "Tokens at the beginning of the prompt that stay when an answer fills the context, at most half of it; -1 for "
+        "the whole prompt."
     ),
     "tfs_z": refused("No engine has tail-free sampling any more.", 1),
     "numa": ignored(_GONE),

@@ -186,6 +186,7 @@ def completion_body(
         "min_p": effect(config.min_p_sampling, 0.0),
         "typical_p": effect(config.locally_typical_sampling, 1.0),
         "repeat_penalty": effect(config.repeat_penalty, 1.0),
+        "repeat_last_n": 64 if config.penalty_tokens is None else config.penalty_tokens,
         "presence_penalty": effect(config.presence_penalty, 0.0),
         "frequency_penalty": effect(config.frequency_penalty, 0.0),
         "xtc_probability": effect(config.xtc_probability, 0.0),
