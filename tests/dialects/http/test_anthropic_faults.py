@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anthropic
 import httpx
+import msgspec
 import pytest
 import studiolo_fake_engine as fake
 from anthropic.types import ErrorResponse, Message, ModelInfo
@@ -18,9 +20,11 @@ from studiolo.dialects.anthropic.blocks import BlockWriter
 from studiolo.dialects.anthropic.client_tools import client_tool
 from studiolo.dialects.anthropic.conversation import read_conversation
 from studiolo.dialects.anthropic.errors import error_answer
+from studiolo.dialects.anthropic.request import MessagesBody
 from studiolo.dialects.http.generation import AnswerText, CallArguments, CallBegun, CallEnded, CallText, Thought
 from studiolo.domain.chat import Message as DomainMessage
 from studiolo.domain.chat import Text, ToolCall, ToolResult
+from studiolo.domain.vocabulary import Vocabulary
 from studiolo.errors import (
     BusyError,
     EngineDiedError,
@@ -131,6 +135,11 @@ def test_errors_of_the_host_have_their_own_status(kind: type[StudioloError], sta
     assert answer.headers["request-id"] == answer.body["request_id"]
 
 
+@pytest.mark.parametrize(("status", "name"), [(413, "request_too_large"), (403, "permission_error")])
+def test_refusals_of_the_server_have_their_own_type(status: int, name: str) -> None:
+    assert error_answer(StudioloError("wrong"), status).body["error"]["type"] == name
+
+
 def test_unknown_paths_and_wrong_methods_have_the_form_of_the_api(fake_server: ServerInThread) -> None:
     for method, path, status in (("GET", "/v1/messages", 405), ("POST", "/v1/messages/nothing", 404)):
         answer = httpx.request(method, f"{fake_server.url}{path}")
@@ -156,8 +165,9 @@ def test_models_have_the_form_of_the_api_for_its_clients(fake_server: ServerInTh
     for entry in page.json()["data"]:
         model = ModelInfo.model_validate_json(json.dumps(entry), strict=True)
         assert model.lifecycle == "active" and model.max_input_tokens == 2048
-    by_path = httpx.get(f"{fake_server.url}/v1/models/fake/alpha", headers=VERSION)
-    assert by_path.status_code == 200 and by_path.json()["type"] == "model"
+    for path in ("fake/alpha", "fake%2Falpha"):
+        found = httpx.get(f"{fake_server.url}/v1/models/{path}", headers=VERSION)
+        assert found.status_code == 200 and found.json()["type"] == "model"
     assert httpx.get(f"{fake_server.url}/v1/models?limit=0", headers=VERSION).status_code == 400
     assert httpx.get(f"{fake_server.url}/v1/models").json()["object"] == "list"  # to all other clients
 
@@ -256,6 +266,30 @@ def test_a_conversation_is_read_in_order_and_whole() -> None:
         ),
         DomainMessage("user", [Text("G\nH\nI\nhttp://i\nJ")]),
     ]
+
+
+THINKING: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ({"type": "enabled", "budget_tokens": 2000}, {"enable_thinking": True, "reasoning_budget": 2000}, {}),
+    ({"type": "adaptive"}, {"enable_thinking": True}, {}),
+    ({"type": "between_tools"}, {"enable_thinking": False}, {"enable_thinking": False}),
+    ({"type": "disabled"}, {"enable_thinking": False}, {"enable_thinking": False}),
+]
+
+
+@pytest.mark.parametrize(("thinking", "reasoning", "other"), THINKING, ids=[each["type"] for each, _, _ in THINKING])
+def test_thinking_and_effort_become_settings_of_models_that_reason(
+    thinking: dict[str, Any], reasoning: dict[str, Any], other: dict[str, Any]
+) -> None:
+    body = msgspec.convert({**BODY, "thinking": thinking, "output_config": {"effort": "low"}}, MessagesBody)
+    conversation = body.conversation()
+    for template, expected in (("<think>", {**reasoning, "reasoning_effort": "low"}), ("", other)):
+        ignored: list[str] = []
+        instance: Any = SimpleNamespace(vocabulary=Vocabulary(chat_template=template))
+        config = body.config_for(instance, conversation, ignored)
+        fields = ("enable_thinking", "reasoning_budget", "reasoning_effort")
+        assert {name: value for name in fields if (value := getattr(config, name)) is not None} == expected
+        without_effect = ["output_config.effort", *(["thinking"] if not other else [])]
+        assert ignored == ([] if template else without_effect)
 
 
 def test_a_system_message_may_end_with_the_next_turn_of_the_user() -> None:

@@ -88,10 +88,6 @@ def test_a_thought_that_is_cut_off(http: httpx.Client) -> None:
     assert [block.type for block in message.content] == ["thinking"] and message.stop_reason == "max_tokens"
 
 
-def test_effort_limits_the_thought(http: httpx.Client) -> None:
-    assert whole(http, output_config={"effort": "low"}, max_tokens=4).usage.output_tokens == 4
-
-
 def test_tokens_of_tools_in_the_form_of_the_template_are_counted(http: httpx.Client) -> None:
     history = [
         *HELLO,
