@@ -184,7 +184,7 @@ def test_the_options_of_the_documentation_are_taken_on_a_fake_engine(fake_server
     (engine,) = fake.engines
     assert engine.spec.config.context_length == 1024 and engine.spec.config.eval_batch_size == 2
     config = engine.requests[-1].config
-    assert (config.seed, config.penalty_tokens, config.stop_strings) == (42, 33, ["\n", "user:"])
+    assert (config.seed, config.penalty_tokens, config.locally_typical_sampling) == (42, 33, 0.7)
 
 
 def test_a_server_that_is_full_says_when_to_come_back_on_a_fake_engine(fake_server: ServerInThread) -> None:
