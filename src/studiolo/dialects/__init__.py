@@ -13,11 +13,11 @@ GROUP = "studiolo.dialects"
 """The entry point group by which other packages add dialects."""
 
 BUILT_IN = {
-    "anthropic": ".dialects.anthropic.routes:Anthropic",
+    "anthropic": ".dialects.anthropic.routes:anthropic",
     "lmstudio": ".dialects.lmstudio.routes:LmStudio",
-    "lmstudio-rest": ".dialects.lmstudio_rest.routes:LmStudioRest",
-    "ollama": ".dialects.ollama.routes:Ollama",
-    "openai": ".dialects.openai.routes:OpenAi",
+    "lmstudio-rest": ".dialects.lmstudio_rest.routes:lmstudio_rest",
+    "ollama": ".dialects.ollama.routes:ollama",
+    "openai": ".dialects.openai.routes:openai",
 }
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from litestar.types import ControllerRouterHandler
-
-from ...errors import StudioloError
-from ..base import ErrorAnswer, Serving
-from ..http.endpoint import Endpoint, handlers
+from ..http.dialect import HttpDialect
+from ..http.endpoint import Endpoint
 from . import request
 from .errors import REQUEST_ID, error_answer, new_request_id
 from .message_types import Message, TokenCount
@@ -44,24 +41,17 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
 )
 
 
-class Anthropic:
-    """See :class:`studiolo.dialects.base.Dialect`. Its clients send a header by which they are known."""
-
-    max_message_bytes = 0
-    prefixes = ("/v1/messages",)
-    header = "anthropic-version"
-    shared_prefix = "/v1/models"
-    authenticates = False
-    endpoints = ENDPOINTS
-
-    def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
-        """See :meth:`studiolo.dialects.base.Dialect.routes`."""
-        return handlers(ENDPOINTS, serving, _answer_headers)
-
-    def error(self, error: StudioloError, status: int) -> ErrorAnswer:
-        """See :meth:`studiolo.dialects.base.Dialect.error`."""
-        return error_answer(error, status)
-
-
 def _answer_headers() -> Mapping[str, str]:
     return {REQUEST_ID: new_request_id()}
+
+
+def anthropic() -> HttpDialect:
+    """Return the dialect: Anthropic's API, whose clients send a header by which they are known."""
+    return HttpDialect(
+        prefixes=("/v1/messages",),
+        header="anthropic-version",
+        shared_prefix="/v1/models",
+        endpoints=ENDPOINTS,
+        to_answer=error_answer,
+        answer_headers=_answer_headers,
+    )

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from litestar.types import ControllerRouterHandler
-
-from ...errors import StudioloError
-from ..base import ErrorAnswer, Serving
 from ..http.answers import SSE
-from ..http.endpoint import Endpoint, handlers
+from ..http.dialect import HttpDialect
+from ..http.endpoint import Endpoint
 from ..openai import chat_request as openai_chat
 from ..openai import completions as openai_completions
 from ..openai import embeddings as openai_embeddings
@@ -119,20 +115,6 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
 )
 
 
-class LmStudioRest:
-    """See :class:`studiolo.dialects.base.Dialect`."""
-
-    max_message_bytes = 0
-    prefixes = ("/api/v0", "/api/v1")
-    header = None
-    shared_prefix = ""
-    authenticates = False
-    endpoints = ENDPOINTS
-
-    def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
-        """See :meth:`studiolo.dialects.base.Dialect.routes`."""
-        return handlers(ENDPOINTS, serving)
-
-    def error(self, error: StudioloError, status: int) -> ErrorAnswer:
-        """See :meth:`studiolo.dialects.base.Dialect.error`."""
-        return error_answer(error, status)
+def lmstudio_rest() -> HttpDialect:
+    """Return the dialect: LM Studio's REST API."""
+    return HttpDialect(prefixes=("/api/v0", "/api/v1"), endpoints=ENDPOINTS, to_answer=error_answer)

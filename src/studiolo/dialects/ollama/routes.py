@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from litestar.types import ControllerRouterHandler
-
-from ...errors import StudioloError
-from ..base import ErrorAnswer, Serving
 from ..http.answers import NDJSON
-from ..http.endpoint import Endpoint, handlers
+from ..http.dialect import HttpDialect
+from ..http.endpoint import Endpoint
 from . import changes, chat, embeddings, generate, models
 from .errors import error_answer
 
@@ -148,20 +144,6 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
 )
 
 
-class Ollama:
-    """See :class:`studiolo.dialects.base.Dialect`."""
-
-    max_message_bytes = 0
-    prefixes = ("/api", "/$")
-    header = None
-    shared_prefix = ""
-    authenticates = False
-    endpoints = ENDPOINTS
-
-    def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
-        """See :meth:`studiolo.dialects.base.Dialect.routes`."""
-        return handlers(ENDPOINTS, serving)
-
-    def error(self, error: StudioloError, status: int) -> ErrorAnswer:
-        """See :meth:`studiolo.dialects.base.Dialect.error`."""
-        return error_answer(error, status)
+def ollama() -> HttpDialect:
+    """Return the dialect: Ollama's API."""
+    return HttpDialect(prefixes=("/api", "/$"), endpoints=ENDPOINTS, to_answer=error_answer)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from litestar.types import ControllerRouterHandler
-
-from ...errors import StudioloError
-from ..base import ErrorAnswer, Serving
-from ..http.endpoint import Endpoint, handlers
+from ..http.dialect import HttpDialect
+from ..http.endpoint import Endpoint
 from . import chat_request, completions, embeddings, responses_request, responses_stored
 from .chat import complete_chat
 from .chat_answer import ChatCompletion
@@ -105,20 +101,6 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
 )
 
 
-class OpenAi:
-    """See :class:`studiolo.dialects.base.Dialect`."""
-
-    max_message_bytes = 0
-    prefixes = ("/v1",)
-    header = None
-    shared_prefix = ""
-    authenticates = False
-    endpoints = ENDPOINTS
-
-    def routes(self, serving: Serving) -> Sequence[ControllerRouterHandler]:
-        """See :meth:`studiolo.dialects.base.Dialect.routes`."""
-        return handlers(ENDPOINTS, serving)
-
-    def error(self, error: StudioloError, status: int) -> ErrorAnswer:
-        """See :meth:`studiolo.dialects.base.Dialect.error`."""
-        return error_answer(error, status)
+def openai() -> HttpDialect:
+    """Return the dialect: OpenAI's API."""
+    return HttpDialect(prefixes=("/v1",), endpoints=ENDPOINTS, to_answer=error_answer)
