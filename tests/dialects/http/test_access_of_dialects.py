@@ -10,7 +10,7 @@ import pytest
 import studiolo_fake_engine as fake
 
 from studiolo.paths import Home
-from studiolo.server.token_file import ApiTokenFile, add_api_token
+from studiolo.server.token_file import ApiTokenFile, add_api_token, read_api_tokens
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
 from tests.support.http_server import ServerInThread, serving_in_thread
@@ -22,6 +22,7 @@ def guarded_server(empty_home: Home, tmp_path: Path) -> Iterator[tuple[ServerInT
     add_model(empty_home, "alpha")
     empty_home.settings.write_text(FAKE_ENGINE)
     token = str(add_api_token(tmp_path / "tokens"))
+    add_api_token(tmp_path / "tokens")
     fake.reset()
     with serving_in_thread(ApiTokenFile(tmp_path / "tokens")) as server:
         yield server, token
@@ -54,6 +55,23 @@ def test_a_missing_token_has_the_form_of_anthropics_api_for_its_clients(
         assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
         assert answer.json()["error"]["type"] == "authentication_error"
         assert answer.headers["request-id"] == answer.json()["request_id"]
+
+
+def test_what_is_stored_belongs_to_its_api_token(guarded_server: tuple[ServerInThread, str], tmp_path: Path) -> None:
+    server, token = guarded_server
+    (other,) = {str(each) for each in read_api_tokens(tmp_path / "tokens")} - {token}
+
+    def post(path: str, token: str, **body: object) -> httpx.Response:
+        return httpx.post(f"{server.url}{path}", json=body, headers={"x-api-key": token}, timeout=30)
+
+    chat = {"model": "alpha", "input": "hi"}
+    for path, key in (("/api/v1/chat", "response_id"), ("/v1/responses", "id")):
+        first = post(path, token, **chat).json()[key]
+        assert post(path, token, **chat, previous_response_id=first).status_code == 200
+        refused = post(path, other, **chat, previous_response_id=first)
+        assert refused.status_code == 400 and refused.json()["error"]["param"] == "previous_response_id"
+    assert httpx.get(f"{server.url}/v1/responses/{first}", headers={"x-api-key": token}).status_code == 200
+    assert httpx.get(f"{server.url}/v1/responses/{first}", headers={"x-api-key": other}).status_code == 404
 
 
 def test_unknown_paths_and_wrong_methods(fake_server: ServerInThread) -> None:
