@@ -79,7 +79,7 @@ def test_unknown_paths_and_wrong_methods(fake_server: ServerInThread) -> None:
     assert nothing.status_code == 404 and nothing.json()["error"]["code"] == "unknown_url"
     without_prefix = httpx.post(f"{fake_server.url}/chat/completions", json={})
     assert without_prefix.status_code == 404 and "/v1/chat/completions" in without_prefix.text
-    wrong = httpx.get(f"{fake_server.url}/v1/chat/completions")
+    wrong = httpx.get(f"{fake_server.url}/v1/embeddings")
     assert wrong.status_code == 405 and "POST" in wrong.headers["allow"]
     assert wrong.json()["error"]["code"] == "method_not_allowed"
 

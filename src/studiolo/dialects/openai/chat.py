@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import UNSET
 
 from ...config import PredictionConfig
 from ...domain.chat import ChatRequest
@@ -35,6 +37,7 @@ from ..http.generation import (
 )
 from .chat_answer import ChatCompletion, chat_choice
 from .chat_request import ChatBody
+from .chat_stored import keep_chat
 from .errors import error_object
 from .logprobs import chat_logprobs
 from .usage import finish_reason, stats, usage
@@ -53,17 +56,21 @@ async def complete_chat(call: Call[ChatBody]) -> Answer:
             patience_sec=await patience_sec(call, body.model),
         )
     found = await all_of([partial(gathered, asked.events(index)) for index in range(body.n)])
+    completion = _whole(body, _Head(body.model), found)
+    await keep_chat(call, completion)
+    return Whole(completion)
+
+
+def _whole(body: ChatBody, head: _Head, found: Sequence[Gathered]) -> ChatCompletion:
     top = body.top_logprobs or 0 if body.logprobs else None
-    head = _Head(body.model)
-    return Whole(
-        ChatCompletion(
-            id=head.id,
-            created=head.created,
-            model=body.model,
-            choices=[chat_choice(index, answer, top) for index, answer in enumerate(found)],
-            usage=usage(found),
-            stats=stats(found[0].end),
-        )
+    return ChatCompletion(
+        id=head.id,
+        created=head.created,
+        model=body.model,
+        choices=[chat_choice(index, answer, top) for index, answer in enumerate(found)],
+        usage=usage(found),
+        stats=stats(found[0].end),
+        metadata=(body.metadata or {}) if body.store else UNSET,
     )
 
 
@@ -93,7 +100,8 @@ def failure_frame(error: StudioloError) -> bytes:
 
 async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
     body = asked.call.body
-    head = _Head(body.model).fields
+    own = _Head(body.model)
+    head = own.fields
     last: dict[str, Any] = {"usage": None} if body.wants_usage else {}
     answers = [Gathered() for _ in range(body.n)]
     has_begun = [False] * body.n
@@ -120,6 +128,8 @@ async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
                 if not has_begun[index]:
                     yield frame(index, {"role": "assistant", "content": ""})
                 yield frame(index, {}, None, finish_reason(answers[index]))
+    if body.store:
+        await keep_chat(asked.call, _whole(body, own, answers))
     if body.wants_usage:
         yield sse({**head, "choices": [], "usage": usage(answers)})
     yield SSE_DONE

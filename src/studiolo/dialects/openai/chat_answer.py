@@ -46,7 +46,7 @@ class ChatChoice(Struct, kw_only=True):
 
 
 class ChatCompletion(Struct, kw_only=True):
-    """All answers to a chat; ``stats`` is LM Studio's addition."""
+    """All answers to a chat; ``stats`` is LM Studio's addition, ``metadata`` there with stored ones."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -56,6 +56,7 @@ class ChatCompletion(Struct, kw_only=True):
     usage: Usage
     system_fingerprint: None = None
     stats: dict[str, Any]
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 def chat_choice(index: int, answer: Gathered, top_logprobs: int | None) -> ChatChoice:

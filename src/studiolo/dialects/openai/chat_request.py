@@ -19,6 +19,11 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
+Short = Annotated[str, Meta(max_length=512)]
+Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Short], Meta(max_length=16)]
+"""Texts that a client keeps with what is stored."""
+
+
 class StreamOptions(Struct):
     """Settings of a stream."""
 
@@ -82,9 +87,11 @@ class ChatBody(Sampling, kw_only=True):
     logprobs: bool = False
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     max_completion_tokens: Limit | None = None
+    metadata: Metadata | None = None
     parallel_tool_calls: bool = True
     reasoning_effort: ReasoningEffort | None = None
     response_format: ResponseFormat | None = None
+    store: bool = False
     stream_options: StreamOptions | None = None
     tool_choice: Any = None
     tools: list[FunctionTool] | None = None
@@ -197,8 +204,8 @@ FIELDS: dict[str, Field] = {
     "modalities": refused("No model here speaks.", ["text"]),
     "moderation": refused(_HOSTED),
     "prediction": ignored("A guess that only makes an answer faster upstream."),
-    "metadata": ignored("Kept with stored completions only."),
-    "store": refused("Stored completions are not available.", False),
+    "metadata": honoured("Kept with a stored completion: 16 texts of 512 characters at most.", whole=True),
+    "store": honoured("Whether the completion is kept, to be listed and retrieved; false by default."),
     "prompt_cache_key": ignored("Prompts are cached by their beginning."),
     "prompt_cache_options": ignored("Prompts are cached by their beginning."),
     "prompt_cache_retention": ignored("Prompts are cached by their beginning."),

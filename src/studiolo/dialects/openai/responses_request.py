@@ -10,7 +10,7 @@ from ...config import PredictionConfig
 from ...config.prediction import StructuredSetting
 from ..http.fields import Field, honoured, ignored, refused, wrong
 from . import sampling
-from .chat_request import ReasoningEffort
+from .chat_request import Metadata, ReasoningEffort
 from .sampling import CommonSampling, Limit, checked_limit
 
 LOGPROBS = "message.output_text.logprobs"
@@ -28,8 +28,6 @@ Include = Literal[
 ]
 
 Truncation = Literal["auto", "disabled"]
-Short = Annotated[str, Meta(max_length=512)]
-Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Short], Meta(max_length=16)]
 
 
 class TextFormat(Struct):

@@ -11,10 +11,9 @@ from ...errors import InvalidRequestError, StoredItemNotFoundError
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import wrong
+from .pages import read_page
 from .responses import KIND, Growing, find, job_key
 from .responses_answer import Stored
-
-MAX_LISTED = 100
 
 
 class Deleted(Struct):
@@ -23,16 +22,6 @@ class Deleted(Struct):
     id: str
     object: Literal["response"] = "response"
     deleted: Literal[True] = True
-
-
-class ItemList(Struct, kw_only=True):
-    """Items of an input."""
-
-    object: Literal["list"] = "list"
-    data: list[dict[str, Any]]
-    first_id: str
-    last_id: str
-    has_more: bool
 
 
 async def get_response(call: Call[None]) -> Answer:
@@ -69,23 +58,8 @@ async def cancel_response(call: Call[None]) -> Answer:
 
 async def list_input(call: Call[None]) -> Answer:
     """Return the items of which a response was made, those of the responses that it continues included."""
-    query = call.query
-    order, after, limit = query.get("order", "desc"), query.get("after"), query.get("limit", "20")
-    if order not in ("asc", "desc"):
-        raise wrong("order", f"{order!r} is none of asc, desc")
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= MAX_LISTED):
-        raise wrong("limit", f"expected a number from 1 to {MAX_LISTED}")
-    items = (await _stored(call)).input
-    if order == "desc":
-        items = items[::-1]
-    if after is not None:
-        index = next((i for i, item in enumerate(items) if item["id"] == after), None)
-        if index is None:
-            raise wrong("after", f"the response has no item {after!r}")
-        items = items[index + 1 :]
-    data = items[: int(limit)]
-    first, last = (data[0]["id"], data[-1]["id"]) if data else ("", "")
-    return Whole(ItemList(data=data, first_id=first, last_id=last, has_more=len(items) > len(data)))
+    page = read_page(call.query, "desc")
+    return Whole(page.of((await _stored(call)).input))
 
 
 async def _under_way_or_stored(call: Call[None]) -> Growing | Stored:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..http.dialect import HttpDialect
 from ..http.endpoint import Endpoint
-from . import chat_request, completions, embeddings, responses_request, responses_stored
+from . import chat_request, chat_stored, completions, embeddings, responses_request, responses_stored
 from .chat import complete_chat
 from .chat_answer import ChatCompletion
 from .chat_request import ChatBody
@@ -14,6 +14,7 @@ from .completions import Completion, CompletionBody, complete
 from .embeddings import EmbeddingList, EmbeddingsBody, embed
 from .errors import error_answer
 from .models import ModelEntry, ModelList, get_model, list_models
+from .pages import ItemList
 from .responses import TokenCount, count_input, create_response
 from .responses_answer import Response
 
@@ -41,6 +42,43 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         fields=completions.FIELDS,
         response=Completion,
         stream_type="text/event-stream",
+    ),
+    Endpoint(
+        methods=("GET",),
+        path="/v1/chat/completions",
+        summary="The stored chat completions",
+        handle=chat_stored.list_chats,
+        response=ItemList,
+    ),
+    Endpoint(
+        methods=("GET",),
+        path="/v1/chat/completions/{completion_id:str}",
+        summary="A stored chat completion",
+        handle=chat_stored.get_chat,
+        response=ChatCompletion,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/chat/completions/{completion_id:str}",
+        summary="Change the metadata of a stored chat completion",
+        handle=chat_stored.update_chat,
+        request=chat_stored.UpdateBody,
+        fields=chat_stored.UPDATE_FIELDS,
+        response=ChatCompletion,
+    ),
+    Endpoint(
+        methods=("DELETE",),
+        path="/v1/chat/completions/{completion_id:str}",
+        summary="Remove a stored chat completion",
+        handle=chat_stored.delete_chat,
+        response=chat_stored.Deleted,
+    ),
+    Endpoint(
+        methods=("GET",),
+        path="/v1/chat/completions/{completion_id:str}/messages",
+        summary="The messages of the request of a stored chat completion",
+        handle=chat_stored.list_messages,
+        response=ItemList,
     ),
     Endpoint(
         methods=("POST",),
@@ -96,7 +134,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         path="/v1/responses/{response_id:str}/input_items",
         summary="The items of which a response was made",
         handle=responses_stored.list_input,
-        response=responses_stored.ItemList,
+        response=ItemList,
     ),
 )
 
