@@ -257,6 +257,17 @@ def test_a_model_is_deleted_on_a_fake_engine(own: httpx.Client, fake_server: Ser
     assert answer.status_code == 404 and answer.json() == {"error": "model 'alpha' not found"}
 
 
+def test_an_alias_is_never_deleted_on_a_fake_engine(own: httpx.Client, fake_server: ServerInThread) -> None:
+    with fake_server.host.home.settings.open("a") as settings:
+        settings.write('\n[server.aliases]\n"gpt-4o" = "alpha"\n"*" = "alpha"\n')
+    assert own.post("/api/generate", json={"model": "anything"}).json()["done_reason"] == "load"
+    for name, status in {"gpt-4o": 400, "gpt-4o:latest": 400, "anything": 404, "*": 400}.items():
+        assert own.request("DELETE", "/api/delete", json={"model": name}).status_code == status, name
+    for name in ("/etc/passwd", "~/x.gguf", "https://localhost/x.gguf", "file:/x.gguf", "../x.gguf"):
+        assert own.post("/api/pull", json={"model": name}).status_code == 400
+    assert (fake_server.host.home.models / "fake" / "alpha" / "alpha.gguf").exists()
+
+
 def test_what_is_refused_on_a_fake_engine(own: httpx.Client) -> None:
     for path, body in {
         "/api/push": {"model": "alpha"},

@@ -140,7 +140,7 @@ async def delete(call: Call[DeleteBody]) -> Answer:
     name = required(call.body.model, call.body.name)
     host = call.host
     found = await known(call, name, any_name=False)
-    if name in host.settings.current().server.aliases:
+    if found in host.settings.current().server.aliases:
         raise wrong("model", f"{name!r} is an alias", "Remove it from server.aliases in config.toml.")
     if host.derived.get(found) is not None:
         await host.derived.delete(found)
