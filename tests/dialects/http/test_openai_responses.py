@@ -241,7 +241,7 @@ def test_a_cut_call_is_incomplete_and_can_be_continued(http: httpx.Client) -> No
         ({"type": "function", "name": "b"}, {"b"}),
         ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "b"}]}, {"b"}),
     ],
-    ids=str,
+    ids=["none", "required", "named", "allowed"],
 )
 def test_the_choice_of_a_tool_is_followed(http: httpx.Client, choice: Any, names: set[str]) -> None:
     tools = [function("a"), function("b")]
