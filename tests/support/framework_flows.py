@@ -78,7 +78,15 @@ def langchain_ollama() -> Any:
 
 @flow
 def openai_agents() -> Any:
-    from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
+    from agents import (
+        Agent,
+        ModelSettings,
+        OpenAIChatCompletionsModel,
+        OpenAIResponsesModel,
+        Runner,
+        function_tool,
+        set_tracing_disabled,
+    )
     from openai import AsyncOpenAI
 
     set_tracing_disabled(True)
@@ -90,11 +98,13 @@ def openai_agents() -> Any:
         called.append(city)
         return f"Sunny in {city}"
 
-    model = OpenAIChatCompletionsModel(MODEL, AsyncOpenAI(base_url=f"{URL}/v1", api_key="any"))
+    client = AsyncOpenAI(base_url=f"{URL}/v1", api_key="any")
     settings = ModelSettings(tool_choice="required", temperature=0, max_tokens=60)
-    agent = Agent(name="a", instructions="Answer briefly.", model=model, tools=[weather], model_settings=settings)
-    result = Runner.run_sync(agent, "The weather in Rome?")
-    return {"called": len(called), "output": bool(result.final_output)}
+    outputs: list[Any] = []
+    for model in (OpenAIChatCompletionsModel(MODEL, client), OpenAIResponsesModel(MODEL, client)):
+        agent = Agent(name="a", instructions="Answer briefly.", model=model, tools=[weather], model_settings=settings)
+        outputs.append(Runner.run_sync(agent, "The weather in Rome?").final_output)
+    return {"called": len(called), "output": all(outputs)}
 
 
 @flow

@@ -20,7 +20,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "langchain_openai": {"same": True, "book": "Book", "call": "weather", "vectors": [768, 768]},
     "langchain_anthropic": {"same": True},
     "langchain_ollama": {"same": True, "vectors": [768, 768]},
-    "openai_agents": {"called": 1, "output": True},
+    "openai_agents": {"called": 2, "output": True},
     "pydantic_ai": {"book": "Book", "text": True},
     "litellm": {"same": True},
     "llm": {"status": 0},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ import pytest
 from jsonschema import validate
 from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
 from openai.types.responses.input_token_count_response import InputTokenCountResponse
+from PIL import Image
 from pydantic import BaseModel, TypeAdapter
 
 from tests.support.http_server import LLM
@@ -349,6 +352,22 @@ def test_items_are_taken_in_all_the_shapes_that_clients_send_back(http: httpx.Cl
     answer = whole(http, input=items, max_output_tokens=2)
     listed = ResponseItemList.model_validate_json(http.get(f"/v1/responses/{answer.id}/input_items").text, strict=True)
     assert len(listed.data) == len(items)
+
+
+def test_images_are_read_in_messages_and_in_the_outputs_of_tools(http: httpx.Client) -> None:
+    data = BytesIO()
+    Image.new("RGB", (64, 48), "red").save(data, "PNG")
+    image = {"type": "input_image", "image_url": f"data:image/png;base64,{b64encode(data.getvalue()).decode()}"}
+    text = {"type": "input_text", "text": "What is it?"}
+    call = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
+    result = {"type": "function_call_output", "call_id": "c", "output": [text, image]}
+    for given in ([{"role": "user", "content": [text, image]}], [{"role": "user", "content": "Look."}, call, result]):
+        answer = whole(http, model="tiny-vision", input=given, max_output_tokens=2)
+        assert answer.usage and answer.usage.input_tokens > 25
+        path = f"/v1/responses/{answer.id}/input_items"
+        assert ResponseItemList.model_validate_json(http.get(path).text, strict=True).data
+        assert tokens(http, model="tiny-vision", input=given) == answer.usage.input_tokens
+    assert refusal(http, input=[{"role": "user", "content": [text, image]}])["param"] == "input"
 
 
 WRONG = [

@@ -15,6 +15,7 @@ from ...config import PredictionConfig
 from ...domain.chat import ChatRequest, Message, Text
 from ...errors import InvalidRequestError, StudioloError
 from ...host.token_counts import count_tokens
+from ...store.store import MAX_BODY_BYTES
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.fields import wrong
@@ -154,9 +155,10 @@ class Growing:
 async def create_response(call: Call[ResponseBody]) -> Answer:
     """Answer an input, which may continue a stored response."""
     body = call.body
+    asked = await _asked(call)
     if body.store:
-        _ = call.store  # raises where nothing is stored
-    growing = Growing(call, await _asked(call), body.prediction_config())
+        _check_storable(call, asked)
+    growing = Growing(call, asked, body.prediction_config())
     if body.background:
         return await _in_background(call, growing)
     if body.stream:
@@ -171,6 +173,14 @@ async def create_response(call: Call[ResponseBody]) -> Answer:
         async for _ in events:
             pass
     return Whole(growing.response)
+
+
+def _check_storable(call: Call[ResponseBody], asked: _Asked) -> None:
+    """Raise :class:`StudioloError` where a response could not be stored, before it is made."""
+    _ = call.store  # raises where nothing is stored
+    size = len(msgspec.json.encode(asked.items))
+    if size > MAX_BODY_BYTES // 2:
+        raise wrong("store", f"an input of {size} bytes is too large to be stored", 'Send "store": false.')
 
 
 async def _in_background(call: Call[ResponseBody], growing: Growing) -> Answer:

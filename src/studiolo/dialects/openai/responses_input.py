@@ -72,10 +72,14 @@ def _check_message(item: dict[str, Any], place: str) -> None:
         if part.get("type") == "output_text":
             part.setdefault("annotations", [])
         elif part.get("type") == "input_image":
-            if part.get("file_id") is not None:
-                raise wrong(f"{place}.content.{index}.file_id", "there are no files here", "Send a data URL.")
-            part.setdefault("detail", "auto")
+            _check_image(part, f"{place}.content.{index}")
     _message(item, place)  # raises for what a chat cannot hold
+
+
+def _check_image(part: dict[str, Any], place: str) -> None:
+    if part.get("file_id") is not None:
+        raise wrong(f"{place}.file_id", "there are no files here", "Send a data URL.")
+    part.setdefault("detail", "auto")
 
 
 def _check_call(item: dict[str, Any], place: str) -> None:
@@ -117,11 +121,13 @@ _CHECKS: dict[str, Callable[[dict[str, Any], str], None]] = {
 def messages_of(items: Sequence[Placed]) -> list[Message]:
     """Return the messages of a chat that says the same as ``items``.
 
-    What a model says at once, its reasoning, text and calls, is one message.
+    What a model says at once, its reasoning, text and calls, is one message. Images in the outputs of tools follow
+    them as a message of the user: no template has images in the results of tools.
     """
     messages: list[Message] = []
     turn: list[Part] = []
     is_open = False
+    seen: list[Part] = []
     names = {item["call_id"]: item["name"] for _, item in items if item["type"].endswith("_call")}
 
     def end_turn() -> None:
@@ -131,6 +137,9 @@ def messages_of(items: Sequence[Placed]) -> list[Message]:
         turn, is_open = [], False
 
     for place, item in items:
+        if seen and not item["type"].endswith("_output"):  # after all results of one turn
+            messages.append(Message("user", seen))
+            seen = []
         match item["type"]:
             case "message" if item["role"] == "assistant":
                 if not is_open:
@@ -150,10 +159,14 @@ def messages_of(items: Sequence[Placed]) -> list[Message]:
                 turn.append(_call(item, place))
             case "function_call_output" | "custom_tool_call_output":
                 end_turn()
-                messages.append(Message("tool", [_result(item, place, names.get(item["call_id"], ""))]))
+                result, pictures = _result(item, place, names.get(item["call_id"], ""))
+                messages.append(Message("tool", [result]))
+                seen += pictures
             case _:
                 pass
     end_turn()
+    if seen:
+        messages.append(Message("user", seen))
     return messages
 
 
@@ -176,15 +189,24 @@ def _call(item: dict[str, Any], place: str) -> Part:
         raise wrong(f"{place}.arguments", error.cause or "expected an object as JSON text") from None
 
 
-def _result(item: dict[str, Any], place: str, name: str) -> ToolResult:
+def _result(item: dict[str, Any], place: str, name: str) -> tuple[ToolResult, list[Part]]:
+    """Return the output of a call, and the images in it."""
     output = item["output"]
+    images: list[Part] = []
     if not isinstance(output, str):
         if not isinstance(output, list):
             raise wrong(f"{place}.output", "expected a string or an array")
-        output = "".join(
-            _part_text(part, "input_text", f"{place}.output.{i}") for i, part in enumerate(cast("list[Any]", output))
-        )
-    return ToolResult(output, item["call_id"], name or None)
+        texts: list[str] = []
+        for index, part in enumerate(cast("list[Any]", output)):
+            where = f"{place}.output.{index}"
+            if isinstance(part, dict) and cast("dict[str, Any]", part).get("type") == "input_image":
+                _check_image(cast("dict[str, Any]", part), where)
+                (message,) = read_entry({"role": "user", "content": [part]}, ROLES, where)
+                images += message.parts
+            else:
+                texts.append(_part_text(part, "input_text", where))
+        output = "".join(texts)
+    return ToolResult(output, item["call_id"], name or None), images
 
 
 def _thought(item: dict[str, Any], place: str) -> str:
