@@ -12,7 +12,7 @@ from anthropic.types.beta import message_create_params as beta_create_params
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import CompletionUpdateParams
 from openai.types.chat import completion_create_params as chat_create_params
-from openai.types.responses import input_token_count_params, response_create_params
+from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
 
 from studiolo.dialects import dialects
 from studiolo.dialects.http.endpoint import Endpoint
@@ -47,6 +47,7 @@ OFFICIAL: dict[tuple[str, str], list[Any]] = {
         response_create_params.ResponseCreateParamsNonStreaming,
         response_create_params.ResponseCreateParamsStreaming,
     ],
+    ("openai", "/v1/responses/compact"): [response_compact_params.ResponseCompactParams],
     ("openai", "/v1/responses/input_tokens"): [input_token_count_params.InputTokenCountParams],
     ("openai", "/v1/completions"): [
         completion_create_params.CompletionCreateParamsNonStreaming,

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 import studiolo_fake_engine as fake
-from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses import CompactedResponse, Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from studiolo.paths import Home
@@ -263,3 +263,26 @@ def test_a_response_in_the_background_has_failed_when_its_server_ends_on_a_fake_
         found = read(f"{server.url}/v1/responses/{begun.id}")
         assert found.status == "failed" and found.error and found.error.code == "server_error"
     fake.reset()
+
+
+def test_a_long_input_is_compacted_to_one_item_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    def refused(body: dict[str, Any], path: str = "/v1/responses") -> Any:
+        answer = httpx.post(f"{fake_server.url}{path}", json={"model": "alpha", **body})
+        assert answer.status_code in (400, 404), answer.text
+        return answer.json()["error"]["param"]
+
+    first = whole(fake_server, input="word " * 200)
+    body = {"model": "alpha", "input": "more", "previous_response_id": first.id}
+    answer = httpx.post(f"{fake_server.url}/v1/responses/compact", json=body)
+    compacted = CompactedResponse.model_validate_json(answer.text, strict=True)
+    assert compacted.usage.input_tokens > 200
+    (item,) = compacted.output
+    assert item.type == "compaction"
+    sent_back = item.model_dump(exclude_none=True)
+    last = whole(fake_server, input=[sent_back, {"role": "user", "content": "And?"}])
+    assert last.usage and last.usage.input_tokens < 100
+    assert httpx.get(f"{fake_server.url}/v1/responses/{last.id}/input_items").json()["data"][-1] == sent_back
+    foreign = {**sent_back, "encrypted_content": "gAAAA"}
+    assert refused({"input": [foreign]}) == "input.0.encrypted_content"
+    assert refused({}, "/v1/responses/compact") == "input"
+    assert refused({"input": "x", "model": "none"}, "/v1/responses/compact") == "model"

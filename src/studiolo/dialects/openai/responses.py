@@ -217,9 +217,7 @@ async def find(call: Call[Any], response_id: str) -> Stored | None:
 async def _asked(call: Call[ResponseBody] | Call[CountBody]) -> _Asked:
     body = call.body
     ids = Ids()
-    placed: list[Placed] = [("previous_response_id", item) for item in await _earlier(call)]
-    own = own_items(body.input, ids)
-    placed += [(f"input.{index}", await _resolved(call, item, f"input.{index}")) for index, item in enumerate(own)]
+    placed = await input_items(call, ids)
     offered = read_tools(body.tools or (), placed, call.ignored)
     tools, choice = offered.choice(body.tool_choice)
     messages = messages_of(placed)
@@ -229,6 +227,15 @@ async def _asked(call: Call[ResponseBody] | Call[CountBody]) -> _Asked:
         messages.insert(0, Message("system", [Text(body.instructions)]))
     chat = ChatRequest(messages=messages, tools=tools, tool_choice=choice, parallel_tool_calls=body.parallel_tool_calls)
     return _Asked(ids, [item for _, item in placed], offered, chat)
+
+
+async def input_items(call: Call[Any], ids: Ids) -> list[Placed]:
+    """Return all items of the input of a request, those of the response that it continues included."""
+    placed: list[Placed] = [("previous_response_id", item) for item in await _earlier(call)]
+    own = own_items(call.body.input, ids)
+    return placed + [
+        (f"input.{index}", await _resolved(call, item, f"input.{index}")) for index, item in enumerate(own)
+    ]
 
 
 async def _earlier(call: Call[Any]) -> list[dict[str, Any]]:

@@ -121,17 +121,22 @@ def _format(form: TextFormat | None) -> dict[str, Any]:
     return {"type": form.type, "name": form.name, "schema": form.schema, "strict": True}
 
 
-def finish(response: Response, answer: Gathered) -> None:
-    """Enter how an answer ended."""
+def usage_of(answer: Gathered) -> ResponseUsage:
+    """Return the tokens of an answer."""
     end = answer.end.usage
     cached = end.cached_prompt_tokens
-    response.usage = ResponseUsage(
+    return ResponseUsage(
         end.prompt_tokens,
         InputDetails(cached, end.prompt_tokens - cached),
         end.predicted_tokens,
         OutputDetails(answer.reasoning_tokens),
         end.prompt_tokens + end.predicted_tokens,
     )
+
+
+def finish(response: Response, answer: Gathered) -> None:
+    """Enter how an answer ended."""
+    response.usage = usage_of(answer)
     if finish_reason(answer) == "length":
         response.status = "incomplete"
         response.incomplete_details = IncompleteDetails("max_output_tokens")

@@ -107,6 +107,11 @@ def _check_tools(item: dict[str, Any], place: str) -> None:
         raise wrong(f"{place}.tools", "missing" if item.get("tools") is None else "expected an array")
 
 
+def _check_compaction(item: dict[str, Any], place: str) -> None:
+    if not unsealed(_text(item, "encrypted_content", place)):
+        raise wrong(f"{place}.encrypted_content", "another server has made it, and only that one can read it")
+
+
 _CHECKS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "message": _check_message,
     "reasoning": _check_reasoning,
@@ -115,6 +120,7 @@ _CHECKS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "custom_tool_call": _check_call,
     "custom_tool_call_output": _check_output,
     "additional_tools": _check_tools,
+    "compaction": _check_compaction,
 }
 
 
@@ -162,6 +168,10 @@ def messages_of(items: Sequence[Placed]) -> list[Message]:
                 result, pictures = _result(item, place, names.get(item["call_id"], ""))
                 messages.append(Message("tool", [result]))
                 seen += pictures
+            case "compaction":
+                end_turn()
+                summary = unsealed(item["encrypted_content"])
+                messages.append(Message("user", [Text(f"The conversation so far, in short:\n{summary}")]))
             case _:
                 pass
     end_turn()

@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 SEALED = "studiolo:"
-"""What the member ``encrypted_content`` begins with here. It carries the reasoning for clients that drop the rest."""
+"""What the member ``encrypted_content`` begins with here. It carries reasoning or a summary in readable form."""
 
 _ID = re.compile(r"[a-z]+_([0-9a-f]{48})[0-9a-f]{4}")
 
@@ -84,6 +84,7 @@ PREFIXES = {
     "custom_tool_call": "ctc",
     "custom_tool_call_output": "ctco",
     "additional_tools": "at",
+    "compaction": "cmp",
 }
 """What the ids of items begin with, by type."""
 
@@ -116,13 +117,13 @@ def response_of(item_id: str) -> str | None:
     return None if match is None else f"resp_{match[1]}"
 
 
-def sealed(thought: str) -> str:
-    """Return reasoning as ``encrypted_content``. It is not secret: the client gets it in clear text as well."""
-    return SEALED + base64.b64encode(thought.encode()).decode()
+def sealed(text: str) -> str:
+    """Return a text as ``encrypted_content``. It is encoded, and not secret."""
+    return SEALED + base64.b64encode(text.encode()).decode()
 
 
 def unsealed(content: str) -> str:
-    """Return the reasoning in ``encrypted_content``; nothing where another server has made it."""
+    """Return the text in ``encrypted_content``; nothing where another server has made it."""
     if not content.startswith(SEALED):
         return ""
     try:

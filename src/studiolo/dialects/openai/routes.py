@@ -6,7 +6,7 @@ from typing import Any
 
 from ..http.dialect import HttpDialect
 from ..http.endpoint import Endpoint
-from . import chat_request, chat_stored, completions, embeddings, responses_request, responses_stored
+from . import chat_request, chat_stored, completions, embeddings, responses_compact, responses_request, responses_stored
 from .chat import complete_chat
 from .chat_answer import ChatCompletion
 from .chat_request import ChatBody
@@ -107,6 +107,15 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=responses_request.CountBody,
         fields=responses_request.COUNT_FIELDS,
         response=TokenCount,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/responses/compact",
+        summary="A summary in place of a long input",
+        handle=responses_compact.compact,
+        request=responses_compact.CompactBody,
+        fields=responses_compact.COMPACT_FIELDS,
+        response=responses_compact.Compaction,
     ),
     Endpoint(
         methods=("GET",),
