@@ -286,3 +286,44 @@ def test_a_long_input_is_compacted_to_one_item_on_a_fake_engine(fake_server: Ser
     assert refused({"input": [foreign]}) == "input.0.encrypted_content"
     assert refused({}, "/v1/responses/compact") == "input"
     assert refused({"input": "x", "model": "none"}, "/v1/responses/compact") == "model"
+
+
+def test_what_an_agent_sends_each_turn_is_answered_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    fake.models["alpha"] = fake.FakeModel(tokens=THOUGHT)
+    parameters = {"type": "object", "properties": {"command": {"type": "array", "items": {"type": "string"}}}}
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /a/"}
+    body: dict[str, Any] = {
+        "instructions": "You are an agent.",
+        "tools": [
+            {"type": "function", "name": "shell", "description": "Run.", "strict": False, "parameters": parameters},
+            {"type": "custom", "name": "apply_patch", "description": "Edit.", "format": grammar},
+            {"type": "web_search", "external_web_access": False},
+        ],
+        "tool_choice": "auto",
+        "parallel_tool_calls": False,
+        "reasoning": {"summary": "auto"},
+        "store": False,
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": "a",
+        "text": {"verbosity": "medium"},
+        "client_metadata": {"a": "b"},
+    }
+    history: list[dict[str, Any]] = []
+    for text in ("first", "second", "third"):
+        part = {"type": "input_text", "text": text}
+        history.append({"type": "message", "role": "user", "content": [part]})
+        events = stream(fake_server, **body, input=history)
+        assert events[-1]["type"] == "response.completed"
+        for event in events:
+            if event["type"] == "response.output_item.done":
+                history.append({key: value for key, value in event["item"].items() if key not in ("id", "status")})
+        call_id = f"call_{text}"
+        history.append({"type": "function_call", "name": "shell", "arguments": '{"command": []}', "call_id": call_id})
+        history.append({"type": "function_call_output", "call_id": call_id, "output": "done"})
+    assert [item["type"] for item in history[:5]] == [
+        "message",
+        "reasoning",
+        "message",
+        "function_call",
+        "function_call_output",
+    ]
