@@ -73,6 +73,7 @@ from .sdk.chat import (
     SystemPromptContent as SystemPromptContent, TextDataDict as TextDataDict, UserMessageContent as UserMessageContent,
     UserMessageDict as UserMessageDict,
 )
+from .sdk.decisions import Decision as Decision
 from .sdk.default_client import (
     configure_default_client as configure_default_client, embedding_model as embedding_model,
     get_default_client as get_default_client, list_downloaded_models as list_downloaded_models,

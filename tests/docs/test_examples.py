@@ -20,6 +20,7 @@ PAGES = [
     "chat.md",
     "clients.md",
     "completion.md",
+    "decisions.md",
     "embeddings.md",
     "files.md",
     "getting-started.md",

@@ -71,15 +71,22 @@ async def score_prompt(host: Host, lease: Lease, prompt: str | list[int], top: i
         while len(scores) < len(tokens):
             known = len(scores)
             wanted = tokens[known : known + TOKENS_AT_ONCE]
-            found = await _forced(engine, lease, [*begin, *tokens[:known]], wanted, top)
+            found = await scores_of(engine, lease, [*begin, *tokens[:known]], wanted, top)
             scores += found
             if len(found) < len(wanted):  # a token that ends a text has ended the run
                 scores.append(await engine.detokenize(wanted[len(found) : len(found) + 1]))
         return PromptScores(text, scores)
 
 
-async def _forced(engine: Engine, lease: Lease, before: list[int], wanted: list[int], top: int) -> list[TokenLogProbs]:
-    """Return the log-probabilities of the tokens ``wanted`` after ``before``, up to one that ends a text."""
+async def scores_of(
+    engine: Engine, lease: Lease, before: list[int], wanted: list[int], top: int
+) -> list[TokenLogProbs]:
+    """Return the log-probabilities of the tokens ``wanted`` after ``before``, up to one that ends a text.
+
+    Parameters:
+        engine: the lease's, with a slot.
+        top: how many likely alternatives of each token are reported.
+    """
     asked = PredictionConfig(temperature=0, max_tokens=len(wanted), log_probs=top)
     request = CompletionRequest(
         prompt=before,

@@ -277,6 +277,21 @@ APPLY_PROMPT_TEMPLATE: Rpc[ApplyPromptTemplateParameter, FormattedPrompt] = Rpc(
 )
 
 
+class DecideParameter(WireStruct, frozen=True, kw_only=True):
+    specifier: ModelSpecifier
+    history: ChatHistoryData
+    prediction_config_stack: KvConfigStack
+    choices: list[str]
+
+
+class Probabilities(WireStruct, frozen=True):
+    probabilities: list[float]
+
+
+DECIDE: Rpc[DecideParameter, Probabilities] = Rpc("studiolo.decide", DecideParameter, Probabilities)
+"""An addition of studiolo's: the probability of each choice as the beginning of the answer to a chat."""
+
+
 class PreloadDraftModelParameter(WireStruct, frozen=True, kw_only=True):
     specifier: ModelSpecifier
     draft_model_key: str

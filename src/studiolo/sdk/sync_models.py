@@ -86,6 +86,7 @@ class LLM(ModelHandle[AsyncLLM]):
     respond_stream = _stream(AsyncLLM.respond_stream)
     respond = _result(AsyncLLM.respond_stream, AsyncLLM.respond)
     apply_prompt_template = blocking(AsyncLLM.apply_prompt_template)
+    decide = blocking(AsyncLLM.decide)
 
     @documented_as(AsyncLLM.act)
     def act(self, chat: HistoryInput, tools: Iterable[ToolDefinition] = (), **options: Unpack[ActOptions]) -> ActResult:

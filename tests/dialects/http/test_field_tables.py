@@ -67,6 +67,7 @@ OFFICIAL: dict[tuple[str, str], list[Any]] = {
 """The official types of the requests, by dialect and path."""
 
 OWN: dict[tuple[str, str], str] = {
+    ("openai", "/v1/decisions"): "model choices messages prompt",
     ("lmstudio-rest", "/api/v1/chat"): (
         "model input system_prompt integrations stream temperature top_p top_k min_p repeat_penalty max_output_tokens "
         "reasoning context_length store previous_response_id"

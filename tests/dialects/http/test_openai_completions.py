@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import httpx
@@ -141,6 +142,7 @@ def test_an_echo_comes_before_the_answer(http: httpx.Client) -> None:
         ({"prompt": "word " * 9000}, "prompt"),
         ({"prompt": "word " * 9000, "stream": True}, "prompt"),
         ({"prompt": "word " * 9000, "echo": True, "logprobs": 1}, "prompt"),
+        ({"prompt": "word " * 9000, "echo": True, "stream": True}, "prompt"),
     ],
 )
 def test_a_wrong_field_is_refused_by_its_path(http: httpx.Client, body: dict[str, Any], param: str) -> None:
@@ -154,3 +156,20 @@ def test_reasoning_is_text_of_a_completion_on_a_fake_engine(fake_server: Any) ->
     fake.models["alpha"] = fake.FakeModel(tokens=("<think>", "hm", "</think>", "yes"))
     answer = httpx.post(f"{fake_server.url}/v1/completions", json={"model": "alpha", "prompt": "x"}).json()
     assert answer["choices"][0]["text"] == "<think>hm</think>yes"
+
+
+def test_a_decision_between_answers(http: httpx.Client) -> None:
+    body = {"model": LLM, "prompt": "The capital of France is", "choices": [" Paris", " Potato", " Rome"]}
+    answer = http.post("/v1/decisions", json=body).json()
+    assert answer["choice"] == " Paris" and sum(answer["probabilities"].values()) == pytest.approx(1)
+    scores = [
+        whole(http, prompt=body["prompt"] + choice, max_tokens=0, echo=True, logprobs=0)["choices"][0]["logprobs"]
+        for choice in (" Paris", " Rome")
+    ]
+    ratio = sum(scores[0]["token_logprobs"][5:]) - sum(scores[1]["token_logprobs"][5:])
+    found = answer["probabilities"]
+    assert math.log(found[" Paris"] / found[" Rome"]) == pytest.approx(ratio, abs=0.05)
+    chat = {"model": LLM, "messages": [{"role": "user", "content": "Is ice cold?"}], "choices": ["Yes", "No"]}
+    assert set(http.post("/v1/decisions", json=chat).json()["probabilities"]) == {"Yes", "No"}
+    for wrong in ({"choices": ["a"]}, {"choices": ["a", "a"]}, {"prompt": None}, {"messages": []}):
+        assert http.post("/v1/decisions", json={**body, **wrong}).status_code == 400

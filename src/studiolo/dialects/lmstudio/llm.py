@@ -14,6 +14,7 @@ from ...domain.generation import PredictionResult
 from ...domain.progress import HEARTBEAT_SEC
 from ...engines.base import TemplateRequest
 from ...errors import ProtocolError
+from ...host.decisions import decide
 from ...protocol import llm as wire
 from ...protocol.chat import ChatHistoryData, TextData
 from ...protocol.kv import (
@@ -153,6 +154,17 @@ async def apply_prompt_template(context: Context, parameter: wire.ApplyPromptTem
     )
     async with context.host.lease(model_reference(parameter.specifier), "llm", context.client) as lease:
         return wire.FormattedPrompt(formatted=await context.host.apply_template(lease, chat, config))
+
+
+@rpc(wire.DECIDE, "llm")
+async def decide_between(context: Context, parameter: wire.DecideParameter) -> wire.Probabilities:
+    settings = flatten(parameter.prediction_config_stack)
+    log_ignored_keys(settings, "llm.prediction")
+    refuse_prediction_keys(settings)
+    config = decode_prediction_config(settings)
+    chat = chat_request(parameter.history, config)
+    async with context.host.lease(model_reference(parameter.specifier), "llm", context.client) as lease:
+        return wire.Probabilities(await decide(context.host, lease, chat, parameter.choices, config))
 
 
 @rpc(wire.PRELOAD_DRAFT_MODEL, "llm")

@@ -210,7 +210,7 @@ def _choice(index: int, answer: Gathered, echo: PromptScores, body: CompletionBo
         index=index,
         text=echo.text + text,
         logprobs=None if body.logprobs is None else legacy_logprobs(tokens, body.logprobs),
-        finish_reason=_finish_reason(answer),
+        finish_reason=_finish_reason(answer) if generates else "length",
     )
 
 
@@ -237,16 +237,17 @@ async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
         choice = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
         return sse({**head, "choices": [choice], **last})
 
-    if body.echo:
-        for number, echo in enumerate(await asked.echoes()):
-            for place in range(asked.each):
-                yield frame(number * asked.each + place, echo.text, echo.tokens)
+    echoes = await asked.echoes()
+
     async with contextlib.aclosing(merged([asked.events(index) for index in range(count)])) as events:
         async for numbered in events:
             index, event = numbered.index, numbered.item
             if not known_to_fit and fits(event):
                 known_to_fit = True
                 yield SSE_COMMENT
+                for number, echo in enumerate(echoes if body.echo else ()):
+                    for place in range(asked.each):
+                        yield frame(number * asked.each + place, echo.text, echo.tokens)
             for piece in answers[index].add(event):
                 if isinstance(piece, AnswerText) and piece.text:
                     yield frame(index, piece.text, piece.logprobs)

@@ -6,11 +6,21 @@ from typing import Any
 
 from ..http.dialect import HttpDialect
 from ..http.endpoint import Endpoint
-from . import chat_request, chat_stored, completions, embeddings, responses_compact, responses_request, responses_stored
+from . import (
+    chat_request,
+    chat_stored,
+    completions,
+    decisions,
+    embeddings,
+    responses_compact,
+    responses_request,
+    responses_stored,
+)
 from .chat import complete_chat
 from .chat_answer import ChatCompletion
 from .chat_request import ChatBody
 from .completions import Completion, CompletionBody, complete
+from .decisions import DecisionAnswer, DecisionBody, decide_between
 from .embeddings import EmbeddingList, EmbeddingsBody, embed
 from .errors import error_answer
 from .models import ModelEntry, ModelList, get_model, list_models
@@ -79,6 +89,15 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         summary="The messages of the request of a stored chat completion",
         handle=chat_stored.list_messages,
         response=ItemList,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/decisions",
+        summary="Choose between answers by their probabilities",
+        handle=decide_between,
+        request=DecisionBody,
+        fields=decisions.FIELDS,
+        response=DecisionAnswer,
     ),
     Endpoint(
         methods=("POST",),
