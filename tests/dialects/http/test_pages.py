@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from studiolo.paths import Home
+from tests.support.frameworks import python_of_frameworks
+
 DOCS = Path(__file__).parents[3] / "docs"
 ADDRESS = "http://localhost:1234"
 
@@ -28,11 +31,12 @@ def test_the_pages_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_examples_of_a_page_run(name: str, base_url: str, tmp_path: Path) -> None:
+def test_the_examples_of_a_page_run(name: str, base_url: str, cache_home: Home, tmp_path: Path) -> None:
+    python = python_of_frameworks(cache_home.root) if name == "langchain.md" else sys.executable
     page = (DOCS / name).read_text().replace(ADDRESS, base_url)
     if program := "\n".join(blocks(page, "python")):
         done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=170, cwd=tmp_path, check=False
+            [python, "-c", program], capture_output=True, text=True, timeout=170, cwd=tmp_path, check=False
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
