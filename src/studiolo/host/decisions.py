@@ -22,6 +22,9 @@ from .tool_use import without_tool_messages
 MAX_CHOICES = 256
 """Choices of one decision at most: each is scored by a run of the engine."""
 
+UNLIKELY = -50.0
+"""Stands for the log-probability of a token that is too unlikely to be reported."""
+
 
 async def decide(
     host: Host, lease: Lease, chat: ChatRequest | str, choices: Sequence[str], config: PredictionConfig
@@ -48,7 +51,10 @@ async def decide(
         if shared == 0:
             raise ConfigError("There is no text before the choices", suggestion="Give a prompt.")
         likelihoods = [
-            sum(each.token.logprob for each in await scores_of(engine, lease, tokens[:shared], tokens[shared:], 0))
+            sum(
+                UNLIKELY if each is None else each.token.logprob
+                for each in await scores_of(engine, lease, tokens[:shared], tokens[shared:], 0)
+            )
             for tokens in texts
         ]
     best = max(likelihoods)

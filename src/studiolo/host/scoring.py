@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from ..config import PredictionConfig
-from ..domain.generation import Fragment, TokenLogProbs
+from ..domain.generation import Fragment, LogProb, TokenLogProbs
 from ..engines.base import CompletionRequest, Constraint, Engine
 from ..engines.schemas.grammar import token_grammar
-from ..errors import PredictionError, PromptTooLongError
+from ..errors import PromptTooLongError
 from .engine_capabilities import check_grammar
 from .host import Host
 from .lease import Lease
@@ -24,6 +25,12 @@ from .prediction_settings import settings_in_force
 TOKENS_AT_ONCE = 128
 """Tokens that one grammar holds: the time to build it grows with them. Later runs find the earlier tokens cached."""
 
+LIKELIEST = (1_000, 100_000)
+"""Among so many tokens one is looked for that the engine does not report; the second time where it must."""
+
+_REPORTED = "a"
+"""The text of a token that engines report."""
+
 
 @dataclass(frozen=True)
 class PromptScores:
@@ -31,8 +38,8 @@ class PromptScores:
 
     Parameters:
         text: the prompt.
-        tokens: its tokens with their log-probabilities; the first one, and one that ends a text, as text alone. Empty
-            where they were not asked for.
+        tokens: its tokens with their log-probabilities; the first one, and one far too unlikely to be reported, as
+            text alone. Empty where they were not asked for.
     """
 
     text: str
@@ -68,24 +75,37 @@ async def score_prompt(host: Host, lease: Lease, prompt: str | list[int], top: i
         if not tokens:
             return PromptScores(text, ())
         scores: list[TokenLogProbs | str] = [await engine.detokenize(tokens[:1])]
-        while len(scores) < len(tokens):
-            known = len(scores)
-            wanted = tokens[known : known + TOKENS_AT_ONCE]
-            found = await scores_of(engine, lease, [*begin, *tokens[:known]], wanted, top)
-            scores += found
-            if len(found) < len(wanted):  # a token that ends a text has ended the run
-                scores.append(await engine.detokenize(wanted[len(found) : len(found) + 1]))
+        found = await scores_of(engine, lease, [*begin, tokens[0]], tokens[1:], top)
+        for token, score in zip(tokens[1:], found, strict=True):
+            scores.append(await engine.detokenize([token]) if score is None else score)
         return PromptScores(text, scores)
 
 
 async def scores_of(
     engine: Engine, lease: Lease, before: list[int], wanted: list[int], top: int
-) -> list[TokenLogProbs]:
-    """Return the log-probabilities of the tokens ``wanted`` after ``before``, up to one that ends a text.
+) -> list[TokenLogProbs | None]:
+    """Return the log-probabilities of the tokens ``wanted`` after ``before``; ``None`` for one far too unlikely.
 
     Parameters:
         engine: the lease's, with a slot.
         top: how many likely alternatives of each token are reported.
+    """
+    scores: list[TokenLogProbs | None] = []
+    while len(scores) < len(wanted):
+        known = len(scores)
+        part = wanted[known : known + TOKENS_AT_ONCE]
+        found = await _forced(engine, lease, [*before, *wanted[:known]], part, top)
+        scores += found
+        if len(found) < len(part):
+            known = len(scores)
+            scores.append(await _looked_up(engine, lease, [*before, *wanted[:known]], wanted[known], top))
+    return scores
+
+
+async def _forced(engine: Engine, lease: Lease, before: list[int], wanted: list[int], top: int) -> list[TokenLogProbs]:
+    """Return the log-probabilities of the tokens ``wanted`` after ``before``, up to one that is not reported.
+
+    Engines report no token that ends a text, or within a character.
     """
     asked = PredictionConfig(temperature=0, max_tokens=len(wanted), log_probs=top)
     request = CompletionRequest(
@@ -98,7 +118,25 @@ async def scores_of(
         async for event in events:
             if isinstance(event, Fragment):
                 found += event.logprobs or ()
-    for score, token in zip(found, wanted, strict=False):
-        if score.token.id not in (None, token):
-            raise PredictionError(f"The engine generated the token {score.token.id} where {token} was required")
-    return found[: len(wanted)]
+    pairs = zip(found, wanted, strict=False)
+    reported = sum(1 for _ in takewhile(lambda pair: pair[0].token.id in (None, pair[1]), pairs))
+    return found[:reported]
+
+
+async def _looked_up(engine: Engine, lease: Lease, before: list[int], token: int, top: int) -> TokenLogProbs | None:
+    """Return the log-probability of ``token`` after ``before``, found among the likeliest tokens in its place.
+
+    The engine generates another token, which it reports. ``None`` for a token that is not among them.
+    """
+    other = (await engine.tokenize(_REPORTED))[-1:]
+    for likeliest in LIKELIEST:
+        found = await _forced(engine, lease, before, other, likeliest)
+        candidates = sorted((each for one in found for each in (one.token, *one.alternatives)), key=_by_likelihood)
+        for score in candidates:
+            if score.id == token:
+                return TokenLogProbs(score, [each for each in candidates if each.id != token][:top])
+    return None
+
+
+def _by_likelihood(score: LogProb) -> float:
+    return -score.logprob

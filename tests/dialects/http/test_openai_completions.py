@@ -79,6 +79,20 @@ def test_the_answers_to_several_prompts_are_in_their_order(http: httpx.Client) -
         assert "".join(each["text"] for each in own) == choice["text"]
 
 
+def test_a_stop_string_ends_the_text_before_it(http: httpx.Client) -> None:
+    settings = {"prompt": "1, 2, 3, 4,", "stop": ["6", "never"], "max_tokens": 12}
+    choice = whole(http, **settings)["choices"][0]
+    assert (choice["text"], choice["finish_reason"]) == (" 5, ", "stop")
+    assert "".join(frame["choices"][0]["text"] for frame in frames(http, **settings)) == choice["text"]
+
+
+def test_version_zero_of_lm_studio_describes_the_engine(http: httpx.Client) -> None:
+    settings = {"model": LLM, "prompt": PROMPT, "temperature": 0, "max_tokens": 4}
+    answer = http.post("/api/v0/completions", json=settings).json()
+    assert answer["choices"] == whole(http)["choices"]
+    assert answer["model_info"]["format"] == "gguf" and answer["runtime"]["name"]
+
+
 def test_the_best_of_several_is_returned(http: httpx.Client) -> None:
     settings = {"temperature": 1.2, "seed": 3, "max_tokens": 3, "logprobs": 0}
     several = whole(http, n=4, **settings)["choices"]
@@ -108,6 +122,20 @@ def test_a_prompt_has_its_log_probabilities(http: httpx.Client, base_url: str) -
     assert compared >= 4
 
 
+def test_an_error_of_one_of_several_answers_ends_a_stream(http: httpx.Client) -> None:
+    assert refusal(http, prompt=["word " * 9000, "word " * 9000], stream=True)["param"] == "prompt"
+
+
+@pytest.mark.parametrize("prompt", ["Hi 🦜 né, 日本 x", "Hi<|im_end|>\nno", "🦜"])
+def test_every_token_of_a_prompt_has_its_log_probability(http: httpx.Client, prompt: str) -> None:
+    settings = {"prompt": prompt, "max_tokens": 0, "echo": True, "logprobs": 2}
+    choice = whole(http, **settings)["choices"][0]
+    assert choice["text"] == prompt
+    assert all(value < 0 for value in choice["logprobs"]["token_logprobs"][1:])
+    assert all(1 <= len(each) <= 3 for each in choice["logprobs"]["top_logprobs"][1:])
+    assert whole(http, **settings)["choices"][0] == choice
+
+
 def test_an_echo_comes_before_the_answer(http: httpx.Client) -> None:
     usual = whole(http, logprobs=1)["choices"][0]
     echoed = whole(http, echo=True, logprobs=1)["choices"][0]
@@ -135,6 +163,10 @@ def test_an_echo_comes_before_the_answer(http: httpx.Client) -> None:
         ({"prompt": ["a", 1]}, "prompt.1"),
         ({"prompt": [[]]}, "prompt.0"),
         ({"prompt": {"a": 1}}, "prompt"),
+        ({"prompt": [2**31 - 1]}, "prompt"),
+        ({"prompt": [[5], [49152]], "stream": True}, "prompt"),
+        ({"prompt": [49152], "echo": True, "logprobs": 1, "max_tokens": 0}, "prompt"),
+        ({"prompt": ["a", "word " * 9000, "b"], "echo": True, "logprobs": 1, "max_tokens": 0}, "prompt"),
         ({"suffix": "end"}, "suffix"),
         ({"max_tokens": -5}, "max_tokens"),
         ({"logprobs": -1}, "logprobs"),

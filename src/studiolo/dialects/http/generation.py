@@ -326,6 +326,7 @@ async def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[N
                 yield Numbered(0, item)
         return
     queue: asyncio.Queue[Numbered[T] | None] = asyncio.Queue(len(streams))
+    is_closed = False
 
     async def pump(index: int, stream: AsyncGenerator[T, None]) -> None:
         async with contextlib.aclosing(stream):
@@ -340,7 +341,7 @@ async def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[N
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            if (task := asyncio.current_task()) is not None and not task.cancelling():
+            if not is_closed:  # a task that failed counts as cancelled to itself in Python 3.11
                 await queue.put(None)
 
     task = asyncio.create_task(pump_all(), name="several answers to one request")
@@ -349,6 +350,7 @@ async def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[N
             yield item
         await task
     finally:
+        is_closed = True
         task.cancel()
         await asyncio.wait([task])
 
@@ -388,7 +390,7 @@ def blaming(prompt: str, **features: str) -> Generator[None]:
         error.data.setdefault("param", prompt)
         raise
     except StudioloError as error:
-        fields = {"vision": prompt, "files": prompt, **features}
+        fields = {"vision": prompt, "files": prompt, "tokens": prompt, **features}
         if (field := fields.get(str(error.data.get("feature")))) is not None:
             error.data.setdefault("param", field)
         raise

@@ -152,8 +152,7 @@ class _Asked:
             return [PromptScores("", ())] * len(self.prompts)
         with blaming("prompt"):
             async with leased(self.call, body.model, "llm", body.load_request()) as lease:
-                scores = [score_prompt(self.call.host, lease, prompt, body.logprobs) for prompt in self.prompts]
-                return [await each for each in scores]
+                return [await score_prompt(self.call.host, lease, prompt, body.logprobs) for prompt in self.prompts]
 
 
 async def complete(call: Call[CompletionBody]) -> Answer:

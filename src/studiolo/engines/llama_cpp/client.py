@@ -14,7 +14,7 @@ import msgspec
 from ...config import LoraSetting, PredictionConfig
 from ...domain.embeddings import Embeddings
 from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
-from ...errors import ConfigError, EngineError, PredictionError
+from ...errors import ConfigError, EngineError, InvalidRequestError, PredictionError
 from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
 from ..chat_templates.control_tokens import ControlTokens
 from ..prompt import WORD_JOINER, Prompt
@@ -214,7 +214,13 @@ class LlamaServerClient:
         return await self.tokenize(text, add_special=False)
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
-        return decode("/detokenize", await self._post("/detokenize", {"tokens": tokens}), Content).content
+        try:
+            answer = await self._post("/detokenize", {"tokens": tokens})
+        except PredictionError:
+            with contextlib.suppress(PredictionError, EngineError):
+                await self._check_tokens(tokens)
+            raise
+        return decode("/detokenize", answer, Content).content
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Return the vectors of ``texts``, computed in batches; see :meth:`studiolo.engines.base.Engine.embed`."""
@@ -281,6 +287,17 @@ class LlamaServerClient:
                 )
         if len({token for token, bias in config.logit_bias if bias == "-inf"}) >= size:
             raise ConfigError("The prediction config's field 'logit_bias' forbids every token of the model")
+
+    async def _check_tokens(self, tokens: Sequence[int]) -> None:
+        """Refuse tokens outside the model's vocabulary."""
+        size = await self._vocabulary_size() if tokens else None
+        wrong = None if size is None else next((token for token in tokens if not 0 <= token < size), None)
+        if size is not None and wrong is not None:
+            raise InvalidRequestError(
+                f"The token {wrong} is none of the model's",
+                cause=f"They go from 0 to {size - 1}.",
+                data={"feature": "tokens"},
+            )
 
     async def _vocabulary_size(self) -> int | None:
         if self._vocabulary is None:
