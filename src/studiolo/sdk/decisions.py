@@ -39,13 +39,14 @@ def choices_of(choices: Any) -> list[Option]:
     if choices is bool:
         return [Option(True, "Yes"), Option(False, "No")]
     if isinstance(choices, type) and issubclass(choices, enum.Enum):
-        return [Option(each, str(each.value)) for each in choices]
-    if isinstance(choices, str | bytes | type) or not isinstance(choices, Iterable):
-        raise ConfigError(
-            f"The choices are {choices!r:.80}",
-            suggestion="Give bool, an Enum, or a list of values.",
-        )
-    return [Option(each, str(each)) for each in cast("Iterable[Any]", choices)]
+        options = [Option(each, str(each.value)) for each in choices]
+    elif isinstance(choices, str | bytes | type) or not isinstance(choices, Iterable):
+        raise ConfigError(f"choices is {choices!r:.80}", suggestion="Give bool, an Enum, or a list of values.")
+    else:
+        options = [Option(each, str(each)) for each in cast("Iterable[Any]", choices)]
+    if len(options) < 2:
+        raise ConfigError(f"choices has {len(options)} values, and a decision needs at least 2")
+    return options
 
 
 def decision(options: Sequence[Option], probabilities: Sequence[float]) -> Decision[Any]:
