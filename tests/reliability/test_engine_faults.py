@@ -113,7 +113,7 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
     """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error."""
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "stream")
-        limited = {**ENDLESS_CONFIG, "max_tokens": 24, "log_probs": 0}
+        limited = {**ENDLESS_CONFIG, "max_tokens": 80, "log_probs": 0}
         expected = llm.complete(ENDLESS, config=limited)
         stream = llm.complete_stream(ENDLESS, config=limited)
         for count, _ in enumerate(stream):
@@ -123,7 +123,7 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
         assert result.content == expected.content
         assert result.engine_restarts == 1 and expected.engine_restarts == 0
         counts = [(each.stats.prompt_tokens_count, each.stats.predicted_tokens_count) for each in (result, expected)]
-        assert counts[0] == counts[1] == (counts[0][0], 24)
+        assert counts[0] == counts[1] == (counts[0][0], 80)
         assert result.stats.stop_reason == "maxPredictedTokensReached"
         assert "".join(entry[0].text for entry in result.logprobs or ()) == result.content
 

@@ -38,7 +38,7 @@ def langchain_openai() -> Any:
         """Return the weather of a city."""
         return f"Sunny in {city}"
 
-    chat = ChatOpenAI(base_url=f"{URL}/v1", api_key="any", model=MODEL, temperature=0, max_tokens=40)
+    chat = ChatOpenAI(base_url=f"{URL}/v1", api_key="any", model=MODEL, temperature=0, max_tokens=24)
     whole = chat.invoke(HELLO)
     streamed = "".join(str(chunk.content) for chunk in chat.stream(HELLO))
     book = chat.with_structured_output(Book).invoke("Describe a book.")
@@ -59,7 +59,7 @@ def langchain_openai() -> Any:
 def langchain_anthropic() -> Any:
     from langchain_anthropic import ChatAnthropic
 
-    chat = ChatAnthropic(base_url=URL, api_key="any", model_name=MODEL, temperature=0, max_tokens=20)
+    chat = ChatAnthropic(base_url=URL, api_key="any", model_name=MODEL, temperature=0, max_tokens=6)
     whole = chat.invoke(HELLO)
     streamed = "".join(str(chunk.text) for chunk in chat.stream(HELLO))
     return {"same": whole.content == streamed, "usage": whole.usage_metadata["total_tokens"]}
@@ -69,7 +69,7 @@ def langchain_anthropic() -> Any:
 def langchain_ollama() -> Any:
     from langchain_ollama import ChatOllama, OllamaEmbeddings
 
-    chat = ChatOllama(base_url=URL, model=MODEL, temperature=0, num_predict=20)
+    chat = ChatOllama(base_url=URL, model=MODEL, temperature=0, num_predict=6)
     whole = chat.invoke(HELLO)
     streamed = "".join(str(chunk.content) for chunk in chat.stream(HELLO))
     vectors = OllamaEmbeddings(base_url=URL, model=sys.argv[3]).embed_documents(["a", "b"])
@@ -148,7 +148,18 @@ def llm() -> Any:
         entry = f"- model_id: local\n  model_name: {MODEL}\n  api_base: {URL}/v1\n"
         Path(folder, "extra-openai-models.yaml").write_text(entry)
         environment = {**os.environ, "LLM_USER_PATH": folder, "OPENAI_API_KEY": "any"}
-        program = [str(Path(sys.executable).with_name("llm")), "-m", "local", "-o", "temperature", "0", HELLO]
+        program = [
+            str(Path(sys.executable).with_name("llm")),
+            "-m",
+            "local",
+            "-o",
+            "temperature",
+            "0",
+            "-o",
+            "max_tokens",
+            "6",
+            HELLO,
+        ]
         done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return {"text": done.stdout.strip(), "status": done.returncode, "errors": done.stderr[-300:]}
 
