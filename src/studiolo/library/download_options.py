@@ -258,6 +258,11 @@ def _chosen(reference: HubReference, options: list[DownloadOption]) -> list[Down
     )
 
 
+def recommended(options: Sequence[DownloadOption]) -> DownloadOption:
+    """Return the option that is marked as recommended; the first where none is."""
+    return next((each for each in options if each.recommended), options[0])
+
+
 def recommend(options: list[DownloadOption]) -> list[DownloadOption]:
     """Mark the recommended option: Q4_K_M if it fits, else the largest quantised one that fits, else the largest that
     fits, else the smallest of all."""

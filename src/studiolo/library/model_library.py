@@ -256,8 +256,7 @@ class Library:
             with contextlib.suppress(ModelNotFoundError):
                 return await self.resolve(name)  # it is in the library, so the hub is not needed
             raise
-        chosen = next((each for each in offered if each.recommended), offered[0])
-        return await self.fetch_option(chosen, on_progress, on_finalizing)
+        return await self.fetch_option(download_options.recommended(offered), on_progress, on_finalizing)
 
     async def close(self) -> None:
         """Stop the downloads in progress, end the threads and close the state."""

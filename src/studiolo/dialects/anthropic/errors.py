@@ -14,11 +14,10 @@ from ...errors import (
     StudioloError,
 )
 from ..base import ErrorAnswer
+from ..http.forms import retry_headers
 
 REQUEST_ID = "request-id"
 """The header with the id of a request."""
-
-RETRY_AFTER_SEC = 2
 
 OVERLOADED = 529
 
@@ -42,9 +41,7 @@ def error_answer(error: StudioloError, status: int) -> ErrorAnswer:
     """Return the response that reports ``error``."""
     status = _status(error, status)
     request_id = new_request_id()
-    headers = {REQUEST_ID: request_id}
-    if status in (429, OVERLOADED):
-        headers["retry-after"] = str(RETRY_AFTER_SEC)
+    headers = {REQUEST_ID: request_id, **retry_headers(status)}
     return ErrorAnswer(status, error_body(error, request_id, status), headers)
 
 

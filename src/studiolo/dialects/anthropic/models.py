@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -11,6 +10,7 @@ from ...library.model import Model
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import wrong
+from ..http.forms import rfc3339
 from ..http.models import created_at, known_model, known_models
 
 PAGE = 20
@@ -78,12 +78,11 @@ def _limit(value: str | None) -> int:
 
 
 def _entry(name: str, model: Model) -> ModelEntry:
-    created = datetime.fromtimestamp(int(created_at(model)), UTC)
     context = model.metadata.max_context_length if model.metadata else None
     return ModelEntry(
         id=name,
         display_name=model.display_name,
-        created_at=created.isoformat().replace("+00:00", "Z"),
+        created_at=rfc3339(int(created_at(model))),
         max_input_tokens=context,
         max_tokens=context,
     )

@@ -42,6 +42,7 @@ from ...host.names import derived, named
 from ...host.on_demand import LoadRequest
 from ...host.prompt_progress import PromptReport
 from .endpoint import Call
+from .produced import produced
 
 Event = Fragment | ToolCallEvent | PromptReport | Queued | PredictionResult
 Prompt = str | list[int] | ChatRequest
@@ -62,10 +63,20 @@ async def reference(call: Call[Any], model: str) -> ModelReference:
     return ModelReference(name=await named(call.host, model))
 
 
-async def patience_sec(call: Call[Any], model: str, domain: Domain = "llm") -> float:
-    """Return how long a stream waits for its first frame. Raises as :meth:`Host.find_loaded` and :func:`reference`."""
-    found = await call.host.find_loaded(await reference(call, model), domain)
-    return LOADED_PATIENCE_SEC if found is not None and found.was_loaded else UNLOADED_PATIENCE_SEC
+async def is_loaded(call: Call[Any], model: str) -> bool:
+    """Return whether a request finds its LLM loaded. Raises as :meth:`Host.find_loaded` and :func:`reference`."""
+    found = await call.host.find_loaded(await reference(call, model), "llm")
+    return found is not None and found.was_loaded
+
+
+async def patience_sec(call: Call[Any], model: str) -> float:
+    """Return how long a stream waits for its first frame. Raises as :func:`is_loaded`."""
+    return patience(await is_loaded(call, model))
+
+
+def patience(was_loaded: bool) -> float:
+    """Return how long a stream waits for its first frame, in seconds."""
+    return LOADED_PATIENCE_SEC if was_loaded else UNLOADED_PATIENCE_SEC
 
 
 @contextlib.asynccontextmanager
@@ -325,34 +336,23 @@ async def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[N
             async for item in only:
                 yield Numbered(0, item)
         return
-    queue: asyncio.Queue[Numbered[T] | None] = asyncio.Queue(len(streams))
-    is_closed = False
 
-    async def pump(index: int, stream: AsyncGenerator[T, None]) -> None:
+    async def pump(index: int, stream: AsyncGenerator[T, None], queue: asyncio.Queue[Numbered[T]]) -> None:
         async with contextlib.aclosing(stream):
             async for item in stream:
                 await queue.put(Numbered(index, item))
 
-    async def pump_all() -> None:
+    async def pump_all(queue: asyncio.Queue[Numbered[T]]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for index, stream in enumerate(streams):
-                    group.create_task(pump(index, stream))
+                    group.create_task(pump(index, stream, queue))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        finally:
-            if not is_closed:  # a task that failed counts as cancelled to itself in Python 3.11
-                await queue.put(None)
 
-    task = asyncio.create_task(pump_all(), name="several answers to one request")
-    try:
-        while (item := await queue.get()) is not None:
-            yield item
-        await task
-    finally:
-        is_closed = True
-        task.cancel()
-        await asyncio.wait([task])
+    async with contextlib.aclosing(produced(pump_all, len(streams))) as items:
+        async for numbered in items:
+            yield numbered
 
 
 def with_seed(config: PredictionConfig, index: int) -> PredictionConfig:

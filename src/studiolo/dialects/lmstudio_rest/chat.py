@@ -30,13 +30,14 @@ from ..http.generation import (
     Thought,
     blaming,
     fits,
-    patience_sec,
+    is_loaded,
+    patience,
     predicting,
     reference,
 )
+from ..http.produced import produced
 from .chat_request import ID_PREFIX, ChatBody
 from .errors import error_object
-from .models import is_loaded
 
 KIND = "chat"
 """Of the records in the store."""
@@ -102,39 +103,29 @@ class _Chat:
 
     async def events(self) -> AsyncGenerator[_Loading | _Loaded | Event, None]:
         """Yield what happens, from the load of the model to the result."""
-        queue: asyncio.Queue[_Loading | _Loaded | Event | None] = asyncio.Queue(MAX_WAITING_EVENTS)
         began = time.monotonic()
 
-        def report(progress: float) -> None:
-            with contextlib.suppress(asyncio.QueueFull):  # the next one says more
-                queue.put_nowait(_Loading(progress))
+        async def run(queue: asyncio.Queue[_Loading | _Loaded | Event]) -> None:
+            def report(progress: float) -> None:
+                with contextlib.suppress(asyncio.QueueFull):  # the next one says more
+                    queue.put_nowait(_Loading(progress))
 
-        async def run() -> None:
             body = self.call.body
             chat = ChatRequest(messages=self.messages)
             load = body.load_request(LoadWatcher(on_progress=report))
-            try:
-                with blaming("input", reasoning_effort="reasoning"):
-                    async with predicting(self.call, body.model, chat, body.prediction_config(), load) as run:
-                        if body.reasoning == "on" and not run.instance.vocabulary.reasons:
-                            raise wrong("reasoning", f"{run.instance.model.key} does not reason")
-                        seconds = None if self.was_loaded else time.monotonic() - began
-                        await queue.put(_Loaded(run.instance.identifier, seconds))
-                        async for event in run.events:
-                            await queue.put(event)
-            finally:
-                if not _is_cancelled():
-                    await queue.put(None)
+            with blaming("input", reasoning_effort="reasoning"):
+                async with predicting(self.call, body.model, chat, body.prediction_config(), load) as run:
+                    if body.reasoning == "on" and not run.instance.vocabulary.reasons:
+                        raise wrong("reasoning", f"{run.instance.model.key} does not reason")
+                    seconds = None if self.was_loaded else time.monotonic() - began
+                    await queue.put(_Loaded(run.instance.identifier, seconds))
+                    async for event in run.events:
+                        await queue.put(event)
 
-        task = asyncio.create_task(run(), name="chat over REST")
-        try:
-            while (event := await queue.get()) is not None:
+        async with contextlib.aclosing(produced(run, MAX_WAITING_EVENTS)) as events:
+            async for event in events:
                 self._take(event)
                 yield event
-            await task
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     def _take(self, event: _Loading | _Loaded | Event) -> None:
         if isinstance(event, _Loaded):
@@ -192,7 +183,7 @@ async def chat(call: Call[ChatBody]) -> Answer:
             SSE,
             lambda error: _failed(found, error),
             keep_alive=SSE_COMMENT,
-            patience_sec=await patience_sec(call, body.model),
+            patience_sec=patience(found.was_loaded),
         )
     async with contextlib.aclosing(found.events()) as events:
         async for event in events:
@@ -273,11 +264,6 @@ class _Prompt:
             return b""
         self._begun = True
         return _event("prompt_processing.start")
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and bool(task.cancelling())
 
 
 async def _earlier(call: Call[ChatBody]) -> list[Message]:

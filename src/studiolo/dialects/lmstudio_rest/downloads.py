@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ...host.download_jobs import DownloadJob
+from ...library.download_options import recommended
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured, wrong
+from ..http.forms import rfc3339
 
 
 class DownloadBody(Struct):
@@ -46,7 +47,7 @@ async def begin_download(call: Call[DownloadBody]) -> Answer:
     library, body = call.host.library, call.body
     name = body.model if body.quantization is None else f"{body.model}@{body.quantization.lower()}"
     options = await library.download_options(name)
-    option = next((each for each in options if each.recommended), options[0])
+    option = recommended(options)
     if body.quantization is not None and (option.quantization or "").lower() != body.quantization.lower():
         offered = ", ".join(each.quantization for each in options if each.quantization) or "none"
         raise wrong("quantization", f"there is no {body.quantization} of {body.model}", f"There are: {offered}.")
@@ -79,4 +80,4 @@ def _state(job: DownloadJob) -> DownloadState:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(seconds, "milliseconds")

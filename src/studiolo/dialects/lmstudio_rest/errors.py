@@ -12,8 +12,7 @@ from ...errors import (
     StudioloError,
 )
 from ..base import ErrorAnswer
-
-RETRY_AFTER_SEC = 2
+from ..http.forms import retry_headers
 
 _CODES: dict[type[StudioloError], str] = {
     AuthenticationError: "invalid_api_key",
@@ -39,5 +38,4 @@ def error_object(error: StudioloError, status: int | None = None) -> dict[str, A
 
 def error_answer(error: StudioloError, status: int) -> ErrorAnswer:
     """Return the response that reports ``error``."""
-    headers = {"Retry-After": str(RETRY_AFTER_SEC)} if status in (429, 503) else {}
-    return ErrorAnswer(status, {"error": error_object(error, status)}, headers)
+    return ErrorAnswer(status, {"error": error_object(error, status)}, retry_headers(status))

@@ -14,7 +14,7 @@ from ...library.model import Model
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured
-from ..http.generation import leased, reference
+from ..http.generation import leased
 from ..http.models import known_model
 
 Name = Annotated[str, Meta(min_length=1)]
@@ -268,9 +268,3 @@ def _old_entry(model: Model, loaded: list[Instance]) -> OldModelEntry:
         max_context_length=model.metadata.max_context_length or 0,
         loaded_context_length=UNSET if instance is None else instance.context_length,
     )
-
-
-async def is_loaded(call: Call[Any], model: str) -> bool:
-    """Return whether a request finds its model loaded."""
-    found = await call.host.find_loaded(await reference(call, model), "llm")
-    return found is not None and found.was_loaded

@@ -6,17 +6,17 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from ...config import PredictionConfig
-from ...domain.generation import LogProb, TokenLogProbs
+from ...domain.generation import TokenLogProbs
 from ...errors import PredictionError
 from ...host.instance import Instance
 from ...host.names import derived
 from ...host.on_demand import LoadRequest
 from ..http.answers import NDJSON, Answer, Streamed, Whole, ndjson
 from ..http.endpoint import Call
+from ..http.forms import likeliest, rfc3339, token_entry
 from ..http.generation import (
     AnswerText,
     CallEnded,
@@ -147,7 +147,7 @@ def now() -> str:
 
 def timestamp(seconds: float) -> str:
     """Return a time, in seconds since 1970, as RFC 3339 has it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return rfc3339(seconds, "microseconds")
 
 
 def nanoseconds(seconds: float) -> int:
@@ -196,14 +196,8 @@ def _call(index: int, call_id: str, call: Any) -> dict[str, Any]:
 def _logprobs(tokens: Iterable[TokenLogProbs], top: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for each in tokens:
-        entry = _logprob(each.token)
+        entry = token_entry(each.token)
         if top:
-            likeliest = sorted((each.token, *each.alternatives), key=lambda one: -one.logprob)[:top]
-            entry["top_logprobs"] = [_logprob(one) for one in likeliest]
+            entry["top_logprobs"] = [token_entry(one) for one in likeliest(each, top)]
         found.append(entry)
     return found
-
-
-def _logprob(token: LogProb) -> dict[str, Any]:
-    data = token.text.encode() if token.data is None else token.data
-    return {"token": token.text, "logprob": token.logprob, "bytes": list(data)}

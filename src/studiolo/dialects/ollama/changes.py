@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from ...config.prediction import JinjaPromptTemplate, PromptTemplate
 from ...domain.progress import DownloadProgress
 from ...errors import InvalidRequestError, StudioloError
 from ...host.derived_models import DerivedModel
 from ...host.names import derived, named
-from ...library.download_options import DownloadOption
+from ...library.download_options import DownloadOption, recommended
 from ...library.model_import import plan_removal, remove
 from ..http.answers import NDJSON, Answer, Streamed, Whole, ndjson
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured, ignored, refused, wrong
 from ..http.models import known_model
+from ..http.produced import produced
 from .errors import failure_line
 from .loading import unload_all
 from .names import known, required, untagged
@@ -160,16 +163,7 @@ async def copy(call: Call[CopyBody]) -> Answer:
     name = await _free_name(call, call.body.destination, "destination")
     before = derived(call.host, source)
     made = before or DerivedModel(name=name, source=(await known_model(call, source)).key)
-    await call.host.derived.put(
-        DerivedModel(
-            name=name,
-            source=made.source,
-            load=made.load,
-            prediction=made.prediction,
-            license=made.license,
-            created=time.time(),
-        )
-    )
+    await call.host.derived.put(replace(made, name=name, created=time.time()))
     return Whole(b"", media_type=NO_CONTENT)
 
 
@@ -259,36 +253,28 @@ async def _pulled(call: Call[Any], name: str) -> AsyncGenerator[Progress, None]:
         yield Progress(status="pulling manifest")
         yield Progress(status="success")
         return
-    option = next((each for each in options if each.recommended), options[0])
     yield Progress(status="pulling manifest")
-    async for line in _downloaded(library.fetch_option, option):
+    async for line in _downloaded(library.fetch_option, recommended(options)):
         yield line
     yield Progress(status="success")
 
 
 async def _downloaded(fetch: Callable[..., Awaitable[Any]], option: DownloadOption) -> AsyncGenerator[Progress, None]:
     """Download ``option``, and yield how far that is; a client that leaves stops it."""
-    lines: asyncio.Queue[Progress | None] = asyncio.Queue()
     known_hash = next((file.sha256 for file in option.files if file.sha256), None)
     label = f"sha256:{known_hash}" if known_hash else UNSET
     status = f"pulling {known_hash[:12] if known_hash else option.identifier}"
 
-    def report(progress: DownloadProgress) -> None:
-        total = progress.total_bytes or UNSET
-        lines.put_nowait(Progress(status=status, digest=label, total=total, completed=progress.downloaded_bytes))
+    async def run(lines: asyncio.Queue[Progress]) -> None:
+        def report(progress: DownloadProgress) -> None:
+            total = progress.total_bytes or UNSET
+            lines.put_nowait(Progress(status=status, digest=label, total=total, completed=progress.downloaded_bytes))
 
-    def finalize() -> None:
-        lines.put_nowait(Progress(status="verifying sha256 digest"))
+        await fetch(option, report, lambda: lines.put_nowait(Progress(status="verifying sha256 digest")))
 
-    task = asyncio.ensure_future(fetch(option, report, finalize))
-    task.add_done_callback(lambda _: lines.put_nowait(None))
-    try:
-        while (line := await lines.get()) is not None:
+    async with contextlib.aclosing(produced(run)) as lines:
+        async for line in lines:
             yield line
-        task.result()
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def _download_name(name: str) -> str:

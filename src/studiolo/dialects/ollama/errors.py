@@ -7,8 +7,7 @@ from typing import Any
 from ...errors import PromptTooLongError, StudioloError
 from ..base import ErrorAnswer
 from ..http.answers import ndjson
-
-RETRY_AFTER_SEC = 2
+from ..http.forms import retry_headers
 
 INPUT_TOO_LONG = "the input length exceeds the context length"
 """Ollama's words for a text that does not fit, which its clients look for."""
@@ -16,8 +15,7 @@ INPUT_TOO_LONG = "the input length exceeds the context length"
 
 def error_answer(error: StudioloError, status: int) -> ErrorAnswer:
     """Return the response that reports ``error``."""
-    headers = {"Retry-After": str(RETRY_AFTER_SEC)} if status in (429, 503) else {}
-    return ErrorAnswer(status, error_object(error), headers)
+    return ErrorAnswer(status, error_object(error), retry_headers(status))
 
 
 def error_object(error: StudioloError) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from ...errors import (
     WrongMethodError,
 )
 from ..base import ErrorAnswer
-
-RETRY_AFTER_SEC = 2
+from ..http.forms import retry_headers
 
 _CODES: dict[type[StudioloError], str] = {
     AuthenticationError: "invalid_api_key",
@@ -40,8 +39,7 @@ _STATUSES: dict[type[StudioloError], int] = {BusyError: 429}
 def error_answer(error: StudioloError, status: int) -> ErrorAnswer:
     """Return the response that reports ``error``."""
     status = _STATUSES.get(type(error), status)
-    headers = {"Retry-After": str(RETRY_AFTER_SEC)} if status in (429, 503) else {}
-    return ErrorAnswer(status, {"error": error_object(error, status)}, headers)
+    return ErrorAnswer(status, {"error": error_object(error, status)}, retry_headers(status))
 
 
 def error_object(error: StudioloError, status: int | None = None) -> dict[str, Any]:

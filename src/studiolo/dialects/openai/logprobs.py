@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ...domain.generation import LogProb, TokenLogProbs
+from ...domain.generation import TokenLogProbs
+from ..http.forms import likeliest, token_entry
 
 
 def chat_logprobs(tokens: Iterable[TokenLogProbs], top: int) -> dict[str, Any]:
@@ -14,18 +15,11 @@ def chat_logprobs(tokens: Iterable[TokenLogProbs], top: int) -> dict[str, Any]:
     Parameters:
         top: how many of the likeliest tokens are listed for each.
     """
-    content = [{**_entry(each.token), "top_logprobs": [_entry(one) for one in likeliest(each, top)]} for each in tokens]
+    content = [
+        {**token_entry(each.token), "top_logprobs": [token_entry(one) for one in likeliest(each, top)]}
+        for each in tokens
+    ]
     return {"content": content, "refusal": None}
-
-
-def likeliest(token: TokenLogProbs, top: int) -> list[LogProb]:
-    """Return the ``top`` likeliest tokens in the place of one, itself among them where it is one of them."""
-    return sorted((token.token, *token.alternatives), key=lambda each: -each.logprob)[:top]
-
-
-def _entry(token: LogProb) -> dict[str, Any]:
-    data = token.text.encode() if token.data is None else token.data
-    return {"token": token.text, "logprob": token.logprob, "bytes": list(data)}
 
 
 def legacy_logprobs(tokens: Sequence[TokenLogProbs | str], top: int, offset: int = 0) -> dict[str, Any]:
