@@ -34,6 +34,7 @@ from msgspec import Meta, Struct
 from .config import LoadConfig, PredictionConfig, explicit_fields, load_config, prediction_config
 from .domain.models import Domain
 from .errors import ConfigError, PresetNotFoundError
+from .outbound import Reach
 from .toml_file import invalid_field, nearest, read_toml, unknown_field, wrong_field
 
 Program = Literal["lmstudio", "huggingface", "ollama"]
@@ -157,6 +158,8 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         strict_fields: refuse requests with fields that no client's library knows, instead of ignoring the fields and
             naming them in the header ``studiolo-ignored-fields``. Default: false.
         max_body_bytes: the size of a request's body at most. Default: 64 MiB.
+        fetch_urls: whether images are fetched that requests name by ``http`` and ``https`` addresses: ``never``, only
+            from ``public`` addresses, or from ``any``, private networks and this machine included. Default: never.
     """
 
     host: str = "127.0.0.1"
@@ -170,6 +173,7 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     aliases: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     strict_fields: bool = False
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 2**20
+    fetch_urls: Reach = "never"
 
 
 class StoreSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -24,6 +24,9 @@ auto_evict = false
 
 [server.aliases]
 "an-alias" = "smollm2-135m-instruct"
+
+[server]
+fetch_urls = "any"
 """
 
 FORBIDDEN = ", ".join(f'[{token}, "-inf"]' for token in range(17) if token not in (4, 6))

@@ -131,7 +131,8 @@ _HEADER = ignored("The client sends it as a header, which has no effect here.")
 COUNT_FIELDS: dict[str, Field] = {
     "model": honoured("The key or identifier of a model, or an alias of the server's. An unknown one is an error."),
     "messages": honoured(
-        "The conversation: text, images, tool calls and their results, thinking. A last message of the assistant is "
+        "The conversation: text, images (by their addresses where server.fetch_urls allows it), tool calls and their "
+        "results, thinking. A last message of the assistant is "
         "continued.",
         whole=True,
     ),

@@ -24,6 +24,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         fields=request.FIELDS,
         response=Message,
         stream_type="text/event-stream",
+        images=("messages",),
     ),
     Endpoint(
         methods=("POST",),
@@ -33,6 +34,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=PromptBody,
         fields=request.COUNT_FIELDS,
         response=TokenCount,
+        images=("messages",),
     ),
     Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models, response=ModelPage),
     Endpoint(

@@ -15,6 +15,7 @@ from ...host.host import Host
 from ..base import Serving
 from .answers import Answer, AnswerApp, Client, Streamed
 from .fields import Fields, header_value, read_body, read_fields
+from .remote_images import fetch_remote_images
 
 if TYPE_CHECKING:
     from ...store.store import Store
@@ -91,6 +92,7 @@ class Endpoint(Generic[B]):
         stream_type: the content type of a streamed answer, for the documentation; ``None`` where there is none.
         strict: whether unknown fields are refused in any case, as the upstream service does.
         status: the HTTP status of a whole answer.
+        images: fields of the body whose messages may have images by their addresses.
     """
 
     methods: Sequence[Method]
@@ -104,6 +106,7 @@ class Endpoint(Generic[B]):
     stream_type: str | None = None
     strict: bool = False
     status: int = 200
+    images: Sequence[str] = ()
 
 
 def handlers(
@@ -138,6 +141,8 @@ def _handler(
                 _log.warning("%s ignores unknown fields: %s", endpoint.path, header_value(new))
         client = Client(request.receive)
         try:
+            if endpoint.images:
+                await client.wait_for(fetch_remote_images(serving.host, body, endpoint.images))
             call = Call(
                 serving,
                 body,

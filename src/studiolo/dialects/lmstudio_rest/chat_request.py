@@ -91,7 +91,11 @@ def _part(item: InputItem, where: str) -> dict[str, Any]:
 
 FIELDS: dict[str, Field] = {
     "model": honoured("The key of a model, the identifier of a loaded instance, or an alias of the server's."),
-    "input": honoured("The user's message: text, or a list of texts and images (data URLs).", whole=True),
+    "input": honoured(
+        "The user's message: text, or a list of texts and images (data URLs; addresses where server.fetch_urls allows "
+        "it).",
+        whole=True,
+    ),
     "system_prompt": honoured("The system message; it replaces the one of the response that is continued."),
     "integrations": refused("Tools of MCP servers are not called by the server: use act() of the SDK.", []),
     "stream": honoured("The answer as server-sent events."),

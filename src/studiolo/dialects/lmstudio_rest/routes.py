@@ -26,6 +26,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         response=ChatAnswer,
         stream_type=SSE,
         strict=True,
+        images=("input",),
     ),
     Endpoint(
         methods=("GET",),
@@ -93,6 +94,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=openai_chat.ChatBody,
         fields=openai_chat.FIELDS,
         stream_type=SSE,
+        images=("messages",),
     ),
     Endpoint(
         methods=("POST",),

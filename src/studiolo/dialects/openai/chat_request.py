@@ -173,7 +173,9 @@ _HOSTED = "A service of OpenAI's own."
 FIELDS: dict[str, Field] = {
     **sampling.FIELDS,
     "messages": honoured(
-        "The chat: system, developer, user, assistant and tool messages; images as data URLs.", whole=True
+        "The chat: system, developer, user, assistant and tool messages; images as data URLs, by their addresses where "
+        "server.fetch_urls allows it.",
+        whole=True,
     ),
     "logprobs": honoured("The log-probability of each token of the answer."),
     "top_logprobs": honoured("The likeliest tokens in the place of each, 0 to 20; needs logprobs."),

@@ -42,6 +42,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         fields=chat_request.FIELDS,
         response=ChatCompletion,
         stream_type="text/event-stream",
+        images=("messages",),
     ),
     Endpoint(
         methods=("POST",),
@@ -98,6 +99,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=DecisionBody,
         fields=decisions.FIELDS,
         response=DecisionAnswer,
+        images=("messages",),
     ),
     Endpoint(
         methods=("POST",),
@@ -117,6 +119,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         fields=responses_request.FIELDS,
         response=Response,
         stream_type="text/event-stream",
+        images=("input",),
     ),
     Endpoint(
         methods=("POST",),
@@ -126,6 +129,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=responses_request.CountBody,
         fields=responses_request.COUNT_FIELDS,
         response=TokenCount,
+        images=("input",),
     ),
     Endpoint(
         methods=("POST",),
@@ -135,6 +139,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=responses_compact.CompactBody,
         fields=responses_compact.COMPACT_FIELDS,
         response=responses_compact.Compaction,
+        images=("input",),
     ),
     Endpoint(
         methods=("GET",),

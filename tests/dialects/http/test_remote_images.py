@@ -1,0 +1,242 @@
+"""Images by their addresses, in every dialect that has them: fetched where the settings allow it, within limits."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from studiolo import outbound
+from studiolo.errors import FilesError
+from studiolo.host import fetching
+from studiolo.host.fetching import fetch_images
+from tests.support.http_server import ServerInThread
+
+MODEL = "tiny-vision"
+ROOM = 1 << 26
+
+
+def picture() -> bytes:
+    data = BytesIO()
+    Image.new("RGB", (64, 48), "red").save(data, "PNG")
+    return data.getvalue()
+
+
+PICTURE = picture()
+
+
+class Pictures(ThreadingHTTPServer):
+    """A web server with one picture, on several paths."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[tuple[str, str]] = []
+        """The path and the ``Host`` of each request."""
+        self.hold = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Pictures
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers["Host"]))
+        match self.path.partition("?")[0].split("/")[1:]:
+            case ["picture", *_]:
+                self.answer(200, PICTURE, Content_Type="text/plain")
+            case ["page"]:
+                self.answer(200, b"<html>", Content_Type="image/png")
+            case ["packed"]:
+                self.answer(200, PICTURE, Content_Encoding="gzip")
+            case ["large"]:
+                self.answer(200, b"", Content_Length=str(1 << 30))
+            case ["endless"]:
+                self.send_response(200)
+                self.end_headers()
+                try:
+                    while True:
+                        self.wfile.write(PICTURE + bytes(1 << 18))
+                except OSError:
+                    pass
+            case ["slow"]:
+                self.server.hold.wait(30)
+            case ["once"]:
+                self.answer(302, Location="/picture")
+            case ["loop"]:
+                self.answer(302, Location="/loop")
+            case ["file"]:
+                self.answer(302, Location="file:///etc/hostname")
+            case ["elsewhere"]:
+                self.answer(307, Location=f"http://127.0.0.2:{self.server.server_port}/picture")
+            case _:
+                self.answer(404)
+
+
+@pytest.fixture
+def pictures() -> Iterator[Pictures]:
+    with Pictures() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.hold.set()
+        server.shutdown()
+        thread.join()
+
+
+def bodies(url: str) -> dict[str, tuple[str, dict[str, Any], str]]:
+    """Return requests with the image at ``url``, each with its path and where it has the image."""
+    chat = {"type": "image_url", "image_url": {"url": url}}
+    block = {"type": "image", "source": {"type": "url", "url": url}}
+    part = {"type": "input_image", "image_url": url}
+    call = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
+    use = {"type": "tool_use", "id": "c", "name": "look", "input": {"content": [block]}}
+    result = {"type": "tool_result", "tool_use_id": "c", "content": [block]}
+    said = [{"role": "user", "content": "Look."}, {"role": "assistant", "content": [use]}]
+    few = {"max_tokens": 2}
+    return {
+        "chat": ("/v1/chat/completions", {**few, "messages": [user(chat)]}, "messages.0.content.0"),
+        "response": ("/v1/responses", {"max_output_tokens": 2, "input": [user(part)]}, "input.0.content.0"),
+        "output": (
+            "/v1/responses",
+            {
+                "max_output_tokens": 2,
+                "input": [user(), call, {**call, "type": "function_call_output", "output": [part]}],
+            },
+            "input.2.output.0",
+        ),
+        "message": ("/v1/messages", {**few, "messages": [user(block)]}, "messages.0.content.0"),
+        "result": ("/v1/messages", {**few, "messages": [*said, user(result)]}, "messages.2.content.0.content.0"),
+        "rest": ("/api/v1/chat", {"max_output_tokens": 2, "input": [{"type": "image", "data_url": url}]}, "input.0"),
+    }
+
+
+def user(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": list(parts) or "Look."}
+
+
+DIALECTS = list(bodies(""))
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_an_image_by_its_address_is_seen(http: httpx.Client, pictures: Pictures, name: str) -> None:
+    path, body, _ = bodies(f"{pictures.url}/once")[name]
+    answer = http.post(path, json={"model": MODEL, **body})
+    assert answer.status_code == 200, answer.text
+    counts = answer.json().get("usage") or answer.json()["stats"]
+    assert sum(counts.get(key) or 0 for key in ("prompt_tokens", "input_tokens", "cache_read_input_tokens")) > 25
+    assert [path for path, _ in pictures.asked] == ["/once", "/picture"]
+
+
+def message(answer: httpx.Response) -> str:
+    assert answer.status_code == 400, answer.text
+    return str(answer.json()["error"]["message"])
+
+
+def test_without_the_setting_no_address_is_fetched_on_a_fake_engine(
+    fake_server: ServerInThread, pictures: Pictures
+) -> None:
+    for path, body, place in bodies(f"{pictures.url}/picture").values():
+        for stream in (False, True):
+            answer = httpx.post(fake_server.url + path, json={"model": "alpha", **body, "stream": stream})
+            assert "server.fetch_urls" in message(answer) and message(answer).startswith(place + ":")
+            assert answer.headers["content-type"] == "application/json"
+            assert answer.json()["error"].get("param", place) == place
+    assert pictures.asked == []
+
+
+HOSTS = ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]", "2130706433", "127.1"]
+
+
+def test_private_addresses_are_refused_where_public_ones_are_fetched_on_a_fake_engine(
+    fake_server: ServerInThread, pictures: Pictures
+) -> None:
+    with fake_server.host.home.settings.open("a") as settings:
+        settings.write('[server]\nfetch_urls = "public"\n')
+    for host in HOSTS:
+        path, body, _ = bodies(f"http://{host}:{pictures.server_port}/picture")["chat"]
+        answer = httpx.post(fake_server.url + path, json={"model": "alpha", **body})
+        assert "public internet" in message(answer) or "IPv4" in message(answer)
+        assert answer.json()["error"]["code"] == "invalid_image_url"
+    assert pictures.asked == []
+
+
+FAULTS = {
+    "missing": "status 404",
+    "page": "not an image",
+    "packed": "compressed",
+    "large": "20 MiB",
+    "endless": "20 MiB",
+    "loop": "redirected more than 3 times",
+    "file": "http:// or https://",
+}
+
+
+@pytest.mark.parametrize("path", FAULTS)
+async def test_what_cannot_be_fetched_is_refused(pictures: Pictures, path: str) -> None:
+    with pytest.raises(FilesError, match=FAULTS[path]) as failure:
+        await fetch_images([f"{pictures.url}/{path}?secret"], "any", ROOM)
+    assert path in failure.value.title and "secret" not in str(failure.value)
+
+
+async def test_a_silent_server_is_waited_for_within_a_limit(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "FETCH_LIMIT_SEC", 0.2)
+    with pytest.raises(FilesError, match="no answer within"):
+        await fetch_images([f"{pictures.url}/slow"], "any", ROOM)
+
+
+async def test_images_of_a_request_are_limited_together(pictures: Pictures) -> None:
+    urls = [f"{pictures.url}/picture/{index}" for index in range(3)]
+    assert await fetch_images(urls, "any", 3 * len(PICTURE)) == [PICTURE] * 3
+    with pytest.raises(FilesError, match="too large together"):
+        await fetch_images(urls, "any", 3 * len(PICTURE) - 1)
+    with pytest.raises(FilesError, match="At most 20 images"):
+        await fetch_images(urls * 7, "any", ROOM)
+
+
+async def test_a_redirect_to_an_address_that_is_not_allowed_is_not_followed(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.1")
+    assert await fetch_images([f"{pictures.url}/once"], "public", ROOM) == [PICTURE]
+    pictures.asked.clear()
+    with pytest.raises(FilesError, match=r"127\.0\.0\.2 is not an address of the public internet"):
+        await fetch_images([f"{pictures.url}/elsewhere"], "public", ROOM)
+    assert [path for path, _ in pictures.asked] == ["/elsewhere"]
+
+
+async def test_a_name_is_resolved_once_and_its_address_is_used(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["127.0.0.1"]
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), port))]
+
+    monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    url = f"http://pictures.example:{pictures.server_port}/picture"
+    assert await fetch_images([url], "public", ROOM) == [PICTURE]
+    assert answers == [] and pictures.asked == [("/picture", f"pictures.example:{pictures.server_port}")]
