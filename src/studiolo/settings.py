@@ -160,6 +160,9 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         max_body_bytes: the size of a request's body at most. Default: 64 MiB.
         fetch_urls: whether images are fetched that requests name by ``http`` and ``https`` addresses: ``never``, only
             from ``public`` addresses, or from ``any``, private networks and this machine included. Default: never.
+        mcp_urls: whether requests over HTTP may name MCP servers by their addresses, which the server then calls:
+            ``never``, only ``public`` addresses, or ``any``. Default: never.
+        mcp_json: whether requests over HTTP may use the MCP servers of ``mcp.json``, programs included. Default: false.
     """
 
     host: str = "127.0.0.1"
@@ -174,6 +177,8 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     strict_fields: bool = False
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 2**20
     fetch_urls: Reach = "never"
+    mcp_urls: Reach = "never"
+    mcp_json: bool = False
 
 
 class StoreSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -14,8 +14,8 @@ from studiolo.errors import ConfigError, ModelFileError
 from studiolo.library.catalog import Catalog
 from studiolo.library.file_kind import file_kind
 from studiolo.library.gguf_file import read_metadata
+from studiolo.mcp.config import _read
 from studiolo.paths import Home
-from studiolo.sdk.mcp_config import _read
 from studiolo.server.token_file import read_api_tokens
 from studiolo.settings import read_settings
 from tests.support.command_line import run

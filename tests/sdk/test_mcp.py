@@ -20,8 +20,7 @@ import pytest
 
 from studiolo.errors import ConfigError, ConnectionFailedError, HostError
 from studiolo.paths import Home
-from studiolo.sdk.mcp import mcp_tools, mcp_tools_from_thread
-from studiolo.sdk.mcp_config import server_configs
+from studiolo.sdk.mcp import mcp_tools, mcp_tools_from_thread, server_configs
 from tests.support.running import free_port, wait_until
 
 SERVER = str(Path(__file__).parents[1] / "support" / "mcp_server.py")

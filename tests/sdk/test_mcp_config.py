@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from studiolo.errors import ConfigError
+from studiolo.mcp.config import ServerConfig, server_configs
+from studiolo.mcp.environment import program_environment
 from studiolo.paths import Home
 from studiolo.sdk.mcp import mcp_tools
-from studiolo.sdk.mcp_config import ServerConfig, server_configs
-from studiolo.sdk.mcp_environment import program_environment
 
 SERVER = str(Path(__file__).parents[1] / "support" / "mcp_server.py")
 

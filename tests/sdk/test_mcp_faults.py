@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from studiolo.errors import ConfigError, ConnectionFailedError
+from studiolo.mcp import connections as mcp
+from studiolo.mcp.connections import McpToolError
 from studiolo.paths import Home
-from studiolo.sdk import mcp
-from studiolo.sdk.mcp import McpToolError, mcp_tools, mcp_tools_from_thread
+from studiolo.sdk.mcp import mcp_tools, mcp_tools_from_thread
 from tests.support.running import children, wait_until
 
 SERVER = str(Path(__file__).parents[1] / "support" / "faulty_mcp_server.py")

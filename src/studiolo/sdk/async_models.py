@@ -243,7 +243,7 @@ class AsyncLLM(AsyncModelHandle):
             chat: a chat, or just a text; it is not changed, see ``on_message``.
             tools: functions with type hints and a docstring, :class:`ToolFunctionDef`, or dicts of its fields. Ordinary
                 functions are called in threads. Async functions are for the async API only.
-            mcp: servers whose tools are added; see :mod:`studiolo.sdk.mcp`.
+            mcp: servers whose tools are added; see :mod:`studiolo.mcp.config`.
             max_prediction_rounds: the maximum number of predictions; the last has no tools. Default: no limit.
             max_parallel_tool_calls: how many tools may run at once; ``None`` for no limit. Default: 1.
             tool_choice: ``"required"`` forces the first prediction to call a tool. Default: ``"auto"``.

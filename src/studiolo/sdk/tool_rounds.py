@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from ..deadline import UNLIMITED, Deadline
 from ..errors import ConfigError, PredictionError
+from ..mcp.config import McpServer
 from ..protocol.chat import AssistantResponse, ToolCallRequest, ToolCallResultData, ToolResultMessage
 from ..protocol.errors import deserialize_error
 from ..protocol.kv import KvField
@@ -21,7 +22,6 @@ from ..protocol.tools import ToolCallEnd, ToolCallFailed, encode_tool_use
 from .arguments import integer, one_of, optional, time_limit
 from .callbacks import call, check_options
 from .chat import Chat
-from .mcp import McpServer
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionResult, Timeout
 from .tool_results import result_as_text
 from .tools import BoundTool

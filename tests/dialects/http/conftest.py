@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from tests.support.homes import link_model, link_models, new_home
 from tests.support.http_server import ServerInThread, serving_in_thread
 from tests.support.models.built import built
 from tests.support.models.thinking import write_thinking
-from tests.support.running import Server, serving
+from tests.support.running import Server, free_port, serving, wait_until
 
 SETTINGS = """
 [loading]
@@ -85,3 +88,24 @@ def fake_server(empty_home: Home) -> Iterator[ServerInThread]:
         yield server
     assert fake.running() == []
     fake.reset()
+
+
+@pytest.fixture(scope="session")
+def mcp_url() -> Iterator[str]:
+    """The address of an MCP server."""
+    port = free_port()
+    program = Path(__file__).parents[2] / "support" / "mcp_server.py"
+    process = subprocess.Popen(
+        [sys.executable, str(program), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+
+        def listens() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_until(listens, "the MCP server to listen")
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -111,7 +111,7 @@ def test_unknown_keys_and_models_are_errors(http: httpx.Client) -> None:
         assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
     assert chat(http, 400, reasoning="high")["error"]["param"] == "reasoning"
     assert chat(http, 400, reasoning="on")["error"]["param"] == "reasoning"
-    assert chat(http, 400, integrations=["mcp/files"])["error"]["param"] == "integrations"
+    assert chat(http, 400, integrations=["mcp/files"])["error"]["param"] == "integrations.0"
     assert chat(http, 400, input=[])["error"]["param"] == "input"
     assert chat(http, 400, input=[{"type": "message"}])["error"]["param"] == "input.0.content"
     assert chat(http, 400, input=[{"type": "smell"}])["error"]["param"] == "input.0.type"

@@ -8,34 +8,43 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET
 
 from ...domain.chat import ChatRequest, Message, Text
-from ...domain.generation import PredictionResult
-from ...domain.progress import Queued
+from ...domain.generation import Timings
 from ...errors import StudioloError
 from ...host.load_progress import LoadWatcher
-from ...host.prompt_progress import PromptReport
-from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
+from ...mcp.connections import McpTool
+from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole
 from ..http.endpoint import Call
 from ..http.fields import wrong
 from ..http.generation import (
     AnswerText,
     Event,
-    Gathered,
-    Piece,
     Thought,
     blaming,
-    fits,
     is_loaded,
     patience,
     predicting,
     reference,
 )
 from ..http.produced import produced
+from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
+from .chat_answer import (
+    ChatAnswer,
+    Connected,
+    Happening,
+    Loaded,
+    Loading,
+    MessageItem,
+    OutputItem,
+    ReasoningItem,
+    Stats,
+    tool_item,
+)
+from .chat_events import Shown, event
 from .chat_request import ID_PREFIX, ChatBody
 from .errors import error_object
 
@@ -46,101 +55,92 @@ MAX_WAITING_EVENTS = 64
 """Events of one chat that wait to be sent; text is merged before."""
 
 
-class OutputItem(Struct):
-    """A part of the answer: reasoning or a message."""
-
-    type: str
-    content: str
-
-
-class Stats(Struct, kw_only=True):
-    """Counts of tokens, and times in seconds."""
-
-    input_tokens: int
-    total_output_tokens: int
-    reasoning_output_tokens: int
-    tokens_per_second: float
-    time_to_first_token_seconds: float
-    model_load_time_seconds: float | UnsetType = UNSET
-
-
-class ChatAnswer(Struct, kw_only=True):
-    """The answer to a chat."""
-
-    model_instance_id: str
-    output: list[OutputItem]
-    stats: Stats
-    response_id: str | UnsetType = UNSET
-
-
-@dataclass
-class _Loading:
-    """How far the load of the model is, 0 to 1."""
-
-    progress: float
-
-
-@dataclass
-class _Loaded:
-    """The model is there; ``seconds`` is how long its load took, ``None`` where it was loaded already."""
-
-    instance_id: str
-    seconds: float | None
-
-
 @dataclass
 class _Chat:
     """A chat under way, and what is known of its answer."""
 
     call: Call[ChatBody]
     messages: list[Message]
+    servers: list[AskedServer]
     was_loaded: bool
     instance_id: str
     load_sec: float | None = None
-    answer: Gathered = field(default_factory=Gathered)
+    rounds: Rounds | None = None
     output: list[OutputItem] = field(default_factory=list[OutputItem])
     response_id: str = field(default_factory=lambda: f"{ID_PREFIX}{secrets.token_hex(24)}")
 
-    async def events(self) -> AsyncGenerator[_Loading | _Loaded | Event, None]:
-        """Yield what happens, from the load of the model to the result."""
-        began = time.monotonic()
+    async def events(self) -> AsyncGenerator[Happening, None]:
+        """Yield what happens, from the connections of MCP servers and the load of the model to the result."""
 
-        async def run(queue: asyncio.Queue[_Loading | _Loaded | Event]) -> None:
-            def report(progress: float) -> None:
-                with contextlib.suppress(asyncio.QueueFull):  # the next one says more
-                    queue.put_nowait(_Loading(progress))
-
-            body = self.call.body
-            chat = ChatRequest(messages=self.messages)
-            load = body.load_request(LoadWatcher(on_progress=report))
+        async def run(queue: asyncio.Queue[Happening]) -> None:
             with blaming("input", reasoning_effort="reasoning"):
-                async with predicting(self.call, body.model, chat, body.prediction_config(), load) as run:
-                    if body.reasoning == "on" and not run.instance.vocabulary.reasons:
-                        raise wrong("reasoning", f"{run.instance.model.key} does not reason")
-                    seconds = None if self.was_loaded else time.monotonic() - began
-                    await queue.put(_Loaded(run.instance.identifier, seconds))
-                    async for event in run.events:
-                        await queue.put(event)
+                async with tools_of(self.call.host, self.servers) as tools:
+                    await queue.put(Connected())
+                    offered = [tool.definition for tool in tools.values()] or None
+                    chat = ChatRequest(messages=self.messages, tools=offered)
+                    self.rounds = Rounds(chat, tools, lambda chat, used: self._predicted(queue, chat, used))
+                    async with contextlib.aclosing(self.rounds.steps()) as steps:
+                        async for step in steps:
+                            await queue.put(step)
 
         async with contextlib.aclosing(produced(run, MAX_WAITING_EVENTS)) as events:
-            async for event in events:
-                self._take(event)
+            async for happening in events:
+                self._take(happening)
+                yield happening
+
+    def tool(self, name: str) -> McpTool | None:
+        """Return the tool of the server's that the model knows by a name."""
+        return None if self.rounds is None else self.rounds.tool(name)
+
+    async def _predicted(
+        self, queue: asyncio.Queue[Happening], chat: ChatRequest, used: int
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events of one answer of the model.
+
+        Parameters:
+            used: tokens that were generated before.
+        """
+        began = time.monotonic()
+
+        def report(progress: float) -> None:
+            with contextlib.suppress(asyncio.QueueFull):  # the next one says more
+                queue.put_nowait(Loading(progress))
+
+        body = self.call.body
+        config = body.prediction_config()
+        if config.max_tokens:
+            config.max_tokens = max(config.max_tokens - used, 1)
+        is_first = self.rounds is not None and len(self.rounds.answers) == 1
+        load = body.load_request(LoadWatcher(on_progress=report if is_first else None))
+        async with predicting(self.call, body.model, chat, config, load) as run:
+            if body.reasoning == "on" and not run.instance.vocabulary.reasons:
+                raise wrong("reasoning", f"{run.instance.model.key} does not reason")
+            if is_first:
+                seconds = None if self.was_loaded else time.monotonic() - began
+                await queue.put(Loaded(run.instance.identifier, seconds))
+            async for event in run.events:
                 yield event
 
-    def _take(self, event: _Loading | _Loaded | Event) -> None:
-        if isinstance(event, _Loaded):
-            self.instance_id, self.load_sec = event.instance_id, event.seconds
+    def _take(self, event: Happening) -> None:
+        match event:
+            case Loaded():
+                self.instance_id, self.load_sec = event.instance_id, event.seconds
+            case Answered():
+                self.output.append(tool_item(event))
+            case Step():
+                for piece in event.pieces:
+                    if isinstance(piece, AnswerText | Thought):
+                        self._add_text(piece)
+            case _:
+                pass
 
-    def pieces(self, event: Event) -> list[Piece]:
-        """Return what an event adds to the answer, and add it."""
-        pieces = self.answer.add(event)
-        for piece in pieces:
-            if isinstance(piece, AnswerText | Thought):
-                kind = "message" if isinstance(piece, AnswerText) else "reasoning"
-                if not self.output or self.output[-1].type != kind:
-                    self.output.append(OutputItem(kind, ""))
-                self.output[-1].content += piece.text
-        return pieces
+    def _add_text(self, piece: AnswerText | Thought) -> None:
+        kind = MessageItem if isinstance(piece, AnswerText) else ReasoningItem
+        last = self.output[-1] if self.output else None
+        if not isinstance(last, kind):
+            last = kind("")
+            self.output.append(last)
+        last.content += piece.text
 
     async def finished(self) -> ChatAnswer:
         """Return the whole answer, and store it where that was asked for."""
@@ -151,16 +151,18 @@ class _Chat:
 
     def result(self, response_id: str | None = None) -> ChatAnswer:
         """Return the answer as far as it is known."""
-        end = self.answer.result or PredictionResult(stop_reason="cancelled")
+        answers = self.rounds.answers if self.rounds is not None else []
+        ends = [answer.result for answer in answers if answer.result is not None]
+        first, last = (ends[0].timings, ends[-1].timings) if ends else (Timings(), Timings())
         return ChatAnswer(
             model_instance_id=self.instance_id,
             output=self.output,
             stats=Stats(
-                input_tokens=end.usage.prompt_tokens,
-                total_output_tokens=end.usage.predicted_tokens,
-                reasoning_output_tokens=self.answer.reasoning_tokens,
-                tokens_per_second=end.timings.tokens_per_second or 0.0,
-                time_to_first_token_seconds=end.timings.first_token_sec or 0.0,
+                input_tokens=sum(end.usage.prompt_tokens for end in ends),
+                total_output_tokens=sum(end.usage.predicted_tokens for end in ends),
+                reasoning_output_tokens=sum(answer.reasoning_tokens for answer in answers),
+                tokens_per_second=last.tokens_per_second or 0.0,
+                time_to_first_token_seconds=first.first_token_sec or 0.0,
                 model_load_time_seconds=UNSET if self.load_sec is None else round(self.load_sec, 3),
             ),
             response_id=response_id or UNSET,
@@ -176,7 +178,7 @@ async def chat(call: Call[ChatBody]) -> Answer:
         messages = [message for message in messages if message.role != "system"]
         messages.insert(0, Message("system", [Text(body.system_prompt)]))
     name = (await reference(call, body.model)).name or body.model
-    found = _Chat(call, messages, await is_loaded(call, body.model), name)
+    found = _Chat(call, messages, body.servers(), await is_loaded(call, body.model), name)
     if body.stream:
         return Streamed(
             _frames(found),
@@ -186,84 +188,22 @@ async def chat(call: Call[ChatBody]) -> Answer:
             patience_sec=patience(found.was_loaded),
         )
     async with contextlib.aclosing(found.events()) as events:
-        async for event in events:
-            if not isinstance(event, _Loading | _Loaded):
-                found.pieces(event)
+        async for _ in events:
+            pass
     return Whole(await found.finished())
 
 
-def _event(kind: str, **fields: Any) -> bytes:
-    return sse({"type": kind, **fields}, kind)
-
-
 def _failed(chat: _Chat, error: StudioloError) -> bytes:
-    return _event("error", error=error_object(error)) + _event("chat.end", result=chat.result())
+    return event("error", error=error_object(error)) + event("chat.end", result=chat.result())
 
 
 async def _frames(chat: _Chat) -> AsyncGenerator[bytes, None]:
-    has_begun = not chat.was_loaded
-    if has_begun:
-        yield _event("chat.start", model_instance_id=chat.instance_id)
-        yield _event("model_load.start", model_instance_id=chat.instance_id)
-    prompt = _Prompt()
-    item: str | None = None
+    shown = Shown(chat.instance_id, chat.was_loaded, chat.tool)
     async with contextlib.aclosing(chat.events()) as events:
-        async for event in events:
-            match event:
-                case _Loading(progress):
-                    yield _event("model_load.progress", model_instance_id=chat.instance_id, progress=progress)
-                    continue
-                case _Loaded(instance_id, seconds):
-                    if seconds is not None:
-                        yield _event("model_load.end", model_instance_id=instance_id, load_time_seconds=seconds)
-                    continue
-                case _:
-                    pass
-            if isinstance(event, Queued) or not fits(event):
-                continue
-            if not has_begun:
-                has_begun = True
-                yield _event("chat.start", model_instance_id=chat.instance_id)
-            if isinstance(event, PromptReport):
-                yield prompt.progress(event)
-                continue
-            yield prompt.end()
-            for piece in chat.pieces(event):
-                if not isinstance(piece, AnswerText | Thought) or not piece.text:
-                    continue
-                kind = "message" if isinstance(piece, AnswerText) else "reasoning"
-                if kind != item:
-                    yield (_event(f"{item}.end") if item else b"") + _event(f"{kind}.start")
-                    item = kind
-                yield _event(f"{kind}.delta", content=piece.text)
-    if item is not None:
-        yield _event(f"{item}.end")
-    yield _event("chat.end", result=await chat.finished())
-
-
-class _Prompt:
-    """The events of the processing of a prompt: a start, progress, one end."""
-
-    def __init__(self) -> None:
-        self._begun = self._ended = False
-
-    def progress(self, report: PromptReport) -> bytes:
-        """Return the events for a report."""
-        return self._begin() + _event("prompt_processing.progress", progress=report.ratio)
-
-    def end(self) -> bytes:
-        """Return the event of the end, the first time."""
-        if self._ended:
-            return b""
-        begin = self._begin()
-        self._ended = True
-        return begin + _event("prompt_processing.end")
-
-    def _begin(self) -> bytes:
-        if self._begun:
-            return b""
-        self._begun = True
-        return _event("prompt_processing.start")
+        async for happening in events:
+            for frame in shown.add(happening):
+                yield frame
+    yield shown.end_item() + event("chat.end", result=await chat.finished())
 
 
 async def _earlier(call: Call[ChatBody]) -> list[Message]:
@@ -278,7 +218,8 @@ async def _earlier(call: Call[ChatBody]) -> list[Message]:
 
 
 async def _keep(chat: _Chat) -> None:
-    """Store the messages of a chat with its answer."""
-    answer = Message("assistant", [Text(chat.answer.text)])
-    body = msgspec.msgpack.encode([*chat.messages, answer])
+    """Store the messages of a chat with its answer, and with the calls of tools before it."""
+    assert chat.rounds is not None
+    answer = Message("assistant", [Text(chat.rounds.answer.text)])
+    body = msgspec.msgpack.encode([*chat.rounds.chat.messages, answer])
     await chat.call.store.put(KIND, chat.call.owner, chat.response_id, body)

@@ -11,11 +11,15 @@ from ...domain.chat import Message, Text
 from ...host.load_progress import LoadWatcher
 from ...host.on_demand import LoadRequest
 from ..http.chats import read_chat
-from ..http.fields import Field, converted, honoured, refused, wrong
+from ..http.fields import Field, converted, honoured, wrong
+from ..http.tool_servers import AskedServer
 
 Part = Annotated[float, Meta(ge=0, le=1)]
 
 ID_PREFIX = "resp_"
+
+PLUGIN_PREFIX = "mcp/"
+"""What the ids of the MCP servers of ``mcp.json`` begin with."""
 
 
 class InputItem(Struct):
@@ -26,12 +30,24 @@ class InputItem(Struct):
     data_url: str | None = None
 
 
+class Integration(Struct):
+    """Tools that the server calls: those of an MCP server of ``mcp.json``, or of one that the request names."""
+
+    type: Literal["plugin", "ephemeral_mcp"]
+    id: str | None = None
+    server_label: Annotated[str, Meta(min_length=1)] | None = None
+    server_url: str | None = None
+    headers: dict[str, str] | None = None
+    allowed_tools: list[str] | None = None
+
+
 class ChatBody(Struct, kw_only=True):
     """The body of a request to chat."""
 
     model: Annotated[str, Meta(min_length=1)]
     input: Any
     system_prompt: str | None = None
+    integrations: list[str | Integration] | None = None
     stream: bool = False
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Part | None = None
@@ -56,6 +72,14 @@ class ChatBody(Struct, kw_only=True):
         parts = [_part(item, f"input.{index}") for index, item in enumerate(items)]
         return read_chat([{"role": "user", "content": parts}], ("user",), "input")
 
+    def servers(self) -> list[AskedServer]:
+        """Return the MCP servers. Raise :class:`InvalidRequestError` for what is malformed in them."""
+        given = self.integrations or ()
+        return [
+            _server(Integration("plugin", each) if isinstance(each, str) else each, f"integrations.{index}")
+            for index, each in enumerate(given)
+        ]
+
     def prediction_config(self) -> PredictionConfig:
         """Return the settings as the host has them."""
         effort = {"off": "none", "on": None}.get(self.reasoning or "on", self.reasoning)
@@ -79,6 +103,28 @@ class ChatBody(Struct, kw_only=True):
         return LoadRequest(config=config, on_mismatch="reload", watcher=watcher)
 
 
+def _server(given: Integration, place: str) -> AskedServer:
+    if given.type == "plugin":
+        for name in ("server_label", "server_url", "headers"):
+            if getattr(given, name) is not None:
+                raise wrong(f"{place}.{name}", "only an ephemeral_mcp has it")
+        if given.id is None or not given.id.startswith(PLUGIN_PREFIX):
+            raise wrong(f"{place}.id" if given.id is None else place, "expected an id that begins with 'mcp/'")
+        return AskedServer(name=given.id.removeprefix(PLUGIN_PREFIX), place=place, allowed=given.allowed_tools)
+    if given.id is not None:
+        raise wrong(f"{place}.id", "only a plugin has it")
+    for name in ("server_label", "server_url"):
+        if getattr(given, name) is None:
+            raise wrong(f"{place}.{name}", "missing")
+    return AskedServer(
+        name=given.server_label or "",
+        place=place,
+        url=given.server_url,
+        headers=given.headers or {},
+        allowed=given.allowed_tools,
+    )
+
+
 def _part(item: InputItem, where: str) -> dict[str, Any]:
     if item.type == "image":
         if item.data_url is None:
@@ -97,7 +143,16 @@ FIELDS: dict[str, Field] = {
         whole=True,
     ),
     "system_prompt": honoured("The system message; it replaces the one of the response that is continued."),
-    "integrations": refused("Tools of MCP servers are not called by the server: use act() of the SDK.", []),
+    "integrations": honoured(
+        "Tools of MCP servers that the server calls, where its settings allow it: ids of plugins (mcp/NAME, of "
+        "mcp.json; server.mcp_json), or objects (server.mcp_urls for those with an address)."
+    ),
+    "integrations.type": honoured("plugin or ephemeral_mcp."),
+    "integrations.id": honoured("Of a plugin: mcp/ and the name of a server in mcp.json."),
+    "integrations.server_label": honoured("The name of an ephemeral server."),
+    "integrations.server_url": honoured("Its address: MCP over streamable HTTP."),
+    "integrations.headers": honoured("Headers of every request to it.", whole=True),
+    "integrations.allowed_tools": honoured("The tools that may be called; all of them by default.", whole=True),
     "stream": honoured("The answer as server-sent events."),
     "temperature": honoured("0 for the likeliest token; higher for more variety."),
     "top_p": honoured("Sample among the likeliest tokens whose probabilities add up to this."),

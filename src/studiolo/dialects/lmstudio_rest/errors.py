@@ -27,6 +27,8 @@ def error_object(error: StudioloError, status: int | None = None) -> dict[str, A
     is_unknown_model = isinstance(error, ModelNotFoundError)
     kind = "invalid_request" if status < 500 else "internal_error"
     code = "unrecognized_keys" if error.data.get("unknown") else error.data.get("code") or _CODES.get(type(error))
+    if code == "mcp_connection_error":
+        kind, code = code, None
     found = {
         "type": "model_not_found" if is_unknown_model else kind,
         "message": str(error),

@@ -11,7 +11,8 @@ from ..openai import chat_request as openai_chat
 from ..openai import completions as openai_completions
 from ..openai import embeddings as openai_embeddings
 from . import chat_request, downloads, models
-from .chat import ChatAnswer, chat
+from .chat import chat
+from .chat_answer import ChatAnswer
 from .errors import error_answer
 from .old import complete_chat_with_info, complete_with_info
 

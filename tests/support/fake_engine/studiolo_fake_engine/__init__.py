@@ -64,6 +64,7 @@ class FakeModel:
         load_fails: a start ends with an error after its time.
         refuses_projector: a start with a projector fails.
         tokens: what a completion generates, once.
+        answers: what the first completions generate instead, one entry each.
         endless: generate the tokens again and again, until ``max_tokens`` or the end.
         token: how long a token takes.
         stalls_after: no token comes after so many of a completion.
@@ -81,6 +82,7 @@ class FakeModel:
     load_fails: bool = False
     refuses_projector: bool = False
     tokens: Sequence[str] = ("One ", "two ", "three.")
+    answers: list[Sequence[str]] = field(default_factory=list)
     endless: bool = False
     token: Step = field(default_factory=Step)
     stalls_after: int | None = None
@@ -294,7 +296,8 @@ class FakeEngine:
         if room <= 0:
             raise PromptTooLongError(f"The prompt has {prompt} tokens, and the context is {self._context}")
         limit = min(config.max_tokens or room, room)
-        tokens = itertools.cycle(self.script.tokens) if self.script.endless else iter(self.script.tokens)
+        script = self.script.answers.pop(0) if self.script.answers else self.script.tokens
+        tokens = itertools.cycle(script) if self.script.endless else iter(script)
         tokens = itertools.islice(tokens, done, None)
         with self._work(in_slot=True):
             yield PromptProgress(0, prompt)

@@ -16,8 +16,8 @@ from typing import IO, Any
 from ..errors import LocalFileError
 from ..paths import Home
 from ..platform.processes import close_pipes, kill, start_child, terminate, wait_for_exit
-from .mcp_config import ServerConfig
-from .mcp_environment import program_environment
+from .config import ServerConfig
+from .environment import program_environment
 
 END_SEC = 2.0
 """How long a program may take to end when its standard input is closed, and then when it gets SIGTERM."""

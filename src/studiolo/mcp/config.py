@@ -14,9 +14,8 @@ import msgspec
 from ..errors import ConfigError
 from ..paths import Home
 from ..text_file import read_text_file
-from .arguments import items
-from .mcp_environment import url_without_userinfo
-from .mcp_references import expanded, values, without_values
+from .environment import url_without_userinfo
+from .references import expanded, values, without_values
 
 McpServer = str | Path | Mapping[str, Any]
 """A server: its URL, its name in the user's ``mcp.json``, the path of an ``mcp.json``, or a dict of either form."""
@@ -35,7 +34,7 @@ class ServerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
         url, headers: an endpoint, and the HTTP headers of every request.
         type: ``sse`` for an endpoint of the older kind; otherwise the form is seen from the other fields.
         timeout: seconds that the start may take, and that a call may take without an answer or a progress
-            notification. Default: :data:`studiolo.sdk.mcp.START_LIMIT_SEC` and ``CALL_LIMIT_SEC``.
+            notification. Default: :data:`studiolo.mcp.connections.START_LIMIT_SEC` and ``CALL_LIMIT_SEC``.
         disabled: leave it out.
 
     ``${NAME}``, ``${env:NAME}`` and ``${NAME:-default}`` in the texts are replaced by :meth:`expanded`.
@@ -93,6 +92,13 @@ def mcp_json(home: Home | None = None) -> Path:
     return (home or Home.default()).root / "mcp.json"
 
 
+def listed_servers(home: Home) -> dict[str, ServerConfig]:
+    """Return the servers of the user's ``mcp.json`` by name. Blocks. Raise :class:`ConfigError` if it is malformed."""
+    path = mcp_json(home)
+    known = dict(_all(_read(path), str(path))) if path.exists() else {}
+    return {name: config for name, config in known.items() if not config.disabled}
+
+
 def server_configs(servers: Iterable[McpServer]) -> dict[str, ServerConfig]:
     """Return the servers by name.
 
@@ -100,7 +106,7 @@ def server_configs(servers: Iterable[McpServer]) -> dict[str, ServerConfig]:
         ConfigError: a file cannot be read, an entry is malformed, or a name is unknown or used twice.
     """
     found: dict[str, ServerConfig] = {}
-    for server in items(servers, "mcp", "a list of MCP servers"):
+    for server in servers:
         for name, config in _named(server):
             if name in found:
                 raise ConfigError(f"Two MCP servers have the name {name!r}")

@@ -1,0 +1,218 @@
+"""Tools of MCP servers that the server calls itself, by LM Studio's REST API: on a fake engine that calls them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import studiolo_fake_engine as fake
+
+from studiolo.dialects.http import tool_servers
+from studiolo.mcp.config import ServerConfig
+from studiolo.mcp.connections import Connections
+from tests.support.http_server import ServerInThread
+from tests.support.running import free_port, wait_until
+
+PROGRAM = str(Path(__file__).parents[2] / "support" / "mcp_server.py")
+
+
+def said(name: str, /, **arguments: Any) -> list[str]:
+    """What a model writes to call a tool."""
+    return ["[TOOL_REQUEST]", json.dumps({"name": name, "arguments": arguments}), "[END_TOOL_REQUEST]"]
+
+
+def scripted(*answers: list[str]) -> None:
+    fake.models["alpha"].answers = list(answers)
+
+
+def allow(server: ServerInThread, *lines: str) -> None:
+    with server.host.home.settings.open("a") as settings:
+        settings.write("\n".join(["[server]", *lines, ""]))
+
+
+def remote(url: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "ephemeral_mcp", "server_label": "sums", "server_url": url, **fields}
+
+
+def chat(server: ServerInThread, status: int = 200, **body: Any) -> Any:
+    answer = httpx.post(f"{server.url}/api/v1/chat", json={"model": "alpha", "input": "Go.", **body}, timeout=60)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def events(server: ServerInThread, **body: Any) -> list[Any]:
+    body = {"model": "alpha", "input": "Go.", "stream": True, **body}
+    with httpx.stream("POST", f"{server.url}/api/v1/chat", json=body, timeout=60) as answer:
+        assert answer.status_code == 200
+        return [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
+
+
+def prompt(engine: int = -1, request: int = -1) -> str:
+    """The text that the engine was given."""
+    given = fake.engines[engine].requests[request].prompt
+    return given if isinstance(given, str) else "".join(fake._words[token] for token in given)
+
+
+SUMS = {"type": "ephemeral_mcp", "server_label": "sums"}
+CALLED = {
+    "type": "tool_call",
+    "tool": "multiply",
+    "arguments": {"a": 6, "b": 7},
+    "output": '[{"type":"text","text":"42"}]',
+    "provider_info": SUMS,
+}
+
+
+def test_a_tool_of_a_server_is_called_and_the_model_answers_on_a_fake_engine(
+    fake_server: ServerInThread, mcp_url: str
+) -> None:
+    allow(fake_server, 'mcp_urls = "any"')
+    scripted(["Let me see. ", *said("multiply", a=6, b=7)], ["It is 42."])
+    found = chat(fake_server, integrations=[remote(mcp_url, headers={"X-Test": "1"})])
+    message = {"type": "message", "content": "It is 42."}
+    assert [each["type"] for each in found["output"]] == ["message", "tool_call", "message"]
+    assert found["output"][1:] == [CALLED, message]
+    assert "multiply" in prompt(request=0) and "42" in prompt() and "greet" in prompt()
+    stats = found["stats"]
+    assert stats["total_output_tokens"] == 5
+    scripted(["Again."])
+    chat(fake_server, input="And?", previous_response_id=found["response_id"], store=False)
+    assert "42" in prompt() and "It is 42." in prompt()
+
+    scripted(["Let me see. ", *said("multiply", a=6, b=7)], ["It is 42."])
+    stream = events(fake_server, integrations=[remote(mcp_url)])
+    kinds = [kind for kind, _ in itertools.groupby(each["type"] for each in stream)]
+    processing = ["prompt_processing.start", "prompt_processing.progress", "prompt_processing.end"]
+    text = ["message.start", "message.delta", "message.end"]
+    calls = ["tool_call.start", "tool_call.arguments", "tool_call.success"]
+    assert kinds == ["chat.start", *processing, *text, *calls, *processing, *text, "chat.end"]
+    call = {key: value for key, value in CALLED.items() if key != "type"}
+    start, arguments, success = (each for each in stream if each["type"].startswith("tool_call."))
+    assert start == {"type": "tool_call.start", "tool": "multiply", "provider_info": SUMS}
+    assert arguments == {"type": "tool_call.arguments", **{k: v for k, v in call.items() if k != "output"}}
+    assert success == {"type": "tool_call.success", **call}
+    assert stream[-1]["result"]["output"] == found["output"]
+
+
+def test_only_allowed_tools_are_offered_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
+    allow(fake_server, 'mcp_urls = "any"')
+    scripted(["Nothing."])
+    chat(fake_server, integrations=[remote(mcp_url, allowed_tools=["greet"])])
+    assert "greet" in prompt() and "multiply" not in prompt()
+    error = chat(fake_server, 400, integrations=[remote(mcp_url, allowed_tools=["add"])])["error"]
+    assert error["param"] == "integrations.0.allowed_tools" and "'add'" in error["message"]
+
+
+def test_a_tool_that_fails_says_so_to_the_model_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
+    allow(fake_server, 'mcp_urls = "any"')
+    scripted(said("broken"), ["It is broken."])
+    found = chat(fake_server, integrations=[remote(mcp_url)])
+    assert "Error: " in found["output"][0]["output"] and "it is broken" in found["output"][0]["output"]
+    assert "it is broken" in prompt()
+
+
+def test_servers_of_mcp_json_are_called_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    entry = {"command": sys.executable, "args": [PROGRAM], "env": {"SECRET": "x"}}
+    path = fake_server.host.home.root / "mcp.json"
+    path.write_text(json.dumps({"mcpServers": {"own": entry, "gone": {"command": "/no/such/program"}}}))
+    refused = chat(fake_server, 400, integrations=["mcp/own"])["error"]
+    assert refused["param"] == "integrations.0" and "server.mcp_json" in refused["message"]
+    allow(fake_server, "mcp_json = true")
+    scripted(said("greet", name="Ann"), ["Done."])
+    found = chat(fake_server, integrations=[{"type": "plugin", "id": "mcp/own", "allowed_tools": ["greet"]}])
+    assert found["output"][0]["provider_info"] == {"type": "plugin", "plugin_id": "mcp/own"}
+    assert "Hello, Ann!" in found["output"][0]["output"]
+    unknown = chat(fake_server, 400, integrations=["mcp/other"])["error"]
+    assert unknown["param"] == "integrations.0" and "own" not in unknown["message"]
+    gone = chat(fake_server, 502, integrations=["mcp/gone"])["error"]
+    assert gone["type"] == "mcp_connection_error" and "/no/such/program" not in gone["message"]
+
+
+WRONG: list[tuple[list[Any], str]] = [
+    ([{"type": "ephemeral_mcp", "server_url": "http://a.example"}], "integrations.0.server_label"),
+    ([{"type": "ephemeral_mcp", "server_label": "a"}], "integrations.0.server_url"),
+    ([remote("file:///etc/passwd")], "integrations.0"),
+    ([remote("http://a:b@c.example/")], "integrations.0"),
+    ([remote("http://a.example"), remote("http://b.example")], "integrations.1"),
+    ([{"type": "plugin", "id": "own"}], "integrations.0"),
+    (["own"], "integrations.0"),
+    ([{"type": "plugin", "id": "mcp/own", "server_url": "http://a.example"}], "integrations.0.server_url"),
+    ([{"type": "magic"}], "integrations.0.type"),
+    ([3], "integrations.0"),
+    ([remote("http://a.example", nonsense=1)], "integrations.0.nonsense"),
+]
+
+
+def test_wrong_and_forbidden_servers_are_refused_by_their_path_on_a_fake_engine(
+    fake_server: ServerInThread, mcp_url: str
+) -> None:
+    fake.models["alpha"] = fake.FakeModel()
+    error = chat(fake_server, 400, integrations=[remote(mcp_url)])["error"]
+    assert error["param"] == "integrations.0" and "server.mcp_urls" in error["message"]
+    allow(fake_server, 'mcp_urls = "public"')
+    for integrations, place in WRONG:
+        assert chat(fake_server, 400, integrations=integrations)["error"]["param"] == place, integrations
+    for stream in (False, True):
+        private = chat(fake_server, 502, integrations=[remote(mcp_url)], stream=stream)["error"]
+        assert private["type"] == "mcp_connection_error" and "public internet" in private["message"]
+    assert fake.engines == []
+
+
+def test_a_server_that_does_not_answer_is_an_error_before_a_stream_on_a_fake_engine(
+    fake_server: ServerInThread,
+) -> None:
+    allow(fake_server, 'mcp_urls = "any"')
+    url = f"http://127.0.0.1:{free_port()}/mcp"
+    error = chat(fake_server, 502, integrations=[remote(url)], stream=True)["error"]
+    assert error["type"] == "mcp_connection_error" and "sums" in error["message"]
+
+
+def test_rounds_results_and_times_have_limits_on_a_fake_engine(
+    fake_server: ServerInThread, mcp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(fake_server, 'mcp_urls = "any"')
+    monkeypatch.setattr(tool_servers, "MAX_ROUNDS", 3)
+    monkeypatch.setattr(tool_servers, "MAX_RESULT_CHARS", 10)
+    call = said("greet", name="x" * 50)
+    scripted(call, call, call, call)
+    found = chat(fake_server, integrations=[remote(mcp_url)])
+    assert [each["type"] for each in found["output"]].count("tool_call") == 2
+    assert len(fake.engines[-1].requests) == 3 and "cut off" in prompt() and "x" * 20 not in prompt().split("cut")[-1]
+    monkeypatch.setattr(tool_servers, "CALL_LIMIT_SEC", 0.0)
+    scripted(said("greet", name="Ann"), ["Done."])
+    found = chat(fake_server, integrations=[remote(mcp_url)])
+    assert "did not end within" in found["output"][0]["output"]
+
+
+def test_a_client_that_leaves_ends_everything_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
+    allow(fake_server, 'mcp_urls = "any"')
+    fake.models["alpha"] = fake.FakeModel(answers=[said("multiply", a=1, b=2)], endless=False, token=fake.Step(0.01))
+    fake.models["alpha"].tokens = ["word "] * 5000
+    with httpx.stream(
+        "POST",
+        f"{fake_server.url}/api/v1/chat",
+        json={"model": "alpha", "input": "Go.", "stream": True, "integrations": [remote(mcp_url)]},
+        timeout=60,
+    ) as answer:
+        for line in answer.iter_lines():
+            if "tool_call.success" in line:
+                break
+    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 5)
+
+
+async def test_variables_of_the_environment_are_not_sent_to_servers_of_requests(
+    mcp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2-hunter2")
+    written = ServerConfig(url=mcp_url, headers={"X-Test": "${MY_SECRET}"})
+    expanded: list[str] = []
+    monkeypatch.setattr(ServerConfig, "expanded", lambda self, name: expanded.append(name) or self)
+    for connections, count in ((Connections("any"), 0), (Connections(), 1)):
+        await connections.begin({"sums": written})
+        await connections.end(1)
+        assert len(expanded) == count
