@@ -177,6 +177,7 @@ class PredictionResult(Struct, frozen=True, kw_only=True):
         drafting: only with a draft model.
         structured: only for an answer that was held to a form.
         engine_restarts: how often the engine died and the answer was continued on its successor.
+        end_token: the token without text that ended it, where log-probabilities were asked for and there is one.
     """
 
     stop_reason: StopReason
@@ -187,6 +188,7 @@ class PredictionResult(Struct, frozen=True, kw_only=True):
     drafting: Drafting | None = None
     structured: StructuredOutcome | None = None
     engine_restarts: int = 0
+    end_token: TokenLogProbs | None = None
 
 
 def merge_fragments(last: Fragment, new: Fragment) -> Fragment | None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..config import LoadConfig, PredictionConfig, PromptTemplate
 from ..domain.chat import Message, Tool
 from ..domain.embeddings import Embeddings
-from ..domain.generation import Fragment, StopReason, ToolCallEvent
+from ..domain.generation import Fragment, StopReason, TokenLogProbs, ToolCallEvent
 from ..domain.model_shape import ModelShape
 from ..domain.progress import PromptProgress
 from ..errors import EngineError
@@ -133,6 +133,7 @@ class Completed:
         cached_tokens: tokens of the prompt that were in the engine's cache; ``None`` where the engine does not say.
         prompt_sec, decode_sec: seconds of processing the prompt and of generating, as the engine counts them.
         draft_tokens, accepted_draft_tokens: tokens that a draft model proposed, and those that the model took.
+        end_token: the token without text that ended the answer, where log-probabilities were asked for and there is one.
     """
 
     stop_reason: StopReason
@@ -145,6 +146,7 @@ class Completed:
     decode_sec: float | None = None
     draft_tokens: int | None = None
     accepted_draft_tokens: int | None = None
+    end_token: TokenLogProbs | None = None
 
 
 EngineEvent = Fragment | PromptProgress | Completed

@@ -355,6 +355,7 @@ class Prediction:
             drafting=self._drafting(completed),
             structured=structured,
             engine_restarts=self._restarts,
+            end_token=completed.end_token if completed else None,
         )
 
     def _drafting(self, completed: Completed | None) -> Drafting | None:

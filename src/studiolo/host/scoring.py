@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from msgspec.structs import replace
+
 from ..config import PredictionConfig
 from ..domain.generation import Fragment, LogProb, TokenLogProbs
 from ..engines.base import CompletionRequest, Constraint, Engine
@@ -77,7 +79,12 @@ async def score_prompt(host: Host, lease: Lease, prompt: str | list[int], top: i
         scores: list[TokenLogProbs | str] = [await engine.detokenize(tokens[:1])]
         found = await scores_of(engine, lease, [*begin, tokens[0]], tokens[1:], top)
         for token, score in zip(tokens[1:], found, strict=True):
-            scores.append(await engine.detokenize([token]) if score is None else score)
+            if score is None:
+                scores.append(await engine.detokenize([token]))
+            elif score.token.text or score.token.data:
+                scores.append(score)
+            else:  # a control token, of which engines say no text
+                scores.append(replace(score, token=replace(score.token, text=await engine.detokenize([token]))))
         return PromptScores(text, scores)
 
 

@@ -131,9 +131,31 @@ def test_every_token_of_a_prompt_has_its_log_probability(http: httpx.Client, pro
     settings = {"prompt": prompt, "max_tokens": 0, "echo": True, "logprobs": 2}
     choice = whole(http, **settings)["choices"][0]
     assert choice["text"] == prompt
+    assert "<|im_end|>" not in prompt or "<|im_end|>" in choice["logprobs"]["tokens"]
     assert all(value < 0 for value in choice["logprobs"]["token_logprobs"][1:])
     assert all(1 <= len(each) <= 3 for each in choice["logprobs"]["top_logprobs"][1:])
     assert whole(http, **settings)["choices"][0] == choice
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"prompt": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHow can I help you today?"}, "stop"),
+        ({"prompt": "I like ", "logit_bias": {"10813": 100}}, "length"),  # the first half of a character
+    ],
+)
+def test_each_token_that_is_counted_is_listed(http: httpx.Client, settings: dict[str, Any], reason: str) -> None:
+    scores = whole(http, **settings, max_tokens=0, echo=True, logprobs=1)["choices"][0]["logprobs"]
+    body = {**settings, "max_tokens": 1, "echo": True, "logprobs": 1}
+    sent = [frame["choices"][0] for frame in frames(http, **body)]
+    answer = http.post("/v1/completions", json={"model": LLM, "temperature": 0, **body}).json()
+    found = answer["choices"][0]
+    assert found["finish_reason"] == sent[-1]["finish_reason"] == reason
+    assert found["text"] == settings["prompt"] and answer["usage"]["completion_tokens"] == 1
+    for key in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+        assert found["logprobs"][key] == [each for choice in sent for each in choice["logprobs"][key]], key
+        assert found["logprobs"][key][:-1] == scores[key], key  # evaluators drop the last one, which was generated
+    assert (found["logprobs"]["token_logprobs"][-1] is None) == (reason == "length")
 
 
 def test_an_echo_comes_before_the_answer(http: httpx.Client) -> None:

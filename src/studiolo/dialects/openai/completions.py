@@ -204,13 +204,25 @@ def _likelihood(answer: Gathered) -> float:
 def _choice(index: int, answer: Gathered, echo: PromptScores, body: CompletionBody) -> CompletionChoice:
     generates = body.max_tokens != 0
     text = answer.text if generates else ""
-    tokens: list[TokenLogProbs | str] = [*echo.tokens, *(answer.logprobs if generates else ())]
+    tokens: list[TokenLogProbs | str] = [*echo.tokens, *((*answer.logprobs, *_textless(answer)) if generates else ())]
     return CompletionChoice(
         index=index,
         text=echo.text + text,
         logprobs=None if body.logprobs is None else legacy_logprobs(tokens, body.logprobs),
         finish_reason=_finish_reason(answer) if generates else "length",
     )
+
+
+def _textless(answer: Gathered) -> list[TokenLogProbs | str]:
+    """Return the last tokens of an answer that have brought no text: evaluators expect each token that was counted.
+
+    They are the token that ends a text, and those of a character that was cut, whose probabilities engines do not say.
+    """
+    if answer.end.end_token is not None:
+        return [answer.end.end_token]
+    if answer.end.stop_reason != "max_tokens":
+        return []
+    return [""] * (answer.end.usage.predicted_tokens - len(answer.logprobs))
 
 
 def _finish_reason(answer: Gathered) -> Literal["stop", "length"]:
@@ -251,7 +263,7 @@ async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
                 if isinstance(piece, AnswerText) and piece.text:
                     yield frame(index, piece.text, piece.logprobs)
             if answers[index].result is not None:
-                yield frame(index, "", (), _finish_reason(answers[index]))
+                yield frame(index, "", _textless(answers[index]), _finish_reason(answers[index]))
     if body.wants_usage:
         yield sse({**head, "choices": [], "usage": usage(answers, len(asked.prompts))})
     yield SSE_DONE

@@ -152,7 +152,7 @@ class LlamaServerClient:
                     )
                     counted, logprobs = event.tokens_predicted, []
                 if event.stop_type is not None:
-                    yield completed(event, request.config)
+                    yield completed(event, request.config, logprobs)
                     return
                 if limit is not None and event.tokens_evaluated + event.tokens_predicted >= limit:
                     predicted = min(event.tokens_predicted, limit - event.tokens_evaluated)

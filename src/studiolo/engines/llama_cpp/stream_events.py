@@ -5,6 +5,9 @@ Source of the formats: llama.cpp, tools/server/README.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import msgspec
 
 from ...config import PredictionConfig
@@ -83,8 +86,12 @@ def wanted_candidates(config: PredictionConfig) -> int | None:
     return None if config.log_probs is None or config.log_probs is False else int(config.log_probs)
 
 
-def completed(end: End, config: PredictionConfig) -> Completed:
-    """Return the end in the host's form, given the settings in force."""
+def completed(end: End, config: PredictionConfig, unsent: Sequence[TokenLogProbs] = ()) -> Completed:
+    """Return the end in the host's form, given the settings in force.
+
+    Parameters:
+        unsent: the log-probabilities of the last tokens, which have brought no text.
+    """
     stop_reason: StopReason = "end_of_text"
     if end.stop_type == "word":
         ends_a_tool_call = end.stopping_word in (config.tool_call_stop_strings or ())
@@ -92,9 +99,10 @@ def completed(end: End, config: PredictionConfig) -> Completed:
     elif end.stop_type == "limit":
         full = end.truncated and end.tokens_predicted < (config.max_tokens or 2**31)
         stop_reason = "context_full" if full else "max_tokens"
-    return _completed(
+    found = _completed(
         stop_reason, end.stopping_word or None, end.tokens_evaluated, end.tokens_predicted, end.timings or Timings()
     )
+    return replace(found, end_token=unsent[-1]) if unsent and stop_reason == "end_of_text" else found
 
 
 def context_full(prompt: int, predicted: int, timings: Timings | None) -> Completed:
