@@ -12,7 +12,7 @@ UV := $(BIN)/uv$(if $(WINDOWS),.exe)
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint types format bench fuzz soak docs tables lock clean
+.PHONY: help run test check coverage lint types format bench fuzz soak docs tables lock clean lm-eval
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
@@ -25,6 +25,7 @@ help:
 	@echo "make bench   measure against llama-server reached directly"
 	@echo "make fuzz    10,000 random inputs of each kind: frames, answers, headers of models"
 	@echo "make soak    clients of every kind for 20 minutes, while engines are killed"
+	@echo "make lm-eval  score a small task by lm-eval and directly; it takes 700 MB in the tests' cache"
 	@echo "make docs    build the documentation into site/"
 	@echo "make tables  renew docs/dialects.md from the tables of the dialects"
 	@echo "make lock    renew the lock files from pyproject.toml"
@@ -82,6 +83,9 @@ fuzz: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.reliability.soak --json bench/soak.json
+
+lm-eval: $(VENV)/.dev
+	$(BIN)/python -m tests.support.evaluation
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean

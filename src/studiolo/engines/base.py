@@ -133,7 +133,7 @@ class Completed:
         cached_tokens: tokens of the prompt that were in the engine's cache; ``None`` where the engine does not say.
         prompt_sec, decode_sec: seconds of processing the prompt and of generating, as the engine counts them.
         draft_tokens, accepted_draft_tokens: tokens that a draft model proposed, and those that the model took.
-        end_token: the token without text that ended the answer, where log-probabilities were asked for and there is one.
+        end_token: the token without text that ended the answer; only where log-probabilities were asked for.
     """
 
     stop_reason: StopReason
