@@ -12,7 +12,7 @@ UV := $(BIN)/uv$(if $(WINDOWS),.exe)
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint types format bench fuzz soak docs tables lock clean lm-eval
+.PHONY: help run test check coverage lint types format bench fuzz soak docs tables lock clean lm-eval open-webui
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
@@ -26,6 +26,7 @@ help:
 	@echo "make fuzz    10,000 random inputs of each kind: frames, answers, headers of models"
 	@echo "make soak    clients of every kind for 20 minutes, while engines are killed"
 	@echo "make lm-eval  score a small task by lm-eval and directly; it takes 700 MB in the tests' cache"
+	@echo "make open-webui  drive Open WebUI's backend against a server; it takes 850 MB in the tests' cache"
 	@echo "make docs    build the documentation into site/"
 	@echo "make tables  renew docs/dialects.md from the tables of the dialects"
 	@echo "make lock    renew the lock files from pyproject.toml"
@@ -86,6 +87,9 @@ soak: $(VENV)/.dev
 
 lm-eval: $(VENV)/.dev
 	$(BIN)/python -m tests.support.evaluation
+
+open-webui: $(VENV)/.dev
+	$(BIN)/python -m tests.support.open_webui
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
