@@ -15,24 +15,11 @@ import studiolo_fake_engine as fake
 from studiolo.dialects.http import tool_servers
 from studiolo.mcp.config import ServerConfig
 from studiolo.mcp.connections import Connections
+from tests.support.calling import allow, prompt, said, scripted
 from tests.support.http_server import ServerInThread
 from tests.support.running import free_port, wait_until
 
 PROGRAM = str(Path(__file__).parents[2] / "support" / "mcp_server.py")
-
-
-def said(name: str, /, **arguments: Any) -> list[str]:
-    """What a model writes to call a tool."""
-    return ["[TOOL_REQUEST]", json.dumps({"name": name, "arguments": arguments}), "[END_TOOL_REQUEST]"]
-
-
-def scripted(*answers: list[str]) -> None:
-    fake.models["alpha"].answers = list(answers)
-
-
-def allow(server: ServerInThread, *lines: str) -> None:
-    with server.host.home.settings.open("a") as settings:
-        settings.write("\n".join(["[server]", *lines, ""]))
 
 
 def remote(url: str, **fields: Any) -> dict[str, Any]:
@@ -50,12 +37,6 @@ def events(server: ServerInThread, **body: Any) -> list[Any]:
     with httpx.stream("POST", f"{server.url}/api/v1/chat", json=body, timeout=60) as answer:
         assert answer.status_code == 200
         return [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
-
-
-def prompt(engine: int = -1, request: int = -1) -> str:
-    """The text that the engine was given."""
-    given = fake.engines[engine].requests[request].prompt
-    return given if isinstance(given, str) else "".join(fake._words[token] for token in given)
 
 
 SUMS = {"type": "ephemeral_mcp", "server_label": "sums"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from ...daemon_threads import in_thread
 from ...deadline import Deadline
 from ...domain.chat import ChatRequest, Message, Part, Text, ToolCall, ToolResult
+from ...domain.generation import Usage
 from ...errors import ConfigError, ConnectionFailedError, InvalidRequestError, StudioloError
 from ...host.host import Host
 from ...mcp.config import ServerConfig, listed_servers
@@ -212,16 +214,23 @@ class Rounds:
         tools: those that the server calls, by the model's names.
         predict: answers a chat.
         call_prefix: what the ids of calls begin with.
+        max_calls: calls at most; ``None`` for no limit but those of rounds and time.
     """
 
     def __init__(
-        self, chat: ChatRequest, tools: Mapping[str, McpTool], predict: Predict, call_prefix: str = "call_"
+        self,
+        chat: ChatRequest,
+        tools: Mapping[str, McpTool],
+        predict: Predict,
+        call_prefix: str = "call_",
+        max_calls: int | None = None,
     ) -> None:
         self.chat = chat
         self.answers: list[Gathered] = []
         self._tools = tools
         self._predict = predict
         self._call_prefix = call_prefix
+        self._calls_left = max_calls
 
     @property
     def answer(self) -> Gathered:
@@ -236,7 +245,7 @@ class Rounds:
         """Yield what happens, until the model has answered, or has called a tool that is not the server's."""
         deadline = Deadline(TOOLS_LIMIT_SEC)
         for number in range(1, MAX_ROUNDS + 1):
-            is_last = number == MAX_ROUNDS or deadline.has_passed
+            is_last = number == MAX_ROUNDS or deadline.has_passed or self._calls_left == 0
             chat = replace(self.chat, tool_choice="none") if self._tools and is_last else self.chat
             answer = Gathered(call_prefix=self._call_prefix)
             self.answers.append(answer)
@@ -245,27 +254,53 @@ class Rounds:
                 async for event in events:
                     yield Step(event, answer.add(event))
             calls = [call for call in answer.calls if call.call is not None]
-            if not answer.called or is_last or any(call.name not in self._tools for call in calls):
+            own = [call for call in calls if call.name in self._tools]
+            if not answer.called or is_last or not own:
                 return
             results: list[Part] = []
-            for call in calls:
-                found = await self._call(call, deadline)
+            for call in own:
+                found = await self._called(call, deadline)
                 results.append(ToolResult(found.text, call.id, call.name))
                 yield found
+            if len(own) < len(calls):  # the client makes the others
+                return
             self.chat = continued(self.chat, answer, calls, results)
 
-    async def _call(self, call: CallText, deadline: Deadline) -> Answered:
+    async def _called(self, call: CallText, deadline: Deadline) -> Answered:
         tool = self._tools[call.name]
-        arguments = call.call.arguments if call.call is not None else None
-        left = deadline.remaining()
-        limit_sec = CALL_LIMIT_SEC if left is None else min(CALL_LIMIT_SEC, left)
-        try:
-            async with asyncio.timeout(limit_sec):
-                return Answered(call, tool, await tool.call(**(arguments or {})), None)
-        except TimeoutError:
-            return Answered(call, tool, None, f"The tool {tool.name} did not end within {limit_sec:.0f} s")
-        except McpToolError as error:
-            return Answered(call, tool, None, error.cause or error.title)
+        if self._calls_left is not None:
+            if self._calls_left == 0:
+                return Answered(call, tool, None, "The limit of calls is reached")
+            self._calls_left -= 1
+        return await called(tool, call, deadline)
+
+    def total(self) -> Gathered:
+        """Return the last answer with the tokens of all of them."""
+        ends = [answer.end.usage for answer in self.answers]
+        usage = Usage(
+            sum(each.prompt_tokens for each in ends),
+            sum(each.cached_prompt_tokens for each in ends),
+            sum(each.predicted_tokens for each in ends),
+        )
+        return dataclasses.replace(
+            self.answer,
+            reasoning_tokens=sum(answer.reasoning_tokens for answer in self.answers),
+            result=replace(self.answer.end, usage=usage),
+        )
+
+
+async def called(tool: McpTool, call: CallText, deadline: Deadline) -> Answered:
+    """Call a tool, and return its result or why it failed."""
+    arguments = call.call.arguments if call.call is not None else None
+    left = deadline.remaining()
+    limit_sec = CALL_LIMIT_SEC if left is None else min(CALL_LIMIT_SEC, left)
+    try:
+        async with asyncio.timeout(limit_sec):
+            return Answered(call, tool, await tool.call(**(arguments or {})), None)
+    except TimeoutError:
+        return Answered(call, tool, None, f"The tool {tool.name} did not end within {limit_sec:.0f} s")
+    except McpToolError as error:
+        return Answered(call, tool, None, error.cause or error.title)
 
 
 def continued(chat: ChatRequest, answer: Gathered, calls: Sequence[CallText], results: Sequence[Part]) -> ChatRequest:

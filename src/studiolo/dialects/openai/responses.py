@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...config import PredictionConfig
-from ...domain.chat import ChatRequest, Message, Text
+from ...deadline import Deadline
+from ...domain.chat import ChatRequest, Message, Text, ToolCall
 from ...errors import InvalidRequestError, StudioloError
+from ...host.host import Host
 from ...host.token_counts import count_tokens
 from ...store.store import MAX_BODY_BYTES
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.fields import wrong
-from ..http.generation import Gathered, blaming, events_of, fits, leased, patience_sec, reference
+from ..http.generation import CallText, Event, blaming, events_of, fits, leased, patience_sec, reference
+from ..http.tool_servers import TOOLS_LIMIT_SEC, Answered, Rounds, called, tools_of
 from . import responses_answer as answers
 from .responses_answer import Stored
 from .responses_events import Output
-from .responses_input import Placed, messages_of, own_items
+from .responses_input import Placed, messages_of, own_items, read_arguments
 from .responses_items import Ids, response_of
+from .responses_mcp import approved_calls
 from .responses_request import CountBody, ResponseBody, with_prompt_settings
 from .responses_tools import Offered, read_tools
 
@@ -48,15 +53,44 @@ class _Asked:
     """A prompt, as it is asked for.
 
     Parameters:
-        items: all items of its input, those of earlier responses included.
+        body: the request.
+        placed: all items of its input with their paths, those of earlier responses included.
         offered: the tools.
-        chat: what the model is given.
     """
 
+    body: ResponseBody | CountBody
     ids: Ids
-    items: list[dict[str, Any]]
+    placed: list[Placed]
     offered: Offered
-    chat: ChatRequest
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """All items of the input."""
+        return [item for _, item in self.placed]
+
+    def chat(self, made: Sequence[dict[str, Any]] = ()) -> ChatRequest:
+        """Return what the model is given.
+
+        Parameters:
+            made: items of calls that were made for it.
+        """
+        body = self.body
+        tools, choice = self.offered.choice(body.tool_choice)
+        messages = messages_of([*self.placed, *(("output", item) for item in made)])
+        if not messages:
+            raise wrong("input", "missing" if body.input is None else "expected at least one message")
+        if body.instructions:
+            messages.insert(0, Message("system", [Text(body.instructions)]))
+        parallel = body.parallel_tool_calls
+        return ChatRequest(messages=messages, tools=tools, tool_choice=choice, parallel_tool_calls=parallel)
+
+    @contextlib.asynccontextmanager
+    async def connected(self, host: Host) -> AsyncGenerator[None]:
+        """Connect to the MCP servers of the request, and offer their tools, for the length of the block."""
+        offered = self.offered
+        async with tools_of(host, offered.servers.asked, tuple(offered.origins)) as tools:
+            offered.connected(tools)
+            yield
 
 
 class Growing:
@@ -70,31 +104,78 @@ class Growing:
         self.response = answers.begun(body, asked.ids, asked.offered)
         top = body.top_logprobs or 0 if body.wants_logprobs else None
         self._output = Output(self.response.output, asked.ids, asked.offered, top, body.wants_sealed_reasoning)
-        self._answer = Gathered()
+        self._rounds: Rounds | None = None
         self._sequence = 0
 
     async def events(self) -> AsyncGenerator[Mapping[str, Any], None]:
         """Yield the events of the response. The last one is its end; it is stored by then."""
-        answer = self._answer
         has_begun = False
-        body = self._call.body
         with blaming("input", **_BLAMED):
-            found = events_of(self._call, body.model, self._asked.chat, self._config, body.load_request())
-            async with contextlib.aclosing(found) as events:
-                async for event in events:
-                    if not has_begun and fits(event):
-                        has_begun = True
-                        self.response.status = "in_progress"
-                        for one in answers.outline(self.response):
-                            yield one
-                    for piece in answer.add(event):
-                        for one in self._output.add(piece):
-                            yield one
-        answers.finish(self.response, answer)
-        for one in self._output.end(answer, self.response.status == "incomplete"):
+            async with self._asked.connected(self._call.host):
+                early = self._listed()
+                made = [one async for one in self._approved(early)]
+                servers = self._asked.offered.servers
+                rounds = self._rounds = Rounds(
+                    self._asked.chat(made), servers.callable, self._predicted, max_calls=self._call.body.max_tool_calls
+                )
+                async with contextlib.aclosing(rounds.steps()) as steps:
+                    async for step in steps:
+                        if isinstance(step, Answered):
+                            for one in self._output.answered(step):
+                                yield one
+                            continue
+                        if not has_begun and fits(step.event):
+                            has_begun = True
+                            self.response.status = "in_progress"
+                            for one in [*answers.outline(replace(self.response, output=[])), *early]:
+                                yield one
+                        for piece in step.pieces:
+                            for one in self._output.add(piece):
+                                yield one
+        answers.finish(self.response, rounds.total())
+        for one in self._output.end(rounds.answer, self.response.status == "incomplete"):
             yield one
         await self.keep()
         yield {"type": f"response.{self.response.status}", "response": self.response}
+
+    def _predicted(self, chat: ChatRequest, used: int) -> AsyncGenerator[Event, None]:
+        """Yield the events of one answer of the model.
+
+        Parameters:
+            used: tokens that were generated before.
+        """
+        body, config = self._call.body, self._config
+        if config.max_tokens:
+            config = replace(config, max_tokens=max(config.max_tokens - used, 1))
+        return events_of(self._call, body.model, chat, config, body.load_request())
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """Return the events that list the tools of MCP servers, but for lists that the input has."""
+        servers = self._asked.offered.servers
+        known = {item["server_label"] for item in self._asked.items if item["type"] == "mcp_list_tools"}
+        return [
+            _frozen(one)
+            for label in servers.given
+            if label not in known
+            for one in self._output.listed(label, servers.listed(label))
+        ]
+
+    async def _approved(self, early: list[dict[str, Any]]) -> AsyncGenerator[dict[str, Any], None]:
+        """Make the calls that the client has approved, and yield their items.
+
+        Parameters:
+            early: takes their events.
+        """
+        servers = self._asked.offered.servers
+        for approved in approved_calls(self._asked.placed):
+            request = approved.request
+            if (found := servers.find(request["server_label"], request["name"])) is None:
+                raise wrong(f"{approved.place}.approval_request_id", "its tool is not offered by this request")
+            arguments = read_arguments(request, approved.place)
+            call = CallText(request["id"], found[0], request["arguments"], ToolCall(found[0], arguments))
+            answered = await called(found[1], call, Deadline(TOOLS_LIMIT_SEC))
+            early += [_frozen(one) for one in self._output.approved(request, answered)]
+            yield msgspec.to_builtins(self.response.output[-1])
 
     async def keep(self) -> None:
         """Store the response as it is, if it is to be stored."""
@@ -122,8 +203,8 @@ class Growing:
 
     def _cut(self) -> None:
         """End the output with what there is of it."""
-        if self.response.output:
-            list(self._output.end(self._answer, is_cut=True))
+        if self.response.output and self._rounds is not None and self._rounds.answers:
+            list(self._output.end(self._rounds.answer, is_cut=True))
 
     async def run(self) -> None:
         """Answer in the background."""
@@ -204,8 +285,8 @@ async def count_input(call: Call[CountBody]) -> Answer:
     asked = await _asked(call)
     config = with_prompt_settings(PredictionConfig(), call.body)
     with blaming("input", **_BLAMED):
-        async with leased(call, call.body.model) as lease:
-            return Whole(TokenCount(await count_tokens(call.host, lease, asked.chat, config)))
+        async with asked.connected(call.host), leased(call, call.body.model) as lease:
+            return Whole(TokenCount(await count_tokens(call.host, lease, asked.chat(), config)))
 
 
 async def find(call: Call[Any], response_id: str) -> Stored | None:
@@ -218,15 +299,15 @@ async def _asked(call: Call[ResponseBody] | Call[CountBody]) -> _Asked:
     body = call.body
     ids = Ids()
     placed = await input_items(call, ids)
-    offered = read_tools(body.tools or (), placed, call.ignored)
-    tools, choice = offered.choice(body.tool_choice)
-    messages = messages_of(placed)
-    if not messages:
-        raise wrong("input", "missing" if body.input is None else "expected at least one message")
-    if body.instructions:
-        messages.insert(0, Message("system", [Text(body.instructions)]))
-    chat = ChatRequest(messages=messages, tools=tools, tool_choice=choice, parallel_tool_calls=body.parallel_tool_calls)
-    return _Asked(ids, [item for _, item in placed], offered, chat)
+    asked = _Asked(body, ids, placed, read_tools(body.tools or (), placed, call.ignored))
+    if not asked.offered.servers.asked:
+        asked.chat()  # raises for what is wrong in it, before anything is begun
+    return asked
+
+
+def _frozen(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event as it is now: its item may change before the event is sent."""
+    return {key: msgspec.to_builtins(value) for key, value in event.items()}
 
 
 async def input_items(call: Call[Any], ids: Ids) -> list[Placed]:

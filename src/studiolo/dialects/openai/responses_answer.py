@@ -68,7 +68,7 @@ class Response(Struct, kw_only=True):
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None
     max_output_tokens: int | None
-    max_tool_calls: None = None
+    max_tool_calls: int | None = None
     metadata: dict[str, str]
     model: str
     output: list[Item]
@@ -98,6 +98,7 @@ def begun(body: ResponseBody, ids: Ids, offered: Offered) -> Response:
         background=body.background,
         instructions=body.instructions,
         max_output_tokens=None if limit == -1 else limit,
+        max_tool_calls=body.max_tool_calls,
         metadata=body.metadata or {},
         model=body.model,
         output=[],

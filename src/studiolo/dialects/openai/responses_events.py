@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...domain.generation import TokenLogProbs
+from ...mcp.connections import McpTool
 from ..http.generation import AnswerText, CallArguments, CallBegun, CallEnded, CallText, Gathered, Piece, Thought
+from ..http.tool_servers import Answered
 from .logprobs import chat_logprobs
 from .responses_items import (
     CustomCallItem,
@@ -14,6 +16,9 @@ from .responses_items import (
     Ids,
     Item,
     ItemStatus,
+    McpApprovalItem,
+    McpCallItem,
+    McpListItem,
     MessageItem,
     OutputText,
     ReasoningItem,
@@ -47,6 +52,8 @@ class Output:
         self._open: Item | None = None
         self._texts: list[str] = []
         self._space: list[AnswerText] = []
+        self._calls: dict[str, int] = {}
+        """The calls that the server makes, by the model's ids: which items they are."""
 
     def add(self, piece: Piece) -> Iterator[Event]:
         """Take what a model has put out next. Yield the events that show it."""
@@ -63,6 +70,8 @@ class Output:
             case CallArguments(_, text):
                 if isinstance(self._open, FunctionCallItem):
                     yield self._event("response.function_call_arguments.delta", delta=text)
+                elif isinstance(self._open, McpCallItem):
+                    yield self._event("response.mcp_call_arguments.delta", delta=text)
             case CallEnded(_, call):
                 yield from self._end_call(call, "incomplete" if call.call is None else "completed")
 
@@ -73,8 +82,14 @@ class Output:
             answer: all that the model has put out.
             is_cut: whether the answer was cut off.
         """
-        if isinstance(self._open, FunctionCallItem | CustomCallItem):
+        if isinstance(self._open, FunctionCallItem | CustomCallItem | McpCallItem | McpApprovalItem):
             yield from self._end_call(answer.calls[-1], "incomplete")
+        for index in self._calls.values():
+            item = self._items[index]
+            if isinstance(item, McpCallItem):
+                item.status = "incomplete"
+            yield {"type": "response.output_item.done", "output_index": index, "item": item}
+        self._calls = {}
         if self._space and not self._items:
             yield from self._add_text(AnswerText("", ()))
         if not self._items:
@@ -112,6 +127,9 @@ class Output:
 
     def _begin_call(self, call_id: str, name: str) -> Iterator[Event]:
         self._space = []
+        if (tool := self._offered.servers.tools.get(name)) is not None:
+            yield from self._begin_mcp(tool, call_id, self._offered.servers.needs_approval(name))
+            return
         origin = self._offered.origin(name)
         kind = CustomCallItem if origin.is_custom else FunctionCallItem
         item = kind(
@@ -123,7 +141,69 @@ class Output:
             item.namespace = origin.namespace
         yield from self._begin(item)
 
+    def _begin_mcp(self, tool: McpTool, call_id: str, needs_approval: bool) -> Iterator[Event]:
+        label, name = tool.server, tool.name
+        if needs_approval:  # it is shown when it is whole
+            yield from self._end_text("completed")
+            self._open = McpApprovalItem(id=self._ids.item("mcp_approval_request"), server_label=label, name=name)
+            return
+        yield from self._begin(McpCallItem(id=self._ids.item("mcp_call"), server_label=label, name=name))
+        self._calls[call_id] = len(self._items) - 1
+        yield self._event("response.mcp_call.in_progress")
+
+    def listed(self, label: str, tools: list[dict[str, Any]]) -> Iterator[Event]:
+        """Show the tools of an MCP server."""
+        item = McpListItem(id=self._ids.item("mcp_list_tools"), server_label=label)
+        yield from self._begin(item)
+        yield self._event("response.mcp_list_tools.in_progress")
+        item.tools = tools
+        yield self._event("response.mcp_list_tools.completed")
+        yield from self._done()
+
+    def approved(self, request: dict[str, Any], answered: Answered) -> Iterator[Event]:
+        """Show a call that the client has approved, with its result."""
+        item = McpCallItem(
+            id=self._ids.item("mcp_call"),
+            server_label=request["server_label"],
+            name=request["name"],
+            approval_request_id=request["id"],
+        )
+        yield from self._begin(item)
+        yield self._event("response.mcp_call.in_progress")
+        item.arguments = request["arguments"]
+        yield self._event("response.mcp_call_arguments.delta", delta=item.arguments)
+        yield self._event("response.mcp_call_arguments.done", arguments=item.arguments)
+        index, self._open = len(self._items) - 1, None
+        yield from self._end_mcp(index, answered)
+
+    def answered(self, answered: Answered) -> Iterator[Event]:
+        """Show the result of a call that the server has made."""
+        yield from self._end_mcp(self._calls.pop(answered.call.id), answered)
+
+    def _end_mcp(self, index: int, answered: Answered) -> Iterator[Event]:
+        item = self._items[index]
+        assert isinstance(item, McpCallItem)
+        if answered.error is None:
+            item.status, item.output = "completed", answered.text
+        else:
+            content = [{"type": "text", "text": answered.error}]
+            item.status, item.error = "failed", {"type": "mcp_tool_execution_error", "content": content}
+        yield {"type": f"response.mcp_call.{item.status}", "item_id": item.id, "output_index": index}
+        yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
     def _end_call(self, call: CallText, status: ItemStatus) -> Iterator[Event]:
+        if isinstance(self._open, McpCallItem):
+            self._open.arguments = call.arguments
+            yield self._event("response.mcp_call_arguments.done", arguments=call.arguments)
+            self._open = None
+            return
+        if isinstance(self._open, McpApprovalItem):
+            item, self._open = self._open, None
+            if status == "completed":
+                item.arguments = call.arguments
+                yield from self._begin(item)
+                yield from self._done()
+            return
         if isinstance(self._open, CustomCallItem):
             text = self._open.input = free_text(call.arguments)
             yield self._event("response.custom_tool_call_input.delta", delta=text)
@@ -161,9 +241,10 @@ class Output:
         yield self._event("response.content_part.done", content_index=0, part=part)
         yield from self._done(status)
 
-    def _done(self, status: ItemStatus) -> Iterator[Event]:
+    def _done(self, status: ItemStatus = "completed") -> Iterator[Event]:
         if self._open is not None:
-            self._open.status = status
+            if isinstance(self._open, MessageItem | ReasoningItem | FunctionCallItem | CustomCallItem):
+                self._open.status = status
             yield {"type": "response.output_item.done", "output_index": len(self._items) - 1, "item": self._open}
         self._open = None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import msgspec
+
 from ...domain.chat import Message, Part, Text, ToolCall, ToolResult
 from ...errors import ConfigError
 from ...message_shapes import read_tool_call, with_reasoning_tags
@@ -14,6 +16,8 @@ from .responses_items import PREFIXES, Ids, unsealed
 from .responses_tools import FREE_TEXT, model_name
 
 ROLES = ("system", "developer", "user", "assistant")
+
+_CALLS = ("function_call", "custom_tool_call")
 
 Placed = tuple[str, dict[str, Any]]
 """An item and its path in the request."""
@@ -112,6 +116,27 @@ def _check_compaction(item: dict[str, Any], place: str) -> None:
         raise wrong(f"{place}.encrypted_content", "another server has made it, and only that one can read it")
 
 
+def _check_listed(item: dict[str, Any], place: str) -> None:
+    _text(item, "server_label", place)
+    item.setdefault("tools", [])
+
+
+def _check_mcp_call(item: dict[str, Any], place: str) -> None:
+    for key in ("server_label", "name", "arguments"):
+        _text(item, key, place)
+    if item["type"] == "mcp_call":
+        item.setdefault("status", "completed")
+        if item.get("output") is not None:
+            _text(item, "output", place)
+    _mcp_call(item, place, item["id"])
+
+
+def _check_approval(item: dict[str, Any], place: str) -> None:
+    _text(item, "approval_request_id", place)
+    if not isinstance(item.get("approve"), bool):
+        raise wrong(f"{place}.approve", "missing" if item.get("approve") is None else "expected a boolean")
+
+
 _CHECKS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "message": _check_message,
     "reasoning": _check_reasoning,
@@ -121,6 +146,10 @@ _CHECKS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "custom_tool_call_output": _check_output,
     "additional_tools": _check_tools,
     "compaction": _check_compaction,
+    "mcp_list_tools": _check_listed,
+    "mcp_call": _check_mcp_call,
+    "mcp_approval_request": _check_mcp_call,
+    "mcp_approval_response": _check_approval,
 }
 
 
@@ -132,17 +161,24 @@ def messages_of(items: Sequence[Placed]) -> list[Message]:
     """
     messages: list[Message] = []
     turn: list[Part] = []
+    made: list[Part] = []
     is_open = False
     seen: list[Part] = []
-    names = {item["call_id"]: item["name"] for _, item in items if item["type"].endswith("_call")}
+    names = {item["call_id"]: item["name"] for _, item in items if item["type"] in _CALLS}
+    requests = {item["id"]: item for _, item in items if item["type"] == "mcp_approval_request"}
 
     def end_turn() -> None:
         nonlocal turn, is_open
         if turn:
             messages.append(Message("assistant", turn))
+        if made:
+            messages.append(Message("tool", list(made)))
+            made.clear()
         turn, is_open = [], False
 
     for place, item in items:
+        if made and item["type"] != "mcp_call":
+            end_turn()
         if seen and not item["type"].endswith("_output"):  # after all results of one turn
             messages.append(Message("user", seen))
             seen = []
@@ -168,6 +204,19 @@ def messages_of(items: Sequence[Placed]) -> list[Message]:
                 result, pictures = _result(item, place, names.get(item["call_id"], ""))
                 messages.append(Message("tool", [result]))
                 seen += pictures
+            case "mcp_call":
+                turn.append(_mcp_call(item, place, item["id"]))
+                is_open = False
+                made.append(ToolResult(mcp_result(item), item["id"], item["name"]))
+            case "mcp_approval_response" if not item["approve"] and item["approval_request_id"] in requests:
+                asked = requests[item["approval_request_id"]]
+                end_turn()
+                reason = f": {item['reason']}" if item.get("reason") else "."
+                denied = ToolResult(f"Error: The user has denied the call{reason}", asked["id"], asked["name"])
+                messages += [
+                    Message("assistant", [_mcp_call(asked, place, asked["id"])]),
+                    Message("tool", [denied]),
+                ]
             case "compaction":
                 end_turn()
                 summary = unsealed(item["encrypted_content"])
@@ -197,6 +246,26 @@ def _call(item: dict[str, Any], place: str) -> Part:
         if item["status"] == "incomplete":  # it was cut off, and is no call
             return Text(item["arguments"])
         raise wrong(f"{place}.arguments", error.cause or "expected an object as JSON text") from None
+
+
+def _mcp_call(item: dict[str, Any], place: str, call_id: str) -> ToolCall:
+    try:
+        return read_tool_call({"name": item["name"], "arguments": item["arguments"], "id": call_id}, place)
+    except ConfigError as error:
+        raise wrong(f"{place}.arguments", error.cause or "expected an object as JSON text") from None
+
+
+def read_arguments(item: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return the arguments of a call of a tool of an MCP server."""
+    return _mcp_call(item, place, item["id"]).arguments or {}
+
+
+def mcp_result(item: dict[str, Any]) -> str:
+    """Return what a call of a tool of an MCP server has returned, as the model is given it."""
+    if (error := item.get("error")) is not None:
+        shown = error if isinstance(error, str) else msgspec.json.encode(error).decode()
+        return f"Error: {shown}"
+    return str(item.get("output") or "")
 
 
 def _result(item: dict[str, Any], place: str, name: str) -> tuple[ToolResult, list[Part]]:

@@ -74,7 +74,37 @@ class CustomCallItem(Struct, kw_only=True, tag="custom_tool_call", tag_field="ty
     namespace: str | UnsetType = UNSET
 
 
-Item = MessageItem | ReasoningItem | FunctionCallItem | CustomCallItem
+class McpListItem(Struct, kw_only=True, tag="mcp_list_tools", tag_field="type"):
+    """The tools of an MCP server."""
+
+    id: str
+    server_label: str
+    tools: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
+
+
+class McpCallItem(Struct, kw_only=True, tag="mcp_call", tag_field="type"):
+    """A call of a tool of an MCP server, which the server makes itself."""
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str = ""
+    status: Literal["in_progress", "calling", "completed", "incomplete", "failed"] = "in_progress"
+    approval_request_id: str | None = None
+    output: str | None = None
+    error: dict[str, Any] | None = None
+
+
+class McpApprovalItem(Struct, kw_only=True, tag="mcp_approval_request", tag_field="type"):
+    """The question whether a call of a tool of an MCP server may be made."""
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str = ""
+
+
+Item = MessageItem | ReasoningItem | FunctionCallItem | CustomCallItem | McpListItem | McpCallItem | McpApprovalItem
 
 PREFIXES = {
     "message": "msg",
@@ -85,6 +115,10 @@ PREFIXES = {
     "custom_tool_call_output": "ctco",
     "additional_tools": "at",
     "compaction": "cmp",
+    "mcp_list_tools": "mcpl",
+    "mcp_call": "mcp",
+    "mcp_approval_request": "mcpr",
+    "mcp_approval_response": "mcpa",
 }
 """What the ids of items begin with, by type."""
 

@@ -69,6 +69,7 @@ class ResponseBody(CommonSampling, kw_only=True):
     background: bool = False
     include: list[Include] | None = None
     max_output_tokens: Limit | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
     metadata: Metadata | None = None
     store: bool = True
     stream_options: StreamOptions | None = None
@@ -156,10 +157,13 @@ _PROMPT_FIELDS: dict[str, Field] = {
     "text.format.strict": ignored("Every schema is held to strictly."),
     "text.format.description": ignored("A hint for models that are not held to the schema."),
     "text.verbosity": ignored("A hint that models without it ignore upstream as well."),
-    "tool_choice": honoured("none, auto, required, one function or custom tool, or the allowed tools.", whole=True),
+    "tool_choice": honoured(
+        "none, auto, required, one tool, the tools of an MCP server, or the allowed tools.", whole=True
+    ),
     "tools": honoured(
-        "function, custom (a grammar is a hint), and namespace with both. mcp is refused. Tools that OpenAI runs "
-        "(web_search, image_generation, ...) are not offered to the model: the answer's header names them.",
+        "function, custom (a grammar is a hint), namespace with both, and mcp with a server_url where server.mcp_urls "
+        "allows it (connectors and tunnels are refused). Tools that OpenAI runs (web_search, image_generation, ...) "
+        "are not offered to the model: the answer's header names them.",
         whole=True,
     ),
     "truncation": honoured("auto: the oldest messages are left out where the context is too small."),
@@ -194,7 +198,7 @@ FIELDS: dict[str, Field] = {
     "background_options": refused("There is one way to run in the background."),
     "context_management": refused("Compaction is not available.", []),
     "image": refused("No model here paints."),
-    "max_tool_calls": ignored("Limits the calls of tools that OpenAI runs; there are none here."),
+    "max_tool_calls": honoured("Calls of tools of MCP servers, at most."),
     "moderation": refused(_HOSTED),
     "prompt": refused("Templates of prompts are stored at OpenAI."),
     "prompt_cache_key": _CACHE,

@@ -7,15 +7,17 @@ namespace is named after both. Tools that OpenAI runs on its own machines are no
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
 from msgspec import Meta, Struct
 
 from ...domain.chat import NamedTool, Tool, ToolChoice
+from ...mcp.connections import McpTool
 from ..http.chats import chosen
 from ..http.fields import converted, wrong
+from .responses_mcp import Servers
 
 FREE_TEXT = "input"
 """The parameter of the function that stands for a tool with free text as input."""
@@ -74,6 +76,14 @@ class ChosenTool(Struct):
     namespace: str | None = None
 
 
+class ChosenServer(Struct):
+    """An MCP server one of whose tools must be called."""
+
+    type: Literal["mcp"]
+    server_label: str
+    name: str | None = None
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a function of the model's comes from."""
@@ -92,12 +102,19 @@ class Offered:
         origins: by the model's names.
         declared: as the request has declared them; what is not offered is left out.
         ignored: takes the paths of what is not offered, and of grammars, which are not enforced.
+        servers: the MCP servers whose tools are offered.
     """
 
     tools: list[Tool] = field(default_factory=list[Tool])
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     declared: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     ignored: list[str] = field(default_factory=list[str])
+    servers: Servers = field(default_factory=Servers)
+
+    def connected(self, tools: Mapping[str, McpTool]) -> None:
+        """Offer the tools of the MCP servers, which are connected now."""
+        self.servers.connected(tools)
+        self.tools += [tool.definition for tool in self.servers.tools.values()]
 
     def origin(self, model_name: str) -> Origin:
         """Return what the model means by a name."""
@@ -111,8 +128,8 @@ class Offered:
         """
         kind = _kind(given, place)
         if kind == "mcp":
-            raise wrong(place, "tools of MCP servers are not called by the server", "Call them in your program.")
-        if kind == "namespace":
+            self.declared.append(self.servers.add(given, place))
+        elif kind == "namespace":
             self._add_namespace(converted(given, Namespace, place), place)
         elif (declared := self._add_one(given, place)) is not None:
             self.declared.append(declared)
@@ -168,13 +185,22 @@ class Offered:
         kind = _kind(value, where)
         if kind == "allowed_tools":
             allowed = converted(value, AllowedTools, where)
-            names = {self._chosen(tool, f"{where}.tools.{i}") for i, tool in enumerate(allowed.tools)}
+            each = [self._chosen(tool, f"{where}.tools.{i}") for i, tool in enumerate(allowed.tools)]
+            names = {name for some in each for name in some}
             tools = [tool for tool in self.tools if tool.name in names]
             return tools, chosen(tools, allowed.mode)
-        return self.tools, NamedTool(self._chosen(value, where))
+        named = self._chosen(value, where)
+        if len(named) > 1:  # any tool of an MCP server
+            return [tool for tool in self.tools if tool.name in named], "required"
+        return self.tools, NamedTool(named[0])
 
-    def _chosen(self, value: Any, place: str) -> str:
+    def _chosen(self, value: Any, place: str) -> list[str]:
         kind = _kind(value, place)
+        if kind == "mcp":
+            server = converted(value, ChosenServer, place)
+            if not (found := self.servers.chosen(server.server_label, server.name)):
+                raise wrong("tool_choice", f"the MCP server {server.server_label!r} has no such tool")
+            return found
         if kind not in ("function", "custom"):
             raise wrong("tool_choice", f"there is no tool {kind!r} here", "Name one of the request's functions.")
         tool = converted(value, ChosenTool, place)
@@ -187,7 +213,7 @@ class Offered:
         ]
         if not names:
             raise wrong("tool_choice", f"there is no tool {tool.name!r}", "Name one of the request's tools.")
-        return names[0]
+        return names[:1]
 
 
 def read_tools(tools: Sequence[Any], items: Sequence[tuple[str, dict[str, Any]]], ignored: list[str]) -> Offered:
