@@ -115,7 +115,7 @@ WRONG = [
     ({"response_format": {"type": "xml"}}, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
     ({"logit_bias": {"a": 1}}, "logit_bias.a"),
-    ({"logit_bias": {"99999999": 1}}, None),
+    ({"logit_bias": {"99999999": 1}}, "logit_bias.99999999"),
     ({"stop": ["", "x"]}, "stop.0"),
     ({"n": 0}, "n"),
     ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
@@ -291,6 +291,15 @@ def test_the_frames_of_a_call(http: httpx.Client) -> None:
     assert first["id"].startswith("call_")
     assert all(call.keys() == {"index", "function"} and call["function"].keys() == {"arguments"} for call in calls[1:])
     assert "city" in json.loads("".join(call["function"]["arguments"] for call in calls))
+
+
+def test_a_call_that_is_cut_within_its_name_is_not_text(http: httpx.Client) -> None:
+    body = {"tools": TOOLS, "tool_choice": "required", "max_tokens": 2}
+    choice = whole(http, **body).choices[0]
+    assert (choice.message.content or "", choice.finish_reason) == ("", "length")
+    choices = [each for chunk in frames(http, **body)[0] for each in chunk.choices]
+    assert [each.delta.content or "" for each in choices] == [""] * len(choices)
+    assert choices[-1].finish_reason == "length"
 
 
 def test_a_call_that_is_cut_off_is_not_a_finished_one(http: httpx.Client) -> None:

@@ -24,10 +24,17 @@ def whole(http: httpx.Client, **body: Any) -> Any:
     assert answer.status_code == 200, answer.text
     typed = answer.json()
     for choice in typed["choices"]:
-        if body.get("echo") and (logprobs := choice["logprobs"]):  # the service has null there, and its type has not
-            logprobs["token_logprobs"][0], logprobs["top_logprobs"][0] = 0.0, {}
+        if body.get("echo"):
+            without_nulls(choice["logprobs"])
     Completion.model_validate_json(json.dumps(typed), strict=True)
     return answer.json()
+
+
+def without_nulls(logprobs: Any) -> None:
+    """Replace the nulls of tokens without a probability, which the service has and its type has not."""
+    if logprobs is not None:
+        logprobs["token_logprobs"] = [each or 0.0 for each in logprobs["token_logprobs"]]
+        logprobs["top_logprobs"] = [each or {} for each in logprobs["top_logprobs"]]
 
 
 def frames(http: httpx.Client, **body: Any) -> list[Any]:
@@ -36,6 +43,13 @@ def frames(http: httpx.Client, **body: Any) -> list[Any]:
         assert answer.status_code == 200
         texts = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
     assert texts.pop() == "[DONE]"
+    for text in texts:
+        frame = json.loads(text)
+        for choice in frame["choices"]:
+            assert choice["finish_reason"] in (None, "stop", "length")
+            choice["finish_reason"] = "stop"  # the service has null before the end, and its type has not
+            without_nulls(choice["logprobs"])
+        Completion.model_validate_json(json.dumps(frame), strict=True)
     return [json.loads(text) for text in texts]
 
 
@@ -156,6 +170,18 @@ def test_each_token_that_is_counted_is_listed(http: httpx.Client, settings: dict
         assert found["logprobs"][key] == [each for choice in sent for each in choice["logprobs"][key]], key
         assert found["logprobs"][key][:-1] == scores[key], key  # evaluators drop the last one, which was generated
     assert (found["logprobs"]["token_logprobs"][-1] is None) == (reason == "length")
+
+
+def test_a_stream_scores_a_prompt_and_generates_nothing(http: httpx.Client) -> None:
+    settings = {"max_tokens": 0, "echo": True, "logprobs": 1}
+    answer = whole(http, **settings)
+    *sent, last = frames(http, **settings, stream_options={"include_usage": True})
+    assert "".join(frame["choices"][0]["text"] for frame in sent) == PROMPT
+    assert sent[0]["choices"][0]["logprobs"] == answer["choices"][0]["logprobs"]
+    assert sent[-1]["choices"][0]["finish_reason"] == "length"
+    assert (
+        last["usage"]["completion_tokens"] == 0 and last["usage"]["prompt_tokens"] == answer["usage"]["prompt_tokens"]
+    )
 
 
 def test_an_echo_comes_before_the_answer(http: httpx.Client) -> None:

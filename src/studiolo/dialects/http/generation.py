@@ -49,6 +49,9 @@ Prompt = str | list[int] | ChatRequest
 ConfigFor = Callable[[Instance], PredictionConfig]
 """Settings that depend on the model that answers."""
 
+_CUT = ("max_tokens", "context_full", "time_limit", "cancelled")
+"""Ends within what a model was writing."""
+
 T = TypeVar("T")
 
 LOADED_PATIENCE_SEC = 30.0
@@ -191,6 +194,7 @@ class Gathered:
     reasoning_tokens: int = 0
     result: PredictionResult | None = None
     call_prefix: str = "call_"
+    _nameless: str = ""
 
     @property
     def text(self) -> str:
@@ -215,6 +219,15 @@ class Gathered:
 
     def add(self, event: Event) -> list[Piece]:
         """Take the next event. Return what it adds for the client."""
+        if not self._nameless or isinstance(event, ToolCallFailed):
+            return self._add(event)
+        text, self._nameless = self._nameless, ""
+        if isinstance(event, PredictionResult) and event.stop_reason in _CUT:
+            return self._add(event)  # the beginning of a call is not an answer
+        self.texts.append(text)
+        return [AnswerText(text, ()), *self._add(event)]
+
+    def _add(self, event: Event) -> list[Piece]:
         match event:
             case Fragment():
                 return self._add_fragment(event)
@@ -230,9 +243,7 @@ class Gathered:
             case ToolCallFailed():
                 if self.calls and self.calls[-1].call is None:
                     return [CallEnded(len(self.calls) - 1, self.calls[-1])]
-                if event.raw:  # it never was a call
-                    self.texts.append(event.raw)
-                    return [AnswerText(event.raw, ())]
+                self._nameless += event.raw or ""
             case PredictionResult():
                 self.result = event
             case PromptReport() | Queued() | ToolCallStarted():
@@ -390,7 +401,8 @@ def blaming(prompt: str, **features: str) -> Generator[None]:
         error.data.setdefault("param", prompt)
         raise
     except StudioloError as error:
-        fields = {"vision": prompt, "files": prompt, "tokens": prompt, **features}
+        bias = f"logit_bias.{error.data.get('token')}"
+        fields = {"vision": prompt, "files": prompt, "tokens": prompt, "logit_bias": bias, **features}
         if (field := fields.get(str(error.data.get("feature")))) is not None:
             error.data.setdefault("param", field)
         raise

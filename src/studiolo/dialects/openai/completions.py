@@ -68,6 +68,11 @@ class CompletionBody(Sampling, kw_only=True):
         """Whether a stream ends with a frame with the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
+    @property
+    def generates(self) -> bool:
+        """Whether anything is generated, rather than a prompt scored."""
+        return self.max_tokens != 0
+
     def prompts(self) -> Sequence[str | list[int]]:
         """Return the prompts. Raise :class:`InvalidRequestError` for anything else."""
         value: object = self.prompt
@@ -84,7 +89,7 @@ class CompletionBody(Sampling, kw_only=True):
 
     def prediction_config(self) -> PredictionConfig:
         """See :meth:`Sampling.prediction_config`; ``max_tokens`` may be 0."""
-        config = Sampling.prediction_config(self if self.max_tokens != 0 else replace(self, max_tokens=1))
+        config = Sampling.prediction_config(self if self.generates else replace(self, max_tokens=1))
         config.reasoning_parsing = ReasoningParsing(enabled=False)  # the text is continued as it is
         ranks = self.best_of is not None and self.best_of > self.n
         if self.logprobs is not None or ranks:
@@ -167,8 +172,6 @@ async def complete(call: Call[CompletionBody]) -> Answer:
     if body.stream:
         if candidates > body.n:
             raise wrong("best_of", "is not possible in a stream")
-        if body.max_tokens == 0:
-            raise wrong("max_tokens", "0 is not possible in a stream")
         patience = await patience_sec(call, body.model)
         return Streamed(_frames(asked), SSE, failure_frame, keep_alive=SSE_COMMENT, patience_sec=patience)
     work = [partial(gathered, asked.events(index)) for index in range(len(prompts) * candidates)]
@@ -180,19 +183,24 @@ async def complete(call: Call[CompletionBody]) -> Answer:
         if candidates > body.n:
             own = sorted(own, key=_likelihood, reverse=True)[: body.n]
         chosen += [_choice(number * body.n + place, answer, echo, body) for place, answer in enumerate(own)]
-    counted = usage(answers, len(prompts))
-    if body.max_tokens == 0:  # the one token that shows how long the prompt is was dropped
-        counted = replace(counted, completion_tokens=0, total_tokens=counted.prompt_tokens)
     return Whole(
         Completion(
             id=_new_id(),
             created=int(time.time()),
             model=body.model,
             choices=chosen,
-            usage=counted,
+            usage=_usage(answers, asked),
             stats=stats(answers[0].end),
         )
     )
+
+
+def _usage(answers: Sequence[Gathered], asked: _Asked) -> Usage:
+    counted = usage(answers, len(asked.prompts))
+    if asked.call.body.generates:
+        return counted
+    # The one token that shows how long the prompt is was dropped.
+    return replace(counted, completion_tokens=0, total_tokens=counted.prompt_tokens)
 
 
 def _likelihood(answer: Gathered) -> float:
@@ -202,14 +210,14 @@ def _likelihood(answer: Gathered) -> float:
 
 
 def _choice(index: int, answer: Gathered, echo: PromptScores, body: CompletionBody) -> CompletionChoice:
-    generates = body.max_tokens != 0
-    text = answer.text if generates else ""
-    tokens: list[TokenLogProbs | str] = [*echo.tokens, *((*answer.logprobs, *_textless(answer)) if generates else ())]
+    text = answer.text if body.generates else ""
+    generated = [*answer.logprobs, *_textless(answer)] if body.generates else []
+    tokens: list[TokenLogProbs | str] = [*echo.tokens, *generated]
     return CompletionChoice(
         index=index,
         text=echo.text + text,
         logprobs=None if body.logprobs is None else legacy_logprobs(tokens, body.logprobs),
-        finish_reason=_finish_reason(answer) if generates else "length",
+        finish_reason=_finish_reason(answer, body),
     )
 
 
@@ -225,8 +233,8 @@ def _textless(answer: Gathered) -> list[TokenLogProbs | str]:
     return [""] * (answer.end.usage.predicted_tokens - len(answer.logprobs))
 
 
-def _finish_reason(answer: Gathered) -> Literal["stop", "length"]:
-    return "stop" if answer.end.stop_reason in ("end_of_text", "stop_string") else "length"
+def _finish_reason(answer: Gathered, body: CompletionBody) -> Literal["stop", "length"]:
+    return "stop" if body.generates and answer.end.stop_reason in ("end_of_text", "stop_string") else "length"
 
 
 def _new_id() -> str:
@@ -260,10 +268,11 @@ async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
                     for place in range(asked.each):
                         yield frame(number * asked.each + place, echo.text, echo.tokens)
             for piece in answers[index].add(event):
-                if isinstance(piece, AnswerText) and piece.text:
+                if isinstance(piece, AnswerText) and piece.text and body.generates:
                     yield frame(index, piece.text, piece.logprobs)
             if answers[index].result is not None:
-                yield frame(index, "", _textless(answers[index]), _finish_reason(answers[index]))
+                rest = _textless(answers[index]) if body.generates else ()
+                yield frame(index, "", rest, _finish_reason(answers[index], body))
     if body.wants_usage:
-        yield sse({**head, "choices": [], "usage": usage(answers, len(asked.prompts))})
+        yield sse({**head, "choices": [], "usage": _usage(answers, asked)})
     yield SSE_DONE

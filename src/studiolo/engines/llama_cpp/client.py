@@ -284,6 +284,7 @@ class LlamaServerClient:
                 raise ConfigError(
                     f"The prediction config's field 'logit_bias[{index}]' is a token that the model does not have",
                     cause=f"It is {token}, and the model's tokens go from 0 to {size - 1}.",
+                    data={"feature": "logit_bias", "token": token},
                 )
         if len({token for token, bias in config.logit_bias if bias == "-inf"}) >= size:
             raise ConfigError("The prediction config's field 'logit_bias' forbids every token of the model")
