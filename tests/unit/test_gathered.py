@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studiolo.dialects.http.generation import AnswerText, Gathered
+from studiolo.dialects.http.gathered import AnswerText, Gathered
 from studiolo.domain.generation import (
     Fragment,
     PredictionResult,

@@ -21,7 +21,7 @@ from studiolo.dialects.anthropic.client_tools import client_tool
 from studiolo.dialects.anthropic.conversation import read_conversation
 from studiolo.dialects.anthropic.errors import error_answer
 from studiolo.dialects.anthropic.request import MessagesBody
-from studiolo.dialects.http.generation import AnswerText, CallArguments, CallBegun, CallEnded, CallText, Thought
+from studiolo.dialects.http.gathered import AnswerText, CallArguments, CallBegun, CallEnded, CallText, Thought
 from studiolo.domain.chat import Message as DomainMessage
 from studiolo.domain.chat import Text, ToolCall, ToolResult
 from studiolo.domain.vocabulary import Vocabulary

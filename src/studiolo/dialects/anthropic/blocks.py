@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from ..http.generation import AnswerText, CallArguments, CallBegun, CallEnded, Piece, Thought
+from ..http.gathered import AnswerText, CallArguments, CallBegun, CallEnded, Piece, Thought
 
 
 class BlockWriter:

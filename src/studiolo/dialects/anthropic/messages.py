@@ -19,7 +19,8 @@ from ...host.prompt_progress import PromptReport
 from ...host.token_counts import count_tokens
 from ..http.answers import SSE, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
-from ..http.generation import Event, Gathered, blaming, events_of, fits, leased, patience_sec
+from ..http.gathered import Event, Gathered
+from ..http.generation import blaming, events_of, fits, leased, patience_sec
 from .blocks import BlockWriter
 from .conversation import Conversation
 from .errors import REQUEST_ID, error_body, new_request_id

@@ -23,7 +23,7 @@ from ...mcp.config import ServerConfig, listed_servers
 from ...mcp.connections import INTERRUPTED_CLOSE_LIMIT_SEC, Connections, McpTool, McpToolError
 from ...outbound import check_url
 from .fields import wrong
-from .generation import CallText, Event, Gathered, Piece
+from .gathered import CallText, Event, Gathered, Piece
 
 MAX_SERVERS = 16
 """MCP servers of one request, at most."""

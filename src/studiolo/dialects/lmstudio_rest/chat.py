@@ -20,16 +20,8 @@ from ...mcp.connections import McpTool
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole
 from ..http.endpoint import Call
 from ..http.fields import wrong
-from ..http.generation import (
-    AnswerText,
-    Event,
-    Thought,
-    blaming,
-    is_loaded,
-    patience,
-    predicting,
-    reference,
-)
+from ..http.gathered import AnswerText, Event, Thought
+from ..http.generation import blaming, is_loaded, patience, predicting, reference
 from ..http.produced import produced
 from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
 from .chat_answer import (

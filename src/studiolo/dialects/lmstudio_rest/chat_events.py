@@ -9,7 +9,8 @@ from ...domain.progress import Queued
 from ...host.prompt_progress import PromptReport
 from ...mcp.connections import McpTool
 from ..http.answers import sse
-from ..http.generation import AnswerText, CallBegun, CallEnded, Piece, Thought, fits
+from ..http.gathered import AnswerText, CallBegun, CallEnded, Piece, Thought
+from ..http.generation import fits
 from ..http.tool_servers import Answered, Step
 from .chat_answer import Connected, Happening, Loaded, Loading, provider, tool_item
 

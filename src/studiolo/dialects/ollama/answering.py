@@ -17,20 +17,8 @@ from ...host.on_demand import LoadRequest
 from ..http.answers import NDJSON, Answer, Streamed, Whole, ndjson
 from ..http.endpoint import Call
 from ..http.forms import likeliest, rfc3339, token_entry
-from ..http.generation import (
-    AnswerText,
-    CallEnded,
-    Event,
-    Gathered,
-    Piece,
-    Prompt,
-    Thought,
-    blaming,
-    events_of,
-    fits,
-    gathered,
-    patience_sec,
-)
+from ..http.gathered import AnswerText, CallEnded, Event, Gathered, Piece, Thought
+from ..http.generation import Prompt, blaming, events_of, fits, gathered, patience_sec
 from .asking import ANSWERS_OF_CONTEXT, Asking
 from .errors import failure_line
 from .keep_alive import keep

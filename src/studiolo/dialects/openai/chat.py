@@ -17,24 +17,8 @@ from ...domain.chat import ChatRequest
 from ...errors import StudioloError
 from ..http.answers import SSE, SSE_COMMENT, SSE_DONE, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
-from ..http.generation import (
-    AnswerText,
-    CallArguments,
-    CallBegun,
-    CallEnded,
-    Event,
-    Gathered,
-    Piece,
-    Thought,
-    all_of,
-    blaming,
-    events_of,
-    fits,
-    gathered,
-    merged,
-    patience_sec,
-    with_seed,
-)
+from ..http.gathered import AnswerText, CallArguments, CallBegun, CallEnded, Event, Gathered, Piece, Thought
+from ..http.generation import all_of, blaming, events_of, fits, gathered, merged, patience_sec, with_seed
 from .chat_answer import ChatCompletion, chat_choice
 from .chat_request import ChatBody
 from .chat_stored import keep_chat

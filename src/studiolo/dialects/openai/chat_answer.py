@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from ..http.generation import Gathered
+from ..http.gathered import Gathered
 from .logprobs import chat_logprobs
 from .usage import FinishReason, Usage, finish_reason
 

@@ -20,20 +20,8 @@ from ...host.scoring import PromptScores, score_prompt
 from ..http.answers import SSE, SSE_COMMENT, SSE_DONE, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.fields import Field, converted, honoured, refused, wrong
-from ..http.generation import (
-    AnswerText,
-    Event,
-    Gathered,
-    all_of,
-    blaming,
-    events_of,
-    fits,
-    gathered,
-    leased,
-    merged,
-    patience_sec,
-    with_seed,
-)
+from ..http.gathered import AnswerText, Event, Gathered
+from ..http.generation import all_of, blaming, events_of, fits, gathered, leased, merged, patience_sec, with_seed
 from . import sampling
 from .chat import failure_frame
 from .chat_request import StreamOptions

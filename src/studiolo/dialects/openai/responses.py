@@ -22,7 +22,8 @@ from ...store.store import MAX_BODY_BYTES
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.fields import wrong
-from ..http.generation import CallText, Event, blaming, events_of, fits, leased, patience_sec, reference
+from ..http.gathered import CallText, Event
+from ..http.generation import blaming, events_of, fits, leased, patience_sec, reference
 from ..http.tool_servers import TOOLS_LIMIT_SEC, Answered, Rounds, called, tools_of
 from . import responses_answer as answers
 from .responses_answer import Stored

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ...errors import BusyError, StudioloError
-from ..http.generation import Gathered
+from ..http.gathered import Gathered
 from .responses_items import Ids, Item
 from .responses_request import ResponseBody, TextFormat
 from .responses_tools import Offered

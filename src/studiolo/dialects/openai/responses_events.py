@@ -7,7 +7,7 @@ from typing import Any
 
 from ...domain.generation import TokenLogProbs
 from ...mcp.connections import McpTool
-from ..http.generation import AnswerText, CallArguments, CallBegun, CallEnded, CallText, Gathered, Piece, Thought
+from ..http.gathered import AnswerText, CallArguments, CallBegun, CallEnded, CallText, Gathered, Piece, Thought
 from ..http.tool_servers import Answered
 from .logprobs import chat_logprobs
 from .responses_items import (

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from ...domain.generation import PredictionResult, StopReason
-from ..http.generation import Gathered
+from ..http.gathered import Gathered
 
 LM_STUDIO_STOP_REASONS: dict[StopReason, str] = {
     "end_of_text": "eosFound",
