@@ -30,6 +30,7 @@ auto_evict = false
 
 [server]
 fetch_urls = "any"
+mcp_urls = "any"
 """
 
 FORBIDDEN = ", ".join(f'[{token}, "-inf"]' for token in range(17) if token not in (4, 6))

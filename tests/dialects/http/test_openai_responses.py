@@ -398,7 +398,7 @@ WRONG = [
     ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
     ({"tools": [{"name": "a"}]}, "tools.0.type"),
     ({"tools": [{"type": "function"}]}, "tools.0.name"),
-    ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://localhost"}]}, "tools.0"),
+    ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "file:///x"}]}, "tools.0"),
     ({"tools": [function("a"), function("a")]}, "tools.1"),
     ({"tools": [function("a")], "tool_choice": {"type": "function", "name": "zzz"}}, "tool_choice"),
     ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),

@@ -15,7 +15,7 @@ from studiolo.dialects.openai.responses_mcp import McpServerTool
 from studiolo.domain.chat import Tool
 from studiolo.mcp.connections import McpTool
 from tests.support.calling import allow, prompt, said, scripted
-from tests.support.http_server import ServerInThread
+from tests.support.http_server import LLM, ServerInThread
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
@@ -177,6 +177,8 @@ def test_wrong_servers_and_choices_are_refused_on_a_fake_engine(fake_server: Ser
     given = [{"role": "user", "content": "Go."}, answer]
     error = refusal(fake_server, tools=[server_tool(mcp_url)], input=given)
     assert error["param"] == "input.1.approval_request_id"
+    made = {"type": "mcp_call", "server_label": "s", "name": "f", "arguments": "{}", "approval_request_id": {}}
+    assert refusal(fake_server, input=[given[0], made])["param"] == "input.1.approval_request_id"
     assert refusal(fake_server, 502, tools=[server_tool("http://127.0.0.1:9/")])["code"] == "mcp_connection_error"
 
 
@@ -192,6 +194,23 @@ def test_the_official_client_and_the_count_of_tokens_on_a_fake_engine(
         assert found.output_text == "It is 42." and kinds(found) == ["mcp_list_tools", "mcp_call", "message"]
         plain = client.responses.input_tokens.count(model="alpha", input="Go.").input_tokens
         assert client.responses.input_tokens.count(model="alpha", input="Go.", tools=tools).input_tokens > plain
+
+
+def test_a_real_model_calls_a_tool(http: httpx.Client, mcp_url: str) -> None:
+    body = {
+        "model": LLM,
+        "input": "Greet Ann.",
+        "tools": [server_tool(mcp_url, allowed_tools=["greet"])],
+        "tool_choice": "required",
+        "temperature": 0,
+        "max_output_tokens": 80,
+    }
+    answer = http.post("/v1/responses", json=body)
+    found = Response.model_validate_json(answer.text, strict=True)
+    call = found.output[1]
+    assert call.type == "mcp_call" and (call.name, call.status) == ("greet", "completed")
+    assert call.output and f"Hello, {json.loads(call.arguments)['name']}!".upper() == call.output.upper()
+    assert found.usage and found.usage.output_tokens <= 80 and kinds(found)[:2] == ["mcp_list_tools", "mcp_call"]
 
 
 async def _never(**_: Any) -> Any:

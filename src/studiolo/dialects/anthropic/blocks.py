@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...mcp.connections import McpTool
 from ..http.gathered import AnswerText, CallArguments, CallBegun, CallEnded, Piece, Thought
+from ..http.tool_servers import Answered
 
 
 class BlockWriter:
@@ -20,6 +22,8 @@ class BlockWriter:
     """
 
     def __init__(self, *, shows_thinking: bool = True) -> None:
+        self.served: Mapping[str, McpTool] = {}
+        """The tools that the server calls, by the model's names."""
         self.content: list[dict[str, Any]] = []
         """The blocks so far. The last one has no text before its end."""
         self._shows_thinking = shows_thinking
@@ -39,13 +43,31 @@ class BlockWriter:
                 yield from self._add_text("thinking", text)
             case CallBegun(_, call_id, name):
                 self._space = ""
-                yield from self._begin({"type": "tool_use", "id": call_id, "name": name, "input": {}})
+                yield from self._begin(self._use(call_id, name))
             case CallArguments(_, text):
                 yield self._delta({"type": "input_json_delta", "partial_json": text})
             case CallEnded(_, call):
                 if call.call is not None:
                     self.content[-1]["input"] = call.call.arguments or {}
                 yield from self._end()
+
+    def answered(self, answered: Answered) -> Iterator[dict[str, Any]]:
+        """Yield the events of the result of a call that the server has made."""
+        yield from self._begin(
+            {
+                "type": "mcp_tool_result",
+                "tool_use_id": served_id(answered.call.id),
+                "is_error": answered.error is not None,
+                "content": [{"type": "text", "text": answered.error or answered.text}],
+            }
+        )
+        yield from self._end()
+
+    def _use(self, call_id: str, name: str) -> dict[str, Any]:
+        if (tool := self.served.get(name)) is None:
+            return {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+        call_id = served_id(call_id)
+        return {"type": "mcp_tool_use", "id": call_id, "name": tool.name, "server_name": tool.server, "input": {}}
 
     def close(self) -> Iterator[dict[str, Any]]:
         """Yield the events that end the answer."""
@@ -100,6 +122,11 @@ class BlockWriter:
 
     def _delta(self, delta: dict[str, Any]) -> dict[str, Any]:
         return {"type": "content_block_delta", "index": len(self.content) - 1, "delta": delta}
+
+
+def served_id(call_id: str) -> str:
+    """Return the id of a call that the server makes."""
+    return f"mcp{call_id}"
 
 
 def _no_thought() -> dict[str, Any]:

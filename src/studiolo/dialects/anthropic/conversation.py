@@ -83,6 +83,8 @@ class _Reader:
         self.turns: list[tuple[Role, list[Part]]] = []
         self._names: dict[str, str] = {}
         """The tools by the ids of their calls."""
+        self._served: list[str] = []
+        """The ids of calls of tools of MCP servers that have their results in the same message."""
 
     def read(self, role: ChatRole, message: dict[str, Any], place: str) -> None:
         """Read the next message of a request."""
@@ -95,12 +97,14 @@ class _Reader:
             parts: list[Part] = [Text(content)]
         elif isinstance(content, list):
             parts = []
+            self._served = _served(cast("list[Any]", content)) if role == "assistant" else []
             for index, block in enumerate(cast("list[Any]", content)):
                 parts += self._block(role, block, f"{place}.content.{index}")
         else:
             raise wrong(f"{place}.content", "expected a string or an array of blocks")
         if role == "assistant":
-            self.add("assistant", parts)
+            for are_results, run in itertools.groupby(parts, lambda part: isinstance(part, ToolResult)):
+                self.add("tool" if are_results else "assistant", list(run))
             return
         if results := [part for part in parts if isinstance(part, ToolResult)]:
             self.add("tool", results)
@@ -136,6 +140,13 @@ class _Reader:
                 return []
             case ("assistant", "tool_use"):
                 return [self._tool_use(block, place)]
+            case ("assistant", "mcp_tool_use") if block.get("id") in self._served:
+                return [self._tool_use(block, place)]
+            case ("assistant", "mcp_tool_result") if block.get("tool_use_id") in self._served:
+                result, *others = self._tool_result(block, place)
+                if others:
+                    raise wrong(f"{place}.content", "expected a string or an array of blocks of the type text")
+                return [result]
             case (_, "compaction") if isinstance(block.get("content"), str):
                 return [Text(block["content"])]
             case ("user" | "assistant", str()) if _SERVER_RESULT.fullmatch(kind):
@@ -188,6 +199,14 @@ class _Reader:
                     "the document cannot be read: send its text",
                     "Sources of the types text and content can be read.",
                 )
+
+
+def _served(content: list[Any]) -> list[str]:
+    """Return the ids of calls of tools of MCP servers in a message that has their results, too."""
+    blocks = [cast("dict[str, Any]", block) for block in content if isinstance(block, dict)]
+    uses = [block.get("id") for block in blocks if block.get("type") == "mcp_tool_use"]
+    results = [block.get("tool_use_id") for block in blocks if block.get("type") == "mcp_tool_result"]
+    return [each for each in uses if isinstance(each, str) and each in results]
 
 
 def _system(system: Any) -> str | None:

@@ -44,6 +44,23 @@ class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
     input: dict[str, Any]
 
 
+class McpToolUseBlock(Struct, tag_field="type", tag="mcp_tool_use"):
+    """A call of a tool of an MCP server, which the server has made."""
+
+    id: str
+    name: str
+    server_name: str
+    input: dict[str, Any]
+
+
+class McpToolResultBlock(Struct, tag_field="type", tag="mcp_tool_result"):
+    """What a tool of an MCP server has returned."""
+
+    tool_use_id: str
+    is_error: bool
+    content: list[TextBlock]
+
+
 class AppliedEdits(Struct):
     """The edits that were applied to the conversation: none."""
 
@@ -57,7 +74,7 @@ class Message(Struct, kw_only=True):
     type: Literal["message"]
     role: Literal["assistant"]
     model: str
-    content: list[TextBlock | ThinkingBlock | ToolUseBlock]
+    content: list[TextBlock | ThinkingBlock | ToolUseBlock | McpToolUseBlock | McpToolResultBlock]
     stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
     stop_sequence: str | None
     usage: MessageUsage

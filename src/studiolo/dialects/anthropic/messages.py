@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
+from ...config import PredictionConfig
 from ...domain.chat import ChatRequest
 from ...domain.generation import PredictionResult, Usage
 from ...domain.progress import Queued
 from ...errors import StudioloError
+from ...host.instance import Instance
 from ...host.prompt_progress import PromptReport
 from ...host.token_counts import count_tokens
 from ..http.answers import SSE, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.gathered import Event, Gathered
 from ..http.generation import blaming, events_of, fits, leased, patience_sec
+from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
 from .blocks import BlockWriter
 from .conversation import Conversation
 from .errors import REQUEST_ID, error_body, new_request_id
+from .mcp import offered_tools
 from .request import MessagesBody, PromptBody
 
 PING = sse({"type": "ping"}, "ping")
@@ -40,7 +43,9 @@ async def create_message(call: Call[MessagesBody]) -> Answer:
     """Answer a conversation."""
     body = call.body
     conversation = body.conversation()
-    asked = _Asked(call, conversation, body.chat(conversation, call.ignored))
+    asked = _Asked(call, conversation, body.servers)
+    if not asked.servers:
+        body.chat(conversation, [])  # raises for what is wrong in it, before anything is begun
     if body.stream:
         request_id = new_request_id()
         return Streamed(
@@ -51,51 +56,87 @@ async def create_message(call: Call[MessagesBody]) -> Answer:
             patience_sec=await patience_sec(call, body.model),
             headers={REQUEST_ID: request_id},
         )
-    found, blocks = asked.empty_answer()
-    async with contextlib.aclosing(asked.events()) as events:
-        async for event in events:
-            for piece in found.add(event):
-                for _ in blocks.add(piece):
-                    pass
-    for _ in blocks.close():
+    async with contextlib.aclosing(asked.steps()) as steps:
+        async for step in steps:
+            for _ in asked.show(step):
+                pass
+    for _ in asked.blocks.close():
         pass
+    found = asked.found
     ended = {**_ending(found), **asked.edits}
-    return Whole({**_head(body.model), "content": blocks.content, **ended, "usage": _usage(found)})
+    return Whole({**_head(body.model), "content": asked.blocks.content, **ended, "usage": _usage(found)})
 
 
 async def count_message_tokens(call: Call[PromptBody]) -> Answer:
     """Return the number of tokens of a prompt."""
     body = call.body
     conversation = body.conversation()
-    chat = body.chat(conversation, call.ignored)
     with blaming("messages", **_BLAMED):
-        async with leased(call, body.model) as lease:
+        async with tools_of(call.host, body.servers, body.tool_names) as tools, leased(call, body.model) as lease:
+            chat = body.chat(conversation, call.ignored, offered_tools(tools, body.tools or ()))
             config = body.config_for(lease.instance, conversation, call.ignored)
             return Whole({"input_tokens": await count_tokens(call.host, lease, chat, config)})
 
 
-@dataclass(frozen=True)
 class _Asked:
-    """A conversation to be answered."""
+    """A conversation to be answered, and its answer as it grows.
 
-    call: Call[MessagesBody]
-    conversation: Conversation
-    chat: ChatRequest
+    Parameters:
+        call: the request.
+        conversation: what was said.
+        servers: the MCP servers.
+    """
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """Yield the events of the answer."""
-        body = self.call.body
-        config = partial(body.config_for, conversation=self.conversation, ignored=self.call.ignored)
-        with blaming("messages", **_BLAMED):
-            async with contextlib.aclosing(events_of(self.call, body.model, self.chat, config)) as events:
-                async for event in events if body.max_tokens else _without_answer(events):
-                    yield event
-
-    def empty_answer(self) -> tuple[Gathered, BlockWriter]:
-        """Return what the answer is gathered in."""
-        thinking = self.call.body.thinking
+    def __init__(self, call: Call[MessagesBody], conversation: Conversation, servers: Sequence[AskedServer]) -> None:
+        thinking = call.body.thinking
         shows_thinking = thinking is None or thinking.display != "omitted"
-        return Gathered(call_prefix="toolu_"), BlockWriter(shows_thinking=shows_thinking)
+        self.call = call
+        self.servers = servers
+        self.blocks = BlockWriter(shows_thinking=shows_thinking)
+        self._conversation = conversation
+        self._rounds: Rounds | None = None
+
+    async def steps(self) -> AsyncGenerator[Step | Answered, None]:
+        """Yield what happens until the answer is there."""
+        call, body = self.call, self.call.body
+        with blaming("messages", **_BLAMED):
+            async with tools_of(call.host, self.servers, body.tool_names) as tools:
+                served = self.blocks.served = offered_tools(tools, body.tools or ())
+                chat = body.chat(self._conversation, call.ignored, served)
+                self._rounds = Rounds(chat, served, self._predicted, "toolu_")
+                async with contextlib.aclosing(self._rounds.steps()) as steps:
+                    async for step in steps:
+                        yield step
+
+    def _predicted(self, chat: ChatRequest, used: int) -> AsyncGenerator[Event, None]:
+        """Yield the events of one answer of the model.
+
+        Parameters:
+            used: tokens that were generated before.
+        """
+        body = self.call.body
+
+        def config(instance: Instance) -> PredictionConfig:
+            found = body.config_for(instance, self._conversation, self.call.ignored)
+            found.max_tokens = max(body.max_tokens - used, 1)
+            return found
+
+        events = events_of(self.call, body.model, chat, config)
+        return events if body.max_tokens else _without_answer(events)
+
+    def show(self, step: Step | Answered) -> Iterator[dict[str, Any]]:
+        """Yield the events of blocks that a step brings."""
+        if isinstance(step, Answered):
+            yield from self.blocks.answered(step)
+            return
+        for piece in step.pieces:
+            yield from self.blocks.add(piece)
+
+    @property
+    def found(self) -> Gathered:
+        """The last answer, with the tokens of all of them."""
+        assert self._rounds is not None
+        return self._rounds.total()
 
     @property
     def edits(self) -> dict[str, Any]:
@@ -105,27 +146,27 @@ class _Asked:
 
 async def _without_answer(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
     """Yield the events of a prediction that only reads its prompt: the one token that it generates is dropped."""
-    async for event in events:
-        if isinstance(event, PredictionResult):
-            usage = replace(event.usage, predicted_tokens=0)
-            yield replace(event, stop_reason="max_tokens", stop_string=None, usage=usage)
-        elif isinstance(event, PromptReport | Queued):
-            yield event
+    async with contextlib.aclosing(events):
+        async for event in events:
+            if isinstance(event, PredictionResult):
+                usage = replace(event.usage, predicted_tokens=0)
+                yield replace(event, stop_reason="max_tokens", stop_string=None, usage=usage)
+            elif isinstance(event, PromptReport | Queued):
+                yield event
 
 
 async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
-    found, blocks = asked.empty_answer()
     has_begun = False
-    async with contextlib.aclosing(asked.events()) as events:
-        async for event in events:
-            if not has_begun and fits(event):
+    async with contextlib.aclosing(asked.steps()) as steps:
+        async for step in steps:
+            if not has_begun and isinstance(step, Step) and fits(step.event):
                 has_begun = True
-                yield _frame({"type": "message_start", "message": _beginning(asked.call.body.model, event)})
-            for piece in found.add(event):
-                for each in blocks.add(piece):
-                    yield _frame(each)
-    for each in blocks.close():
+                yield _frame({"type": "message_start", "message": _beginning(asked.call.body.model, step.event)})
+            for each in asked.show(step):
+                yield _frame(each)
+    for each in asked.blocks.close():
         yield _frame(each)
+    found = asked.found
     yield _frame({"type": "message_delta", "delta": _ending(found), "usage": _usage(found), **asked.edits})
     yield _frame({"type": "message_stop"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -10,8 +11,10 @@ from ...config import PredictionConfig
 from ...config.prediction import StructuredSetting
 from ...domain.chat import ChatRequest
 from ...host.instance import Instance
+from ...mcp.connections import McpTool
 from ..http.fields import Field, honoured, ignored, refused
-from . import tools
+from ..http.tool_servers import AskedServer
+from . import mcp, tools
 from .conversation import Conversation, read_conversation
 from .tools import ChoiceOfTool, ToolEntry, choice_among, offered
 
@@ -51,21 +54,36 @@ class PromptBody(Struct, kw_only=True):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
+    mcp_servers: list[mcp.McpServer] | None = None
+
+    @property
+    def servers(self) -> list[AskedServer]:
+        """The MCP servers. Raise :class:`InvalidRequestError` for what is malformed in them."""
+        return mcp.asked_servers(self.mcp_servers or (), self.tools or ())
+
+    @property
+    def tool_names(self) -> list[str]:
+        """The names of the client's own tools."""
+        return [tool.name for tool in offered(self.tools or (), [])]
 
     def conversation(self) -> Conversation:
         """Return the conversation. Raise :class:`InvalidRequestError` for what is malformed in it."""
         return read_conversation(self.system, self.messages)
 
-    def chat(self, conversation: Conversation, ignored: list[str]) -> ChatRequest:
+    def chat(
+        self, conversation: Conversation, ignored: list[str], served: Mapping[str, McpTool] | None = None
+    ) -> ChatRequest:
         """Return the chat.
 
         Parameters:
+            served: tools of MCP servers, by the model's names.
             ignored: takes the paths of tools that are not offered to the model.
 
         Raises:
             InvalidRequestError: something in its tools is malformed.
         """
         given = offered(self.tools or (), ignored)
+        given += [tool.definition for tool in (served or {}).values()]
         return ChatRequest(
             messages=conversation.messages,
             tools=given,
@@ -163,7 +181,7 @@ COUNT_FIELDS: dict[str, Field] = {
     "billing_policy": ignored("Nothing is billed."),
     "compaction": refused("Ask for a summary in the conversation instead."),
     "context_management": ignored("Counts are those of the conversation as it was sent."),
-    "mcp_servers": refused("Remote MCP servers are not called on this path.", []),
+    **mcp.FIELDS,
     "betas": _HEADER,
     "user_profile_id": _HEADER,
     "workspace_id": _HEADER,

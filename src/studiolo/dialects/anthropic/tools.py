@@ -9,8 +9,11 @@ from msgspec import Meta, Struct
 
 from ...domain.chat import NamedTool, Tool, ToolChoice
 from ..http.chats import check_tool_names, chosen
-from ..http.fields import Field, honoured, ignored, wrong
+from ..http.fields import Field, honoured, ignored, refused, wrong
 from .client_tools import client_tool
+
+TOOLSET = "mcp_toolset"
+"""The type of an entry that stands for the tools of an MCP server."""
 
 
 class ToolEntry(Struct, kw_only=True):
@@ -22,6 +25,9 @@ class ToolEntry(Struct, kw_only=True):
     input_schema: dict[str, Any] | None = None
     input_examples: list[dict[str, Any]] | None = None
     allowed_callers: list[str] | None = None
+    mcp_server_name: str | None = None
+    default_config: dict[str, Any] | None = None
+    configs: dict[str, Any] | None = None
 
 
 class ChoiceOfTool(Struct, kw_only=True):
@@ -43,6 +49,8 @@ def offered(entries: Sequence[ToolEntry], ignored: list[str]) -> list[Tool]:
     """
     tools: list[Tool] = []
     for index, entry in enumerate(entries):
+        if entry.type == TOOLSET:
+            continue
         if entry.type != "custom":
             if (tool := client_tool(entry.type, entry.name)) is None:
                 ignored.append(f"tools.{index}")
@@ -84,11 +92,17 @@ _HOSTED = ignored(
 FIELDS: dict[str, Field] = {
     "tools": honoured("Tools that the model may call; those that Anthropic runs (web_search, say) are not offered."),
     "tools.name": honoured("Its name."),
-    "tools.type": honoured("custom, the default; bash, text_editor and memory of any version. Others are not offered."),
+    "tools.type": honoured(
+        "custom, the default; bash, text_editor and memory of any version; mcp_toolset. Others are not offered."
+    ),
     "tools.description": honoured("What it is for."),
     "tools.input_schema": honoured("The JSON schema of its input.", whole=True),
     "tools.input_examples": honoured("The model sees them as examples in the schema.", whole=True),
     "tools.allowed_callers": honoured("A tool that only code may call is not offered."),
+    "tools.mcp_server_name": honoured("Of a mcp_toolset: the server of mcp_servers whose tools these are."),
+    "tools.default_config": honoured("Of a mcp_toolset: enabled; defer_loading has no effect.", whole=True),
+    "tools.configs": honoured("Of a mcp_toolset: the same for single tools.", whole=True),
+    "tools.tools": refused("The server is asked for its tools: leave the list out."),
     "tools.strict": ignored("Inputs are held to the schema in any case, as far as the model's format allows."),
     "tools.cache_control": ignored("Prompts are cached by their beginning, without being asked."),
     "tools.defer_loading": ignored("Every tool is offered from the beginning: there is no search for tools."),
@@ -96,10 +110,10 @@ FIELDS: dict[str, Field] = {
     **{
         f"tools.{name}": _HOSTED
         for name in (
-            *("allowed_domains", "blocked_domains", "caching", "citations", "configs", "default_config"),
+            *("allowed_domains", "blocked_domains", "caching", "citations"),
             *("display_height_px", "display_number", "display_width_px", "enable_zoom", "max_characters"),
-            *("max_content_tokens", "max_tokens", "max_uses", "mcp_server_name", "model", "response_inclusion"),
-            *("tools", "url_sources", "use_cache", "user_location"),
+            *("max_content_tokens", "max_tokens", "max_uses", "model", "response_inclusion"),
+            *("url_sources", "use_cache", "user_location"),
         )
     },
     "tool_choice": honoured("Whether a tool may or must be called."),

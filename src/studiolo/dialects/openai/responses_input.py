@@ -126,8 +126,9 @@ def _check_mcp_call(item: dict[str, Any], place: str) -> None:
         _text(item, key, place)
     if item["type"] == "mcp_call":
         item.setdefault("status", "completed")
-        if item.get("output") is not None:
-            _text(item, "output", place)
+        for key in ("output", "approval_request_id"):
+            if item.get(key) is not None:
+                _text(item, key, place)
     _mcp_call(item, place, item["id"])
 
 
