@@ -12,11 +12,11 @@ UV := $(BIN)/uv$(if $(WINDOWS),.exe)
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint types format bench fuzz soak docs tables lock clean lm-eval open-webui
+.PHONY: help run test check fast coverage lint types format bench fuzz soak docs tables lock clean lm-eval open-webui
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
-	@echo "make check   lint, then the fast tests, which need no model and no download: under a minute"
+	@echo "make check   lint, and the fast tests, which need no model and no download: under a minute"
 	@echo "make coverage  the tests that need no model, and the share of lines that they run"
 	@echo "make test    lint, then every test"
 	@echo "make types   pyright for the operating systems that this is not: of Linux, macOS, Windows"
@@ -56,8 +56,13 @@ run: $(VENV)/.run
 test: lint types
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not model and not web"
+# Lint beside the tests; each worker more costs the collection of all tests once more.
+check: $(VENV)/.dev
+	@$(MAKE) --no-print-directory -j 2 lint fast
+
+fast:
+	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=check --ignore tests/dialects/http/test_openapi.py \
+		-m "not model and not web and not slow and not fuzz"
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not model" --cov --cov-report=term:skip-covered

@@ -17,7 +17,7 @@ from studiolo.paths import Home
 from tests.support.command_line import STUDIOLO, good, run
 from tests.support.running import Server, environment, workers_of
 
-pytestmark = pytest.mark.server(load=True, sdk_port=True)
+pytestmark = [pytest.mark.server(load=True, sdk_port=True), pytest.mark.slow]
 
 
 def test_complete_prints_the_text_alone(home: Home, server: Server) -> None:

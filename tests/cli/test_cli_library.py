@@ -16,6 +16,8 @@ from tests.support.homes import link_model
 from tests.support.model_files import write_gguf
 from tests.support.running import environment, serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stocked(empty_home: Home, vision_model: Path, embedding_model: Path) -> Home:

@@ -18,6 +18,8 @@ from tests.support.command_line import STUDIOLO
 from tests.support.model_files import write_gguf
 from tests.support.running import environment, wait_until
 
+pytestmark = pytest.mark.slow
+
 NAME = "日本é😀-Q4_1"
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"}
 LATIN = {"PYTHONIOENCODING": "latin-1", "LC_ALL": "C.UTF-8"}

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import studiolo
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_program_type_checks_and_so_does_every_public_name(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def chat_of(*texts: str, role: Any = "user", **more: Any) -> TemplateRequest:
     return TemplateRequest(messages=[Message(role, [Text(text) for text in texts])], **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_hostile_message_has_no_control_tokens_beyond_the_template_s_own(family: str) -> None:
     template, tokens = FAMILIES[family]

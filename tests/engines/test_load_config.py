@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -46,9 +47,18 @@ async def start(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         await engine.stop()
 
 
-def logged(folder: Path, pattern: str) -> str:
-    """What the first group of ``pattern`` matches last in the log of the engine that was started last."""
-    found = re.findall(pattern, max(folder.glob("*.log")).read_text(errors="replace"))
+async def logged(folder: Path, pattern: str, value: str | None = None) -> str:
+    """What the first group of ``pattern`` matches last in the log of the engine that was started last.
+
+    An engine writes its log from threads of its own: a line can follow the answer that it is ready. Some seconds
+    are left for the line to come, or for ``value`` to stand in it.
+    """
+    found: list[str] = []
+    for _ in range(200):
+        found = re.findall(pattern, max(folder.glob("*.log")).read_text(errors="replace"))
+        if found and value in (None, found[-1]):
+            break
+        await asyncio.sleep(0.05)
     assert found, f"the engine's log has nothing like {pattern!r}"
     return found[-1]
 
@@ -88,7 +98,7 @@ async def test_the_engine_runs_with(
     start: Start, tmp_path: Path, config: dict[str, Any], pattern: str, value: str
 ) -> None:
     await start(**config)
-    assert logged(tmp_path, pattern) == value
+    assert await logged(tmp_path, pattern, value) == value
 
 
 async def test_a_context_length_is_each_slots_own(start: Start, tmp_path: Path) -> None:
@@ -168,17 +178,16 @@ async def test_drafting_without_a_model_leaves_the_text_as_it_is(
     plain = await run(await start(context_length=512), REPEATS, max_tokens=32, repeat_penalty=False)
     drafted = await run(await start(context_length=512, **config), REPEATS, max_tokens=32, repeat_penalty=False)
     assert drafted[0] == plain[0]
-    assert logged(tmp_path, pattern)
+    assert await logged(tmp_path, pattern)
 
 
 async def test_a_draft_model_drafts(start: Start, model: Path, tmp_path: Path) -> None:
     config = {"speculative_draft_model": "itself", "speculative_draft_max_tokens": 4}
     engine = await start(draft=model, **config)
     await run(engine, "Once upon a time", max_tokens=24)
-    accepted, generated = re.findall(
-        r"draft acceptance\D*[\d.]+ \( *(\d+) accepted / *(\d+) generated\)", (tmp_path / "0.log").read_text()
-    )[-1]
-    assert 0 < int(accepted) <= int(generated)
+    counts = await logged(tmp_path, r"draft acceptance\D*[\d.]+ \( *(\d+ accepted / *\d+) generated\)")
+    accepted, generated = (int(number) for number in re.findall(r"\d+", counts))
+    assert 0 < accepted <= generated
 
 
 async def test_a_draft_model_that_the_engine_passes_over_is_an_error(
@@ -209,7 +218,7 @@ async def test_an_embedding_model_takes_a_whole_text_at_once(
     start: Start, embedding_model: Path, tmp_path: Path
 ) -> None:
     await start(embedding_model, domain="embedding", context_length=512)
-    assert logged(tmp_path, r"n_ubatch += (\d+)") == "512"
+    assert await logged(tmp_path, r"n_ubatch += (\d+)", "512") == "512"
 
 
 @pytest.mark.parametrize(

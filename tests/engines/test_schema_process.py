@@ -16,6 +16,8 @@ from studiolo.engines.schemas.grammar import answer_grammar, call_grammar, thoug
 from studiolo.engines.schemas.process import MAX_CACHED, Schemas
 from studiolo.errors import ConfigError, PredictionError, UnsupportedError
 
+pytestmark = pytest.mark.slow
+
 ANY: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 SLOW_PATTERN = {"type": "string", "pattern": "^(a+)+$"}
 """A regular expression of Python's takes for ever on the text below."""

@@ -12,6 +12,8 @@ from studiolo.engines.chat_templates.examination import MAX_ENGINE_CHARS
 from studiolo.engines.chat_templates.formatting import CHATML
 from studiolo.engines.chat_templates.process import RefusedError, TemplateProcesses
 
+pytestmark = pytest.mark.slow
+
 HELLO = {"messages": [{"role": "user", "content": "hi"}], "add_generation_prompt": True}
 PLAIN = "{% for m in messages %}[{{ m.content }}]{% endfor %}"
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}"

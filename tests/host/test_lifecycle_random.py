@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 import studiolo_fake_engine as fake
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -24,6 +25,8 @@ from studiolo.paths import Home
 from tests.support.fake_host import SETTINGS, embed, load, predict
 from tests.support.fake_models import add_model
 from tests.support.virtual_time import VirtualLoop
+
+pytestmark = pytest.mark.slow
 
 LLMS = st.sampled_from(["alpha", "beta", "gamma"])
 SECONDS = st.sampled_from([0.0, 0.1, 0.7, 3.0, 40.0, 700.0])

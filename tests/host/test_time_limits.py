@@ -26,6 +26,8 @@ from tests.support.model_files import write_catalog
 from tests.support.running import wait_until
 from tests.support.web import Web
 
+pytestmark = pytest.mark.slow
+
 LIMIT_SEC = 0.3
 
 

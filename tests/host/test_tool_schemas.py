@@ -118,6 +118,7 @@ async def test_a_wrong_reference_names_the_tool_and_the_place(schemas: Schemas) 
     assert caught.value.data["path"] == "$.properties.y.$ref"
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_schema_without_a_grammar_is_left_to_the_validation(schemas: Schemas) -> None:
     """What no grammar can hold is accepted for every tool choice; a call that breaks it is a failed call."""

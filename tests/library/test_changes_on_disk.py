@@ -230,6 +230,7 @@ def _changes(home: Home, outside: Path, gguf: bytes) -> dict[str, Callable[[rand
     return {f"{number} {change.__name__}": change for number, change in enumerate(each)}
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 10_000)), min_size=3, max_size=12))
 def test_after_any_changes_the_models_are_those_that_a_new_library_finds(chosen: list[tuple[int, int]]) -> None:

@@ -20,6 +20,8 @@ from studiolo.server.token_file import read_api_tokens
 from studiolo.settings import read_settings
 from tests.support.command_line import run
 
+pytestmark = pytest.mark.slow
+
 SECRET = "password=hunter2 api_key=zebra4711"
 
 

@@ -176,6 +176,7 @@ async def test_an_entry_of_another_name_size_or_content(library: Library, web: W
         await library.fetch("tiny")
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_and_a_stop_is_heeded(tmp_path: Path) -> None:
     parts = parts_of(bytes(60_000_000))
     archive, target = tmp_path / "parts.zip", tmp_path / "out"

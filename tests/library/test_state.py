@@ -107,6 +107,7 @@ state.close()
 """
 
 
+@pytest.mark.slow
 def test_many_processes_share_a_file_from_its_first_moment(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     writers = [

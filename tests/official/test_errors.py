@@ -139,6 +139,7 @@ def test_the_version_of_another_engine_is_its_own() -> None:
     assert (error.data["engineType"], error.data["installedVersion"]) == ("studiolo", lm.__version__)
 
 
+@pytest.mark.slow
 def test_every_place_that_refuses_a_feature_names_it() -> None:
     places = 0
     for path in SOURCES.rglob("*.py"):

@@ -19,7 +19,7 @@ from studiolo.paths import Home
 from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer, kill_while_it_streams
 from tests.support.running import has_ended, serving, wait_until
 
-pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
+pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model, pytest.mark.slow]
 
 
 def sockets_of(pid: int) -> list[Path]:

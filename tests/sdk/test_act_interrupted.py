@@ -22,6 +22,8 @@ from tests.support.interrupts import interrupted_when
 from tests.support.running import children, wait_until
 from tests.support.scripted_host import ANSWER, StubChannel, StubClient, call, success
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import os, signal, sys, threading, time
 from studiolo.sdk.async_models import AsyncLLM

@@ -20,6 +20,8 @@ from tests.support.certificates import Certificates, encrypted, make_certificate
 from tests.support.command_line import run
 from tests.support.running import Server, free_port, serving
 
+pytestmark = pytest.mark.slow
+
 GOOD = {
     "localhost:1234": Address("localhost", 1234),
     " 127.0.0.1:1234/ ": Address("127.0.0.1", 1234),

@@ -23,6 +23,8 @@ from studiolo.server.app import create_app
 from tests.support.running import free_port, wait_until
 from tests.support.wire_socket import HANDSHAKE, Socket
 
+pytestmark = pytest.mark.slow
+
 SLOW_SEC = 1.5
 LIMIT_SEC = 0.5
 """How silent a server may be here: less than the slow call takes. Heartbeats come three times as often."""

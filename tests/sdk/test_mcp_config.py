@@ -16,6 +16,8 @@ from studiolo.mcp.environment import program_environment
 from studiolo.paths import Home
 from studiolo.sdk.mcp import mcp_tools
 
+pytestmark = pytest.mark.slow
+
 SERVER = str(Path(__file__).parents[1] / "support" / "mcp_server.py")
 
 

@@ -23,6 +23,8 @@ from studiolo.paths import Home
 from studiolo.sdk.mcp import mcp_tools, mcp_tools_from_thread
 from tests.support.running import children, wait_until
 
+pytestmark = pytest.mark.slow
+
 SERVER = str(Path(__file__).parents[1] / "support" / "faulty_mcp_server.py")
 
 

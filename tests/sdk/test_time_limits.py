@@ -21,6 +21,8 @@ from studiolo.sdk.sync_models import LLM
 from tests.support.running import children, wait_until
 from tests.support.scripted_host import ANSWER, StubChannel, StubClient, call, says, success
 
+pytestmark = pytest.mark.slow
+
 LIMIT_SEC = 0.3
 
 

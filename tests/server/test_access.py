@@ -19,6 +19,8 @@ from studiolo.server.access import AccessRules, guarded
 from tests.support.running import Server, serving
 from tests.support.wire_socket import HANDSHAKE
 
+pytestmark = pytest.mark.slow
+
 OWN_PAGES = [
     "http://localhost:5173",
     "https://localhost",

@@ -24,7 +24,7 @@ from studiolo.server.daemon_record import DaemonRecord, record_path, running_dae
 from studiolo.server.diagnosis import examine
 from tests.support.running import environment, has_ended, serving, wait_until, workers_of
 
-pytestmark = pytest.mark.quick_model
+pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
 
 MODEL = "smollm2-135m-instruct"
 

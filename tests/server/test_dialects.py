@@ -108,6 +108,7 @@ async def test_each_dialect_reports_errors_in_its_own_form(plugin: None, host: H
         assert missing_prefix.status_code == 404 and "/v1/chat/completions" in missing_prefix.text
 
 
+@pytest.mark.slow
 async def test_a_header_decides_on_a_path_that_two_dialects_have(plugin: None, host: Host) -> None:
     async with _client(host) as client:
         assert (await client.get("/v1/models", headers={"x-shouting": "1"})).text == "LOUD"

@@ -18,6 +18,8 @@ from studiolo.settings import ServerSettings
 from tests.support.command_line import run
 from tests.support.running import serving
 
+pytestmark = pytest.mark.slow
+
 OPEN = ["0.0.0.0", "::", "[::]", "192.0.2.7", "fe80::1", "box.invalid"]
 
 

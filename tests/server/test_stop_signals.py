@@ -59,6 +59,7 @@ def test_a_stream_survives_sigterm_twice_and_a_later_one_cuts_it(home: Home, tmp
         assert server.process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_a_hangup_is_ignored_under_nohup(empty_home: Home, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "studiolo", "serve", "--port", "0", "--no-load", "--no-sdk-port"]
     process = subprocess.Popen(

@@ -25,6 +25,8 @@ from studiolo.server.serve_options import ServeOptions
 from tests.support.model_files import write_gguf
 from tests.support.running import environment
 
+pytestmark = pytest.mark.slow
+
 Fault = Literal["read-only", "full"]
 
 MOUNTS: dict[Fault, str] = {

@@ -27,6 +27,8 @@ from studiolo.server import daemon_log
 from tests.support.platform_features import ALL, switch_off
 from tests.support.running import has_ended, wait_until
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(studiolo.__file__).parent
 
 

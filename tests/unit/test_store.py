@@ -17,6 +17,8 @@ from studiolo.errors import ConfigError, StoreError
 from studiolo.store.store import MAX_BODY_BYTES, Store
 from tests.support.postgres import postgres, programs
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., Store]
 
 

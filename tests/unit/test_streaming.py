@@ -41,6 +41,7 @@ async def test_an_error_comes_after_what_was_there_before_it() -> None:
         await queue.get_all()
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.text(), st.sampled_from(["none", "reasoning"])), max_size=4 * SLACK))
 async def test_a_lagging_consumer_gets_all_text_in_few_fragments(pieces: list[tuple[str, str]]) -> None:
     queue = fragments()

@@ -15,6 +15,8 @@ from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
 from tests.support.http_server import ServerInThread, serving_in_thread
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def guarded_server(empty_home: Home, tmp_path: Path) -> Iterator[tuple[ServerInThread, str]]:

@@ -36,6 +36,8 @@ from studiolo.errors import (
 from tests.support.http_server import ServerInThread
 from tests.support.running import wait_until
 
+pytestmark = pytest.mark.slow
+
 VERSION = {"anthropic-version": "2023-06-01"}
 BODY: dict[str, Any] = {"model": "alpha", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
 

@@ -14,6 +14,8 @@ import studiolo_fake_engine as fake
 from tests.support.http_server import ServerInThread
 from tests.support.running import wait_until
 
+pytestmark = pytest.mark.slow
+
 CHAT = {"model": "alpha", "messages": [{"role": "user", "content": "hi"}]}
 
 

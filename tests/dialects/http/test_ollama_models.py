@@ -199,6 +199,7 @@ def test_another_context_replaces_the_one_copy_on_a_fake_engine(own: httpx.Clien
     assert len(fake.engines) == 3
 
 
+@pytest.mark.slow
 def test_a_long_prompt_loses_its_oldest_turns_on_a_fake_engine(own: httpx.Client) -> None:
     turns = [{"role": "user" if number % 2 == 0 else "assistant", "content": "word " * 50} for number in range(21)]
     messages = [{"role": "system", "content": "Be brief."}, *turns]

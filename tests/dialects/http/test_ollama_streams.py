@@ -23,6 +23,8 @@ from tests.support.fake_models import add_model
 from tests.support.http_server import ServerInThread
 from tests.support.running import wait_until
 
+pytestmark = pytest.mark.slow
+
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {
     "type": "function",

@@ -22,6 +22,8 @@ from tests.support.fake_models import add_model
 from tests.support.http_server import ServerInThread, serving_in_thread
 from tests.support.running import wait_until
 
+pytestmark = pytest.mark.slow
+
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 THOUGHT = ("<think>", "I ", "wonder", "</think>", "\n", "Forty", "-two.")
 

@@ -13,6 +13,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionDeleted
 
 from tests.support.http_server import ServerInThread
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def client(fake_server: ServerInThread) -> Iterator[openai.OpenAI]:

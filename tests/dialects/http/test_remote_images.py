@@ -153,6 +153,7 @@ def message(answer: httpx.Response) -> str:
     return str(answer.json()["error"]["message"])
 
 
+@pytest.mark.slow
 def test_without_the_setting_no_address_is_fetched_on_a_fake_engine(
     fake_server: ServerInThread, pictures: Pictures
 ) -> None:

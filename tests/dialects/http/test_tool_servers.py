@@ -19,6 +19,8 @@ from tests.support.calling import allow, prompt, said, scripted
 from tests.support.http_server import ServerInThread
 from tests.support.running import free_port, wait_until
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = str(Path(__file__).parents[2] / "support" / "mcp_server.py")
 
 

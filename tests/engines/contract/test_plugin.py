@@ -26,6 +26,8 @@ from tests.support.engines import kind_in, node_in
 from tests.support.model_files import write_gguf
 from tests.support.running import serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from studiolo.engines.schemas.schema_checks import RefusedError
 from studiolo.engines.schemas.validation import check
 from tests.support.schema_documents import documents
 from tests.support.walk_grammar import matcher
+
+pytestmark = pytest.mark.slow
 
 
 @settings(
