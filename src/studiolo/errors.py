@@ -248,6 +248,20 @@ class BusyError(HostError):
     http_status = 503
 
 
+class OverloadedError(HostError):
+    """The server answers as many requests as it may at once."""
+
+    code = "studiolo.overloaded"
+    http_status = 503
+
+
+class SlowClientError(HostError):
+    """The client of a request stopped sending it."""
+
+    code = "studiolo.slowClient"
+    http_status = 408
+
+
 class StoppingError(HostError):
     """The host is stopping and accepts no requests."""
 

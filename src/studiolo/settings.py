@@ -158,6 +158,11 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         strict_fields: refuse requests with fields that no client's library knows, instead of ignoring the fields and
             naming them in the header ``studiolo-ignored-fields``. Default: false.
         max_body_bytes: the size of a request's body at most. Default: 64 MiB.
+        max_requests: requests with a body that are answered at once over HTTP; more are refused. Default: 1024.
+        max_tools: tools in a request over HTTP at most. Default: 1024.
+        idle_limit_sec: seconds that a client over HTTP may stop within sending its request, or taking its answer.
+            Default: 300.
+        request_limit_sec: seconds that a request over HTTP takes at most. Default: 86,400, a day.
         fetch_urls: whether images are fetched that requests name by ``http`` and ``https`` addresses: ``never``, only
             from ``public`` addresses, or from ``any``, private networks and this machine included. Default: never.
         mcp_urls: whether requests over HTTP may name MCP servers by their addresses, which the server then calls:
@@ -176,6 +181,10 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     aliases: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     strict_fields: bool = False
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 2**20
+    max_requests: Count = 1024
+    max_tools: Count = 1024
+    idle_limit_sec: Seconds = 300.0
+    request_limit_sec: Seconds = 86_400.0
     fetch_urls: Reach = "never"
     mcp_urls: Reach = "never"
     mcp_json: bool = False

@@ -13,6 +13,7 @@ import uvicorn
 from studiolo.dialects import dialects
 from studiolo.dialects.base import Credentials, Serving
 from studiolo.host.host import Host
+from studiolo.server.access import AccessRules, guarded
 from studiolo.server.app import create_app
 from studiolo.server.serve import open_store
 from tests.support.homes import DEFAULT_MODEL
@@ -37,8 +38,14 @@ class ServerInThread:
 
 
 @contextlib.contextmanager
-def serving_in_thread(credentials: Credentials | None = None) -> Iterator[ServerInThread]:
-    """Serve the home of the environment, in a thread, to the end of the block."""
+def serving_in_thread(
+    credentials: Credentials | None = None, rules: AccessRules | None = None
+) -> Iterator[ServerInThread]:
+    """Serve the home of the environment, in a thread, to the end of the block.
+
+    Parameters:
+        rules: which pages may use it; ``None`` for requests of no page.
+    """
     port = free_port()
     servers: list[uvicorn.Server] = []
     hosts: list[Host] = []
@@ -47,6 +54,8 @@ def serving_in_thread(credentials: Credentials | None = None) -> Iterator[Server
         host = Host()
         store = open_store(host)
         app = create_app(Serving(host, credentials=credentials, store=store), dialects())
+        if rules is not None:
+            app = guarded(app, rules)
         config = uvicorn.Config(app, "127.0.0.1", port, log_config=None, lifespan="off")
         hosts.append(host)
         servers.append(uvicorn.Server(config))

@@ -29,6 +29,8 @@ def test_statuses_that_clients_act_on() -> None:
         "PathNotFoundError": 404,
         "AuthenticationError": 401,
         "BusyError": 503,
+        "OverloadedError": 503,
+        "SlowClientError": 408,
         "StoppingError": 503,
         "QuarantinedError": 503,
         "NotEnoughMemoryError": 503,

@@ -32,6 +32,17 @@ class Credentials(Protocol):
         ...
 
 
+class Load:
+    """What a server answers over HTTP at the moment.
+
+    Attributes:
+        requests: how many.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+
 @dataclass(frozen=True)
 class Serving:
     """The server that a dialect is mounted on.
@@ -41,12 +52,14 @@ class Serving:
         is_daemon: whether the server runs in the background.
         credentials: the API tokens; ``None`` if clients need none.
         store: keeps responses and chats; ``None`` where none are kept.
+        load: what it answers at the moment.
     """
 
     host: Host
     is_daemon: bool = False
     credentials: Credentials | None = None
     store: Store | None = None
+    load: Load = field(default_factory=Load)
 
     def owner(self, headers: Mapping[str, str]) -> str | None:
         """Return the identifier of the API token in a request's headers; ``None`` where none is accepted.

@@ -87,7 +87,16 @@ def _dialect_app(dialect: Dialect, serving: Serving, paths: set[str]) -> ASGIApp
         exception_handlers=_handlers(dialect.error, paths),
     )
     paths.update(route.path for route in app.routes)
-    return app
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        is_request = scope["type"] == "http"
+        serving.load.requests += is_request
+        try:
+            await app(scope, receive, send)
+        finally:
+            serving.load.requests -= is_request
+
+    return counted
 
 
 def _chosen(scope: Scope, spoken: list[tuple[Dialect, ASGIApp]]) -> ASGIApp | None:

@@ -10,6 +10,7 @@ import pytest
 import studiolo_fake_engine as fake
 
 from studiolo.paths import Home
+from studiolo.server.access import AccessRules
 from studiolo.server.token_file import ApiTokenFile, add_api_token, read_api_tokens
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
@@ -98,3 +99,29 @@ def test_ollamas_clients_need_an_api_token_too(guarded_server: tuple[ServerInThr
         assert refused.status_code == 401 and isinstance(refused.json()["error"], str)
         for headers in ({"authorization": f"Bearer {token}"}, {"x-api-key": token}):
             assert httpx.get(f"{server.url}{path}", headers=headers).status_code == 200
+
+
+PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat", "/api/v1/chat", "/api/v0/embeddings")
+HEADERS_OF_CLIENTS = (
+    "authorization,content-type,x-stainless-os,x-stainless-helper-method,dangerously-allow-browser,x-api-key,"
+    "anthropic-version,anthropic-dangerous-direct-browser-access"
+)
+
+
+def test_pages_of_allowed_origins_may_send_whatever_header_they_ask_for(empty_home: Home) -> None:
+    add_model(empty_home, "alpha")
+    empty_home.settings.write_text(FAKE_ENGINE)
+    page = "https://chat.example"
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": HEADERS_OF_CLIENTS}
+    with serving_in_thread(rules=AccessRules("127.0.0.1", [page])) as server, httpx.Client(base_url=server.url) as http:
+        for path in PATHS:
+            preflight = http.options(path, headers={"origin": page, **asked})
+            assert preflight.status_code == 204 and preflight.headers["access-control-allow-origin"] == page
+            assert preflight.headers["access-control-allow-headers"] == HEADERS_OF_CLIENTS
+            assert "POST" in preflight.headers["access-control-allow-methods"] and preflight.headers["vary"] == "Origin"
+            wrong = http.post(path, json={"model": "no-such-model"}, headers={"origin": page})
+            assert wrong.status_code in (400, 404) and wrong.headers["access-control-allow-origin"] == page
+            for method in ("OPTIONS", "POST"):
+                foreign = http.request(method, path, headers={"origin": "https://evil.example", **asked})
+                assert foreign.status_code == 403
+                assert not [name for name in foreign.headers if name.startswith("access-control-")]

@@ -8,6 +8,7 @@ from typing import Any
 from ...errors import (
     BusyError,
     NotEnoughMemoryError,
+    OverloadedError,
     PromptTooLongError,
     QuarantinedError,
     StoppingError,
@@ -25,6 +26,7 @@ _TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    408: "timeout_error",
     413: "request_too_large",
     429: "rate_limit_error",
     504: "timeout_error",
@@ -59,7 +61,7 @@ def error_body(error: StudioloError, request_id: str, status: int | None = None)
 def _status(error: StudioloError, status: int) -> int:
     if isinstance(error, BusyError):
         return 429
-    if isinstance(error, NotEnoughMemoryError | QuarantinedError | StoppingError):
+    if isinstance(error, NotEnoughMemoryError | OverloadedError | QuarantinedError | StoppingError):
         return OVERLOADED
     return status
 

@@ -13,6 +13,8 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from ...errors import CancelledError, StudioloError
+from ...settings import ServerSettings
+from .limits import limited
 
 T = TypeVar("T")
 
@@ -113,6 +115,8 @@ class Streamed:
         self._patience_sec = patience_sec
         self._headers = headers or {}
         self._first: asyncio.Task[bytes | None] | None = None
+        self._sending_since: float | None = None
+        self._is_stuck = False
 
     async def begin(self, client: Client) -> None:
         """Wait for the first frame. Raise what prevents it."""
@@ -129,14 +133,25 @@ class Streamed:
             await self.close()
             raise
 
-    async def send(self, send: Send, headers: Mapping[str, str], client: Client) -> None:
-        """Send it, with ``headers`` besides its own, until it or its client is gone."""
+    async def send(
+        self, send: Send, headers: Mapping[str, str], client: Client, limits: ServerSettings, deadline: float
+    ) -> None:
+        """Send it, with ``headers`` besides its own, until it or its client is gone, or its time is over."""
         assert self._first is not None
         own = {"content-type": self._media_type, "cache-control": "no-store", "x-accel-buffering": "no"}
         await send(_start(200, {**headers, **self._headers, **own}))
-        pump = asyncio.create_task(self._pump(self._first, send), name="stream to a client")
-        with contextlib.suppress(CancelledError):
+        pump = asyncio.create_task(self._pump(self._first, send, limits, deadline), name="stream to a client")
+        watch = asyncio.create_task(self._watch(pump, limits.idle_limit_sec), name="client that may stop reading")
+        try:
             await client.wait_for(pump)
+        except CancelledError:
+            pass
+        except asyncio.CancelledError:
+            if not self._is_stuck:
+                raise
+            _log.warning("closed a connection: its client took nothing for %g s", limits.idle_limit_sec)
+        finally:
+            watch.cancel()
 
     async def close(self) -> None:
         """End whatever makes its frames."""
@@ -144,14 +159,28 @@ class Streamed:
             await _cancelled(self._first)
         await self._frames.aclose()
 
-    async def _pump(self, first: asyncio.Task[bytes | None], send: Send) -> None:
+    async def _watch(self, pump: asyncio.Task[None], idle_limit_sec: float) -> None:
+        """End the pump of a client that has stopped reading."""
+        now = asyncio.get_running_loop().time
+        while True:
+            since = self._sending_since
+            if since is not None and now() - since >= idle_limit_sec:
+                self._is_stuck = True
+                pump.cancel()
+                return
+            await asyncio.sleep(idle_limit_sec if since is None else max(since + idle_limit_sec - now(), 0.01))
+
+    async def _pump(
+        self, first: asyncio.Task[bytes | None], send: Send, limits: ServerSettings, deadline: float
+    ) -> None:
         now = asyncio.get_running_loop().time
         last = now() - KEEP_ALIVE_SEC if not first.done() else now()
 
         async def put(data: bytes) -> None:
             nonlocal last
-            last = now()
+            last = self._sending_since = now()
             await send({"type": "http.response.body", "body": data, "more_body": True})
+            self._sending_since = None
 
         async def keep_alive(sign: bytes) -> None:
             while True:
@@ -161,11 +190,12 @@ class Streamed:
 
         beside = None if self._keep_alive is None else asyncio.create_task(keep_alive(self._keep_alive))
         try:
-            if frame := await first:
-                await put(frame)
-            async for frame in self._frames:
-                if frame:
+            async with limited(deadline, limits):
+                if frame := await first:
                     await put(frame)
+                async for frame in self._frames:
+                    if frame:
+                        await put(frame)
         except StudioloError as error:
             await put(self._failure(error))
         except Exception as error:
@@ -183,17 +213,21 @@ Answer = Whole | Streamed
 class AnswerApp:
     """The ASGI app that sends an answer."""
 
-    def __init__(self, answer: Answer, headers: Mapping[str, str], client: Client) -> None:
+    def __init__(
+        self, answer: Answer, headers: Mapping[str, str], client: Client, limits: ServerSettings, deadline: float
+    ) -> None:
         self._answer = answer
         self._headers = headers
         self._client = client
+        self._limits = limits
+        self._deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if isinstance(self._answer, Whole):
                 await self._answer.send(send, self._headers)
             else:
-                await self._answer.send(send, self._headers, self._client)
+                await self._answer.send(send, self._headers, self._client, self._limits, self._deadline)
         finally:
             if isinstance(self._answer, Streamed):
                 await self._answer.close()

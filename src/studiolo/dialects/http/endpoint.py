@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ...host.host import Host
 from ..base import Serving
 from .answers import Answer, AnswerApp, Client, Streamed
 from .fields import Fields, header_value, read_body, read_fields
+from .limits import body_of, check_load, check_tools, limited
 from .remote_images import fetch_remote_images
 
 if TYPE_CHECKING:
@@ -131,36 +133,45 @@ def _handler(
         headers = dict(answer_headers()) if answer_headers is not None else {}
         body: Any = None
         ignored: list[str] = []
+        limits = serving.host.settings.current().server
+        deadline = asyncio.get_running_loop().time() + limits.request_limit_sec
         if endpoint.request is not None:
-            strict = endpoint.strict or serving.host.settings.current().server.strict_fields
-            value = read_body(await request.body())
+            check_load(serving.load, limits)
+            value = read_body(await body_of(request.stream(), limits))
+            strict = endpoint.strict or limits.strict_fields
             body, ignored = read_fields(value, endpoint.request, endpoint.fields, strict=strict)
+            check_tools(body, limits)
             new = [name for name in ignored if name not in logged][: MAX_LOGGED - len(logged)]
             logged.update(new)
             if new:
                 _log.warning("%s ignores unknown fields: %s", endpoint.path, header_value(new))
         client = Client(request.receive)
         try:
-            if endpoint.images:
-                await client.wait_for(fetch_remote_images(serving.host, body, endpoint.images))
-            call = Call(
-                serving,
-                body,
-                owner=serving.owner(request.headers) or "",
-                address=request.client.host if request.client else "",
-                path={name: str(value) for name, value in request.path_params.items()},
-                query={name: str(value) for name, value in request.query_params.items()},
-                headers={name.lower(): value for name, value in request.headers.items()},
-                ignored=ignored,
-            )
-            found = await client.wait_for(endpoint.handle(call))
-            if isinstance(found, Streamed):
-                await found.begin(client)
+            async with limited(deadline, limits):
+                found = await answered(request, body, ignored, client)
         except BaseException:
             await client.close()
             raise
         if ignored:
             headers[IGNORED_FIELDS_HEADER] = header_value(ignored)
-        return AnswerApp(found, headers, client)
+        return AnswerApp(found, headers, client, limits, deadline)
+
+    async def answered(request: Request[Any, Any, Any], body: Any, ignored: list[str], client: Client) -> Answer:
+        if endpoint.images:
+            await client.wait_for(fetch_remote_images(serving.host, body, endpoint.images))
+        call = Call(
+            serving,
+            body,
+            owner=serving.owner(request.headers) or "",
+            address=request.client.host if request.client else "",
+            path={name: str(value) for name, value in request.path_params.items()},
+            query={name: str(value) for name, value in request.query_params.items()},
+            headers={name.lower(): value for name, value in request.headers.items()},
+            ignored=ignored,
+        )
+        found = await client.wait_for(endpoint.handle(call))
+        if isinstance(found, Streamed):
+            await found.begin(client)
+        return found
 
     return route(endpoint.path, http_method=list(endpoint.methods), status_code=endpoint.status)(answer)

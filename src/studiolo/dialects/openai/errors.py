@@ -12,6 +12,7 @@ from ...errors import (
     ModelNotFoundError,
     NoSuchRouteError,
     NotEnoughMemoryError,
+    OverloadedError,
     PromptTooLongError,
     StoppingError,
     StoredItemNotFoundError,
@@ -29,6 +30,7 @@ _CODES: dict[type[StudioloError], str] = {
     WrongMethodError: "method_not_allowed",
     PromptTooLongError: "context_length_exceeded",
     NotEnoughMemoryError: "not_enough_memory",
+    OverloadedError: "server_overloaded",
     StoppingError: "server_stopping",
     StoredItemNotFoundError: "not_found",
 }
