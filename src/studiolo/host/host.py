@@ -57,6 +57,10 @@ DELIVERY_SEC = 0.1
 DEFAULT_LOAD = LoadRequest()
 
 
+MAX_TOOL_REQUESTS = 64
+"""Requests that have MCP servers called for them at once: each has connections, and programs, of its own."""
+
+
 class Host:
     """Owns the library, the instances and the predictions.
 
@@ -95,6 +99,7 @@ class Host:
         self.devices = Devices()
         self.downloads = DownloadJobs(self.library)
         self.background = BackgroundWork()
+        self.tool_requests = asyncio.Semaphore(MAX_TOOL_REQUESTS)
         self.instances = Instances(
             self.engine_kinds,
             self.devices,

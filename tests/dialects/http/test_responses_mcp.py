@@ -105,11 +105,13 @@ def test_a_tool_is_called_and_the_answer_follows_on_a_fake_engine(fake_server: S
     assert json.loads("".join(arguments)) == {"a": 6, "b": 7}
 
 
-@pytest.mark.parametrize("stored", [True, False])
-def test_a_call_waits_for_its_approval_on_a_fake_engine(
-    fake_server: ServerInThread, mcp_url: str, stored: bool
-) -> None:
+def test_a_call_waits_for_its_approval_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
     allow(fake_server, 'mcp_urls = "any"')
+    for stored in (True, False):
+        approve_and_deny(fake_server, mcp_url, stored=stored)
+
+
+def approve_and_deny(fake_server: ServerInThread, mcp_url: str, *, stored: bool) -> None:
     tools = [server_tool(mcp_url, require_approval=None)]
 
     def answer(asked: Response, **approval: Any) -> dict[str, Any]:
@@ -203,14 +205,14 @@ def test_a_real_model_calls_a_tool(http: httpx.Client, mcp_url: str) -> None:
         "tools": [server_tool(mcp_url, allowed_tools=["greet"])],
         "tool_choice": "required",
         "temperature": 0,
-        "max_output_tokens": 80,
+        "max_output_tokens": 40,
     }
     answer = http.post("/v1/responses", json=body)
     found = Response.model_validate_json(answer.text, strict=True)
     call = found.output[1]
     assert call.type == "mcp_call" and (call.name, call.status) == ("greet", "completed")
     assert call.output and f"Hello, {json.loads(call.arguments)['name']}!".upper() == call.output.upper()
-    assert found.usage and found.usage.output_tokens <= 80 and kinds(found)[:2] == ["mcp_list_tools", "mcp_call"]
+    assert found.usage and found.usage.output_tokens <= 41 and kinds(found)[:2] == ["mcp_list_tools", "mcp_call"]
 
 
 async def _never(**_: Any) -> Any:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import studiolo_fake_engine as fake
 
+from studiolo import outbound
 from studiolo.dialects.http import tool_servers
+from studiolo.host.host import MAX_TOOL_REQUESTS
+from studiolo.mcp import connections
+from studiolo.mcp.checked_http import checked_client
 from studiolo.mcp.config import ServerConfig
 from studiolo.mcp.connections import Connections
 from tests.support.calling import allow, prompt, said, scripted
@@ -172,20 +179,79 @@ def test_rounds_results_and_times_have_limits_on_a_fake_engine(
     assert "did not end within" in found["output"][0]["output"]
 
 
-def test_a_client_that_leaves_ends_everything_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
+REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    ("/api/v1/chat", {"input": "Go.", "integrations": [{"type": "ephemeral_mcp", "server_label": "sums"}]}),
+    (
+        "/v1/responses",
+        {"input": "Go.", "tools": [{"type": "mcp", "server_label": "sums", "require_approval": "never"}]},
+    ),
+    (
+        "/v1/messages",
+        {
+            "max_tokens": 50,
+            "messages": [{"role": "user", "content": "Go."}],
+            "mcp_servers": [{"type": "url", "name": "sums"}],
+        },
+    ),
+]
+
+
+def test_a_client_that_leaves_ends_the_call_of_a_tool_in_every_dialect_on_a_fake_engine(
+    fake_server: ServerInThread, mcp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     allow(fake_server, 'mcp_urls = "any"')
-    fake.models["alpha"] = fake.FakeModel(answers=[said("multiply", a=1, b=2)], endless=False, token=fake.Step(0.01))
-    fake.models["alpha"].tokens = ["word "] * 5000
-    with httpx.stream(
-        "POST",
-        f"{fake_server.url}/api/v1/chat",
-        json={"model": "alpha", "input": "Go.", "stream": True, "integrations": [remote(mcp_url)]},
-        timeout=60,
-    ) as answer:
-        for line in answer.iter_lines():
-            if "tool_call.success" in line:
-                break
-    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 5)
+    calls: list[str] = []
+
+    async def endless(self: Any, client: Any, tool: str, arguments: Any) -> Any:
+        calls.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            calls.append("ended")
+
+    monkeypatch.setattr(connections._Connection, "_call", endless)
+    places = fake_server.host.tool_requests
+    for path, body in REQUESTS:
+        (entry,) = body.get("integrations") or body.get("tools") or body["mcp_servers"]
+        entry["url" if path == "/v1/messages" else "server_url"] = mcp_url
+        for stream in (False, True):
+            scripted(said("multiply", a=1, b=2))
+            calls.clear()
+            address = urlsplit(fake_server.url)
+            data = json.dumps({"model": "alpha", "stream": stream, **body}).encode()
+            with socket.create_connection((address.hostname, address.port)) as connection:
+                head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(data)}\r\n\r\n"
+                connection.sendall(head.encode() + data)
+                wait_until(lambda: calls == ["begun"], f"the call ({path})")
+            wait_until(lambda: calls == ["begun", "ended"], f"the end of the call ({path})", 5)
+            wait_until(lambda: places._value == MAX_TOOL_REQUESTS, f"the end of the request ({path})", 5)
+
+
+def test_requests_with_servers_have_a_limit_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
+    allow(fake_server, 'mcp_urls = "any"')
+    fake_server.host.tool_requests = asyncio.Semaphore(0)
+    assert "Too many requests" in chat(fake_server, 503, integrations=[remote(mcp_url)])["error"]["message"]
+
+
+async def test_each_request_to_a_server_goes_to_an_address_that_was_checked(
+    mcp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["127.0.0.1", "127.0.0.2"]
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), port))]
+
+    monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.1")
+    async with checked_client({}, "public") as client:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+        url = mcp_url.replace("127.0.0.1", "tools.example")
+        answer = await client.post(url, json={})
+        assert answer.status_code >= 400 and str(answer.request.url) == url, (
+            "the server has refused the name or the body"
+        )
+        with pytest.raises(outbound.ForbiddenAddressError):
+            await client.post(url, json={})
+    assert answers == []
 
 
 async def test_variables_of_the_environment_are_not_sent_to_servers_of_requests(
@@ -195,7 +261,7 @@ async def test_variables_of_the_environment_are_not_sent_to_servers_of_requests(
     written = ServerConfig(url=mcp_url, headers={"X-Test": "${MY_SECRET}"})
     expanded: list[str] = []
     monkeypatch.setattr(ServerConfig, "expanded", lambda self, name: expanded.append(name) or self)
-    for connections, count in ((Connections("any"), 0), (Connections(), 1)):
-        await connections.begin({"sums": written})
-        await connections.end(1)
+    for group, count in ((Connections("any"), 0), (Connections(), 1)):
+        await group.begin({"sums": written})
+        await group.end(1)
         assert len(expanded) == count

@@ -17,11 +17,11 @@ from ...daemon_threads import in_thread
 from ...deadline import Deadline
 from ...domain.chat import ChatRequest, Message, Part, Text, ToolCall, ToolResult
 from ...domain.generation import Usage
-from ...errors import ConfigError, ConnectionFailedError, InvalidRequestError, StudioloError
+from ...errors import BusyError, ConfigError, ConnectionFailedError, InvalidRequestError, StudioloError
 from ...host.host import Host
 from ...mcp.config import ServerConfig, listed_servers
 from ...mcp.connections import INTERRUPTED_CLOSE_LIMIT_SEC, Connections, McpTool, McpToolError
-from ...outbound import check_url
+from ...outbound import Reach, check_url
 from .fields import wrong
 from .gathered import CallText, Event, Gathered, Piece
 
@@ -77,19 +77,30 @@ async def tools_of(
     Raises:
         InvalidRequestError: a server is unknown, or the settings do not allow it; ``data["param"]`` is its path.
         ConnectionFailedError: a server cannot be reached.
+        BusyError: too many requests have tools called for them.
     """
     if not asked:
         yield {}
         return
     settings = host.settings.current().server
     _check(asked, settings.mcp_urls != "never", settings.mcp_json)
+    if host.tool_requests.locked():
+        raise BusyError("Too many requests have MCP servers called for them", suggestion="Wait until one has ended.")
+    async with host.tool_requests, _connected(host, asked, settings.mcp_urls, taken) as tools:
+        yield tools
+
+
+@contextlib.asynccontextmanager
+async def _connected(
+    host: Host, asked: Sequence[AskedServer], reach: Reach, taken: Collection[str]
+) -> AsyncGenerator[dict[str, McpTool]]:
     own = await _own(host, asked)
     remote = {
         server.name: ServerConfig(url=server.url, headers=dict(server.headers))
         for server in asked
         if server.url is not None
     }
-    groups = [(Connections(settings.mcp_urls), remote), (Connections(), own)]
+    groups = [(Connections(reach), remote), (Connections(), own)]
     try:
         tools: dict[str, McpTool] = {}
         for connections, configs in groups:
