@@ -79,7 +79,9 @@ def load(
         config["gpu"] = {"ratio": gpu if gpu in ("off", "max") else _ratio(gpu)}
     if lora:
         config["lora"] = [_adapter(text) for text in lora]
-    config = {name: value for name, value in config.items() if value is not None} | _settings(settings or [])
+    config = {name: value for name, value in config.items() if value is not None} | dict(
+        map(setting_in, settings or [])
+    )
     if estimate_only:
         _estimate(model, config, json)
         return
@@ -136,20 +138,17 @@ def _adapter(text: str) -> tuple[str, float]:
     return name, scale
 
 
-def _settings(given: list[str]) -> dict[str, Any]:
-    """The settings in ``NAME=VALUE``; a value that is no JSON is text."""
+def setting_in(text: str) -> tuple[str, Any]:
+    """The load setting in ``NAME=VALUE``; a value that is no JSON is text."""
     import msgspec
 
-    settings: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE.", param_hint="--set")
-        try:
-            settings[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            settings[name] = value
-    return settings
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE.", param_hint="--set")
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name, value
 
 
 def _estimate(name: str, given: dict[str, Any], json: bool) -> None:

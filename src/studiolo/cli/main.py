@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import complete, doctor, downloads, instances, log, model_files, serve, server
+from . import bench, complete, doctor, downloads, instances, log, model_files, serve, server, tune
 
 app = typer.Typer(
     name="studiolo",
@@ -27,6 +27,8 @@ serve.register(app)
 server.register(app)
 log.register(app)
 doctor.register(app)
+bench.register(app)
+tune.register(app)
 
 
 # Typer's, whichever click it stands on.

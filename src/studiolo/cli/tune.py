@@ -1,0 +1,127 @@
+"""``studiolo tune``: find the load settings with which a model is fastest on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ..sdk.sync_client import Client
+    from .benchmark import Figures
+
+LEAST_GAIN = 1.03
+"""Settings are changed for this at least: less is within what machines vary by."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(tune)
+
+
+def tune(
+    model: Annotated[str, typer.Argument(help="A model; see studiolo ls.")],
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")] = 512,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens of each answer.")] = 128,
+    rounds: Annotated[int, typer.Option(min=2, help="How often each setting is measured.")] = 4,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change no settings.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model with other threads, batches and attention, and keep what is faster in config.toml."""
+    from ..paths import Home
+    from ..sdk.sync_client import Client
+    from .bench import COLUMNS, row
+    from .output import print_json, print_table, say
+
+    with Client("embedded") as client:
+        key = client.system.show_model(model).model.model_key
+        say(f"measuring {key}; other programs should rest meanwhile.")
+        steps, best = search(client, key, {"prompt_tokens": prompt_tokens, "tokens": tokens, "rounds": rounds})
+    path = Home.named().settings
+    if best and not dry_run:
+        keep(path, key, best)
+    if json:
+        print_json({"model": key, "kept": best, "measured": steps})
+    else:
+        print_table(COLUMNS, [row(each, step[0]) for step in steps for each in step])
+    if not best:
+        say(f"no other setting is {LEAST_GAIN - 1:.0%} faster than those of {key}; they stay as they are.")
+    elif dry_run:
+        say(f"{key} is faster with {_listed(best)}. Nothing is changed.")
+    else:
+        say(f"{key} is faster with {_listed(best)}: {path} has it now, for each load from now on.")
+
+
+def candidates(threads: int, cores: int) -> dict[str, list[Any]]:
+    """Return the values of each load setting that are tried, in this order.
+
+    Parameters:
+        threads: the logical processors that the engine may use.
+        cores: the physical ones.
+    """
+    numbers = {threads, threads - 1, cores, cores - 1, threads // 2}
+    return {
+        "cpu_thread_pool_size": sorted(number for number in numbers if 1 <= number <= threads),
+        "batch_threads": sorted({threads, cores}),
+        "flash_attention": [True, False],
+        "physical_batch_size": [128, 256, 512, 1024],
+    }
+
+
+def search(client: Client, model: str, size: Mapping[str, int]) -> tuple[list[list[Figures]], dict[str, Any]]:
+    """Change one setting after the other, and keep each that is faster.
+
+    Returns what was measured in each step, first the settings that it began with, and the settings at the end.
+    """
+    import psutil
+
+    from ..platform.processors import usable_processors
+    from .benchmark import measure
+    from .output import say
+
+    threads = usable_processors().count
+    best: dict[str, Any] = {}
+    steps: list[list[Figures]] = []
+    for name, values in candidates(threads, min(psutil.cpu_count(logical=False) or threads, threads)).items():
+        configs = [best, *({**best, name: value} for value in values)]
+        found = measure(client, model, configs, **size, report=say)
+        steps.append(found)
+        fastest = max(found, key=lambda figures: figures.gain(found[0]))
+        if fastest.gain(found[0]) >= LEAST_GAIN:
+            best = fastest.config
+    return steps, best
+
+
+def _listed(config: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {str(value).lower()}" for name, value in config.items())
+
+
+def keep(path: Path, key: str, config: Mapping[str, Any]) -> None:
+    """Write load settings of a model into a settings file; everything else in it, comments too, stays.
+
+    Raises:
+        ConfigError: the file is not valid, or cannot be written.
+    """
+    import tomlkit
+
+    from ..errors import ConfigError
+    from ..settings import read_settings
+
+    read_settings(path)
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+        models: Any = document.setdefault("models", tomlkit.table(is_super_table=True))
+        load: Any = models.setdefault(key, tomlkit.table()).setdefault("load", tomlkit.inline_table())
+        load.update(config)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
+        read_settings(fresh)
+        fresh.replace(path)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise ConfigError(
+            f"{path} cannot be written: {cause}", suggestion=f"Set it by hand: {_listed(config)}"
+        ) from None
