@@ -29,6 +29,7 @@ from studiolo.library.download_references import HubReference, PathReference, Re
         ("/models/a.gguf", PathReference(Path("/models/a.gguf"))),
         ("file:///models/a%20b.gguf", PathReference(Path("/models/a b.gguf"))),
         ("~/a.gguf", PathReference(Path.home() / "a.gguf")),
+        ("~nobody-has-this-name/a.gguf", PathReference(Path("~nobody-has-this-name/a.gguf").absolute())),
         ("https://example.test/page.html", None),
         ("https://huggingface.co/owner", None),
         ("smollm2-135m-instruct", None),

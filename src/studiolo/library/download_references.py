@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -49,7 +50,10 @@ def parse(name: str) -> Reference | None:
     if re.match(r"https?://", name, re.IGNORECASE):
         return _from_url(name)
     if name.startswith(("/", "~", "./", "../")):
-        return PathReference(Path(name).expanduser().absolute())
+        path = Path(name)
+        with contextlib.suppress(RuntimeError):  # "~" and the name of nobody: a file that does not exist
+            path = path.expanduser()
+        return PathReference(path.absolute())
     if name.startswith("file:"):
         return PathReference(Path(unquote(urlsplit(name).path)))
     short = re.sub(r"^(hf:(//)?|(www\.)?huggingface\.co/|hf\.co/)", "", name)

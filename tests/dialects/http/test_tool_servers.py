@@ -229,6 +229,10 @@ def test_a_client_that_leaves_ends_the_call_of_a_tool_in_every_dialect_on_a_fake
 
 def test_requests_with_servers_have_a_limit_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
     allow(fake_server, 'mcp_urls = "any"')
+    settings = fake_server.host.home.settings
+    settings.write_text(settings.read_text().replace("[server]", "[server]\nmax_tools = 2"))
+    error = chat(fake_server, 400, integrations=[remote(mcp_url)])["error"]
+    assert error["param"] == "integrations.0" and "5 tools, more than 2" in error["message"]
     fake_server.host.tool_requests = asyncio.Semaphore(0)
     assert "Too many requests" in chat(fake_server, 503, integrations=[remote(mcp_url)])["error"]["message"]
 

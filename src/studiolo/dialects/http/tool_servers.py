@@ -106,7 +106,11 @@ async def _connected(
         for connections, configs in groups:
             if configs:
                 tools |= await _begun(connections, configs, {*taken, *tools}, is_own=configs is own)
-        yield _allowed(tools, asked)
+        allowed, limit = _allowed(tools, asked), host.settings.current().server.max_tools
+        if len(allowed) > limit:
+            place, what = asked[0].place, f"its MCP servers have {len(allowed)} tools, more than {limit}"
+            raise wrong(place, what, "Name those that you need, or raise server.max_tools.")
+        yield allowed
     finally:
         await asyncio.gather(*(connections.end(INTERRUPTED_CLOSE_LIMIT_SEC) for connections, _ in groups))
 
