@@ -241,15 +241,40 @@ def test_a_response_in_the_background_is_cancelled_with_what_there_is_on_a_fake_
     wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 1)
 
 
+def test_the_stream_of_a_response_in_the_background_is_read_again_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    fake.models["alpha"] = fake.FakeModel(token=fake.Step(0.1))
+    with openai.OpenAI(base_url=f"{fake_server.url}/v1", api_key="any", max_retries=0) as client:
+        first: list[Any] = []
+        with client.responses.create(model="alpha", input="hi", background=True, stream=True) as events:
+            for event in events:
+                first.append(event)
+                if event.type == "response.output_text.delta":
+                    break  # the client leaves, and the response is made all the same
+        response_id = first[0].response.id
+        rest = list(client.responses.retrieve(response_id, stream=True, starting_after=first[-1].sequence_number))
+        wait_until(lambda: client.responses.retrieve(response_id).status == "completed", "the end", 5)
+        again = list(client.responses.retrieve(response_id, stream=True))
+        plain = client.responses.create(model="alpha", input="hi")
+    assert [*first, *rest] == again
+    assert [event.sequence_number for event in again] == list(range(len(again)))
+    assert again[-1].type == "response.completed" and again[-1].response.output_text == "One two three."
+    address = f"{fake_server.url}/v1/responses"
+    for path in (f"{plain.id}?stream=true", f"{response_id}?stream=true&starting_after=x"):
+        assert httpx.get(f"{address}/{path}").status_code == 400
+    body = {"model": "alpha", "input": "word " * 9000, "background": True, "stream": True}
+    with httpx.stream("POST", address, json=body) as answer:
+        types = [line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event: ")]
+    assert types == ["response.created", "response.in_progress", "response.failed"]
+
+
 def test_a_response_in_the_background_can_fail_on_a_fake_engine(fake_server: ServerInThread) -> None:
     fake.models["alpha"] = fake.FakeModel(load_fails=True)
     _, path = begin(fake_server)
     wait_until(lambda: read(path).status == "failed", "the failure", 5)
     error = read(path).error
     assert error and error.code == "server_error" and error.message
-    for wrong, param in (({"store": False}, "background"), ({"stream": True}, "stream")):
-        body = {"model": "alpha", "input": "hi", "background": True, **wrong}
-        assert httpx.post(f"{fake_server.url}/v1/responses", json=body).json()["error"]["param"] == param
+    body = {"model": "alpha", "input": "hi", "background": True, "store": False}
+    assert httpx.post(f"{fake_server.url}/v1/responses", json=body).json()["error"]["param"] == "background"
     unknown = {"model": "none", "input": "hi", "background": True}
     assert httpx.post(f"{fake_server.url}/v1/responses", json=unknown).status_code == 404
 

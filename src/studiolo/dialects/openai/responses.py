@@ -31,6 +31,7 @@ from .responses_events import Output
 from .responses_input import Placed, messages_of, own_items, read_arguments
 from .responses_items import Ids, response_of
 from .responses_mcp import approved_calls
+from .responses_record import Record
 from .responses_request import CountBody, ResponseBody, with_prompt_settings
 from .responses_tools import Offered, read_tools
 
@@ -107,6 +108,7 @@ class Growing:
         self._output = Output(self.response.output, asked.ids, asked.offered, top, body.wants_sealed_reasoning)
         self._rounds: Rounds | None = None
         self._sequence = 0
+        self.record = Record() if body.background and body.stream else None
 
     async def events(self) -> AsyncGenerator[Mapping[str, Any], None]:
         """Yield the events of the response. The last one is its end; it is stored by then."""
@@ -181,7 +183,8 @@ class Growing:
     async def keep(self) -> None:
         """Store the response as it is, if it is to be stored."""
         if self._call.body.store:
-            stored = Stored(msgspec.Raw(msgspec.json.encode(self.response)), self._asked.items)
+            events = self.record.frames if self.record is not None else None
+            stored = Stored(msgspec.Raw(msgspec.json.encode(self.response)), self._asked.items, events)
             body = msgspec.json.encode(stored)
             await self._call.store.put(KIND, self._call.owner, self.response.id, body)
 
@@ -193,10 +196,13 @@ class Growing:
 
     def failure(self, error: StudioloError) -> bytes:
         """Return the frames that end a stream with an error."""
+        return b"".join(self._failing(error))
+
+    def _failing(self, error: StudioloError) -> list[bytes]:
         beginning = [] if self._sequence else list(answers.outline(self.response))
         frames = [self._frame(event) for event in beginning]
         self._fail(error)
-        return b"".join([*frames, self._frame({"type": "response.failed", "response": self.response})])
+        return [*frames, self._frame({"type": "response.failed", "response": self.response})]
 
     def _fail(self, error: StudioloError) -> None:
         self._cut()
@@ -209,16 +215,23 @@ class Growing:
 
     async def run(self) -> None:
         """Answer in the background."""
+        last: list[bytes] = []
         try:
-            async with contextlib.aclosing(self.events()) as events:
-                async for _ in events:
-                    pass
+            async with contextlib.aclosing(self.frames()) as frames:
+                async for frame in frames:
+                    if self.record is not None:
+                        self.record.add(frame)
         except StudioloError as error:
-            self._fail(error)
+            last = self._failing(error)
             await self.keep()
         except Exception as error:
             _log.error("a response in the background failed", exc_info=error)
-            self._fail(StudioloError(f"Internal error: {type(error).__name__}"))
+            last = self._failing(StudioloError(f"Internal error: {type(error).__name__}"))
+            await self.keep()
+        finally:
+            if self.record is not None:
+                self.record.end(last)
+        if self.record is not None:
             await self.keep()
 
     async def cancelled(self) -> None:
@@ -268,12 +281,10 @@ def _check_storable(call: Call[ResponseBody], asked: _Asked) -> None:
 async def _in_background(call: Call[ResponseBody], growing: Growing) -> Answer:
     if not call.body.store:
         raise wrong("background", "a response in the background must be stored", 'Leave "store" out.')
-    if call.body.stream:
-        raise wrong("stream", "a response in the background is not streamed", "Retrieve it until it has ended.")
     await reference(call, call.body.model)  # raises for an unknown one
     await growing.keep()
     call.host.background.begin(job_key(call, growing.response.id), growing, growing.run())
-    return Whole(growing.response)
+    return Whole(growing.response) if growing.record is None else growing.record.streamed()
 
 
 def job_key(call: Call[Any], response_id: str) -> tuple[str, ...]:

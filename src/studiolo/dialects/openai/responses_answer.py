@@ -171,10 +171,12 @@ class Stored(Struct):
     Parameters:
         response: as it is retrieved.
         input: all items of its prompt, those of the responses that it continues included.
+        events: the frames of its stream, of one that was streamed in the background.
     """
 
     response: msgspec.Raw
     input: list[dict[str, Any]]
+    events: list[str] | None = None
 
     @property
     def ending(self) -> Ending:

@@ -194,7 +194,9 @@ FIELDS: dict[str, Field] = {
     "store": honoured("Whether the response can be retrieved and continued; true by default."),
     "top_logprobs": honoured("The likeliest tokens in the place of each, 0 to 20, with their log-probabilities."),
     "access_programs": refused(_HOSTED, []),
-    "background": honoured("The answer comes at once, and is retrieved when it is made; it must be stored."),
+    "background": honoured(
+        "The answer is made whether or not the client waits, to be retrieved or streamed later; it must be stored."
+    ),
     "background_options": refused("There is one way to run in the background."),
     "context_management": refused("Compaction is not available.", []),
     "image": refused("No model here paints."),

@@ -14,6 +14,7 @@ from ..http.fields import wrong
 from .pages import read_page
 from .responses import KIND, Growing, find, job_key
 from .responses_answer import Stored
+from .responses_record import Record, starting_after, wants_stream
 
 
 class Deleted(Struct):
@@ -25,10 +26,15 @@ class Deleted(Struct):
 
 
 async def get_response(call: Call[None]) -> Answer:
-    """Return a stored response."""
-    if call.query.get("stream", "false").lower() not in ("false", "0", ""):
-        raise wrong("stream", "a stored response is not streamed again", "Leave stream out.")
+    """Return a stored response, or the events of one that was streamed in the background."""
     found = await _under_way_or_stored(call)
+    if wants_stream(call.query):
+        after = starting_after(call.query)
+        kept = Record(found.events) if isinstance(found, Stored) and found.events is not None else None
+        record = found.record if isinstance(found, Growing) else kept
+        if record is None:
+            raise wrong("stream", "the response was not streamed in the background", "Leave stream out.")
+        return record.streamed(after)
     return Whole(found.response if isinstance(found, Growing) else bytes(found.response))
 
 

@@ -147,6 +147,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         summary="A stored response",
         handle=responses_stored.get_response,
         response=Response,
+        stream_type="text/event-stream",
     ),
     Endpoint(
         methods=("DELETE",),
