@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from studiolo.paths import Home
 
 
-def add_model(home: Home, name: str, *, architecture: str = "llama", vision: bool = False) -> Path:
-    """Write the model ``name`` into ``home``; the architecture ``bert`` makes it an embedding model."""
+def add_model(
+    home: Home, name: str, *, architecture: str = "llama", vision: bool = False, infill: Sequence[int] = ()
+) -> Path:
+    """Write the model ``name`` into ``home``; the architecture ``bert`` makes it an embedding model.
+
+    ``infill`` has its tokens before the prefix, before the suffix and in the gap of a text.
+    """
     folder = home.models / "fake" / name
     folder.mkdir(parents=True)
     shape = {
@@ -21,7 +27,12 @@ def add_model(home: Home, name: str, *, architecture: str = "llama", vision: boo
         "attention.head_count_kv": 2,
     }
     fields = {f"{architecture}.{field}": value for field, value in shape.items()}
-    _write(folder / f"{name}.gguf", {"general.architecture": architecture, **fields})
+    tokens: dict[str, int | list[str]] = {}
+    if infill:
+        tokens["tokenizer.ggml.tokens"] = [f"t{number}" for number in range(max(infill) + 1)]
+        for part, number in zip(("pre", "suf", "mid"), infill, strict=True):
+            tokens[f"tokenizer.ggml.fim_{part}_token_id"] = number
+    _write(folder / f"{name}.gguf", {"general.architecture": architecture, **fields, **tokens})
     if vision:
         projector = {"general.architecture": "clip", "general.type": "mmproj", "clip.has_vision_encoder": True}
         projector |= {
@@ -31,13 +42,15 @@ def add_model(home: Home, name: str, *, architecture: str = "llama", vision: boo
     return folder / f"{name}.gguf"
 
 
-def _write(path: Path, fields: dict[str, str | int | bool]) -> None:
+def _write(path: Path, fields: Mapping[str, str | int | bool | list[str]]) -> None:
     """Write a GGUF file with one tensor."""
     header = b"GGUF" + struct.pack("<IQQ", 3, 1, len(fields))
     for name, value in fields.items():
         header += _text(name)
         if isinstance(value, str):
             header += struct.pack("<I", 8) + _text(value)
+        elif isinstance(value, list):
+            header += struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_text, value))
         elif isinstance(value, bool):
             header += struct.pack("<I?", 7, value)
         else:

@@ -12,6 +12,14 @@ def template_reasons(template: str) -> bool:
     return any(word in template for word in _REASONING_WORDS)
 
 
+class InfillTokens(Struct, frozen=True):
+    """The tokens around the parts of a text with a gap: before its prefix, before its suffix, before what fills it."""
+
+    prefix: int
+    suffix: int
+    middle: int
+
+
 class Vocabulary(Struct, frozen=True, kw_only=True):
     """The properties of a model's tokenizer that its prompts depend on.
 
@@ -20,12 +28,14 @@ class Vocabulary(Struct, frozen=True, kw_only=True):
         longest_token_bytes: the most text that one token stands for; 0 where a tokenizer may drop text.
         chat_template: the Jinja template of the chat format; empty where there is none.
         tool_template: another one, for chats with tools; empty where there is none.
+        infill: the tokens for texts with a gap; ``None`` where the model was not made for them.
     """
 
     control_tokens: list[str] = []
     longest_token_bytes: int = 0
     chat_template: str = ""
     tool_template: str = ""
+    infill: InfillTokens | None = None
 
     @property
     def reasons(self) -> bool:

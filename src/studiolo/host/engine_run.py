@@ -11,6 +11,7 @@ import msgspec
 from ..config import PredictionConfig
 from ..domain.chat import ChatRequest, Message
 from ..domain.generation import ToolCallEvent
+from ..domain.infill import Infill
 from ..domain.vocabulary import Vocabulary
 from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateRequest
 from ..engines.prompt import Prompt
@@ -19,6 +20,7 @@ from ..errors import UnsupportedError
 from .engine_capabilities import check_capabilities
 from .files import FileStore
 from .images import has_images, images_of, max_side, with_images
+from .infill import infill_prompt
 from .log_events import LogEvents
 from .overflow import check_fits, fit_chat, fit_text
 from .prediction_settings import with_system_prompt
@@ -40,7 +42,7 @@ class PredictionRequest:
     """A request to an instance.
 
     Parameters:
-        prompt: text or tokens to continue exactly as they are, or a chat to answer.
+        prompt: text or tokens to continue exactly as they are, a chat to answer, or a gap to fill.
         config: the settings with every default filled in.
         schemas: prepares and checks the form of the answer.
         files: the files that the chat refers to.
@@ -48,7 +50,7 @@ class PredictionRequest:
         logs: receives the prompt and the answer while anybody subscribes.
     """
 
-    prompt: str | list[int] | ChatRequest
+    prompt: str | list[int] | ChatRequest | Infill
     config: PredictionConfig
     schemas: Schemas
     files: FileStore | None = None
@@ -58,6 +60,8 @@ class PredictionRequest:
     @property
     def length(self) -> int:
         """Characters of its text, or its tokens, for reports."""
+        if isinstance(self.prompt, Infill):
+            return len(self.prompt.prefix) + len(self.prompt.suffix)
         if not isinstance(self.prompt, ChatRequest):
             return len(self.prompt)
         return sum(len(message.text) for message in self.prompt.messages)
@@ -135,6 +139,8 @@ async def begin(
     config, prompt = request.config, request.prompt
     asked = CompletionRequest(prompt="", config=config)
     check_capabilities(engine, config, images=isinstance(prompt, ChatRequest) and has_images(prompt.messages))
+    if isinstance(prompt, Infill):
+        prompt = await infill_prompt(engine, prompt, config, context_length, vocabulary)
     if isinstance(prompt, ChatRequest):
         chat = await template_request(request, prompt)
         if has_images(chat.messages):

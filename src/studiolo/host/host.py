@@ -11,6 +11,7 @@ from dataclasses import replace
 from ..config import LoadConfig, PredictionConfig
 from ..deadline import Deadline
 from ..domain.chat import ChatRequest
+from ..domain.infill import Infill
 from ..domain.models import Domain, ModelReference
 from ..engines.base import TemplateRequest
 from ..engines.prompt import Prompt
@@ -31,6 +32,7 @@ from .engine_run import PredictionRequest
 from .events import Events
 from .files import FileStore, without_documents
 from .images import check_sight
+from .infill import infill_settings
 from .instance import Instance
 from .instances import Instances
 from .lease import Lease
@@ -321,16 +323,20 @@ class Host:
         raise nothing_to_unload(identifier, self.instances.loaded(), self.instances.departures)
 
     def predict(
-        self, lease: Lease, prompt: str | list[int] | ChatRequest, config: PredictionConfig, preset: str | None = None
+        self,
+        lease: Lease,
+        prompt: str | list[int] | ChatRequest | Infill,
+        config: PredictionConfig,
+        preset: str | None = None,
     ) -> Prediction:
-        """Start to continue a text or its tokens, exactly as they are, or to answer a chat.
+        """Start to continue a text or its tokens, exactly as they are, to answer a chat, or to fill a gap.
 
         Parameters:
             lease: the prediction takes it over, and releases it at its end.
 
         Raises:
             PresetNotFoundError: there is no ``preset`` of that name.
-            UnsupportedError: the chat has images, and the model does not see.
+            UnsupportedError: the chat has images, and the model does not see; the model has no tokens for gaps.
             ConfigError, UnsupportedError: the tools are malformed, or come with structured output or with a text
                 (see :func:`check_completion`); the model is loaded without a LoRA adapter that ``config`` names.
             StoppingError: the host is stopping.
@@ -341,6 +347,8 @@ class Host:
             check_sight(instance.model, prompt)
         else:
             check_completion(config)
+        if isinstance(prompt, Infill):
+            config = infill_settings(config, instance.vocabulary, instance.model.key)
         in_force = settings_in_force(config, instance.config, self.defaults.prediction(instance.model, preset))
         in_force = with_names_of_load(in_force, instance.config, instance.adapters, self.home.models)
         check_effort(in_force, instance.vocabulary, instance.model.key)

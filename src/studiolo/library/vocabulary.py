@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ..domain.vocabulary import Vocabulary
+from ..domain.vocabulary import InfillTokens, Vocabulary
 from ..errors import ModelFileError
 from .gguf_file import read_header
 
@@ -17,6 +19,29 @@ _PROMOTED = re.compile(
     rb"|_?< ?EOT ?>|<fim[-_].*>|\[EOT\]|\[EOS\]"
 )
 """Tokens that engines take for control tokens by their spelling, whatever type the file gives them."""
+
+_INFILL = (
+    (
+        ("fim_pre_token_id", "prefix_token_id"),
+        "<|fim_prefix|> <fim-prefix> <fim_prefix> "
+        "<\uff5cfim\u2581begin\uff5c> <PRE> \u2581<PRE> <|code_prefix|> <|prefix|>",
+    ),
+    (
+        ("fim_suf_token_id", "suffix_token_id"),
+        "<|fim_suffix|> <fim-suffix> <fim_suffix> "
+        "<\uff5cfim\u2581hole\uff5c> <SUF> \u2581<SUF> <|code_suffix|> <|suffix|>",
+    ),
+    (
+        ("fim_mid_token_id", "middle_token_id"),
+        "<|fim_middle|> <fim-middle> <fim_middle> "
+        "<\uff5cfim\u2581end\uff5c> <MID> \u2581<MID> <|code_middle|> <|middle|>",
+    ),
+)
+"""For each of the tokens around a gap: the fields with its number, the older one last, and its spellings in files that
+have neither: those that engines know."""
+
+_SPACE = "\u2581".encode()[:1]
+"""What the sign for a space begins with."""
 
 _KEEP_ALL_TEXT = ("gpt2", "llama")
 """Tokenizers that drop no text but white space; others normalise it."""
@@ -43,6 +68,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         longest_token_bytes=_longest(tokens, kind) if kind in _KEEP_ALL_TEXT else 0,
         chat_template=template,
         tool_template=tool_template,
+        infill=_infill(tokens, fields),
     )
 
 
@@ -58,6 +84,19 @@ def _control_tokens(tokens: list[bytes], types: list[int], templates: str) -> li
         if (is_control or (kind == _USER_DEFINED and not text.isspace() and text in templates)) and len(text) > 1:
             found.append(text)
     return found
+
+
+def _infill(tokens: Sequence[bytes], fields: Mapping[str, Any]) -> InfillTokens | None:
+    marked = {token: number for number, token in enumerate(tokens) if token[:1] in (b"<", _SPACE)}
+    found: list[int] = []
+    for names, spellings in _INFILL:
+        numbers = [fields.get(f"tokenizer.ggml.{name}") for name in names]
+        numbers += [marked.get(spelling.encode()) for spelling in spellings.split()]
+        number = next((each for each in numbers if isinstance(each, int) and 0 <= each < len(tokens)), None)
+        if number is None:
+            return None
+        found.append(number)
+    return InfillTokens(*found)
 
 
 def _longest(tokens: list[bytes], kind: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from msgspec.structs import replace
 
@@ -146,7 +146,18 @@ class PredictParameter(WireStruct, frozen=True, kw_only=True):
     ignore_server_session_config: bool | None = None
 
 
-def with_time_limit(parameter: PredictParameter, limit_sec: float | None) -> PredictParameter:
+class InfillParameter(WireStruct, frozen=True, kw_only=True):
+    model_specifier: ModelSpecifier
+    prefix: str
+    suffix: str
+    prediction_config_stack: KvConfigStack
+    fuzzy_preset_identifier: str | None = None
+
+
+A = TypeVar("A", PredictParameter, InfillParameter)
+
+
+def with_time_limit(parameter: A, limit_sec: float | None) -> A:
     """Return a request with a time limit, instead of the one in its settings; unchanged for ``None``."""
     if limit_sec is None:
         return parameter
@@ -233,6 +244,10 @@ class PredictSuccess(Message, frozen=True, tag="success"):
 PredictMessage = FragmentMessage | PromptProcessingProgress | ToolCallEvent | PredictSuccess
 
 PREDICT: Channel[PredictParameter, PredictMessage] = Channel("predict", PredictParameter, PredictMessage)
+
+
+INFILL: Channel[InfillParameter, PredictMessage] = Channel("studiolo.infill", InfillParameter, PredictMessage)
+"""An addition of studiolo's: the text between two others."""
 
 
 class CompleteRawTextParameter(WireStruct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from ..protocol.llm import (
     ApplyPromptTemplateOpts,
     ApplyPromptTemplateParameter,
     DecideParameter,
+    InfillParameter,
     PredictParameter,
     raw_completion,
 )
@@ -157,13 +158,7 @@ class AsyncLLM(AsyncModelHandle):
         """
         check_options("complete_stream", options, PredictionOptions)
         prompt = text(prompt, "prompt")
-        settings = _with_format(options.get("config"), response_format)
-        if settings.prompt_template is not None:
-            raise UnsupportedError(
-                "The prediction config's field 'prompt_template' has no effect on a completion",
-                suggestion="Use respond(), which takes a chat, or leave the field out.",
-                feature="prompt_template",
-            )
+        settings = _for_text(_with_format(options.get("config"), response_format))
         config = encode_prediction_config(settings)
         parameter = raw_completion(prompt, self._specifier, config, optional(text, options.get("preset"), "preset"))
         return AsyncPredictionStream(self._session, parameter, options, _timeout(options, settings))
@@ -181,6 +176,41 @@ class AsyncLLM(AsyncModelHandle):
     ) -> PredictionResult[Any]:
         """Continue ``prompt`` as it is and wait for the whole text; see :meth:`complete_stream`."""
         return await self.complete_stream(prompt, response_format=response_format, **options).wait_for_result()
+
+    def infill_stream(
+        self, prefix: str, suffix: str, **options: Unpack[PredictionOptions]
+    ) -> AsyncPredictionStream[str]:
+        """Fill the gap between two texts, fragment by fragment. An addition of studiolo's.
+
+        The request is sent when the stream is first read. Of texts that are too long for the context, the model gets
+        what is nearest to the gap.
+
+        Parameters:
+            prefix: the text before the gap.
+            suffix: the text after it.
+            config, preset, timeout, on_message, on_first_token, on_prediction_fragment,
+            on_prompt_processing_progress: as for :meth:`complete_stream`.
+
+        Raises:
+            ConfigError: a setting has a wrong name, type or range, or a text is none.
+            UnsupportedError: a setting is for chats only.
+
+        Reading the stream raises :class:`UnsupportedError` for a model that was not made for infill.
+        """
+        check_options("infill_stream", options, PredictionOptions)
+        settings = _for_text(prediction_config(options.get("config")))
+        parameter = InfillParameter(
+            model_specifier=self._specifier,
+            prefix=text(prefix, "prefix"),
+            suffix=text(suffix, "suffix"),
+            prediction_config_stack=stack_of(encode_prediction_config(settings)),
+            fuzzy_preset_identifier=optional(text, options.get("preset"), "preset"),
+        )
+        return AsyncPredictionStream(self._session, parameter, options, _timeout(options, settings))
+
+    async def infill(self, prefix: str, suffix: str, **options: Unpack[PredictionOptions]) -> PredictionResult[str]:
+        """Fill the gap between two texts and wait for all that fills it; see :meth:`infill_stream`."""
+        return await self.infill_stream(prefix, suffix, **options).wait_for_result()
 
     @overload
     def respond_stream(
@@ -425,6 +455,16 @@ def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) 
         )
     except msgspec.ValidationError as error:
         raise config_error(error, "prompt template's options") from None
+
+
+def _for_text(settings: PredictionConfig) -> PredictionConfig:
+    if settings.prompt_template is not None:
+        raise UnsupportedError(
+            "The prediction config's field 'prompt_template' has no effect on a completion",
+            suggestion="Use respond(), which takes a chat, or leave the field out.",
+            feature="prompt_template",
+        )
+    return settings
 
 
 def _timeout(options: PredictionOptions, settings: PredictionConfig) -> float | None:

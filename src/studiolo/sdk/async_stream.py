@@ -12,7 +12,16 @@ from typing import Any, Generic, Self, TypeVar
 
 from ..deadline import UNLIMITED, Deadline
 from ..errors import CancelledError, ChannelClosedError, UsageError
-from ..protocol.llm import PREDICT, Fragment, PredictionStats, PredictMessage, PredictParameter, with_time_limit
+from ..protocol.llm import (
+    INFILL,
+    PREDICT,
+    Fragment,
+    InfillParameter,
+    PredictionStats,
+    PredictMessage,
+    PredictParameter,
+    with_time_limit,
+)
 from ..protocol.models import LlmInstanceInfo
 from .arguments import validated
 from .chat_parts import upload_images
@@ -37,7 +46,7 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
     def __init__(
         self,
         session: Session,
-        parameter: PredictParameter,
+        parameter: PredictParameter | InfillParameter,
         callbacks: PredictionCallbacks,
         timeout: float | Deadline | None = None,
     ) -> None:
@@ -89,11 +98,17 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
         self._deadline = deadline
         with self._state.noting_failure():
             async with deadline.enforced("The prediction"):
-                await upload_images(self._session, self._parameter.history)
-                parameter = validated(with_time_limit(self._parameter, deadline.remaining()))
-                self._channel = await self._session.open("llm", PREDICT, parameter)
+                self._channel = await self._open(deadline)
         if (left := deadline.remaining()) is not None:
             self._timer = asyncio.get_running_loop().call_later(left + HOST_GRACE_SEC, self._cancel_at_limit)
+
+    async def _open(self, deadline: Deadline) -> ClientChannel[PredictMessage]:
+        if isinstance(self._parameter, InfillParameter):
+            gap = validated(with_time_limit(self._parameter, deadline.remaining()))
+            return await self._session.open("llm", INFILL, gap)
+        await upload_images(self._session, self._parameter.history)
+        parameter = validated(with_time_limit(self._parameter, deadline.remaining()))
+        return await self._session.open("llm", PREDICT, parameter)
 
     def _cancel_at_limit(self) -> None:
         """Stop a prediction that its host has not ended at the time limit; fail it where that has no effect."""

@@ -83,6 +83,8 @@ class LLM(ModelHandle[AsyncLLM]):
 
     complete_stream = _stream(AsyncLLM.complete_stream)
     complete = _result(AsyncLLM.complete_stream, AsyncLLM.complete)
+    infill_stream = _stream(AsyncLLM.infill_stream)
+    infill = _result(AsyncLLM.infill_stream, AsyncLLM.infill)
     respond_stream = _stream(AsyncLLM.respond_stream)
     respond = _result(AsyncLLM.respond_stream, AsyncLLM.respond)
     apply_prompt_template = blocking(AsyncLLM.apply_prompt_template)

@@ -184,9 +184,11 @@ def test_bodies_that_are_no_object(http: httpx.Client, body: str) -> None:
 
 
 def test_fields_of_a_prompt_that_are_refused(http: httpx.Client) -> None:
-    for name, value in {"suffix": "x", "context": [1, 2], "width": 64}.items():
+    for name, value in {"context": [1, 2], "width": 64}.items():
         assert refusal(http, path="/api/generate", **{name: value}).startswith(f"{name}: not supported")
     assert refusal(http, path="/api/generate", raw=True, system="x").startswith("system")
+    assert refusal(http, path="/api/generate", suffix="x", system="x").startswith("system")
+    assert LLM in refusal(http, path="/api/generate", suffix="x")
     assert refusal(http, path="/api/generate", template="{{ range .Messages }}x{{ end }}").startswith("template")
 
 

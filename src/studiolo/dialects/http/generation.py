@@ -16,6 +16,7 @@ from ...domain.chat import ChatRequest
 from ...domain.generation import (
     PredictionResult,
 )
+from ...domain.infill import Infill
 from ...domain.models import Domain, ModelReference
 from ...domain.progress import Queued
 from ...errors import (
@@ -35,7 +36,7 @@ from .endpoint import Call
 from .gathered import Event, Gathered
 from .produced import produced
 
-Prompt = str | list[int] | ChatRequest
+Prompt = str | list[int] | ChatRequest | Infill
 ConfigFor = Callable[[Instance], PredictionConfig]
 """Settings that depend on the model that answers."""
 

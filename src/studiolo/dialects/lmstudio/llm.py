@@ -9,8 +9,8 @@ from typing import Any
 
 from ...config import PredictionConfig
 from ...config.raw_tools import parse_raw_tools
-from ...domain.chat import ChatRequest
 from ...domain.generation import PredictionResult
+from ...domain.infill import Infill
 from ...domain.progress import HEARTBEAT_SEC
 from ...engines.base import TemplateRequest
 from ...errors import ProtocolError
@@ -69,10 +69,19 @@ async def complete_raw_text(
     )
 
 
+@channel(wire.INFILL, "llm")
+async def infill(
+    context: Context, parameter: wire.InfillParameter, channel: ServerChannel[wire.PredictMessage]
+) -> None:
+    settings = flatten(parameter.prediction_config_stack)
+    gap = Infill(parameter.prefix, parameter.suffix)
+    await _run(context, parameter.model_specifier, gap, settings, channel, parameter.fuzzy_preset_identifier)
+
+
 async def _run(
     context: Context,
     specifier: ModelSpecifier,
-    prompt: str | ChatHistoryData,
+    prompt: str | ChatHistoryData | Infill,
     settings: dict[str, Any],
     channel: ServerChannel[wire.PredictMessage],
     preset: str | None = None,
@@ -80,7 +89,7 @@ async def _run(
     log_ignored_keys(settings, "llm.prediction")
     refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
-    request: str | ChatRequest = prompt if isinstance(prompt, str) else chat_request(prompt, config)
+    request = chat_request(prompt, config) if isinstance(prompt, ChatHistoryData) else prompt
     waiting = wire.PromptProcessingProgress(progress=0.0, details=wire.PromptProcessingDetails())
     task, early = asyncio.current_task(), list[asyncio.TimerHandle]()
     assert task is not None

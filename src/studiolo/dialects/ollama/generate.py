@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from ...config import PredictionConfig
 from ...config.prediction import JinjaPromptTemplate, PromptTemplate
 from ...domain.chat import ChatRequest
+from ...domain.infill import Infill
 from ..http.answers import Answer
 from ..http.chats import read_chat
 from ..http.endpoint import Call
@@ -29,13 +30,14 @@ class GenerateBody(Asking, kw_only=True):
     """The body of a request for an answer to a prompt."""
 
     prompt: str = ""
+    suffix: str = ""
     system: str = ""
     template: str = ""
     raw: bool = False
     images: list[Any] = msgspec.field(default_factory=list[Any])
 
     def to_answer(self, config: PredictionConfig) -> Prompt:
-        """Return what is to be answered or continued.
+        """Return what is to be answered, continued or filled.
 
         Parameters:
             config: takes the template, where the request has one in Jinja.
@@ -43,6 +45,11 @@ class GenerateBody(Asking, kw_only=True):
         Raises:
             InvalidRequestError: fields contradict each other, or one is malformed.
         """
+        if self.suffix:
+            for name in ("system", "template", "images", "raw", "think"):
+                if getattr(self, name):
+                    raise wrong(name, "has no effect beside a suffix")
+            return Infill(self.prompt, self.suffix)
         if self.raw:
             for name in ("system", "template", "images"):
                 if getattr(self, name):
@@ -80,7 +87,7 @@ FIELDS: dict[str, Field] = {
     ),
     "raw": honoured("The prompt is continued exactly as it is, without a template."),
     "images": honoured("Images in base64, for models that see.", whole=True),
-    "suffix": refused("Text before a given end (infill) is not available.", ""),
+    "suffix": honoured("The text after the gap that the answer fills, for models with tokens for it."),
     "context": refused("Deprecated by Ollama: send the whole chat to /api/chat.", []),
     "width": refused(_NO_PICTURES, 0),
     "height": refused(_NO_PICTURES, 0),
@@ -92,7 +99,7 @@ async def generate(call: Call[GenerateBody]) -> Answer:
     """Answer a prompt, or load or unload the model."""
     body = call.body
     name = await known(call, body.model)
-    if not body.prompt and not body.images:
+    if not (body.prompt or body.images or body.suffix):
         return await load_or_unload(call, body, name, generate_form)
     model = await known_model(call, name)
     config, load = body.prediction_config(model), body.load_request(model)

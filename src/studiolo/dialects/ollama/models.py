@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from typing import Any, Literal, cast
@@ -12,6 +13,7 @@ from ...host.derived_models import DerivedModel
 from ...host.instance import Instance
 from ...host.names import derived
 from ...library.model import Model
+from ...library.vocabulary import read_vocabulary
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured, ignored, refused
@@ -165,7 +167,7 @@ async def show(call: Call[ShowBody]) -> Answer:
                 "general.parameter_count": model.metadata.parameter_count,
                 **{key: value for key, value in header.items() if _is_plain(value)},
             },
-            capabilities=capabilities(model),
+            capabilities=[*capabilities(model), *(await _insert(model))],
             modified_at=timestamp(own.created if own else created_at(model)),
         )
     )
@@ -183,6 +185,12 @@ def capabilities(model: Model) -> list[str]:
         "thinking": model.metadata.reasons,
     }
     return [name for name, it_has in has.items() if it_has]
+
+
+async def _insert(model: Model) -> list[str]:
+    """Return the name of what a model that fills gaps can do, if it does: only its vocabulary shows it."""
+    vocabulary = await asyncio.to_thread(read_vocabulary, model.path)
+    return ["insert"] if model.domain != "embedding" and vocabulary.infill is not None else []
 
 
 def _listed(call: Call[Any], name: str, model: Model, own: DerivedModel | None = None) -> ListedModel:

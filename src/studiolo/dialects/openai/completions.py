@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from ...config import PredictionConfig, ReasoningParsing
 from ...domain.generation import TokenLogProbs
+from ...domain.infill import Infill
 from ...host.scoring import PromptScores, score_prompt
 from ..http.answers import SSE, SSE_COMMENT, SSE_DONE, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
-from ..http.fields import Field, converted, honoured, refused, wrong
+from ..http.fields import Field, converted, honoured, wrong
 from ..http.gathered import AnswerText, Event, Gathered
 from ..http.generation import all_of, blaming, events_of, fits, gathered, leased, merged, patience_sec, with_seed
 from . import sampling
@@ -50,6 +51,7 @@ class CompletionBody(Sampling, kw_only=True):
     echo: bool = False
     logprobs: Annotated[int, Meta(ge=0, le=100)] | None = None
     stream_options: StreamOptions | None = None
+    suffix: str = ""
 
     @property
     def wants_usage(self) -> bool:
@@ -75,6 +77,19 @@ class CompletionBody(Sampling, kw_only=True):
             raise wrong("prompt", f"{len(given)} prompts are more than {MAX_PROMPTS}")
         return converted(given, list[str] if isinstance(given[0], str) else list[Tokens], "prompt")
 
+    def gap_after(self, prompt: str | list[int]) -> str | list[int] | Infill:
+        """Return what is answered for one of the prompts: with a suffix, the gap between the two."""
+        return Infill(prompt, self.suffix) if self.suffix and isinstance(prompt, str) else prompt
+
+    def check_suffix(self) -> None:
+        """Raise :class:`InvalidRequestError` for a suffix beside what it cannot go with."""
+        if not self.suffix:
+            return
+        if self.echo:
+            raise wrong("echo", "is not possible with a suffix")
+        if not all(isinstance(each, str) for each in self.prompts()):
+            raise wrong("suffix", "is not possible after tokens", "Send the prompt as text.")
+
     def prediction_config(self) -> PredictionConfig:
         """See :meth:`Sampling.prediction_config`; ``max_tokens`` may be 0."""
         config = Sampling.prediction_config(self if self.generates else replace(self, max_tokens=1))
@@ -92,7 +107,7 @@ FIELDS: dict[str, Field] = {
     "best_of": honoured("So many answers are generated, and the n likeliest by token are returned; not for streams."),
     "echo": honoured("The answer begins with the prompt; with logprobs, with those of the prompt's tokens as well."),
     "logprobs": honoured("The log-probability of each token, and this many likeliest tokens in its place."),
-    "suffix": refused("Text after the gap needs a model with tokens for it.", ""),
+    "suffix": honoured("The text after the gap that the answer fills, for models with tokens for it; not with echo."),
 }
 
 
@@ -132,8 +147,8 @@ class _Asked:
         body = self.call.body
         prompt = self.prompts[index // self.each]
         config = with_seed(self.config, index % self.each)
-        with blaming("prompt"):
-            events = events_of(self.call, body.model, prompt, config, body.load_request())
+        with blaming("prompt", infill="suffix"):
+            events = events_of(self.call, body.model, body.gap_after(prompt), config, body.load_request())
             async with self.turns, contextlib.aclosing(events):
                 async for event in events:
                     yield event
@@ -151,6 +166,7 @@ class _Asked:
 async def complete(call: Call[CompletionBody]) -> Answer:
     """Continue texts."""
     body = call.body
+    body.check_suffix()
     prompts, candidates = body.prompts(), max(body.best_of or body.n, body.n)
     if body.best_of is not None and body.best_of < body.n:
         raise wrong("best_of", "is less than n")

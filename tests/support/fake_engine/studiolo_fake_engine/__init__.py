@@ -114,6 +114,13 @@ def reset() -> None:
     gpus.clear()
 
 
+def token(word: str) -> int:
+    """Return the number of a word in the vocabulary."""
+    if word not in _words:
+        _words.append(word)
+    return _words.index(word)
+
+
 def running(key: str | None = None) -> list[FakeEngine]:
     """Return the engines that have a process, those that start or stop included; of the model ``key`` alone."""
     return [engine for engine in engines if engine.alive and key in (None, engine.key)]
