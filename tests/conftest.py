@@ -111,6 +111,15 @@ def embedding_model(cache_home: Home) -> Path:
 
 
 @pytest.fixture(scope="session")
+def reranking_model(cache_home: Home, embedding_model: Path) -> Path:
+    """The GGUF file of a reranking model with random weights. Link to it (``link_model``), never write to it."""
+    from tests.support.models.built import built
+    from tests.support.models.reranker import write_reranker
+
+    return built(cache_home.root, "tiny-reranker.F16.gguf", write_reranker, embedding_model)
+
+
+@pytest.fixture(scope="session")
 def vision_model(cache_home: Home) -> Path:
     """The GGUF file of a tiny vision model with random weights, its projector (``mmproj-`` and its name) beside it.
 

@@ -90,6 +90,7 @@ from .sdk.repository import (
     AvailableModel as AvailableModel, DownloadFinalizedCallback as DownloadFinalizedCallback,
     DownloadProgressCallback as DownloadProgressCallback, ModelDownloadOption as ModelDownloadOption,
 )
+from .sdk.reranking import RerankResult as RerankResult
 from .sdk.structured import (
     BaseModel as BaseModel, DictObject as DictObject, DictSchema as DictSchema, ModelSchema as ModelSchema,
     ResponseSchema as ResponseSchema, ValidationError as ValidationError,

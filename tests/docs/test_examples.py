@@ -28,6 +28,7 @@ PAGES = [
     "library.md",
     "models.md",
     "prediction-config.md",
+    "reranking.md",
     "structured-output.md",
     "tools.md",
 ]
@@ -49,7 +50,13 @@ def blocks(page: str, language: str) -> list[str]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", PAGES)
 def test_the_examples_of_a_page_run(
-    name: str, home: Home, vision_model: Path, embedding_model: Path, embedding_home: Home, tmp_path: Path
+    name: str,
+    home: Home,
+    vision_model: Path,
+    embedding_model: Path,
+    reranking_model: Path,
+    embedding_home: Home,
+    tmp_path: Path,
 ) -> None:
     folder = home.models / "tests" / "qwen2-vl-2b-instruct"  # by the name of a real one
     folder.mkdir(parents=True)
@@ -61,6 +68,10 @@ def test_the_examples_of_a_page_run(
     Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
     if name == "embeddings.md":
         link_models(embedding_home, home)
+    if name == "reranking.md":
+        reranker = home.models / "tests" / "bge-reranker-v2-m3"  # by the name of a real one
+        reranker.mkdir()
+        (reranker / "bge-reranker-v2-m3.F16.gguf").symlink_to(reranking_model)
     if name == "files.md":
         link_model(embedding_model, home)
     if name == "files.md":

@@ -30,7 +30,7 @@ from tests.support.faults import (
 )
 from tests.support.running import Server, wait_until
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
 
 
 def load(client: lm.Client, name: str, **config: int) -> lm.LLM:

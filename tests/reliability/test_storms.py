@@ -18,7 +18,7 @@ from studiolo.paths import Home
 from tests.support.faults import ENDLESS, MODEL, SMALL, answer, footprint, harmed, nothing_left, status_of, undisturbed
 from tests.support.running import Server, wait_until
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
 
 HANDSHAKE = {"authVersion": 1, "clientIdentifier": "raw", "clientPasskey": "raw"}
 

@@ -15,6 +15,8 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.sdk import async_namespaces
 
+pytestmark = pytest.mark.served
+
 QUESTION = "What is the capital of France?"
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 24}
 PROMPT = (

@@ -10,6 +10,8 @@ import pytest
 import studiolo as lm
 from studiolo.sdk.decisions import choices_of
 
+pytestmark = pytest.mark.served
+
 CAPITAL = "What is the capital of France?"
 
 

@@ -28,7 +28,7 @@ from tests.support.document_files import docx, much_unpacked, pdf, pdf_of, zip_o
 from tests.support.homes import link_model
 from tests.support.running import Server, children, has_ended, serving, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.served, pytest.mark.quick_model]
 
 if TYPE_CHECKING:
     from studiolo.host.lease import Lease

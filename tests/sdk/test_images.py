@@ -20,6 +20,8 @@ from studiolo.host.files import FileStore, file_type
 from studiolo.paths import Home
 from tests.support.homes import link_model
 
+pytestmark = [pytest.mark.served, pytest.mark.quick_model]
+
 CONFIG = {"temperature": 0, "max_tokens": 8}
 
 

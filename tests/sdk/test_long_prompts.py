@@ -12,7 +12,7 @@ import pytest
 
 import studiolo as lm
 
-pytestmark = pytest.mark.quick_model
+pytestmark = [pytest.mark.quick_model, pytest.mark.served]
 
 PROMPT = "word " * 400
 ENDLESS = {"temperature": 0, "repeat_penalty": False}

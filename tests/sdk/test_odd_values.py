@@ -10,6 +10,8 @@ from websockets.sync.client import connect
 
 import studiolo as lm
 
+pytestmark = pytest.mark.served
+
 SHORT = {"max_tokens": 3, "temperature": 0}
 HALF = "\ud83d"  # of an emoji
 NAN, INF = float("nan"), float("inf")

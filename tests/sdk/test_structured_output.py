@@ -12,6 +12,8 @@ import pytest
 
 import studiolo as lm
 
+pytestmark = pytest.mark.served
+
 PROMPT = "The Hobbit, as JSON: "
 CALM = {"temperature": 0, "max_tokens": 200}
 

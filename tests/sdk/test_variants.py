@@ -10,6 +10,8 @@ import studiolo as lm
 from studiolo.paths import Home
 from tests.support.homes import link_model
 
+pytestmark = pytest.mark.served
+
 
 @pytest.fixture(scope="module", autouse=True)
 def variants(place: tuple[str, int], vision_model: Path) -> None:

@@ -15,6 +15,8 @@ import studiolo as lm
 from studiolo.sdk.transports import embedded
 from tests.support.running import wait_until
 
+pytestmark = [pytest.mark.served, pytest.mark.quick_model]
+
 
 def add(a: int, b: int) -> int:
     """Add two numbers."""

@@ -1,4 +1,4 @@
-"""The vectors of texts."""
+"""The vectors of texts, and how well texts answer a question."""
 
 from __future__ import annotations
 
@@ -17,3 +17,16 @@ class Embeddings(Struct, frozen=True):
 
     vectors: Sequence[Sequence[float]]
     token_counts: Sequence[int]
+
+
+class Relevance(Struct, frozen=True):
+    """How well each of some texts answers a question.
+
+    Parameters:
+        scores: a number for each text, in the order of the texts: the larger, the better. They are what the model's
+            head computes, and have no common scale: compare those of one model alone.
+        prompt_tokens: all tokens that were read: the question with each of the texts.
+    """
+
+    scores: Sequence[float]
+    prompt_tokens: int

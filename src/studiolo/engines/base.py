@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..config import LoadConfig, PredictionConfig, PromptTemplate
 from ..domain.chat import Message, Tool
-from ..domain.embeddings import Embeddings
+from ..domain.embeddings import Embeddings, Relevance
 from ..domain.generation import Fragment, StopReason, TokenLogProbs, ToolCallEvent
 from ..domain.model_shape import ModelShape
 from ..domain.progress import PromptProgress
@@ -294,6 +294,16 @@ class Engine(Protocol):
 
         Raises:
             PromptTooLongError: a text does not fit into the context.
+            PredictionError: the engine refused or failed the request.
+            EngineDiedError: the process ended.
+        """
+        ...
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Relevance:
+        """Return how well each of ``texts``, of which there is at least one, answers ``query``.
+
+        Raises:
+            PromptTooLongError: the query and a text do not fit into the context together.
             PredictionError: the engine refused or failed the request.
             EngineDiedError: the process ended.
         """

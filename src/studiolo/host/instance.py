@@ -141,6 +141,11 @@ class Instance:
         return self.draft.path if self.draft else None
 
     @property
+    def reranks(self) -> bool:
+        """Whether it says how well texts answer a question, in place of computing their vectors."""
+        return self.config.pooling_type == "rank"
+
+    @property
     def undrafted_config(self) -> LoadConfig:
         """Its config without the settings of a draft model."""
         return undrafted(self.config)

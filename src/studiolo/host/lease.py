@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..config import PredictionConfig
-from ..domain.embeddings import Embeddings
+from ..domain.embeddings import Embeddings, Relevance
 from ..domain.generation import StopReason
 from ..engines.base import Engine
-from ..errors import EngineDiedError
+from ..errors import EngineDiedError, UnsupportedError
 from ..settings import LimitSettings
 from .load_progress import LoadWatcher
 
@@ -177,10 +177,35 @@ class Lease:
         """Return the vectors of ``texts``. Calls come by the thousand: they wait, and none is refused.
 
         Raises:
+            UnsupportedError: the model reranks, and has no vectors.
             PromptTooLongError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.embed`.
         """
+        if self.instance.reranks:
+            raise UnsupportedError(
+                f"{self.instance.model.key} is a reranking model, which has no embeddings",
+                suggestion="Ask it how well texts answer a question (rerank), or name an embedding model.",
+                feature="embeddings",
+            )
         async with self.in_slot(texts, None) as engine:
             return await engine.embed(texts)
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Relevance:
+        """Return how well each text answers ``query``. As :meth:`embed`, calls wait, and none is refused.
+
+        Raises:
+            UnsupportedError: the model is no reranking model.
+            PromptTooLongError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.rerank`.
+        """
+        if not self.instance.reranks:
+            raise UnsupportedError(
+                f"{self.instance.model.key} is not a reranking model",
+                suggestion="Name a model whose file has the pooling type 'rank'.",
+                feature="rerank",
+            )
+        async with self.in_slot(texts, None) as engine:
+            if not engine.capabilities.rerank:
+                raise UnsupportedError(f"The engine {engine.name} cannot rerank", feature="rerank")
+            return await engine.rerank(query, texts)
 
     @contextlib.asynccontextmanager
     async def _turn(self, drafts: PredictionConfig | None) -> AsyncGenerator[None]:

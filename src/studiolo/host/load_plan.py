@@ -109,6 +109,8 @@ def checked_settings(config: LoadConfig, model: Model) -> LoadConfig:
                 )
         if config.pooling_type is None and model.domain_set:  # its file names none
             config = replace(config, pooling_type=DECODER_POOLING)
+        if config.pooling_type is None and model.metadata and model.metadata.reranks:
+            config = replace(config, pooling_type="rank")  # the engine scores texts only if it is asked to
     elif config.pooling_type is not None:
         raise ConfigError(
             f"The load config's field 'pooling_type' has no effect on {model.key}, which is an LLM",

@@ -26,6 +26,8 @@ from .gguf_kind import kind_of
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _MAX_NAMED_VERSION = 99
+_RANK = 4
+"""The pooling type of models with a head that makes one number of a question and a text."""
 """An error names a version up to this one: a larger one is four bytes of a file that is no model."""
 _CHUNK = 1 << 20
 
@@ -82,6 +84,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
         trained_for_tool_use: whether its chat template has tools.
         embedding_length: the width of a token's vector; of a projector, the one that it is made for, if it says so.
         fault: why a projector cannot be used, as far as its header shows.
+        reranks: whether it says how well a text answers a question, in place of computing vectors.
         lora: of a LoRA adapter: the shapes of its pairs of tensors, by the tensor that they change.
     """
 
@@ -100,6 +103,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trained_for_tool_use: bool = False
     embedding_length: int | None = None
     fault: str | None = None
+    reranks: bool = False
     lora: dict[str, LoraPair] | None = None
 
     @property
@@ -338,6 +342,7 @@ def describe(header: Header) -> Metadata:
         vision=sees,
         trained_for_tool_use=bool(template and re.search(r"\btools\b", template)),
         embedding_length=width,
+        reranks=number(f"{architecture}.pooling_type") == _RANK,
         fault=_fault(header) if sees else None,
         lora=_lora_pairs(header.tensors) if kind == "adapter" else None,
     )

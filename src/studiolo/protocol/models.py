@@ -130,6 +130,20 @@ class Embedding(WireStruct, frozen=True):
 EMBED_STRING: Rpc[EmbedStringParameter, Embedding] = Rpc("embedString", EmbedStringParameter, Embedding)
 
 
+class RerankParameter(WireStruct, frozen=True):
+    model_specifier: ModelSpecifier
+    query: str
+    texts: list[str]
+
+
+class Scores(WireStruct, frozen=True):
+    scores: list[float]
+
+
+RERANK: Rpc[RerankParameter, Scores] = Rpc("studiolo.rerank", RerankParameter, Scores)
+"""An addition of studiolo's: how well each text answers a question."""
+
+
 def specify(identifier: str | None) -> ModelSpecifier:
     """Return the specifier of the instance with this identifier; of any instance if it is ``None``."""
     return QuerySpecifier(query=ModelQuery(identifier=identifier))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +33,7 @@ from .discovery import find_local_server, is_server
 from .files import AsyncFilesNamespace, LocalFileInput
 from .process_bound import ProcessBound
 from .repository import AsyncRepositoryNamespace
+from .reranking import RerankResult
 from .session import HostSession, Session
 
 
@@ -130,6 +132,16 @@ class AsyncClient(ProcessBound):
         if namespace != "llm":
             handles += await self.embedding.list_loaded()
         return handles
+
+    async def rerank(
+        self, model: str, query: str, documents: Iterable[str], *, top_n: int | None = None
+    ) -> list[RerankResult]:
+        """Return texts in the order of how well they answer a question; see :meth:`AsyncEmbeddingModel.rerank`.
+
+        Parameters:
+            model: the key or identifier of a reranking model; it is loaded if it is not.
+        """
+        return await (await self.embedding.model(model)).rerank(query, documents, top_n=top_n)
 
 
 class AsyncSystemNamespace:

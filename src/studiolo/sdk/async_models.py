@@ -44,6 +44,7 @@ from .gather import gather
 from .mcp import mcp_tools
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult, Timeout
 from .process_bound import ProcessBound
+from .reranking import RerankResult, count, ordered
 from .session import Session
 from .structured import ResponseFormat, structured_setting
 from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
@@ -433,6 +434,31 @@ class AsyncEmbeddingModel(AsyncModelHandle):
             return await embed_one(text(input, "input"))
         async with deadline.enforced("embed()"):
             return await gather(embed_one, texts(input, "input"))
+
+    async def rerank(
+        self, query: str, documents: Iterable[str], *, top_n: int | None = None, timeout: Timeout = None
+    ) -> list[RerankResult]:
+        """Return texts in the order of how well they answer a question. An addition of studiolo's.
+
+        Parameters:
+            query: the question.
+            documents: any number of texts. Each must fit into the context of the model together with the question.
+            top_n: return the best of them, so many at most. Default: all.
+            timeout: the time limit of the whole in seconds. Default: none.
+
+        Raises:
+            ConfigError: an argument is malformed.
+            UnsupportedError: the model is no reranking model.
+            PromptTooLongError: a text does not fit into the context; the error has its position among several.
+            TimeLimitError: it took longer than ``timeout``.
+        """
+        query, top_n = text(query, "query"), optional(count, top_n, "top_n")
+        if is_one_text(documents):
+            raise wrong_type(documents, "documents", "a list of texts")
+        given = list(texts(documents, "documents"))
+        parameter = wire.RerankParameter(self._specifier, query, given)
+        deadline = Deadline(optional(time_limit, timeout, "timeout"))
+        return ordered(given, (await self._call(wire.RERANK, parameter, deadline)).scores, top_n)
 
 
 def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) -> ApplyPromptTemplateOpts:

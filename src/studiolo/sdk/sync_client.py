@@ -162,6 +162,7 @@ class Client(Blocking[AsyncClient]):
         return self.asynchronous.api_host
 
     prepare_image = blocking(AsyncClient.prepare_image)
+    rerank = blocking(AsyncClient.rerank)
     list_downloaded_models = blocking_as(each_as(_downloaded), AsyncClient.list_downloaded_models)
     list_loaded_models = blocking_as(each_as(_handle), AsyncClient.list_loaded_models)
 

@@ -105,3 +105,4 @@ class EmbeddingModel(ModelHandle[AsyncEmbeddingModel]):
     """A loaded embedding model."""
 
     embed = blocking(AsyncEmbeddingModel.embed)
+    rerank = blocking(AsyncEmbeddingModel.rerank)

@@ -68,6 +68,8 @@ OFFICIAL: dict[tuple[str, str], list[Any]] = {
 
 OWN: dict[tuple[str, str], str] = {
     ("openai", "/v1/decisions"): "model choices messages prompt",
+    ("openai", "/v1/rerank"): "model query documents top_n return_documents max_tokens_per_doc",
+    ("openai", "/v1/score"): "model text_1 text_2 truncate_prompt_tokens",
     ("lmstudio-rest", "/api/v1/chat"): (
         "model input system_prompt integrations stream temperature top_p top_k min_p repeat_penalty max_output_tokens "
         "reasoning context_length store previous_response_id"

@@ -12,6 +12,7 @@ from . import (
     completions,
     decisions,
     embeddings,
+    reranking,
     responses_compact,
     responses_request,
     responses_stored,
@@ -25,6 +26,7 @@ from .embeddings import EmbeddingList, EmbeddingsBody, embed
 from .errors import error_answer
 from .models import ModelEntry, ModelList, get_model, list_models
 from .pages import ItemList
+from .reranking import Ranking, RerankBody, ScoreBody, ScoreList, rerank, score
 from .responses import TokenCount, count_input, create_response
 from .responses_answer import Response
 
@@ -90,6 +92,24 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         summary="The messages of the request of a stored chat completion",
         handle=chat_stored.list_messages,
         response=ItemList,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/rerank",
+        summary="Order texts by how well they answer a question",
+        handle=rerank,
+        request=RerankBody,
+        fields=reranking.FIELDS,
+        response=Ranking,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/score",
+        summary="Score how well texts answer a question",
+        handle=score,
+        request=ScoreBody,
+        fields=reranking.SCORE_FIELDS,
+        response=ScoreList,
     ),
     Endpoint(
         methods=("POST",),

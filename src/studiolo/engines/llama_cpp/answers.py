@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from ...domain.embeddings import Relevance
 from ...errors import PredictionError, PromptTooLongError
 
 QUOTED_BYTES = 200
@@ -61,6 +62,18 @@ class EmbeddingList(msgspec.Struct):
     """The answer of ``/v1/embeddings``."""
 
     data: list[Embedding]
+    usage: _Usage = msgspec.field(default_factory=_Usage)
+
+
+class _Score(msgspec.Struct):
+    index: int
+    relevance_score: float
+
+
+class _Ranking(msgspec.Struct):
+    """The answer of ``/v1/rerank``."""
+
+    results: list[_Score]
     usage: _Usage = msgspec.field(default_factory=_Usage)
 
 
@@ -199,6 +212,22 @@ def embeddings(body: bytes, count: int, first: int, total: int, length: int | No
         if not math.isfinite(sum(each.embedding)):
             raise _not_finite(index, total)
     return answer
+
+
+def relevance(body: bytes, count: int) -> Relevance:
+    """Return the checked answer to a request for the scores of ``count`` texts, in the order of the texts.
+
+    Raises:
+        PredictionError: a score is missing, or is not a finite number.
+    """
+    try:
+        answer = msgspec.json.decode(body, type=_Ranking)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise unreadable("/v1/rerank", body, str(error)) from None
+    scores = {each.index: each.relevance_score for each in answer.results}
+    if sorted(scores) != list(range(count)) or not all(map(math.isfinite, scores.values())):
+        raise unreadable("/v1/rerank", body, f"It has no score for each of the {count} texts")
+    return Relevance([scores[index] for index in range(count)], answer.usage.prompt_tokens)
 
 
 def _raw_vectors(body: bytes) -> Iterator[tuple[int, Sequence[Any]]]:

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from ...config import LoraSetting, PredictionConfig
-from ...domain.embeddings import Embeddings
+from ...domain.embeddings import Embeddings, Relevance
 from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
 from ...errors import ConfigError, EngineError, InvalidRequestError, PredictionError
 from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
@@ -33,6 +33,7 @@ from .answers import (
     fault_error,
     position_of,
     refusal,
+    relevance,
     too_long,
     unreadable,
 )
@@ -258,6 +259,25 @@ class LlamaServerClient:
         vectors = embeddings(answer, max(len(lengths), 1), first, total, self._vector_length)
         self._vector_length = len(vectors.data[0].embedding)
         return vectors
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Relevance:
+        """Return how well texts answer a question, in batches; see :meth:`studiolo.engines.base.Engine.rerank`."""
+        scores: list[float] = []
+        tokens = 0
+        for start in range(0, len(texts), EMBEDDING_BATCH):
+            batch = texts[start : start + EMBEDDING_BATCH]
+            try:
+                answer = await self._post("/v1/rerank", {"query": query, "documents": batch}, limit_sec=None)
+            except PredictionError as error:
+                if (sizes := _TOO_LARGE.search(error.cause or "")) is None:
+                    raise
+                lengths = await asyncio.gather(*(self.tokenize(text) for text in batch))
+                longest = max(range(len(batch)), key=lambda index: len(lengths[index]))
+                raise too_long(int(sizes[1]), int(sizes[2]), position_of(start + longest, len(texts))) from None
+            found = relevance(answer, len(batch))
+            scores += found.scores
+            tokens += found.prompt_tokens
+        return Relevance(scores, tokens)
 
     async def health(self) -> None:
         """Return when the server has said that it is well. Waits as long as it says nothing."""

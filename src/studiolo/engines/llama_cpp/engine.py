@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING
 
-from ...domain.embeddings import Embeddings
+from ...domain.embeddings import Embeddings, Relevance
 from ...domain.generation import ToolCallEvent
 from ...errors import EngineError, PredictionError, UnsupportedError
 from ..base import CompletionRequest, EngineEvent, TemplateRequest, ToolChatRequest
@@ -143,6 +143,13 @@ class LlamaCppEngine:
         """See :meth:`studiolo.engines.base.Engine.embed`."""
         try:
             return await self._client.embed(texts)
+        except OSError as error:
+            raise await self._explain(error) from None
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Relevance:
+        """See :meth:`studiolo.engines.base.Engine.rerank`."""
+        try:
+            return await self._client.rerank(query, texts)
         except OSError as error:
             raise await self._explain(error) from None
 

@@ -32,6 +32,7 @@ PACKAGE = "xllamacpp"
 
 CAPABILITIES = Capabilities(
     embeddings=True,
+    rerank=True,
     tools=True,
     vision=True,
     grammars=frozenset({"llguidance", "gbnf", "json_schema"}),

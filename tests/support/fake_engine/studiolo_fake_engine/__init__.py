@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from studiolo.config import LoadConfig, PredictionConfig
-from studiolo.domain.embeddings import Embeddings
+from studiolo.domain.embeddings import Embeddings, Relevance
 from studiolo.domain.generation import Fragment, StopReason
 from studiolo.domain.model_shape import ModelShape
 from studiolo.domain.progress import PromptProgress
@@ -126,7 +126,7 @@ def running(key: str | None = None) -> list[FakeEngine]:
     return [engine for engine in engines if engine.alive and key in (None, engine.key)]
 
 
-CAPABILITIES = Capabilities(embeddings=True, drafts=True)
+CAPABILITIES = Capabilities(embeddings=True, rerank=True, drafts=True)
 
 
 class FakeKind:
@@ -251,6 +251,14 @@ class FakeEngine:
             if max(counts, default=0) > self._context:
                 raise PromptTooLongError(f"A text has {max(counts)} tokens, and the context is {self._context}")
             return Embeddings([[float(len(text)), 1.0] for text in texts], counts)
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Relevance:
+        """Score a text by the words that it shares with the query."""
+        with self._work(in_slot=True):
+            await self._unless_dead(self.script.embed.take())
+            words = set(query.split())
+            tokens = sum(len(self._tokens(text)) + len(words) for text in texts)
+            return Relevance([float(len(words & set(text.split()))) for text in texts], tokens)
 
     async def health(self) -> None:
         if self.script.hangs:
