@@ -1,4 +1,7 @@
-"""llama-server's HTTP, spoken over a Unix socket. Source of the formats: llama.cpp, tools/server/README.md."""
+"""llama-server's HTTP, spoken over a Unix socket. Source of the formats: llama.cpp, tools/server/README.md.
+
+Longer than 400 lines because it is one client: each call of the server has its method here, with its errors.
+"""
 
 from __future__ import annotations
 
