@@ -26,8 +26,6 @@ from .gguf_kind import kind_of
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _MAX_NAMED_VERSION = 99
-_RANK = 4
-"""The pooling type of models with a head that makes one number of a question and a text."""
 """An error names a version up to this one: a larger one is four bytes of a file that is no model."""
 _CHUNK = 1 << 20
 
@@ -43,18 +41,7 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 
 ENCODERS = frozenset(
-    {
-        "bert",
-        "eurobert",
-        "gemma-embedding",
-        "jina-bert-v2",
-        "jina-bert-v3",
-        "modern-bert",
-        "neo-bert",
-        "nomic-bert",
-        "nomic-bert-moe",
-        "t5encoder",
-    }
+    "bert eurobert gemma-embedding jina-bert-v2 jina-bert-v3 modern-bert neo-bert nomic-bert nomic-bert-moe t5encoder".split()
 )
 
 
@@ -326,7 +313,8 @@ def describe(header: Header) -> Metadata:
     kind = kind_of(header.fields, (tensor.name for tensor in header.tensors))
     width = _projects_to(header.fields) if kind == "mmproj" else number(f"{architecture}.embedding_length")
     sees = kind == "mmproj" and header.fields.get("clip.has_vision_encoder") is not False
-    embeds = architecture in ENCODERS or bool(number(f"{architecture}.pooling_type"))
+    pooling = number(f"{architecture}.pooling_type")
+    embeds = architecture in ENCODERS or bool(pooling)
     return Metadata(
         architecture=architecture,
         name=text("general.name"),
@@ -342,7 +330,7 @@ def describe(header: Header) -> Metadata:
         vision=sees,
         trained_for_tool_use=bool(template and re.search(r"\btools\b", template)),
         embedding_length=width,
-        reranks=number(f"{architecture}.pooling_type") == _RANK,
+        reranks=pooling == 4,  # "rank": a head that makes one number of a question and a text
         fault=_fault(header) if sees else None,
         lora=_lora_pairs(header.tensors) if kind == "adapter" else None,
     )
