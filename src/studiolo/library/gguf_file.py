@@ -40,9 +40,8 @@ _MAX_LIST = 4096  # the longest useful lists have a number for each layer
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
-ENCODERS = frozenset(
-    "bert eurobert gemma-embedding jina-bert-v2 jina-bert-v3 modern-bert neo-bert nomic-bert nomic-bert-moe t5encoder".split()
-)
+_BERTS = ("bert", "eurobert", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe")
+ENCODERS = frozenset((*_BERTS, "gemma-embedding", "t5encoder"))
 
 
 class LoraPair(NamedTuple):
