@@ -38,6 +38,11 @@ class StructuredSetting(Struct, kw_only=True, omit_defaults=True, forbid_unknown
         if other is not None and getattr(self, other) is not None:
             raise ConfigError(f"The structured setting is of type {self.type!r} and has a {other} as well")
 
+    @classmethod
+    def any_object(cls) -> StructuredSetting:
+        """Return the form of a JSON object with any properties, which some APIs call JSON mode."""
+        return cls(type="json", json_schema={"type": "object"})
+
 
 class MirostatSetting(Struct, kw_only=True, omit_defaults=False, forbid_unknown_fields=True):
     """Mirostat: sampling that keeps the perplexity of the text constant.

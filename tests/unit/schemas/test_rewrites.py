@@ -139,6 +139,32 @@ def test_integer_bounds_up_to_64_bits(low: int, high: int) -> None:
         assert not allows(schema, low - 1) and not allows(exclusive, high + 1)
 
 
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (0, 2**63 - 1),
+        (-(2**53) - 2, 2**53 + 2),
+        (2**62, 2**62 + 1024),
+        (-(2**62) - 1024, -(2**62)),
+        (-(2**63) + 1024, 2**60 + 256),
+    ],
+)
+def test_integer_bounds_that_doubles_hold_are_exact_during_generation(low: int, high: int) -> None:
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    assert allows(schema, low) and allows(schema, high)
+    assert not allows(schema, low - 1) and not allows(schema, high + 1)
+
+
+@pytest.mark.parametrize("bound", [2**53 + 3, 10**18, 2**62 + 1, 2**63 - 1, 2**64 + 1])
+def test_a_large_bound_without_another_is_validated_exactly(bound: int) -> None:
+    for keyword, sign in (("minimum", 1), ("maximum", -1)):
+        schema = {"type": "integer", keyword: sign * bound}
+        for inside in (sign * bound, sign * bound * 100):
+            assert allows(schema, inside) and check(json.dumps(schema), str(inside)) is None
+        assert not allows(schema, sign * 5) or bound > 2**63
+        assert check(json.dumps(schema), str(sign * (bound - 1))) is not None
+
+
 def test_large_bounds_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(RefusedError):
         prepare(json.dumps({"type": "integer", "minimum": 2**60, "maximum": 2**59}))

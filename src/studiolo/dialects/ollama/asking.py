@@ -90,7 +90,7 @@ def _structured(form: Any) -> StructuredSetting | None:
     if form in (None, ""):
         return None
     if form == "json":
-        return StructuredSetting(type="json", json_schema={"type": "object"})
+        return StructuredSetting.any_object()
     if isinstance(form, dict):
         return StructuredSetting(type="json", json_schema=cast("dict[str, Any]", form))
     raise wrong("format", 'expected "json" or a JSON schema')

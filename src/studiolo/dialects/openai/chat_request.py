@@ -136,7 +136,7 @@ def structured(form: ResponseFormat | None) -> StructuredSetting | None:
     if form is None or form.type == "text":
         return None
     if form.type == "json_object":
-        return StructuredSetting(type="json", json_schema={"type": "object"})
+        return StructuredSetting.any_object()
     if form.json_schema is None:
         raise wrong("response_format.json_schema", "missing")
     return StructuredSetting(type="json", json_schema=form.json_schema.schema or {})

@@ -123,7 +123,7 @@ def _structured(form: TextFormat | None) -> StructuredSetting | None:
     if form is None or form.type == "text":
         return None
     if form.type == "json_object":
-        return StructuredSetting(type="json", json_schema={"type": "object"})
+        return StructuredSetting.any_object()
     for key in ("name", "schema"):
         if getattr(form, key) is None:
             raise wrong(f"text.format.{key}", "missing")

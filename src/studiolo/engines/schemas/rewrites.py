@@ -17,19 +17,21 @@ MAX_NAMES = 200
 
 
 _EXACT = 2**53
-"""llguidance reads bounds as numbers of double precision: it is exact up to here."""
-
-_SPACING = 2048
-"""The distance between such numbers just below 2**64."""
+"""llguidance reads bounds, and the numbers of ``const`` and ``enum``, as doubles: all are exact up to here."""
 
 _LARGEST = 2**63 - 1
 """llguidance's integers have 64 bits and a sign; bounds beyond them are left to the validation."""
+
+_LARGEST_ALONE = 10**18 - 128
+"""The farthest bound from zero without one on its other side: llguidance also counts to the last number as long."""
 
 
 def widen_large_bounds(schema: Schema) -> None:
     """Rewrite in place the bounds of one schema's integers beyond 2**53, which llguidance would round.
 
-    A bound moves outwards; the validation of the finished answer is exact.
+    A bound moves outwards to the next double (by less than 1024 below 2**63); the validation of the finished answer is
+    exact. No grammar can be: inside a schema llguidance takes regular expressions for strings alone, and its rules
+    can hold a schema, but a schema cannot refer to a rule.
     """
     if schema.get("type") != "integer":
         return
@@ -40,14 +42,22 @@ def widen_large_bounds(schema: Schema) -> None:
         return
     for keyword in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
         schema.pop(keyword, None)
+    low, high = _as_double(low, -1), _as_double(high, 1)
     if low is not None:
-        low = low if abs(low) <= _EXACT else low // _SPACING * _SPACING
-        if -_LARGEST < low <= _LARGEST:
-            schema["minimum"] = low
+        schema["minimum"] = low if high is not None else min(low, _LARGEST_ALONE)
     if high is not None:
-        high = high if abs(high) <= _EXACT else -(-high // _SPACING) * _SPACING
-        if -_LARGEST < high <= _LARGEST + 1:
-            schema["maximum"] = min(high, _LARGEST)
+        schema["maximum"] = high if low is not None else max(high, -_LARGEST_ALONE)
+
+
+def _as_double(bound: int | None, direction: int) -> int | None:
+    """Return the next integer in a direction that a double holds exactly; ``None`` beyond llguidance's integers."""
+    if bound is None:
+        return None
+    spacing = 1 << max(0, bound.bit_length() - 53)
+    moved = -(-bound * direction // spacing) * spacing * direction
+    if abs(bound) > _LARGEST or moved < -_LARGEST:
+        return None
+    return min(moved, _LARGEST)
 
 
 def _bound(schema: Schema, inclusive: str, exclusive: str, strictest: Callable[[list[int]], int]) -> int | None:
