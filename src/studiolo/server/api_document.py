@@ -65,7 +65,8 @@ def _operation(dialect: str, method: str, endpoint: Endpoint[Any], schemas: dict
         for field, declared in body.get("properties", {}).items():
             if (entry := endpoint.fields.get(field)) is not None:
                 declared.setdefault("description", entry.note)
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        kind = "multipart/form-data" if endpoint.form else "application/json"
+        operation["requestBody"] = {"required": True, "content": {kind: {"schema": schema}}}
     return operation
 
 

@@ -10,6 +10,7 @@ from anthropic.types import message_count_tokens_params, message_create_params
 from anthropic.types.beta import message_count_tokens_params as beta_count_tokens_params
 from anthropic.types.beta import message_create_params as beta_create_params
 from openai.types import completion_create_params, embedding_create_params
+from openai.types.audio import transcription_create_params
 from openai.types.chat import CompletionUpdateParams
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
@@ -52,6 +53,10 @@ OFFICIAL: dict[tuple[str, str], list[Any]] = {
     ("openai", "/v1/completions"): [
         completion_create_params.CompletionCreateParamsNonStreaming,
         completion_create_params.CompletionCreateParamsStreaming,
+    ],
+    ("openai", "/v1/audio/transcriptions"): [
+        transcription_create_params.TranscriptionCreateParamsNonStreaming,
+        transcription_create_params.TranscriptionCreateParamsStreaming,
     ],
     ("openai", "/v1/embeddings"): [embedding_create_params.EmbeddingCreateParams],
     ("ollama", "/api/generate"): [ollama_types.GenerateRequest],

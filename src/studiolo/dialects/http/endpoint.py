@@ -18,6 +18,7 @@ from .answers import Answer, AnswerApp, Client, Streamed
 from .fields import Fields, header_value, read_body, read_fields
 from .limits import body_of, check_load, check_tools, limited
 from .remote_images import fetch_remote_images
+from .uploads import read_form
 
 if TYPE_CHECKING:
     from ...store.store import Store
@@ -95,6 +96,7 @@ class Endpoint(Generic[B]):
         strict: whether unknown fields are refused in any case, as the upstream service does.
         status: the HTTP status of a whole answer.
         images: fields of the body whose messages may have images by their addresses.
+        form: whether the body is a form with files, rather than JSON.
     """
 
     methods: Sequence[Method]
@@ -109,6 +111,7 @@ class Endpoint(Generic[B]):
     strict: bool = False
     status: int = 200
     images: Sequence[str] = ()
+    form: bool = False
 
 
 def handlers(
@@ -137,7 +140,9 @@ def _handler(
         deadline = asyncio.get_running_loop().time() + limits.request_limit_sec
         if endpoint.request is not None:
             check_load(serving.load, limits)
-            value = read_body(await body_of(request.stream(), limits))
+            content = await body_of(request.stream(), limits)
+            content_type = request.headers.get("content-type", "")
+            value = read_form(content_type, content) if endpoint.form else read_body(content)
             strict = endpoint.strict or limits.strict_fields
             body, ignored = read_fields(value, endpoint.request, endpoint.fields, strict=strict)
             check_tools(body, limits)

@@ -16,6 +16,7 @@ from . import (
     responses_compact,
     responses_request,
     responses_stored,
+    transcriptions,
 )
 from .chat import complete_chat
 from .chat_answer import ChatCompletion
@@ -29,6 +30,7 @@ from .pages import ItemList
 from .reranking import Ranking, RerankBody, ScoreBody, ScoreList, rerank, score
 from .responses import TokenCount, count_input, create_response
 from .responses_answer import Response
+from .transcriptions import TranscriptionBody, transcribe
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models, response=ModelList),
@@ -129,6 +131,15 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=EmbeddingsBody,
         fields=embeddings.FIELDS,
         response=EmbeddingList,
+    ),
+    Endpoint(
+        methods=("POST",),
+        path="/v1/audio/transcriptions",
+        summary="The text of an audio file; no model here takes audio, so that every request is refused",
+        handle=transcribe,
+        request=TranscriptionBody,
+        fields=transcriptions.FIELDS,
+        form=True,
     ),
     Endpoint(
         methods=("POST",),
