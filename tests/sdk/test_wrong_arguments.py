@@ -63,6 +63,10 @@ RIGHT: dict[str, Any] = {
     "data": {},
     "f": tool,
     "timeout": 3,
+    "prefix": "a",
+    "suffix": "a",
+    "model": "m",
+    "documents": ["a"],
 }
 """A value for each parameter that must be given."""
 
@@ -85,6 +89,8 @@ ACCEPTED: dict[str, list[Any]] = {
     "results": [[]],
     "entries": [[]],
     "input": [[]],
+    "documents": [[]],
+    "top_n": [5, None],
 }
 """What of ``WRONG`` is right for a parameter; without an entry, only ``None`` for one that defaults to it."""
 
