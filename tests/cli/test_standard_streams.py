@@ -9,14 +9,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import studiolo_fake_engine as fake
 
 from studiolo.paths import Home
 from tests.support.command_line import STUDIOLO
+from tests.support.fake_host import SETTINGS
+from tests.support.fake_models import add_model
+from tests.support.http_server import serving_in_thread
 from tests.support.model_files import write_gguf
 from tests.support.running import environment, wait_until
+from tests.support.web import Web
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +141,53 @@ def test_the_lines_of_logs_are_escaped(variables: dict[str, str], odd_home: Home
     done = shell(odd_home, "studiolo log --json", **variables)
     assert [json.loads(line)["line"] for line in done.stdout.splitlines()] == ["日本 says", "the end"]
     assert shell(odd_home, "studiolo log >&-", **variables).returncode == 0
+
+
+@pytest.fixture
+def fake_address(empty_home: Home) -> Iterator[str]:
+    """The address of a server on the fake engine."""
+    add_model(empty_home, "alpha")
+    empty_home.settings.write_text(SETTINGS)
+    fake.reset()
+    fake.models["alpha"] = fake.FakeModel(tokens=("日本", "é", " end"))
+    with serving_in_thread() as server:
+        yield server.url.removeprefix("http://")
+    fake.reset()
+
+
+def complete(address: str, home: Home, *words: str, given: bytes = b"", **variables: str) -> tuple[int, bytes, bytes]:
+    done = subprocess.run(
+        [*STUDIOLO, "complete", "-m", "alpha", *words],
+        env=environment(home, STUDIOLO_HOST=address, **variables),
+        input=given,
+        capture_output=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_completed_text_is_escaped_on_a_fake_engine(fake_address: str, empty_home: Home) -> None:
+    for variables, shown in ((ASCII, b"\\u65e5\\u672c\\xe9 end\n"), (LATIN, b"\\u65e5\\u672c\xe9 end\n")):
+        assert complete(fake_address, empty_home, "x", **variables) == (0, shown, b"")
+    status, out, _ = complete(fake_address, empty_home, "x", "--json", **ASCII)
+    assert status == 0 and json.loads(out.decode("ascii"))["content"] == "日本é end"
+
+
+def test_a_prompt_that_the_locale_cannot_decode_is_utf_8_on_a_fake_engine(fake_address: str, empty_home: Home) -> None:
+    for words, given in ((("日本", "--stop", "é"), b""), (("-",), "日本é".encode())):
+        status, out, err = complete(fake_address, empty_home, *words, given=given, **POSIX)
+        assert (status, err) == (0, b"") and out.startswith(b"\\u65e5\\u672c"), err
+    status, out, err = complete(fake_address, empty_home, "-", given=b"\xe9", **POSIX)
+    assert (status, out) == (1, b"") and b"The prompt is not a text in UTF-8" in err
+
+
+@pytest.mark.parametrize("variables", [ASCII, POSIX], ids=["ascii", "posix"])
+def test_what_a_search_finds_is_escaped(variables: dict[str, str], empty_home: Home, web: Web) -> None:
+    web.add_file("me/tiny-日本", "tiny.gguf", b"any")
+    done = shell(empty_home, "studiolo search 日本", **variables)
+    assert (done.returncode, done.stderr) == (0, b"") and b"me/tiny-\\u65e5\\u672c" in done.stdout
+    done = shell(empty_home, "studiolo search 日本 --json", **variables)
+    assert json.loads(done.stdout.decode("ascii"))[0]["identifier"] == "me/tiny-日本"
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])

@@ -33,7 +33,9 @@ def complete(
     from ..errors import ConfigError
     from ..sdk.sync_client import Client
     from .output import fetch_progress, print_json
+    from .standard_streams import decoded
 
+    stop = [decoded(each, "A stop string") for each in stop] if stop else stop
     given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "stop_strings": stop, "seed": seed}
     config = prediction_config({name: value for name, value in given.items() if value is not None})
     if prompt == "-":
@@ -41,6 +43,7 @@ def complete(
             prompt = sys.stdin.read()
         except UnicodeDecodeError as error:
             raise ConfigError(f"Standard input is not a text in {error.encoding}") from None
+    prompt = decoded(prompt, "The prompt")
     with Client() as client, fetch_progress() as show:
         llm = client.llm.model(model, on_fetching=lambda f: show(f.model_key, f.downloaded_bytes, f.total_bytes))
         stream = llm.complete_stream(prompt, config=config)

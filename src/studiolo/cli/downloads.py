@@ -65,7 +65,9 @@ def search(
     from ..library.search import search as look
     from ..paths import Home
     from .output import print_json, print_table, say, size
+    from .standard_streams import decoded
 
+    term = decoded(term, "The term")
     results = asyncio.run(look(term, limit, Catalog.load(Home.default().catalog)))
     if json:
         print_json(results.hits)

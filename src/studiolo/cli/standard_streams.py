@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-from ..errors import LocalFileError
+from ..errors import ConfigError, LocalFileError
 
 
 class OutputError(LocalFileError):
@@ -47,6 +47,25 @@ def prepare_standard_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def decoded(text: str, what: str) -> str:
+    """Return text from the command line or standard input; where the locale has only ASCII, it is read as UTF-8.
+
+    Parameters:
+        what: what the text is, for errors.
+
+    Raises:
+        ConfigError: it is not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that the locale's encoding does not have
+        try:
+            return os.fsencode(text).decode("utf-8")
+        except UnicodeError:
+            raise ConfigError(f"{what} is not a text in UTF-8") from None
+    return text
 
 
 def discard_output() -> None:

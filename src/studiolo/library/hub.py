@@ -7,6 +7,7 @@ token (``HF_TOKEN``, or the one of ``hf auth login``), mirror (``HF_ENDPOINT``),
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TypeVar
 
@@ -111,7 +112,8 @@ async def search(term: str, limit: int) -> list[HubModel]:
 
 async def _ask(kind: type[T], what: str, repo: str, *arguments: str) -> T:
     lines: list[bytes] = []
-    await run_worker(["hub", *arguments], environment=_ENVIRONMENT, on_line=lines.append)
+    plain = map(json.dumps, arguments)  # in ASCII: what every locale passes on to a process
+    await run_worker(["hub", *plain], environment=_ENVIRONMENT, on_line=lines.append)
     answer = next((line for line in reversed(lines) if line.startswith(b"{")), b"")
     try:
         try:

@@ -1,8 +1,8 @@
 """The child process of a source: runs pip or the hub's client, and ends when its parent ends.
 
 It is run by its path, outside the package: only pip or the hub's client has to be importable.
-Usage: ``_worker.py pip ARGUMENT...`` or ``_worker.py hub TASK ARGUMENT...``. A hub task prints one JSON object:
-the result, or ``failed`` (a kind of failure) and ``reason``.
+Usage: ``_worker.py pip ARGUMENT...`` or ``_worker.py hub TASK ARGUMENT...``, the arguments of a task as JSON.
+A hub task prints one JSON object: the result, or ``failed`` (a kind of failure) and ``reason``.
 """
 
 import json
@@ -133,7 +133,7 @@ def main() -> None:
         sys.argv = ["pip", *arguments]
         runpy.run_module("pip", run_name="__main__", alter_sys=True)
         return
-    print(json.dumps(_run_hub_task(*arguments)), flush=True)
+    print(json.dumps(_run_hub_task(*map(json.loads, arguments))), flush=True)
 
 
 if __name__ == "__main__":
