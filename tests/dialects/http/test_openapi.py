@@ -31,8 +31,8 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 schema = schemathesis.openapi.from_dict(openapi(dialects()))
 ROUTES = sum(len(dialect.endpoints) for dialect in dialects().values())
-EXAMPLES = max(50, settings.default.max_examples // ROUTES if settings.default else 0)
-"""Requests of each route: 50, and 10,000 of all routes together with ``make fuzz``."""
+EXAMPLES = max(15, settings.default.max_examples // ROUTES if settings.default else 0)
+"""Requests of each route: 15, and 10,000 of all routes together with ``make fuzz``."""
 
 
 @pytest.fixture(scope="module")
