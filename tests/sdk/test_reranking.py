@@ -12,8 +12,7 @@ import pytest
 import studiolo as lm
 from studiolo.library.gguf_file import describe, read_header
 from studiolo.paths import Home
-from studiolo.sdk import background
-from studiolo.sdk.transports.embedded import close_hosts
+from tests.support.embedded_host import client_of
 from tests.support.homes import link_model
 from tests.support.running import Server, serving
 
@@ -41,13 +40,9 @@ def served(stocked: Home) -> Iterator[Server]:
 
 @pytest.fixture(scope="module", params=["embedded", "served"])
 def client(request: pytest.FixtureRequest, stocked: Home) -> Iterator[lm.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STUDIOLO_HOME", str(stocked.root))
-        patch.delenv("STUDIOLO_HOST", raising=False)
-        place = "embedded" if request.param == "embedded" else request.getfixturevalue("served").address
-        with lm.Client(place) as client:
-            yield client
-        background.run(close_hosts())
+    place = "embedded" if request.param == "embedded" else request.getfixturevalue("served").address
+    with client_of(stocked, place) as client:
+        yield client
 
 
 def test_texts_come_with_their_scores_the_best_first(client: lm.Client) -> None:

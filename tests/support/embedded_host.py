@@ -22,9 +22,16 @@ def embedded_client(folder: Path, *models: Path) -> Iterator[lm.Client]:
     for model in models:
         link_model(model, home)
     home.settings.write_text("[library]\nprograms = []\n")
+    with client_of(home) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def client_of(home: Home, place: str = "embedded") -> Iterator[lm.Client]:
+    """A client of a host with this home: embedded, or the server at an address. Embedded hosts end with the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIOLO_HOME", str(home.root))
         patch.delenv("STUDIOLO_HOST", raising=False)
-        with lm.Client("embedded") as client:
+        with lm.Client(place) as client:
             yield client
         background.run(close_hosts())

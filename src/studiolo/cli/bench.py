@@ -9,6 +9,10 @@ import typer
 if TYPE_CHECKING:
     from .benchmark import Figures
 
+Model = Annotated[str, typer.Argument(help="A model; see studiolo ls.")]
+PromptTokens = Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")]
+Tokens = Annotated[int, typer.Option(min=2, help="Tokens of each answer.")]
+
 COLUMNS = ("SETTINGS", "PROMPT", "PROMPT TOK/S", "ANSWER", "ANSWER TOK/S", "TO THE FIRST")
 
 
@@ -18,9 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    model: Annotated[str, typer.Argument(help="A model; see studiolo ls.")],
-    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")] = 512,
-    tokens: Annotated[int, typer.Option(min=2, help="Tokens of each answer.")] = 128,
+    model: Model,
+    prompt_tokens: PromptTokens = 512,
+    tokens: Tokens = 128,
     rounds: Annotated[int, typer.Option(min=1, help="How often each setting is measured.")] = 5,
     settings: Annotated[
         list[str] | None,

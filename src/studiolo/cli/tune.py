@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from .bench import COLUMNS, Model, PromptTokens, Tokens, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,9 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
-    model: Annotated[str, typer.Argument(help="A model; see studiolo ls.")],
-    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")] = 512,
-    tokens: Annotated[int, typer.Option(min=2, help="Tokens of each answer.")] = 128,
+    model: Model,
+    prompt_tokens: PromptTokens = 512,
+    tokens: Tokens = 128,
     rounds: Annotated[int, typer.Option(min=2, help="How often each setting is measured.")] = 4,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change no settings.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -33,7 +36,6 @@ def tune(
     """Measure a model with other threads, batches and attention, and keep what is faster in config.toml."""
     from ..paths import Home
     from ..sdk.sync_client import Client
-    from .bench import COLUMNS, row
     from .output import print_json, print_table, say
 
     with Client("embedded") as client:
@@ -111,12 +113,12 @@ def keep(path: Path, key: str, config: Mapping[str, Any]) -> None:
     from ..settings import read_settings
 
     read_settings(path)
+    fresh = path.with_suffix(".new")
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
         models: Any = document.setdefault("models", tomlkit.table(is_super_table=True))
         load: Any = models.setdefault(key, tomlkit.table()).setdefault("load", tomlkit.inline_table())
         load.update(config)
-        fresh = path.with_suffix(".new")
         fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
         read_settings(fresh)
         fresh.replace(path)
@@ -125,3 +127,6 @@ def keep(path: Path, key: str, config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"{path} cannot be written: {cause}", suggestion=f"Set it by hand: {_listed(config)}"
         ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)

@@ -110,6 +110,7 @@ async def _follow(url: URL, reach: Reach, room: _Room) -> bytes:
 async def _get(url: URL, reach: Reach, room: _Room) -> bytes | URL:
     """Return the content at an address, or the address to which it is redirected."""
     import aiohttp
+    from yarl import URL
 
     assert url.host is not None and url.port is not None
     addresses = await allowed_addresses(url.host, url.port, reach)
@@ -122,8 +123,6 @@ async def _get(url: URL, reach: Reach, room: _Room) -> bytes | URL:
         session.get(url, allow_redirects=False, headers=headers) as response,
     ):
         if response.status in _REDIRECTS and (location := response.headers.get("Location")):
-            from yarl import URL
-
             return url.join(URL(location))
         if response.status != 200:
             raise ValueError(f"its server answers with status {response.status}")

@@ -116,6 +116,14 @@ def integer(value: Any, name: str) -> int:
     raise wrong_type(value, name, "a whole number (int)")
 
 
+def limit(value: Any, name: str) -> int:
+    """Return a whole number of at least 1, where ``None`` stands for no limit."""
+    number = integer(value, name)
+    if number < 1:
+        raise ConfigError(f"The argument {name!r} is {number}, and must be at least 1, or None for no limit")
+    return number
+
+
 def number(value: Any, name: str) -> float:
     """Return a finite number: whatever has ``__float__`` or ``__index__``, except booleans and arrays."""
     is_scalar = not isinstance(value, bool) and (not is_array(value) or value.ndim == 0)

@@ -34,7 +34,7 @@ from ..protocol.llm import (
     PredictParameter,
     raw_completion,
 )
-from .arguments import is_one_text, optional, text, texts, time_limit, validated, wrong_type
+from .arguments import is_one_text, limit, optional, text, texts, time_limit, validated, wrong_type
 from .async_stream import AsyncPredictionStream
 from .callbacks import check_options
 from .chat import Chat, HistoryInput
@@ -44,7 +44,7 @@ from .gather import gather
 from .mcp import mcp_tools
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult, Timeout
 from .process_bound import ProcessBound
-from .reranking import RerankResult, count, ordered
+from .reranking import RerankResult, ordered
 from .session import Session
 from .structured import ResponseFormat, structured_setting
 from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
@@ -452,7 +452,7 @@ class AsyncEmbeddingModel(AsyncModelHandle):
             PromptTooLongError: a text does not fit into the context; the error has its position among several.
             TimeLimitError: it took longer than ``timeout``.
         """
-        query, top_n = text(query, "query"), optional(count, top_n, "top_n")
+        query, top_n = text(query, "query"), optional(limit, top_n, "top_n")
         if is_one_text(documents):
             raise wrong_type(documents, "documents", "a list of texts")
         given = list(texts(documents, "documents"))

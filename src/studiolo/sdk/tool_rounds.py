@@ -19,7 +19,7 @@ from ..protocol.errors import deserialize_error
 from ..protocol.kv import KvField
 from ..protocol.llm import Fragment, PredictMessage
 from ..protocol.tools import ToolCallEnd, ToolCallFailed, encode_tool_use
-from .arguments import integer, one_of, optional, time_limit
+from .arguments import limit, one_of, optional, time_limit
 from .callbacks import call, check_options
 from .chat import Chat
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionResult, Timeout
@@ -91,9 +91,7 @@ def check_act_options(options: ActOptions) -> None:
     check_options("act", options, ActOptions)
     optional(time_limit, options.get("timeout"), "timeout")
     for name in ("max_prediction_rounds", "max_parallel_tool_calls"):
-        limit = optional(integer, options.get(name), name)
-        if limit is not None and limit < 1:
-            raise ConfigError(f"The argument {name!r} is {limit}, and must be at least 1, or None for no limit")
+        optional(limit, options.get(name), name)
     choice = one_of("auto", "required")(options.get("tool_choice", "auto"), "tool_choice")
     if choice == "required" and options.get("max_prediction_rounds") == 1:
         raise ConfigError("The only round cannot call a tool, but tool_choice='required' needs a tool call")

@@ -22,7 +22,7 @@ from ..http.answers import SSE, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.gathered import Event, Gathered
 from ..http.generation import blaming, events_of, fits, leased, patience_sec
-from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
+from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tokens_left, tools_of
 from .blocks import BlockWriter
 from .conversation import Conversation
 from .errors import REQUEST_ID, error_body, new_request_id
@@ -118,7 +118,7 @@ class _Asked:
 
         def config(instance: Instance) -> PredictionConfig:
             found = body.config_for(instance, self._conversation, self.call.ignored)
-            found.max_tokens = max(body.max_tokens - used, 1)
+            found.max_tokens = tokens_left(body.max_tokens, used)
             return found
 
         events = events_of(self.call, body.model, chat, config)

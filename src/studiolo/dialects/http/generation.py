@@ -13,9 +13,7 @@ from msgspec.structs import replace
 
 from ...config import LoadConfig, PredictionConfig
 from ...domain.chat import ChatRequest
-from ...domain.generation import (
-    PredictionResult,
-)
+from ...domain.generation import PredictionResult
 from ...domain.infill import Infill
 from ...domain.models import Domain, ModelReference
 from ...domain.progress import Queued

@@ -217,6 +217,11 @@ class Answered:
         return f"{text[:MAX_RESULT_CHARS]}\n(cut off: it has {len(text)} characters)"
 
 
+def tokens_left(max_tokens: int, used: int) -> int:
+    """Return how many tokens an answer may have after others of the same request, at least one."""
+    return max(max_tokens - used, 1)
+
+
 Predict = Callable[[ChatRequest, int], AsyncGenerator[Event, None]]
 """Answers a chat, given how many tokens were generated before."""
 

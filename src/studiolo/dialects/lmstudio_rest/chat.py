@@ -23,7 +23,7 @@ from ..http.fields import wrong
 from ..http.gathered import AnswerText, Event, Thought
 from ..http.generation import blaming, is_loaded, patience, predicting, reference
 from ..http.produced import produced
-from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
+from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tokens_left, tools_of
 from .chat_answer import (
     ChatAnswer,
     Connected,
@@ -101,7 +101,7 @@ class _Chat:
         body = self.call.body
         config = body.prediction_config()
         if config.max_tokens:
-            config.max_tokens = max(config.max_tokens - used, 1)
+            config.max_tokens = tokens_left(config.max_tokens, used)
         is_first = self.rounds is not None and len(self.rounds.answers) == 1
         load = body.load_request(LoadWatcher(on_progress=report if is_first else None))
         async with predicting(self.call, body.model, chat, config, load) as run:

@@ -27,6 +27,13 @@ class Document(Struct, kw_only=True):
     text: Text
 
 
+_MODEL: dict[str, Field] = {
+    "model": honoured("The key or identifier of a reranking model, or an alias of the server's."),
+    "ttl": honoured("Seconds of idleness after which a model loaded for this is unloaded."),
+    "user": ignored("Names the end user to the service; no effect on the answer."),
+}
+
+
 class RerankBody(Struct, kw_only=True):
     """The body of a request to order texts."""
 
@@ -56,16 +63,14 @@ class Ranking(Struct, kw_only=True):
 
 
 FIELDS: dict[str, Field] = {
-    "model": honoured("The key or identifier of a reranking model, or an alias of the server's."),
+    **_MODEL,
     "query": honoured("The question."),
     "documents": honoured(f"1 to {MAX_DOCUMENTS} texts, or objects with a text each.", whole=True),
     "top_n": honoured("How many results at most. Default: all."),
     "return_documents": honoured("Whether the results have the texts."),
-    "ttl": honoured("Seconds of idleness after which a model loaded for this is unloaded."),
     "max_chunks_per_doc": refused("A document is read whole, or refused where it does not fit."),
     "max_tokens_per_doc": refused("A document is read whole, or refused where it does not fit."),
     "rank_fields": refused("A document has its text alone."),
-    "user": ignored("Names the end user to the service; no effect on the answer."),
 }
 
 
@@ -114,12 +119,10 @@ class ScoreList(Struct, kw_only=True):
 
 
 SCORE_FIELDS: dict[str, Field] = {
-    "model": honoured("The key or identifier of a reranking model, or an alias of the server's."),
+    **_MODEL,
     "text_1": honoured("A question, or as many questions as there are texts.", whole=True),
     "text_2": honoured(f"A text, or up to {MAX_DOCUMENTS}.", whole=True),
-    "ttl": honoured("Seconds of idleness after which a model loaded for this is unloaded."),
     "truncate_prompt_tokens": refused("A text is read whole, or refused where it does not fit."),
-    "user": ignored("Names the end user to the service; no effect on the answer."),
 }
 
 
@@ -127,15 +130,14 @@ async def score(call: Call[ScoreBody]) -> Answer:
     """Return how well texts answer a question, or each of several its own."""
     body = call.body
     texts = [body.text_2] if isinstance(body.text_2, str) else body.text_2
-    if isinstance(body.text_1, str):
-        found = await _scores(call, body.text_1, texts, "text_2")
-        scores, tokens = list(found.scores), found.prompt_tokens
+    queries = [body.text_1] if isinstance(body.text_1, str) else body.text_1
+    if len(queries) == 1:
+        found = [await _scores(call, queries[0], texts, "text_2")]
+    elif len(queries) == len(texts):
+        found = [await _scores(call, query, [text], "text_2") for query, text in zip(queries, texts, strict=True)]
     else:
-        if len(body.text_1) not in (1, len(texts)):
-            raise wrong("text_1", f"it has {len(body.text_1)} texts, and text_2 has {len(texts)}")
-        queries = body.text_1 * (len(texts) if len(body.text_1) == 1 else 1)
-        pairs = [await _scores(call, query, [text], "text_2") for query, text in zip(queries, texts, strict=True)]
-        scores, tokens = [each.scores[0] for each in pairs], sum(each.prompt_tokens for each in pairs)
+        raise wrong("text_1", f"it has {len(queries)} texts, and text_2 has {len(texts)}")
+    scores, tokens = [each for pairs in found for each in pairs.scores], sum(pairs.prompt_tokens for pairs in found)
     data = [Score(index=index, score=each) for index, each in enumerate(scores)]
     return Whole(ScoreList(model=body.model, data=data, usage=EmbeddingUsage(tokens, tokens)))
 

@@ -24,7 +24,7 @@ from ..http.endpoint import Call
 from ..http.fields import wrong
 from ..http.gathered import CallText, Event
 from ..http.generation import blaming, events_of, fits, leased, patience_sec, reference
-from ..http.tool_servers import TOOLS_LIMIT_SEC, Answered, Rounds, called, tools_of
+from ..http.tool_servers import TOOLS_LIMIT_SEC, Answered, Rounds, called, tokens_left, tools_of
 from . import responses_answer as answers
 from .responses_answer import Stored
 from .responses_events import Output
@@ -149,7 +149,7 @@ class Growing:
         """
         body, config = self._call.body, self._config
         if config.max_tokens:
-            config = replace(config, max_tokens=max(config.max_tokens - used, 1))
+            config = replace(config, max_tokens=tokens_left(config.max_tokens, used))
         return events_of(self._call, body.model, chat, config, body.load_request())
 
     def _listed(self) -> list[dict[str, Any]]:
@@ -223,15 +223,13 @@ class Growing:
                         self.record.add(frame)
         except StudioloError as error:
             last = self._failing(error)
-            await self.keep()
         except Exception as error:
             _log.error("a response in the background failed", exc_info=error)
             last = self._failing(StudioloError(f"Internal error: {type(error).__name__}"))
-            await self.keep()
         finally:
             if self.record is not None:
                 self.record.end(last)
-        if self.record is not None:
+        if last or self.record is not None:  # another one is stored with its last event
             await self.keep()
 
     async def cancelled(self) -> None:
