@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from msgspec import structs
 
 from studiolo.config import LoadConfig
 from studiolo.domain.generation import Fragment
@@ -149,6 +150,23 @@ async def test_it_takes_lora_adapters_and_their_scales_of_each_prediction(
 async def test_the_number_of_experts_is_an_option_of_a_binary(binary: Path, spec: Callable[..., EngineSpec]) -> None:
     chosen = options(await inspect(str(binary)), spec(num_experts=2), MODELS)
     assert chosen[chosen.index("--override-kv") + 1] == "llama.expert_used_count=int:2"
+
+
+async def test_a_stretched_context_is_an_option_of_a_binary(binary: Path, spec: Callable[..., EngineSpec]) -> None:
+    stretched = structs.replace(spec(context_length=4096, rope_frequency_scale=0.5), trained_context=2048)
+    chosen = options(await inspect(str(binary)), stretched, MODELS)
+    assert chosen[chosen.index("--override-kv") + 1] == "llama.context_length=int:4096"
+    assert "--override-kv" not in options(
+        await inspect(str(binary)), structs.replace(stretched, trained_context=4096), MODELS
+    )
+
+
+async def test_a_stretched_context_is_refused_by_the_bundled_engine(
+    spec: Callable[..., EngineSpec], tmp_path: Path
+) -> None:
+    stretched = structs.replace(spec(context_length=4096, rope_frequency_scale=0.5), trained_context=2048)
+    with pytest.raises(UnsupportedError, match=r"4096 tokens .* more than the 2048"):
+        await kind_in(tmp_path, "llama.cpp").start(stretched)
 
 
 async def test_what_a_binary_is_too_old_for_is_refused_by_name(binary: Path, spec: Callable[..., EngineSpec]) -> None:

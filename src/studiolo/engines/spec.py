@@ -150,6 +150,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
         config: the load config with every default filled in.
         files: references to the model's files.
         architecture: the model's, such as ``llama``; empty where it is not known.
+        trained_context: tokens of context that the model was made for; 0 where that is not known.
         layers: how many the model has, to turn an offload ratio into a number; 0 where that is not known.
         vocabulary: what of the tokenizer the prompts depend on.
         start_limit_sec: seconds that loading the model may take.
@@ -160,9 +161,15 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     config: LoadConfig
     files: ModelFiles
     architecture: str = ""
+    trained_context: int = 0
     layers: int = 0
     vocabulary: Vocabulary = Vocabulary()
     start_limit_sec: float = 900.0
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether the context is longer than the model was made for."""
+        return 0 < self.trained_context < (self.config.context_length or 0)
 
 
 class LoadProgress(Struct, frozen=True):

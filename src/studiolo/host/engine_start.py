@@ -49,6 +49,7 @@ def engine_spec(
             adapters=[ModelFile.of(adapter.path, folder) for adapter in adapters],
         ),
         architecture=model.metadata.architecture if model.metadata else "",
+        trained_context=(model.metadata.max_context_length if model.metadata else None) or 0,
         layers=(model.metadata.block_count or 0) if model.metadata else 0,
         vocabulary=vocabulary,
         start_limit_sec=start_limit_sec,

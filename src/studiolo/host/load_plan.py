@@ -98,7 +98,8 @@ def checked_settings(config: LoadConfig, model: Model) -> LoadConfig:
         if wanted is not None and limit and wanted > limit and not stretched:
             raise ConfigError(
                 f"The load config's field {name!r} is {wanted}, and {model.key} was made for at most {limit} tokens",
-                suggestion="Ask for less, or stretch the model with rope_frequency_scale or rope_frequency_base.",
+                suggestion="Ask for less, or stretch it with rope_frequency_scale or rope_frequency_base on an engine "
+                "that allows it.",
             )
     if model.domain == "embedding":
         for name in ("prompt_template", "reasoning_budget_message"):

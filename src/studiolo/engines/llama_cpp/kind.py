@@ -96,6 +96,16 @@ class LlamaCppKind:
                 engine=NAME,
                 engine_version=installed,
             )
+        if spec.is_stretched:
+            raise UnsupportedError(
+                f"A context of {spec.config.context_length} tokens is not supported by the bundled engine",
+                cause=f"It gives no prediction more than the {spec.trained_context} that the model was made for, "
+                "whatever the RoPE settings.",
+                suggestion="Ask for less, or use a llama-server of your own.",
+                feature="context_length",
+                engine=NAME,
+                engine_version=installed,
+            )
         template = LaunchTemplate(spec, self.node.templates)
         try:
             launched = await self._launch(spec, await template.override())

@@ -92,6 +92,11 @@ def options(binary: Binary, spec: EngineSpec, models: Path, chat_template: str |
             raise _unsupported(binary, "num_experts", "--override-kv")
         value = f"{spec.architecture}.expert_used_count=int:{params['n_expert_used']}"
         add("num_experts", ("--override-kv",), value)
+    if spec.is_stretched:  # a slot gets no more than the model says
+        if not spec.architecture:
+            raise _unsupported(binary, "context_length", "--override-kv")
+        value = f"{spec.architecture}.context_length=int:{spec.config.context_length}"
+        add("context_length", ("--override-kv",), value)
     if spec.files.projector is not None:
         add("mmproj", ("--mmproj",), spec.files.projector.locate(models))
     chosen += [name for name in ("--context-shift", "--jinja") if name in binary.options]
