@@ -155,8 +155,8 @@ async def test_a_database_that_cannot_be_used_is_an_error(tmp_path: Path) -> Non
 
 
 async def test_a_store_of_a_newer_version_is_refused(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studiolo.store.store.VERSION", 99)
+    monkeypatch.setattr("studiolo.store.database.VERSION", 99)
     await opened().put("chat", "", "one", b"x")
-    monkeypatch.setattr("studiolo.store.store.VERSION", 1)
+    monkeypatch.setattr("studiolo.store.database.VERSION", 1)
     with pytest.raises(StoreError, match="newer version"):
         await opened().get("chat", "", "one")

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ...errors import StoredItemNotFoundError
-from ...store.store import Record
+from ...store.record import Record
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured
