@@ -47,6 +47,7 @@ from .protocol.chat import (
 from .protocol.downloaded_models import LibraryModel as LibraryModel
 from .protocol.errors import SerializedLMSExtendedError as SerializedLMSExtendedError
 from .protocol.llm import (
+    Calibration as Calibration,
     Fragment as Fragment, LlmPredictionFragment as LlmPredictionFragment, LlmPredictionStats as LlmPredictionStats,
     LogProb as LogProb, PredictionStats as PredictionStats,
 )
@@ -73,7 +74,7 @@ from .sdk.chat import (
     SystemPromptContent as SystemPromptContent, TextDataDict as TextDataDict, UserMessageContent as UserMessageContent,
     UserMessageDict as UserMessageDict,
 )
-from .sdk.decisions import Decision as Decision
+from .sdk.decisions import Decision as Decision, Levels as Levels, Question as Question
 from .sdk.default_client import (
     configure_default_client as configure_default_client, embedding_model as embedding_model,
     get_default_client as get_default_client, list_downloaded_models as list_downloaded_models,

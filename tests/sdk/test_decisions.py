@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 
 import pytest
 
 import studiolo as lm
-from studiolo.sdk.decisions import choices_of
+from studiolo.sdk.decisions import Choices
 
 pytestmark = pytest.mark.served
 
@@ -45,17 +46,71 @@ def test_an_enumeration_and_a_truth_value_are_choices(llm: lm.LLM) -> None:
     assert isinstance(answer.choice, bool) and set(answer.probabilities) == {True, False}
 
 
+class Rating(enum.IntEnum):
+    """Ratings, not defined in the order of their values."""
+
+    HIGH = 3
+    LOW = 1
+
+
+def test_levels_have_an_expected_level(llm: lm.LLM) -> None:
+    found = llm.decide("How warm is ice?", lm.Levels(["cold", "warm", "hot"]))
+    assert found.level == pytest.approx(found.probabilities["warm"] + 2 * found.probabilities["hot"])
+    rating = llm.decide("Rate water from 1 to 3.", Rating)
+    assert list(rating.probabilities) == [Rating.LOW, Rating.HIGH]
+    assert rating.level == pytest.approx(rating.probabilities[Rating.LOW] + 3 * rating.probabilities[Rating.HIGH])
+    assert llm.decide(CAPITAL, City).level is None
+
+
+def test_many_questions_about_one_context_are_answered_as_one_by_one(llm: lm.LLM) -> None:
+    context = "The sky is blue. Grass is green."
+    questions = ["Is the sky blue?", lm.Question("Where is the Eiffel Tower?", City), "Is grass red?"]
+    many = llm.decide_many(questions, context=context)
+    assert [type(each.choice) for each in many] == [bool, City, bool]
+    one = llm.decide(f"{context}\n\nIs grass red?")
+    assert many[2].probabilities == pytest.approx(one.probabilities, abs=0.02)
+    after = llm.decide("Is grass red?", context=context)
+    assert many[2].probabilities == pytest.approx(after.probabilities, abs=0.02)
+    assert llm.decide_many([]) == []
+
+
+def test_a_calibration_is_fitted_applied_and_kept(llm: lm.LLM) -> None:
+    choices = ["Yes", "No"]
+    examples = [(f"Is {number} even?", choices[number % 2]) for number in range(12)]
+    calibration = llm.calibrate(examples, choices)
+    assert (calibration.examples, calibration.held_out) == (8, 4)
+    assert calibration.error_before is not None and calibration.error_after is not None
+    kept = lm.Calibration.from_dict(json.loads(json.dumps(calibration.to_dict())))
+    assert kept == calibration
+    plain = llm.decide("Is 7 even?", choices).probabilities
+    scaled = llm.decide("Is 7 even?", choices, calibration=kept).probabilities
+    odds = math.log(plain["Yes"] / plain["No"]) / kept.temperature + kept.bias["Yes"] - kept.bias["No"]
+    assert math.log(scaled["Yes"] / scaled["No"]) == pytest.approx(odds, abs=0.05)
+
+
+def test_wrong_examples_and_calibrations_are_refused(llm: lm.LLM) -> None:
+    for wrong in ([("a?", True)] * 5, [("a?", "Yes")] * 9, ["a?"] * 9, "text", [("a?", 1)] * 9):
+        with pytest.raises(lm.ConfigError):
+            llm.calibrate(wrong)  # type: ignore[arg-type]
+    with pytest.raises(lm.ConfigError):
+        llm.decide("Is water wet?", calibration=lm.Calibration(temperature=-1))
+    with pytest.raises(lm.ConfigError, match="normalization"):
+        llm.decide("Is water wet?", normalization="sum")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="contxt"):
+        llm.decide("Is water wet?", contxt="Water.")  # type: ignore[call-overload]
+
+
 async def test_so_it_is_in_the_async_api(place: tuple[str, int]) -> None:
     async with lm.AsyncClient(place[0]) as client:
         model = await client.llm.model()
         assert (await model.decide(CAPITAL, City)).probabilities.keys() == set(City)
 
 
-@pytest.mark.parametrize("choices", [[], ["a"], ["a", "a"], ["a", ""], "ab", 5, str])
+@pytest.mark.parametrize("choices", [[], ["a"], ["a", "a"], ["a", ""], "ab", 5, str, lm.Levels([1])])
 def test_wrong_choices_are_refused(llm: lm.LLM, choices: object) -> None:
     with pytest.raises(lm.ConfigError, match="choice"):
         llm.decide(CAPITAL, choices)  # type: ignore[call-overload]
 
 
 def test_choices_have_texts() -> None:
-    assert [each.text for each in choices_of([1, 2.5, "x"])] == ["1", "2.5", "x"]
+    assert [each.text for each in Choices.of([1, 2.5, "x"]).options] == ["1", "2.5", "x"]

@@ -1,90 +1,158 @@
-"""Decisions: which of several texts a model would answer with, by their probabilities."""
+"""Decisions: which of several answers to a question a model would give, by their probabilities."""
 
 from __future__ import annotations
 
-import math
+import asyncio
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from ..config import PredictionConfig
-from ..domain.chat import ChatRequest
+from ..domain.calibration import Scaling
+from ..domain.chat import ChatRequest, Message, Text
+from ..domain.decisions import Normalization, Question, softmax
 from ..engines.base import Engine
 from ..engines.prompt import Prompt
 from ..errors import ConfigError
+from .choice_scores import Scoring, Tokenizer, choice_scores, shared_length
+from .engine_capabilities import check_capabilities, check_grammar
 from .engine_run import PredictionRequest, template_request
 from .host import Host
-from .images import check_sight, has_images
+from .images import check_sight, has_images, images_of, max_side, with_images
 from .lease import Lease
 from .prediction_settings import settings_in_force
 from .reasoning import with_thought_closed
-from .scoring import scores_of
 from .tool_use import without_tool_messages
 
 MAX_CHOICES = 256
-"""Choices of one decision at most: each is scored by a run of the engine."""
+"""Choices of one question at most: each may take a run of the engine."""
 
-UNLIKELY = -50.0
-"""Stands for the log-probability of a token that is too unlikely to be reported."""
+MAX_QUESTIONS = 256
+"""Questions of one request at most."""
 
 
 async def decide(
-    host: Host, lease: Lease, chat: ChatRequest | str, choices: Sequence[str], config: PredictionConfig
-) -> list[float]:
-    """Return the probability of each choice, in their order; together they are 1.
+    host: Host,
+    lease: Lease,
+    context: ChatRequest | str,
+    questions: Sequence[Question],
+    config: PredictionConfig,
+    *,
+    normalization: Normalization = "none",
+    scaling: Scaling | None = None,
+) -> list[list[float]]:
+    """Return the probability of each choice of each question, in their order; those of a question together are 1.
 
-    The probability of a choice is the one that the model's answer begins with it, divided by the sum of all.
+    The score of a choice is the log-probability that an answer without reasoning begins with it.
 
     Parameters:
-        chat: a chat to answer without reasoning, or a text to continue.
+        context: a chat, or a text to continue, that all questions follow; it is read once for all of them.
+        normalization: what is compared.
+        scaling: the calibration; ``None`` for none.
 
     Raises:
-        ConfigError: there are fewer than two choices or too many, one is empty, two are the same, or the chat has
-            images.
-        UnsupportedError: the engine has no grammars of tokens.
+        ConfigError: a question has fewer than two choices or too many, one is empty, two are the same; there are too
+            many questions or none, or one has no text after a context that asks nothing.
+        UnsupportedError: the engine has no grammars of tokens, or the model does not see the chat's images.
         PromptTooLongError, PredictionError, EngineError: as :func:`studiolo.host.scoring.score_prompt`.
     """
-    _check(choices)
+    _check(questions)
     in_force = settings_in_force(config, lease.instance.config, host.defaults.prediction(lease.instance.model))
-    async with lease.in_slot(object(), host.settings.current().limits) as engine:
-        prompt = Prompt(chat) if isinstance(chat, str) else await _prompt(host, lease, engine, chat, in_force)
-        texts = [await engine.tokenize((prompt + choice).given) for choice in choices]
-        shared = _shared([await engine.tokenize(prompt.given), *texts])
-        if shared == 0:
-            raise ConfigError("There is no text before the choices", suggestion="Give a prompt.")
-        likelihoods = [
-            sum(
-                UNLIKELY if each is None else each.token.logprob
-                for each in await scores_of(engine, lease, tokens[:shared], tokens[shared:], 0)
-            )
-            for tokens in texts
-        ]
-    best = max(likelihoods)
-    weights = [math.exp(each - best) for each in likelihoods]
-    return [each / sum(weights) for each in weights]
+    if isinstance(context, ChatRequest) and has_images(context.messages):
+        check_sight(lease.instance.model, context)
+        messages = await asyncio.to_thread(with_images, context.messages, host.files, max_side(in_force))
+        context = replace(context, messages=messages)
+    asked = [_asked(context, question) for question in questions]
+    async with lease.on_engine() as engine:
+        check_grammar(engine, "llguidance")
+        scorings = await _scorings(host, lease, engine, asked, questions, in_force)
+    scores = await _in_slots(host, lease, scorings, normalization)
+    scaling = scaling or Scaling()
+    return [softmax(scaling.scaled(each.choices, found)) for each, found in zip(questions, scores, strict=True)]
 
 
-def _check(choices: Sequence[str]) -> None:
-    if not 2 <= len(choices) <= MAX_CHOICES:
-        raise ConfigError(f"A decision has 2 to {MAX_CHOICES} choices, and there are {len(choices)}")
-    if not all(choices):
-        raise ConfigError("A choice is an empty text")
-    if len(set(choices)) < len(choices):
-        raise ConfigError("Two choices are the same text")
+def _check(questions: Sequence[Question]) -> None:
+    if not 1 <= len(questions) <= MAX_QUESTIONS:
+        raise ConfigError(f"A request has 1 to {MAX_QUESTIONS} questions, and there are {len(questions)}")
+    for question in questions:
+        choices = question.choices
+        if not 2 <= len(choices) <= MAX_CHOICES:
+            raise ConfigError(f"A decision has 2 to {MAX_CHOICES} choices, and there are {len(choices)}")
+        if not all(choices):
+            raise ConfigError("A choice is an empty text")
+        if len(set(choices)) < len(choices):
+            raise ConfigError("Two choices are the same text")
 
 
-async def _prompt(host: Host, lease: Lease, engine: Engine, chat: ChatRequest, config: PredictionConfig) -> Prompt:
-    check_sight(lease.instance.model, chat)
-    if has_images(chat.messages):
-        raise ConfigError("A decision about images is not possible", suggestion="Describe them in words.")
-    request = PredictionRequest(prompt=chat, config=config, schemas=host.schemas, files=host.files)
+def _asked(context: ChatRequest | str, question: Question) -> ChatRequest | str:
+    """Return the chat or the text that ends with ``question``: a chat's last message of the user is continued."""
+    if isinstance(context, str):
+        return context + (question.text or "")
+    messages = [*context.messages]
+    if question.text is not None:
+        text = Text(question.text)
+        if messages and messages[-1].role == "user":
+            messages[-1] = Message("user", [*messages[-1].parts, *([Text("\n\n")] if messages[-1].text else []), text])
+        else:
+            messages.append(Message("user", [text]))
+    if not messages:
+        raise ConfigError("There is no question", suggestion="Give a chat that asks, or a question.")
+    return replace(context, messages=messages)
+
+
+async def _scorings(
+    host: Host,
+    lease: Lease,
+    engine: Engine,
+    asked: Sequence[ChatRequest | str],
+    questions: Sequence[Question],
+    config: PredictionConfig,
+) -> list[Scoring]:
+    tokenizer = Tokenizer(engine, lease.instance.vocabulary.control_tokens)
+    scorings: list[Scoring] = []
+    for each, question in zip(asked, questions, strict=True):
+        prompt, images = (Prompt(each), ()) if isinstance(each, str) else await _prompt(host, engine, each, config)
+        scorings.append(await tokenizer.scoring(prompt, images, question.choices))
+    return scorings
+
+
+async def _prompt(
+    host: Host, engine: Engine, chat: ChatRequest, config: PredictionConfig
+) -> tuple[Prompt, Sequence[bytes]]:
+    check_capabilities(engine, config, images=has_images(chat.messages))
+    request = PredictionRequest(prompt=chat, config=config, schemas=host.schemas)
     rendered = await without_tool_messages(engine, await template_request(request, chat))
-    return with_thought_closed(Prompt.of(await engine.apply_template(rendered)), config)
+    prompt = with_thought_closed(Prompt.of(await engine.apply_template(rendered)), config)
+    return prompt, images_of(rendered.messages)
 
 
-def _shared(texts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all texts begin with alike; each has at least one more but for the first."""
-    shared = 0
-    for tokens in zip(*texts, strict=False):
-        if len(set(tokens)) > 1:
-            break
-        shared += 1
-    return min(shared, *(len(tokens) - 1 for tokens in texts[1:]))
+async def _in_slots(
+    host: Host, lease: Lease, scorings: Sequence[Scoring], normalization: Normalization
+) -> list[list[float]]:
+    """Return the scores of each question's choices, of as many questions at once as is worth it."""
+    scores: dict[int, list[float]] = {}
+    waiting = iter(enumerate(scorings))
+    limits = host.settings.current().limits
+
+    async def work() -> None:
+        for index, each in waiting:
+            async with lease.in_slot(object(), limits) as engine:
+                scores[index] = await choice_scores(engine, lease, each, normalization)
+
+    tasks = [asyncio.create_task(work(), name="decisions") for _ in range(_width(lease.instance.slots.count, scorings))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [scores[index] for index in range(len(scorings))]
+
+
+def _width(slots: int, scorings: Sequence[Scoring]) -> int:
+    """Return how many slots are used. Each reads what all prompts begin with: that is no more than their own tokens."""
+    if len(scorings) == 1 or any(each.beginning.images for each in scorings):
+        return 1
+    shared = shared_length(each.beginning.tokens for each in scorings)
+    own = sum(each.length - shared + sum(map(len, each.choices)) for each in scorings)
+    return min(slots, len(scorings), 1 + own // max(shared, 1))

@@ -8,15 +8,15 @@ own. It takes as long as generating as many tokens.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from msgspec.structs import replace
 
 from ..config import PredictionConfig
 from ..domain.generation import Fragment, LogProb, TokenLogProbs
 from ..engines.base import CompletionRequest, Constraint, Engine
+from ..engines.prompt import Prompt
 from ..engines.schemas.grammar import token_grammar
 from ..errors import PromptTooLongError
 from .engine_capabilities import check_grammar
@@ -88,6 +88,15 @@ async def score_prompt(host: Host, lease: Lease, prompt: str | list[int], top: i
         return PromptScores(text, scores)
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What comes before the tokens that are scored: tokens; or, where it has images, text, as engines take it."""
+
+    tokens: Sequence[int] = ()
+    text: str | Prompt = ""
+    images: Sequence[bytes] = ()
+
+
 async def scores_of(
     engine: Engine, lease: Lease, before: list[int], wanted: list[int], top: int
 ) -> list[TokenLogProbs | None]:
@@ -100,44 +109,77 @@ async def scores_of(
     scores: list[TokenLogProbs | None] = []
     while len(scores) < len(wanted):
         known = len(scores)
-        part = wanted[known : known + TOKENS_AT_ONCE]
-        found = await _forced(engine, lease, [*before, *wanted[:known]], part, top)
-        scores += found
-        if len(found) < len(part):
-            known = len(scores)
-            scores.append(await _looked_up(engine, lease, [*before, *wanted[:known]], wanted[known], top))
+        scores += await next_scores(engine, lease, Beginning(before), wanted[:known], wanted[known:], top)
     return scores
 
 
-async def _forced(engine: Engine, lease: Lease, before: list[int], wanted: list[int], top: int) -> list[TokenLogProbs]:
-    """Return the log-probabilities of the tokens ``wanted`` after ``before``, up to one that is not reported.
+async def next_scores(
+    engine: Engine, lease: Lease, beginning: Beginning, path: Sequence[int], wanted: Sequence[int], top: int
+) -> list[TokenLogProbs | None]:
+    """Return the log-probabilities of the first of ``wanted``, at least one; ``None`` for one far too unlikely.
+
+    Parameters:
+        path: the tokens between ``beginning`` and ``wanted``.
+        top: how many likely alternatives of each token are reported.
+    """
+    found: list[TokenLogProbs | None] = [*await _forced(engine, lease, beginning, path, wanted[:TOKENS_AT_ONCE], top)]
+    if len(found) < len(wanted[:TOKENS_AT_ONCE]):
+        known = len(found)
+        found.append(await _looked_up(engine, lease, beginning, [*path, *wanted[:known]], wanted[known], top))
+    return found
+
+
+async def _forced(
+    engine: Engine, lease: Lease, beginning: Beginning, path: Sequence[int], wanted: Sequence[int], top: int
+) -> list[TokenLogProbs]:
+    """Return the log-probabilities of the tokens ``wanted``, up to one that is not reported.
 
     Engines report no token that ends a text, or within a character.
     """
-    asked = PredictionConfig(temperature=0, max_tokens=len(wanted), log_probs=top)
+    forced = [*path, *wanted] if beginning.images else [*wanted]  # tokens cannot be part of a prompt with images
+    asked = PredictionConfig(temperature=0, max_tokens=len(forced), log_probs=top)
     request = CompletionRequest(
-        prompt=before,
+        prompt=beginning.text if beginning.images else [*beginning.tokens, *path],
+        images=beginning.images,
         config=settings_in_force(asked, lease.instance.config),
-        constraint=Constraint(grammar=token_grammar(wanted)),
+        constraint=Constraint(grammar=token_grammar(forced)),
     )
     found: list[TokenLogProbs] = []
     async with contextlib.aclosing(engine.complete(request)) as events:
         async for event in events:
             if isinstance(event, Fragment):
                 found += event.logprobs or ()
-    pairs = zip(found, wanted, strict=False)
-    reported = sum(1 for _ in takewhile(lambda pair: pair[0].token.id in (None, pair[1]), pairs))
-    return found[:reported]
+    reported: list[TokenLogProbs] = []
+    for place, score in enumerate(_in_place(found, forced), len(wanted) - len(forced)):
+        if place >= 0:
+            if score is None:
+                break
+            reported.append(score)
+    return reported
 
 
-async def _looked_up(engine: Engine, lease: Lease, before: list[int], token: int, top: int) -> TokenLogProbs | None:
-    """Return the log-probability of ``token`` after ``before``, found among the likeliest tokens in its place.
+def _in_place(found: Iterable[TokenLogProbs], forced: Iterable[int]) -> Iterator[TokenLogProbs | None]:
+    """Yield the score of each token; ``None`` for one that is missing."""
+    scores = iter(found)
+    score = next(scores, None)
+    for token in forced:
+        if score is None or score.token.id not in (None, token):
+            yield None
+        else:
+            yield score
+            score = next(scores, None)
+
+
+async def _looked_up(
+    engine: Engine, lease: Lease, beginning: Beginning, path: Sequence[int], token: int, top: int
+) -> TokenLogProbs | None:
+    """Return the log-probability of ``token`` after ``path``, found among the likeliest tokens in its place.
 
     The engine generates another token, which it reports. ``None`` for a token that is not among them.
     """
     other = (await engine.tokenize(_REPORTED))[-1:]
     for likeliest in LIKELIEST:
-        found = await _forced(engine, lease, before, other, likeliest)
+        found = await _forced(engine, lease, beginning, path, other, likeliest)
         candidates = sorted((each for one in found for each in (one.token, *one.alternatives)), key=_by_likelihood)
         for score in candidates:
             if score.id == token:

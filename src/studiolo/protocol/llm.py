@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from msgspec import Meta, field
 from msgspec.structs import replace
 
 from ..config import PredictionConfig
+from ..domain.decisions import Normalization, QuestionKind
 from .chat import ChatHistoryData, TextData, UserMessage
 from .declarations import Channel, Rpc
 from .kv import KvConfig, KvConfigStack, KvField, KvLayer, encode_prediction_config
@@ -292,19 +294,54 @@ APPLY_PROMPT_TEMPLATE: Rpc[ApplyPromptTemplateParameter, FormattedPrompt] = Rpc(
 )
 
 
+class QuestionData(WireStruct, frozen=True, kw_only=True):
+    """A question and its choices; ``None`` where the chat itself asks it."""
+
+    choices: list[str]
+    text: str | None = None
+    kind: QuestionKind = "choice"
+
+
+class Calibration(WireStruct, frozen=True, kw_only=True):
+    """What makes the probabilities of decisions say how often they are right, fitted by :meth:`AsyncLLM.calibrate`.
+
+    Parameters:
+        temperature: the logarithms of probabilities are divided by it: above 1 for less certainty.
+        bias: what is then added for each choice, by its text; 0 for other choices.
+        examples: how many it was fitted on.
+        held_out: on how many others it was measured.
+        error_before, error_after: their expected calibration error without it and with it: how far the probability
+            of the likeliest choice is from how often that is right, 0 to 1.
+        accuracy_before, accuracy_after: the share of them whose likeliest choice is right.
+    """
+
+    temperature: Annotated[float, Meta(gt=0, le=1e30)] = 1.0
+    bias: dict[str, Annotated[float, Meta(ge=-1e30, le=1e30)]] = field(default_factory=dict[str, float])
+    examples: int = 0
+    held_out: int = 0
+    error_before: float | None = None
+    error_after: float | None = None
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+
+
 class DecideParameter(WireStruct, frozen=True, kw_only=True):
     specifier: ModelSpecifier
     history: ChatHistoryData
     prediction_config_stack: KvConfigStack
-    choices: list[str]
+    questions: list[QuestionData]
+    normalization: Normalization
+    calibration: Calibration | None = None
 
 
 class Probabilities(WireStruct, frozen=True):
-    probabilities: list[float]
+    """The probabilities of each question's choices."""
+
+    probabilities: list[list[float]]
 
 
 DECIDE: Rpc[DecideParameter, Probabilities] = Rpc("studiolo.decide", DecideParameter, Probabilities)
-"""An addition of studiolo's: the probability of each choice as the beginning of the answer to a chat."""
+"""An addition of studiolo's: the probability of each choice of several questions that follow one chat."""
 
 
 class PreloadDraftModelParameter(WireStruct, frozen=True, kw_only=True):

@@ -10,42 +10,36 @@ from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
 
-from ..config import LoadConfig, PredictionConfig, config_error, prediction_config
-from ..deadline import UNLIMITED, Deadline
+from ..config import PredictionConfig, config_error, prediction_config
+from ..deadline import Deadline
 from ..errors import ConfigError, UnsupportedError
 from ..protocol import models as wire
-from ..protocol.declarations import Rpc
 from ..protocol.kv import (
     KvConfig,
     KvConfigStack,
     KvField,
-    decode_load_config,
     encode_prediction_config,
-    flatten,
     stack_of,
 )
 from ..protocol.llm import (
     APPLY_PROMPT_TEMPLATE,
-    DECIDE,
     ApplyPromptTemplateOpts,
     ApplyPromptTemplateParameter,
-    DecideParameter,
     InfillParameter,
     PredictParameter,
     raw_completion,
 )
-from .arguments import is_one_text, limit, optional, text, texts, time_limit, validated, wrong_type
+from .arguments import is_one_text, limit, optional, text, texts, time_limit, wrong_type
+from .async_decisions import AsyncDeciding
+from .async_handle import AsyncModelHandle as AsyncModelHandle
 from .async_stream import AsyncPredictionStream
 from .callbacks import check_options
 from .chat import Chat, HistoryInput
 from .chat_parts import upload_images
-from .decisions import C, Decision, E, choices_of, decision
 from .gather import gather
 from .mcp import mcp_tools
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult, Timeout
-from .process_bound import ProcessBound
 from .reranking import RerankResult, ordered
-from .session import Session
 from .structured import ResponseFormat, structured_setting
 from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
 from .tool_runner import MakeStream, act_in_loop
@@ -55,69 +49,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 
-class AsyncModelHandle(ProcessBound):
-    """A loaded model, by the identifier of its instance. Handles of one instance are equal."""
-
-    def __init__(self, identifier: str, session: Session, namespace: wire.Domain) -> None:
-        self.identifier = identifier
-        self._session = session
-        self._namespace: wire.Domain = namespace
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(identifier={self.identifier!r})"
-
-    def _key(self) -> tuple[object, ...]:
-        return self._session, self._namespace, self.identifier
-
-    def __eq__(self, other: object) -> bool:
-        return self._key() == other._key() if isinstance(other, AsyncModelHandle) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    @property
-    def _specifier(self) -> wire.ModelSpecifier:
-        return wire.specify(self.identifier)
-
-    async def unload(self) -> None:
-        """Unload the model. Its predictions end with the stop reason ``modelUnloaded``."""
-        await self._call(wire.UNLOAD_MODEL, wire.UnloadModelParameter(self.identifier))
-
-    async def get_info(self) -> wire.ModelInstanceInfo:
-        """Return the loaded model's metadata. Raise :class:`ModelNotFoundError` if it is no longer loaded."""
-        info = await self._call(wire.GET_MODEL_INFO, wire.GetModelInfoParameter(self._specifier, True))
-        assert info is not None
-        return info
-
-    async def get_load_config(self) -> LoadConfig:
-        """Return the settings that the model was loaded with, including defaults."""
-        config = await self._call(wire.GET_LOAD_CONFIG, wire.SpecifierParameter(self._specifier))
-        return decode_load_config(flatten(stack_of(config)), self._namespace)
-
-    async def get_context_length(self) -> int:
-        """Return how many tokens one prediction can hold, prompt and answer together."""
-        return (await self.get_info()).context_length
-
-    @overload
-    async def tokenize(self, input: str) -> list[int]: ...
-    @overload
-    async def tokenize(self, input: Iterable[str]) -> list[list[int]]: ...
-    async def tokenize(self, input: str | Iterable[str]) -> list[int] | list[list[int]]:
-        """Return the tokens of a text, or of each of several texts. Raise :class:`ConfigError` for what is no text."""
-        if is_one_text(input):
-            return (await self._call(wire.TOKENIZE, wire.TextParameter(self._specifier, text(input, "input")))).tokens
-        return await gather(self.tokenize, texts(input, "input"))
-
-    async def count_tokens(self, input: str) -> int:
-        """Return the number of tokens of ``input``. Raise :class:`ConfigError` for what is no text."""
-        parameter = wire.TextParameter(self._specifier, text(input, "input"))
-        return (await self._call(wire.COUNT_TOKENS, parameter)).token_count
-
-    async def _call(self, endpoint: Rpc[P, R], parameter: P, deadline: Deadline = UNLIMITED) -> R:
-        return await self._session.call(self._namespace, endpoint, validated(parameter), deadline)
-
-
-class AsyncLLM(AsyncModelHandle):
+class AsyncLLM(AsyncDeciding):
     """A loaded LLM."""
 
     @overload
@@ -308,46 +240,6 @@ class AsyncLLM(AsyncModelHandle):
             return await act_in_loop(
                 state, self._round_maker(state, options), options.get("max_parallel_tool_calls", 1)
             )
-
-    @overload
-    async def decide(
-        self, history: HistoryInput, choices: type[bool] = bool, *, config: PredictionConfigInput | None = None
-    ) -> Decision[bool]: ...
-    @overload
-    async def decide(
-        self, history: HistoryInput, choices: type[E], *, config: PredictionConfigInput | None = None
-    ) -> Decision[E]: ...
-    @overload
-    async def decide(
-        self, history: HistoryInput, choices: Iterable[C], *, config: PredictionConfigInput | None = None
-    ) -> Decision[C]: ...
-    async def decide(
-        self, history: HistoryInput, choices: Any = bool, *, config: PredictionConfigInput | None = None
-    ) -> Decision[Any]:
-        """Return which of several answers to a chat the model finds likeliest, without generating one.
-
-        The probability of a choice is the one that an answer without reasoning begins with its text, compared with
-        the others. Ask so that the choices are natural answers. An addition of studiolo's.
-
-        Parameters:
-            history: as for :meth:`respond_stream`.
-            choices: ``bool`` (the default) for "Yes" and "No", an ``Enum`` for the values of its members, or 2 to 256
-                values, each by its text.
-            config: the settings of the prompt: its system prompt and template.
-
-        Raises:
-            ConfigError: the choices or the chat are malformed, or the chat has images.
-            UnsupportedError: the engine of the model cannot do it.
-        """
-        options = choices_of(choices)
-        parameter = DecideParameter(
-            specifier=self._specifier,
-            history=Chat.from_history(history).history_data(),
-            prediction_config_stack=stack_of(encode_prediction_config(prediction_config(config))),
-            choices=[each.text for each in options],
-        )
-        found = await self._call(DECIDE, parameter)
-        return decision(options, found.probabilities)
 
     async def apply_prompt_template(
         self, history: HistoryInput, opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None = None

@@ -89,6 +89,8 @@ class LLM(ModelHandle[AsyncLLM]):
     respond = _result(AsyncLLM.respond_stream, AsyncLLM.respond)
     apply_prompt_template = blocking(AsyncLLM.apply_prompt_template)
     decide = blocking(AsyncLLM.decide)
+    decide_many = blocking(AsyncLLM.decide_many)
+    calibrate = blocking(AsyncLLM.calibrate)
 
     @documented_as(AsyncLLM.act)
     def act(self, chat: HistoryInput, tools: Iterable[ToolDefinition] = (), **options: Unpack[ActOptions]) -> ActResult:

@@ -72,7 +72,9 @@ OFFICIAL: dict[tuple[str, str], list[Any]] = {
 """The official types of the requests, by dialect and path."""
 
 OWN: dict[tuple[str, str], str] = {
-    ("openai", "/v1/decisions"): "model choices messages prompt",
+    ("openai", "/v1/decisions"): (
+        "model messages prompt context question choices levels questions normalization calibration"
+    ),
     ("openai", "/v1/rerank"): "model query documents top_n return_documents max_tokens_per_doc",
     ("openai", "/v1/score"): "model text_1 text_2 truncate_prompt_tokens",
     ("lmstudio-rest", "/api/v1/chat"): (

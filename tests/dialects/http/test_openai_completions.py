@@ -254,5 +254,58 @@ def test_a_decision_between_answers(http: httpx.Client) -> None:
     assert math.log(found[" Paris"] / found[" Rome"]) == pytest.approx(ratio, abs=0.05)
     chat = {"model": LLM, "messages": [{"role": "user", "content": "Is ice cold?"}], "choices": ["Yes", "No"]}
     assert set(http.post("/v1/decisions", json=chat).json()["probabilities"]) == {"Yes", "No"}
-    for wrong in ({"choices": ["a"]}, {"choices": ["a", "a"]}, {"prompt": None}, {"messages": []}):
-        assert http.post("/v1/decisions", json={**body, **wrong}).status_code == 400
+
+
+def test_decisions_about_one_context(http: httpx.Client) -> None:
+    questions = [
+        {"question": "Is the sky blue?"},
+        {"question": "How warm is it?", "levels": ["cold", "warm", "hot"]},
+        {"question": "How many clouds?", "levels": [10, 20]},
+    ]
+    body = {"model": LLM, "context": "The sky is blue, and it is warm.", "questions": questions}
+    answer = http.post("/v1/decisions", json=body).json()
+    assert [each["index"] for each in answer["data"]] == [0, 1, 2]
+    assert set(answer["data"][0]["probabilities"]) == {"Yes", "No"} and "level" not in answer["data"][0]
+    warmth, clouds = answer["data"][1:]
+    assert warmth["level"] == pytest.approx(warmth["probabilities"]["warm"] + 2 * warmth["probabilities"]["hot"])
+    assert clouds["level"] == pytest.approx(10 + 10 * clouds["probabilities"]["20"])
+    alone = {"model": LLM, "context": body["context"], **questions[1]}
+    one = http.post("/v1/decisions", json=alone).json()
+    assert one["probabilities"] == pytest.approx(warmth["probabilities"], abs=0.02)
+
+
+def test_a_decision_is_calibrated_and_normalized(http: httpx.Client) -> None:
+    body = {"model": LLM, "prompt": "The capital of France is", "choices": [" Paris", " Rome"]}
+    plain = http.post("/v1/decisions", json=body).json()["probabilities"]
+    calibration = lm.Calibration(temperature=2, bias={" Rome": 1}, error_before=0.1).to_dict()
+    scaled = http.post("/v1/decisions", json={**body, "calibration": calibration}).json()["probabilities"]
+    log_odds = math.log(plain[" Paris"] / plain[" Rome"]) / 2 - 1
+    assert math.log(scaled[" Paris"] / scaled[" Rome"]) == pytest.approx(log_odds, abs=0.05)
+    longer = {**body, "choices": [" Paris", " Rome, the city of seven hills"]}
+    whole = http.post("/v1/decisions", json=longer).json()["probabilities"]
+    means = http.post("/v1/decisions", json={**longer, "normalization": "tokens"}).json()["probabilities"]
+    assert whole[" Paris"] > means[" Paris"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"choices": ["a"]}, "choices"),
+        ({"choices": ["a", "a"]}, "choices"),
+        ({"levels": [1, 2]}, "choices"),
+        ({"prompt": None}, "question"),
+        ({"messages": []}, "prompt"),
+        ({"context": "Once."}, "context"),
+        ({"questions": [{"question": "?"}]}, "choices"),
+        ({"choices": None, "questions": [{"choices": ["a", "b"]}]}, "questions.0.question"),
+        ({"choices": None, "questions": [{"question": "?", "levels": [1, "1"]}]}, "questions.0.levels"),
+        ({"choices": None, "questions": []}, "questions"),
+        ({"normalization": "sum"}, "normalization"),
+        ({"calibration": {"temperature": 0}}, "calibration.temperature"),
+    ],
+    ids=str,
+)
+def test_a_wrong_decision_is_refused_by_name(http: httpx.Client, wrong: dict[str, Any], param: str) -> None:
+    body = {"model": LLM, "prompt": "The capital of France is", "choices": ["a", "b"], **wrong}
+    answer = http.post("/v1/decisions", json=body)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == param

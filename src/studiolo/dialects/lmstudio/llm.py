@@ -9,6 +9,8 @@ from typing import Any
 
 from ...config import PredictionConfig
 from ...config.raw_tools import parse_raw_tools
+from ...domain.calibration import Scaling
+from ...domain.decisions import Question
 from ...domain.generation import PredictionResult
 from ...domain.infill import Infill
 from ...domain.progress import HEARTBEAT_SEC
@@ -172,8 +174,13 @@ async def decide_between(context: Context, parameter: wire.DecideParameter) -> w
     refuse_prediction_keys(settings)
     config = decode_prediction_config(settings)
     chat = chat_request(parameter.history, config)
+    questions = [Question(text=each.text, choices=each.choices, kind=each.kind) for each in parameter.questions]
+    scaling = parameter.calibration and Scaling(parameter.calibration.temperature, parameter.calibration.bias)
+    normalization = parameter.normalization
     async with context.host.lease(model_reference(parameter.specifier), "llm", context.client) as lease:
-        return wire.Probabilities(await decide(context.host, lease, chat, parameter.choices, config))
+        return wire.Probabilities(
+            await decide(context.host, lease, chat, questions, config, normalization=normalization, scaling=scaling)
+        )
 
 
 @rpc(wire.PRELOAD_DRAFT_MODEL, "llm")

@@ -22,7 +22,7 @@ from .chat import complete_chat
 from .chat_answer import ChatCompletion
 from .chat_request import ChatBody
 from .completions import Completion, CompletionBody, complete
-from .decisions import DecisionAnswer, DecisionBody, decide_between
+from .decisions import DecisionAnswer, DecisionBody, DecisionList, decide_between
 from .embeddings import EmbeddingList, EmbeddingsBody, embed
 from .errors import error_answer
 from .models import ModelEntry, ModelList, get_model, list_models
@@ -120,7 +120,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         handle=decide_between,
         request=DecisionBody,
         fields=decisions.FIELDS,
-        response=DecisionAnswer,
+        response=DecisionAnswer | DecisionList,
         images=("messages",),
     ),
     Endpoint(
