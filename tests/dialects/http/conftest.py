@@ -27,11 +27,19 @@ auto_evict = false
 
 [server.aliases]
 "an-alias" = "smollm2-135m-instruct"
+"qwen2-audio-7b-instruct" = "tiny-audio"
 
 [server]
 fetch_urls = "any"
 mcp_urls = "any"
 """
+
+HEARING_SETTINGS = """
+[models."tiny-audio"]
+load = { context_length = 2048, max_parallel_predictions = 1 }
+prediction = { max_tokens = 8 }
+"""
+"""The model's answers have no end of their own."""
 
 FORBIDDEN = ", ".join(f'[{token}, "-inf"]' for token in range(17) if token not in (4, 6))
 """Tokens that the model which reasons would end its answers with at once: its weights do not know the tags."""
@@ -47,9 +55,13 @@ THINKING_MODEL = "smol-thinking.Q4_1.gguf"
 
 @pytest.fixture(scope="session")
 def http_server(
-    cache_home: Home, embedding_home: Home, vision_model: Path, tmp_path_factory: pytest.TempPathFactory
+    cache_home: Home,
+    embedding_home: Home,
+    vision_model: Path,
+    audio_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
-    """A real server with the default models, one that reasons and one that sees, loaded on demand.
+    """A real server with the default models, one that reasons, one that sees and one that hears, loaded on demand.
 
     Shared by all tests in this folder: leave them loaded, and use another one to kill engines or change settings.
     """
@@ -58,8 +70,9 @@ def http_server(
     link_models(embedding_home, home)
     link_model(built(cache_home.root, THINKING_MODEL, write_thinking, next(cache_home.models.rglob("*.gguf"))), home)
     link_model(vision_model, home)
+    link_model(audio_model, home)
     with home.settings.open("a") as settings:
-        settings.write(SETTINGS + THINKING_SETTINGS)
+        settings.write(SETTINGS + HEARING_SETTINGS + THINKING_SETTINGS)
     with serving(home, folder, "--no-load") as server:
         yield server
 
