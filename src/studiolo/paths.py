@@ -109,6 +109,11 @@ class Home:
         return self.root / "config.toml"
 
     @property
+    def chat_history(self) -> Path:
+        """The prompts of ``studiolo chat``, a JSON text a line."""
+        return self.root / "chat-history.jsonl"
+
+    @property
     def derived_models(self) -> Path:
         """Names that clients have given to models, with settings of their own."""
         return self.root / "derived-models.json"

@@ -15,7 +15,7 @@ from studiolo.dialects.base import Credentials, Serving
 from studiolo.host.host import Host
 from studiolo.server.access import AccessRules, guarded
 from studiolo.server.app import create_app
-from studiolo.server.serve import open_store
+from studiolo.store.store import open_store
 from tests.support.homes import DEFAULT_MODEL
 from tests.support.running import free_port, wait_until
 
@@ -52,7 +52,7 @@ def serving_in_thread(
 
     async def serve() -> None:
         host = Host()
-        store = open_store(host)
+        store = open_store(host.home, host.settings.current().store)
         app = create_app(Serving(host, credentials=credentials, store=store), dialects())
         if rules is not None:
             app = guarded(app, rules)

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from studiolo.domain.chat import Text
 from studiolo.errors import ConfigError, StoreError
+from studiolo.store.conversation import Conversation, ConversationMessage
+from studiolo.store.conversations import Conversations
 from studiolo.store.store import MAX_BODY_BYTES, Store
 from tests.support.postgres import postgres, programs
 
@@ -38,7 +41,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     url: str = request.getfixturevalue("postgres_url")
     engine = sqlalchemy.create_engine(url)
     with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("DROP TABLE IF EXISTS records, version"))
+        connection.execute(
+            sqlalchemy.text("DROP TABLE IF EXISTS conversation_messages, conversations, records, version")
+        )
     engine.dispose()
     return url
 
@@ -103,6 +108,17 @@ async def test_another_process_reads_what_was_acknowledged(opened: Open) -> None
     await opened().put("chat", "", "one", b"1")
     found = await opened().get("chat", "", "one")
     assert found is not None and found.body == b"1"
+
+
+async def test_conversations_lie_in_every_database(opened: Open) -> None:
+    kept, message = Conversations(opened(max_records=1)), ConversationMessage(role="user", parts=[Text("Why?")])
+    for name in ("first", "second"):
+        await kept.save(Conversation(id=name))
+        await kept.add(name, message)
+    assert [each.id for each in await kept.list(limit=5)] == ["second"]
+    found = await kept.get("sec")
+    assert found.head == message.id and (await kept.messages(found.id)).all() == [message]
+    assert len(await kept.messages("first")) == 0
 
 
 KILLED = """

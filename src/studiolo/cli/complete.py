@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from ..sdk.prediction import PredictionResult
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +31,7 @@ def complete(
     from ..sdk.sync_client import Client
     from .output import fetch_progress, print_json
     from .standard_streams import decoded
+    from .stats_line import summary
 
     stop = [decoded(each, "A stop string") for each in stop] if stop else stop
     given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "stop_strings": stop, "seed": seed}
@@ -64,18 +62,4 @@ def complete(
     if not result.content.endswith("\n"):
         print()
     if stats:
-        print(_summary(result), file=sys.stderr)
-
-
-def _summary(result: PredictionResult[Any]) -> str:
-    stats = result.stats
-    first, rate, total = stats.time_to_first_token_sec, stats.tokens_per_second, stats.total_time_sec
-    parts = [
-        result.model_info.model_key,
-        f"{stats.prompt_tokens_count} tokens in, {stats.predicted_tokens_count} out",
-        f"{rate:.1f} tok/s" if rate else None,
-        f"first token after {first:.3f} s" if first is not None else None,
-        f"{total:.2f} s in all" if total is not None else None,
-        f"stopped by {stats.stop_reason}",
-    ]
-    return "\n" + " | ".join(part for part in parts if part)
+        print(f"\n{summary(result.model_info.model_key, asdict(result.stats))}", file=sys.stderr)

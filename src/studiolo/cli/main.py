@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bench, complete, doctor, downloads, instances, log, model_files, serve, server, tune
+from . import bench, chats, complete, doctor, downloads, instances, log, model_files, serve, server, tune
+from .chat import command as chat
 
 app = typer.Typer(
     name="studiolo",
@@ -20,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 complete.register(app)
+chat.register(app)
+chats.register(app)
 downloads.register(app)
 model_files.register(app)
 instances.register(app)

@@ -124,9 +124,9 @@ def fetch_progress(verb: str = "fetching") -> Generator[Show, None, None]:
 
 
 @contextlib.contextmanager
-def load_progress(name: str) -> Generator[Callable[[float], None] | None, None, None]:
-    """Show how far a load is, 0 to 1: a bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
+def load_progress(name: str, *, hidden: bool = False) -> Generator[Callable[[float], None] | None, None, None]:
+    """Show how far a load is, 0 to 1: a bar on a terminal, nothing elsewhere or where it is ``hidden``."""
+    if hidden or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -76,10 +76,6 @@ class ToolFunctionDef:
         return cls(name=name, description=description, parameters=_parameters(f, name), implementation=f)
 
 
-ToolDefinition = ToolFunctionDef | ToolFunctionDefDict | Callable[..., Any]
-"""A tool for :meth:`LLM.act`."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class BoundTool:
     """A tool ready for use.
@@ -101,15 +97,19 @@ class BoundTool:
         return self.definition.name
 
 
+ToolDefinition = ToolFunctionDef | ToolFunctionDefDict | BoundTool | Callable[..., Any]
+"""A tool for :meth:`LLM.act`."""
+
+
 def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[str, BoundTool]:
-    """Return the tools by name.
+    """Return the tools by name; those that are ready for use stay as they are.
 
     Raises:
         ConfigError: a definition is malformed, two tools have one name, or an async one is passed to the sync API.
     """
     bound: dict[str, BoundTool] = {}
     for tool in items(tools, "tools", "a list of tools"):
-        entry = _bind(_definition(tool))
+        entry = tool if isinstance(tool, BoundTool) else _bind(_definition(tool))
         if entry.name in bound:
             raise ConfigError(f"Duplicate tool names are not permitted: {entry.name!r}")
         if entry.is_async and not allow_async:
@@ -121,7 +121,7 @@ def bind_tools(tools: Iterable[ToolDefinition], *, allow_async: bool) -> dict[st
     return bound
 
 
-def _definition(tool: ToolDefinition) -> ToolFunctionDef:
+def _definition(tool: ToolFunctionDef | ToolFunctionDefDict | Callable[..., Any]) -> ToolFunctionDef:
     if isinstance(tool, ToolFunctionDef):
         return tool
     if isinstance(tool, Mapping):

@@ -19,7 +19,7 @@ from ..host.load_progress import LoadWatcher, OnFetch
 from ..paths import Home
 from ..platform import event_loop
 from ..platform.limits import raise_open_files
-from ..store.store import Store
+from ..store.store import open_store
 from .access import guarded
 from .app import create_app
 from .daemon import follow_stop_requests
@@ -67,7 +67,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     try:
         at = listening(options, host.settings.current().server)
         tokens = None if at.token_file is None else ApiTokenFile(at.token_file)
-        store = open_store(host)
+        store = open_store(host.home, host.settings.current().store)
         sockets = await listen(at.host, at.port)
     except BaseException:
         await host.stop()
@@ -143,13 +143,6 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
         if in_background:
             remove_record(host.home)
     return 130 if signals.first == signal.SIGINT else 0
-
-
-def open_store(host: Host) -> Store:
-    """Return the store that the settings name. Raise :class:`ConfigError` where it cannot be one."""
-    settings = host.settings.current().store
-    url = settings.url or f"sqlite:///{host.home.root.absolute() / 'store.db'}"
-    return Store(url, keep_days=settings.keep_days, max_records=settings.max_records)
 
 
 async def _rotate_log_regularly(home: Home) -> None:

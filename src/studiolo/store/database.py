@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc, pool
 
 from ..errors import ConfigError, StoreError
+from . import tables
 from .record import Record
+
+T = TypeVar("T")
 
 VERSION = 1
 """The version of the tables. A store of a newer one is refused, an older one is changed when it is opened."""
@@ -23,21 +26,7 @@ Failure = exc.SQLAlchemyError
 
 _log = logging.getLogger("studiolo.store")
 
-_metadata = sa.MetaData()
-_records = sa.Table(
-    "records",
-    _metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("kind", sa.String(40), nullable=False),
-    sa.Column("id", sa.String(100), nullable=False),
-    sa.Column("owner", sa.String(40), nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-    sa.Column("expires", sa.Float, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.UniqueConstraint("kind", "owner", "id"),
-    sa.Index("by_expiry", "expires"),
-)
-_version = sa.Table("version", _metadata, sa.Column("version", sa.Integer, nullable=False))
+_records, _version = tables.records, tables.version
 
 
 class Database:
@@ -110,13 +99,21 @@ class Database:
         order = _records.c.number.desc() if newest_first else _records.c.number
         return self._select(sa.select(_records).where(where).order_by(order).limit(limit))
 
+    def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """Return what ``work`` returns. Where it raises, none of its changes are kept."""
+        with self._engine.begin() as connection:
+            return work(connection)
+
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
     def _open(self) -> None:
+        try:
+            tables.metadata.create_all(self._engine)
+        except Failure:
+            tables.metadata.create_all(self._engine)  # another process may have made them meanwhile
         with self._engine.begin() as connection:
-            _metadata.create_all(connection)
             found = connection.execute(sa.select(_version.c.version)).scalar()
             if found is None:
                 connection.execute(sa.insert(_version).values(version=VERSION))

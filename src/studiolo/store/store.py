@@ -7,14 +7,20 @@ call that writes it returns: ending the process at any moment loses nothing that
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import StoreError
+from ..paths import Home
+from ..settings import StoreSettings
 from .record import Record
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from .database import Database
 
 T = TypeVar("T")
@@ -41,7 +47,7 @@ class Store:
     def __init__(self, url: str, *, keep_days: float, max_records: int) -> None:
         self._url = url
         self._keep_days = keep_days
-        self._max_records = max_records
+        self.max_records = max_records
         self._thread = ThreadPoolExecutor(1, "store")
         self._database: Database | None = None
         if not url.startswith("sqlite:///"):
@@ -75,6 +81,15 @@ class Store:
         """
         return await self._run(lambda database: database.list(kind, owner, limit, after, newest_first))
 
+    async def transaction(self, work: Callable[[Connection], T]) -> T:
+        """Return what ``work`` returns, which runs in the store's thread. Its changes are on disk when this returns.
+
+        Raises:
+            StoreError: the database cannot be used.
+            Exception: what ``work`` raises; none of its changes are kept.
+        """
+        return await self._run(lambda database: database.transaction(work))
+
     async def close(self) -> None:
         """Finish what was begun, and close the database."""
         self._thread.shutdown(wait=True)
@@ -102,5 +117,19 @@ class Store:
     def _connect(self) -> Database:
         from .database import Database
 
-        self._database = Database(self._url, self._keep_days, self._max_records)
+        self._database = Database(self._url, self._keep_days, self.max_records)
         return self._database
+
+
+def open_store(home: Home, settings: StoreSettings) -> Store:
+    """Return the store that the settings name. Raise :class:`ConfigError` where it cannot be one.
+
+    The default one, in the home, is created for its owner's eyes alone.
+    """
+    url = settings.url
+    if url is None:
+        path = home.root.absolute() / "store.db"
+        with suppress(OSError):  # the first use reports what is wrong
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        url = f"sqlite:///{path}"
+    return Store(url, keep_days=settings.keep_days, max_records=settings.max_records)

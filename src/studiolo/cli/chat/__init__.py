@@ -1,0 +1,1 @@
+"""``studiolo chat``: conversations with a model in the terminal."""

@@ -1,0 +1,140 @@
+"""An answer of the model, with tools or without, that can be stopped at any moment and keeps what there is of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec.structs import asdict
+
+from ...config import PredictionConfig
+from ...domain.chat import Text, ToolCall, ToolResult
+from ...message_shapes import read_message
+from ...sdk.chat import Chat
+from ...sdk.prediction import PredictionResult
+from ...sdk.sync_models import LLM
+from ...sdk.sync_stream import PredictionStream
+from ...store.conversation import ConversationMessage, ConversationPart
+from .listener import Listener
+from .tools import ChatTools
+
+MAX_ROUNDS = 25
+"""Predictions at most for one answer with tools; the last one has none."""
+
+Keep = Callable[[ConversationMessage], None]
+"""Called with each message when it is complete; it sets the message's place."""
+
+
+def answer(
+    llm: LLM,
+    chat: Chat,
+    config: PredictionConfig,
+    tools: ChatTools | None,
+    listener: Listener,
+    keep: Keep,
+    response_format: Any = None,
+) -> PredictionResult[Any]:
+    """Return the result of the last prediction. Each message of the model and its tools is kept when it is complete.
+
+    What there is of an answer that is interrupted or fails is kept, too, before the exception is raised again.
+    """
+    current = _Current(listener, keep)
+    try:
+        if tools is not None and tools.names:
+            return _act(llm, chat, config, tools, current)
+        options: Any = {} if response_format is None else {"response_format": response_format}
+        answerer: Any = llm
+        stream: PredictionStream[Any] = answerer.respond_stream(
+            chat, config=config, on_prompt_processing_progress=listener.waiting, **options
+        )
+        with stream:
+            for fragment in stream:
+                current.take(fragment)
+            result = stream.result()
+        listener.round_ended()
+        current.complete(result)
+        return result
+    except KeyboardInterrupt:
+        current.cut("userStopped")
+        raise
+    except Exception:
+        current.cut("failed")
+        raise
+
+
+def _act(llm: LLM, chat: Chat, config: PredictionConfig, tools: ChatTools, current: _Current) -> PredictionResult[Any]:
+    results: list[PredictionResult[Any]] = []
+
+    def predicted(result: PredictionResult[Any]) -> None:
+        results[:] = [result]
+        current.listener.round_ended()
+        tools.round_ended()
+
+    def add(message: Any) -> None:
+        (read,) = read_message(message, "the answer")
+        if read.role == "assistant":
+            current.complete(results[0], [part for part in read.parts if isinstance(part, ToolCall)])
+        else:
+            current.tools_returned([part for part in read.parts if isinstance(part, ToolResult)])
+
+    try:
+        llm.act(
+            chat,
+            tools.begin(),
+            config=config,
+            max_prediction_rounds=MAX_ROUNDS,
+            on_round_start=lambda _: tools.round_began(),
+            on_prompt_processing_progress=lambda done, _: current.listener.waiting(done),
+            on_prediction_fragment=lambda fragment, _: current.take(fragment),
+            on_prediction_completed=predicted,
+            on_message=add,
+        )
+    finally:
+        tools.end()
+    return results[0]
+
+
+class _Current:
+    """The prediction that runs, with its text so far."""
+
+    def __init__(self, listener: Listener, keep: Keep) -> None:
+        self.listener = listener
+        self._keep = keep
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+
+    def take(self, fragment: Any) -> None:
+        """Show a fragment and remember it. Tags around reasoning are neither."""
+        if fragment.reasoning_type in ("none", "reasoning"):
+            is_reasoning = fragment.reasoning_type == "reasoning"
+            (self._reasoning if is_reasoning else self._content).append(fragment.content)
+            self.listener.fragment(fragment.content, is_reasoning=is_reasoning)
+
+    def complete(self, result: PredictionResult[Any], calls: Sequence[ToolCall] = ()) -> None:
+        """Keep the message of a prediction that has ended."""
+        parts: list[ConversationPart] = [Text(result.non_reasoning_content), *calls]
+        message = ConversationMessage(
+            role="assistant",
+            parts=parts,
+            reasoning=result.reasoning_content,
+            model=result.model_info.model_key,
+            stop_reason=result.stats.stop_reason,
+            stats={name: value for name, value in asdict(result.stats).items() if value is not None},
+        )
+        self._content, self._reasoning = [], []
+        self._keep(message)
+
+    def tools_returned(self, results: Sequence[ToolResult]) -> None:
+        """Show and keep the results of tools."""
+        for each in results:
+            self.listener.tool_returned(each.name or "", each.content)
+        self._keep(ConversationMessage(role="tool", parts=[*results]))
+
+    def cut(self, stop_reason: str) -> None:
+        """Keep what there is of a prediction that has not ended."""
+        self.listener.round_ended()
+        content, reasoning = "".join(self._content), "".join(self._reasoning)
+        self._content, self._reasoning = [], []
+        if content.strip():
+            parts: list[ConversationPart] = [Text(content)]
+            self._keep(ConversationMessage(role="assistant", parts=parts, reasoning=reasoning, stop_reason=stop_reason))

@@ -1,0 +1,78 @@
+"""A terminal that text is appended to: for screen readers, dumb terminals, and output into a file."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TextIO
+
+from .history import PromptHistory
+from .listener import Listener
+from .plain_output import PlainListener, without_controls
+from .terminal import read_line
+
+FENCE = '"""'
+"""Begins and ends a prompt of several lines."""
+
+
+class PlainTerminal:
+    """See :class:`Terminal`.
+
+    Parameters:
+        history: the prompts that the arrow keys find.
+        show_reasoning: print reasoning, too.
+    """
+
+    def __init__(self, history: PromptHistory, *, show_reasoning: bool) -> None:
+        self._history = history
+        self._show_reasoning = show_reasoning
+        if sys.stdin.isatty():
+            _remember(history.prompts)
+
+    def read(self) -> str:
+        text = input(">>> ")
+        while text.startswith(FENCE) and not (len(text) >= 2 * len(FENCE) and text.endswith(FENCE)):
+            text += "\n" + input("... ")
+        text = text.removeprefix(FENCE).removesuffix(FENCE).strip("\n") if text.startswith(FENCE) else text
+        self._history.add(text)
+        return text
+
+    def ask(self, question: str) -> str:
+        return input(without_controls(question))
+
+    def confirm(self, question: str, cancelled: threading.Event) -> str:
+        print(without_controls(question), end="", flush=True)
+        return read_line(cancelled)
+
+    def show(self, text: str) -> None:
+        self._print(text)
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def error(self, text: str) -> None:
+        self._print(text, sys.stderr)
+
+    def markdown(self, text: str) -> None:
+        self._print(text)
+
+    def thoughts(self, text: str) -> None:
+        self._print(text)
+
+    def listener(self) -> Listener:
+        return PlainListener(reasoning="show" if self._show_reasoning else "fold")
+
+    @staticmethod
+    def _print(text: str, file: TextIO | None = None) -> None:
+        print(without_controls(text), file=file or sys.stdout, flush=True)
+
+
+def _remember(prompts: list[str]) -> None:
+    """Have the arrow keys find earlier prompts, where Python has readline."""
+    try:
+        import readline
+    except ImportError:
+        return
+    for prompt in prompts:
+        if "\n" not in prompt:
+            readline.add_history(prompt)
