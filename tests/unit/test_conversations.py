@@ -50,6 +50,7 @@ async def test_a_conversation_is_found_again_with_every_part(store: Store, tmp_p
     message = ConversationMessage(role="user", parts=PARTS, reasoning="hm", stats={"x": 1}, stop_reason="eosFound")
     await Conversations(store).save(begun)
     await Conversations(store).add(begun.id, message)
+    assert (tmp_path / "store.db").stat().st_mode & 0o077 == 0
     again = Store(f"sqlite:///{tmp_path}/store.db", keep_days=1, max_records=3)  # as another process has it
     found = await Conversations(again).get(begun.id)
     assert replace(found, updated=begun.updated) == replace(begun, head=message.id)

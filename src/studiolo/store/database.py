@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -109,6 +111,10 @@ class Database:
         self._engine.dispose()
 
     def _open(self) -> None:
+        path = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
+        if path:
+            with suppress(OSError):  # what is wrong with it is reported below
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))  # only its owner can read it
         try:
             tables.metadata.create_all(self._engine)
         except Failure:

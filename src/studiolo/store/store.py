@@ -7,10 +7,8 @@ call that writes it returns: ending the process at any moment loses nothing that
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import StoreError
@@ -122,14 +120,6 @@ class Store:
 
 
 def open_store(home: Home, settings: StoreSettings) -> Store:
-    """Return the store that the settings name. Raise :class:`ConfigError` where it cannot be one.
-
-    The default one, in the home, is created for its owner's eyes alone.
-    """
-    url = settings.url
-    if url is None:
-        path = home.root.absolute() / "store.db"
-        with suppress(OSError):  # the first use reports what is wrong
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-        url = f"sqlite:///{path}"
+    """Return the store that the settings name. Raise :class:`ConfigError` where it cannot be one."""
+    url = settings.url or f"sqlite:///{home.root.absolute() / 'store.db'}"
     return Store(url, keep_days=settings.keep_days, max_records=settings.max_records)
