@@ -6,10 +6,10 @@ import sys
 import threading
 from typing import TextIO
 
+from ...platform.terminal_lines import read_line
 from .history import PromptHistory
 from .listener import Listener
 from .plain_output import PlainListener, without_controls
-from .terminal import read_line
 
 FENCE = '"""'
 """Begins and ends a prompt of several lines."""

@@ -62,21 +62,3 @@ def edited(text: str) -> str:
             raise ConfigError(
                 f"The editor {editor!r} has failed", cause=str(error), suggestion="Set EDITOR to another one."
             ) from None
-
-
-def read_line(cancelled: threading.Event) -> str:
-    """Return a line of the terminal; empty when ``cancelled`` is set. What was typed before the call does not count."""
-    if os.name != "posix":
-        return input()
-    import select
-    import termios
-
-    termios.tcflush(0, termios.TCIFLUSH)
-    line = b""
-    while not cancelled.is_set() and not line.endswith(b"\n"):
-        if select.select([0], [], [], 0.1)[0]:
-            piece = os.read(0, 4096)
-            if not piece:
-                break
-            line += piece
-    return "" if cancelled.is_set() else line.decode(errors="replace").strip()

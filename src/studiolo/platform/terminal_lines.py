@@ -1,0 +1,30 @@
+"""Lines of the terminal, read by a thread that can be asked to stop."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+
+LOOK_SEC = 0.1
+"""How often a thread that waits looks whether it must stop."""
+
+
+def read_line(cancelled: threading.Event) -> str:
+    """Return a line of the terminal; empty when ``cancelled`` is set. What was typed before the call does not count.
+
+    On Windows, the thread waits for a line in any case.
+    """
+    if sys.platform == "win32":
+        return input()
+    import termios
+
+    termios.tcflush(0, termios.TCIFLUSH)
+    line = b""
+    while not cancelled.is_set() and not line.endswith(b"\n"):
+        if select.select([0], [], [], LOOK_SEC)[0]:
+            if not (piece := os.read(0, 4096)):
+                break
+            line += piece
+    return "" if cancelled.is_set() else line.decode(errors="replace").strip()
