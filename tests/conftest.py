@@ -57,9 +57,9 @@ def cache_home() -> Home:
 
 @pytest.fixture(scope="session")
 def quick_home(cache_home: Home) -> Home:
-    """A home with a quarter of the default model, by its name. Read it, link to it, never write to it.
+    """A home with two layers of the default model, by its name. Read it, link to it, never write to it.
 
-    What it says makes no sense, and it takes a third of the time.
+    What it says makes no sense, and it takes a fraction of the time.
     """
     return quick_models(cache_home)
 
@@ -131,20 +131,6 @@ def vision_model(cache_home: Home) -> Path:
     vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
     built(cache_home.root, "mmproj-tiny-vision.F16.gguf", write_projector)
     return built(cache_home.root, "tiny-vision.F16.gguf", write_text_model, vocabulary)
-
-
-@pytest.fixture(scope="session")
-def audio_model(cache_home: Home) -> Path:
-    """The GGUF file of a tiny audio model with random weights, its projector (``mmproj-`` and its name) beside it.
-
-    It distinguishes two tones, and its answers make no sense. Link to both with ``link_model``.
-    """
-    from tests.support.models.audio import write_audio_projector, write_audio_text_model
-    from tests.support.models.built import built
-
-    vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
-    built(cache_home.root, "mmproj-tiny-audio.F16.gguf", write_audio_projector)
-    return built(cache_home.root, "tiny-audio.F16.gguf", write_audio_text_model, vocabulary)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from studiolo.protocol.tools import (
 from studiolo.sdk.tools import bind_tools
 
 QUESTION = "What is 3 plus 4?"
-GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 60}
+GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 45}
 REQUIRED: dict[str, Any] = {"tool_choice": "required", "config": GREEDY}
 
 
@@ -83,6 +83,7 @@ def test_the_same_call_comes_of_the_same_prompt(llm: lm.LLM) -> None:
     assert first.id != second.id
 
 
+@pytest.mark.served
 async def test_the_async_api_does_the_same(place: tuple[str, int]) -> None:
     async def slow(n: int) -> int:
         """Take a number."""
@@ -166,6 +167,7 @@ def test_a_model_that_shows_how_calls_by_itself(llm: lm.LLM) -> None:
     assert messages[1].content[0].content == "11"
 
 
+@pytest.mark.served
 async def test_every_event_of_a_call_travels(place: tuple[str, int]) -> None:
     async with lm.AsyncClient(place[0]) as client:
         llm = await client.llm.model()
@@ -237,6 +239,7 @@ def test_leaving_act_in_the_middle_frees_the_slot(llm: lm.LLM) -> None:
     assert llm.respond("hi", config={"max_tokens": 2}).content is not None
 
 
+@pytest.mark.served
 def test_tools_of_an_mcp_server_are_called(llm: lm.LLM) -> None:
     server = {"command": sys.executable, "args": [str(Path(__file__).parents[1] / "support" / "mcp_server.py")]}
     messages: list[Any] = []

@@ -26,7 +26,8 @@ from tests.support.embedded_host import embedded_client
 from tests.support.models.built import built
 from tests.support.models.tool_template import write_with_tools
 
-GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 60}
+GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 45}
+CONTEXT = 640
 NAME = "add up!"
 
 
@@ -35,15 +36,33 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+def look() -> str:
+    """Look."""
+    return "It rains."
+
+
 ADD = lm.ToolFunctionDef.from_callable(add, name=NAME)
 
 
 @pytest.fixture(scope="module")
-def llm(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.LLM]:
-    source = next(cache_home.models.rglob("SmolLM2*.gguf"))
-    model = built(cache_home.root, "smol-tools.Q4_1.gguf", write_with_tools, source)
-    with embedded_client(tmp_path_factory.mktemp("native"), model) as client:
-        yield client.llm.load_new_instance("smol-tools", "tools", config={"context_length": 1024})
+def client(cache_home: Home, quick_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.Client]:
+    models = [
+        built(cache_home.root, f"{name}-tools.Q4_1.gguf", write_with_tools, next(home.models.rglob("SmolLM2*.gguf")))
+        for name, home in (("smol", cache_home), ("quick", quick_home))
+    ]
+    with embedded_client(tmp_path_factory.mktemp("native"), *models) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def llm(client: lm.Client) -> lm.LLM:
+    return client.llm.load_new_instance("smol-tools", "tools", config={"context_length": CONTEXT})
+
+
+@pytest.fixture(scope="module")
+def quick(client: lm.Client) -> lm.LLM:
+    """For tests where the model may say anything."""
+    return client.llm.load_new_instance("quick-tools", "quick", config={"context_length": CONTEXT})
 
 
 def examples(count: int = 5, calls: int = 1) -> lm.Chat:
@@ -66,10 +85,10 @@ def examples(count: int = 5, calls: int = 1) -> lm.Chat:
     return chat
 
 
-def test_the_log_of_prompts_has_the_tools(llm: lm.LLM) -> None:
+def test_the_log_of_prompts_has_the_tools(quick: lm.LLM) -> None:
     (host,) = embedded._hosts.values()
     with host.logs.subscribe() as events:
-        llm.act("What is 5 plus 6?", [ADD], config={"max_tokens": 1})
+        quick.act("What is 5 plus 6?", [ADD], config={"max_tokens": 1})
     prompt, _ = [event.entry for event in events._waiting]
     assert "What is 5 plus 6?" in prompt.text and "Add two numbers." in prompt.text
 
@@ -118,7 +137,14 @@ def test_several_calls_in_one_answer(llm: lm.LLM) -> None:
     chat = examples(3, calls=2)
     chat.add_user_message("What is 5 plus 6 and 6 plus 6?")
     messages: list[Any] = []
-    llm.act(chat, [ADD], config=GREEDY, on_message=messages.append, max_prediction_rounds=2, max_parallel_tool_calls=2)
+    llm.act(
+        chat,
+        [ADD],
+        config={**GREEDY, "max_tokens": 70},
+        on_message=messages.append,
+        max_prediction_rounds=2,
+        max_parallel_tool_calls=2,
+    )
     calls = [part.tool_call_request for part in messages[0].content if hasattr(part, "tool_call_request")]
     assert len(calls) == 2  # which numbers a model of this size takes is not the point
     sums = [str(call.arguments["a"] + call.arguments["b"]) for call in calls]
@@ -132,10 +158,10 @@ def test_a_call_that_must_be_made_is_made(llm: lm.LLM) -> None:
     assert messages[0].content[-1].tool_call_request.name == NAME
 
 
-def test_an_answer_without_calls_streams_and_can_be_left(llm: lm.LLM) -> None:
+def test_an_answer_without_calls_streams_and_can_be_left(quick: lm.LLM) -> None:
     seen: list[str] = []
     rounds: list[lm.PredictionRoundResult] = []
-    llm.act(
+    quick.act(
         "Say hello.",
         [ADD],
         config={**GREEDY, "max_tokens": 5},
@@ -184,18 +210,19 @@ async def test_the_model_writes_the_name_that_the_naming_gives(llm: lm.LLM, nami
     assert f'"{written}"' in (end.raw_content or "")
 
 
-def test_stop_strings_and_a_full_context_are_reported(llm: lm.LLM) -> None:
+def test_stop_strings_and_a_full_context_are_reported(quick: lm.LLM) -> None:
     rounds: list[lm.PredictionRoundResult] = []
     options: Any = {"on_prediction_completed": rounds.append}
     chat = lm.Chat()
     chat.add_user_message("Count: 1 2 3 4 5 6 7 8 9 10 11 12. Continue.")
-    llm.act(chat, [ADD], config={"temperature": 0, "stop_strings": ["e"]}, **options)
-    assert (rounds[0].stats.stop_reason, rounds[0].stats.stop_string) == ("stopStringFound", "e")
+    (nine,) = quick.tokenize("9")
+    quick.act(chat, [ADD], config={"temperature": 0, "stop_strings": ["9"], "logit_bias": [(nine, 100)]}, **options)
+    assert (rounds[0].stats.stop_reason, rounds[0].stats.stop_string) == ("stopStringFound", "9")
     endless = {"temperature": 0, "repeat_penalty": False, "logit_bias": [(2, "-inf"), (0, "-inf")]}
-    chat.add_user_message("word " * 800)  # which is faster than to generate as much
-    llm.act(chat, [ADD], config=endless, **options)
+    chat.add_user_message("word " * 420)  # which is faster than to generate as much
+    quick.act(chat, [ADD], config=endless, **options)
     last = rounds[-1].stats
-    assert last.stop_reason == "contextLengthReached" and last.total_tokens_count == 1024
+    assert last.stop_reason == "contextLengthReached" and last.total_tokens_count == CONTEXT
 
 
 def test_a_prompt_template_of_the_users_own_gets_the_tools_as_text(llm: lm.LLM) -> None:
@@ -207,30 +234,30 @@ def test_a_prompt_template_of_the_users_own_gets_the_tools_as_text(llm: lm.LLM) 
     assert messages[0].content[-1].tool_call_request.name == NAME
 
 
-def test_a_prompt_that_is_too_long_is_refused(llm: lm.LLM) -> None:
+def test_a_prompt_that_is_too_long_is_refused(quick: lm.LLM) -> None:
     with pytest.raises(lm.PromptTooLongError):
-        llm.act("word " * 2000, [ADD], config=GREEDY)
+        quick.act("word " * 2000, [ADD], config=GREEDY)
 
 
 @pytest.mark.parametrize(("choice", "policy"), [("auto", "truncateMiddle"), ("required", "rollingWindow")])
-def test_a_chat_that_is_too_long_is_cut_where_the_policy_says_so(llm: lm.LLM, policy: str, choice: Any) -> None:
+def test_a_chat_that_is_too_long_is_cut_where_the_policy_says_so(quick: lm.LLM, policy: str, choice: Any) -> None:
     chat = lm.Chat("Be brief.")
     for number in range(12):
-        chat.add_user_message(f"{number} " + "word " * 100)
+        chat.add_user_message(f"{number} " + "word " * 60)
         chat.add_assistant_response("Yes.")
     chat.add_user_message("What is 5 plus 6?")
     rounds: list[lm.PredictionRoundResult] = []
     config = {**GREEDY, "context_overflow_policy": policy}
-    llm.act(
-        chat, [ADD], config=config, tool_choice=choice, max_prediction_rounds=2, on_prediction_completed=rounds.append
+    quick.act(
+        chat, [look], config=config, tool_choice=choice, max_prediction_rounds=2, on_prediction_completed=rounds.append
     )
-    assert 300 < (rounds[0].stats.prompt_tokens_count or 0) < 1024
+    assert 200 < (rounds[0].stats.prompt_tokens_count or 0) < CONTEXT
     assert (len(rounds) > 1) == (choice == "required")  # a call has a round after it
 
 
-def test_the_template_of_the_model_itself_shows_the_tools(llm: lm.LLM) -> None:
+def test_the_template_of_the_model_itself_shows_the_tools(quick: lm.LLM) -> None:
     definitions = [{"type": "function", "function": {"name": "add", "description": "Add."}}]
-    text = llm.apply_prompt_template("hi", {"tool_definitions": definitions})
+    text = quick.apply_prompt_template("hi", {"tool_definitions": definitions})
     assert "Call a tool where it helps" in text and '"name": "add"' in text
 
 
@@ -247,11 +274,11 @@ KILLERS = {
 
 
 @pytest.mark.parametrize("parameters", KILLERS.values(), ids=KILLERS)
-async def test_parameters_that_the_engine_cannot_convert_do_no_harm(llm: lm.LLM, parameters: dict[str, Any]) -> None:
+async def test_parameters_that_the_engine_cannot_convert_do_no_harm(quick: lm.LLM, parameters: dict[str, Any]) -> None:
     tool = Tool("f", None, {"type": "object", **parameters})
     limit = KvField(key="llm.prediction.maxPredictedTokens", value={"checked": True, "value": 1})
     parameter = PredictParameter(
-        model_specifier=specify(llm.identifier),
+        model_specifier=specify(quick.identifier),
         history=lm.Chat.from_history("Hi").history_data(),
         prediction_config_stack=stack_of(KvConfig(fields=[*encode_tool_use([tool]), limit])),
     )

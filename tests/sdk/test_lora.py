@@ -18,6 +18,7 @@ from studiolo.paths import Home
 from tests.support.embedded_host import embedded_client
 from tests.support.model_cache import DEFAULT_MODEL
 from tests.support.model_files import write_gguf, write_lora
+from tests.support.models.quick import LAYERS
 
 PROMPT = "The capital of France is"
 FIXED: dict[str, Any] = {"temperature": 0, "max_tokens": 12}
@@ -26,15 +27,15 @@ NOT_THERE = "not-there"
 
 
 @pytest.fixture(scope="module")
-def client(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.Client]:
+def client(quick_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.Client]:
     folder = tmp_path_factory.mktemp("lora")
-    with embedded_client(folder, next(cache_home.models.rglob("SmolLM2-135M-Instruct*.gguf"))) as client:
+    with embedded_client(folder, next(quick_home.models.rglob("*.gguf"))) as client:
         models = folder / "home" / "models" / "me" / "adapters"
-        write_lora(models / "tune.gguf")
-        write_lora(models / "narrow.gguf", width=64, output=64)
-        write_lora(models / "deep.gguf", layers=31)
-        write_lora(models / "tall.gguf", output=192)
-        write_lora(models / "other.gguf", architecture="qwen2")
+        write_lora(models / "tune.gguf", layers=LAYERS)
+        write_lora(models / "narrow.gguf", layers=LAYERS, width=64, output=64)
+        write_lora(models / "deep.gguf", layers=LAYERS + 1)
+        write_lora(models / "tall.gguf", layers=LAYERS, output=192)
+        write_lora(models / "other.gguf", layers=LAYERS, architecture="qwen2")
         write_gguf(models / "whole.gguf")
         yield client
 
@@ -52,7 +53,7 @@ def test_an_adapter_changes_the_text_and_one_with_scale_0_does_not(client: lm.Cl
     assert text_with(client, [("tune", 0)]) == without
     changed = text_with(client, ["tune"])
     assert changed != without
-    outside = write_lora(tmp_path / "my adapter.gguf")
+    outside = write_lora(tmp_path / "my adapter.gguf", layers=LAYERS)
     assert text_with(client, [outside]) == changed
 
 
@@ -60,7 +61,7 @@ def test_an_adapter_changes_the_text_and_one_with_scale_0_does_not(client: lm.Cl
     ("name", "why"),
     [
         ("narrow", "embedding length is 64, and this one's is 576"),
-        ("deep", "changes blk.30.attn_q.weight, and the model has 30 layers"),
+        ("deep", "changes blk.2.attn_q.weight, and the model has 2 layers"),
         ("tall", "shape 576 x 192, and the model's has 576 x 576"),
         ("other", "architecture 'qwen2'"),
     ],

@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 
 import studiolo as lm
 
-pytestmark = pytest.mark.served
+pytestmark = [pytest.mark.served, pytest.mark.quick_model]
 
 SHORT = {"max_tokens": 3, "temperature": 0}
 HALF = "\ud83d"  # of an emoji

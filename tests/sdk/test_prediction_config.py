@@ -1,4 +1,4 @@
-"""Every setting of a prediction, by its effect on the real engine. It is served, so that the wire carries each."""
+"""Settings of a prediction, by their effect on the real engine. It is served, so that the wire carries each."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import pytest
 
 import studiolo as lm
 
-pytestmark = pytest.mark.served
+pytestmark = [pytest.mark.served, pytest.mark.quick_model]
 
 PROMPT = "The best thing about"
-REPETITIVE = " ".join(["ha"] * 12)
-LAUGH = {"structured": {"type": "gbnf", "gbnf_grammar": 'root ::= (" ha" | " ho")+'}}
 GREEDY = {"temperature": 0, "repeat_penalty": False}
 
 
@@ -46,33 +44,6 @@ def test_locally_typical_sampling_leaves_out_what_is_untypical(llm: lm.LLM) -> N
     assert len(narrow) < len(wide)
 
 
-@pytest.mark.parametrize("penalty", [{"repeat_penalty": 2.0}, {"presence_penalty": 5.0}, {"frequency_penalty": 5.0}])
-def test_a_penalty_ends_a_repetition(llm: lm.LLM, penalty: dict[str, Any]) -> None:
-    assert text(llm, REPETITIVE, **GREEDY, **LAUGH) == " ha" * 12
-    assert text(llm, REPETITIVE, **{**GREEDY, **LAUGH, **penalty}) != " ha" * 12
-
-
-def test_a_penalty_of_false_is_none(llm: lm.LLM) -> None:
-    off = {"repeat_penalty": False, "presence_penalty": False, "frequency_penalty": False, "xtc_probability": False}
-    assert text(llm, REPETITIVE, temperature=0, **LAUGH, **off) == " ha" * 12
-
-
-def test_presence_is_counted_once_and_frequency_each_time(llm: lm.LLM) -> None:
-    """A small penalty for presence never suffices; the same for frequency adds up."""
-    assert text(llm, REPETITIVE, **GREEDY, **LAUGH, presence_penalty=0.2, max_tokens=40).count("ho") == 0
-    assert text(llm, REPETITIVE, **GREEDY, **LAUGH, frequency_penalty=0.2, max_tokens=40).count("ho") > 0
-
-
-def test_xtc_leaves_out_the_likeliest(llm: lm.LLM) -> None:
-    first = llm.complete(PROMPT, config={**GREEDY, "max_tokens": 1, "log_probs": 5}).logprobs
-    assert first is not None
-    likeliest = first[0][0].text
-    excluding = text(llm, **GREEDY, max_tokens=1, xtc_probability=1.0, xtc_threshold=0.001)
-    assert excluding != likeliest
-    assert text(llm, **GREEDY, max_tokens=1, xtc_probability=1.0, xtc_threshold=0.999) == likeliest
-    assert text(llm, **GREEDY, max_tokens=1, xtc_probability=0.0, xtc_threshold=0.001) == likeliest
-
-
 def test_mirostat_keeps_to_a_level_of_surprise(llm: lm.LLM) -> None:
     def run(target: float) -> str:
         mirostat = {"version": 2, "learning_rate": 1.0, "target_entropy": target}
@@ -101,30 +72,11 @@ def test_max_tokens(llm: lm.LLM) -> None:
     assert llm.complete("Once upon a time", config=unlimited).prediction_config.max_tokens is False
 
 
-@pytest.mark.parametrize("stop", ["8", "7 8", " 7 8 ", "9 1"])
-def test_stop_strings_in_and_across_fragments(llm: lm.LLM, stop: str) -> None:
-    whole = llm.complete("Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 20}).content
-    assert stop in whole
-    stream = llm.complete_stream(
-        "Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 20, "stop_strings": ["zz", stop]}
-    )
-    fragments = [fragment.content for fragment in stream]
-    result = stream.result()
-    assert "".join(fragments) == result.content == whole[: whole.index(stop)]
-    assert (result.stats.stop_reason, result.stats.stop_string) == ("stopStringFound", stop)
-
-
 def test_what_only_began_as_a_stop_string_is_given_out(llm: lm.LLM) -> None:
     whole = llm.complete("Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 10}).content
     result = llm.complete("Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 10, "stop_strings": ["7 8 zebra"]})
     assert result.content == whole
     assert result.stats.stop_reason == "maxPredictedTokensReached"
-
-
-def test_tool_call_stop_strings_have_a_stop_reason_of_their_own(llm: lm.LLM) -> None:
-    stops = {"stop_strings": ["zz"], "tool_call_stop_strings": ["8"]}
-    result = llm.complete("Count: 1 2 3 4 5 6", config={**GREEDY, "max_tokens": 20, **stops})
-    assert (result.stats.stop_reason, result.stats.stop_string) == ("toolCalls", "8")
 
 
 def test_log_probs_have_each_token_and_its_rivals(llm: lm.LLM) -> None:

@@ -42,22 +42,22 @@ BLIND = {  # a template that does not know enable_thinking
 
 
 @pytest.fixture(scope="module")
-def client(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.Client]:
-    source = next(cache_home.models.rglob("SmolLM2*.gguf"))
-    model = built(cache_home.root, "smol-thinking.Q4_1.gguf", write_thinking, source)
+def client(cache_home: Home, quick_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.Client]:
+    source = next(quick_home.models.rglob("SmolLM2*.gguf"))
+    model = built(cache_home.root, "quick-thinking.Q4_1.gguf", write_thinking, source)
     with embedded_client(tmp_path_factory.mktemp("thinking"), model) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def llm(client: lm.Client) -> lm.LLM:
-    return client.llm.load_new_instance("smol-thinking", "plain", config={"context_length": 512})
+    return client.llm.load_new_instance("quick-thinking", "plain", config={"context_length": 512})
 
 
 @pytest.fixture(scope="module")
 def blind(client: lm.Client) -> lm.LLM:
     config = {"context_length": 512, "reasoning_budget_message": ENOUGH, "prompt_template": BLIND}
-    return client.llm.load_new_instance("smol-thinking", "blind", config=config)
+    return client.llm.load_new_instance("quick-thinking", "blind", config=config)
 
 
 @pytest.fixture

@@ -13,10 +13,13 @@ import psutil
 import pytest
 
 import studiolo as lm
+from studiolo.paths import Home
 from tests.support.running import wait_until, workers_of
 
-ENDLESS = {"temperature": 0, "repeat_penalty": False}
-"""With these, and this prompt, the default model continues until its context is full."""
+pytestmark = pytest.mark.quick_model
+
+ENDLESS = {"temperature": 0, "repeat_penalty": False, "logit_bias": [(2, "-inf"), (0, "-inf")]}
+"""With these the model continues until its context is full."""
 COUNT = "1 2 3 4 5 6 7"
 
 
@@ -66,8 +69,8 @@ def test_a_result_has_statistics_and_settings(llm: lm.LLM) -> None:
     ("prompt", "config", "reason"),
     [
         ("Once upon a time", {"maxTokens": 3}, "maxPredictedTokensReached"),
-        ("Count: 1 2 3 4 5 6", {"stopStrings": ["9"]}, "stopStringFound"),
-        ("<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n", {}, "eosFound"),
+        ("Count: 1 2 3 4 5 6", {"stopStrings": ["9"], "logitBias": [[41, 100]]}, "stopStringFound"),
+        ("Say hi.", {"logitBias": [[2, 100]]}, "eosFound"),
     ],
 )
 def test_stop_reasons(llm: lm.LLM, prompt: str, config: dict[str, Any], reason: str) -> None:
@@ -296,7 +299,8 @@ def test_tokens(llm: lm.LLM) -> None:
     assert llm.count_tokens("My name is") == 3
 
 
-def test_what_is_on_disk(client: lm.Client) -> None:
+def test_what_is_on_disk(client: lm.Client, model_home: Home) -> None:
+    (size,) = (path.stat().st_size for path in model_home.models.rglob("*.gguf"))
     (downloaded,) = client.list_downloaded_models()
     assert isinstance(downloaded, lm.DownloadedLlm)
     model = downloaded.info
@@ -304,9 +308,8 @@ def test_what_is_on_disk(client: lm.Client) -> None:
     assert (downloaded.model_key, downloaded.path, downloaded.type) == (model.model_key, model.path, "llm")
     assert model.model_key == "smollm2-135m-instruct"
     assert model.path == "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf"
-    assert (model.params_string, model.size_bytes, model.max_context_length) == ("135M", 98362432, 8192)
+    assert (model.size_bytes, model.max_context_length) == (size, 8192)
     assert client.list_downloaded_models("embedding") == []
-    assert client.repository.download("smollm2-135m-instruct") == "smollm2-135m-instruct"  # it is there already
 
 
 def test_a_file_that_is_no_model_is_refused_wherever_it_lies(client: lm.Client, tmp_path: Path) -> None:

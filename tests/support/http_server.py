@@ -20,8 +20,11 @@ from tests.support.homes import DEFAULT_MODEL
 from tests.support.running import free_port, wait_until
 
 LLM = DEFAULT_MODEL
+"""The key of an LLM of the server that the tests of the HTTP dialects share: quick, and what it says makes no sense."""
+SENSIBLE = "smollm2-135m-sensible"
+"""The key of the whole default model there, for tests that want an answer to end, a call or a value to make sense."""
 EMBEDDING_MODEL = "text-embedding-nomic-embed-text-v1.5"
-"""The keys of the models of the server that the tests of the HTTP dialects share."""
+"""The key of an embedding model there."""
 
 
 @dataclass

@@ -42,14 +42,14 @@ def cache_folder() -> Path:
 
 
 def quick_models(cache_home: Home) -> Home:
-    """Return a home with a quarter of the default model, by its name."""
+    """Return a home with two layers of the default model, by its name."""
     from tests.support.models.built import built
     from tests.support.models.quick import write_quick
 
     whole = next(cache_home.models.rglob("SmolLM2*.gguf"))
-    home = Home(cache_home.root / "quick")
-    link = home.models / whole.relative_to(cache_home.models)
     model = built(cache_home.root, whole.name, write_quick, whole)
+    home = Home(model.parent / "quick")
+    link = home.models / whole.relative_to(cache_home.models)
     link.parent.mkdir(parents=True, exist_ok=True)
     if not (link.is_symlink() and link.readlink() == model):
         part = link.with_name(f"{link.name}.{os.getpid()}")

@@ -27,7 +27,7 @@ from .variants import select, usable_memory
 
 log = logging.getLogger(__name__)
 
-CONTENT_VERSION = 6
+CONTENT_VERSION = 5
 """The version of stored rows; others are read again. Raise it when :class:`Metadata` changes its meaning."""
 
 _LAST_VARIANT = "last_variant:"
@@ -340,7 +340,6 @@ def _model(
         parts=tuple(part.path for part in found.parts),
         mmproj=projector,
         vision=projectors.vision and llm,
-        audio=projectors.audio and llm,
         metadata=metadata,
         kind=kind,
         error=error,

@@ -16,7 +16,7 @@ from studiolo.paths import Home
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
 from tests.support.homes import link_model, link_models, new_home
-from tests.support.http_server import ServerInThread, serving_in_thread
+from tests.support.http_server import SENSIBLE, ServerInThread, serving_in_thread
 from tests.support.models.built import built
 from tests.support.models.thinking import write_thinking
 from tests.support.running import Server, free_port, serving, wait_until
@@ -27,52 +27,48 @@ auto_evict = false
 
 [server.aliases]
 "an-alias" = "smollm2-135m-instruct"
-"qwen2-audio-7b-instruct" = "tiny-audio"
 
 [server]
 fetch_urls = "any"
 mcp_urls = "any"
 """
 
-HEARING_SETTINGS = """
-[models."tiny-audio"]
-load = { context_length = 2048, max_parallel_predictions = 1 }
-prediction = { max_tokens = 8 }
-"""
-"""The model's answers have no end of their own."""
-
 FORBIDDEN = ", ".join(f'[{token}, "-inf"]' for token in range(17) if token not in (4, 6))
 """Tokens that the model which reasons would end its answers with at once: its weights do not know the tags."""
 
 THINKING_SETTINGS = f"""
-[models."smol-thinking"]
+[models."quick-thinking"]
 load = {{ context_length = 1024 }}
 prediction = {{ logit_bias = [{FORBIDDEN}] }}
 """
 
-THINKING_MODEL = "smol-thinking.Q4_1.gguf"
+THINKING_MODEL = "quick-thinking.Q4_1.gguf"
 
 
 @pytest.fixture(scope="session")
 def http_server(
     cache_home: Home,
+    quick_home: Home,
     embedding_home: Home,
     vision_model: Path,
-    audio_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
-    """A real server with the default models, one that reasons, one that sees and one that hears, loaded on demand.
+    """A real server with a quick LLM, a whole one, one that reasons, one that sees, and an embedding model.
 
-    Shared by all tests in this folder: leave them loaded, and use another one to kill engines or change settings.
+    They are loaded on demand. Shared by all tests in this folder: leave them loaded, and use another one to kill
+    engines or change settings.
     """
     folder = tmp_path_factory.mktemp("http")
-    home = new_home(folder, cache_home)
+    home = new_home(folder, quick_home)
     link_models(embedding_home, home)
-    link_model(built(cache_home.root, THINKING_MODEL, write_thinking, next(cache_home.models.rglob("*.gguf"))), home)
+    whole, quick = (next(source.models.rglob("SmolLM2*.gguf")) for source in (cache_home, quick_home))
+    sensible = home.models / "tests" / SENSIBLE / f"{SENSIBLE}.Q4_1.gguf"
+    sensible.parent.mkdir(parents=True)
+    sensible.symlink_to(whole)
+    link_model(built(cache_home.root, THINKING_MODEL, write_thinking, quick), home)
     link_model(vision_model, home)
-    link_model(audio_model, home)
     with home.settings.open("a") as settings:
-        settings.write(SETTINGS + HEARING_SETTINGS + THINKING_SETTINGS)
+        settings.write(SETTINGS + THINKING_SETTINGS)
     with serving(home, folder, "--no-load") as server:
         yield server
 

@@ -31,7 +31,7 @@ from tests.support.anthropic_messages import (
     text_of,
     whole,
 )
-from tests.support.homes import DEFAULT_MODEL as LLM
+from tests.support.http_server import LLM, SENSIBLE
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,11 @@ def test_the_official_client_streams(client: anthropic.Anthropic) -> None:
 STOPS = [
     ({"stop_sequences": ["zzz", "e"]}, "stop_sequence", "e"),
     ({"max_tokens": 2}, "max_tokens", None),
-    ({"messages": [{"role": "user", "content": "Say only: yes."}], "max_tokens": 200}, "end_turn", None),
+    (
+        {"model": SENSIBLE, "messages": [{"role": "user", "content": "Say only: yes."}], "max_tokens": 200},
+        "end_turn",
+        None,
+    ),
 ]
 
 
@@ -206,10 +210,11 @@ def test_settings_have_their_effect(http: httpx.Client) -> None:
 
 def test_a_last_message_of_the_assistant_is_continued(http: httpx.Client) -> None:
     asked: dict[str, Any] = {
+        "model": SENSIBLE,
         "messages": [
             {"role": "user", "content": "What is the capital of France?"},
             {"role": "assistant", "content": "The capital of France is"},
-        ]
+        ],
     }
     message = whole(http, **asked)
     assert text_of(message).startswith(" Paris")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from anthropic.types import Message, ThinkingBlock
 
-MODEL = "smol-thinking"
+MODEL = "quick-thinking"
 HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
 TOOL: dict[str, Any] = {
     "name": "weather",
@@ -118,7 +118,13 @@ def test_the_beginning_of_an_answer_stands_after_its_thought(http: httpx.Client,
     ]
     message = whole(http, messages=messages, tools=tools)
     assert [block.type for block in message.content] == ["text"]
-    assert getattr(message.content[0], "text", "").startswith(" Paris")
+    said = getattr(message.content[0], "text", "")
+    assert said
+    if not tools:
+        prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+        prompt += "<think>\n\n</think>\n\nThe capital of France is"
+        raw = {"model": MODEL, "prompt": prompt, "max_tokens": 24, "temperature": 0}
+        assert http.post("/v1/completions", json=raw).json()["choices"][0]["text"] == said
     assert prompt_tokens(message) == count(http, messages=messages, tools=tools)
 
 

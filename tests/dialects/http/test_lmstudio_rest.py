@@ -144,7 +144,7 @@ def test_a_completion_of_version_0_describes_model_and_engine(http: httpx.Client
 
 
 def test_what_is_here_is_not_downloaded(http: httpx.Client) -> None:
-    assert post(http, "/api/v1/models/download", model=LLM) == {"status": "already_downloaded"}
+    assert post(http, "/api/v1/models/download", model="nomic-embed-text-v1.5") == {"status": "already_downloaded"}
     assert http.get("/api/v1/models/download/status/job_none").status_code == 404
 
 

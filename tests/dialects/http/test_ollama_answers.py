@@ -234,7 +234,7 @@ def test_raw_system_and_template(http: httpx.Client) -> None:
 
 BOOK = {
     "type": "object",
-    "properties": {"kind": {"enum": ["novel", "poem"]}, "pages": {"type": "integer", "maximum": 99}},
+    "properties": {"kind": {"enum": ["novel", "poem"]}, "pages": {"enum": [7, 99]}},
     "required": ["kind", "pages"],
     "additionalProperties": False,
 }

@@ -89,7 +89,7 @@ def test_reasoning_is_beside_the_content_on_a_fake_engine(fake_server: ServerInT
 
 def test_a_model_that_reasons(http: httpx.Client) -> None:
     def message(think: Any) -> Any:
-        body = {"model": "smol-thinking", "messages": HI, "stream": False, "think": think}
+        body = {"model": "quick-thinking", "messages": HI, "stream": False, "think": think}
         answer = http.post("/api/chat", json={**body, "options": {"num_predict": 16, "temperature": 0}})
         assert answer.status_code == 200, answer.text
         return answer.json()["message"]
@@ -98,7 +98,7 @@ def test_a_model_that_reasons(http: httpx.Client) -> None:
         assert message(think)["thinking"]
     silent = message(False)
     assert "thinking" not in silent and silent["content"]
-    assert {"thinking", "tools"} <= set(http.post("/api/show", json={"model": "smol-thinking"}).json()["capabilities"])
+    assert {"thinking", "tools"} <= set(http.post("/api/show", json={"model": "quick-thinking"}).json()["capabilities"])
 
 
 def test_an_engine_that_dies_ends_a_stream_with_an_error_on_a_fake_engine(fake_server: ServerInThread) -> None:

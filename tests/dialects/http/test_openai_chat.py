@@ -13,7 +13,7 @@ from jsonschema import validate
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import studiolo as lm
-from tests.support.http_server import LLM
+from tests.support.http_server import LLM, SENSIBLE
 
 HELLO = [{"role": "user", "content": "Say hello."}]
 
@@ -96,7 +96,7 @@ def test_null_is_absent_and_minus_one_no_limit(http: httpx.Client) -> None:
     names = ("seed", "stop", "tools", "tool_choice", "response_format", "logprobs", "n", "user", "stream_options")
     nulls: dict[str, Any] = dict.fromkeys(names)
     assert whole(http, **nulls).choices[0].message.content == whole(http).choices[0].message.content
-    ended = whole(http, messages=[{"role": "user", "content": "Say hi."}], max_tokens=-1).choices[0]
+    ended = whole(http, model=SENSIBLE, messages=[{"role": "user", "content": "Say hi."}], max_tokens=-1).choices[0]
     assert ended.finish_reason == "stop"
     assert refusal(http, max_tokens=0)["param"] == "max_tokens"
     assert refusal(http, max_tokens=-2)["param"] == "max_tokens"
@@ -258,7 +258,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("choice", "names"), CHOICES, ids=["required", "named", "allowed"])
 def test_a_forced_call_is_made(http: httpx.Client, client: openai.OpenAI, choice: Any, names: set[str]) -> None:
-    body = {"tools": TOOLS, "tool_choice": choice, "max_tokens": 60}
+    body = {"model": SENSIBLE, "tools": TOOLS, "tool_choice": choice, "max_tokens": 60}
     answer = whole(http, **body).choices[0]
     assert answer.finish_reason == "tool_calls" and answer.message.content is None
     calls = answer.message.tool_calls or []
@@ -266,7 +266,7 @@ def test_a_forced_call_is_made(http: httpx.Client, client: openai.OpenAI, choice
     for call in calls:
         assert call.type == "function"
         validate(json.loads(call.function.arguments), TOOLS[0]["function"]["parameters"])
-    settings: dict[str, Any] = {"model": LLM, "messages": HELLO, "temperature": 0, **body}
+    settings: dict[str, Any] = {"messages": HELLO, "temperature": 0, **body}
     with client.chat.completions.stream(**settings) as stream:
         final = stream.get_final_completion().choices[0]
     streamed = final.message.tool_calls or []
@@ -282,7 +282,7 @@ def test_no_call_is_made_where_none_is_allowed(http: httpx.Client) -> None:
 
 
 def test_the_frames_of_a_call(http: httpx.Client) -> None:
-    _, texts = frames(http, tools=TOOLS, tool_choice="required", max_tokens=60)
+    _, texts = frames(http, model=SENSIBLE, tools=TOOLS, tool_choice="required", max_tokens=60)
     choices = [json.loads(text)["choices"][0] for text in texts]
     assert choices[0]["delta"] == {"role": "assistant", "content": None}
     calls = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
@@ -343,10 +343,10 @@ BOOK = {
 def test_the_forms_of_an_answer(http: httpx.Client) -> None:
     asked = [{"role": "user", "content": "Describe a short book as JSON."}]
     form = {"type": "json_schema", "json_schema": {"name": "book", "strict": True, "schema": BOOK}}
-    answer = whole(http, messages=asked, response_format=form, max_tokens=60).choices[0]
+    answer = whole(http, model=SENSIBLE, messages=asked, response_format=form, max_tokens=60).choices[0]
     assert answer.finish_reason == "stop"
     validate(json.loads(answer.message.content or ""), BOOK)
-    chunks, _ = frames(http, messages=asked, response_format=form, max_tokens=60)
+    chunks, _ = frames(http, model=SENSIBLE, messages=asked, response_format=form, max_tokens=60)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer.message.content
     found = whole(http, messages=asked, response_format={"type": "json_object"}, max_tokens=200).choices[0]
     if found.finish_reason == "stop":
@@ -362,6 +362,7 @@ def test_an_answer_beside_tools_is_a_call_or_has_the_form(
     with lm.Client(base_url.removeprefix("http://")) as client:
         first = [client.llm.model(LLM).tokenize(text)[0] for text in forbidden]
     body = {
+        "model": SENSIBLE,
         "messages": [{"role": "user", "content": "What is the weather in Rome?"}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "book", "schema": BOOK}},
         "tools": TOOLS,

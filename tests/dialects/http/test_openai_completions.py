@@ -12,7 +12,7 @@ import pytest
 from openai.types import Completion
 
 import studiolo as lm
-from tests.support.http_server import LLM
+from tests.support.http_server import LLM, SENSIBLE
 
 PROMPT = "The sky is blue and the grass is"
 
@@ -94,7 +94,7 @@ def test_the_answers_to_several_prompts_are_in_their_order(http: httpx.Client) -
 
 
 def test_a_stop_string_ends_the_text_before_it(http: httpx.Client) -> None:
-    settings = {"prompt": "1, 2, 3, 4,", "stop": ["6", "never"], "max_tokens": 12}
+    settings = {"model": SENSIBLE, "prompt": "1, 2, 3, 4,", "stop": ["6", "never"], "max_tokens": 12}
     choice = whole(http, **settings)["choices"][0]
     assert (choice["text"], choice["finish_reason"]) == (" 5, ", "stop")
     assert "".join(frame["choices"][0]["text"] for frame in frames(http, **settings)) == choice["text"]
@@ -154,7 +154,7 @@ def test_every_token_of_a_prompt_has_its_log_probability(http: httpx.Client, pro
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"prompt": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHow can I help you today?"}, "stop"),
+        ({"prompt": "How can I help you today?", "logit_bias": {"2": 100}}, "stop"),
         ({"prompt": "I like ", "logit_bias": {"10813": 100}}, "length"),  # the first half of a character
     ],
 )
@@ -242,11 +242,12 @@ def test_reasoning_is_text_of_a_completion_on_a_fake_engine(fake_server: Any) ->
 
 
 def test_a_decision_between_answers(http: httpx.Client) -> None:
-    body = {"model": LLM, "prompt": "The capital of France is", "choices": [" Paris", " Potato", " Rome"]}
+    body = {"model": SENSIBLE, "prompt": "The capital of France is", "choices": [" Paris", " Potato", " Rome"]}
     answer = http.post("/v1/decisions", json=body).json()
     assert answer["choice"] == " Paris" and sum(answer["probabilities"].values()) == pytest.approx(1)
+    settings = {"max_tokens": 0, "echo": True, "logprobs": 0}
     scores = [
-        whole(http, prompt=body["prompt"] + choice, max_tokens=0, echo=True, logprobs=0)["choices"][0]["logprobs"]
+        whole(http, model=SENSIBLE, prompt=body["prompt"] + choice, **settings)["choices"][0]["logprobs"]
         for choice in (" Paris", " Rome")
     ]
     ratio = sum(scores[0]["token_logprobs"][5:]) - sum(scores[1]["token_logprobs"][5:])

@@ -17,7 +17,7 @@ from openai.types.responses.input_token_count_response import InputTokenCountRes
 from PIL import Image
 from pydantic import BaseModel, TypeAdapter
 
-from tests.support.http_server import LLM
+from tests.support.http_server import LLM, SENSIBLE
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
@@ -133,7 +133,7 @@ def test_the_events_of_a_text_come_in_order_with_every_member(http: httpx.Client
 
 
 def test_the_official_stream_ends_with_the_response_that_is_stored(client: openai.OpenAI) -> None:
-    with client.responses.stream(model=LLM, input="Say hi.", temperature=0) as events:
+    with client.responses.stream(model=SENSIBLE, input="Say hi.", temperature=0) as events:
         seen = [event.type for event in events]
         final = events.get_final_response()
     assert (seen[0], seen[-1]) == ("response.created", "response.completed")
@@ -301,7 +301,7 @@ class Weather(BaseModel):
 
 def test_a_text_has_the_form_that_is_asked_for(http: httpx.Client, client: openai.OpenAI) -> None:
     parsed = client.responses.parse(
-        model=LLM, input="Weather in Rome? {", text_format=Weather, temperature=0, max_output_tokens=60
+        model=SENSIBLE, input="Weather in Rome? {", text_format=Weather, temperature=0, max_output_tokens=60
     )
     assert isinstance(parsed.output_parsed, Weather)
     plain = whole(http)

@@ -1,6 +1,6 @@
-"""The default model with `<think>` and `</think>` as tokens of their own, and a chat template that begins a thought.
+"""A model with `<think>` and `</think>` as tokens of their own, and a chat template that begins a thought.
 
-Its weights are the default model's, so that what it says is text; the two tokens are ones that it does not use.
+Its weights are those of the default model or of the quick one; the two tokens are ones that they do not use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _USER_DEFINED = 4
 
 
 def write_thinking(path: Path, model: Path) -> None:
-    """Write a copy of the GGUF file ``model``, the default model, to ``path``, with the tokens and the template."""
+    """Write a copy of the GGUF file ``model`` to ``path``, with the tokens and the template."""
     reader = gguf.GGUFReader(model)
     architecture = reader.fields[gguf.Keys.General.ARCHITECTURE].contents()
     tokens = reader.fields[gguf.Keys.Tokenizer.LIST].contents()

@@ -35,7 +35,6 @@ CAPABILITIES = Capabilities(
     rerank=True,
     tools=True,
     vision=True,
-    audio=True,
     grammars=frozenset({"llguidance", "gbnf", "json_schema"}),
     log_probabilities=True,
     drafts=True,
