@@ -134,6 +134,20 @@ def vision_model(cache_home: Home) -> Path:
 
 
 @pytest.fixture(scope="session")
+def audio_model(cache_home: Home) -> Path:
+    """The GGUF file of a tiny audio model with random weights, its projector (``mmproj-`` and its name) beside it.
+
+    It distinguishes two tones, and its answers make no sense. Link to both with ``link_model``.
+    """
+    from tests.support.models.audio import write_audio_projector, write_audio_text_model
+    from tests.support.models.built import built
+
+    vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
+    built(cache_home.root, "mmproj-tiny-audio.F16.gguf", write_audio_projector)
+    return built(cache_home.root, "tiny-audio.F16.gguf", write_audio_text_model, vocabulary)
+
+
+@pytest.fixture(scope="session")
 def templated_model(cache_home: Home) -> Path:
     """The GGUF file of a tiny model with random weights and a chat template that is hard to please."""
     from tests.support.models.built import built

@@ -78,7 +78,8 @@ from .sdk.decisions import Decision as Decision, Levels as Levels, Question as Q
 from .sdk.default_client import (
     configure_default_client as configure_default_client, embedding_model as embedding_model,
     get_default_client as get_default_client, list_downloaded_models as list_downloaded_models,
-    list_loaded_models as list_loaded_models, llm as llm, prepare_image as prepare_image,
+    list_loaded_models as list_loaded_models, llm as llm, prepare_audio as prepare_audio,
+    prepare_image as prepare_image,
 )
 from .sdk.files import LocalFileInput as LocalFileInput
 from .sdk.prediction import (

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, cast, get_args
 
-from .domain.chat import File, FileType, Image, Message, Part, Role, Text, ToolCall, ToolResult
+from .domain.chat import Audio, File, FileType, Image, Message, Part, Role, Text, ToolCall, ToolResult
 from .errors import ConfigError
 from .plain_values import fields_of, is_array, plain
 
@@ -33,7 +33,7 @@ _CONTENTS: dict[Role, str] = {
 }
 _ALLOWED: dict[Role, tuple[type[Part], ...]] = {
     "system": (Text, File),
-    "user": (Text, File, Image, ToolResult),
+    "user": (Text, File, Image, Audio, ToolResult),
     "assistant": (Text, File, ToolCall),
     "tool": (ToolResult,),
 }
@@ -44,6 +44,9 @@ _IGNORED = frozenset(
     }
 )
 """Keys of messages and parts that say nothing about the conversation."""
+
+_AUDIO_FORMATS = ("wav", "mp3", "flac")
+"""The formats that OpenAI's ``input_audio`` may name: its own two, and FLAC."""
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _SNAKE_CASE = {
@@ -200,6 +203,8 @@ def _read_part(role: Role, value: Any, where: str, kind: str) -> Part:
             part = Text(with_reasoning_tags(_text(fields.pop(key, None), f"{where}.{key}", kind)))
         case "image_url" | "input_image" | "image":
             return _image(fields, where, kind)
+        case "input_audio":
+            return _audio(fields, where, kind)
         case "toolCallRequest" | "tool_use" | "function":
             return read_tool_call(value, where)
         case "toolCallResult" | "tool_result":
@@ -286,11 +291,28 @@ def _image(fields: dict[str, Any], where: str, kind: str) -> Image:
     _nothing_else(fields, where, kind)
     if not isinstance(media, str) or not isinstance(data, str):
         _refuse_image(where, kind, url)
+    return Image(_decoded(data, f"the image at {where}", kind), f"image.{media.rpartition('/')[2]}")
+
+
+def _audio(fields: dict[str, Any], where: str, kind: str) -> Audio:
+    inner = fields_of(fields.pop("input_audio", None)) or {}
+    fields.pop("type")
+    data, form = inner.pop("data", None), inner.pop("format", None)
+    _nothing_else({**fields, **inner}, where, kind)
+    if form not in _AUDIO_FORMATS or not isinstance(data, str):
+        what = f"has the format {form!r}" if isinstance(data, str) else "has no data in base64"
+        raise ConfigError(
+            f"Unable to parse {kind}: the audio at {where} {what}",
+            suggestion="Pass wav, mp3 or flac in base64, or a handle that prepare_audio() returned.",
+        )
+    return Audio(_decoded(data, f"the audio at {where}", kind), f"audio.{form}")
+
+
+def _decoded(data: str, what: str, kind: str) -> bytes:
     try:
-        content = base64.b64decode("".join(data.split()), validate=True)
+        return base64.b64decode("".join(data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ConfigError(f"Unable to parse {kind}: the image at {where} is not base64", cause=str(error)) from None
-    return Image(content, f"image.{media.rpartition('/')[2]}")
+        raise ConfigError(f"Unable to parse {kind}: {what} is not base64", cause=str(error)) from None
 
 
 def _refuse_image(where: str, kind: str, url: Any) -> NoReturn:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.models.audio import tone
 from tests.support.running import Server
 
 pytestmark = pytest.mark.server(settings="[presets.short]\nmax_tokens = 2\n", load=True)
@@ -154,6 +155,13 @@ def test_files_on_the_wire(server: Server, tmp_path: Path) -> None:
         assert (stored["fileType"], stored["sizeBytes"]) == ("image", len(out.getvalue()))
         path = call(socket, "getLocalFileAbsolutePath", {"fileName": stored["identifier"]})["result"]["path"]
         assert Path(path).read_bytes() == out.getvalue()
+        wave = base64.b64encode(tone(seconds=1)).decode()
+        stored = call(socket, "uploadFileBase64", {"name": "a.wav", "contentBase64": wave})["result"]
+        assert (stored["fileType"], stored["isAudio"]) == ("unknown", True), "LM Studio's clients know no such type"
+        damaged = base64.b64encode(tone(seconds=1)[:-1]).decode()
+        assert (
+            "damaged" in call(socket, "uploadFileBase64", {"name": "a.wav", "contentBase64": damaged})["error"]["title"]
+        )
         text = base64.b64encode(b"hello").decode()
         assert call(socket, "uploadFileBase64", {"name": "a.txt", "contentBase64": text})["result"]["fileType"] == (
             "text/plain"

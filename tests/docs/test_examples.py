@@ -13,10 +13,12 @@ from PIL import Image
 from studiolo.paths import Home
 from tests.support.document_files import pdf
 from tests.support.homes import DEFAULT_MODEL, link_model, link_models
+from tests.support.models.audio import tone
 from tests.support.running import environment
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [
+    "audio.md",
     "chat.md",
     "clients.md",
     "completion.md",
@@ -58,6 +60,7 @@ def test_the_examples_of_a_page_run(
     cache_home: Home,
     quick_home: Home,
     vision_model: Path,
+    audio_model: Path,
     embedding_model: Path,
     reranking_model: Path,
     embedding_home: Home,
@@ -65,14 +68,16 @@ def test_the_examples_of_a_page_run(
 ) -> None:
     home = empty_home
     link_models(cache_home if name in MEANT else quick_home, home)
-    folder = home.models / "tests" / "qwen2-vl-2b-instruct"  # by the name of a real one
-    folder.mkdir(parents=True)
-    for file in (vision_model, vision_model.with_name(f"mmproj-{vision_model.name}")):
-        (folder / file.name.replace("tiny-vision", folder.name)).symlink_to(file)
+    for model, key in ((vision_model, "qwen2-vl-2b-instruct"), (audio_model, "qwen2-audio-7b-instruct")):
+        folder = home.models / "tests" / key  # by the name of a real one
+        folder.mkdir(parents=True)
+        for file in (model, model.with_name(f"mmproj-{model.name}")):
+            (folder / file.name.replace(model.name.partition(".")[0], key)).symlink_to(file)
     page = (DOCS / name).read_text()
     settings = "\n".join(blocks(page, "toml")) or "[library]\nprograms = []\n"
     home.settings.write_text(settings if DEFAULT_MODEL in settings else settings + SHORT)
     Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
+    (tmp_path / "speech.wav").write_bytes(tone(seconds=1))
     if name == "embeddings.md":
         link_models(embedding_home, home)
     if name == "reranking.md":

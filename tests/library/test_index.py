@@ -239,21 +239,24 @@ async def test_a_projector_is_known_by_its_header_and_by_its_name(library: Libra
     eye = write_gguf(folder / "seer-vision-tower.gguf", **PROJECTOR)
     (folder / "mmproj-damaged.gguf").write_text("<html>")
     (model,) = await library.models()
-    assert model.mmproj == eye and model.vision
+    assert model.mmproj == eye and (model.audio, model.vision) == (False, True)
 
 
-async def test_a_projector_for_sound_alone_gives_no_sight(library: Library) -> None:
+@pytest.mark.parametrize("states_sight", [True, False])
+async def test_a_projector_for_sound_alone_gives_hearing_and_no_sight(library: Library, states_sight: bool) -> None:
     import gguf
 
     folder = library.home.models / "p" / "x"
     write_gguf(folder / "ear.gguf")
     writer = gguf.GGUFWriter(folder / "mmproj-ear.gguf", "clip")
-    writer.add_bool("clip.has_vision_encoder", False)
+    writer.add_bool("clip.has_audio_encoder", True)
+    if states_sight:
+        writer.add_bool("clip.has_vision_encoder", False)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
     (model,) = await library.models()
-    assert model.mmproj is not None and not model.vision
+    assert model.mmproj is not None and (model.audio, model.vision) == (True, False)
 
 
 async def test_what_is_no_model_says_so(library: Library) -> None:

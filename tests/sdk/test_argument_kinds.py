@@ -229,3 +229,5 @@ def test_a_set_of_stop_strings_and_a_dataclass_of_settings(llm: Any, embedding: 
 def test_an_image_is_a_handle(llm: Any, embedding: Any, models: Any, images: Any) -> None:
     with pytest.raises(lm.ConfigError, match="images"):
         lm.Chat().add_user_message("x", images=images)
+    with pytest.raises(lm.ConfigError, match="audio"):
+        lm.Chat().add_user_message("x", audio=images)

@@ -10,7 +10,13 @@ from studiolo.paths import Home
 
 
 def add_model(
-    home: Home, name: str, *, architecture: str = "llama", vision: bool = False, infill: Sequence[int] = ()
+    home: Home,
+    name: str,
+    *,
+    architecture: str = "llama",
+    vision: bool = False,
+    audio: bool = False,
+    infill: Sequence[int] = (),
 ) -> Path:
     """Write the model ``name`` into ``home``; the architecture ``bert`` makes it an embedding model.
 
@@ -33,8 +39,9 @@ def add_model(
         for part, number in zip(("pre", "suf", "mid"), infill, strict=True):
             tokens[f"tokenizer.ggml.fim_{part}_token_id"] = number
     _write(folder / f"{name}.gguf", {"general.architecture": architecture, **fields, **tokens})
-    if vision:
-        projector = {"general.architecture": "clip", "general.type": "mmproj", "clip.has_vision_encoder": True}
+    if vision or audio:
+        projector = {"general.architecture": "clip", "general.type": "mmproj"}
+        projector |= {"clip.has_vision_encoder": vision, "clip.has_audio_encoder": audio}
         projector |= {
             f"clip.vision.{field}": 2 for field in ("embedding_length", "block_count", "attention.head_count")
         }

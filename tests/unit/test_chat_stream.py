@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from studiolo.config import PredictionConfig
-from studiolo.domain.chat import Image, Message, Text, Tool, ToolCall, ToolResult
+from studiolo.domain.chat import Audio, Image, Message, Text, Tool, ToolCall, ToolResult
 from studiolo.domain.generation import (
     Fragment,
     ToolCallArguments,
@@ -102,9 +102,9 @@ def test_why_it_ended() -> None:
     )
 
 
-def test_a_chat_is_sent_in_openais_form_with_its_images() -> None:
+def test_a_chat_is_sent_in_openais_form_with_its_images_and_audio() -> None:
     messages = [
-        Message("user", [Text("hi"), Image(b"\x89PNG1")]),
+        Message("user", [Text("hi"), Image(b"\x89PNG1"), Audio(b"fLaC"), Audio(b"\xff\xfb")]),
         Message("assistant", [ToolCall("a", {"n": 1}, "1")]),
         Message("tool", [ToolResult("2", "1")] * 2),
     ]
@@ -118,6 +118,11 @@ def test_a_chat_is_sent_in_openais_form_with_its_images() -> None:
     )
     user, assistant, *results = body["messages"]
     assert user["content"][1]["image_url"]["url"].startswith("data:image/png;base64,")
+    # The engine refuses the name of FLAC, and goes by the content.
+    assert [part["input_audio"] for part in user["content"][2:]] == [
+        {"data": "ZkxhQw==", "format": "wav"},
+        {"data": "//s=", "format": "mp3"},
+    ]
     assert assistant["tool_calls"][0]["function"] == {"name": "a", "arguments": '{"n": 1}'}
     assert results == [{"role": "tool", "content": "2", "tool_call_id": "1"}] * 2
     assert (body["temperature"], body["n_predict"], body["chat_template_kwargs"]) == (

@@ -17,6 +17,7 @@ import pytest
 import studiolo as lm
 
 PNG = b"\x89PNG\r\n\x1a\n, as far as a chat looks"
+AUDIO = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "mp3"}}
 PNG_URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 CALL = {"id": "c1", "type": "function", "function": {"name": "w", "arguments": '{"city": "Rome"}'}}
 WEATHER = [
@@ -154,7 +155,12 @@ def test_results_of_a_tool_in_several_texts_are_one_result() -> None:
         ({"content": "x"}, "Unknown history role: None.*messages"),
         ({"role": "cook", "content": "x"}, "Unknown history role: 'cook'.*messages"),
         (5, r"messages\[1\] is not a valid chat entry"),
-        ({"role": "user", "content": ["x", {"type": "input_audio", "input_audio": {}}]}, r"content\[1\].*input_audio"),
+        ({"role": "user", "content": ["x", {"type": "input_audio"}]}, r"content\[1\] has no data"),
+        ({"role": "user", "content": [AUDIO | {"input_audio": {"data": "aGk=", "format": "ogg"}}]}, "format 'ogg'"),
+        ({"role": "user", "content": [AUDIO | {"input_audio": {"data": "!", "format": "wav"}}]}, "not base64"),
+        ({"role": "user", "content": [AUDIO | {"transcript": "hi"}]}, "'transcript'"),
+        ({"role": "system", "content": [AUDIO]}, r"content\[0\].*Audio"),
+        ({"role": "assistant", "content": "x", "audio": {"id": "a"}}, "'audio'"),
         ({"role": "user", "content": ["x", 5]}, r"messages\[1\]\.content\[1\] is of type int"),
         ({"role": "user", "content": b"x"}, r"messages\[1\]\.content is of type bytes"),
         ({"role": "user", "content": [{"type": "text", "text": 5}]}, r"content\[0\]\.text is of type int"),
@@ -266,7 +272,7 @@ REQUEST = {"type": "toolCallRequest", "toolCallRequest": {"type": "function", "n
         [("system", [{"type": "text", "text": "a"}]), ("system", [HANDLE]), ("user", [HANDLE])],
         [("tool", [{"type": "toolCallResult", "content": "1"}, {"type": "toolCallResult", "content": "2"}])],
         [("tool", []), ("assistant", [{**REQUEST, "toolCallRequest": {"type": "function", "name": "w", "id": ""}}])],
-        [("user", [{"type": "image_url", "image_url": {"url": PNG_URL}}])],
+        [("user", [{"type": "image_url", "image_url": {"url": PNG_URL}}, AUDIO])],
     ],
 )
 def test_a_chat_comes_back_as_it_went(contents: list[Any]) -> None:

@@ -266,6 +266,7 @@ def _foreign(model: Any) -> LibraryModel:
         quantization=model.quantization,
         max_context_length=model.max_context_length,
         vision=getattr(model, "vision", False),
+        audio=getattr(model, "audio", False),
         trained_for_tool_use=getattr(model, "trained_for_tool_use", False),
         loaded_as=[],
     )
@@ -305,7 +306,7 @@ def _table(models: list[LibraryModel], each_variant: bool, detailed: bool) -> tu
     if detailed:
         columns += ["TYPE", "ABILITIES", "LOADED", "FROM", "FILE"]
         for row, model in zip(rows, models, strict=True):
-            abilities = ["vision"] * model.vision + ["tools"] * model.trained_for_tool_use
+            abilities = ["vision"] * model.vision + ["audio"] * model.audio + ["tools"] * model.trained_for_tool_use
             row += [
                 model.type or "-",
                 ",".join(abilities) or "-",
@@ -344,6 +345,7 @@ def _facts(model: LibraryModel) -> list[tuple[str, str]]:
         ("Context", f"{model.max_context_length:,} tokens" if model.max_context_length else "-"),
         ("Layers", known(model.block_count)),
         ("Vision", "yes" if model.vision else "no"),
+        ("Audio", "yes" if model.audio else "no"),
         ("Tools", "yes" if model.trained_for_tool_use else "no"),
         ("Size", f"{size(model.size_bytes)} ({model.size_bytes:,} bytes)"),
         ("From", _owner(model)),

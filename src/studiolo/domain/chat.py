@@ -9,7 +9,7 @@ from msgspec import Struct
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-FileType = Literal["image", "text/plain", "application/pdf", "application/word", "text/other", "unknown"]
+FileType = Literal["image", "audio", "text/plain", "application/pdf", "application/word", "text/other", "unknown"]
 
 
 class Text(Struct, frozen=True, tag=True):
@@ -30,6 +30,18 @@ class Image(Struct, frozen=True, tag=True):
     name: str = "image"
 
 
+class Audio(Struct, frozen=True, tag=True):
+    """A part of a message: audio.
+
+    Parameters:
+        data: the bytes of a WAV, MP3 or FLAC file.
+        name: for error messages.
+    """
+
+    data: bytes
+    name: str = "audio"
+
+
 class File(Struct, frozen=True, kw_only=True, tag=True):
     """A part of a message: a file in the host's file store.
 
@@ -37,7 +49,7 @@ class File(Struct, frozen=True, kw_only=True, tag=True):
         identifier: the store's name for it.
         name: the file's name, for people.
         size_bytes: its size.
-        file_type: what it is; only images become part of a prompt.
+        file_type: what it is; only images and audio become part of a prompt.
     """
 
     identifier: str
@@ -74,7 +86,7 @@ class ToolResult(Struct, frozen=True, tag=True):
     name: str | None = None
 
 
-Part = Text | Image | File | ToolCall | ToolResult
+Part = Text | Image | Audio | File | ToolCall | ToolResult
 
 
 class Message(Struct, frozen=True):

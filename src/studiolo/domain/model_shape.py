@@ -42,7 +42,7 @@ class ModelShape(Struct, frozen=True, kw_only=True):
         state_bytes: what the layers without attention keep for each prediction, however long it is.
         drafting_layers: layers that predict several tokens ahead.
         tokenizer: what a draft model's tokens must agree in: the tokenizer's type and the special tokens' ids.
-        projector_bytes: the size of the file that lets the model see images; 0 without one.
+        projector_bytes: the size of the file that gives the model image or audio input; 0 without one.
         adapter_bytes: the size of the LoRA adapters that it is loaded with.
         draft: the model that drafts for this one, in the same engine.
     """

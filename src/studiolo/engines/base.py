@@ -60,7 +60,7 @@ class CompletionRequest:
         prompt: the text, or its tokens. A :class:`~studiolo.engines.prompt.Prompt` only where text of others in it
             spells control tokens, which must stay text.
         keep: tokens of the prompt that stay when the context is full and its oldest part is removed.
-        images: the images of the prompt, in the order of their places in it: JPEG or PNG.
+        media: the images (JPEG or PNG) and the audio (WAV, MP3 or FLAC) of the prompt, in the order of their places.
         budget: a limit of the reasoning, where the engine has one.
         constraint: what the text is held to, in place of the config's ``structured``.
     """
@@ -68,7 +68,7 @@ class CompletionRequest:
     prompt: str | Prompt | list[int]
     config: PredictionConfig
     keep: int = 0
-    images: Sequence[bytes] = ()
+    media: Sequence[bytes] = ()
     budget: ReasoningBudget | None = None
     constraint: Constraint | None = None
 
@@ -102,7 +102,7 @@ class ToolChatRequest:
     """A chat with tools, for a model whose own template knows them.
 
     Parameters:
-        messages: what was said so far; images are JPEG or PNG.
+        messages: what was said so far; images are JPEG or PNG, audio WAV, MP3 or FLAC.
         tools: what the model may call, under names that it can write.
         config: the settings with every default filled in.
         parallel_tool_calls: whether it may call several tools at once.

@@ -73,6 +73,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         rerank: order texts by how well they answer a question.
         tools: read tool calls in the model's own format.
         vision: take images.
+        audio: take audio.
         grammars: what generated text can be held to; empty for nothing.
         log_probabilities: return the log-probabilities of tokens.
         drafts: draft tokens with a second model.
@@ -85,6 +86,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     rerank: bool = False
     tools: bool = False
     vision: bool = False
+    audio: bool = False
     grammars: frozenset[Grammar] = frozenset()
     log_probabilities: bool = False
     drafts: bool = False
@@ -130,7 +132,7 @@ class ModelFiles(Struct, frozen=True, kw_only=True):
 
     Parameters:
         model: the GGUF file, or the first of its shards; the others lie beside it.
-        projector: the file that lets the model see images, where it has one.
+        projector: the file that gives the model image or audio input, where it has one.
         draft: the file of the model that drafts, where the load config names one.
         adapters: those of the LoRA adapters, in the order of the load config, which has their scales.
     """

@@ -27,9 +27,9 @@ class Scoring:
     """A prompt, and the tokens of each choice after it.
 
     Parameters:
-        beginning: the prompt, with the tokens that all choices begin with where it has no images.
+        beginning: the prompt, with the tokens that all choices begin with where it has no images or audio.
         choices: the tokens of each choice after that; at least one.
-        length: tokens of the prompt, images left out.
+        length: tokens of the prompt, images and audio left out.
     """
 
     beginning: Beginning
@@ -50,7 +50,7 @@ class Tokenizer:
     _known: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     _begin: list[int] | None = None
 
-    async def scoring(self, prompt: Prompt, images: Sequence[bytes], choices: Sequence[str]) -> Scoring:
+    async def scoring(self, prompt: Prompt, media: Sequence[bytes], choices: Sequence[str]) -> Scoring:
         """Return what is to be scored.
 
         Raises:
@@ -62,17 +62,17 @@ class Tokenizer:
             texts = [[*head, *await self._of(tail + choice)] for choice in choices]
         else:
             texts = [await self.engine.tokenize((prompt + choice).given) for choice in choices]
-        if images:
-            return await self._after_images(prompt, images, tokens, texts, choices)
+        if media:
+            return await self._after_media(prompt, media, tokens, texts, choices)
         shared = min(shared_length(texts), *(len(each) - 1 for each in texts))
         if shared == 0:
             raise ConfigError("There is no text before the choices", suggestion="Give a prompt.")
         return Scoring(Beginning(texts[0][:shared]), [tuple(each[shared:]) for each in texts], shared)
 
-    async def _after_images(
+    async def _after_media(
         self,
         prompt: Prompt,
-        images: Sequence[bytes],
+        media: Sequence[bytes],
         tokens: Sequence[int],
         texts: Sequence[Sequence[int]],
         choices: Sequence[str],
@@ -82,7 +82,7 @@ class Tokenizer:
         for text, choice in zip(texts, choices, strict=True):
             apart = text[: len(tokens)] == tokens and len(text) > len(tokens)
             own.append(tuple(text[len(tokens) :] if apart else await self._of(choice)))
-        return Scoring(Beginning(text=prompt.given, images=images), own, len(tokens))
+        return Scoring(Beginning(text=prompt.given, media=media), own, len(tokens))
 
     async def _tail(self, prompt: Prompt, tokens: Sequence[int]) -> str | None:
         """Return the text from the last control token on; ``None`` where the tokens do not end with its tokens."""

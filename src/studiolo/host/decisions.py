@@ -18,8 +18,9 @@ from .choice_scores import Scoring, Tokenizer, choice_scores, shared_length
 from .engine_capabilities import check_capabilities, check_grammar
 from .engine_run import PredictionRequest, template_request
 from .host import Host
-from .images import check_sight, has_images, images_of, max_side, with_images
+from .images import max_side
 from .lease import Lease
+from .media import check_media, media_bytes, media_in, with_media
 from .prediction_settings import settings_in_force
 from .reasoning import with_thought_closed
 from .tool_use import without_tool_messages
@@ -53,14 +54,15 @@ async def decide(
     Raises:
         ConfigError: a question has fewer than two choices or too many, one is empty, two are the same; there are too
             many questions or none, or one has no text after a context that asks nothing.
-        UnsupportedError: the engine has no grammars of tokens, or the model does not see the chat's images.
+        UnsupportedError: the engine has no grammars of tokens, or the model does not take the chat's images or
+            audio.
         PromptTooLongError, PredictionError, EngineError: as :func:`studiolo.host.scoring.score_prompt`.
     """
     _check(questions)
     in_force = settings_in_force(config, lease.instance.config, host.defaults.prediction(lease.instance.model))
-    if isinstance(context, ChatRequest) and has_images(context.messages):
-        check_sight(lease.instance.model, context)
-        messages = await asyncio.to_thread(with_images, context.messages, host.files, max_side(in_force))
+    if isinstance(context, ChatRequest) and media_in(context.messages):
+        check_media(lease.instance.model, context)
+        messages = await asyncio.to_thread(with_media, context.messages, host.files, max_side(in_force))
         context = replace(context, messages=messages)
     asked = [_asked(context, question) for question in questions]
     async with lease.on_engine() as engine:
@@ -111,19 +113,19 @@ async def _scorings(
     tokenizer = Tokenizer(engine, lease.instance.vocabulary.control_tokens)
     scorings: list[Scoring] = []
     for each, question in zip(asked, questions, strict=True):
-        prompt, images = (Prompt(each), ()) if isinstance(each, str) else await _prompt(host, engine, each, config)
-        scorings.append(await tokenizer.scoring(prompt, images, question.choices))
+        prompt, media = (Prompt(each), ()) if isinstance(each, str) else await _prompt(host, engine, each, config)
+        scorings.append(await tokenizer.scoring(prompt, media, question.choices))
     return scorings
 
 
 async def _prompt(
     host: Host, engine: Engine, chat: ChatRequest, config: PredictionConfig
 ) -> tuple[Prompt, Sequence[bytes]]:
-    check_capabilities(engine, config, images=has_images(chat.messages))
+    check_capabilities(engine, config, media_in(chat.messages))
     request = PredictionRequest(prompt=chat, config=config, schemas=host.schemas)
     rendered = await without_tool_messages(engine, await template_request(request, chat))
     prompt = with_thought_closed(Prompt.of(await engine.apply_template(rendered)), config)
-    return prompt, images_of(rendered.messages)
+    return prompt, media_bytes(rendered.messages)
 
 
 async def _in_slots(
@@ -151,7 +153,7 @@ async def _in_slots(
 
 def _width(slots: int, scorings: Sequence[Scoring]) -> int:
     """Return how many slots are used. Each reads what all prompts begin with: that is no more than their own tokens."""
-    if len(scorings) == 1 or any(each.beginning.images for each in scorings):
+    if len(scorings) == 1 or any(each.beginning.media for each in scorings):
         return 1
     shared = shared_length(each.beginning.tokens for each in scorings)
     own = sum(each.length - shared + sum(map(len, each.choices)) for each in scorings)

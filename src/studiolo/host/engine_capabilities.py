@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..config import PredictionConfig
+from ..domain.chat import Audio, File, Image
 from ..engines.base import Engine
 from ..engines.spec import Grammar
 from ..errors import UnsupportedError
+from .media import is_audio
 
 _FORMS: dict[Grammar, str] = {
     "llguidance": "a grammar in llguidance's language",
@@ -14,17 +18,20 @@ _FORMS: dict[Grammar, str] = {
 }
 
 
-def check_capabilities(engine: Engine, config: PredictionConfig, *, images: bool) -> None:
+def check_capabilities(engine: Engine, config: PredictionConfig, media: Iterable[Image | Audio | File]) -> None:
     """Raise :class:`UnsupportedError`, which names the engine, for what it does not do.
 
     Parameters:
-        images: whether the request has images.
+        media: the images and the audio of the request.
     """
     able = engine.capabilities
     if config.log_probs is not None and config.log_probs is not False and not able.log_probabilities:
         raise _unsupported(engine, "return log-probabilities", "log_probs", "Leave log_probs out")
-    if images and not able.vision:
-        raise _unsupported(engine, "take images", "vision", "Leave the images out")
+    for part in media:
+        if is_audio(part) and not able.audio:
+            raise _unsupported(engine, "take audio", "audio", "Leave the audio out")
+        if not is_audio(part) and not able.vision:
+            raise _unsupported(engine, "take images", "vision", "Leave the images out")
 
 
 def check_grammar(engine: Engine, grammar: Grammar) -> None:

@@ -1,4 +1,4 @@
-"""From a request to a run of the engine: prompt, images, tools, grammar and the limits of context and reasoning."""
+"""From a request to a run of the engine: prompt, images and audio, tools, grammar, limits of context and reasoning."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from ..engines.schemas.process import Schemas
 from ..errors import UnsupportedError
 from .engine_capabilities import check_capabilities
 from .files import FileStore
-from .images import has_images, images_of, max_side, with_images
+from .images import max_side
 from .infill import infill_prompt
 from .log_events import LogEvents
+from .media import media_bytes, media_in, with_media
 from .overflow import check_fits, fit_chat, fit_text
 from .prediction_settings import with_system_prompt
 from .reasoning import (
@@ -89,10 +90,10 @@ class EngineRun:
 
 
 async def template_request(request: PredictionRequest, chat: ChatRequest) -> TemplateRequest:
-    """Return the chat of a request as templates get it, its images ready for an engine.
+    """Return the chat of a request as templates get it, its images and audio ready for an engine.
 
     Raises:
-        FilesError: an image is missing or damaged.
+        FilesError: an image or audio is missing or damaged.
         UnsupportedError: an answer whose beginning is given is held to a form.
     """
     config = request.config
@@ -104,8 +105,8 @@ async def template_request(request: PredictionRequest, chat: ChatRequest) -> Tem
             feature="structured",
         )
     messages: Sequence[Message] = with_system_prompt(chat.answered, config)
-    if request.files is not None and has_images(messages):
-        messages = await asyncio.to_thread(with_images, messages, request.files, max_side(config))
+    if request.files is not None and media_in(messages):
+        messages = await asyncio.to_thread(with_media, messages, request.files, max_side(config))
     return TemplateRequest(
         messages=messages,
         template=config.prompt_template,
@@ -133,18 +134,17 @@ async def begin(
 
     Raises:
         ConfigError, UnsupportedError: the request's settings are wrong, or this engine or model cannot follow them.
-        FilesError: an image is missing or damaged.
+        FilesError: an image or audio is missing or damaged.
         PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.apply_template`.
     """
     config, prompt = request.config, request.prompt
     asked = CompletionRequest(prompt="", config=config)
-    check_capabilities(engine, config, images=isinstance(prompt, ChatRequest) and has_images(prompt.messages))
+    check_capabilities(engine, config, media_in(prompt.messages) if isinstance(prompt, ChatRequest) else ())
     if isinstance(prompt, Infill):
         prompt = await infill_prompt(engine, prompt, config, context_length, vocabulary)
     if isinstance(prompt, ChatRequest):
         chat = await template_request(request, prompt)
-        if has_images(chat.messages):
-            asked = replace(asked, images=images_of(chat.messages))
+        asked = replace(asked, media=media_bytes(chat.messages))
         if config.prompt_template is not None and config.prompt_template.stop_strings:
             ends = [*(config.stop_strings or ()), *config.prompt_template.stop_strings]
             asked = replace(asked, config=msgspec.structs.replace(config, stop_strings=ends))
@@ -163,7 +163,7 @@ async def begin(
                 )
             )
         chat = await without_tool_messages(engine, chat)
-        if not asked.images:
+        if not asked.media:
             chat = await fit_chat(engine, chat, config, context_length, vocabulary)
         given = Prompt.of(await engine.apply_template(chat))
         given = with_beginning(given, prompt.beginning, config, vocabulary)

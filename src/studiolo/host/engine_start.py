@@ -62,7 +62,7 @@ async def start_engine(
     """Start an engine for ``model``; if it refuses the model with its projector, start it once more without.
 
     Returns:
-        The engine, and the model as it was loaded: without vision if the projector was left out.
+        The engine, and the model as it was loaded: without vision and audio if the projector was left out.
 
     Raises:
         EngineStartError: it does not start, with the projector or without.
@@ -79,8 +79,8 @@ async def start_engine(
         refusal = error
     engine = await kind.start(replace(spec, files=replace(spec.files, projector=None)), emit)
     note = (
-        f"{model.mmproj} is not used, so that the model cannot see images with it."
+        f"{model.mmproj} is not used, so that the model takes no images or audio with it."
         f" The engine does not start with it: {refusal.title}."
     )
     _log.warning("%s: %s The engine's log: %s", spec.identifier, note, refusal.cause)
-    return engine, replace(model, mmproj=None, vision=False, note=note)
+    return engine, replace(model, mmproj=None, vision=False, audio=False, note=note)

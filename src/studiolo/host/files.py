@@ -21,8 +21,9 @@ from pathlib import Path, PurePath
 
 from msgspec.structs import replace
 
-from ..domain.chat import File, FileType, Message
+from ..domain.chat import File, FileType, Message, Part
 from ..errors import FilesError
+from .audio import audio_format
 from .text_encoding import UndecodableError, decode
 
 MAX_FILE_BYTES = 45 * 2**20
@@ -118,7 +119,7 @@ class FileStore:
         raise FilesError(
             f"The host has no file {name or self.name(identifier)!r}",
             cause="It was uploaded to another host, or removed to make room.",
-            suggestion="Upload it to this host: prepare_image() and prepare_file() do.",
+            suggestion="Upload it to this host: prepare_image(), prepare_audio() and prepare_file() do.",
         )
 
     def read(self, identifier: str, name: str | None = None) -> bytes:
@@ -189,13 +190,12 @@ def content_of(identifier: str) -> str:
 
 
 def without_documents(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages without the files that no model sees: all but images."""
-    return [
-        replace(
-            message, parts=[part for part in message.parts if not isinstance(part, File) or part.file_type == "image"]
-        )
-        for message in messages
-    ]
+    """Return the messages without the files that no model takes: all but images and audio."""
+
+    def is_taken(part: Part) -> bool:
+        return not isinstance(part, File) or part.file_type in ("image", "audio")
+
+    return [replace(message, parts=list(filter(is_taken, message.parts))) for message in messages]
 
 
 def file_type(name: str, data: bytes) -> FileType:
@@ -203,6 +203,8 @@ def file_type(name: str, data: bytes) -> FileType:
     form = image_format(data)
     if form is not None:
         return "image" if form in READABLE_IMAGES else "unknown"
+    if audio_format(data) is not None:
+        return "audio"
     if data.startswith(b"%PDF-"):
         return "application/pdf"
     if data.startswith(b"PK\3\4"):

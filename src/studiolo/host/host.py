@@ -31,7 +31,6 @@ from .download_jobs import DownloadJobs
 from .engine_run import PredictionRequest
 from .events import Events
 from .files import FileStore, without_documents
-from .images import check_sight
 from .infill import infill_settings
 from .instance import Instance
 from .instances import Instances
@@ -42,6 +41,7 @@ from .log_events import LogEvents
 from .lora_scales import with_names_of_load
 from .machine import device_name
 from .matching import check_domain
+from .media import check_media
 from .model_defaults import ModelDefaults
 from .not_found import nothing_to_unload
 from .on_demand import LoadRequest, OnDemand
@@ -336,7 +336,7 @@ class Host:
 
         Raises:
             PresetNotFoundError: there is no ``preset`` of that name.
-            UnsupportedError: the chat has images, and the model does not see; the model has no tokens for gaps.
+            UnsupportedError: the model does not take the images or the audio of the chat; it has no tokens for gaps.
             ConfigError, UnsupportedError: the tools are malformed, or come with structured output or with a text
                 (see :func:`check_completion`); the model is loaded without a LoRA adapter that ``config`` names.
             StoppingError: the host is stopping.
@@ -344,7 +344,7 @@ class Host:
         self.check_accepts_work()
         instance = lease.instance
         if isinstance(prompt, ChatRequest):
-            check_sight(instance.model, prompt)
+            check_media(instance.model, prompt)
         else:
             check_completion(config)
         if isinstance(prompt, Infill):
@@ -363,7 +363,7 @@ class Host:
         return settings_in_force(PredictionConfig(), instance.config, self.defaults.prediction(instance.model))
 
     async def apply_template(self, lease: Lease, chat: TemplateRequest, config: PredictionConfig) -> str:
-        """Return the text of a chat, as the model is given it; files other than images are left out.
+        """Return the text of a chat, as the model is given it; files other than images and audio are left out.
 
         Parameters:
             config: its prompt template and system prompt are used.

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
-from msgspec.structs import replace
-
 from ..config import PredictionConfig
-from ..domain.chat import ChatRequest, File, Image, Message, Part
-from ..errors import FilesError, UnsupportedError
-from ..library.model import Model
-from .files import FileStore, image_format
+from ..errors import FilesError
+from .files import image_format
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -149,40 +144,6 @@ def max_side(config: PredictionConfig) -> int | None:
     return MAX_SIDE if asked is None else asked or None
 
 
-def with_images(messages: Iterable[Message], files: FileStore, limit: int | None = MAX_SIDE) -> list[Message]:
-    """Return a chat with its images as engines take them, those of the file store included.
-
-    Blocks while it reads and decodes: call it in a thread.
-
-    Parameters:
-        limit: pixels of the longer side of an image at most; ``None`` for no limit.
-
-    Raises:
-        FilesError: a file is missing or is not an image.
-    """
-
-    def read(part: Part) -> Part:
-        match part:
-            case File():
-                return Image(prepare(part.name, files.read(part.identifier, part.name), limit), part.name)
-            case Image():
-                return Image(prepare(part.name, part.data, limit), part.name)
-            case _:
-                return part
-
-    return [replace(message, parts=[read(part) for part in message.parts]) for message in messages]
-
-
-def has_images(messages: Iterable[Message]) -> bool:
-    """Whether a chat has any images or files."""
-    return any(isinstance(part, Image | File) for message in messages for part in message.parts)
-
-
-def images_of(messages: Iterable[Message]) -> list[bytes]:
-    """Return the data of a chat's images, in order."""
-    return [part.data for message in messages for part in message.parts if isinstance(part, Image)]
-
-
 _HEIF = "Convert it to JPEG: 'sips -s format jpeg IN --out OUT.jpg' on macOS, 'heif-convert IN OUT.jpg' elsewhere."
 _CONVERTERS = {
     "HEIC": _HEIF,
@@ -231,21 +192,3 @@ def _open(name: str, data: bytes) -> ImageFile:
 
 def _damaged(name: str, error: BaseException) -> FilesError:
     return FilesError(f"The image {name!r} is damaged or truncated", cause=str(error) or None)
-
-
-def check_sight(model: Model, chat: ChatRequest) -> None:
-    """Raise :class:`UnsupportedError` if a chat has images and the model does not see, or files that are no images."""
-    for part in (part for message in chat.messages for part in message.parts if isinstance(part, File | Image)):
-        if isinstance(part, File) and part.file_type != "image":
-            raise UnsupportedError(
-                f"The file {part.name!r} in the chat is not an image ({part.file_type})",
-                suggestion="Images can be part of a chat; put the text of other files into a message.",
-                feature="files",
-            )
-        if not model.vision:
-            raise UnsupportedError(
-                f"{model.key} cannot see the image {part.name!r}: it is a model without vision",
-                cause=model.note,
-                suggestion="Use a model with vision: studiolo ls --detailed shows which have it.",
-                feature="vision",
-            )

@@ -50,7 +50,7 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
     ``truncateMiddle`` drops the tokens in the middle, ``rollingWindow`` the oldest ones but ``keep_tokens``. A prompt
     that fits is not changed.
     """
-    if not cuts(request.config) or request.images:
+    if not cuts(request.config) or request.media:
         return request
     prompt = request.prompt
     tokens = prompt if isinstance(prompt, list) else await engine.tokenize(prompt)

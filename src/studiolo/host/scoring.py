@@ -90,11 +90,11 @@ async def score_prompt(host: Host, lease: Lease, prompt: str | list[int], top: i
 
 @dataclass(frozen=True)
 class Beginning:
-    """What comes before the tokens that are scored: tokens; or, where it has images, text, as engines take it."""
+    """What comes before the tokens that are scored: tokens; or, with images or audio, text, as engines take it."""
 
     tokens: Sequence[int] = ()
     text: str | Prompt = ""
-    images: Sequence[bytes] = ()
+    media: Sequence[bytes] = ()
 
 
 async def scores_of(
@@ -136,11 +136,11 @@ async def _forced(
 
     Engines report no token that ends a text, or within a character.
     """
-    forced = [*path, *wanted] if beginning.images else [*wanted]  # tokens cannot be part of a prompt with images
+    forced = [*path, *wanted] if beginning.media else [*wanted]  # tokens cannot be part of a prompt with media
     asked = PredictionConfig(temperature=0, max_tokens=len(forced), log_probs=top)
     request = CompletionRequest(
-        prompt=beginning.text if beginning.images else [*beginning.tokens, *path],
-        images=beginning.images,
+        prompt=beginning.text if beginning.media else [*beginning.tokens, *path],
+        media=beginning.media,
         config=settings_in_force(asked, lease.instance.config),
         constraint=Constraint(grammar=token_grammar(forced)),
     )

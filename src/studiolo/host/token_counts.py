@@ -7,8 +7,8 @@ from ..domain.chat import ChatRequest
 from ..engines.prompt import Prompt
 from .engine_run import PredictionRequest, template_request
 from .host import Host
-from .images import check_sight, has_images
 from .lease import Lease
+from .media import check_media, media_in
 from .prediction_settings import settings_in_force
 from .prompt_progress import PromptReport
 from .reasoning import check_effort, with_beginning, with_thought_closed
@@ -19,16 +19,17 @@ from .tool_use import prompt_with_tools, tool_use, without_tool_messages
 async def count_tokens(host: Host, lease: Lease, chat: ChatRequest, config: PredictionConfig) -> int:
     """Return the number of tokens of the prompt of :meth:`Host.predict` with the same arguments.
 
-    Nothing is generated. A chat with images waits for a slot: only its processing shows how many tokens they take.
+    Nothing is generated. A chat with images or audio waits for a slot: only its processing shows how many tokens they
+    take.
 
     Raises:
         StudioloError: as :meth:`Host.predict`, and as the prediction before its first token.
     """
     instance = lease.instance
-    check_sight(instance.model, chat)
+    check_media(instance.model, chat)
     in_force = settings_in_force(config, instance.config, host.defaults.prediction(instance.model))
     check_effort(in_force, instance.vocabulary, instance.model.key)
-    if has_images(chat.messages):
+    if media_in(chat.messages):
         return await _by_prediction(host, lease, chat, config)
     tools = tool_use(chat, in_force)
     request = PredictionRequest(

@@ -268,7 +268,7 @@ async def say_with_tools(
     if stops is not None:
         request = without_stop_strings(request)
     config = request.config
-    if not request.images:
+    if not request.media:
         chat = await fit_chat(engine, chat, config, context_length, vocabulary)
     prompt = Prompt.of(await engine.apply_template(chat))
     prompt = _begun(prompt, use, config, vocabulary, own_format=own_format)

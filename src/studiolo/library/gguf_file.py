@@ -66,7 +66,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
         chat_template: the Jinja template of the chat format.
         domain: the kind of the model.
         type: ``model``, or what it is instead (:func:`.gguf_kind.kind_of`), such as ``mmproj`` or ``adapter``.
-        vision: whether a projector is for images.
+        vision, audio: whether a projector is for images, and for audio.
         trained_for_tool_use: whether its chat template has tools.
         embedding_length: the width of a token's vector; of a projector, the one that it is made for, if it says so.
         fault: why a projector cannot be used, as far as its header shows.
@@ -86,6 +86,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     domain: Domain = "llm"
     type: str = "model"
     vision: bool = False
+    audio: bool = False
     trained_for_tool_use: bool = False
     embedding_length: int | None = None
     fault: str | None = None
@@ -311,7 +312,8 @@ def describe(header: Header) -> Metadata:
     template = text("tokenizer.chat_template")
     kind = kind_of(header.fields, (tensor.name for tensor in header.tensors))
     width = _projects_to(header.fields) if kind == "mmproj" else number(f"{architecture}.embedding_length")
-    sees = kind == "mmproj" and header.fields.get("clip.has_vision_encoder") is not False
+    hears = kind == "mmproj" and header.fields.get("clip.has_audio_encoder") is True
+    sees = kind == "mmproj" and header.fields.get("clip.has_vision_encoder", not hears) is not False
     pooling = number(f"{architecture}.pooling_type")
     embeds = architecture in ENCODERS or bool(pooling)
     return Metadata(
@@ -327,6 +329,7 @@ def describe(header: Header) -> Metadata:
         domain="embedding" if embeds else "llm",
         type=kind,
         vision=sees,
+        audio=hears,
         trained_for_tool_use=bool(template and re.search(r"\btools\b", template)),
         embedding_length=width,
         reranks=pooling == 4,  # "rank": a head that makes one number of a question and a text

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 PHRASES = {
-    "mmproj": "a projector, which adds image input to a model beside it",
+    "mmproj": "a projector, which adds image or audio input to a model beside it",
     "adapter": "a LoRA adapter",
     "imatrix": "an imatrix",
     "vocab": "a vocabulary without weights",

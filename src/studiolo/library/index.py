@@ -27,7 +27,7 @@ from .variants import select, usable_memory
 
 log = logging.getLogger(__name__)
 
-CONTENT_VERSION = 5
+CONTENT_VERSION = 6
 """The version of stored rows; others are read again. Raise it when :class:`Metadata` changes its meaning."""
 
 _LAST_VARIANT = "last_variant:"
@@ -340,6 +340,7 @@ def _model(
         parts=tuple(part.path for part in found.parts),
         mmproj=projector,
         vision=projectors.vision and llm,
+        audio=projectors.audio and llm,
         metadata=metadata,
         kind=kind,
         error=error,

@@ -47,8 +47,8 @@ class Model(Struct, frozen=True, kw_only=True):
         publisher: the first folder of ``relative_path``; empty if there is none.
         size_bytes: the size of all its files: shards and projector.
         parts: the file (the default), or its shards, without missing ones.
-        mmproj: the projector beside it: the file for image input.
-        vision: whether it takes images.
+        mmproj: the projector beside it: the file for image and audio input.
+        vision, audio: whether it takes images, and audio.
         metadata: the contents of the file's header; ``None`` if the model cannot be used.
         kind: ``model``, or what the file is instead (:data:`.gguf_kind.PHRASES`), such as ``adapter``.
         fits: of a LoRA adapter, the keys of the models that it fits.
@@ -71,6 +71,7 @@ class Model(Struct, frozen=True, kw_only=True):
     parts: tuple[Path, ...] = ()
     mmproj: Path | None = None
     vision: bool = False
+    audio: bool = False
     metadata: Metadata | None = None
     kind: str = "model"
     fits: tuple[str, ...] = ()
@@ -106,12 +107,13 @@ def as_domain(model: Model, domain: Domain) -> Model:
         metadata=replace(model.metadata, domain=domain),
         mmproj=None,
         vision=False,
+        audio=False,
         domain_set=not model.domain_set,
     )
 
 
 def is_projector_name(name: str) -> bool:
-    """Whether ``name`` is the file name of a projector, which gives the model beside it image input."""
+    """Whether ``name`` is the file name of a projector, which gives the model beside it image or audio input."""
     return "mmproj" in name.lower()
 
 

@@ -1,4 +1,4 @@
-"""Choose the projector of a model: the file beside it that adds image input."""
+"""Choose the projector of a model: the file beside it that adds image or audio input."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Projectors(NamedTuple):
     chosen: Path | None = None
     vision: bool = False
     """Whether the chosen one is for images."""
+    audio: bool = False
+    """Whether it is for audio."""
     mentioned: tuple[Path, ...] = ()
     """All of them."""
     note: str | None = None
@@ -62,11 +64,12 @@ def choose_projector(
     for path in candidates:
         content = contents.get(path)  # of a file in another program's store, nothing is known
         if reason := _misfit(content, model):
-            unfit.append(f"{path} is not used, so that the model cannot see images with it. {reason}.")
+            unfit.append(f"{path} is not used, so that the model takes no images or audio with it. {reason}.")
         else:
             vision = not isinstance(content, Metadata) or content.vision
-            return Projectors(path, vision, tuple(candidates), " ".join(unfit) or None)
-    return Projectors(None, False, tuple(candidates), " ".join(unfit) or None)
+            audio = isinstance(content, Metadata) and content.audio
+            return Projectors(path, vision, audio, tuple(candidates), " ".join(unfit) or None)
+    return Projectors(mentioned=tuple(candidates), note=" ".join(unfit) or None)
 
 
 def _misfit(projector: Metadata | ModelFileError | None, model: Metadata) -> str | None:

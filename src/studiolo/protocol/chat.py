@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from .structs import struct_from_dict
 
-FileType = Literal["image", "text/plain", "application/pdf", "application/word", "text/other", "unknown"]
+FileType = Literal["image", "audio", "text/plain", "application/pdf", "application/word", "text/other", "unknown"]
+"""LM Studio's types of files, and ``audio``, which only studiolo's hosts accept."""
 
 
 class ChatStruct(Struct, rename="camel", omit_defaults=True, kw_only=True):

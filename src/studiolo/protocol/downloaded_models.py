@@ -40,6 +40,7 @@ class LibraryModel(WireStruct, frozen=True, kw_only=True):
     max_context_length: int | None = None
     block_count: int | None = None
     vision: bool
+    audio: bool = False
     trained_for_tool_use: bool
     loaded_as: list[str]
     """The identifiers of its instances."""

@@ -22,6 +22,8 @@ class UploadedFile(WireStruct, frozen=True):
     identifier: str
     file_type: FileType
     size_bytes: int
+    is_audio: bool = False
+    """Whether it is audio: studiolo's addition. LM Studio's clients know no such ``file_type``, and get ``unknown``."""
 
 
 UPLOAD_FILE_BASE64: Rpc[UploadFileBase64Parameter, UploadedFile] = Rpc(

@@ -54,6 +54,8 @@ class LlmInfo(ModelInfoBase, frozen=True, tag="llm", kw_only=True):
     type: ClassVar[Literal["llm"]] = "llm"
 
     vision: bool
+    audio: bool = False
+    """Whether it takes audio: studiolo's addition, sent where it does."""
     trained_for_tool_use: bool
     max_context_length: int
 

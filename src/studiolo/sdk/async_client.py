@@ -117,6 +117,10 @@ class AsyncClient(ProcessBound):
         """Upload an image to the host; see :meth:`AsyncFilesNamespace.prepare_image`."""
         return await self.files.prepare_image(src, name)
 
+    async def prepare_audio(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """Upload audio to the host; see :meth:`AsyncFilesNamespace.prepare_audio`."""
+        return await self.files.prepare_audio(src, name)
+
     async def list_downloaded_models(self, namespace: str | None = None) -> list[AnyAsyncDownloadedModel]:
         """Return the models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
         namespace = optional(_kind, namespace, "namespace")

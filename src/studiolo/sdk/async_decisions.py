@@ -15,7 +15,7 @@ from .arguments import items, text
 from .async_handle import AsyncModelHandle
 from .callbacks import check_options
 from .chat import Chat, HistoryInput
-from .chat_parts import upload_images
+from .chat_parts import upload_media
 from .decisions import (
     C,
     CalibrationOptions,
@@ -74,7 +74,7 @@ class AsyncDeciding(AsyncModelHandle):
 
         Raises:
             ConfigError: an argument is malformed.
-            UnsupportedError: the engine of the model cannot do it, or the model does not see the images.
+            UnsupportedError: the engine of the model cannot do it, or the model does not take the images or the audio.
         """
         check_options("decide", options, DecisionOptions)
         asked = Choices.of(choices)
@@ -156,7 +156,7 @@ class AsyncDeciding(AsyncModelHandle):
         questions: Sequence[QuestionData],
         options: DecisionOptions | CalibrationOptions,
     ) -> list[list[float]]:
-        await upload_images(self._session, history)
+        await upload_media(self._session, history)
         stack = stack_of(encode_prediction_config(prediction_config(options.get("config"))))
         found: list[list[float]] = []
         for start in range(0, len(questions), QUESTIONS_AT_ONCE):

@@ -35,7 +35,7 @@ from .async_handle import AsyncModelHandle as AsyncModelHandle
 from .async_stream import AsyncPredictionStream
 from .callbacks import check_options
 from .chat import Chat, HistoryInput
-from .chat_parts import upload_images
+from .chat_parts import upload_media
 from .gather import gather
 from .mcp import mcp_tools
 from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult, Timeout
@@ -257,7 +257,7 @@ class AsyncLLM(AsyncDeciding):
         """
         messages = Chat.from_history(history).history_data()
         checked_opts = _template_options(opts)
-        await upload_images(self._session, messages)
+        await upload_media(self._session, messages)
         parameter = ApplyPromptTemplateParameter(
             specifier=self._specifier,
             history=messages,

@@ -24,7 +24,7 @@ from ..protocol.llm import (
 )
 from ..protocol.models import LlmInstanceInfo
 from .arguments import validated
-from .chat_parts import upload_images
+from .chat_parts import upload_media
 from .prediction import PredictionCallbacks, PredictionResult, PredictionState
 from .process_bound import ProcessBound
 from .session import Session
@@ -106,7 +106,7 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
         if isinstance(self._parameter, InfillParameter):
             gap = validated(with_time_limit(self._parameter, deadline.remaining()))
             return await self._session.open("llm", INFILL, gap)
-        await upload_images(self._session, self._parameter.history)
+        await upload_media(self._session, self._parameter.history)
         parameter = validated(with_time_limit(self._parameter, deadline.remaining()))
         return await self._session.open("llm", PREDICT, parameter)
 

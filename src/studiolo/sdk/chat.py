@@ -203,6 +203,7 @@ class Chat:
         content: UserMessageInput | Iterable[UserMessageInput],
         *,
         images: Sequence[FileHandleInput] = (),
+        audio: Sequence[FileHandleInput] = (),
         _files: Sequence[FileHandleInput] = (),
     ) -> UserMessage:
         """Add a message of the user. If the last message is the user's, too, it is extended.
@@ -210,12 +211,13 @@ class Chat:
         Parameters:
             content: a text or a file, or several of both.
             images: handles that ``prepare_image`` returned.
+            audio: handles that ``prepare_audio`` returned.
 
         Raises:
             ConfigError: a part is neither text nor file, or there is none.
         """
         parts = _parts("user", content)
-        for name, handles in (("_files", _files), ("images", images)):
+        for name, handles in (("_files", _files), ("images", images), ("audio", audio)):
             parts += many(_handle, handles, name, "a list of file handles")
         return cast("UserMessage", self._add("user", parts))
 
@@ -294,6 +296,9 @@ def _handle(value: Any, name: str) -> Part:
     parts = [] if isinstance(value, str) else read_parts("user", value, name)
     if len(parts) != 1 or isinstance(parts[0], Text):
         raise wrong_type(
-            value, name, "a FileHandle", suggestion="Pass a handle that prepare_image() returned, or an image part."
+            value,
+            name,
+            "a FileHandle",
+            suggestion="Pass what prepare_image() or prepare_audio() returned, or such a part.",
         )
     return parts[0]

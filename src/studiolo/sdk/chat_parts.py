@@ -1,4 +1,4 @@
-"""The messages of a chat in the form that the SDK keeps: LM Studio's, with images that are not uploaded yet."""
+"""The messages of a chat as the SDK keeps them: LM Studio's form, with images and audio that are not uploaded yet."""
 
 from __future__ import annotations
 
@@ -45,6 +45,26 @@ class InlineImage(ChatStruct, kw_only=True, tag_field="type", tag="image_url", r
         return f"image.{self.image_url['url'].partition(';')[0].rpartition('/')[2]}"
 
 
+class InlineAudio(ChatStruct, kw_only=True, tag_field="type", tag="input_audio", rename=None):
+    """A part of a message: audio in base64. It is uploaded when the chat is sent.
+
+    Parameters:
+        input_audio: ``{"data": "...", "format": "wav"}``.
+    """
+
+    input_audio: dict[str, str]
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the audio file."""
+        return base64.b64decode(self.input_audio["data"])
+
+    @property
+    def name(self) -> str:
+        """A name for messages: ``audio`` with the suffix of its format."""
+        return f"audio.{self.input_audio['format']}"
+
+
 _MESSAGES: dict[domain.Role, Any] = {
     "system": SystemPrompt,
     "user": UserMessage,
@@ -75,13 +95,18 @@ def part_of(part: domain.Part) -> Any:
         case domain.Image():
             data = base64.b64encode(part.data).decode()
             return InlineImage(image_url={"url": f"data:image/{part.name.rpartition('.')[2]};base64,{data}"})
+        case domain.Audio():
+            data = base64.b64encode(part.data).decode()
+            return InlineAudio(input_audio={"data": data, "format": part.name.rpartition(".")[2]})
 
 
-async def upload_images(session: Session, history: ChatHistoryData) -> None:
-    """Upload the images of a chat, and put their handles in their places. Raise :class:`FilesError`."""
+async def upload_media(session: Session, history: ChatHistoryData) -> None:
+    """Upload the images and the audio of a chat, and put their handles in their places. Raise :class:`FilesError`."""
     files = AsyncFilesNamespace(session)
     for message in history.messages:
         content: list[Any] = message.content  # type: ignore[assignment]
         for index, part in enumerate(content):
             if isinstance(part, InlineImage):
                 content[index] = await files.prepare_image(part.content, part.name)
+            elif isinstance(part, InlineAudio):
+                content[index] = await files.prepare_audio(part.content, part.name)

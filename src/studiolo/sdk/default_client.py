@@ -97,3 +97,8 @@ def list_loaded_models(namespace: str | None = None) -> list[LLM | EmbeddingMode
 def prepare_image(src: LocalFileInput, name: str | None = None) -> FileHandle:
     """Upload an image to the default client's host; see :meth:`AsyncFilesNamespace.prepare_image`."""
     return get_default_client().prepare_image(src, name)
+
+
+def prepare_audio(src: LocalFileInput, name: str | None = None) -> FileHandle:
+    """Upload audio to the default client's host; see :meth:`AsyncFilesNamespace.prepare_audio`."""
+    return get_default_client().prepare_audio(src, name)

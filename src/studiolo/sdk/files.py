@@ -62,6 +62,27 @@ class AsyncFilesNamespace:
             )
         return handle
 
+    async def prepare_audio(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """Upload audio to the host, for ``Chat.add_user_message(audio=[...])``. Only studiolo's hosts take it.
+
+        The audio may be WAV, MP3 or FLAC with at most 45 MiB and an hour.
+
+        Parameters:
+            src, name: as for :meth:`prepare_image`.
+
+        Raises:
+            LocalFileError: the file cannot be read.
+            ConfigError: ``src`` has none of these types.
+            FilesError: it is not audio, or is of another format, damaged, or too long.
+        """
+        handle = await self.prepare_file(src, name)
+        if handle.file_type != "audio":
+            raise FilesError(
+                f"The file {handle.name!r} is not audio ({handle.file_type})",
+                suggestion="Convert it to WAV, MP3 or FLAC.",
+            )
+        return handle
+
     async def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload a file of any kind to the host, for :meth:`parse_document` and :meth:`retrieve`.
 
@@ -76,7 +97,10 @@ class AsyncFilesNamespace:
         name, data = await in_thread(_read, src, optional(text, name, "name"))
         uploaded = await self._session.call("files", UPLOAD_FILE_BASE64, UploadFileBase64Parameter(name, data))
         return FileHandle(
-            name=name, identifier=uploaded.identifier, size_bytes=uploaded.size_bytes, file_type=uploaded.file_type
+            name=name,
+            identifier=uploaded.identifier,
+            size_bytes=uploaded.size_bytes,
+            file_type="audio" if uploaded.is_audio else uploaded.file_type,
         )
 
     async def get_document_parsing_library(self, file: FileHandle) -> ParserIdentifier:

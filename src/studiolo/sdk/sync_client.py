@@ -95,6 +95,7 @@ class FilesNamespace(Blocking[AsyncFilesNamespace]):
     """``client.files``: files that chats refer to."""
 
     prepare_image = blocking(AsyncFilesNamespace.prepare_image)
+    prepare_audio = blocking(AsyncFilesNamespace.prepare_audio)
     prepare_file = blocking(AsyncFilesNamespace.prepare_file)
     get_document_parsing_library = blocking(AsyncFilesNamespace.get_document_parsing_library)
     parse_document = blocking(AsyncFilesNamespace.parse_document)
@@ -162,6 +163,7 @@ class Client(Blocking[AsyncClient]):
         return self.asynchronous.api_host
 
     prepare_image = blocking(AsyncClient.prepare_image)
+    prepare_audio = blocking(AsyncClient.prepare_audio)
     rerank = blocking(AsyncClient.rerank)
     list_downloaded_models = blocking_as(each_as(_downloaded), AsyncClient.list_downloaded_models)
     list_loaded_models = blocking_as(each_as(_handle), AsyncClient.list_loaded_models)

@@ -27,11 +27,19 @@ auto_evict = false
 
 [server.aliases]
 "an-alias" = "smollm2-135m-instruct"
+"qwen2-audio-7b-instruct" = "tiny-audio"
 
 [server]
 fetch_urls = "any"
 mcp_urls = "any"
 """
+
+HEARING_SETTINGS = """
+[models."tiny-audio"]
+load = { context_length = 2048, max_parallel_predictions = 1 }
+prediction = { max_tokens = 8 }
+"""
+"""The model's answers have no end of their own."""
 
 FORBIDDEN = ", ".join(f'[{token}, "-inf"]' for token in range(17) if token not in (4, 6))
 """Tokens that the model which reasons would end its answers with at once: its weights do not know the tags."""
@@ -51,9 +59,10 @@ def http_server(
     quick_home: Home,
     embedding_home: Home,
     vision_model: Path,
+    audio_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
-    """A real server with a quick LLM, a whole one, one that reasons, one that sees, and an embedding model.
+    """A real server with a quick LLM, a whole one, one that reasons, sees or hears, and an embedding model.
 
     They are loaded on demand. Shared by all tests in this folder: leave them loaded, and use another one to kill
     engines or change settings.
@@ -67,8 +76,9 @@ def http_server(
     sensible.symlink_to(whole)
     link_model(built(cache_home.root, THINKING_MODEL, write_thinking, quick), home)
     link_model(vision_model, home)
+    link_model(audio_model, home)
     with home.settings.open("a") as settings:
-        settings.write(SETTINGS + THINKING_SETTINGS)
+        settings.write(SETTINGS + HEARING_SETTINGS + THINKING_SETTINGS)
     with serving(home, folder, "--no-load") as server:
         yield server
 

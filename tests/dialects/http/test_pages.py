@@ -14,6 +14,7 @@ import pytest
 from studiolo.paths import Home
 from tests.support.frameworks import python_of_frameworks
 from tests.support.http_server import LLM, SENSIBLE
+from tests.support.models.audio import tone
 
 DOCS = Path(__file__).parents[3] / "docs"
 ADDRESS = "http://localhost:1234"
@@ -37,6 +38,7 @@ def test_the_examples_of_a_page_run(name: str, base_url: str, cache_home: Home, 
     page = (DOCS / name).read_text().replace(ADDRESS, base_url)
     if name in ("langchain.md", "responses.md"):  # their programs want values of a form and arguments of a call
         page = page.replace(LLM, SENSIBLE)
+    (tmp_path / "speech.wav").write_bytes(tone(seconds=1))
     if program := "\n".join(blocks(page, "python")):
         done = subprocess.run(
             [python, "-c", program], capture_output=True, text=True, timeout=170, cwd=tmp_path, check=False

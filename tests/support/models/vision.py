@@ -52,7 +52,7 @@ def write_text_model(path: Path, vocabulary: Path, tensors_a_file: int = 0, **to
     for name, value in own.items():
         writer.add_key_value(name, value, kinds[type(value)])
 
-    add = _adder(writer, seed=1)
+    add = adder(writer, seed=1)
     add("token_embd.weight", tokens, WIDTH)
     add("output_norm.weight", WIDTH)
     for layer in range(LAYERS):
@@ -64,7 +64,7 @@ def write_text_model(path: Path, vocabulary: Path, tensors_a_file: int = 0, **to
         add(f"{block}.ffn_gate.weight", INNER, WIDTH)
         add(f"{block}.ffn_up.weight", INNER, WIDTH)
         add(f"{block}.ffn_down.weight", WIDTH, INNER)
-    _finish(writer)
+    finish(writer)
 
 
 def write_projector(path: Path) -> None:
@@ -89,7 +89,7 @@ def write_projector(path: Path) -> None:
     writer.add_vision_image_std([0.5, 0.5, 0.5])
     writer.add_vision_use_gelu(True)
 
-    add = _adder(writer, seed=2)
+    add = adder(writer, seed=2)
     add("v.patch_embd.weight", WIDTH, 3, PATCH, PATCH)
     add("v.class_embd", WIDTH)
     add("v.position_embd.weight", (IMAGE // PATCH) ** 2 + 1, WIDTH)
@@ -111,11 +111,11 @@ def write_projector(path: Path) -> None:
     for layer in (0, 2):
         add(f"mm.{layer}.weight", WIDTH, WIDTH)
         add(f"mm.{layer}.bias", WIDTH)
-    _finish(writer)
+    finish(writer)
 
 
-def _adder(writer: Any, seed: int) -> Any:
-    """A function that adds a tensor of a name and a shape: the same numbers every time."""
+def adder(writer: Any, seed: int) -> Any:
+    """Return a function that adds a tensor of a name and a shape: the same numbers every time."""
     import numpy
 
     random = numpy.random.default_rng(seed)
@@ -131,7 +131,8 @@ def _adder(writer: Any, seed: int) -> Any:
     return add
 
 
-def _finish(writer: Any) -> None:
+def finish(writer: Any) -> None:
+    """Write the file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -144,7 +144,7 @@ def _handler(
             content_type = request.headers.get("content-type", "")
             value = read_form(content_type, content) if endpoint.form else read_body(content)
             strict = endpoint.strict or limits.strict_fields
-            body, ignored = read_fields(value, endpoint.request, endpoint.fields, strict=strict)
+            body, ignored = read_fields(value, endpoint.request, endpoint.fields, strict=strict, of_text=endpoint.form)
             check_tools(body, limits)
             new = [name for name in ignored if name not in logged][: MAX_LOGGED - len(logged)]
             logged.update(new)

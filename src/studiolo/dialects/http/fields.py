@@ -72,7 +72,9 @@ def read_body(body: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def read_fields(value: dict[str, Any], kind: type[T], fields: Fields, *, strict: bool = False) -> tuple[T, list[str]]:
+def read_fields(
+    value: dict[str, Any], kind: type[T], fields: Fields, *, strict: bool = False, of_text: bool = False
+) -> tuple[T, list[str]]:
     """Return a request as ``kind``, and the names of the fields that are ignored because nobody knows them.
 
     ``null`` means that a field is absent.
@@ -81,6 +83,7 @@ def read_fields(value: dict[str, Any], kind: type[T], fields: Fields, *, strict:
         value: the body.
         fields: the endpoint's table.
         strict: unknown fields are refused, not ignored.
+        of_text: numbers and booleans are text, as in a form.
 
     Raises:
         InvalidRequestError: a field is refused, missing or malformed; ``data["param"]`` is its path.
@@ -93,17 +96,18 @@ def read_fields(value: dict[str, Any], kind: type[T], fields: Fields, *, strict:
             cause="Fields that are not known are refused here.",
             data={"param": unknown[0], "unknown": unknown},
         )
-    return converted(sifted, kind), unknown
+    return converted(sifted, kind, of_text=of_text), unknown
 
 
-def converted(value: Any, kind: type[T], where: str = "") -> T:
+def converted(value: Any, kind: type[T], where: str = "", *, of_text: bool = False) -> T:
     """Return ``value`` as ``kind``. Raise :class:`InvalidRequestError` with the path of what is wrong.
 
     Parameters:
         where: the path of ``value`` in the request.
+        of_text: numbers and booleans are text, as in a form.
     """
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=not of_text)
     except msgspec.ValidationError as error:
         raise _malformed(str(error), where) from None
 

@@ -20,6 +20,7 @@ from ...domain.progress import Queued
 from ...errors import (
     ChatRejectedError,
     EngineError,
+    FilesError,
     ModelUnloadedError,
     PredictionError,
     PromptTooLongError,
@@ -231,12 +232,12 @@ def blaming(prompt: str, **features: str) -> Generator[None]:
     """
     try:
         yield
-    except (PromptTooLongError, ChatRejectedError) as error:
+    except (PromptTooLongError, ChatRejectedError, FilesError) as error:
         error.data.setdefault("param", prompt)
         raise
     except StudioloError as error:
         bias = f"logit_bias.{error.data.get('token')}"
-        fields = {"vision": prompt, "files": prompt, "tokens": prompt, "logit_bias": bias, **features}
+        fields = {"vision": prompt, "audio": prompt, "files": prompt, "tokens": prompt, "logit_bias": bias, **features}
         if (field := fields.get(str(error.data.get("feature")))) is not None:
             error.data.setdefault("param", field)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.message import Message
 from email.parser import BytesHeaderParser
 from email.utils import collapse_rfc2231_value
-from typing import Any
+from typing import Any, cast
 
 from ...errors import InvalidRequestError
 
@@ -17,7 +17,7 @@ MAX_HEAD_BYTES = 8192
 
 
 def read_form(content_type: str, body: bytes) -> dict[str, Any]:
-    """Return the fields of a form: text, the bytes of a file, or a list of them where the name ends with ``[]``.
+    """Return the fields of a form: text, the bytes of a file, a list (``name[]``) or an object (``name[key]``) of them.
 
     Raises:
         InvalidRequestError: it is no form, or it is damaged.
@@ -55,10 +55,17 @@ def _add(fields: dict[str, Any], part: bytes) -> None:
         value = data.decode() if message.get_filename() is None else data
     except UnicodeDecodeError:
         raise _damaged(f"The field {name[:80]} is not in UTF-8.") from None
-    if name.endswith("[]"):
-        fields.setdefault(name[:-2], []).append(value)
-    else:
-        fields[name] = value
+    base, bracket, key = name.partition("[")
+    held = fields.setdefault(base, [] if key == "]" else {}) if bracket else None
+    match held:
+        case list():
+            cast("list[Any]", held).append(value)
+        case dict():
+            cast("dict[str, Any]", held)[key.removesuffix("]")] = value
+        case None:
+            fields[name] = value
+        case _:
+            raise _damaged(f"The field {base[:80]} is in it as one value and as several.")
 
 
 def _damaged(cause: str) -> InvalidRequestError:

@@ -97,6 +97,7 @@ def _library_model(context: Context, model: Model, models: list[Model]) -> wire.
         max_context_length=metadata.max_context_length if metadata else None,
         block_count=metadata.block_count if metadata else None,
         vision=model.vision,
+        audio=model.audio,
         trained_for_tool_use=bool(metadata and metadata.trained_for_tool_use),
         loaded_as=[each.identifier for each in context.host.instances.all() if each.model.path == model.path],
         error=model.error,

@@ -171,5 +171,6 @@ def _llm_only(model: Model) -> dict[str, Any]:
     metadata = model.metadata
     return {
         "vision": model.vision,
+        "audio": model.audio,
         "trained_for_tool_use": bool(metadata and metadata.trained_for_tool_use),
     }

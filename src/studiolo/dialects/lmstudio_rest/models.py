@@ -56,6 +56,7 @@ class ModelCapabilities(Struct):
     """What an LLM can do."""
 
     vision: bool
+    audio: bool
     trained_for_tool_use: bool
     reasoning: Reasoning | UnsetType = UNSET
 
@@ -121,7 +122,7 @@ def _capabilities(model: Model) -> ModelCapabilities:
     assert model.metadata is not None
     reasons = model.metadata.reasons
     reasoning = Reasoning(REASONING_OPTIONS, "on") if reasons else UNSET
-    return ModelCapabilities(model.vision, model.metadata.trained_for_tool_use, reasoning)
+    return ModelCapabilities(model.vision, model.audio, model.metadata.trained_for_tool_use, reasoning)
 
 
 def config_in_force(instance: Instance) -> LoadedConfig:

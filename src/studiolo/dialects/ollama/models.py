@@ -181,6 +181,7 @@ def capabilities(model: Model) -> list[str]:
     has = {
         "completion": True,
         "vision": model.vision,
+        "audio": model.audio,
         "tools": model.metadata.trained_for_tool_use,
         "thinking": model.metadata.reasons,
     }

@@ -30,7 +30,7 @@ from .pages import ItemList
 from .reranking import Ranking, RerankBody, ScoreBody, ScoreList, rerank, score
 from .responses import TokenCount, count_input, create_response
 from .responses_answer import Response
-from .transcriptions import TranscriptionBody, transcribe
+from .transcriptions import Transcription, TranscriptionBody, transcribe
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models, response=ModelList),
@@ -135,10 +135,12 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
         methods=("POST",),
         path="/v1/audio/transcriptions",
-        summary="The text of an audio file; no model here takes audio, so that every request is refused",
+        summary="The text of an audio file, by a model with audio input",
         handle=transcribe,
         request=TranscriptionBody,
         fields=transcriptions.FIELDS,
+        response=Transcription,
+        stream_type="text/event-stream",
         form=True,
     ),
     Endpoint(

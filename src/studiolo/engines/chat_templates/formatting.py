@@ -37,7 +37,7 @@ class ModelTemplate:
         control_tokens: what text of others must not become.
         bos_token, eos_token: the tokens that begin and end a text, as text.
         adds_bos: whether the tokenizer adds ``bos_token`` to every text by itself.
-        media_marker: the text that marks the place of an image.
+        media_marker: the text that marks the place of an image or audio.
     """
 
     template: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from ...domain.chat import File, Image, Message, Text, ToolCall, ToolResult
+from ...domain.chat import Audio, File, Image, Message, Text, ToolCall, ToolResult
 from ...errors import UnsupportedError
 
 MarkParts = Callable[[Sequence[str], Collection[str]], list[str]]
@@ -16,7 +16,7 @@ class MessageWriter:
     """Writes messages for a template.
 
     Parameters:
-        media_marker: the text that marks the place of an image.
+        media_marker: the text that marks the place of an image or audio.
         as_parts: whether a content is a list of parts.
         mark_parts, mark_value: mark control tokens in texts, and in any JSON value.
         reasoning_tags: what an assistant's messages keep as it is.
@@ -61,7 +61,7 @@ class MessageWriter:
         return plain
 
     def _texts(self, message: Message) -> list[str]:
-        """Return the texts of a message, with media markers for its images."""
+        """Return the texts of a message, with media markers for its images and audio."""
         keep = self._reasoning_tags if message.role == "assistant" else ()
         texts: list[str] = []
         neighbours: list[str] = []
@@ -69,7 +69,7 @@ class MessageWriter:
             match part:
                 case Text():
                     neighbours.append(part.text)
-                case Image() | File():
+                case Image() | Audio() | File():
                     texts += [*self._mark_parts(neighbours, keep), self._media(part)]
                     neighbours = []
                 case _:
@@ -84,8 +84,8 @@ class MessageWriter:
             entry["name"] = self._mark_value(part.name)
         return entry
 
-    def _media(self, part: Image | File) -> str:
-        if not self._media_marker or (isinstance(part, File) and part.file_type != "image"):
+    def _media(self, part: Image | Audio | File) -> str:
+        if not self._media_marker or (isinstance(part, File) and part.file_type not in ("image", "audio")):
             raise UnsupportedError(f"The model cannot read the file {part.name!r} in the chat", feature="files")
         return self._media_marker
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ...config import LoraSetting, PredictionConfig
-from ...domain.chat import File, Image, Message, Text, ToolCall, ToolResult
+from ...domain.chat import Audio, File, Image, Message, Text, ToolCall, ToolResult
 from ...domain.generation import (
     Fragment,
     ToolCallArguments,
@@ -134,6 +134,10 @@ def _entries(message: Message, tokens: ControlTokens, reasoning_tags: Collection
                 kind = "png" if part.data.startswith(b"\x89PNG") else "jpeg"
                 url = f"data:image/{kind};base64,{b64encode(part.data).decode()}"
                 parts.append({"type": "image_url", "image_url": {"url": url}})
+            case Audio():
+                # The engine goes by the content, and knows the name of FLAC only there.
+                sound = {"data": b64encode(part.data).decode(), "format": "mp3" if part.data[:1] == b"\xff" else "wav"}
+                parts.append({"type": "input_audio", "input_audio": sound})
             case File():
                 raise UnsupportedError(f"The model cannot read the file {part.name!r} in the chat", feature="files")
             case ToolCall():

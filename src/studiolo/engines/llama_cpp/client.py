@@ -119,13 +119,13 @@ class LlamaServerClient:
         await self._check_bias(request.config)
         prompt = request.prompt
         if isinstance(prompt, Prompt):
-            prompt = WORD_JOINER.join(prompt.pieces) if request.images else await self.tokenize(prompt)
+            prompt = WORD_JOINER.join(prompt.pieces) if request.media else await self.tokenize(prompt)
         body = msgspec.json.encode(
             completion_body(
                 prompt,
                 request.config,
                 request.keep,
-                request.images,
+                request.media,
                 request.budget,
                 request.constraint,
                 self._adapters,

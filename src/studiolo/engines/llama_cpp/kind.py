@@ -35,6 +35,7 @@ CAPABILITIES = Capabilities(
     rerank=True,
     tools=True,
     vision=True,
+    audio=True,
     grammars=frozenset({"llguidance", "gbnf", "json_schema"}),
     log_probabilities=True,
     drafts=True,

@@ -148,7 +148,7 @@ def completion_body(
     prompt: str | list[int],
     config: PredictionConfig,
     keep: int = 0,
-    images: Sequence[bytes] = (),
+    media: Sequence[bytes] = (),
     budget: ReasoningBudget | None = None,
     constraint: Constraint | None = None,
     adapters: Sequence[LoraSetting] = (),
@@ -159,7 +159,7 @@ def completion_body(
 
     Parameters:
         keep: tokens of the prompt that stay when the context is full and its oldest part is dropped.
-        images: what belongs where the prompt has media markers.
+        media: what belongs where the prompt has media markers.
         budget: the limit of the reasoning.
         constraint: the form of the text.
         adapters: the LoRA adapters of the load; those of the config have the same names.
@@ -173,7 +173,7 @@ def completion_body(
         return off if value is None or value is False else value
 
     body: dict[str, Any] = {
-        "prompt": {"prompt_string": prompt, "multimodal_data": list(images)} if images else prompt,
+        "prompt": {"prompt_string": prompt, "multimodal_data": list(media)} if media else prompt,
         "stream": True,
         "cache_prompt": True,
         "return_progress": True,

@@ -12,7 +12,7 @@ class ServerFacts:
     Parameters:
         bos_token, eos_token: the tokens that begin and end a text, as text.
         adds_bos: whether the tokenizer adds ``bos_token`` to every text by itself.
-        media_marker: the text that marks the place of an image.
+        media_marker: the text that marks the place of an image or audio.
         takes_tools: whether the template that it has been given supports tools and tool calls.
     """
 

@@ -126,7 +126,7 @@ def running(key: str | None = None) -> list[FakeEngine]:
     return [engine for engine in engines if engine.alive and key in (None, engine.key)]
 
 
-CAPABILITIES = Capabilities(embeddings=True, rerank=True, drafts=True)
+CAPABILITIES = Capabilities(embeddings=True, rerank=True, drafts=True, audio=True)
 
 
 class FakeKind:
