@@ -94,6 +94,11 @@ class Home:
         return self.logs / "engines"
 
     @property
+    def saved_prompts(self) -> Path:
+        """What engines have read of prompts."""
+        return self.root / "saved-prompts"
+
+    @property
     def state(self) -> Path:
         """The SQLite database of what is kept between runs."""
         return self.root / "state.db"

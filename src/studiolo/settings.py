@@ -129,10 +129,13 @@ class EngineSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     Parameters:
         name: a registered engine; ``studiolo doctor`` examines each. Default: the bundled one.
         llama_server: the binary of the engine ``llama-server``; found on ``PATH`` by default.
+        saved_prompts_mib: MiB of disk for the prompts that engines have read, which survive their end; 0 for none.
+            Default: 4096 where the home is private (no other user can look into it), otherwise 0.
     """
 
     name: str | None = None
     llama_server: str | None = None
+    saved_prompts_mib: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
     @property
     def is_bundled(self) -> bool:

@@ -20,10 +20,15 @@ SETTINGS = {"context_length": 512, "max_parallel_predictions": 2, "prompt_cache_
 _nodes: list[Node] = []
 
 
-def node_in(folder: Path, **settings: Any) -> Node:
-    """A node whose models, logs and sockets all lie in ``folder``, with ``[engine]`` settings."""
+def node_in(folder: Path, prompts: Path | None = None, **settings: Any) -> Node:
+    """A node whose models, logs and sockets all lie in ``folder``, with ``[engine]`` settings.
+
+    Prompts are written to the folder ``prompts``.
+    """
     chosen = EngineSettings(**settings)
-    _nodes.append(Node(name="here", models=folder, logs=folder, run=lambda: folder, settings=lambda: chosen))
+    _nodes.append(
+        Node(name="here", models=folder, logs=folder, run=lambda: folder, settings=lambda: chosen, prompts=prompts)
+    )
     return _nodes[-1]
 
 

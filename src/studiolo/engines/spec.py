@@ -31,6 +31,7 @@ class Node:
         run: returns a private folder for sockets, with a short path. It may be another one at each call.
         settings: returns the ``[engine]`` settings in force.
         templates: renders chat templates.
+        prompts: the folder for what engines write of their prompts; ``None`` where they write nothing.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Node:
     run: Callable[[], Path]
     settings: Callable[[], EngineSettings]
     templates: TemplateProcesses = field(default_factory=TemplateProcesses)
+    prompts: Path | None = None
 
 
 class ProcessRef(Struct, frozen=True):

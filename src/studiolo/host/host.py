@@ -58,7 +58,6 @@ DELIVERY_SEC = 0.1
 
 DEFAULT_LOAD = LoadRequest()
 
-
 MAX_TOOL_REQUESTS = 64
 """Requests that have MCP servers called for them at once: each has connections, and programs, of its own."""
 
@@ -96,6 +95,7 @@ class Host:
                 logs=self.home.engine_logs,
                 run=self._sockets.existing,
                 settings=lambda: self.settings.current().engine,
+                prompts=self.home.saved_prompts,
             )
         )
         self.devices = Devices()

@@ -35,6 +35,11 @@ def append_privately(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o600), "ab+")
 
 
+def create_files_privately() -> None:
+    """Create all further files and folders of this process, and of programs that it becomes, for their owner alone."""
+    os.umask(0o077)
+
+
 def allocated_bytes(status: os.stat_result) -> int:
     """Return the bytes of the disk that a file takes; its size where the system does not say."""
     if sys.platform == "win32":

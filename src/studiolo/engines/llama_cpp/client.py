@@ -342,6 +342,11 @@ class LlamaServerClient:
                 raise refusal(path, response.status, await response.read())
             yield response
 
+    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+        """Return the answer to a call that has no method here."""
+        data = None if body is None else msgspec.json.encode(body)
+        return checked(path, *await self._request(method, path, data))
+
     async def _post(self, path: str, body: dict[str, Any], limit_sec: float | None = CALL_LIMIT_SEC) -> bytes:
         data = msgspec.json.encode(body)
         return checked(path, *await self._request("POST", path, data, limit_sec=limit_sec))

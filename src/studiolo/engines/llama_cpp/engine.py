@@ -16,11 +16,14 @@ from ..chat_templates.formatting import ModelTemplate, apply_template
 from ..prompt import Prompt
 from ..spec import Capabilities, EngineSpec, Node, ProcessRef
 from .launch_template import LaunchTemplate
+from .params import worker_params
 from .process import WorkerProcess
 
 if TYPE_CHECKING:
     from .client import LlamaServerClient
     from .endpoint import Endpoint
+    from .prompt_keeper import PromptKeeper
+    from .saved_prompts import SavedPrompts
 
 DEATH_NOTICE_SEC = 1.0
 """How long after a broken connection the process's end is waited for, so that the error says how it ended."""
@@ -35,6 +38,7 @@ class LlamaCppEngine:
         template: the model's chat template, as far as it has been examined.
         node: the machine that the process runs on.
         note: what the user should know of how it was started.
+        saved: where its prompts are written; ``None`` for nowhere.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class LlamaCppEngine:
         template: LaunchTemplate,
         node: Node,
         note: str | None = None,
+        saved: SavedPrompts | None = None,
     ) -> None:
         self.name = name
         self.version = version
@@ -64,6 +69,12 @@ class LlamaCppEngine:
         self._launch_template = template
         self._template: ModelTemplate | None = None
         self._takes_tools = False
+        self._keeper: PromptKeeper | None = None
+        if saved is not None:
+            from .prompt_keeper import PromptKeeper
+
+            slot_tokens = worker_params(spec.config, spec.domain, spec.layers)["n_ctx"]
+            self._keeper = PromptKeeper(client, saved, slot_tokens, (spec.config.prompt_cache_mib or 0) << 20)
 
     @property
     def process(self) -> ProcessRef:
@@ -77,11 +88,16 @@ class LlamaCppEngine:
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """See :meth:`studiolo.engines.base.Engine.complete`."""
         try:
-            async with contextlib.aclosing(self._client.complete(request)) as events:
+            async with contextlib.aclosing(self._complete(request)) as events:
                 async for event in events:
                     yield event
         except (OSError, PredictionError, UnsupportedError) as error:
             raise await self._explain(error) from None
+
+    def _complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
+        if self._keeper is None:
+            return self._client.complete(request)
+        return self._keeper.complete(request)
 
     async def apply_template(self, chat: TemplateRequest) -> Prompt:
         """See :meth:`studiolo.engines.base.Engine.apply_template`."""
@@ -170,6 +186,8 @@ class LlamaCppEngine:
 
     async def stop(self) -> None:
         """See :meth:`studiolo.engines.base.Engine.stop`."""
+        if self._keeper is not None:
+            await self._keeper.close(write=not self.exited.is_set())
         await self._worker.stop()
         await self._client.close()
         self._endpoint.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,7 @@ from .load_progress import following
 from .memory_estimate import estimate_memory
 from .params import scaled_adapters, worker_params
 from .process import WorkerProcess
+from .saved_prompts import SavedPrompts
 
 if TYPE_CHECKING:
     from .client import LlamaServerClient
@@ -107,9 +109,10 @@ class LlamaCppKind:
                 engine=NAME,
                 engine_version=installed,
             )
+        saved = await asyncio.to_thread(SavedPrompts.of, self.node, spec, f"{NAME} {installed}")
         template = LaunchTemplate(spec, self.node.templates)
         try:
-            launched = await self._launch(spec, await template.override())
+            launched = await self._launch(spec, await template.override(), saved)
 
             async def ready(_: LlamaServerClient) -> None:
                 await launched.worker.wait_ready(spec.start_limit_sec)
@@ -128,9 +131,10 @@ class LlamaCppKind:
             spec=spec,
             template=template,
             node=self.node,
+            saved=saved,
         )
 
-    async def _launch(self, spec: EngineSpec, chat_template: str | None) -> Launched:
+    async def _launch(self, spec: EngineSpec, chat_template: str | None, saved: SavedPrompts | None) -> Launched:
         endpoint = Endpoint.choose(self.node.run())
         models, files = self.node.models, spec.files
         worker_spec: dict[str, Any] = {
@@ -143,6 +147,7 @@ class LlamaCppKind:
             "mmproj": str(files.projector.locate(models)) if files.projector else None,
             "layers": spec.layers,
             "draft": str(files.draft.locate(models)) if files.draft else None,
+            "saved_prompts": f"{saved.folder}{os.sep}" if saved else None,
             "lora": [[str(path), scale] for path, scale in scaled_adapters(spec, models)],
         }
         return Launched(await WorkerProcess.spawn(worker_spec, await open_log(self.node, spec)), endpoint)

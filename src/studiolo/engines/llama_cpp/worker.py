@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Any
 
+from ...platform.file_status import create_files_privately
 from ...platform.parent_death import end_with_parent
 
 SPIN_COUNT = "300"
@@ -74,6 +75,9 @@ def _serve(spec: dict[str, Any]) -> dict[str, Any]:
         params.split_mode = getattr(native.llama_split_mode, f"LLAMA_SPLIT_MODE_{given['split_mode']}")
     if "pooling_type" in given:
         params.pooling_type = getattr(native.llama_pooling_type, f"LLAMA_POOLING_TYPE_{given['pooling_type']}")
+    if spec.get("saved_prompts"):
+        create_files_privately()
+        params.slot_save_path = spec["saved_prompts"]
     params.lora_adapters = [native.CommonAdapterLoraInfo(path, scale) for path, scale in spec.get("lora", [])]
     if "n_threads" in given:
         params.cpuparams.n_threads = given["n_threads"]
@@ -112,8 +116,9 @@ def _speculate(native: Any, params: Any, given: dict[str, Any], draft: str | Non
         limits = speculative.ngram_mod
     elif kind != "draft-mtp" and hasattr(speculative, name.lower()):
         limits = getattr(speculative, name.lower())
-        given = {"size_m": given["n_max"]} if "n_max" in given else {}
-    for limit in ("n_max", "n_min", "p_min", "size_m"):
+        # What repeats is looked up by this many tokens; ngram-simple makes no draft that is shorter.
+        given = {"size_m": given["n_max"], "size_n": min(given["n_max"], limits.size_n)} if "n_max" in given else {}
+    for limit in ("n_max", "n_min", "p_min", "size_m", "size_n"):
         if limit in given and hasattr(limits, limit):
             setattr(limits, limit, given[limit])
 

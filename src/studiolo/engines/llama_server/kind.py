@@ -20,6 +20,7 @@ from ..llama_cpp.kind import CAPABILITIES, Emit, Launched, LlamaCppKind, connect
 from ..llama_cpp.launch_template import LaunchTemplate
 from ..llama_cpp.memory_estimate import estimate_memory
 from ..llama_cpp.process import WorkerProcess
+from ..llama_cpp.saved_prompts import SavedPrompts
 from ..spec import Capabilities, Device, EngineSpec, Finding, MemoryNeed, Node
 from .binary import NAME, Binary, UnusableBinaryError, devices, how_it_died, inspect
 from .options import options
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ..llama_cpp.client import LlamaServerClient
 
 POLL_SEC = 0.05
+
+SAVE_OPTION = "--slot-save-path"
 
 _log = logging.getLogger("studiolo.engines")
 
@@ -103,9 +106,12 @@ class LlamaServerKind:
         return await inspect(self.node.settings().llama_server)
 
     async def _start_binary(self, binary: Binary, spec: EngineSpec, emit: Emit | None) -> Engine:
+        saved: SavedPrompts | None = None
+        if SAVE_OPTION in binary.options:
+            saved = await asyncio.to_thread(SavedPrompts.of, self.node, spec, f"{NAME} {binary.version}")
         template = LaunchTemplate(spec, self.node.templates)
         try:
-            launched = await self._launch(binary, spec, await template.override())
+            launched = await self._launch(binary, spec, await template.override(), saved)
 
             async def ready(client: LlamaServerClient) -> None:
                 await _wait_ready(launched.worker, client, binary, spec.start_limit_sec)
@@ -124,11 +130,16 @@ class LlamaServerKind:
             spec=spec,
             template=template,
             node=self.node,
+            saved=saved,
         )
 
-    async def _launch(self, binary: Binary, spec: EngineSpec, chat_template: str | None) -> Launched:
+    async def _launch(
+        self, binary: Binary, spec: EngineSpec, chat_template: str | None, saved: SavedPrompts | None
+    ) -> Launched:
         endpoint = Endpoint.choose(self.node.run(), unix_sockets=binary.unix_sockets)
         command = [binary.path, *options(binary, spec, self.node.models, chat_template), "--host", endpoint.hostname]
+        if saved is not None:
+            command += [SAVE_OPTION, str(saved.folder)]
         environment: dict[str, str] = {}
         if endpoint.api_key is not None:
             command += ["--port", str(endpoint.port)]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from typing import Any
 
+from ...platform.file_status import create_files_privately
 from ...platform.parent_death import on_end_of_input, request_parent_death_signal
 from ...platform.processes import end_with_this_process
 from ..llama_cpp.worker import SPIN_COUNT
@@ -24,6 +25,7 @@ def main() -> None:
     spec: dict[str, Any] = json.loads(_line())
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     os.environ.update(spec["environment"])
+    create_files_privately()  # it may write prompts
     os.dup2(2, 1)  # the program's output belongs in the log
     command: list[str] = spec["command"]
     try:

@@ -43,6 +43,10 @@ _FIELDS = {
 _DISPENSABLE = {"cache_ram_mib", "split_mode"}
 
 
+DEFAULT_NGRAM = 12
+"""Tokens by which what repeats is looked up. ``ngram-simple`` makes no draft that is shorter."""
+
+
 def options(binary: Binary, spec: EngineSpec, models: Path, chat_template: str | None = None) -> list[str]:
     """Return the options that start ``binary`` as ``spec`` says, without where it listens.
 
@@ -153,6 +157,12 @@ def _add_speculation(binary: Binary, given: dict[str, Any], draft: Path | None, 
             if prefix + name not in binary.options:
                 raise _unsupported(binary, f"speculative_draft_{'max' if limit == 'n_max' else 'min'}_tokens", name)
             chosen += [prefix + name, str(given[limit])]
+    if (
+        longest == "size-m"
+        and given.get("n_max", DEFAULT_NGRAM) < DEFAULT_NGRAM
+        and prefix + "size-n" in binary.options
+    ):
+        chosen += [prefix + "size-n", str(given["n_max"])]
 
 
 def _add_adapter(binary: Binary, path: str, scale: float, chosen: list[str]) -> None:

@@ -1,0 +1,225 @@
+"""Drafting without a model against none: ``python -m bench.speculation``.
+
+Variants of one model are loaded side by side, and answer the same prompts in turn, each round in the opposite order.
+The prompt is read before, so that only the answer is measured: tokens a second, and tokens a second of the engine's
+processor time, which other programs disturb less. Each round has prompts of its own: some kinds remember answers.
+
+The work: ``copy`` repeats a text, ``edit`` repeats a program with one name changed, ``extract`` repeats some lines of a
+table; a grammar holds the answer to that, so that a small model copies as well as a large one. ``records`` writes JSON
+of a schema at temperature 0.8, ``free`` a story at 0.8, ``free, greedy`` one at 0. Answers at 0 are compared with those
+without drafting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from studiolo.config import LoadConfig, PredictionConfig
+from studiolo.domain.generation import Fragment
+from studiolo.engines.base import Completed, CompletionRequest, Constraint, Engine
+from studiolo.host.host import Host
+from studiolo.host.instance import Instance
+from studiolo.host.prediction_settings import settings_in_force
+
+from .layers import ensure_model
+from .measure import Spread
+from .schema_speed import SCHEMA
+
+BASE = "off"
+VARIANTS: dict[str, dict[str, Any]] = {
+    BASE: {},
+    "ngram-simple, 48": {"speculative_ngram": "ngram-simple"},
+    "ngram-simple, 8": {"speculative_ngram": "ngram-simple", "speculative_draft_max_tokens": 8},
+    "ngram-simple, 16": {"speculative_ngram": "ngram-simple", "speculative_draft_max_tokens": 16},
+    "ngram-map-k, 8": {"speculative_ngram": "ngram-map-k", "speculative_draft_max_tokens": 8},
+    "ngram-mod, 64": {"speculative_ngram": "ngram-mod"},
+}
+"""The load settings of each variant."""
+
+_ADJECTIVES = ["old", "quiet", "green", "narrow", "distant", "broken", "golden", "early", "heavy", "gentle"]
+_NOUNS = ["bridge", "harbour", "teacher", "engine", "garden", "letter", "mountain", "window", "captain", "river"]
+_VERBS = [
+    "followed",
+    "crossed",
+    "repaired",
+    "watched",
+    "remembered",
+    "carried",
+    "painted",
+    "described",
+    "entered",
+    "left",
+]
+_NAMES = ["alpha", "width", "total", "index", "buffer", "result", "counter", "offset", "limit", "score"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A prompt, and the form of the answer: a grammar in llguidance's language; empty for free text."""
+
+    prompt: str
+    grammar: str = ""
+    temperature: float = 0
+
+
+def _exactly(answer: str) -> str:
+    return f"start: {json.dumps(answer)}"
+
+
+def _sentence(chance: random.Random) -> str:
+    return (
+        f"The {chance.choice(_ADJECTIVES)} {chance.choice(_NOUNS)} {chance.choice(_VERBS)} the"
+        f" {chance.choice(_ADJECTIVES)} {chance.choice(_NOUNS)} near the {chance.choice(_NOUNS)}."
+    )
+
+
+def _copy(chance: random.Random) -> Work:
+    text = " ".join(_sentence(chance) for _ in range(12))
+    return Work(f"{text}\n\nThe same text again, word by word:\n\n", _exactly(text))
+
+
+def _edit(chance: random.Random) -> Work:
+    old, new, *others = chance.sample(_NAMES, 8)
+    lines = [
+        f"    {chance.choice(others)} = {chance.choice([old, *others])} {chance.choice('+-*')}"
+        f" {chance.choice(others)} + {chance.randint(1, 99)}\n"
+        for _ in range(14)
+    ]
+    program = "".join(lines)
+    return Work(f"def before():\n{program}\n# The same; {old} is called {new}:\n", _exactly(program.replace(old, new)))
+
+
+def _extract(chance: random.Random) -> Work:
+    rows = [
+        f"{number}; {chance.choice(_ADJECTIVES)} {chance.choice(_NOUNS)}; {chance.randint(100, 999)} pieces;"
+        f" {chance.choice(('sold', 'kept'))} by the {chance.choice(_NOUNS)}\n"
+        for number in range(1, 21)
+    ]
+    sold = "".join(row for row in rows if "sold" in row)
+    return Work(f"The table:\n{''.join(rows)}\nOnly the rows that were sold:\n", _exactly(sold))
+
+
+def _records(chance: random.Random) -> Work:
+    return Work(f"{_sentence(chance)} Twenty records of it, as JSON:\n", f"start: %json {json.dumps(SCHEMA)}", 0.8)
+
+
+def _story(chance: random.Random, temperature: float) -> Work:
+    prompt = f"{_sentence(chance)} {_sentence(chance)} This is how the story begins. Once upon a time"
+    return Work(prompt, temperature=temperature)
+
+
+WORK: dict[str, Callable[[random.Random], Work]] = {
+    "copy": _copy,
+    "edit": _edit,
+    "extract": _extract,
+    "records": _records,
+    "free": lambda chance: _story(chance, 0.8),
+    "free, greedy": lambda chance: _story(chance, 0),
+}
+
+
+def main() -> int:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.speculation", description="Drafting without a model.")
+    parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
+    parser.add_argument("--rounds", type=int, default=8, help="prompts of each kind of work (default: 8)")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of an answer (default: 128)")
+    parser.add_argument("--variant", action="append", choices=list(VARIANTS), help="measure these alone")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
+    options = parser.parse_args()
+    names = list(dict.fromkeys([BASE, *(options.variant or VARIANTS)]))
+    rows = asyncio.run(_measure(ensure_model(options.model), names, options.rounds, options.tokens))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    print("| work | drafting | tokens a second, to off | by processor time | accepted | same answers |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['work']} | {row['variant']} | {_shown(row['rate'])} | {_shown(row['processor'])}"
+            f" | {row['accepted']} of {row['drafted']} | {row['same']} |"
+        )
+    return 0
+
+
+async def _measure(model: str, names: Sequence[str], rounds: int, tokens: int) -> list[dict[str, Any]]:
+    host = Host()
+    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    try:
+        resolved = await host.find_model(model)
+        instances: dict[str, Instance] = {}
+        for name in names:
+            config = LoadConfig(context_length=2048, prompt_cache_mib=0, **VARIANTS[name])
+            instances[name] = await host.load(resolved, config, identifier=name)
+        for turn in range(rounds):
+            for kind, new in WORK.items():
+                work = new(random.Random(f"{kind} {turn}"))
+                asked = PredictionConfig(temperature=work.temperature, max_tokens=tokens, seed=turn)
+                for name in names if turn % 2 == 0 else reversed(names):
+                    settings = settings_in_force(asked, instances[name].config)
+                    found[kind, name].append(await _one(await instances[name].running_engine(), work, settings))
+            print(f"round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
+    finally:
+        await host.stop()
+    return [_row(kind, name, found[kind, name], found[kind, BASE]) for kind in WORK for name in names if name != BASE]
+
+
+async def _one(engine: Engine, work: Work, settings: PredictionConfig) -> dict[str, Any]:
+    await _run(engine, work, msgspec.structs.replace(settings, max_tokens=1))
+    process = psutil.Process(engine.process.pid)
+    before = process.cpu_times()
+    text, end = await _run(engine, work, settings)
+    after = process.cpu_times()
+    return {
+        "text": text if work.temperature == 0 else None,
+        "rate": end.predicted_tokens / (end.decode_sec or 1),
+        "processor": end.predicted_tokens / (after.user + after.system - before.user - before.system),
+        "drafted": end.draft_tokens or 0,
+        "accepted": end.accepted_draft_tokens or 0,
+    }
+
+
+async def _run(engine: Engine, work: Work, settings: PredictionConfig) -> tuple[str, Completed]:
+    form = None
+    if work.grammar:
+        form = Constraint(grammar=f"%llguidance {{}}\n{work.grammar}\n")
+    text = ""
+    async for event in engine.complete(CompletionRequest(prompt=work.prompt, config=settings, constraint=form)):
+        if isinstance(event, Completed):
+            return text, event
+        if isinstance(event, Fragment):
+            text += event.text
+    raise RuntimeError("the answer has no end")
+
+
+def _row(work: str, name: str, own: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    pairs = list(zip(own, base, strict=True))
+    greedy = [(one["text"], other["text"]) for one, other in pairs if one["text"] is not None]
+    return {
+        "work": work,
+        "variant": name,
+        "rate": Spread.of([one["rate"] / other["rate"] for one, other in pairs]).json(),
+        "processor": Spread.of([one["processor"] / other["processor"] for one, other in pairs]).json(),
+        "drafted": sum(one["drafted"] for one in own),
+        "accepted": sum(one["accepted"] for one in own),
+        "same": f"{sum(one == other for one, other in greedy)} of {len(greedy)}" if greedy else "",
+    }
+
+
+def _shown(spread: dict[str, Any]) -> str:
+    return f"{spread['median']:.2f} ({spread['q1']:.2f}..{spread['q3']:.2f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
