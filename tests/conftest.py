@@ -148,6 +148,20 @@ def audio_model(cache_home: Home) -> Path:
 
 
 @pytest.fixture(scope="session")
+def decision_model(cache_home: Home, vision_model: Path) -> Path:
+    """The GGUF file of a tiny decision model with random weights, its projector beside it. Link to both."""
+    from tests.support.models.built import built
+    from tests.support.models.decision import write_decision_model
+    from tests.support.models.vision import write_projector
+
+    model = built(cache_home.root, "tiny-decision.F16.gguf", write_decision_model, vision_model)
+    projector = built(cache_home.root, f"mmproj-{model.name}", write_projector)
+    with contextlib.suppress(FileExistsError):
+        model.with_name(projector.name).symlink_to(projector)
+    return model
+
+
+@pytest.fixture(scope="session")
 def templated_model(cache_home: Home) -> Path:
     """The GGUF file of a tiny model with random weights and a chat template that is hard to please."""
     from tests.support.models.built import built

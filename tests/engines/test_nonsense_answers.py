@@ -12,12 +12,13 @@ import pytest
 from aiohttp import web
 
 from studiolo.domain.chat import Message, Text
-from studiolo.engines.base import ToolChatRequest
+from studiolo.domain.decisions import Question
+from studiolo.engines.base import DecisionRequest, ToolChatRequest
 from studiolo.engines.chat_templates.control_tokens import ControlTokens
 from studiolo.engines.llama_cpp import client as engine_client
 from studiolo.engines.llama_cpp.client import LlamaServerClient
 from studiolo.engines.llama_cpp.endpoint import Endpoint
-from studiolo.errors import EngineError, HostError, PredictionError, PromptTooLongError
+from studiolo.errors import EngineError, HostError, PredictionError, PromptTooLongError, UnsupportedError
 from tests.support.engine_calls import request
 
 VECTORS = {"data": [{"embedding": [1.0, 2.0], "index": 0}], "usage": {"prompt_tokens": 3}}
@@ -73,12 +74,14 @@ async def drain(events: Any) -> list[object]:
 
 
 CHAT = ToolChatRequest(messages=[Message("user", [Text("Hi")])], tools=[], config=request("").config)
+DECISION = DecisionRequest(messages=[], questions=[Question(text="Which?", choices=["a", "b"])])
 CALLS: dict[str, Call] = {
     "/tokenize": lambda client: client.tokenize("text"),
     "/detokenize": lambda client: client.detokenize([1]),
     "/props": lambda client: client.facts(),
     "/slots": lambda client: client.drafts(),
     "/v1/embeddings": lambda client: client.embed(["text"]),
+    "/v1/systemone": lambda client: client.decide(DECISION),
     "/v1/models": lambda client: drain(client.complete(request("Hi", logit_bias=[(1, 1.0)]))),
     "/completion": lambda client: drain(client.complete(request("Hi"))),
     "/v1/chat/completions": lambda client: drain(client.chat_with_tools(CHAT, ControlTokens([]))),
@@ -216,3 +219,21 @@ async def test_a_text_that_is_too_long_is_named_by_its_position(client: LlamaSer
         await client.embed(["a", "b"])
     with pytest.raises(PromptTooLongError, match="The prompt has 40 tokens"):
         await client.embed(["a"])
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"probabilities": {"a": 1.0}}, {"noul": 0.5}, {"probabilities": {"a": 0.5, "b": None}}], ids=str
+)
+async def test_a_decision_without_a_probability_of_each_choice_is_refused(
+    client: LlamaServerClient, script: Script, answer: dict[str, object]
+) -> None:
+    script.set("/v1/systemone", {"answers": {"0": answer}})
+    with pytest.raises(PredictionError, match="/v1/systemone"):
+        await client.decide(DECISION)
+
+
+@pytest.mark.parametrize("status", [404, 501])
+async def test_a_server_without_decisions_is_named(client: LlamaServerClient, script: Script, status: int) -> None:
+    script.set("/v1/systemone", {"error": {"message": "This server does not support it"}}, status)
+    with pytest.raises(UnsupportedError, match="does not decide"):
+        await client.decide(DECISION)

@@ -112,7 +112,7 @@ async def test_a_token_that_is_not_reported_is_found_among_the_likely_ones() -> 
 async def test_after_an_image_the_choice_is_generated_from_its_first_token(silent: str) -> None:
     engine = TableEngine(TABLE, silent)
     scoring = await Tokenizer(engine, ()).scoring(Prompt("?"), [IMAGE], ["yes", "ya", "no"])  # type: ignore[arg-type]
-    assert scoring.beginning == Beginning(text="?", images=[IMAGE])
+    assert scoring.beginning == Beginning(text="?", media=[IMAGE])
     found = await choice_scores(engine, LEASE, scoring, "none")  # type: ignore[arg-type]
     assert [math.exp(each) for each in found] == pytest.approx([0.125, 0.2, 0.125])
     assert {prompt for prompt, _ in engine.requests} == {"?"}
@@ -136,8 +136,8 @@ async def test_only_what_follows_the_last_control_token_is_tokenized_with_each_c
     assert first.choices == second.choices == [(ord("x"),), (ord("y"),)]
 
 
-def _scoring(prompt: str, images: Sequence[bytes] = ()) -> Scoring:
-    return Scoring(Beginning([ord(letter) for letter in prompt], images=images), [(1,), (2,)], len(prompt))
+def _scoring(prompt: str, media: Sequence[bytes] = ()) -> Scoring:
+    return Scoring(Beginning([ord(letter) for letter in prompt], media=media), [(1,), (2,)], len(prompt))
 
 
 def test_further_slots_are_used_where_the_questions_outweigh_what_they_share() -> None:

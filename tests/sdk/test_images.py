@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import base64
+import math
 import os
 from collections.abc import Iterator
 from io import BytesIO
@@ -61,6 +62,23 @@ def test_a_model_sees_what_it_is_given(client: lm.Client, eyes: lm.LLM) -> None:
     assert seen(eyes, red) != seen(eyes)
     assert seen(eyes, red, blue) != seen(eyes, blue, red)
     assert eyes.get_info().vision is True  # type: ignore[union-attr]
+
+
+def test_a_decision_is_about_the_image(client: lm.Client, eyes: lm.LLM) -> None:
+    chats: list[lm.Chat] = []
+    for colour in ("red", "blue"):
+        chats.append(lm.Chat())
+        chats[-1].add_user_message("What is this?", images=[client.files.prepare_image(encoded(picture(colour)))])
+    prediction = eyes.respond(chats[0], config={"temperature": 0, "max_tokens": 1, "log_probs": 100})
+    assert prediction.logprobs is not None
+    words = [each for each in prediction.logprobs[0] if each.text.isascii() and each.text.isalpha()][:3]
+    choices = [words[0].text, words[1].text, words[2].text * 2]
+    found = eyes.decide(chats[0], choices).probabilities
+    ratio = math.log(found[choices[0]] / found[choices[1]])
+    assert ratio == pytest.approx(words[0].logprob - words[1].logprob, abs=0.02)
+    assert eyes.decide(chats[1], choices).probabilities != pytest.approx(found, abs=1e-6)
+    many = eyes.decide_many(["What is this?", "Is it red?"], choices, context=chats[0])
+    assert many[0].probabilities != pytest.approx(many[1].probabilities, abs=1e-6)
 
 
 def test_an_image_has_tokens_and_stands_where_it_was_put(client: lm.Client, eyes: lm.LLM) -> None:

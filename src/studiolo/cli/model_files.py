@@ -307,6 +307,7 @@ def _table(models: list[LibraryModel], each_variant: bool, detailed: bool) -> tu
         columns += ["TYPE", "ABILITIES", "LOADED", "FROM", "FILE"]
         for row, model in zip(rows, models, strict=True):
             abilities = ["vision"] * model.vision + ["audio"] * model.audio + ["tools"] * model.trained_for_tool_use
+            abilities += ["decisions"] * bool(model.decides)
             row += [
                 model.type or "-",
                 ",".join(abilities) or "-",
@@ -347,6 +348,7 @@ def _facts(model: LibraryModel) -> list[tuple[str, str]]:
         ("Vision", "yes" if model.vision else "no"),
         ("Audio", "yes" if model.audio else "no"),
         ("Tools", "yes" if model.trained_for_tool_use else "no"),
+        ("Decisions", "yes" if model.decides else "no"),
         ("Size", f"{size(model.size_bytes)} ({model.size_bytes:,} bytes)"),
         ("From", _owner(model)),
         *(("File", file) for file in model.files),

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .decisions import softmax
+from .decisions import log_probability, softmax
 
 BINS = 10
 """Bins of the expected calibration error, of equal width."""
@@ -177,7 +177,7 @@ def _loss(rows: Sequence[_Row], point: Sequence[float]) -> tuple[float, list[flo
     for row in rows:
         scores = [score * scale + point[1 + place] for score, place in zip(row.scores, row.places, strict=True)]
         probabilities = softmax(scores)
-        loss -= share * math.log(max(probabilities[row.right], 1e-300))
+        loss -= share * log_probability(probabilities[row.right])
         for index, (probability, place) in enumerate(zip(probabilities, row.places, strict=True)):
             error = share * (probability - (index == row.right))
             gradient[1 + place] += error

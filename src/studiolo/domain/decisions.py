@@ -32,6 +32,14 @@ class Question(Struct, frozen=True, kw_only=True):
     kind: QuestionKind = "choice"
 
 
+_LEAST = 1e-300
+
+
+def log_probability(probability: float) -> float:
+    """Return the logarithm of a probability, which is taken for a very small one where it is 0."""
+    return math.log(max(probability, _LEAST))
+
+
 def softmax(scores: Sequence[float]) -> list[float]:
     """Return the probabilities that are in proportion to the exponentials of ``scores``."""
     best = max(scores)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..config import LoadConfig, PredictionConfig, PromptTemplate
 from ..domain.chat import Message, Tool
+from ..domain.decisions import Question
 from ..domain.embeddings import Embeddings, Relevance
 from ..domain.generation import Fragment, StopReason, TokenLogProbs, ToolCallEvent
 from ..domain.model_shape import ModelShape
@@ -118,6 +119,19 @@ class ToolChatRequest:
     template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reasoning_tags: Sequence[str] = ()
     budget: ReasoningBudget | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionRequest:
+    """Questions for a decision model.
+
+    Parameters:
+        messages: the chat that they are about; it may be empty. Images are JPEG or PNG, audio is WAV, FLAC or MP3.
+        questions: each with its text.
+    """
+
+    messages: Sequence[Message]
+    questions: Sequence[Question]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,6 +319,17 @@ class Engine(Protocol):
         Raises:
             PromptTooLongError: the query and a text do not fit into the context together.
             PredictionError: the engine refused or failed the request.
+            EngineDiedError: the process ended.
+        """
+        ...
+
+    async def decide(self, request: DecisionRequest) -> list[list[float]]:
+        """Return the probability of each choice of each question; the model is a decision model.
+
+        Raises:
+            PromptTooLongError: a question does not fit into the context with what it is about.
+            UnsupportedError: the engine does not decide with this model.
+            PredictionError: the engine refused or failed the request: a question has more choices than the model.
             EngineDiedError: the process ended.
         """
         ...

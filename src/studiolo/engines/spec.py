@@ -73,6 +73,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         completions: continue a text, or answer a chat.
         embeddings: compute embeddings.
         rerank: order texts by how well they answer a question.
+        decisions: choose between the answers to questions, with a decision model.
         tools: read tool calls in the model's own format.
         vision: take images.
         audio: take audio.
@@ -86,6 +87,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     completions: bool = True
     embeddings: bool = False
     rerank: bool = False
+    decisions: bool = False
     tools: bool = False
     vision: bool = False
     audio: bool = False

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from ..config import PredictionConfig
 from ..domain.calibration import Scaling
 from ..domain.chat import ChatRequest, Message, Text
-from ..domain.decisions import Normalization, Question, softmax
-from ..engines.base import Engine
+from ..domain.decisions import Normalization, Question, log_probability, softmax
+from ..engines.base import DecisionRequest, Engine
 from ..engines.prompt import Prompt
 from ..errors import ConfigError
 from .choice_scores import Scoring, Tokenizer, choice_scores, shared_length
@@ -21,7 +21,7 @@ from .host import Host
 from .images import max_side
 from .lease import Lease
 from .media import check_media, media_bytes, media_in, with_media
-from .prediction_settings import settings_in_force
+from .prediction_settings import settings_in_force, with_system_prompt
 from .reasoning import with_thought_closed
 from .tool_use import without_tool_messages
 
@@ -30,6 +30,9 @@ MAX_CHOICES = 256
 
 MAX_QUESTIONS = 256
 """Questions of one request at most."""
+
+DECIDED_AT_ONCE = 16
+"""Questions that a decision model is asked at once: it reads what they are about once, in all slots of the engine."""
 
 
 async def decide(
@@ -65,10 +68,14 @@ async def decide(
         messages = await asyncio.to_thread(with_media, context.messages, host.files, max_side(in_force))
         context = replace(context, messages=messages)
     asked = [_asked(context, question) for question in questions]
-    async with lease.on_engine() as engine:
-        check_grammar(engine, "llguidance")
-        scorings = await _scorings(host, lease, engine, asked, questions, in_force)
-    scores = await _in_slots(host, lease, scorings, normalization)
+    scores = None
+    if isinstance(context, ChatRequest) and lease.instance.decides:
+        scores = await _by_decision_model(host, lease, context, questions, in_force)
+    if scores is None:
+        async with lease.on_engine() as engine:
+            check_grammar(engine, "llguidance")
+            scorings = await _scorings(host, lease, engine, asked, questions, in_force)
+        scores = await _in_slots(host, lease, scorings, normalization)
     scaling = scaling or Scaling()
     return [softmax(scaling.scaled(each.choices, found)) for each, found in zip(questions, scores, strict=True)]
 
@@ -100,6 +107,35 @@ def _asked(context: ChatRequest | str, question: Question) -> ChatRequest | str:
     if not messages:
         raise ConfigError("There is no question", suggestion="Give a chat that asks, or a question.")
     return replace(context, messages=messages)
+
+
+async def _by_decision_model(
+    host: Host, lease: Lease, context: ChatRequest, questions: Sequence[Question], config: PredictionConfig
+) -> list[list[float]] | None:
+    """Return the scores of each question's choices by the engine's own way; ``None`` where it has none."""
+    messages = with_system_prompt(context.messages, config)
+    scores: list[list[float]] = []
+    limits = host.settings.current().limits
+    for start in range(0, len(questions), DECIDED_AT_ONCE):
+        async with lease.in_slot(object(), limits) as engine:
+            if not engine.capabilities.decisions:
+                return None
+            check_capabilities(engine, config, media_in(messages))
+            part = questions[start : start + DECIDED_AT_ONCE]
+            found = await engine.decide(_decision_request(messages, part))
+        scores += [[log_probability(each) for each in probabilities] for probabilities in found]
+    return scores
+
+
+def _decision_request(messages: Sequence[Message], questions: Sequence[Question]) -> DecisionRequest:
+    """Return the request: where the chat itself asks, the text of its last message is the question."""
+    if questions[0].text is not None:
+        return DecisionRequest(messages=messages, questions=questions)
+    *before, last = messages
+    asked = [replace(question, text=last.text) for question in questions]
+    media = media_in([last])
+    messages = [*before, Message(last.role, media)] if media else before
+    return DecisionRequest(messages=messages, questions=asked)
 
 
 async def _scorings(

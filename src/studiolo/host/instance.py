@@ -146,6 +146,11 @@ class Instance:
         return self.config.pooling_type == "rank"
 
     @property
+    def decides(self) -> bool:
+        """Whether it is a decision model."""
+        return self.model.metadata is not None and self.model.metadata.decides
+
+    @property
     def undrafted_config(self) -> LoadConfig:
         """Its config without the settings of a draft model."""
         return undrafted(self.config)

@@ -186,6 +186,12 @@ class Lease:
                 suggestion="Ask it how well texts answer a question (rerank), or name an embedding model.",
                 feature="embeddings",
             )
+        if self.instance.decides:
+            raise UnsupportedError(
+                f"{self.instance.model.key} is a decision model, which has no embeddings",
+                suggestion="Name an embedding model.",
+                feature="embeddings",
+            )
         async with self.in_slot(texts, None) as engine:
             return await engine.embed(texts)
 

@@ -70,6 +70,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
         trained_for_tool_use: whether its chat template has tools.
         embedding_length: the width of a token's vector; of a projector, the one that it is made for, if it says so.
         fault: why a projector cannot be used, as far as its header shows.
+        decides: whether it is a decision model, which chooses between answers in one step: a System One model.
         reranks: whether it says how well a text answers a question, in place of computing vectors.
         lora: of a LoRA adapter: the shapes of its pairs of tensors, by the tensor that they change.
     """
@@ -90,6 +91,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trained_for_tool_use: bool = False
     embedding_length: int | None = None
     fault: str | None = None
+    decides: bool = False
     reranks: bool = False
     lora: dict[str, LoraPair] | None = None
 
@@ -332,6 +334,7 @@ def describe(header: Header) -> Metadata:
         audio=hears,
         trained_for_tool_use=bool(template and re.search(r"\btools\b", template)),
         embedding_length=width,
+        decides=bool(text(f"{architecture}.decision.type") and text("tokenizer.chat_template.systemone")),
         reranks=pooling == 4,  # "rank": a head that makes one number of a question and a text
         fault=_fault(header) if sees else None,
         lora=_lora_pairs(header.tensors) if kind == "adapter" else None,

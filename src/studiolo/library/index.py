@@ -27,7 +27,7 @@ from .variants import select, usable_memory
 
 log = logging.getLogger(__name__)
 
-CONTENT_VERSION = 6
+CONTENT_VERSION = 7
 """The version of stored rows; others are read again. Raise it when :class:`Metadata` changes its meaning."""
 
 _LAST_VARIANT = "last_variant:"

@@ -42,6 +42,8 @@ class LibraryModel(WireStruct, frozen=True, kw_only=True):
     vision: bool
     audio: bool = False
     trained_for_tool_use: bool
+    decides: bool | None = None
+    """Whether it is a decision model; absent for others."""
     loaded_as: list[str]
     """The identifiers of its instances."""
     error: str | None = None

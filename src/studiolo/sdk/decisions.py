@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, cast
@@ -11,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, cast
 from msgspec import Struct
 
 from ..domain.calibration import MIN_EXAMPLES, Example, fit
-from ..domain.decisions import YES_AND_NO, Normalization, QuestionKind, expected_level, level_values
+from ..domain.decisions import YES_AND_NO, Normalization, QuestionKind, expected_level, level_values, log_probability
 from ..errors import ConfigError
 from ..protocol.llm import Calibration, QuestionData
 from .arguments import text
@@ -21,9 +20,6 @@ from .prediction import PredictionConfigInput
 T = TypeVar("T")
 C = TypeVar("C", str, int, float)
 E = TypeVar("E", bound=enum.Enum)
-
-LEAST = 1e-300
-"""Stands for a probability of 0, which has no logarithm."""
 
 
 class Levels(Generic[T]):
@@ -181,7 +177,7 @@ def calibration_of(
             suggestion="Give a hundred or more, of every answer some.",
         )
     examples = [
-        Example([option.text for option in each.options], [math.log(max(one, LEAST)) for one in found], position)
+        Example([option.text for option in each.options], [log_probability(one) for one in found], position)
         for each, found, position in zip(choices, probabilities, right, strict=True)
     ]
     fitted = fit(examples)

@@ -99,6 +99,7 @@ def _library_model(context: Context, model: Model, models: list[Model]) -> wire.
         vision=model.vision,
         audio=model.audio,
         trained_for_tool_use=bool(metadata and metadata.trained_for_tool_use),
+        decides=(metadata is not None and metadata.decides) or None,
         loaded_as=[each.identifier for each in context.host.instances.all() if each.model.path == model.path],
         error=model.error,
         kind=None if model.kind == "model" else model.kind,

@@ -17,8 +17,8 @@ import msgspec
 from ...config import LoraSetting, PredictionConfig
 from ...domain.embeddings import Embeddings, Relevance
 from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
-from ...errors import ConfigError, EngineError, InvalidRequestError, PredictionError
-from ..base import Completed, CompletionRequest, EngineEvent, ToolChatRequest
+from ...errors import ConfigError, EngineError, InvalidRequestError, PredictionError, UnsupportedError
+from ..base import Completed, CompletionRequest, DecisionRequest, EngineEvent, ToolChatRequest
 from ..chat_templates.control_tokens import ControlTokens
 from ..prompt import WORD_JOINER, Prompt
 from .answers import (
@@ -45,6 +45,7 @@ from .endpoint import Endpoint
 from .params import completion_body
 from .server_facts import ServerFacts
 from .stream_events import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
+from .system_one import system_one_body, system_one_probabilities
 
 CALL_LIMIT_SEC = 60.0
 """How long a call that does not stream may take."""
@@ -281,6 +282,14 @@ class LlamaServerClient:
             scores += found.scores
             tokens += found.prompt_tokens
         return Relevance(scores, tokens)
+
+    async def decide(self, request: DecisionRequest) -> list[list[float]]:
+        """Return the probabilities of choices; see :meth:`studiolo.engines.base.Engine.decide`."""
+        data = msgspec.json.encode(system_one_body(request))
+        status, answer = await self._request("POST", "/v1/systemone", data, limit_sec=None)
+        if status in NOT_THERE:
+            raise UnsupportedError("The engine does not decide with this model", feature="decisions")
+        return system_one_probabilities(checked("/v1/systemone", status, answer), request.questions)
 
     async def health(self) -> None:
         """Return when the server has said that it is well. Waits as long as it says nothing."""

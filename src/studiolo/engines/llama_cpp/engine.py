@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...domain.embeddings import Embeddings, Relevance
 from ...domain.generation import ToolCallEvent
 from ...errors import EngineError, PredictionError, UnsupportedError
-from ..base import CompletionRequest, EngineEvent, TemplateRequest, ToolChatRequest
+from ..base import CompletionRequest, DecisionRequest, EngineEvent, TemplateRequest, ToolChatRequest
 from ..chat_templates.control_tokens import ControlTokens
 from ..chat_templates.formatting import ModelTemplate, apply_template
 from ..prompt import Prompt
@@ -167,6 +167,13 @@ class LlamaCppEngine:
         try:
             return await self._client.rerank(query, texts)
         except OSError as error:
+            raise await self._explain(error) from None
+
+    async def decide(self, request: DecisionRequest) -> list[list[float]]:
+        """See :meth:`studiolo.engines.base.Engine.decide`."""
+        try:
+            return await self._client.decide(request)
+        except (OSError, UnsupportedError) as error:
             raise await self._explain(error) from None
 
     async def health(self) -> None:

@@ -35,6 +35,7 @@ PACKAGE = "xllamacpp"
 CAPABILITIES = Capabilities(
     embeddings=True,
     rerank=True,
+    decisions=True,
     tools=True,
     vision=True,
     audio=True,

@@ -21,7 +21,14 @@ from studiolo.domain.embeddings import Embeddings, Relevance
 from studiolo.domain.generation import Fragment, StopReason
 from studiolo.domain.model_shape import ModelShape
 from studiolo.domain.progress import PromptProgress
-from studiolo.engines.base import Completed, CompletionRequest, EngineEvent, TemplateRequest, ToolChatRequest
+from studiolo.engines.base import (
+    Completed,
+    CompletionRequest,
+    DecisionRequest,
+    EngineEvent,
+    TemplateRequest,
+    ToolChatRequest,
+)
 from studiolo.engines.spec import (
     Capabilities,
     Device,
@@ -259,6 +266,9 @@ class FakeEngine:
             words = set(query.split())
             tokens = sum(len(self._tokens(text)) + len(words) for text in texts)
             return Relevance([float(len(words & set(text.split()))) for text in texts], tokens)
+
+    async def decide(self, request: DecisionRequest) -> list[list[float]]:
+        raise UnsupportedError("The fake engine has no decision models", feature="decisions", engine=self.name)
 
     async def health(self) -> None:
         if self.script.hangs:
