@@ -50,19 +50,19 @@ def flac(samples: int = 16000, rate: int = 16000) -> bytes:
 )
 def test_a_whole_file_is_given_as_it_is(data: bytes, kind: str) -> None:
     assert audio_format(data) == kind and file_type("a", data) == "audio"
-    assert prepare_audio("a", data) == data
+    assert prepare_audio("a", data)[0] == data
 
 
 def test_tags_of_an_mp3_file_are_not_given() -> None:
     tag = b"ID3\4\0\0\0\0\1\2" + bytes(130)
-    assert prepare_audio("a", tag + mp3() + b"TAG" + bytes(125)) == mp3()
-    assert prepare_audio("a", mp3() + mp3(1)[:50]) == mp3(), "half a frame"
-    assert prepare_audio("a", mp3() + mp3(2, b"\xff\xfb\x18\xc0")) == mp3(), "frames of another rate"
+    assert prepare_audio("a", tag + mp3() + b"TAG" + bytes(125))[0] == mp3()
+    assert prepare_audio("a", mp3() + mp3(1)[:50])[0] == mp3(), "half a frame"
+    assert prepare_audio("a", mp3() + mp3(2, b"\xff\xfb\x18\xc0"))[0] == mp3(), "frames of another rate"
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
 def test_a_wav_file_from_a_pipe_gets_its_length(size: int) -> None:
-    assert prepare_audio("a", wav(size)) == wav()
+    assert prepare_audio("a", wav(size))[0] == wav()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,8 @@ async def test_a_model_with_audio_input_is_given_it_by_a_stub_engine(fake_host: 
     assert list(fake.engines[0].requests[-1].media) == [WAV, mp3()]
     with pytest.raises(FilesError, match=r"'half\.wav' is damaged"):
         await ask(fake_host, "ears", chat(Audio(WAV[:-2], "half.wav")))
+    with pytest.raises(FilesError, match=r"'b\.flac' is longer than 3600 s with the 1801 s before it"):
+        await ask(fake_host, "ears", chat(Audio(flac(1801 * 16000), "a.flac"), Audio(flac(1800 * 16000), "b.flac")))
     lie = File(identifier=fake_host.files.add("b.txt", b"text").identifier, name="b.txt", file_type="audio")
     with pytest.raises(FilesError, match=r"'b\.txt' is not audio"):
         await ask(fake_host, "ears", chat(lie))

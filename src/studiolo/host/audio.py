@@ -11,7 +11,7 @@ from typing import Literal
 from ..errors import FilesError
 
 MAX_SECONDS = 3600
-"""The longest audio that an engine is given: it decodes to 64,000 bytes a second."""
+"""Of audio that an engine is given with one request: it decodes to 64,000 bytes a second."""
 
 MAX_TAIL_BYTES = 2**16
 """Bytes after the last frame of an MP3 file at most: tags."""
@@ -43,10 +43,13 @@ def audio_format(data: bytes) -> AudioFormat | None:
     return "mp3" if _ID3.match(data) or _mp3_frame(data, 0) is not None else None
 
 
-def prepare_audio(name: str, data: bytes) -> bytes:
-    """Return audio as engines take it: WAV, FLAC, or the frames of an MP3 file.
+def prepare_audio(name: str, data: bytes, earlier_sec: float = 0.0) -> Measured:
+    """Return audio as engines take it (WAV, FLAC, or the frames of an MP3 file), and its seconds.
 
     Blocks while it counts the frames of an MP3 file: call it in a thread.
+
+    Parameters:
+        earlier_sec: seconds of audio that the same request has before it.
 
     Raises:
         FilesError: it has another format, is damaged or truncated, or is too long.
@@ -59,11 +62,12 @@ def prepare_audio(name: str, data: bytes) -> bytes:
             suggestion=_CONVERT,
         )
     data, seconds = {"wav": _wav, "mp3": _mp3, "flac": _flac}[kind](name, data)
-    if seconds > MAX_SECONDS:
-        raise FilesError(f"The audio {name!r} is longer than {MAX_SECONDS} s", suggestion="Send it in parts.")
     if not seconds:
         raise _refusal(name, "It has no sound.")
-    return data
+    if seconds + earlier_sec > MAX_SECONDS:
+        after = f" with the {earlier_sec:.0f} s before it" if earlier_sec else ""
+        raise FilesError(f"The audio {name!r} is longer than {MAX_SECONDS} s{after}", suggestion="Send less at once.")
+    return data, seconds
 
 
 def _wav(name: str, data: bytes) -> Measured:

@@ -23,10 +23,13 @@ def with_media(messages: Iterable[Message], files: FileStore, limit: int | None 
         limit: pixels of the longer side of an image at most; ``None`` for no limit.
 
     Raises:
-        FilesError: a file is missing, or is neither an image nor audio.
+        FilesError: a file is missing, or is neither an image nor audio; the audio is too long in all.
     """
 
+    seconds = 0.0
+
     def read(part: Part) -> Part:
+        nonlocal seconds
         match part:
             case File():
                 data = files.read(part.identifier, part.name)
@@ -34,7 +37,9 @@ def with_media(messages: Iterable[Message], files: FileStore, limit: int | None 
             case Image():
                 return Image(prepare(part.name, part.data, limit), part.name)
             case Audio():
-                return Audio(prepare_audio(part.name, part.data), part.name)
+                data, lasts = prepare_audio(part.name, part.data, seconds)
+                seconds += lasts
+                return Audio(data, part.name)
             case _:
                 return part
 

@@ -174,7 +174,7 @@ FIELDS: dict[str, Field] = {
     **sampling.FIELDS,
     "messages": honoured(
         "The chat: system, developer, user, assistant and tool messages; images as data URLs, by their addresses where "
-        "server.fetch_urls allows it.",
+        "server.fetch_urls allows it; audio (input_audio) in base64: wav, mp3, and flac as an addition.",
         whole=True,
     ),
     "logprobs": honoured("The log-probability of each token of the answer."),
