@@ -59,16 +59,19 @@ def test_ls_of_a_kind_and_of_variants(stocked: Home) -> None:
     assert done.returncode == 2 and "Give --llm, --embedding, or neither" in done.stderr
 
 
-def test_ls_in_detail_and_as_json(stocked: Home) -> None:
-    columns, _, tiny = lines(good(run(stocked, "ls", "--detailed")).split("\n\n")[0])
+def test_ls_in_detail_and_as_json(stocked: Home, audio_model: Path) -> None:
+    link_model(audio_model, stocked)
+    columns, _, ears, tiny = lines(good(run(stocked, "ls", "--detailed")).split("\n\n")[0])
     assert columns[-5:] == ["TYPE", "ABILITIES", "LOADED", "FROM", "FILE"]
+    assert ears[0] == "tiny-audio" and ears[-4] == "audio"
     assert tiny[-5:-1] == ["llm", "vision", "-", "studiolo"] and tiny[-1].endswith(".gguf")
     models = {model["modelKey"]: model for model in json.loads(good(run(stocked, "ls", "--json")))}
-    assert sorted(models) == ["page", "text-embedding-all-minilm-l6-v2", "tiny-vision"]
+    assert sorted(models) == ["page", "text-embedding-all-minilm-l6-v2", "tiny-audio", "tiny-vision"]
     assert "not a GGUF file" in models["page"]["error"]
     assert models["tiny-vision"]["variants"] == ["tiny-vision@f16", "tiny-vision@q8_0"]
+    assert models["tiny-audio"]["audio"] and not models["tiny-audio"]["vision"]
     assert models["tiny-vision"]["vision"] and models["tiny-vision"]["type"] == "llm"
-    assert len(json.loads(good(run(stocked, "ls", "--json", "--variants")))) == 4
+    assert len(json.loads(good(run(stocked, "ls", "--json", "--variants")))) == 5
 
 
 def test_ls_of_nothing(empty_home: Home) -> None:

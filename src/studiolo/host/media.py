@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -70,27 +71,20 @@ def check_media(model: Model, chat: ChatRequest) -> None:
                 suggestion="Images and audio can be part of a chat; put the text of other files into a message.",
                 feature="files",
             )
-        if is_audio(part):
-            check_hearing(model, part.name)
-        elif not model.vision:
-            raise UnsupportedError(
-                f"{model.key} cannot see the image {part.name!r}: it is a model without vision",
-                cause=model.note,
-                suggestion="Use a model with vision: studiolo ls --detailed shows which have it.",
-                feature="vision",
-            )
+        check_sense(model, "audio" if is_audio(part) else "vision", part.name)
 
 
-def check_hearing(model: Model, name: str) -> None:
-    """Raise :class:`UnsupportedError` if a model takes no audio.
+def check_sense(model: Model, sense: Literal["vision", "audio"], name: str) -> None:
+    """Raise :class:`UnsupportedError` if a model takes no images, or no audio.
 
     Parameters:
-        name: the name of the audio.
+        name: the name of the image or the audio.
     """
-    if not model.audio:
+    what, ability = {"vision": ("see the image", "vision"), "audio": ("hear the audio", "audio input")}[sense]
+    if not getattr(model, sense):
         raise UnsupportedError(
-            f"{model.key} cannot hear the audio {name!r}: it is a model without audio input",
+            f"{model.key} cannot {what} {name!r}: it is a model without {ability}",
             cause=model.note,
-            suggestion="Use a model with audio input: studiolo ls --detailed shows which have it.",
-            feature="audio",
+            suggestion=f"Use a model with {ability}: studiolo ls --detailed shows which have it.",
+            feature=sense,
         )

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, TypeAlias, Unpack, cast
 
 from ..daemon_threads import in_thread
 from ..errors import ChannelClosedError, ConfigError, FilesError, LocalFileError, LocalFileNotFoundError
-from ..protocol.chat import FileHandle
+from ..protocol.chat import FileHandle, FileType
 from ..protocol.files import (
     GET_PARSING_LIBRARY,
     PARSE_DOCUMENT,
@@ -54,13 +54,7 @@ class AsyncFilesNamespace:
             ConfigError: ``src`` is none of these.
             FilesError: it is not an image, or is of another format, damaged, or too large.
         """
-        handle = await self.prepare_file(src, name)
-        if handle.file_type != "image":
-            raise FilesError(
-                f"The file {handle.name!r} is not an image ({handle.file_type})",
-                suggestion="Convert it to JPEG, PNG or WebP.",
-            )
-        return handle
+        return await self._prepare(src, name, "image", "an image", "JPEG, PNG or WebP")
 
     async def prepare_audio(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload audio to the host, for ``Chat.add_user_message(audio=[...])``. Only studiolo's hosts take it.
@@ -75,13 +69,7 @@ class AsyncFilesNamespace:
             ConfigError: ``src`` has none of these types.
             FilesError: it is not audio, or is of another format, damaged, or too long.
         """
-        handle = await self.prepare_file(src, name)
-        if handle.file_type != "audio":
-            raise FilesError(
-                f"The file {handle.name!r} is not audio ({handle.file_type})",
-                suggestion="Convert it to WAV, MP3 or FLAC.",
-            )
-        return handle
+        return await self._prepare(src, name, "audio", "audio", "WAV, MP3 or FLAC")
 
     async def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload a file of any kind to the host, for :meth:`parse_document` and :meth:`retrieve`.
@@ -102,6 +90,16 @@ class AsyncFilesNamespace:
             size_bytes=uploaded.size_bytes,
             file_type="audio" if uploaded.is_audio else uploaded.file_type,
         )
+
+    async def _prepare(
+        self, src: LocalFileInput, name: str | None, file_type: FileType, what: str, formats: str
+    ) -> FileHandle:
+        handle = await self.prepare_file(src, name)
+        if handle.file_type != file_type:
+            raise FilesError(
+                f"The file {handle.name!r} is not {what} ({handle.file_type})", suggestion=f"Convert it to {formats}."
+            )
+        return handle
 
     async def get_document_parsing_library(self, file: FileHandle) -> ParserIdentifier:
         """Return the library that :meth:`parse_document` would use. Raise :class:`FilesError` if there is none."""

@@ -100,14 +100,12 @@ def test_what_is_no_audio_is_refused_by_name(sdk: lm.Client, http: httpx.Client)
 
 
 def test_a_decision_is_about_the_audio(http: httpx.Client) -> None:
-    body = {"model": MODEL, "choices": [" partitioning", " aerospace"]}
-    low, high = (
-        http.post(
-            "/v1/decisions", json={**body, "messages": [{"role": "user", "content": [QUESTION, part(data)]}]}
-        ).json()
-        for data in (LOW, HIGH)
-    )
-    assert low["probabilities"] != high["probabilities"]
+    def probabilities(*audio: dict[str, Any]) -> dict[str, float]:
+        content = [{"type": "text", "text": QUESTION}, *audio]
+        body = {"model": MODEL, "choices": ["yes", "no"], "messages": [{"role": "user", "content": content}]}
+        return http.post("/v1/decisions", json=body).json()["probabilities"]
+
+    assert probabilities(part(LOW)) != probabilities()
 
 
 def test_other_apis_refuse_audio_by_name(http: httpx.Client) -> None:

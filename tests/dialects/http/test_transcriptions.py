@@ -77,6 +77,7 @@ def test_lfm2_has_an_instruction_of_its_own() -> None:
         ({"response_format": "srt"}, "response_format", "'srt' is none of json, text"),
         ({"response_format": "text", "stream": True}, "response_format", "not possible in a stream"),
         ({"temperature": 3}, "temperature", "expected"),
+        ({"temperature": "warm"}, "temperature", "expected a number"),
         ({"timestamp_granularities": ["word"]}, "timestamp_granularities", "times of words"),
         ({"include": ["logprobs"]}, "include", "not supported"),
         ({"languages": ["en", "de"]}, "languages", "not supported"),

@@ -11,7 +11,16 @@ import struct
 import wave
 from pathlib import Path
 
-from tests.support.models.vision import HEADS, INNER, LAYERS, WIDTH, adder, finish, write_text_model
+from tests.support.models.vision import (
+    HEADS,
+    INNER,
+    LAYERS,
+    WIDTH,
+    add_encoder_blocks,
+    adder,
+    finish,
+    write_text_model,
+)
 
 BANDS = 128
 """Mel bands, which the engine fixes for this kind."""
@@ -56,19 +65,7 @@ def write_audio_projector(path: Path) -> None:
     add_float("a.position_embd.weight", POSITIONS, WIDTH)
     add("a.post_ln.weight", WIDTH)
     add("a.post_ln.bias", WIDTH)
-    for layer in range(LAYERS):
-        block = f"a.blk.{layer}"
-        for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
-            add(f"{block}.{part}.weight", WIDTH, WIDTH)
-            if part != "attn_k":
-                add(f"{block}.{part}.bias", WIDTH)
-        for part in ("ln1", "ln2"):
-            add(f"{block}.{part}.weight", WIDTH)
-            add(f"{block}.{part}.bias", WIDTH)
-        add(f"{block}.ffn_up.weight", INNER, WIDTH)
-        add(f"{block}.ffn_up.bias", INNER)
-        add(f"{block}.ffn_down.weight", WIDTH, INNER)
-        add(f"{block}.ffn_down.bias", WIDTH)
+    add_encoder_blocks(add, "a", unbiased="attn_k")
     add("mm.a.fc.weight", WIDTH, WIDTH)
     add("mm.a.fc.bias", WIDTH)
     finish(writer)

@@ -96,11 +96,21 @@ def write_projector(path: Path) -> None:
     for name in ("v.pre_ln", "v.post_ln"):
         add(f"{name}.weight", WIDTH)
         add(f"{name}.bias", WIDTH)
+    add_encoder_blocks(add, "v")
+    for layer in (0, 2):
+        add(f"mm.{layer}.weight", WIDTH, WIDTH)
+        add(f"mm.{layer}.bias", WIDTH)
+    finish(writer)
+
+
+def add_encoder_blocks(add: Any, encoder: str, unbiased: str = "") -> None:
+    """Add the layers of an encoder, ``v`` or ``a``; the part ``unbiased`` of each has no bias."""
     for layer in range(LAYERS):
-        block = f"v.blk.{layer}"
+        block = f"{encoder}.blk.{layer}"
         for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
             add(f"{block}.{part}.weight", WIDTH, WIDTH)
-            add(f"{block}.{part}.bias", WIDTH)
+            if part != unbiased:
+                add(f"{block}.{part}.bias", WIDTH)
         for part in ("ln1", "ln2"):
             add(f"{block}.{part}.weight", WIDTH)
             add(f"{block}.{part}.bias", WIDTH)
@@ -108,10 +118,6 @@ def write_projector(path: Path) -> None:
         add(f"{block}.ffn_up.bias", INNER)
         add(f"{block}.ffn_down.weight", WIDTH, INNER)
         add(f"{block}.ffn_down.bias", WIDTH)
-    for layer in (0, 2):
-        add(f"mm.{layer}.weight", WIDTH, WIDTH)
-        add(f"mm.{layer}.bias", WIDTH)
-    finish(writer)
 
 
 def adder(writer: Any, seed: int) -> Any:

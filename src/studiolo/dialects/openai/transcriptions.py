@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from ...config import PredictionConfig
 from ...domain.chat import Audio, ChatRequest
-from ...host.media import check_hearing
+from ...host.media import check_sense
 from ...host.transcription import transcription_chat
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
@@ -80,7 +80,7 @@ async def transcribe(call: Call[TranscriptionBody]) -> Answer:
         raise wrong("response_format", "text is not possible in a stream", "Use json.")
     model = await known_model(call, body.model)
     with blaming("file", audio="model"):
-        check_hearing(model, "file")
+        check_sense(model, "audio", "file")
     template = (model.metadata and model.metadata.chat_template) or ""
     events = _events(call, transcription_chat(template, Audio(body.file, "file"), body.prompt, body.language))
     if body.stream:
