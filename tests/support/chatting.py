@@ -128,8 +128,6 @@ class TypedTerminal:
 
     def round_ended(self) -> None: ...
 
-    def tool_called(self, name: str, arguments: dict[str, Any]) -> None: ...
-
     def tool_returned(self, name: str, content: str) -> None:
         self.shown.append(f"{name} returned {content}")
 

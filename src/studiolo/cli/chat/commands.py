@@ -54,6 +54,6 @@ def help_text(commands: tuple[Command, ...]) -> str:
 
 
 KEYS = (
-    'A question of several lines begins and ends with """.',
+    'A question of several lines begins and ends with """; Alt-Enter adds a line.',
     "Ctrl-C stops an answer, or empties the line. Ctrl-D ends the chat.",
 )

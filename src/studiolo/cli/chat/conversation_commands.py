@@ -10,7 +10,7 @@ from .commands import Command
 from .context import ChatContext
 from .files import read_export, write_export
 from .inputs import attach
-from .model_commands import use_model, use_tools
+from .model_commands import use_model, use_tools_again
 from .terminal import edited
 
 
@@ -102,8 +102,7 @@ def take_up(chat: ChatContext) -> None:
         chat.session.use(llm)
     elif llm is None or llm.get_info().model_key != conversation.model:
         use_model(chat, conversation.model)
-    if conversation.tools != chat.tools.servers:
-        use_tools(chat, conversation.tools)
+    use_tools_again(chat)
 
 
 def _new(chat: ChatContext, _: str) -> None:

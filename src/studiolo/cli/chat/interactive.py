@@ -6,20 +6,23 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ...config import PredictionConfig
 from ...paths import Home
+from ...sdk.sync_client import Client
 from .context import ChatContext
 from .history import PromptHistory
 from .inputs import Attachment
 from .journal import Journal
-from .loop import begin, run
+from .loop import COMMANDS, begin, run
+from .model_choice import names_of_models
 from .plain_output import call_line
 from .plain_terminal import PlainTerminal
 from .session import ChatSession
 from .terminal import Terminal
-from .tools import ChatTools
+from .tools import ChatTools, names_of_servers
 
 
 def chat_in_terminal(
@@ -36,7 +39,7 @@ def chat_in_terminal(
     """Chat until the user ends it. Raise what the choice or the load of the model raises."""
     plain = plain or not can_redraw()
     history = PromptHistory(Home.default().chat_history if session.recorder.records else None)
-    terminal = _terminal(history, plain, show_reasoning)
+    terminal = _terminal(session.client, history, plain, show_reasoning)
     with contextlib.closing(ChatTools(Permission(terminal).allows)) as tools:
         session.tools = tools
         chat = ChatContext(session, journal, terminal, tools, stats, plain, ttl, [*attachments])
@@ -52,8 +55,21 @@ def can_redraw() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
 
 
-def _terminal(history: PromptHistory, plain: bool, show_reasoning: bool) -> Terminal:
-    return PlainTerminal(history, show_reasoning=show_reasoning)
+def _terminal(client: Client, history: PromptHistory, plain: bool, show_reasoning: bool) -> Terminal:
+    if plain:
+        return PlainTerminal(history, show_reasoning=show_reasoning)
+    from .completion import CommandCompleter  # late: a plain terminal needs neither prompt_toolkit nor Rich
+    from .rich_terminal import RichTerminal
+
+    arguments: dict[str, Callable[[], Iterable[str]]] = {
+        "set": lambda: PredictionConfig.__struct_fields__,
+        "unset": lambda: PredictionConfig.__struct_fields__,
+        "model": lambda: names_of_models(client),
+        "tools": lambda: [*names_of_servers(), "off"],
+    }
+    names = [name for command in COMMANDS for name in command.names]
+    completer = CommandCompleter(names, arguments, ("image", "file", "load", "save"))
+    return RichTerminal(history, completer, show_reasoning=show_reasoning)
 
 
 class Permission:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Listener(Protocol):
@@ -16,9 +16,6 @@ class Listener(Protocol):
 
     def round_ended(self) -> None:
         """Called when the model has said all that it says before its tools are called, or at the end."""
-
-    def tool_called(self, name: str, arguments: dict[str, Any]) -> None:
-        """Called with a call of a tool."""
 
     def tool_returned(self, name: str, content: str) -> None:
         """Called with the result of a call."""

@@ -27,8 +27,8 @@ def begin(chat: ChatContext, model: str | None) -> None:
     model_commands.use_model(chat, model)
     if len(chat.session.tree):
         conversation_commands.take_up(chat)
-    elif chat.session.conversation.tools:
-        model_commands.use_tools(chat, chat.session.conversation.tools)
+    else:
+        model_commands.use_tools_again(chat)
     chat.terminal.note("/help lists the commands. Ctrl-C stops an answer, Ctrl-D ends the chat.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ...errors import UsageError
+from ...errors import StudioloError, UsageError
 from ..output import printable
 from .commands import Command
 from .context import ChatContext
@@ -59,9 +59,18 @@ def _show_settings(chat: ChatContext) -> None:
 
 def use_tools(chat: ChatContext, servers: list[str]) -> None:
     """Let the model call the tools of these MCP servers, and of no others."""
-    chat.session.change(tools=servers)
     chat.tools.use(servers)
+    chat.session.change(tools=servers)
     chat.terminal.note(f"The model may call: {', '.join(map(printable, chat.tools.names)) or 'no tools'}.")
+
+
+def use_tools_again(chat: ChatContext) -> None:
+    """Let the model call the tools that it could call before in the conversation; say what is not there any more."""
+    if chat.session.conversation.tools != chat.tools.servers:
+        try:
+            use_tools(chat, chat.session.conversation.tools)
+        except StudioloError as error:
+            chat.terminal.error(str(error))
 
 
 def _tools(chat: ChatContext, text: str) -> None:

@@ -80,9 +80,6 @@ class PlainListener:
         self._end_line(self._beside if self._is_thinking else None)
         self._is_thinking, self._is_first = False, True
 
-    def tool_called(self, name: str, arguments: dict[str, Any]) -> None:
-        self._print(f"Calls {call_line(name, arguments)}\n", self._beside)
-
     def tool_returned(self, name: str, content: str) -> None:
         self._print(f"{shortened(name)} returned: {shortened(content)}\n", self._beside)
 

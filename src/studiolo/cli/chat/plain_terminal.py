@@ -7,12 +7,10 @@ import threading
 from typing import TextIO
 
 from ...platform.terminal_lines import read_line
+from .fences import is_open, without_fences
 from .history import PromptHistory
 from .listener import Listener
 from .plain_output import PlainListener, without_controls
-
-FENCE = '"""'
-"""Begins and ends a prompt of several lines."""
 
 
 class PlainTerminal:
@@ -31,11 +29,10 @@ class PlainTerminal:
 
     def read(self) -> str:
         text = input(">>> ")
-        while text.startswith(FENCE) and not (len(text) >= 2 * len(FENCE) and text.endswith(FENCE)):
+        while is_open(text):
             text += "\n" + input("... ")
-        text = text.removeprefix(FENCE).removesuffix(FENCE).strip("\n") if text.startswith(FENCE) else text
         self._history.add(text)
-        return text
+        return without_fences(text)
 
     def ask(self, question: str) -> str:
         return input(without_controls(question))
