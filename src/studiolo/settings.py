@@ -200,7 +200,8 @@ class StoreSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
         url: of the database: ``sqlite:///PATH``, or ``postgresql+psycopg://USER@HOST/NAME`` with the extra
             ``postgres``. Default: the file ``store.db`` in the home.
         keep_days: days that a record is kept. Default: 30.
-        max_records: records of each kind and API token at most; the oldest are removed. Default: 10,000.
+        max_records: records of each kind and API token, and conversations, at most; the oldest are removed. Default:
+            10,000.
     """
 
     url: str | None = None

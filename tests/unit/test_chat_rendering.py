@@ -13,8 +13,10 @@ from rich.console import Console
 
 from studiolo.cli.chat.completion import CommandCompleter
 from studiolo.cli.chat.fences import is_open, without_fences
+from studiolo.cli.chat.interactive import can_redraw
 from studiolo.cli.chat.markdown_output import MAX_REDRAWN_CHARS, MarkdownListener, new_console, split_blocks
 from studiolo.cli.chat.plain_output import MAX_SHOWN_CHARS, PlainListener, call_line, shortened, without_controls
+from tests.support.chatting import Pipe
 
 ANSWER = """# Bees
 
@@ -129,6 +131,16 @@ def test_a_program_gets_the_answer_as_it_is(capsys: pytest.CaptureFixture[str]) 
     listener.fragment("\n\x1b[1m", is_reasoning=False)
     listener.round_ended()
     assert capsys.readouterr().out == "\n\x1b[1m\n"
+
+
+def test_a_terminal_that_cannot_redraw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", Pipe(is_terminal=True))
+    for term, expected in (("xterm-256color", True), ("dumb", False), ("", False)):
+        monkeypatch.setenv("TERM", term)
+        assert can_redraw() is expected
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout", Pipe())
+    assert not can_redraw()
 
 
 def test_a_question_between_fences() -> None:
