@@ -113,7 +113,7 @@ def test_an_image_is_given_by_its_file_or_by_a_pipe(
     good(command(monkeypatch, "chat", "-p", "What is it?", stdin=picture()))
     good(command(monkeypatch, "chat", "-p", "And now?", "-c"))
     (engine,) = [engine for engine in fake.engines if engine.key == "tiny"]
-    assert [len(request.images) for request in engine.requests] == [1, 1, 1]
+    assert [len(request.media) for request in engine.requests] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

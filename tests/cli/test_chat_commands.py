@@ -127,7 +127,7 @@ def test_files_go_along_with_the_next_question_alone(chat: ChatContext, tmp_path
     shown = typed(chat, f"/file '{tmp_path}/a b.txt'", f"/image {tmp_path}/a.png")
     assert "takes along: a b.txt, a.png" in shown
     typed(chat, "What?")
-    assert prompt_of() == "File a b.txt:\n\nBees.\n\nWhat?" and len(fake.engines[-1].requests[-1].images) == 1
+    assert prompt_of() == "File a b.txt:\n\nBees.\n\nWhat?" and len(fake.engines[-1].requests[-1].media) == 1
     assert "takes along: nothing" in typed(chat, "/file") and "[a b.txt, a.png]" not in typed(chat, "/undo", "/show")
     assert "not an image" in typed(chat, f"/image {__file__}") and "none.txt" in typed(chat, "/file none.txt")
     typed(chat, "Why?")

@@ -79,7 +79,8 @@ class ChatTools:
         def call(**arguments: Any) -> Any:
             current.is_written.wait()
             with self._one_at_a_time:
-                if current.cancelled.is_set() or not self._allow(tool.name, arguments, current.cancelled):
+                is_allowed = not current.cancelled.is_set() and self._allow(tool.name, arguments, current.cancelled)
+                if not is_allowed or current.cancelled.is_set():  # stopped while the user was asked
                     return REFUSED
             return tool.call(**arguments)
 
