@@ -1,4 +1,4 @@
-"""Lines of the terminal, read by a thread that can be asked to stop."""
+"""Lines of the terminal: read by a thread that can be asked to stop, and found again with the arrow keys."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import select
 import sys
 import threading
+from collections.abc import Iterable
 
 LOOK_SEC = 0.1
 """How often a thread that waits looks whether it must stop."""
@@ -28,3 +29,16 @@ def read_line(cancelled: threading.Event) -> str:
                 break
             line += piece
     return "" if cancelled.is_set() else line.decode(errors="replace").strip()
+
+
+def remember(lines: Iterable[str]) -> None:
+    """Have the arrow keys find earlier lines where ``input`` is used. Windows has no readline, nor have some builds."""
+    if sys.platform == "win32":
+        return
+    try:
+        import readline
+    except ImportError:
+        return
+    for line in lines:
+        if "\n" not in line:
+            readline.add_history(line)

@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import TextIO
 
-from ...platform.terminal_lines import read_line
+from ...platform.terminal_lines import read_line, remember
 from .fences import is_open, without_fences
 from .history import PromptHistory
 from .listener import Listener
@@ -25,7 +25,7 @@ class PlainTerminal:
         self._history = history
         self._show_reasoning = show_reasoning
         if sys.stdin.isatty():
-            _remember(history.prompts)
+            remember(history.prompts)
 
     def read(self) -> str:
         text = input(">>> ")
@@ -62,14 +62,3 @@ class PlainTerminal:
     @staticmethod
     def _print(text: str, file: TextIO | None = None) -> None:
         print(without_controls(text), file=file or sys.stdout, flush=True)
-
-
-def _remember(prompts: list[str]) -> None:
-    """Have the arrow keys find earlier prompts, where Python has readline."""
-    try:
-        import readline
-    except ImportError:
-        return
-    for prompt in prompts:
-        if "\n" not in prompt:
-            readline.add_history(prompt)
