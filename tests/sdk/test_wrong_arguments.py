@@ -67,6 +67,9 @@ RIGHT: dict[str, Any] = {
     "suffix": "a",
     "model": "m",
     "documents": ["a"],
+    "question": "a",
+    "questions": ["a"],
+    "examples": [("a", True), ("b", False)] * 4,
 }
 """A value for each parameter that must be given."""
 
@@ -85,6 +88,8 @@ ACCEPTED: dict[str, list[Any]] = {
     "files": [[]],
     "tool_definitions": [None, []],
     "images": [[]],
+    "audio": [[]],
+    "questions": [[]],
     "tool_call_requests": [[]],
     "results": [[]],
     "entries": [[]],

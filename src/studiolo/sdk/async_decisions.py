@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any, Unpack, overload
+from typing import Any, Unpack, cast, overload
 
 from ..config import prediction_config
+from ..domain.decisions import Normalization
 from ..errors import ConfigError
 from ..protocol.chat import ChatHistoryData
 from ..protocol.kv import encode_prediction_config, stack_of
 from ..protocol.llm import DECIDE, Calibration, DecideParameter, QuestionData
-from .arguments import items, text
+from .arguments import instance_of, items, one_of, optional, text
 from .async_handle import AsyncModelHandle
 from .callbacks import check_options
 from .chat import Chat, HistoryInput
@@ -156,6 +157,8 @@ class AsyncDeciding(AsyncModelHandle):
         questions: Sequence[QuestionData],
         options: DecisionOptions | CalibrationOptions,
     ) -> list[list[float]]:
+        normalization = cast("Normalization", _normalization(options.get("normalization", "none"), "normalization"))
+        calibration = optional(_calibration, options.get("calibration"), "calibration")
         await upload_media(self._session, history)
         stack = stack_of(encode_prediction_config(prediction_config(options.get("config"))))
         found: list[list[float]] = []
@@ -165,11 +168,15 @@ class AsyncDeciding(AsyncModelHandle):
                 history=history,
                 prediction_config_stack=stack,
                 questions=[*questions[start : start + QUESTIONS_AT_ONCE]],
-                normalization=options.get("normalization", "none"),
-                calibration=options.get("calibration"),
+                normalization=normalization,
+                calibration=calibration,
             )
             found += (await self._call(DECIDE, parameter)).probabilities
         return found
+
+
+_normalization = one_of("none", "tokens")
+_calibration = instance_of(Calibration, "Pass what calibrate() returned, or from_dict() of what was stored.")
 
 
 def _history(options: DecisionOptions | CalibrationOptions) -> ChatHistoryData:

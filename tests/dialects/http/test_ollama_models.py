@@ -18,11 +18,11 @@ from ollama import EmbeddingsResponse, EmbedResponse, ListResponse, ProcessRespo
 
 from studiolo.dialects.ollama.keep_alive import FOREVER, seconds
 from studiolo.errors import InvalidRequestError
-from tests.support.homes import DEFAULT_MODEL as LLM
-from tests.support.http_server import ServerInThread
+from tests.support.http_server import EMBEDDING_MODEL, LLM, ServerInThread
 from tests.support.running import wait_until
 
-EMBEDDING_MODEL = "text-embedding-nomic-embed-text-v1.5"
+SHA256 = "f7af6f66802f4df86eda10fe9bbcfc75c39562bed48ef6ace719a251cf1c2fdb"
+"""The embedding model's, as the catalog has it."""
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_the_models_on_disk(http: httpx.Client, client: ollama.Client) -> None:
         assert entry["name"] == entry["model"] and entry["size"] > 1000
         assert re.fullmatch("[0-9a-f]{64}", entry["digest"])
         assert entry["details"]["format"] == "gguf" and entry["details"]["quantization_level"]
-    assert found[f"{LLM}:latest"]["digest"] == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    assert found[f"{EMBEDDING_MODEL}:latest"]["digest"] == SHA256
     assert {each.model for each in client.list().models} == set(found)
     assert http.get("/api/tags").json() == answer.json()
 
