@@ -349,9 +349,13 @@ def _hosts_end_with_their_module() -> Iterator[None]:
         background.run(close_hosts())
 
 
-# A process that a shell has put in the background ignores Ctrl-C, and so would the programs that tests start.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+if threading.current_thread() is threading.main_thread():
+    # A process that a shell has put in the background ignores Ctrl-C, and so would the programs that tests start.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Under nohup, the tests stay when the terminal closes; the programs that they start do not inherit a function.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Files whose tests serve on, or look at, the ports where clients without an address look. They run in one
 # process, one after the other; the other files are spread over the processes.

@@ -74,6 +74,18 @@ def test_settings_are_kept_beside_the_others(tmp_path: Path, text: str | None, l
     assert text is None or ("# mine" in path.read_text())
 
 
+def test_a_settings_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    path, target = tmp_path / "config.toml", tmp_path / "dotfiles" / "studiolo.toml"
+    target.parent.mkdir()
+    target.write_text("# mine\n")
+    target.chmod(0o600)
+    path.symlink_to(target)
+    tune.keep(path, "a", {"cpu_thread_pool_size": 2})
+    assert path.is_symlink() and "# mine" in target.read_text() and "cpu_thread_pool_size" in target.read_text()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert list(target.parent.iterdir()) == [target]
+
+
 def test_a_settings_file_that_is_wrong_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[models\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -113,7 +114,8 @@ def keep(path: Path, key: str, config: Mapping[str, Any]) -> None:
     from ..settings import read_settings
 
     read_settings(path)
-    fresh = path.with_suffix(".new")
+    target = path.resolve()  # a link stays one
+    fresh = target.with_suffix(".new")
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
         models: Any = document.setdefault("models", tomlkit.table(is_super_table=True))
@@ -121,7 +123,9 @@ def keep(path: Path, key: str, config: Mapping[str, Any]) -> None:
         load.update(config)
         fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
         read_settings(fresh)
-        fresh.replace(path)
+        if target.exists():
+            shutil.copymode(target, fresh)
+        fresh.replace(target)
     except OSError as error:
         cause = error.strerror or str(error)
         raise ConfigError(

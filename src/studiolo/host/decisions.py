@@ -11,19 +11,19 @@ from ..config import PredictionConfig
 from ..domain.calibration import Scaling
 from ..domain.chat import ChatRequest, Message, Text
 from ..domain.decisions import Normalization, Question, log_probability, softmax
+from ..domain.vocabulary import Vocabulary
 from ..engines.base import DecisionRequest, Engine
 from ..engines.prompt import Prompt
 from ..errors import ConfigError
 from .choice_scores import Scoring, Tokenizer, choice_scores, shared_length
 from .engine_capabilities import check_capabilities, check_grammar
-from .engine_run import PredictionRequest, template_request
+from .engine_run import PredictionRequest, chat_prompt, template_request
 from .host import Host
 from .images import max_side
 from .lease import Lease
 from .media import check_media, media_bytes, media_in, with_media
 from .prediction_settings import settings_in_force, with_system_prompt
 from .reasoning import with_thought_closed
-from .tool_use import without_tool_messages
 
 MAX_CHOICES = 256
 """Choices of one question at most: each may take a run of the engine."""
@@ -146,22 +146,26 @@ async def _scorings(
     questions: Sequence[Question],
     config: PredictionConfig,
 ) -> list[Scoring]:
-    tokenizer = Tokenizer(engine, lease.instance.vocabulary.control_tokens)
+    vocabulary = lease.instance.vocabulary
+    tokenizer = Tokenizer(engine, vocabulary.control_tokens)
     scorings: list[Scoring] = []
     for each, question in zip(asked, questions, strict=True):
-        prompt, media = (Prompt(each), ()) if isinstance(each, str) else await _prompt(host, engine, each, config)
+        if isinstance(each, str):
+            prompt, media = Prompt(each), ()
+        else:
+            prompt, media = await _prompt(host, engine, each, config, vocabulary)
         scorings.append(await tokenizer.scoring(prompt, media, question.choices))
     return scorings
 
 
 async def _prompt(
-    host: Host, engine: Engine, chat: ChatRequest, config: PredictionConfig
+    host: Host, engine: Engine, chat: ChatRequest, config: PredictionConfig, vocabulary: Vocabulary
 ) -> tuple[Prompt, Sequence[bytes]]:
     check_capabilities(engine, config, media_in(chat.messages))
     request = PredictionRequest(prompt=chat, config=config, schemas=host.schemas)
-    rendered = await without_tool_messages(engine, await template_request(request, chat))
-    prompt = with_thought_closed(Prompt.of(await engine.apply_template(rendered)), config)
-    return prompt, media_bytes(rendered.messages)
+    rendered = await template_request(request, chat)
+    prompt = await chat_prompt(engine, request, rendered, vocabulary)
+    return with_thought_closed(prompt, config), media_bytes(rendered.messages)
 
 
 async def _in_slots(

@@ -34,8 +34,8 @@ from .reasoning import (
     with_thought_closed,
 )
 from .stop_strings import stop_strings, without_stop_strings
-from .structured import AnswerForm, answer_form
-from .tool_use import OutputPipeline, ToolUse, say_with_tools, without_tool_messages
+from .structured import AnswerForm, answer_form, may_think
+from .tool_use import OutputPipeline, ToolUse, prompt_with_tools, say_with_tools, without_tool_messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,25 @@ async def template_request(request: PredictionRequest, chat: ChatRequest) -> Tem
     )
 
 
+async def chat_prompt(
+    engine: Engine, request: PredictionRequest, chat: TemplateRequest, vocabulary: Vocabulary
+) -> Prompt:
+    """Return the whole text that the model is given for a chat, with what its answer begins with.
+
+    Parameters:
+        request: its prompt is the chat.
+        chat: the chat as templates get it, without the messages that do not fit.
+        vocabulary: the model's.
+    """
+    config = request.config
+    if request.tools is not None:
+        return await prompt_with_tools(engine, chat, request.tools, config, vocabulary)
+    assert isinstance(request.prompt, ChatRequest)
+    prompt = Prompt.of(await engine.apply_template(await without_tool_messages(engine, chat)))
+    prompt = with_beginning(prompt, request.prompt.beginning, config, vocabulary)
+    return prompt if may_think(engine, config) else with_thought_closed(prompt, config)
+
+
 async def begin(
     engine: Engine,
     request: PredictionRequest,
@@ -165,18 +184,15 @@ async def begin(
         chat = await without_tool_messages(engine, chat)
         if not asked.media:
             chat = await fit_chat(engine, chat, config, context_length, vocabulary)
-        given = Prompt.of(await engine.apply_template(chat))
-        given = with_beginning(given, prompt.beginning, config, vocabulary)
+        given = await chat_prompt(engine, request, chat, vocabulary)
     else:
         given = Prompt(prompt if isinstance(prompt, str) else await engine.detokenize(prompt))
     check_fits(given, config, context_length, vocabulary)
     form = await answer_form(request.schemas, engine, config, given.text)
-    may_think = form is None or form.may_think
-    if isinstance(request.prompt, ChatRequest) and not (may_think and config.enable_thinking is not False):
-        given = with_thought_closed(given, config)
+    thinking = form is None or form.may_think
     tokens = prompt if isinstance(prompt, list) else None
     asked = replace(asked, prompt=tokens or given.given, constraint=form and form.constraint)
-    stops = stop_strings(asked.config) if isinstance(request.prompt, ChatRequest) and may_think else None
+    stops = stop_strings(asked.config) if isinstance(request.prompt, ChatRequest) and thinking else None
     if stops is not None:
         asked = without_stop_strings(asked)
     asked = await fit_text(engine, asked, context_length)
@@ -184,6 +200,6 @@ async def begin(
         log_input(given.text)
     after_thought = form and form.after_thought
     events = await think_within(engine, asked, given.text, budget_message, after_thought=after_thought)
-    split = splitter(config, given.text, once=after_thought is not None) if may_think else None
+    split = splitter(config, given.text, once=after_thought is not None) if thinking else None
     free = asked if form is None else None
     return EngineRun(events, OutputPipeline(split, stops=stops), form, free, given.text, budget_message)

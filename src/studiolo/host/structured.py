@@ -278,3 +278,10 @@ def may_think_first(config: PredictionConfig) -> bool:
     parsing = config.reasoning_parsing
     asked = config.enable_thinking is not False and bool(config.reasoning_budget)
     return parsing is not None and parsing.enabled and asked
+
+
+def may_think(engine: Engine, config: PredictionConfig) -> bool:
+    """Return whether a thought may precede an answer without tools."""
+    if config.structured is not None and config.structured.type == "json":
+        return may_think_first(config) and "llguidance" in engine.capabilities.grammars
+    return config.enable_thinking is not False

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from ..config import PredictionConfig
 from ..domain.chat import ChatRequest
-from ..engines.prompt import Prompt
-from .engine_run import PredictionRequest, template_request
+from .engine_run import PredictionRequest, chat_prompt, template_request
 from .host import Host
 from .lease import Lease
 from .media import check_media, media_in
 from .prediction_settings import settings_in_force
 from .prompt_progress import PromptReport
-from .reasoning import check_effort, with_beginning, with_thought_closed
-from .structured import may_think_first
-from .tool_use import prompt_with_tools, tool_use, without_tool_messages
+from .reasoning import check_effort
+from .tool_use import tool_use
 
 
 async def count_tokens(host: Host, lease: Lease, chat: ChatRequest, config: PredictionConfig) -> int:
@@ -36,16 +34,8 @@ async def count_tokens(host: Host, lease: Lease, chat: ChatRequest, config: Pred
         prompt=chat, config=in_force, schemas=host.schemas, files=host.files, tools=tools, logs=None
     )
     rendered = await template_request(request, chat)
-    vocabulary = instance.vocabulary
     async with lease.on_engine() as engine:
-        if tools is not None:
-            prompt = await prompt_with_tools(engine, rendered, tools, in_force, vocabulary)
-            return len(await engine.tokenize(prompt.given))
-        prompt = Prompt.of(await engine.apply_template(await without_tool_messages(engine, rendered)))
-        prompt = with_beginning(prompt, chat.beginning, in_force, vocabulary)
-        held = in_force.structured is not None and in_force.structured.type == "json" and not may_think_first(in_force)
-        if held or in_force.enable_thinking is False:
-            prompt = with_thought_closed(prompt, in_force)
+        prompt = await chat_prompt(engine, request, rendered, instance.vocabulary)
         return len(await engine.tokenize(prompt.given))
 
 

@@ -192,15 +192,20 @@ async def prompt_with_tools(
     names = use.names()
     tools = names.rename_tools(use.tools)
     chat, own_format = await _with_tools(engine, chat, names, tools, as_text=_as_text(use, config))
-    prompt = Prompt.of(await engine.apply_template(chat))
-    return _begun(prompt, use, config, vocabulary, own_format=own_format)
+    return await _rendered(engine, chat, use, config, vocabulary, own_format=own_format)
 
 
-def _begun(
-    prompt: Prompt, use: ToolUse, config: PredictionConfig, vocabulary: Vocabulary, *, own_format: bool
+async def _rendered(
+    engine: Engine,
+    chat: TemplateRequest,
+    use: ToolUse,
+    config: PredictionConfig,
+    vocabulary: Vocabulary,
+    *,
+    own_format: bool,
 ) -> Prompt:
-    """Return what a template has rendered with the beginning of the answer, as far as that is given."""
-    prompt = with_beginning(prompt, use.beginning, config, vocabulary)
+    """Return the text of a chat that has its tools, with the beginning of the answer, as far as that is given."""
+    prompt = with_beginning(Prompt.of(await engine.apply_template(chat)), use.beginning, config, vocabulary)
     if use.must_call:
         prompt = with_thought_closed(prompt, config)
         return prompt if own_format else prompt + CALL_BEGIN
@@ -270,8 +275,7 @@ async def say_with_tools(
     config = request.config
     if not request.media:
         chat = await fit_chat(engine, chat, config, context_length, vocabulary)
-    prompt = Prompt.of(await engine.apply_template(chat))
-    prompt = _begun(prompt, use, config, vocabulary, own_format=own_format)
+    prompt = await _rendered(engine, chat, use, config, vocabulary, own_format=own_format)
     check_fits(prompt, config, context_length, vocabulary)
     if not use.must_call:
         await prepare_parameters(schemas, tools, names.original)  # a wrong schema is refused in any case

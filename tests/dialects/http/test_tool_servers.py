@@ -7,8 +7,9 @@ import itertools
 import json
 import socket
 import sys
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,6 +18,9 @@ import studiolo_fake_engine as fake
 
 from studiolo import outbound
 from studiolo.dialects.http import tool_servers
+from studiolo.dialects.http.gathered import Event
+from studiolo.domain.chat import ChatRequest, Message, Text, ToolCall
+from studiolo.domain.generation import PredictionResult, ToolCallFinished, ToolCallNamed, Usage
 from studiolo.host.host import MAX_TOOL_REQUESTS
 from studiolo.mcp import connections
 from studiolo.mcp.checked_http import checked_client
@@ -232,9 +236,46 @@ def test_requests_with_servers_have_a_limit_on_a_fake_engine(fake_server: Server
     settings = fake_server.host.home.settings
     settings.write_text(settings.read_text().replace("[server]", "[server]\nmax_tools = 2"))
     error = chat(fake_server, 400, integrations=[remote(mcp_url)])["error"]
-    assert error["param"] == "integrations.0" and "5 tools, more than 2" in error["message"]
+    assert error["param"] == "integrations.0" and "5 tools are more than 2" in error["message"]
     fake_server.host.tool_requests = asyncio.Semaphore(0)
     assert "Too many requests" in chat(fake_server, 503, integrations=[remote(mcp_url)])["error"]["message"]
+
+
+async def test_without_tokens_left_no_further_answer_begins_by_a_stub_of_the_model() -> None:
+    left: list[int | None] = []
+
+    async def predict(_: ChatRequest, max_tokens: int | None) -> AsyncGenerator[Event, None]:
+        left.append(max_tokens)
+        yield ToolCallNamed("add")
+        yield ToolCallFinished(ToolCall("add", {}))
+        yield PredictionResult(stop_reason="tool_calls", usage=Usage(9, 0, 3))
+
+    class Tool:
+        name = "add"
+
+        async def call(self) -> str:
+            return "1"
+
+    for limit, seen in ((3, [3]), (4, [4, 1])):
+        left.clear()
+        chat = ChatRequest(messages=[Message("user", [Text("Go.")])])
+        rounds = tool_servers.Rounds(chat, {"add": cast("Any", Tool())}, predict, max_tokens=limit)
+        steps = [step async for step in rounds.steps()]
+        assert sum(isinstance(step, tool_servers.Answered) for step in steps) == len(seen)
+        assert left == seen and rounds.total().end.stop_reason == "max_tokens"
+
+
+def test_tools_of_a_request_and_of_its_servers_count_together_on_a_fake_engine(
+    fake_server: ServerInThread, mcp_url: str
+) -> None:
+    allow(fake_server, 'mcp_urls = "any"', "max_tools = 5")
+    own = {"type": "function", "name": "own", "parameters": {"type": "object", "properties": {}}}
+    server = {"type": "mcp", "server_label": "sums", "server_url": mcp_url, "require_approval": "never"}
+    body = {"model": "alpha", "input": "Go.", "tools": [server]}
+    scripted(["Done."])
+    assert httpx.post(f"{fake_server.url}/v1/responses", json=body).status_code == 200
+    answer = httpx.post(f"{fake_server.url}/v1/responses", json={**body, "tools": [own, server]})
+    assert answer.status_code == 400 and "6 tools are more than 5" in answer.text
 
 
 async def test_each_request_to_a_server_goes_to_an_address_that_was_checked(

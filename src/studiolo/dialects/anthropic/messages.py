@@ -22,7 +22,7 @@ from ..http.answers import SSE, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.gathered import Event, Gathered
 from ..http.generation import blaming, events_of, fits, leased, patience_sec
-from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tokens_left, tools_of
+from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
 from .blocks import BlockWriter
 from .conversation import Conversation
 from .errors import REQUEST_ID, error_body, new_request_id
@@ -103,22 +103,22 @@ class _Asked:
             async with tools_of(call.host, self.servers, body.tool_names) as tools:
                 served = self.blocks.served = offered_tools(tools, body.tools or ())
                 chat = body.chat(self._conversation, call.ignored, served)
-                self._rounds = Rounds(chat, served, self._predicted, "toolu_")
+                self._rounds = Rounds(chat, served, self._predicted, "toolu_", max_tokens=body.max_tokens)
                 async with contextlib.aclosing(self._rounds.steps()) as steps:
                     async for step in steps:
                         yield step
 
-    def _predicted(self, chat: ChatRequest, used: int) -> AsyncGenerator[Event, None]:
+    def _predicted(self, chat: ChatRequest, max_tokens: int | None) -> AsyncGenerator[Event, None]:
         """Yield the events of one answer of the model.
 
         Parameters:
-            used: tokens that were generated before.
+            max_tokens: of the answer at most.
         """
         body = self.call.body
 
         def config(instance: Instance) -> PredictionConfig:
             found = body.config_for(instance, self._conversation, self.call.ignored)
-            found.max_tokens = tokens_left(body.max_tokens, used)
+            found.max_tokens = max_tokens or found.max_tokens
             return found
 
         events = events_of(self.call, body.model, chat, config)

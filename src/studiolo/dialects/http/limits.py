@@ -27,9 +27,18 @@ def check_tools(body: Any, limits: ServerSettings) -> None:
     tools: Any = getattr(body, "tools", None)
     if not isinstance(tools, list):
         return
-    count = sum(_count(tool) for tool in cast("list[Any]", tools))
+    check_tool_count("tools", sum(_count(tool) for tool in cast("list[Any]", tools)), limits)
+
+
+def check_tool_count(place: str, count: int, limits: ServerSettings) -> None:
+    """Raise :class:`InvalidRequestError` if a request has too many tools, those of its MCP servers included.
+
+    Parameters:
+        place: the path in the request of what has them.
+    """
     if count > limits.max_tools:
-        raise wrong("tools", f"{count} tools are more than {limits.max_tools}", "The server's limit is max_tools.")
+        what = f"{count} tools are more than {limits.max_tools}"
+        raise wrong(place, what, "Name those that you need, or raise server.max_tools in config.toml.")
 
 
 def _count(tool: Any) -> int:

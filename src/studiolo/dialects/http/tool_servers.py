@@ -24,6 +24,7 @@ from ...mcp.connections import INTERRUPTED_CLOSE_LIMIT_SEC, Connections, McpTool
 from ...outbound import Reach, check_url
 from .fields import wrong
 from .gathered import CallText, Event, Gathered, Piece
+from .limits import check_tool_count
 
 MAX_SERVERS = 16
 """MCP servers of one request, at most."""
@@ -106,10 +107,8 @@ async def _connected(
         for connections, configs in groups:
             if configs:
                 tools |= await _begun(connections, configs, {*taken, *tools}, is_own=configs is own)
-        allowed, limit = _allowed(tools, asked), host.settings.current().server.max_tools
-        if len(allowed) > limit:
-            place, what = asked[0].place, f"its MCP servers have {len(allowed)} tools, more than {limit}"
-            raise wrong(place, what, "Name those that you need, or raise server.max_tools.")
+        allowed = _allowed(tools, asked)
+        check_tool_count(asked[0].place, len(taken) + len(allowed), host.settings.current().server)
         yield allowed
     finally:
         await asyncio.gather(*(connections.end(INTERRUPTED_CLOSE_LIMIT_SEC) for connections, _ in groups))
@@ -217,13 +216,8 @@ class Answered:
         return f"{text[:MAX_RESULT_CHARS]}\n(cut off: it has {len(text)} characters)"
 
 
-def tokens_left(max_tokens: int, used: int) -> int:
-    """Return how many tokens an answer may have after others of the same request, at least one."""
-    return max(max_tokens - used, 1)
-
-
-Predict = Callable[[ChatRequest, int], AsyncGenerator[Event, None]]
-"""Answers a chat, given how many tokens were generated before."""
+Predict = Callable[[ChatRequest, int | None], AsyncGenerator[Event, None]]
+"""Answers a chat, given how many tokens the answer may have; ``None`` for no limit."""
 
 
 class Rounds:
@@ -234,6 +228,7 @@ class Rounds:
         tools: those that the server calls, by the model's names.
         predict: answers a chat.
         call_prefix: what the ids of calls begin with.
+        max_tokens: tokens of all answers together at most; ``None`` for no limit.
         max_calls: calls at most; ``None`` for no limit but those of rounds and time.
     """
 
@@ -243,6 +238,8 @@ class Rounds:
         tools: Mapping[str, McpTool],
         predict: Predict,
         call_prefix: str = "call_",
+        *,
+        max_tokens: int | None,
         max_calls: int | None = None,
     ) -> None:
         self.chat = chat
@@ -250,6 +247,7 @@ class Rounds:
         self._tools = tools
         self._predict = predict
         self._call_prefix = call_prefix
+        self._max_tokens = max_tokens
         self._calls_left = max_calls
 
     @property
@@ -265,12 +263,15 @@ class Rounds:
         """Yield what happens, until the model has answered, or has called a tool that is not the server's."""
         deadline = Deadline(TOOLS_LIMIT_SEC)
         for number in range(1, MAX_ROUNDS + 1):
+            left = self._tokens_left()
+            if self.answers and left is not None and left <= 0:
+                self.answer.result = replace(self.answer.end, stop_reason="max_tokens")
+                return
             is_last = number == MAX_ROUNDS or deadline.has_passed or self._calls_left == 0
             chat = replace(self.chat, tool_choice="none") if self._tools and is_last else self.chat
             answer = Gathered(call_prefix=self._call_prefix)
             self.answers.append(answer)
-            used = sum(each.end.usage.predicted_tokens for each in self.answers[:-1])
-            async with contextlib.aclosing(self._predict(chat, used)) as events:
+            async with contextlib.aclosing(self._predict(chat, left)) as events:
                 async for event in events:
                     yield Step(event, answer.add(event))
             calls = [call for call in answer.calls if call.call is not None]
@@ -285,6 +286,11 @@ class Rounds:
             if len(own) < len(calls):  # the client makes the others
                 return
             self.chat = continued(self.chat, answer, calls, results)
+
+    def _tokens_left(self) -> int | None:
+        if self._max_tokens is None:
+            return None
+        return self._max_tokens - sum(each.end.usage.predicted_tokens for each in self.answers)
 
     async def _called(self, call: CallText, deadline: Deadline) -> Answered:
         tool = self._tools[call.name]

@@ -23,7 +23,7 @@ from ..http.fields import wrong
 from ..http.gathered import AnswerText, Event, Thought
 from ..http.generation import blaming, is_loaded, patience, predicting, reference
 from ..http.produced import produced
-from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tokens_left, tools_of
+from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
 from .chat_answer import (
     ChatAnswer,
     Connected,
@@ -70,7 +70,12 @@ class _Chat:
                     await queue.put(Connected())
                     offered = [tool.definition for tool in tools.values()] or None
                     chat = ChatRequest(messages=self.messages, tools=offered)
-                    self.rounds = Rounds(chat, tools, lambda chat, used: self._predicted(queue, chat, used))
+                    self.rounds = Rounds(
+                        chat,
+                        tools,
+                        lambda chat, max_tokens: self._predicted(queue, chat, max_tokens),
+                        max_tokens=self.call.body.max_output_tokens,
+                    )
                     async with contextlib.aclosing(self.rounds.steps()) as steps:
                         async for step in steps:
                             await queue.put(step)
@@ -85,12 +90,12 @@ class _Chat:
         return None if self.rounds is None else self.rounds.tool(name)
 
     async def _predicted(
-        self, queue: asyncio.Queue[Happening], chat: ChatRequest, used: int
+        self, queue: asyncio.Queue[Happening], chat: ChatRequest, max_tokens: int | None
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of one answer of the model.
 
         Parameters:
-            used: tokens that were generated before.
+            max_tokens: of the answer at most; ``None`` for no limit.
         """
         began = time.monotonic()
 
@@ -100,8 +105,7 @@ class _Chat:
 
         body = self.call.body
         config = body.prediction_config()
-        if config.max_tokens:
-            config.max_tokens = tokens_left(config.max_tokens, used)
+        config.max_tokens = max_tokens
         is_first = self.rounds is not None and len(self.rounds.answers) == 1
         load = body.load_request(LoadWatcher(on_progress=report if is_first else None))
         async with predicting(self.call, body.model, chat, config, load) as run:

@@ -24,7 +24,7 @@ from ..http.endpoint import Call
 from ..http.fields import wrong
 from ..http.gathered import CallText, Event
 from ..http.generation import blaming, events_of, fits, leased, patience_sec, reference
-from ..http.tool_servers import TOOLS_LIMIT_SEC, Answered, Rounds, called, tokens_left, tools_of
+from ..http.tool_servers import TOOLS_LIMIT_SEC, Answered, Rounds, called, tools_of
 from . import responses_answer as answers
 from .responses_answer import Stored
 from .responses_events import Output
@@ -119,7 +119,11 @@ class Growing:
                 made = [one async for one in self._approved(early)]
                 servers = self._asked.offered.servers
                 rounds = self._rounds = Rounds(
-                    self._asked.chat(made), servers.callable, self._predicted, max_calls=self._call.body.max_tool_calls
+                    self._asked.chat(made),
+                    servers.callable,
+                    self._predicted,
+                    max_tokens=self._config.max_tokens or None,
+                    max_calls=self._call.body.max_tool_calls,
                 )
                 async with contextlib.aclosing(rounds.steps()) as steps:
                     async for step in steps:
@@ -141,15 +145,15 @@ class Growing:
         await self.keep()
         yield {"type": f"response.{self.response.status}", "response": self.response}
 
-    def _predicted(self, chat: ChatRequest, used: int) -> AsyncGenerator[Event, None]:
+    def _predicted(self, chat: ChatRequest, max_tokens: int | None) -> AsyncGenerator[Event, None]:
         """Yield the events of one answer of the model.
 
         Parameters:
-            used: tokens that were generated before.
+            max_tokens: of the answer at most; ``None`` for no limit.
         """
         body, config = self._call.body, self._config
-        if config.max_tokens:
-            config = replace(config, max_tokens=tokens_left(config.max_tokens, used))
+        if max_tokens is not None:
+            config = replace(config, max_tokens=max_tokens)
         return events_of(self._call, body.model, chat, config, body.load_request())
 
     def _listed(self) -> list[dict[str, Any]]:

@@ -234,33 +234,22 @@ class LlamaServerClient:
         for start in range(0, len(texts), EMBEDDING_BATCH):
             batch = texts[start : start + EMBEDDING_BATCH]
             if len(batch) == 1:  # the server counts its tokens
-                answer = await self._embed(batch[0], [], start, len(texts))
+                answer = await self._embed(batch, batch[0], start, len(texts))
                 counts.append(answer.usage.prompt_tokens)
             else:
                 tokens = await asyncio.gather(*(self.tokenize(text) for text in batch))
-                lengths = [len(each) for each in tokens]
-                answer = await self._embed(tokens, lengths, start, len(texts))
-                counts += lengths
+                answer = await self._embed(batch, tokens, start, len(texts))
+                counts += map(len, tokens)
             vectors += [each.embedding for each in answer.data]
         return Embeddings(vectors, counts)
 
     async def _embed(
-        self, prompts: str | list[list[int]], lengths: Sequence[int], first: int, total: int
+        self, texts: Sequence[str], prompts: str | list[list[int]], first: int, total: int
     ) -> EmbeddingList:
-        """Return the vectors of a batch.
-
-        Parameters:
-            lengths: the tokens of each text; empty for a single one.
-            first, total: the position of its first text among all of the call, and how many those are.
-        """
-        try:
-            answer = await self._post("/v1/embeddings", {"input": prompts, "encoding_format": "float"}, limit_sec=None)
-        except PredictionError as error:
-            if (sizes := _TOO_LARGE.search(error.cause or "")) is not None:
-                place = next((i for i, length in enumerate(lengths) if length == int(sizes[1])), 0)
-                raise too_long(int(sizes[1]), int(sizes[2]), position_of(first + place, total)) from None
-            raise
-        vectors = embeddings(answer, max(len(lengths), 1), first, total, self._vector_length)
+        """Return the vectors of a batch. Its parameters are those of :meth:`_post_batch`, and what it sends of them."""
+        body = {"input": prompts, "encoding_format": "float"}
+        answer = await self._post_batch("/v1/embeddings", body, texts, first, total)
+        vectors = embeddings(answer, len(texts), first, total, self._vector_length)
         self._vector_length = len(vectors.data[0].embedding)
         return vectors
 
@@ -270,14 +259,8 @@ class LlamaServerClient:
         tokens = 0
         for start in range(0, len(texts), EMBEDDING_BATCH):
             batch = texts[start : start + EMBEDDING_BATCH]
-            try:
-                answer = await self._post("/v1/rerank", {"query": query, "documents": batch}, limit_sec=None)
-            except PredictionError as error:
-                if (sizes := _TOO_LARGE.search(error.cause or "")) is None:
-                    raise
-                lengths = await asyncio.gather(*(self.tokenize(text) for text in batch))
-                longest = max(range(len(batch)), key=lambda index: len(lengths[index]))
-                raise too_long(int(sizes[1]), int(sizes[2]), position_of(start + longest, len(texts))) from None
+            body = {"query": query, "documents": batch}
+            answer = await self._post_batch("/v1/rerank", body, batch, start, len(texts))
             found = relevance(answer, len(batch))
             scores += found.scores
             tokens += found.prompt_tokens
@@ -290,6 +273,22 @@ class LlamaServerClient:
         if status in NOT_THERE:
             raise UnsupportedError("The engine does not decide with this model", feature="decisions")
         return system_one_probabilities(checked("/v1/systemone", status, answer), request.questions)
+
+    async def _post_batch(self, path: str, body: dict[str, Any], texts: Sequence[str], first: int, total: int) -> bytes:
+        """Return the answer to a batch of texts. Raise an error with the position of a text that is too long.
+
+        Parameters:
+            first, total: the position of its first text among all of the call, and how many those are.
+        """
+        try:
+            return await self._post(path, body, limit_sec=None)
+        except PredictionError as error:
+            if (sizes := _TOO_LARGE.search(error.cause or "")) is None:
+                raise
+        tokens, limit = int(sizes[1]), int(sizes[2])
+        lengths = [len(each) for each in await asyncio.gather(*(self.tokenize(text) for text in texts))]
+        place = lengths.index(tokens if tokens in lengths else max(lengths))  # rerank counts the query as well
+        raise too_long(tokens, limit, position_of(first + place, total))
 
     async def health(self) -> None:
         """Return when the server has said that it is well. Waits as long as it says nothing."""

@@ -39,7 +39,14 @@ from studiolo.engines.spec import (
     Node,
     ProcessRef,
 )
-from studiolo.errors import EngineDiedError, EngineError, EngineStartError, PromptTooLongError, UnsupportedError
+from studiolo.errors import (
+    EngineDiedError,
+    EngineError,
+    EngineStartError,
+    InvalidRequestError,
+    PromptTooLongError,
+    UnsupportedError,
+)
 
 T = TypeVar("T")
 
@@ -249,6 +256,8 @@ class FakeEngine:
     async def detokenize(self, tokens: Sequence[int]) -> str:
         with self._work():
             await self._unless_dead(self.script.tokenize.take())
+            if wrong := [token for token in tokens if not 0 <= token < len(_words)]:
+                raise InvalidRequestError(f"The token {wrong[0]} is none of the model's", data={"feature": "tokens"})
             return "".join(_words[token] for token in tokens)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
