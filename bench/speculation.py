@@ -24,22 +24,25 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 from studiolo.config import LoadConfig, PredictionConfig
-from studiolo.domain.generation import Fragment
-from studiolo.engines.base import Completed, CompletionRequest, Constraint, Engine
+from studiolo.engines.base import CompletionRequest, Constraint, Engine
 from studiolo.host.host import Host
 from studiolo.host.instance import Instance
 from studiolo.host.prediction_settings import settings_in_force
 
+from .engine_time import run
 from .layers import ensure_model
 from .measure import Spread
 from .schema_speed import SCHEMA
 
 BASE = "off"
+AGAIN = "off, once more"
+"""The same as the base: what it differs by is noise."""
+
 VARIANTS: dict[str, dict[str, Any]] = {
     BASE: {},
+    AGAIN: {},
     "ngram-simple, 48": {"speculative_ngram": "ngram-simple"},
     "ngram-simple, 8": {"speculative_ngram": "ngram-simple", "speculative_draft_max_tokens": 8},
     "ngram-simple, 16": {"speculative_ngram": "ngram-simple", "speculative_draft_max_tokens": 16},
@@ -137,10 +140,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=8, help="prompts of each kind of work (default: 8)")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of an answer (default: 128)")
     parser.add_argument("--variant", action="append", choices=list(VARIANTS), help="measure these alone")
+    parser.add_argument("--work", action="append", choices=list(WORK), help="measure this alone")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
     options = parser.parse_args()
     names = list(dict.fromkeys([BASE, *(options.variant or VARIANTS)]))
-    rows = asyncio.run(_measure(ensure_model(options.model), names, options.rounds, options.tokens))
+    kinds = options.work or list(WORK)
+    rows = asyncio.run(_measure(ensure_model(options.model), kinds, names, options.rounds, options.tokens))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     print("| work | drafting | tokens a second, to off | by processor time | accepted | same answers |")
@@ -153,7 +158,9 @@ def main() -> int:
     return 0
 
 
-async def _measure(model: str, names: Sequence[str], rounds: int, tokens: int) -> list[dict[str, Any]]:
+async def _measure(
+    model: str, kinds: Sequence[str], names: Sequence[str], rounds: int, tokens: int
+) -> list[dict[str, Any]]:
     host = Host()
     found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     try:
@@ -163,8 +170,8 @@ async def _measure(model: str, names: Sequence[str], rounds: int, tokens: int) -
             config = LoadConfig(context_length=2048, prompt_cache_mib=0, **VARIANTS[name])
             instances[name] = await host.load(resolved, config, identifier=name)
         for turn in range(rounds):
-            for kind, new in WORK.items():
-                work = new(random.Random(f"{kind} {turn}"))
+            for kind in kinds:
+                work = WORK[kind](random.Random(f"{kind} {turn}"))
                 asked = PredictionConfig(temperature=work.temperature, max_tokens=tokens, seed=turn)
                 for name in names if turn % 2 == 0 else reversed(names):
                     settings = settings_in_force(asked, instances[name].config)
@@ -172,35 +179,24 @@ async def _measure(model: str, names: Sequence[str], rounds: int, tokens: int) -
             print(f"round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
     finally:
         await host.stop()
-    return [_row(kind, name, found[kind, name], found[kind, BASE]) for kind in WORK for name in names if name != BASE]
+    return [_row(kind, name, found[kind, name], found[kind, BASE]) for kind in kinds for name in names if name != BASE]
 
 
 async def _one(engine: Engine, work: Work, settings: PredictionConfig) -> dict[str, Any]:
-    await _run(engine, work, msgspec.structs.replace(settings, max_tokens=1))
-    process = psutil.Process(engine.process.pid)
-    before = process.cpu_times()
-    text, end = await _run(engine, work, settings)
-    after = process.cpu_times()
+    form = Constraint(grammar=f"%llguidance {{}}\n{work.grammar}\n") if work.grammar else None
+    warm, asked = (
+        CompletionRequest(prompt=work.prompt, config=config, constraint=form)
+        for config in (msgspec.structs.replace(settings, max_tokens=1), settings)
+    )
+    await run(engine, warm)
+    done = await run(engine, asked)
     return {
-        "text": text if work.temperature == 0 else None,
-        "rate": end.predicted_tokens / (end.decode_sec or 1),
-        "processor": end.predicted_tokens / (after.user + after.system - before.user - before.system),
-        "drafted": end.draft_tokens or 0,
-        "accepted": end.accepted_draft_tokens or 0,
+        "text": done.text if work.temperature == 0 else None,
+        "rate": done.decode_rate,
+        "processor": done.end.predicted_tokens / done.processor_sec,
+        "drafted": done.end.draft_tokens or 0,
+        "accepted": done.end.accepted_draft_tokens or 0,
     }
-
-
-async def _run(engine: Engine, work: Work, settings: PredictionConfig) -> tuple[str, Completed]:
-    form = None
-    if work.grammar:
-        form = Constraint(grammar=f"%llguidance {{}}\n{work.grammar}\n")
-    text = ""
-    async for event in engine.complete(CompletionRequest(prompt=work.prompt, config=settings, constraint=form)):
-        if isinstance(event, Completed):
-            return text, event
-        if isinstance(event, Fragment):
-            text += event.text
-    raise RuntimeError("the answer has no end")
 
 
 def _row(work: str, name: str, own: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import psutil
 import pytest
 
 from studiolo.config import LoadConfig, LoraSetting, check_load_config, explicit_fields, load_config
-from studiolo.engines.base import Completed, CompletionRequest, Engine
+from studiolo.domain.generation import Fragment
+from studiolo.engines.base import Completed, CompletionRequest, Constraint, Engine
 from studiolo.engines.llama_cpp.params import worker_params
 from studiolo.errors import ConfigError, EngineStartError, UnsupportedError
 from studiolo.host.prediction_settings import settings_in_force
@@ -159,13 +162,14 @@ async def test_the_seed_of_a_load_is_that_of_predictions_without_one(start: Star
     assert len({await text(5), await text(6), await text(False), await text(False)}) > 2
 
 
-REPEATS = "one two three four five six seven eight nine ten " * 8
+REPEATED = "one two three four five six seven eight nine ten "
+REPEATS = REPEATED * 8
 
 
 @pytest.mark.parametrize(
     ("config", "pattern"),
     [
-        ({"speculative_ngram": "ngram-simple", "speculative_draft_max_tokens": 8}, r"(ngram[-_]simple)"),
+        ({"speculative_ngram": "ngram-simple"}, r"(ngram[-_]simple)"),
         ({"speculative_ngram": "ngram-mod"}, r"(ngram[-_]mod)"),
         ({"speculative_ngram": "ngram-map-k"}, r"(ngram[-_]map[-_]k)"),
         ({"speculative_ngram": "ngram-map-k4v"}, r"(ngram[-_]map[-_]k4v)"),
@@ -175,9 +179,20 @@ REPEATS = "one two three four five six seven eight nine ten " * 8
 async def test_drafting_without_a_model_leaves_the_text_as_it_is(
     start: Start, tmp_path: Path, config: dict[str, Any], pattern: str
 ) -> None:
-    plain = await run(await start(context_length=512), REPEATS, max_tokens=32, repeat_penalty=False)
-    drafted = await run(await start(context_length=512, **config), REPEATS, max_tokens=32, repeat_penalty=False)
-    assert drafted[0] == plain[0]
+    async def texts(engine: Engine) -> tuple[str, Completed]:
+        free = request(REPEATS, max_tokens=32, repeat_penalty=False)
+        held = replace(free, constraint=Constraint(grammar=f"%llguidance {{}}\nstart: {json.dumps(REPEATED * 3)}\n"))
+        events = [event for each in (free, held) for event in [event async for event in engine.complete(each)]]
+        end = events[-1]
+        assert isinstance(end, Completed)
+        return "".join(event.text for event in events if isinstance(event, Fragment)), end
+
+    plain, end = await texts(await start(context_length=512))
+    assert not end.draft_tokens
+    drafted, end = await texts(await start(context_length=512, **config))
+    assert drafted == plain
+    if config["speculative_ngram"] == "ngram-simple":
+        assert end.accepted_draft_tokens
     assert await logged(tmp_path, pattern)
 
 

@@ -85,7 +85,8 @@ class LoadConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
         speculative_draft_model: the key of a smaller model that drafts tokens, which this one checks.
         speculative_draft_simple: use the draft model. Default: true where one is named.
         speculative_draft_mtp: draft with the model's own multi-token prediction layers. Default: false.
-        speculative_draft_max_tokens, speculative_draft_min_tokens: tokens that are drafted at once. Default: 3 and 0.
+        speculative_draft_max_tokens, speculative_draft_min_tokens: tokens that are drafted at once. Default: 3 and 0;
+            without a model at most 8 (``ngram-simple``), 48 or 64.
         speculative_draft_min_continue_probability: drafting ends at a token less likely than this. Default: 0.
         speculative_ngram: draft without a model, from what the text so far repeats. Default: off.
         prompt_template: the chat template of predictions without one. Default: the model's.

@@ -24,6 +24,10 @@ from ..spec import EngineSpec
 
 RANDOM_SEED = -1
 
+NGRAM_SIMPLE_TOKENS = 8
+"""Tokens that ``ngram-simple`` drafts at once, and by which it looks them up. llama.cpp's are 48 and 12: more work is
+lost with a wrong draft. docs/performance.md has the figures."""
+
 
 def worker_params(config: LoadConfig, domain: Domain, layers: int = 0) -> dict[str, Any]:
     """Return what the engine is started with, by the names of llama.cpp's ``common_params``.
@@ -141,6 +145,8 @@ def _speculation(config: LoadConfig) -> dict[str, Any] | None:
         "n_min": config.speculative_draft_min_tokens,
         "p_min": config.speculative_draft_min_continue_probability,
     }
+    if kind == "ngram-simple" and limits["n_max"] is None:
+        limits["n_max"] = NGRAM_SIMPLE_TOKENS
     return {"type": kind, **{name: value for name, value in limits.items() if value is not None}}
 
 
