@@ -53,7 +53,8 @@ $(VENV)/.dev: pyproject.toml requirements-dev.lock | $(UV)
 run: $(VENV)/.run
 	@$(BIN)/studiolo complete "My name is" --stats
 
-test: lint types
+test: $(VENV)/.dev
+	@$(MAKE) --no-print-directory -j 2 lint types
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 # Lint beside the tests. Each worker more costs the collection of all tests once more; those of the HTTP dialects, which
@@ -75,8 +76,11 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 # The types as other operating systems have them; `make lint` checks those of this one.
-types: $(VENV)/.dev
-	for system in $(filter-out $(shell uname -s),Linux Darwin Windows); do $(BIN)/pyright --pythonplatform $$system || exit 1; done
+OTHER_SYSTEMS := $(filter-out $(shell uname -s),Linux Darwin Windows)
+types: $(addprefix types-,$(OTHER_SYSTEMS))
+
+types-%: $(VENV)/.dev
+	$(BIN)/pyright --pythonplatform $*
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
