@@ -166,7 +166,7 @@ class ServerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         idle_limit_sec: seconds that a client over HTTP may stop within sending its request, or taking its answer.
             Default: 300.
         request_limit_sec: seconds that a request over HTTP takes at most. Default: 86,400, a day.
-        fetch_urls: whether images are fetched that requests name by ``http`` and ``https`` addresses: ``never``, only
+        fetch_urls: whether images and documents are fetched that requests name by their addresses: ``never``, only
             from ``public`` addresses, or from ``any``, private networks and this machine included. Default: never.
         mcp_urls: whether requests over HTTP may name MCP servers by their addresses, which the server then calls:
             ``never``, only ``public`` addresses, or ``any``. Default: never.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -92,12 +93,13 @@ class Documents:
     Parameters:
         files: the file store.
         limits: for each document.
+        turn: held by a document that is parsed; by default those of these files are counted alone.
     """
 
-    def __init__(self, files: FileStore, limits: Limits | None = None) -> None:
+    def __init__(self, files: FileStore, limits: Limits | None = None, turn: asyncio.Semaphore | None = None) -> None:
         self._files = files
         self._limits = limits or Limits()
-        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._turn = turn or asyncio.Semaphore(AT_ONCE)
 
     async def parser(self, identifier: str) -> Parser:
         """Return the parser for a file.
@@ -129,6 +131,22 @@ class Documents:
             async with self._turn:
                 pages = await self._pages(identifier, kind, on_progress)
         return Document(pages, kind == "pdf", parser)
+
+    async def read_unkept(self, name: str, data: bytes) -> Document:
+        """Return the text of a document that is not kept among the files, as :meth:`read` does.
+
+        Parameters:
+            name: its name, whose suffix distinguishes HTML from other text.
+        """
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="studiolo-document-", ignore_cleanup_errors=True)
+        except OSError as error:
+            title = f"The file {name!r} cannot be kept in the folder for temporary files"
+            raise FilesError(title, cause=error.strerror, suggestion="Make room in it.") from None
+        with folder:
+            files = FileStore(Path(folder.name))
+            stored = await asyncio.to_thread(files.add, name, data)
+            return await Documents(files, self._limits, self._turn).read(stored.identifier, lambda _: None)
 
     def _kind(self, identifier: str) -> str:
         data = self._files.read(identifier)

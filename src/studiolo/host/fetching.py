@@ -1,15 +1,15 @@
-"""Images that a request names by their addresses, fetched within limits."""
+"""Images and documents that a request names by their addresses, fetched within limits."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, FilesError
 from ..outbound import ForbiddenAddressError, Reach, allowed_addresses, check_url
-from .files import image_format
 
 if TYPE_CHECKING:
     import aiohttp
@@ -17,31 +17,44 @@ if TYPE_CHECKING:
     from yarl import URL
 
 MAX_FETCHED = 20
-"""Images of one request that are fetched, at most."""
+"""Files of one request that are fetched, at most."""
 
 MAX_FETCHED_BYTES = 20 * 2**20
-"""The largest image that is fetched."""
+"""The largest file that is fetched."""
 
 FETCH_LIMIT_SEC = 15.0
-"""How long the fetch of all images of a request may take."""
+"""How long the fetch of all files of a request may take."""
 
 MAX_REDIRECTS = 3
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
-async def fetch_images(urls: Sequence[str], reach: Reach, max_bytes: int) -> list[bytes]:
-    """Return the images at these addresses.
+@dataclass(frozen=True)
+class Fetched:
+    """A file from the network.
+
+    Parameters:
+        data: its content.
+        media_type: the type that its server gives it, in lower case; empty without one.
+    """
+
+    data: bytes
+    media_type: str = ""
+
+
+async def fetch_files(urls: Sequence[str], reach: Reach, max_bytes: int) -> list[Fetched]:
+    """Return the files at these addresses.
 
     Parameters:
         reach: which addresses may be connected to, those of redirects included.
         max_bytes: the size of all of them together at most.
 
     Raises:
-        FilesError: one of them cannot be fetched, or is not an image; ``data["url"]`` is its address.
+        FilesError: one of them cannot be fetched; ``data["url"]`` is its address.
     """
     if len(urls) > MAX_FETCHED:
-        raise FilesError(f"At most {MAX_FETCHED} images are fetched for a request", data={"url": urls[MAX_FETCHED]})
+        raise FilesError(f"At most {MAX_FETCHED} files are fetched for a request", data={"url": urls[MAX_FETCHED]})
     room = _Room(max_bytes)
     try:
         async with asyncio.TaskGroup() as group:
@@ -61,23 +74,21 @@ class _Room:
         """Use some of it."""
         self.left -= size
         if self.left < 0:
-            raise ValueError("the images of the request are too large together")
+            raise ValueError("the files of the request are too large together")
 
 
-async def _fetch(url: str, reach: Reach, room: _Room) -> bytes:
+async def _fetch(url: str, reach: Reach, room: _Room) -> Fetched:
     import aiohttp
     from yarl import URL
 
     try:
         check_url(url)
         async with asyncio.timeout(FETCH_LIMIT_SEC):
-            data = await _follow(URL(url), reach, room)
-        if image_format(data) is None:
-            raise ValueError("its content is not an image")
+            return await _follow(URL(url), reach, room)
     except TimeoutError:
         raise _failed(url, f"there was no answer within {FETCH_LIMIT_SEC:g} s") from None
     except ForbiddenAddressError as error:
-        suggestion = 'Send its bytes as a data URL, or set server.fetch_urls = "any" in config.toml.'
+        suggestion = 'Send its content in base64, or set server.fetch_urls = "any" in config.toml.'
         raise _failed(url, str(error), suggestion) from None
     except ConfigError as error:
         raise _failed(url, f"{error.title[0].lower()}{error.title[1:]}") from None
@@ -85,29 +96,28 @@ async def _fetch(url: str, reach: Reach, room: _Room) -> bytes:
         raise _failed(url, "its server's answer is not valid HTTP") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise _failed(url, str(error) or type(error).__name__) from None
-    return data
 
 
 def _failed(url: str, cause: str, suggestion: str | None = None) -> FilesError:
     shown = url.partition("?")[0].rpartition("@")[2][:200]
     return FilesError(
-        f"The image at {shown!r} cannot be fetched: {cause}",
-        suggestion=suggestion or "Send its bytes as a data URL.",
+        f"The file at {shown!r} cannot be fetched: {cause}",
+        suggestion=suggestion or "Send its content in base64.",
         data={"url": url},
     )
 
 
-async def _follow(url: URL, reach: Reach, room: _Room) -> bytes:
+async def _follow(url: URL, reach: Reach, room: _Room) -> Fetched:
     for _ in range(MAX_REDIRECTS + 1):
         found = await _get(url, reach, room)
-        if isinstance(found, bytes):
+        if isinstance(found, Fetched):
             return found
         check_url(str(found))
         url = found
     raise ValueError(f"it was redirected more than {MAX_REDIRECTS} times")
 
 
-async def _get(url: URL, reach: Reach, room: _Room) -> bytes | URL:
+async def _get(url: URL, reach: Reach, room: _Room) -> Fetched | URL:
     """Return the content at an address, or the address to which it is redirected."""
     import aiohttp
     from yarl import URL
@@ -115,7 +125,7 @@ async def _get(url: URL, reach: Reach, room: _Room) -> bytes | URL:
     assert url.host is not None and url.port is not None
     addresses = await allowed_addresses(url.host, url.port, reach)
     connector = aiohttp.TCPConnector(resolver=_pinned(url.host, addresses), use_dns_cache=False)
-    headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "studiolo"}
+    headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "studiolo"}
     async with (
         aiohttp.ClientSession(
             connector=connector, trust_env=False, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
@@ -128,7 +138,7 @@ async def _get(url: URL, reach: Reach, room: _Room) -> bytes | URL:
             raise ValueError(f"its server answers with status {response.status}")
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise ValueError("its server sends it compressed")
-        return await _content(response, room)
+        return Fetched(await _content(response, room), response.content_type)
 
 
 async def _content(response: aiohttp.ClientResponse, room: _Room) -> bytes:

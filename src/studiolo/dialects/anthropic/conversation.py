@@ -196,8 +196,8 @@ class _Reader:
             case _:
                 raise wrong(
                     f"{place}.source",
-                    "the document cannot be read: send its text",
-                    "Sources of the types text and content can be read.",
+                    "the document cannot be read: send its content",
+                    "Sources of the types text, content, base64 and url can be read.",
                 )
 
 

@@ -149,9 +149,8 @@ _HEADER = ignored("The client sends it as a header, which has no effect here.")
 COUNT_FIELDS: dict[str, Field] = {
     "model": honoured("The key or identifier of a model, or an alias of the server's. An unknown one is an error."),
     "messages": honoured(
-        "The conversation: text, images (by their addresses where server.fetch_urls allows it), tool calls and their "
-        "results, thinking. A last message of the assistant is "
-        "continued.",
+        "The conversation: text, images and documents (by their addresses where server.fetch_urls allows it), tool "
+        "calls and their results, thinking. A last message of the assistant is continued.",
         whole=True,
     ),
     "system": honoured("The system prompt: a text, or blocks.", whole=True),

@@ -24,7 +24,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         fields=request.FIELDS,
         response=Message,
         stream_type="text/event-stream",
-        images=("messages",),
+        attachments=("messages",),
     ),
     Endpoint(
         methods=("POST",),
@@ -34,7 +34,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=PromptBody,
         fields=request.COUNT_FIELDS,
         response=TokenCount,
-        images=("messages",),
+        attachments=("messages",),
     ),
     Endpoint(methods=("GET",), path="/v1/models", summary="The models on disk", handle=list_models, response=ModelPage),
     Endpoint(

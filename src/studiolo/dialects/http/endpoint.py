@@ -15,9 +15,9 @@ from ...errors import StoreError
 from ...host.host import Host
 from ..base import Serving
 from .answers import Answer, AnswerApp, Client, Streamed
+from .attachments import resolve_attachments
 from .fields import Fields, header_value, read_body, read_fields
 from .limits import body_of, check_load, check_tools, limited
-from .remote_images import fetch_remote_images
 from .uploads import read_form
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Endpoint(Generic[B]):
         stream_type: the content type of a streamed answer, for the documentation; ``None`` where there is none.
         strict: whether unknown fields are refused in any case, as the upstream service does.
         status: the HTTP status of a whole answer.
-        images: fields of the body whose messages may have images by their addresses.
+        attachments: fields of the body whose messages may have documents, or images by their addresses.
         form: whether the body is a form with files, rather than JSON.
     """
 
@@ -110,7 +110,7 @@ class Endpoint(Generic[B]):
     stream_type: str | None = None
     strict: bool = False
     status: int = 200
-    images: Sequence[str] = ()
+    attachments: Sequence[str] = ()
     form: bool = False
 
 
@@ -162,8 +162,8 @@ def _handler(
         return AnswerApp(found, headers, client, limits, deadline)
 
     async def answered(request: Request[Any, Any, Any], body: Any, ignored: list[str], client: Client) -> Answer:
-        if endpoint.images:
-            await client.wait_for(fetch_remote_images(serving.host, body, endpoint.images))
+        if endpoint.attachments:
+            await client.wait_for(resolve_attachments(serving.host, body, endpoint.attachments))
         call = Call(
             serving,
             body,

@@ -27,7 +27,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         response=ChatAnswer,
         stream_type=SSE,
         strict=True,
-        images=("input",),
+        attachments=("input",),
     ),
     Endpoint(
         methods=("GET",),
@@ -95,7 +95,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=openai_chat.ChatBody,
         fields=openai_chat.FIELDS,
         stream_type=SSE,
-        images=("messages",),
+        attachments=("messages",),
     ),
     Endpoint(
         methods=("POST",),

@@ -173,8 +173,9 @@ _HOSTED = "A service of OpenAI's own."
 FIELDS: dict[str, Field] = {
     **sampling.FIELDS,
     "messages": honoured(
-        "The chat: system, developer, user, assistant and tool messages; images as data URLs, by their addresses where "
-        "server.fetch_urls allows it; audio (input_audio) in base64: wav, mp3, and flac as an addition.",
+        "The chat: system, developer, user, assistant and tool messages; images as data URLs, documents (file) by "
+        "file_data, both by their addresses where server.fetch_urls allows it (file_url, an addition); audio "
+        "(input_audio) in base64: wav, mp3, and flac as an addition.",
         whole=True,
     ),
     "logprobs": honoured("The log-probability of each token of the answer."),

@@ -137,8 +137,8 @@ _PROMPT_FIELDS: dict[str, Field] = {
     "model": sampling.FIELDS["model"],
     "input": honoured(
         "Text or items: messages, function and custom calls and their outputs, reasoning, additional_tools, "
-        "references to stored items; images as data URLs, by their addresses where server.fetch_urls allows it; "
-        "audio (input_audio) as in chat completions, an addition.",
+        "references to stored items; images as data URLs, documents (input_file) by file_data, both by their addresses "
+        "where server.fetch_urls allows it; audio (input_audio) as in chat completions, an addition.",
         whole=True,
     ),
     "instructions": honoured("The system message of this response; later ones do not see it."),

@@ -46,7 +46,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         fields=chat_request.FIELDS,
         response=ChatCompletion,
         stream_type="text/event-stream",
-        images=("messages",),
+        attachments=("messages",),
     ),
     Endpoint(
         methods=("POST",),
@@ -121,7 +121,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=DecisionBody,
         fields=decisions.FIELDS,
         response=DecisionAnswer | DecisionList,
-        images=("messages",),
+        attachments=("messages",),
     ),
     Endpoint(
         methods=("POST",),
@@ -152,7 +152,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         fields=responses_request.FIELDS,
         response=Response,
         stream_type="text/event-stream",
-        images=("input",),
+        attachments=("input",),
     ),
     Endpoint(
         methods=("POST",),
@@ -162,7 +162,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=responses_request.CountBody,
         fields=responses_request.COUNT_FIELDS,
         response=TokenCount,
-        images=("input",),
+        attachments=("input",),
     ),
     Endpoint(
         methods=("POST",),
@@ -172,7 +172,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         request=responses_compact.CompactBody,
         fields=responses_compact.COMPACT_FIELDS,
         response=responses_compact.Compaction,
-        images=("input",),
+        attachments=("input",),
     ),
     Endpoint(
         methods=("GET",),

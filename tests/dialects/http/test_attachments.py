@@ -1,8 +1,9 @@
-"""Images by their addresses, in every dialect that has them: fetched where the settings allow it, within limits."""
+"""Images and documents by their addresses: fetched where the settings allow it, within limits."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,12 +13,15 @@ from typing import Any
 
 import httpx
 import pytest
+import studiolo_fake_engine as fake
 from PIL import Image
 
 from studiolo import outbound
+from studiolo.dialects.http.attachments import MAX_DOCUMENTS
 from studiolo.errors import FilesError
 from studiolo.host import fetching
-from studiolo.host.fetching import fetch_images
+from studiolo.host.fetching import fetch_files
+from tests.support.document_files import docx, pdf
 from tests.support.http_server import ServerInThread
 
 MODEL = "tiny-vision"
@@ -34,7 +38,7 @@ PICTURE = picture()
 
 
 class Pictures(ThreadingHTTPServer):
-    """A web server with one picture, on several paths."""
+    """A web server with one picture on several paths, and documents."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -67,6 +71,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.answer(200, PICTURE, Content_Type="text/plain")
             case ["page"]:
                 self.answer(200, b"<html>", Content_Type="image/png")
+            case ["story.php"]:
+                self.answer(200, b"<p>Foxes &amp; geese</p>", Content_Type="text/html; charset=utf-8")
+            case ["letter.txt"]:
+                self.answer(200, "Für Élise".encode("cp1252"))
+            case ["report.pdf"]:
+                self.answer(200, pdf(["Sales rose."]), Content_Type="application/octet-stream")
             case ["packed"]:
                 self.answer(200, PICTURE, Content_Encoding="gzip")
             case ["large"]:
@@ -166,14 +176,130 @@ def test_without_the_setting_no_address_is_fetched_on_a_fake_engine(
     assert pictures.asked == []
 
 
+def encoded(data: bytes, **others: Any) -> dict[str, Any]:
+    return {"file_data": base64.b64encode(data).decode(), **others}
+
+
+def with_document(data: bytes, url: str, name: str) -> dict[str, tuple[str, dict[str, Any], str]]:
+    """Return requests with a document, each with its path and where it has the document: by content and by address."""
+    content = {"filename": name, "file_data": f"data:text/plain;base64,{base64.b64encode(data).decode()}"}
+    named = {"filename": name, "file_url": url}
+    source = {"type": "base64", "media_type": "text/plain", "data": base64.b64encode(data).decode()}
+    few = {"max_tokens": 2}
+    call = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
+    output = {**call, "type": "function_call_output", "output": [{"type": "input_file", **named}]}
+    use = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
+    block = {"type": "document", "title": name, "source": {"type": "url", "url": url}, "citations": {"enabled": False}}
+    result = {"type": "tool_result", "tool_use_id": "c", "content": [block]}
+    chat, message, place = "/v1/chat/completions", "/v1/messages", "messages.0.content.0"
+    return {
+        "chat": (chat, {**few, "messages": [user({"type": "file", "file": content})]}, ""),
+        "chat-url": (chat, {**few, "messages": [user({"type": "file", "file": named})]}, f"{place}.file.file_url"),
+        "response": ("/v1/responses", {"input": [user({"type": "input_file", **content})]}, ""),
+        "response-url": (
+            "/v1/responses",
+            {"input": [user({"type": "input_file", **named})]},
+            "input.0.content.0.file_url",
+        ),
+        "output-url": ("/v1/responses", {"input": [user(), call, output]}, "input.2.output.0.file_url"),
+        "message": (message, {**few, "messages": [user({**block, "source": source})]}, ""),
+        "message-url": (message, {**few, "messages": [user(block)]}, f"{place}.source.url"),
+        "result-url": (
+            message,
+            {**few, "messages": [user(), {"role": "assistant", "content": [use]}, user(result)]},
+            "messages.2.content.0.content.0.source.url",
+        ),
+    }
+
+
+def last_prompt() -> str:
+    return str(fake.engines[-1].requests[-1].prompt)
+
+
+def allow(server: ServerInThread, reach: str) -> None:
+    with server.host.home.settings.open("a") as settings:
+        settings.write(f'[server]\nfetch_urls = "{reach}"\n')
+
+
+@pytest.mark.slow
+def test_a_document_is_read_on_a_fake_engine(fake_server: ServerInThread, pictures: Pictures) -> None:
+    requests = with_document("Für Élise".encode("cp1252"), f"{pictures.url}/letter.txt", "a.txt")
+    for path, body, place in requests.values():
+        if place:
+            answer = httpx.post(fake_server.url + path, json={"model": "alpha", **body})
+            assert message(answer).startswith(f"{place}:") and "server.fetch_urls" in message(answer)
+    assert pictures.asked == []
+    allow(fake_server, "any")
+    for path, body, _ in requests.values():
+        answer = httpx.post(fake_server.url + path, json={"model": "alpha", **body}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        assert "File a.txt:\n\nFür Élise" in last_prompt()
+    assert {path for path, _ in pictures.asked} == {"/letter.txt"}
+
+
+FORMS = {
+    "letter.txt": "File letter.txt:\n\nFür Élise",
+    "story.php": "File story.php:\n\nFoxes & geese",
+    "report.pdf": "File report.pdf:\n\nSales rose.",
+}
+
+
+@pytest.mark.slow
+def test_documents_of_several_forms_are_read_on_a_fake_engine(fake_server: ServerInThread, pictures: Pictures) -> None:
+    allow(fake_server, "any")
+    parts = [{"type": "input_file", "file_url": f"{pictures.url}/{name}?token=x"} for name in FORMS]
+    word = {"type": "input_file", **encoded(docx(), filename="Plan.docx")}
+    answer = httpx.post(f"{fake_server.url}/v1/responses", json={"model": "alpha", "input": [user(*parts, word)]})
+    assert answer.status_code == 200, answer.text
+    prompt = last_prompt()
+    assert all(text in prompt for text in FORMS.values())
+    assert "File Plan.docx:\n\nA paragraph of Word." in prompt and "token=x" not in prompt
+
+
+UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "stored": ({"file_id": "file-1"}, "file_id: there are no stored files here"),
+    "neither": ({"filename": "a.txt"}, "either file_data or file_url"),
+    "both": (encoded(b"a", file_url="http://a"), "either file_data or file_url"),
+    "scheme": ({"file_url": "file:///etc/hostname"}, "file_url: expected an address"),
+    "not-base64": ({"file_data": "a b c!"}, "file_data: it is not base64"),
+    "number": ({"file_data": 1}, "file_data: expected a string"),
+    "name": (encoded(b"a", filename=1), "filename: expected a string"),
+    "picture": (encoded(PICTURE), "not a document that can be read"),
+    "damaged": (encoded(b"%PDF-1.4 and nothing more"), "cannot be read"),
+    "empty": (encoded(pdf([""])), "has no text"),
+    "missing": ({"file_url": "{url}/missing"}, "status 404"),
+}
+
+
+@pytest.mark.slow
+def test_a_document_that_cannot_be_read_is_refused_on_a_fake_engine(
+    fake_server: ServerInThread, pictures: Pictures
+) -> None:
+    allow(fake_server, "any")
+    for fields, error in UNREADABLE.values():
+        part = {k: v.format(url=pictures.url) if k == "file_url" else v for k, v in fields.items()}
+        body = {"model": "alpha", "input": [user({"type": "input_file", **part})]}
+        answer = httpx.post(f"{fake_server.url}/v1/responses", json=body, timeout=60)
+        assert error in message(answer)
+        assert message(answer).startswith("input.0.content.0")
+    many = [{"type": "input_file", **encoded(b"a")}] * (MAX_DOCUMENTS + 1)
+    answer = httpx.post(f"{fake_server.url}/v1/responses", json={"model": "alpha", "input": [user(*many)]})
+    assert message(answer).startswith("input.0.content.20: at most 20 documents")
+    said = {"role": "assistant", "content": [{"type": "input_file", **encoded(b"a")}]}
+    answer = httpx.post(f"{fake_server.url}/v1/responses", json={"model": "alpha", "input": [said]})
+    assert "a chat cannot hold" in message(answer)
+    page = user({"type": "input_image", "image_url": f"{pictures.url}/page"})
+    answer = httpx.post(f"{fake_server.url}/v1/responses", json={"model": "alpha", "input": [page]})
+    assert "not an image" in message(answer)
+
+
 HOSTS = ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]", "2130706433", "127.1"]
 
 
 def test_private_addresses_are_refused_where_public_ones_are_fetched_on_a_fake_engine(
     fake_server: ServerInThread, pictures: Pictures
 ) -> None:
-    with fake_server.host.home.settings.open("a") as settings:
-        settings.write('[server]\nfetch_urls = "public"\n')
+    allow(fake_server, "public")
     for host in HOSTS:
         path, body, _ = bodies(f"http://{host}:{pictures.server_port}/picture")["chat"]
         answer = httpx.post(fake_server.url + path, json={"model": "alpha", **body})
@@ -184,7 +310,6 @@ def test_private_addresses_are_refused_where_public_ones_are_fetched_on_a_fake_e
 
 FAULTS = {
     "missing": "status 404",
-    "page": "not an image",
     "packed": "compressed",
     "large": "20 MiB",
     "endless": "20 MiB",
@@ -196,7 +321,7 @@ FAULTS = {
 @pytest.mark.parametrize("path", FAULTS)
 async def test_what_cannot_be_fetched_is_refused(pictures: Pictures, path: str) -> None:
     with pytest.raises(FilesError, match=FAULTS[path]) as failure:
-        await fetch_images([f"{pictures.url}/{path}?secret"], "any", ROOM)
+        await fetch_files([f"{pictures.url}/{path}?secret"], "any", ROOM)
     assert path in failure.value.title and "secret" not in str(failure.value)
 
 
@@ -205,26 +330,26 @@ async def test_a_silent_server_is_waited_for_within_a_limit(
 ) -> None:
     monkeypatch.setattr(fetching, "FETCH_LIMIT_SEC", 0.2)
     with pytest.raises(FilesError, match="no answer within"):
-        await fetch_images([f"{pictures.url}/slow"], "any", ROOM)
+        await fetch_files([f"{pictures.url}/slow"], "any", ROOM)
 
 
-async def test_images_of_a_request_are_limited_together(pictures: Pictures) -> None:
+async def test_files_of_a_request_are_limited_together(pictures: Pictures) -> None:
     urls = [f"{pictures.url}/picture/{index}" for index in range(3)]
-    assert await fetch_images(urls, "any", 3 * len(PICTURE)) == [PICTURE] * 3
+    assert [each.data for each in await fetch_files(urls, "any", 3 * len(PICTURE))] == [PICTURE] * 3
     with pytest.raises(FilesError, match="too large together"):
-        await fetch_images(urls, "any", 3 * len(PICTURE) - 1)
-    with pytest.raises(FilesError, match="At most 20 images"):
-        await fetch_images(urls * 7, "any", ROOM)
+        await fetch_files(urls, "any", 3 * len(PICTURE) - 1)
+    with pytest.raises(FilesError, match="At most 20 files"):
+        await fetch_files(urls * 7, "any", ROOM)
 
 
 async def test_a_redirect_to_an_address_that_is_not_allowed_is_not_followed(
     pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.1")
-    assert await fetch_images([f"{pictures.url}/once"], "public", ROOM) == [PICTURE]
+    assert (await fetch_files([f"{pictures.url}/once"], "public", ROOM))[0].data == PICTURE
     pictures.asked.clear()
     with pytest.raises(FilesError, match=r"127\.0\.0\.2 is not an address of the public internet"):
-        await fetch_images([f"{pictures.url}/elsewhere"], "public", ROOM)
+        await fetch_files([f"{pictures.url}/elsewhere"], "public", ROOM)
     assert [path for path, _ in pictures.asked] == ["/elsewhere"]
 
 
@@ -239,5 +364,5 @@ async def test_a_name_is_resolved_once_and_its_address_is_used(
     monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.1")
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
     url = f"http://pictures.example:{pictures.server_port}/picture"
-    assert await fetch_images([url], "public", ROOM) == [PICTURE]
+    assert (await fetch_files([url], "public", ROOM))[0].data == PICTURE
     assert answers == [] and pictures.asked == [("/picture", f"pictures.example:{pictures.server_port}")]
