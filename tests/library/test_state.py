@@ -65,8 +65,24 @@ def test_a_file_damaged_in_its_pages_is_rebuilt_at_once(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
 
 
-def test_there_is_one_schema_so_far() -> None:
-    assert SCHEMA_VERSION == 1, "write the test of the migration with the first one"
+def test_the_file_of_the_first_version_keeps_its_rows_and_gets_the_new_table(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as first:
+        first.execute("CREATE TABLE model_files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, metadata BLOB)")
+        first.execute("CREATE TABLE memory (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        first.execute("INSERT INTO model_files VALUES (?, ?, ?, ?)", ROW)
+        first.execute("PRAGMA user_version = 1")
+    first.close()
+    state = State(path)
+    assert state.model_files() == {ROW[0]: ROW[1:]}
+    state.put_tensor_shapes("/m.gguf", 10, 20, b"shapes")
+    state.close()
+    state = State(path)
+    assert state.tensor_shapes("/m.gguf") == (10, 20, b"shapes") and state.tensor_shapes("/n.gguf") is None
+    state.forget_model_files(["/m.gguf"])
+    assert state.tensor_shapes("/m.gguf") is None and state.model_files() == {}
+    state.close()
+    assert SCHEMA_VERSION == 2, "write the test of the next migration"
 
 
 def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ModelFileError
-from .gguf_file import LoraPair, Metadata, read_header
+from .gguf_file import LoraPair, Metadata
 from .model import Model
 from .model_shape import shards
+from .tensor_shapes import Shapes, read_shapes
 
 
 class Adapter(NamedTuple):
@@ -32,8 +32,11 @@ def is_adapter(metadata: Metadata | None) -> bool:
     return metadata is not None and metadata.type == "adapter"
 
 
-def misfit(adapter: Metadata, model: Model) -> str | None:
-    """Return why ``adapter`` does not fit ``model``; ``None`` if it does. Reads the model's header: blocks.
+def misfit(adapter: Metadata, model: Model, shapes_of: Callable[[Path], Shapes] = read_shapes) -> str | None:
+    """Return why ``adapter`` does not fit ``model``; ``None`` if it does. Blocks.
+
+    Parameters:
+        shapes_of: returns the shapes of the tensors of a file; by default from its header.
 
     Raises:
         ModelFileError: the model's file cannot be used.
@@ -50,19 +53,21 @@ def misfit(adapter: Metadata, model: Model) -> str | None:
         return "It has no LoRA tensors"
     if reason := _wrong_width(pairs, metadata):
         return reason
-    shapes = {name: shape for path in shards(model.path) for name, shape in _shapes(path).items()}
+    shapes = {name: shape for path in shards(model.path) for name, shape in shapes_of(path).items()}
     for name, pair in pairs.items():
         if reason := _wrong_shape(name, pair, shapes):
             return reason
     return None
 
 
-def fitting_models(adapter: Metadata, models: Iterable[Model]) -> tuple[str, ...]:
-    """Return the keys of those of ``models`` that ``adapter`` fits. Blocks."""
+def fitting_models(
+    adapter: Metadata, models: Iterable[Model], shapes_of: Callable[[Path], Shapes] = read_shapes
+) -> tuple[str, ...]:
+    """Return the keys of those of ``models`` that ``adapter`` fits. Blocks; see :func:`misfit`."""
     keys: list[str] = []
     for model in models:
         try:
-            if model.error is None and model.metadata is not None and misfit(adapter, model) is None:
+            if model.error is None and model.metadata is not None and misfit(adapter, model, shapes_of) is None:
                 keys.append(model.key)
         except (ModelFileError, OSError):
             continue
@@ -82,7 +87,7 @@ def _wrong_width(pairs: dict[str, LoraPair], model: Metadata) -> str | None:
     return None
 
 
-def _wrong_shape(name: str, pair: LoraPair, shapes: dict[str, tuple[int, ...]]) -> str | None:
+def _wrong_shape(name: str, pair: LoraPair, shapes: Shapes) -> str | None:
     if len(pair.a) != 2 or len(pair.b) != 2:
         return f"Its pair of tensors for {name} is not complete"
     shape = shapes.get(name)
@@ -101,13 +106,3 @@ def _wrong_shape(name: str, pair: LoraPair, shapes: dict[str, tuple[int, ...]]) 
 
 def _times(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    status = path.stat()
-    return _read_shapes(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=64)
-def _read_shapes(path: Path, _mtime: int, _size: int) -> dict[str, tuple[int, ...]]:
-    return {tensor.name: tensor.shape for tensor in read_header(path, check=False).tensors}

@@ -23,6 +23,7 @@ from .model_keys import Keys, Name, Role, assign_keys, name_of
 from .projectors import NO_PROJECTOR, Projectors, candidates_for, choose_projector
 from .scan import File, Found, join_shards
 from .state import State
+from .tensor_shapes import StoredShapes
 from .variants import select, usable_memory
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Index:
         self._state = state
         self._home = home
         self._read: dict[Path, tuple[int, int, Content]] = {}
+        self._shapes = StoredShapes(state)
 
     def models(
         self,
@@ -107,7 +109,7 @@ class Index:
                 model = msgspec.structs.replace(model, domain_set=True)
             groups[key.group].append(model)
         models = sorted(_grouped(groups, reserved, last_variants), key=lambda model: model.key)
-        return [_with_fitting(model, models, contents) for model in models]
+        return [self._with_fitting(model, models, contents) for model in models]
 
     def model_at(self, path: Path, *, knows_all: bool = False) -> Model:
         """Return the model in a file outside of the library's folders. Raises :class:`OSError`."""
@@ -192,6 +194,13 @@ class Index:
             self._read[file.path] = (file.size_bytes, file.mtime_ns, content)
         return {file.path: content}
 
+    def _with_fitting(self, model: Model, models: list[Model], contents: Mapping[Path, Content]) -> Model:
+        """Return ``model``; if it is a LoRA adapter, with the models that it fits."""
+        content = contents.get(model.path)
+        if not isinstance(content, Metadata) or not is_adapter(content):
+            return model
+        return msgspec.structs.replace(model, fits=fitting_models(content, models, self._shapes.of))
+
     def _known(self, file: File) -> Content | None:
         known = self._read.get(file.path)
         if known is None or known[:2] != (file.size_bytes, file.mtime_ns) or _may_pass(known[2]):
@@ -247,14 +256,6 @@ def _choose_projectors(
             candidates = candidates_for(each.first, names[path], alone, projectors.get(path.parent, []))
             chosen[path] = choose_projector(candidates, content, contents)
     return chosen
-
-
-def _with_fitting(model: Model, models: list[Model], contents: Mapping[Path, Content]) -> Model:
-    """Return ``model``; if it is a LoRA adapter, with the models that it fits."""
-    content = contents.get(model.path)
-    if not isinstance(content, Metadata) or not is_adapter(content):
-        return model
-    return msgspec.structs.replace(model, fits=fitting_models(content, models))
 
 
 def _with_domains(contents: dict[Path, Content], domains: Mapping[Path, Domain]) -> set[Path]:

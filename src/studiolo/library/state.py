@@ -19,12 +19,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
-"""Kept in ``PRAGMA user_version``. Raise it when a table changes its meaning."""
+SCHEMA_VERSION = 2
+"""Kept in ``PRAGMA user_version``. Raise it when a table is added (2: ``tensor_shapes``), or changes its meaning."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS model_files (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, metadata BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tensor_shapes (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, shapes BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memory (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -55,7 +58,18 @@ class State:
 
     def forget_model_files(self, paths: Iterable[str]) -> None:
         """Delete the rows of the files at ``paths``."""
-        self._write_all("DELETE FROM model_files WHERE path = ?", [(path,) for path in paths])
+        rows = [(path,) for path in paths]
+        self._write_all("DELETE FROM model_files WHERE path = ?", rows)
+        self._write_all("DELETE FROM tensor_shapes WHERE path = ?", rows)
+
+    def tensor_shapes(self, path: str) -> tuple[int, int, bytes] | None:
+        """Return the row of the tensors of a model file: size, modification time in ns, and shapes."""
+        rows = self._read_all("SELECT size, mtime_ns, shapes FROM tensor_shapes WHERE path = ?", (path,))
+        return rows[0] if rows else None
+
+    def put_tensor_shapes(self, path: str, size: int, mtime_ns: int, shapes: bytes) -> None:
+        """Insert or replace the row of the tensors of a model file."""
+        self._write_all("INSERT OR REPLACE INTO tensor_shapes VALUES (?, ?, ?, ?)", [(path, size, mtime_ns, shapes)])
 
     def remember(self, key: str, value: str) -> None:
         """Store ``value`` under ``key``."""
@@ -130,8 +144,6 @@ class State:
             version = _version(connection)  # again, now that no other process can change it
             if version > SCHEMA_VERSION:
                 raise sqlite3.OperationalError(f"it was written by a newer studiolo (schema {version})")
-            if 0 < version < SCHEMA_VERSION:
-                connection.execute("DROP TABLE IF EXISTS model_files")
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
