@@ -110,7 +110,7 @@ tables: $(VENV)/.dev
 lock: | $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --upgrade --extra build \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
-	$(UV) pip compile --quiet --universal --generate-hashes --extra build --extra documents --extra mcp --extra docs --extra postgres --extra dev \
+	$(UV) pip compile --quiet --universal --generate-hashes --extra build --extra documents --extra mcp --extra docs --extra postgres --extra ui --extra dev \
 		--custom-compile-command "make lock" -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --upgrade \
 		--custom-compile-command "make lock" tests/support/frameworks.in -o requirements-frameworks.lock

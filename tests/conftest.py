@@ -365,7 +365,19 @@ ON_SDK_PORTS = {
     "tests/sdk/test_programs.py",
     "tests/server/test_server.py",
 }
-SLOWEST_FIRST = ["reliability", "official", "sdk", "docs", "dialects", "engines", "server", "cli", "host", "library"]
+SLOWEST_FIRST = [
+    "reliability",
+    "ui",
+    "official",
+    "sdk",
+    "docs",
+    "dialects",
+    "engines",
+    "server",
+    "cli",
+    "host",
+    "library",
+]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -377,6 +389,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
+            if file.startswith("tests/ui/"):
+                return "pages"  # one browser for all
             return "SDK ports" if file in ON_SDK_PORTS else file
 
     return ByFile(config, log)

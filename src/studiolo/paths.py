@@ -119,6 +119,11 @@ class Home:
         return self.root / "chat-history.jsonl"
 
     @property
+    def page_key(self) -> Path:
+        """What links to the pages, and their sessions, are signed with."""
+        return self.root / "pages.key"
+
+    @property
     def derived_models(self) -> Path:
         """Names that clients have given to models, with settings of their own."""
         return self.root / "derived-models.json"

@@ -6,14 +6,14 @@ import fcntl
 import functools
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tests.support.npm_packages import installed_packages, node, node_environment
 
 PROGRAMS = Path(__file__).with_name("typescript")
 VERSIONS = ("1.5.0", "2.0.0")
@@ -22,25 +22,7 @@ VERSIONS = ("1.5.0", "2.0.0")
 @functools.cache
 def installed(version: str, cache: Path) -> Path:
     """The folder below ``cache`` with the client of that version; installed where it is not yet."""
-    locked = PROGRAMS / f"sdk-{version}"
-    digest = hashlib.sha256((locked / "package-lock.json").read_bytes()).hexdigest()[:12]
-    folder = cache / f"typescript-{version}-{digest}"
-    with (cache / "typescript.lock").open("w") as installing:
-        fcntl.flock(installing, fcntl.LOCK_EX)  # tests in several processes may begin at once
-        if not (folder / "node_modules" / ".installed").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(locked, folder)
-            done = subprocess.run(
-                [node("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                cwd=folder,
-                env=node_environment(),
-                capture_output=True,
-                text=True,
-                timeout=170,
-            )
-            assert done.returncode == 0, done.stderr
-            (folder / "node_modules" / ".installed").touch()
-    return folder
+    return installed_packages(PROGRAMS / f"sdk-{version}", f"typescript-{version}", cache)
 
 
 @functools.cache
@@ -91,12 +73,3 @@ def run(folder: Path, program: str, *arguments: str, text: str | None = None, li
         )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
-
-
-def node(program: str) -> str:
-    """Node's programs come with the development requirements."""
-    return str(Path(sys.executable).with_name(program))
-
-
-def node_environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

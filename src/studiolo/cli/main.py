@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bench, chats, complete, doctor, downloads, instances, log, model_files, serve, server, tune
+from . import bench, chats, complete, doctor, downloads, instances, log, model_files, pages, serve, server, tune
 from .chat import command as chat
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ model_files.register(app)
 instances.register(app)
 serve.register(app)
 server.register(app)
+pages.register(app)
 log.register(app)
 doctor.register(app)
 bench.register(app)

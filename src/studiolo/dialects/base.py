@@ -31,6 +31,10 @@ class Credentials(Protocol):
         """Return the identifier of an accepted API token; ``None`` for any other text."""
         ...
 
+    def has(self, identifier: str) -> bool:
+        """Return whether an API token with this identifier is accepted."""
+        ...
+
 
 class Load:
     """What a server answers over HTTP at the moment.

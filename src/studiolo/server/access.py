@@ -110,6 +110,21 @@ def guarded(app: ASGIApp, rules: AccessRules) -> ASGIApp:
     return guard
 
 
+def is_own_page(scope: Scope) -> bool:
+    """Return whether a request is of a page of this very address, or of no page: a program, or an address entered.
+
+    Stricter than :class:`AccessRules`, for requests with cookies: a page at another port of this machine may be another
+    user's, and its requests have this one's cookies.
+    """
+    origins, hosts = _headers(scope, b"origin"), _headers(scope, b"host")
+    if not origins:
+        return _headers(scope, b"sec-fetch-site") in ([], ["same-origin"], ["none"]) or _headers(
+            scope, b"sec-fetch-mode"
+        ) == ["navigate"]
+    origin = _normalized_origin(origins[0]) if len(origins) == 1 else None
+    return origin is not None and origin[0] in _WEB_PORTS and origin[1:] == _authority(hosts[0], origin[0])
+
+
 def _is_embedded_elsewhere(scope: Scope) -> bool:
     """Return whether a page of another site makes the browser send this request without an origin, as for an image."""
     site, mode = _headers(scope, b"sec-fetch-site"), _headers(scope, b"sec-fetch-mode")

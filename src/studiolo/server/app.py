@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from .._version import __version__
 from ..dialects.base import Dialect, ErrorAnswer, Serving
 from ..errors import AuthenticationError, NoSuchRouteError, StudioloError, WrongMethodError
+from ..page_contract import PREFIX
 from .api_document import openapi, page
 
 _log = logging.getLogger("studiolo.server")
@@ -23,14 +24,21 @@ _log = logging.getLogger("studiolo.server")
 ToAnswer = Callable[[StudioloError, int], ErrorAnswer]
 
 
-def create_app(serving: Serving, dialects: Mapping[str, Dialect]) -> ASGIApp:
-    """Return an app that answers for a host; the caller starts and stops the host."""
+def create_app(serving: Serving, dialects: Mapping[str, Dialect], pages: ASGIApp | None = None) -> ASGIApp:
+    """Return an app that answers for a host; the caller starts and stops the host.
+
+    Parameters:
+        pages: answers for the pages in the browser.
+    """
     paths: set[str] = set()
     spoken = [(dialect, _dialect_app(dialect, serving, paths)) for dialect in dialects.values()]
     own = _own_app(serving, dialects)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        app = own if scope["path"] in OWN_PATHS else _chosen(scope, spoken) or own
+        if pages is not None and _is_below(scope["path"], PREFIX):
+            app = pages
+        else:
+            app = own if scope["path"] in OWN_PATHS else _chosen(scope, spoken) or own
         await app(scope, receive, send)
 
     return dispatch

@@ -26,6 +26,7 @@ from .daemon import follow_stop_requests
 from .daemon_log import CHECK_SEC, rotate_log
 from .daemon_record import remove_record, write_record
 from .listeners import listen, listen_for_sdk
+from .pages.gate import PageGate
 from .serve_options import ServeOptions, listening
 from .stop_signals import REPEAT_SEC, StopSignals
 from .token_file import ApiTokenFile
@@ -76,9 +77,11 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     # LM Studio's SDKs look for a server without TLS.
     sdk_port = listen_for_sdk(sockets, port) if options.sdk_port is not False and at.certificate is None else None
     spoken = dialects()
+    serving = Serving(host, in_background, tokens, store)
+    pages = PageGate(serving, spoken["lmstudio"], create_app, at.url(port))
     server = _Server(
         uvicorn.Config(
-            guarded(create_app(Serving(host, in_background, tokens, store), spoken), at.rules),
+            guarded(create_app(serving, spoken, pages), at.rules),
             ssl_certfile=at.certificate and at.certificate[0],
             ssl_keyfile=at.certificate and at.certificate[1],
             lifespan="off",
@@ -136,6 +139,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     finally:
         for task in beside:
             task.cancel()
+        await pages.stop()
         await host.stop()
         await store.close()
         for listener in sockets:

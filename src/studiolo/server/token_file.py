@@ -47,6 +47,10 @@ class ApiTokenFile:
         match = TOKEN_PATTERN.fullmatch(token)
         return match["identifier"] if match is not None and self.accepts(**match.groupdict()) else None
 
+    def has(self, identifier: str) -> bool:
+        """Return whether an API token in the file has this identifier."""
+        return any(token.identifier == identifier for token in self._current())
+
     def _current(self) -> list[ApiToken]:
         seen = self._look()
         if seen != self._seen:

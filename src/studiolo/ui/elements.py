@@ -1,0 +1,77 @@
+"""The elements that pages are made of, in the look of all pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from nicegui import ui
+
+Kind = Literal["plain", "primary", "danger"]
+
+
+def button(text: str, on_click: Callable[..., Any] | None = None, *, kind: Kind = "plain") -> ui.button:
+    """Make a button with a text.
+
+    Parameters:
+        kind: ``"primary"`` for the action that a page is for, ``"danger"`` for one that cannot be undone.
+    """
+    made = ui.button(text, on_click=on_click, color=None)
+    return made.props("no-caps unelevated :ripple=false").classes(f"st-button st-{kind}")
+
+
+def icon_button(icon: str, label: str, on_click: Callable[..., Any] | None = None) -> ui.button:
+    """Make a button with an icon of Material Icons alone.
+
+    Parameters:
+        label: what it does, for screen readers and as a tooltip.
+    """
+    made = ui.button(icon=icon, on_click=on_click, color=None)
+    made.props(f'flat round dense :ripple=false aria-label="{label}"').classes("st-icon")
+    with made:
+        ui.tooltip(label)
+    return made
+
+
+def menu_item(text: str, on_click: Callable[..., Any], *, kind: Kind = "plain") -> ui.menu_item:
+    """Make an entry of a ``ui.menu``."""
+    return ui.menu_item(text, on_click=on_click).classes(f"st-item st-{kind}")
+
+
+def heading(text: str, level: int = 2) -> ui.element:
+    """Make a heading. A page has one of level 1."""
+    made = ui.element(f"h{level}").classes(f"st-h{level}")
+    with made:
+        ui.html(text, sanitize=lambda given: given.replace("&", "&amp;").replace("<", "&lt;"), tag="span")
+    return made
+
+
+async def confirmed(question: str, action: str) -> bool:
+    """Ask a question in a dialog, and return whether the user chose the action.
+
+    Parameters:
+        action: the text of the button, such as ``"Delete"``.
+    """
+    with ui.dialog() as dialog, ui.card().classes("st-dialog"):
+        ui.label(question)
+        with ui.row().classes("st-actions"):
+            button("Cancel", lambda: dialog.submit(False))
+            button(action, lambda: dialog.submit(True), kind="danger")
+    try:
+        return bool(await dialog)
+    finally:
+        dialog.delete()
+
+
+async def entered(title: str, value: str, action: str) -> str | None:
+    """Ask for a line of text in a dialog, and return it; ``None`` if the user cancelled."""
+    with ui.dialog() as dialog, ui.card().classes("st-dialog"):
+        field = ui.input(title, value=value).props("outlined dense autofocus").classes("st-wide")
+        field.on("keydown.enter", lambda: dialog.submit(field.value))
+        with ui.row().classes("st-actions"):
+            button("Cancel", lambda: dialog.submit(None))
+            button(action, lambda: dialog.submit(field.value), kind="primary")
+    try:
+        return await dialog
+    finally:
+        dialog.delete()

@@ -1,0 +1,56 @@
+"""The table of the pages. A page is a module with a function that makes its elements."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nicegui import ui
+
+from .layout import Destination, frame
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page.
+
+    Parameters:
+        path: below ``/ui``; it may have parameters in braces, which ``build`` gets by name.
+        destination: its place in the navigation, which several pages may share.
+        module: a module of this package with ``async def build(...)``, which makes the elements of the page.
+    """
+
+    path: str
+    destination: Destination
+    module: str
+
+
+CHAT = Destination("Chat", "/")
+
+DESTINATIONS = [CHAT]
+"""The navigation, in its order."""
+
+PAGES = [
+    Page("/", CHAT, ".chat.page"),
+    Page("/chat/{conversation_id}", CHAT, ".chat.page"),
+]
+
+
+def add_routes() -> None:
+    """Make every page known to NiceGUI."""
+    for page in PAGES:
+        module = importlib.import_module(page.module, __package__)
+        ui.page(page.path, title=f"{page.destination.title} · studiolo")(_framed(page, module.build))
+
+
+def _framed(page: Page, build: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    async def show(**parameters: Any) -> None:
+        with frame(page.destination, DESTINATIONS):
+            await build(**parameters)
+
+    # The parameters of the path are read from the signature.
+    show.__signature__ = inspect.signature(build, eval_str=True)  # pyright: ignore[reportFunctionMemberAccess]
+    return show

@@ -1,0 +1,42 @@
+"""How the pages look: colours of light and dark, and the style sheet of all pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from nicegui import ui
+
+from ..page_contract import PREFIX
+from .elements import icon_button
+
+Theme = Literal["auto", "light", "dark"]
+
+COOKIE = "studiolo-theme"
+_YEAR_SEC = 31_536_000
+_ORDER: tuple[Theme, ...] = ("auto", "light", "dark")
+_ICONS = {"auto": "brightness_auto", "light": "light_mode", "dark": "dark_mode"}
+_NAMES = {"auto": "as the system has it", "light": "light", "dark": "dark"}
+
+HEAD = f"<style>{Path(__file__).with_name('pages.css').read_text('utf-8')}</style>"
+"""What every page has in its head."""
+
+
+def theme_button() -> None:
+    """Make the button that chooses light, dark, or what the system has. The browser remembers the choice."""
+    chosen = ui.context.client.request.cookies.get(COOKIE, "auto")
+    theme: Theme = chosen if chosen in _ORDER else "auto"
+    mode = ui.dark_mode({"auto": None, "light": False, "dark": True}[theme])
+
+    def choose() -> None:
+        nonlocal theme
+        theme = _ORDER[(_ORDER.index(theme) + 1) % len(_ORDER)]
+        mode.value = {"auto": None, "light": False, "dark": True}[theme]
+        ui.run_javascript(f"document.cookie = '{COOKIE}={theme}; path={PREFIX}; max-age={_YEAR_SEC}; samesite=strict'")
+        show()
+
+    def show() -> None:
+        button.props(f'icon={_ICONS[theme]} aria-label="Colours: {_NAMES[theme]}"')
+
+    button = icon_button(_ICONS[theme], "Colours", choose)
+    show()

@@ -1,0 +1,59 @@
+"""One browser and one server for all tests of the pages, which run in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from studiolo.paths import Home
+from tests.support.browser import Site, accessibility_faults, chromium
+from tests.support.homes import DEFAULT_MODEL, new_home
+from tests.support.running import serving
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def site(
+    browser: Browser, quick_home: Home, vision_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """The pages of a server with the quick model and a tiny vision model, and a browser with a session."""
+    folder = tmp_path_factory.mktemp("pages")
+    home = new_home(folder, quick_home, vision_model)
+    with home.settings.open("a") as settings:
+        settings.write(f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 2048 }}\n')
+    with serving(home, folder, "--no-load") as server:
+        context = browser.new_context()
+        site = Site(server, home, context)
+        site.enter()
+        yield site
+        context.close()
+
+
+@pytest.fixture
+def open_page(site: Site) -> Iterator[Callable[..., Page]]:
+    """Opens pages, which are closed after the test. None may have a fault."""
+    opened: list[Page] = []
+
+    def open_page(path: str = "/", **options: dict[str, int]) -> Page:
+        opened.append(site.new_page(path, **options))
+        return opened[-1]
+
+    site.faults.clear()
+    yield open_page
+    for page in opened:
+        page.close()
+    assert not site.faults
+
+
+@pytest.fixture(scope="session")
+def faults_of(cache_home: Home) -> Callable[[Page], list[str]]:
+    """Finds what is not accessible on a page."""
+    return lambda page: accessibility_faults(page, cache_home.root)
