@@ -12,7 +12,7 @@ UV := $(BIN)/uv$(if $(WINDOWS),.exe)
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fast coverage lint types format bench fuzz soak docs tables lock clean lm-eval open-webui
+.PHONY: help run test check fast coverage lint types format bench bench-quick fuzz soak docs tables lock clean lm-eval open-webui
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
@@ -22,7 +22,8 @@ help:
 	@echo "make types   pyright for the operating systems that this is not: of Linux, macOS, Windows"
 	@echo "make lint    ruff, pyright (strict on src/), import-linter"
 	@echo "make format  let ruff format the code"
-	@echo "make bench   measure against llama-server reached directly"
+	@echo "make bench   measure against the wheel's llama-server, and write docs/performance.md: 20 minutes, idle machine"
+	@echo "make bench-quick  the same with smaller sizes, printed alone: 2 minutes"
 	@echo "make fuzz    10,000 random inputs of each kind: frames, answers, headers of models"
 	@echo "make soak    clients of every kind for 20 minutes, while engines are killed"
 	@echo "make lm-eval  score a small task by lm-eval and directly; it takes 700 MB in the tests' cache"
@@ -87,7 +88,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m bench.run --json bench/results.json
+	$(BIN)/python -m bench
+
+bench-quick: $(VENV)/.dev
+	$(BIN)/python -m bench --quick
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m fuzz --hypothesis-profile=fuzz --timeout=3600

@@ -1,1 +1,1 @@
-"""Benchmarks of studiolo's layers: ``python -m bench.run``. Not part of the package."""
+"""Benchmarks of studiolo: ``python -m bench`` measures all figures of docs/performance.md. Not part of the package."""

@@ -21,8 +21,8 @@ from studiolo.domain.calibration import Example, Scaling, accuracy, expected_cal
 from studiolo.domain.decisions import log_probability, softmax
 
 from .decision_items import Task, tasks
-from .layers import ensure_model
 from .noise import Say
+from .run import ensure_model
 from .schemas import say
 
 TOGETHER = 4
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
     options = parser.parse_args()
-    found = measure(ensure_model(options.model), tasks(options.items), say)
+    found = measure(ensure_model(options.model)[0], tasks(options.items), say)
     print(table(found))
     if options.json:
         options.json.write_text(json.dumps({"results": found}, indent=2) + "\n")

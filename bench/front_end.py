@@ -26,7 +26,7 @@ import psutil
 import studiolo as lm
 
 from .measure import Spread
-from .processes import running
+from .processes import PYTHON, running
 
 MODELS = ("paced", "free", "silent")
 TICK_SEC = 0.02
@@ -68,7 +68,7 @@ def server() -> Generator[tuple[str, psutil.Process]]:
     with tempfile.TemporaryDirectory(prefix="studiolo-bench-") as folder:
         home = {"STUDIOLO_HOME": str(Path(folder, "home"))}
         with running(
-            ["-m", "bench.free_engine"], environment={**home, "PYTHONPATH": os.pathsep.join(PATHS)}
+            [*PYTHON, "-m", "bench.free_engine"], environment={**home, "PYTHONPATH": os.pathsep.join(PATHS)}
         ) as process:
             assert process.stdout is not None
             address = process.stdout.readline().strip()

@@ -19,10 +19,10 @@ from typing import Any
 
 import studiolo
 
-from .layers import ensure_model
-from .measure import Piece, Spread, Stream, take
+from .measure import Ask, Ended, Piece, Spread, Stream, take
 from .processes import serving, worker_socket
-from .ways import unix_connection
+from .run import ensure_model
+from .streams import Connect, tcp, unix
 
 PROMPT = "Write a long story about a fox."
 SETTINGS: dict[str, Any] = {"temperature": 0, "top_k": 40, "top_p": 0.95}
@@ -56,17 +56,17 @@ def responses_text(event: dict[str, Any]) -> str | None:
 
 
 def streamed(
-    connect: Callable[[], http.client.HTTPConnection],
+    connect: Connect,
     path: str,
     body: Callable[[int], dict[str, Any]],
     read: ReadText,
 ) -> Stream:
     """Return a path that reads a stream of events or lines with the standard library."""
 
-    def stream(max_tokens: int) -> Generator[Piece, None, int]:
+    def stream(ask: Ask) -> Generator[Piece, None, Ended]:
         connection = connect()
         try:
-            data = json.dumps(body(max_tokens)).encode()
+            data = json.dumps(body(ask.tokens)).encode()
             connection.request("POST", path, data, {"Content-Type": "application/json"})
             response = connection.getresponse()
             if response.status != 200:
@@ -77,7 +77,7 @@ def streamed(
                 if text.startswith(b"{") and (found := read(json.loads(text))):
                     tokens += 1
                     yield found, 1
-            return tokens
+            return Ended(tokens)
         finally:
             connection.close()
 
@@ -87,9 +87,7 @@ def streamed(
 def paths(address: str, model: str, socket: Path) -> dict[str, Stream]:
     """Return the direct path, then those through the dialects."""
     messages = [{"role": "user", "content": PROMPT}]
-
-    def connect() -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(address)
+    connect = tcp(address)
 
     def chat(limit: int) -> dict[str, Any]:
         return {"model": model, "messages": messages, "stream": True, "max_tokens": limit, **SETTINGS}
@@ -106,7 +104,7 @@ def paths(address: str, model: str, socket: Path) -> dict[str, Stream]:
         return {"model": model, "input": PROMPT, "stream": True, **settings}
 
     found = {
-        "direct": streamed(lambda: unix_connection(socket), "/v1/chat/completions", chat, openai_text),
+        "direct": streamed(unix(socket), "/v1/chat/completions", chat, openai_text),
         "OpenAI chat": streamed(connect, "/v1/chat/completions", chat, openai_text),
         "Anthropic messages": streamed(connect, "/v1/messages", chat, anthropic_text),
         "LM Studio REST chat": streamed(connect, "/api/v1/chat", rest, rest_text),
@@ -118,7 +116,7 @@ def paths(address: str, model: str, socket: Path) -> dict[str, Stream]:
 
 def _is_there(stream: Stream) -> bool:
     try:
-        take(stream, 2)
+        take(stream, Ask(PROMPT, 2))
     except RuntimeError as error:
         print(f"left out: {error}", file=sys.stderr)
         return False
@@ -144,7 +142,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=128, help="tokens of an answer (default: 128)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
     options = parser.parse_args()
-    model = ensure_model(None)
+    model, _ = ensure_model(None)
     order = random.Random(0)
     rates: dict[str, list[float]] = {}
     firsts: dict[str, list[float]] = {}
@@ -155,8 +153,8 @@ def main() -> int:
             turns = list(ways)
             order.shuffle(turns)
             for name in turns:
-                rates.setdefault(name, []).append(take(ways[name], options.tokens).decode_rate)
-                first = statistics.median(take(ways[name], 2).first for _ in range(5))
+                rates.setdefault(name, []).append(take(ways[name], Ask(PROMPT, options.tokens)).decode_rate)
+                first = statistics.median(take(ways[name], Ask(PROMPT, 2)).first for _ in range(5))
                 firsts.setdefault(name, []).append(first)
         calls = {path: routes_per_second(server.address, path) for path in ("/health", "/v1/models")}
     results: dict[str, Any] = {"model": model, "rounds": options.rounds, "tokens": options.tokens, "calls": calls}

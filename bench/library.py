@@ -26,7 +26,7 @@ SETTLE_SEC = 3
 """Longer than the age below which the library reads a file again."""
 
 
-def write_models(home: Home, count: int) -> None:
+def write_models(home: Home, count: int, vocabulary: int = TOKENS) -> None:
     """Write ``count`` models in folders named as on the hub, four variants each."""
     import gguf
     import numpy
@@ -34,9 +34,9 @@ def write_models(home: Home, count: int) -> None:
     template = home.root / "template.gguf"
     writer = gguf.GGUFWriter(template, "llama")
     writer.add_context_length(8192)
-    writer.add_token_list([f"token{number}" for number in range(TOKENS)])
+    writer.add_token_list([f"token{number}" for number in range(vocabulary)])
     writer.add_chat_template("{% for message in messages %}{{ message.content }}{% endfor %}" * 60)
-    writer.add_tensor("a.weight", numpy.zeros((4, 64), dtype=numpy.float32))
+    writer.add_tensor("token_embd.weight", numpy.zeros((4, 64), dtype=numpy.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,77 +1,99 @@
-"""Repeat rounds that other programs disturbed, by the CPU time that these used."""
+"""Noise of the machine: what other programs take, and how far the same work differs from time to time."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy
 import psutil
 
-from .measure import Spread
-
-T = TypeVar("T")
 Say = Callable[[str], None]
 
-QUIET = 0.1
-"""Cores that other programs may use at most in a quiet round."""
+MAX_OTHERS = 0.1
+"""Cores that other programs may use at most on a quiet machine."""
 
-ATTEMPTS = 3
-"""Maximum rounds to run for each requested one."""
-
-LEAST = 3
-"""Minimum rounds to keep, quiet or not."""
-
-PAUSE_SEC = 2.0
-"""Pause after a disturbed round: disturbances come in bursts."""
+MAX_SPREAD = 0.08
+"""The most that the slowest fifth of the same work may be slower than its median."""
 
 
 @dataclass(frozen=True)
-class Round(Generic[T]):
-    """The result of a round, and the cores that other programs used meanwhile, on average."""
+class Noise:
+    """The noise of a machine on which nothing of the benchmark runs.
 
-    result: T
-    others: float
-
-
-def rounds(count: int, measure: Callable[[], T], say: Say) -> list[Round[T]]:
-    """Run ``measure`` until ``count`` rounds were quiet, at most `ATTEMPTS` times as often.
-
-    Return the quiet rounds; if there are fewer than three, the three quietest.
+    Parameters:
+        others: cores that other programs use, on average.
+        spread: how much slower the slowest fifth of a fixed piece of work is than its median, 0 for not at all.
+        runs: how often that work was timed.
     """
-    taken: list[Round[T]] = []
-    quiet = 0
-    while quiet < count and len(taken) < ATTEMPTS * count:
-        all_before, own_before, began = _busy(), _own(), time.perf_counter()
-        result = measure()
-        passed = time.perf_counter() - began
-        others = max(0.0, (_busy() - all_before) - (_own() - own_before)) / passed
-        taken.append(Round(result, others))
-        if others <= QUIET:
-            quiet += 1
-        else:
-            time.sleep(PAUSE_SEC)
-        say(f"round {len(taken)}, {quiet} of {count} quiet; others took {others:.2f} cores")
-    quietest = sorted(round.others for round in taken)[:LEAST]
-    return [round for round in taken if round.others <= max(QUIET, quietest[-1])]
+
+    others: float
+    spread: float
+    runs: int
+
+    @property
+    def quiet(self) -> bool:
+        """Whether figures of this machine mean anything."""
+        return self.others <= MAX_OTHERS and self.spread <= MAX_SPREAD
+
+    def __str__(self) -> str:
+        """Return the noise for people."""
+        return (
+            f"other programs take {self.others:.2f} cores (at most {MAX_OTHERS:g});"
+            f" the slowest fifth of {self.runs} equal pieces of work takes {self.spread:.1%} longer than their median"
+            f" (at most {MAX_SPREAD:.0%})"
+        )
+
+    def json(self) -> dict[str, Any]:
+        """Return the form in the results file."""
+        return {**asdict(self), "quiet": self.quiet}
 
 
-def others_of(taken: list[Round[T]]) -> Spread:
-    """The cores that other programs took in these rounds."""
-    return Spread.of([round.others for round in taken])
+def measure_noise(seconds: float) -> Noise:
+    """Measure for ``seconds``: half of them nothing runs, the other half a fixed piece of work on all cores."""
+    watch = Others()
+    time.sleep(seconds / 2)
+    others = watch.cores()
+    matrix = numpy.ones((512, 512), dtype=numpy.float32)
+    for _ in range(5):
+        matrix @ matrix  # starts the threads
+    times: list[float] = []
+    end = time.perf_counter() + seconds / 2
+    while time.perf_counter() < end or len(times) < 5:
+        began = time.perf_counter()
+        for _ in range(20):
+            matrix @ matrix
+        times.append(time.perf_counter() - began)
+    times.sort()
+    slowest = times[-max(len(times) // 5, 1) :]
+    spread = sum(slowest) / len(slowest) / times[len(times) // 2] - 1
+    return Noise(others, spread, len(times))
+
+
+class Others:
+    """The processor time of other programs from now on."""
+
+    def __init__(self) -> None:
+        self._all, self._own, self._began = _busy(), _own_seconds(), time.perf_counter()
+
+    def cores(self) -> float:
+        """Return the cores that programs other than the benchmark and its processes have used since, on average."""
+        passed = time.perf_counter() - self._began
+        return max(0.0, (_busy() - self._all) - (_own_seconds() - self._own)) / passed
 
 
 def _busy() -> float:
-    """CPU seconds that the machine has spent on anything, or that its own host took from it."""
+    """Return the CPU seconds that the machine has spent on anything, or that its own host took from it."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     return sum(times[: 8 if psutil.LINUX else len(times)]) - idle  # beyond the eighth are parts of the first
 
 
-def _own() -> float:
-    """CPU seconds of this process and of all that it started, ended or not."""
+def _own_seconds() -> float:
+    """Return the CPU seconds of this process and of all that it started, ended or not."""
     total = 0.0
     me = psutil.Process()
     for process in (me, *me.children(recursive=True)):

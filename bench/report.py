@@ -1,178 +1,121 @@
-"""The results as a Markdown table and as JSON."""
+"""The results as a table in Markdown, between markers of a page."""
 
 from __future__ import annotations
 
-import datetime
-import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil
+from .run import ROWS, Row
 
-from .layers import CLIENTS, Way
-from .measure import Spread
-from .startup import Startup
-
-SERVED = "studiolo's SDK, server"
+BEGIN = "<!-- results: written by make bench -->"
+END = "<!-- end of the results -->"
 
 
-@dataclass(frozen=True)
-class Target:
-    """A target, and its measured value."""
+def rendered(results: dict[str, Any], plots: dict[str, str]) -> str:
+    """Return the results in Markdown.
 
-    what: str
-    value: float
-    limit: float
-    met: bool
-
-
-def machine() -> dict[str, Any]:
-    """Return the machine and the versions that the figures depend on."""
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "cpu": _cpu_name(),
-        "cores": psutil.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "os": platform.platform(terse=True),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("studiolo", "xllamacpp", "lmstudio")},
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def targets(ways: Sequence[Way], startup: Startup | None) -> list[Target]:
-    """Return the targets with their measured values."""
-    served = next(way for way in ways if way.name == SERVED)
-    ratio, delay = served.ratios().median, served.delays().median * 1000
-    out = [
-        Target("decode speed through the server, as a share of direct (at least)", ratio, 0.97, ratio >= 0.97),
-        Target("time to first token through the server, ms above direct (at most)", delay, 5, delay <= 5),
-    ]
-    if startup:
-        ms = startup.imports["import studiolo"].median * 1000
-        out.append(Target("import studiolo, ms (under)", ms, 100, ms < 100))
-    return out
-
-
-def as_json(
-    settings: dict[str, Any], ways: Sequence[Way], others: dict[str, Spread], startup: Startup | None
-) -> dict[str, Any]:
-    """Return all results, in seconds and tokens a second."""
-    return {
-        "machine": machine(),
-        "settings": settings,
-        "cores_taken_by_others": {name: spread.json() for name, spread in _all_others(others, startup)},
-        "ways": [_way(way) for way in ways],
-        "startup_sec": startup
-        and {
-            "imports": {name: spread.json() for name, spread in startup.imports.items()},
-            "complete_to_first_token": startup.command.json(),
-            "serve_to_listening": startup.listening.json(),
-            "serve_to_model_loaded": startup.loaded.json(),
-        },
-        "targets": [
-            {"what": t.what, "value": round(t.value, 4), "limit": t.limit, "met": t.met} for t in targets(ways, startup)
-        ],
-    }
-
-
-def _way(way: Way) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "name": way.name,
-        "tokens": way.decode[-1].tokens,
-        "decode_tokens_per_sec": Spread.of(way.rates).json(),
-        "time_to_first_token_sec": Spread.of(way.first).json(),
-        f"tokens_per_sec_of_{CLIENTS}_clients": Spread.of(way.together).json(),
-        "client_cpu_sec_per_token": _client_cpu(way).json(),
-        "server_cpu_sec_per_token": _server_cpu(way) if way.server_pid else None,
-    }
-    if way.baseline:
-        figures["to_direct"] = {
-            "decode_ratio": way.ratios().json(),
-            "first_token_delay_sec": way.delays().json(),
-            f"ratio_of_{CLIENTS}_clients": way.together_ratios().json(),
-        }
-    return figures
-
-
-def table(settings: dict[str, Any], ways: Sequence[Way], others: dict[str, Spread], startup: Startup | None) -> str:
-    """Return the printed table, in Markdown. Spreads are the quartiles."""
-    about = machine()
+    Parameters:
+        results: as in the results file.
+        plots: the path of each plot from the page, by the key of its curve.
+    """
+    about = results["machine"]
     lines = [
-        f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB; {about['os']}; Python {about['python']}; "
-        f"studiolo {about['studiolo']}, xllamacpp {about['xllamacpp']}, lmstudio {about['lmstudio']}; {about['date']}",
-        f"{settings['model']}, {ways[0].decode[-1].tokens} tokens, temperature 0; medians (quartiles)",
+        f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB, {about['os']}; Python {about['python']},"
+        f" studiolo {about['studiolo']}, xllamacpp {about['xllamacpp']}, lmstudio {about['lmstudio']};"
+        f" {about['date']}. Model: {results['model']}.",
         "",
-        f"| way | decode, tok/s | to direct | first token, ms | to direct, ms | {CLIENTS} clients, tok/s | to direct "
-        "| CPU a token, µs: client + server |",
-        "|---|---|---|---|---|---|---|---|",
+        f"Noise: {results['noise_text']}.",
+        "",
+        "| figure | wanted | measured | studiolo | reference |",
+        "|---|---|---|---|---|",
     ]
-    for way in ways:
-        ratio, delay, together = "1", "0", "1"
-        if way.baseline:
-            ratio, delay = _show(way.ratios(), 3), _show(way.delays().scaled(1000), 1, sign="+")
-            together = _show(way.together_ratios(), 3)
-        cpu = f"{_client_cpu(way).median * 1e6:.0f}"
-        if way.server_pid:
-            cpu += f" + {_server_cpu(way) * 1e6:.0f}"
-        cells = (
-            *(way.name, _show(Spread.of(way.rates), 1), ratio),
-            *(_show(Spread.of(way.first).scaled(1000), 1), delay),
-            *(_show(Spread.of(way.together), 1), together, cpu),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    if len({decode.text for way in ways for decode in way.decode}) > 1:
-        lines += ["", "Not all predictions gave the same text, so that not all did quite the same work."]
-    if startup:
-        lines += ["", "| start | ms |", "|---|---|"]
-        rows = {
-            **{_plus(name): spread for name, spread in startup.imports.items()},
-            "`studiolo complete`, embedded, to the first token": startup.command,
-            "`studiolo serve` to listening": startup.listening,
-            "`studiolo serve` to model loaded": startup.loaded,
-        }
-        lines += [f"| {name} | {_show(spread.scaled(1000), 0)} |" for name, spread in rows.items()]
-    taken = ", ".join(
-        f"{name} {spread.median:.2f} (at most {spread.high:.2f} in {spread.count} rounds)"
-        for name, spread in _all_others(others, startup)
-    )
-    lines += ["", f"Cores taken by other programs meanwhile: {taken}."]
-    lines += ["", "| target | measured | limit | |", "|---|---|---|---|"]
-    for target in targets(ways, startup):
-        digits = 3 if target.limit < 1 else 1
-        met = "met" if target.met else "MISSED"
-        lines.append(f"| {target.what} | {target.value:.{digits}f} | {target.limit:g} | {met} |")
+    for row in ROWS.values():
+        if row.key in results["rows"]:
+            lines += _row(row, results["rows"][row.key])
+    lines += ["", *_limits(results)]
+    lines += ["", *_notes(results)]
+    for curve in results["curves"]:
+        if curve["key"] in plots:
+            lines += ["", f"![{curve['title']}]({plots[curve['key']]})"]
     return "\n".join(lines)
 
 
-def _all_others(others: dict[str, Spread], startup: Startup | None) -> list[tuple[str, Spread]]:
-    return [*others.items(), *(startup.others.items() if startup else ())]
+def _row(row: Row, result: dict[str, Any]) -> list[str]:
+    wanted = f"{'at least' if row.least else 'at most'} {_number(row.wanted)}{_unit(row.unit)}"
+    if result["error"]:
+        return [f"| {row.figure} | {wanted} | failed: {_plain(result['error'])} | | |"]
+    lines: list[str] = []
+    for number, part in enumerate(result["parts"]):
+        met = row.is_met(part["value"]["median"])
+        verdict = ("" if met else "**") if part["judged"] else ""
+        figure = row.figure if number == 0 else ""
+        name = f"{figure}{': ' if figure and part['name'] else ''}{part['name']}"
+        unit = f" {part['unit']}" if part["unit"] not in ("", "ratio") else ""
+        own, reference = (part[side] and f"{spread(part[side])}{unit}" for side in ("own", "reference"))
+        shown = f"{verdict}{spread(part['value'])}{_unit(row.unit)}{verdict}"
+        limit = wanted if part["judged"] else ""
+        lines.append(f"| {name} | {limit} | {shown} | {own or ''} | {reference or ''} |")
+    return lines
 
 
-def _client_cpu(way: Way) -> Spread:
-    return Spread.of([decode.client_cpu for decode in way.decode])
+def spread(values: dict[str, Any]) -> str:
+    """Return a median, with its quartiles if there are several values."""
+    median = _number(values["median"])
+    if values["count"] < 2:
+        return median
+    return f"{median} ({_number(values['q1'])}..{_number(values['q3'])})"
 
 
-def _server_cpu(way: Way) -> float:
-    """Return the mean: a single round is close to the resolution of the system's clock."""
-    return sum(decode.server_cpu for decode in way.decode) / len(way.decode)
+def _number(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 2 else 3
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") or "0"
 
 
-def _plus(name: str) -> str:
-    return name if name == "bare python" else f"`{name}`, above bare python"
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""
 
 
-def _show(spread: Spread, digits: int, sign: str = "") -> str:
-    return f"{spread.median:{sign}.{digits}f} ({spread.q1:{sign}.{digits}f}..{spread.q3:{sign}.{digits}f})"
+def _plain(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/")[:200]
+
+
+def _limits(results: dict[str, Any]) -> list[str]:
+    limits, roof = results["limits"], results["roofline"]
+    if not limits:
+        return []
+    bytes_rate = limits["byte_ops_per_sec"]
+    found = [
+        f"Limits of the machine, all cores: {limits['read_bytes_per_sec'] / 1e9:.1f} GB/s read from memory,"
+        f" {limits['float_ops_per_sec'] / 1e9:.0f} thousand million operations a second on floats"
+        + (f", {bytes_rate / 1e9:.0f} on signed bytes (AVX2)." if bytes_rate else ".")
+    ]
+    if roof["decode_tokens_per_sec"] and roof["prompt_tokens_per_sec"]:
+        found.append(
+            f"For this model that allows {roof['decode_tokens_per_sec']:.0f} tokens/s of an answer, each of which reads"
+            f" all weights, and {roof['prompt_tokens_per_sec']:.0f} tokens/s of a prompt."
+        )
+    return found
+
+
+def _notes(results: dict[str, Any]) -> list[str]:
+    taken = [f"{ROWS[key].figure}: {row['others']:.2f}" for key, row in results["rows"].items() if row["others"] > 0.1]
+    lines = [
+        f"Bold: the wanted figure is not reached. Medians of the rounds (quartiles). The run took"
+        f" {results['seconds'] / 60:.1f} minutes."
+    ]
+    if taken:
+        lines.append(f"Cores that other programs took meanwhile, where more than a tenth: {'; '.join(taken)}.")
+    return lines
+
+
+def write_between_markers(page: Path, text: str) -> None:
+    """Put ``text`` between the markers of a page; raise ``ValueError`` if it has none."""
+    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} lacks the lines {BEGIN!r} and {END!r}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")

@@ -1,8 +1,7 @@
-"""The cost of structured output: decoding with a schema, preparing one, and stalls of other streams.
+"""The cost of structured output: preparing a schema, and stalls of other streams. ``python -m bench`` has decoding.
 
 Run as ``python -m bench.schema_speed FILE``. Everything is compared within one run on one loaded model:
 
-- decoding: tokens a second after the first, with a schema and without, in turn, one pair a round.
 - preparing: each schema of FILE, the first time and again, in the schema process.
 - stalls: the longest gap between two fragments of an unconstrained answer, while another client of the same model sends
   schemas that are slow to compile.
@@ -17,107 +16,54 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import studiolo
 from studiolo.engines.schemas.process import Schemas
 
-from .layers import ensure_model
-from .measure import Piece, Spread, Stream, take
 from .noise import Say
+from .run import ensure_model
 from .schemas import read, say, spread
+from .texts import SCHEMA
 
-PAIRS = 7
 PROMPT = "Once upon a time"
-SCHEMA = {
-    "type": "array",
-    "minItems": 100,
-    "items": {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "maxLength": 20},
-            "kind": {"enum": ["person", "place", "thing"]},
-            "year": {"type": "integer", "minimum": 1000, "maximum": 2100},
-            "tags": {"type": "array", "items": {"type": "string", "maxLength": 12}, "maxItems": 3},
-        },
-        "required": ["name", "kind", "year", "tags"],
-        "additionalProperties": False,
-    },
-}
-"""Its answers have many tokens, of all kinds."""
 
 
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.schema_speed", description="The cost of structured output.")
     parser.add_argument("file", type=Path, metavar="FILE", help="a schema a line, as bench.schemas describes")
-    parser.add_argument("--max-tokens", type=int, default=150, help="tokens of an answer (default: 150)")
     parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there as well")
     options = parser.parse_args()
-    found = measure(ensure_model(options.model), options.file, options.max_tokens, say)
+    found = measure(ensure_model(options.model)[0], options.file, say)
     print(table(found))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def measure(model: str, file: Path, max_tokens: int, say: Say) -> dict[str, Any]:
+def measure(model: str, file: Path, say: Say) -> dict[str, Any]:
     """Run all measurements."""
     with studiolo.Client("embedded") as client:
         llm = client.llm.model(model)
-        decoding = _decoding(llm, max_tokens, say)
         stalls = _stalls(llm, say)
         llm.unload()
     say("preparing")
-    return {"decoding": decoding, "stalls_sec": stalls, "preparing_sec": asyncio.run(_preparing(read(file)))}
+    return {"stalls_sec": stalls, "preparing_sec": asyncio.run(_preparing(read(file)))}
 
 
 def table(found: dict[str, Any]) -> str:
     """Return the printed report."""
-    decoding, preparing = found["decoding"], found["preparing_sec"]
-    share = decoding["share_of_free"]
+    preparing = found["preparing_sec"]
     lines = [
-        f"decoding under a schema, tok/s: {decoding['held']['median']:.1f}; free: {decoding['free']['median']:.1f}",
-        f"share of free in {share['count']} pairs: median {share['median']:.3f} ({share['q1']:.3f}..{share['q3']:.3f})",
         f"preparing the first schema of a process: {preparing['cold'] * 1000:.0f} ms",
         f"preparing a schema, ms: {spread([1000 * each for each in preparing['first']])}",
         f"again, ms: {spread([1000 * each for each in preparing['again']])}",
     ]
     lines += [f"longest wait of another's stream, {name}: {gap:.2f} s" for name, gap in found["stalls_sec"].items()]
     return "\n".join(lines)
-
-
-def _decoding(llm: Any, max_tokens: int, say: Say) -> dict[str, Any]:
-    order = random.Random(0)
-    ways = {"held": _stream(llm, SCHEMA), "free": _stream(llm, None)}
-
-    def pair() -> dict[str, float]:
-        turns = list(ways)
-        order.shuffle(turns)
-        return {name: take(ways[name], max_tokens).decode_rate for name in turns}
-
-    pair()  # warms the caches
-    results: list[dict[str, float]] = []
-    for number in range(PAIRS):
-        results.append(pair())
-        say(f"pair {number + 1} of {PAIRS}: {results[-1]['held'] / results[-1]['free']:.3f} of free")
-    return {
-        **{name: Spread.of([result[name] for result in results]).json() for name in ways},
-        "share_of_free": Spread.of([result["held"] / result["free"] for result in results]).json(),
-    }
-
-
-def _stream(llm: Any, schema: Any) -> Stream:
-    def stream(max_tokens: int) -> Generator[Piece, None, int]:
-        config = {"temperature": 0, "max_tokens": max_tokens}
-        prediction = llm.complete_stream(PROMPT, config=config, response_format=schema)
-        for fragment in prediction:
-            yield fragment.content, fragment.tokens_count
-        return prediction.result().stats.predicted_tokens_count
-
-    return stream
 
 
 async def _preparing(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

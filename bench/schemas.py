@@ -37,7 +37,7 @@ from studiolo.engines.schemas.preparation import prepare
 from studiolo.engines.schemas.schema_checks import RefusedError
 from studiolo.engines.schemas.validation import check
 
-from .layers import ensure_model
+from .run import ensure_model
 
 MAX_DELAY_SEC = 5.0
 SHOWN_CHARS = 400
@@ -72,7 +72,7 @@ class Outcome:
 def main() -> int:
     """Run the benchmark. Exit status: 0 if no outcome is wrong, otherwise 1."""
     options = _options()
-    model = ensure_model(options.model)
+    model = ensure_model(options.model)[0]
     outcomes = run(model, read(options.file)[: options.limit], options.max_tokens, say)
     print(report(outcomes))
     if options.json:

@@ -26,15 +26,16 @@ from typing import Any
 import msgspec
 
 from studiolo.config import LoadConfig, PredictionConfig
-from studiolo.engines.base import CompletionRequest, Constraint, Engine
+from studiolo.domain.generation import Fragment
+from studiolo.engines.base import Completed, CompletionRequest, Constraint, Engine
 from studiolo.host.host import Host
 from studiolo.host.instance import Instance
 from studiolo.host.prediction_settings import settings_in_force
 
-from .engine_time import run
-from .layers import ensure_model
 from .measure import Spread
-from .schema_speed import SCHEMA
+from .processes import processor_seconds
+from .run import ensure_model
+from .texts import REPEATING, SCHEMA, Work, free, sentence
 
 BASE = "off"
 AGAIN = "off, once more"
@@ -51,86 +52,48 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """The load settings of each variant."""
 
-_ADJECTIVES = ["old", "quiet", "green", "narrow", "distant", "broken", "golden", "early", "heavy", "gentle"]
-_NOUNS = ["bridge", "harbour", "teacher", "engine", "garden", "letter", "mountain", "window", "captain", "river"]
-_VERBS = [
-    "followed",
-    "crossed",
-    "repaired",
-    "watched",
-    "remembered",
-    "carried",
-    "painted",
-    "described",
-    "entered",
-    "left",
-]
-_NAMES = ["alpha", "width", "total", "index", "buffer", "result", "counter", "offset", "limit", "score"]
-
-
-@dataclass(frozen=True)
-class Work:
-    """A prompt, and the form of the answer: a grammar in llguidance's language; empty for free text."""
-
-    prompt: str
-    grammar: str = ""
-    temperature: float = 0
-
-
-def _exactly(answer: str) -> str:
-    return f"start: {json.dumps(answer)}"
-
-
-def _sentence(chance: random.Random) -> str:
-    return (
-        f"The {chance.choice(_ADJECTIVES)} {chance.choice(_NOUNS)} {chance.choice(_VERBS)} the"
-        f" {chance.choice(_ADJECTIVES)} {chance.choice(_NOUNS)} near the {chance.choice(_NOUNS)}."
-    )
-
-
-def _copy(chance: random.Random) -> Work:
-    text = " ".join(_sentence(chance) for _ in range(12))
-    return Work(f"{text}\n\nThe same text again, word by word:\n\n", _exactly(text))
-
-
-def _edit(chance: random.Random) -> Work:
-    old, new, *others = chance.sample(_NAMES, 8)
-    lines = [
-        f"    {chance.choice(others)} = {chance.choice([old, *others])} {chance.choice('+-*')}"
-        f" {chance.choice(others)} + {chance.randint(1, 99)}\n"
-        for _ in range(14)
-    ]
-    program = "".join(lines)
-    return Work(f"def before():\n{program}\n# The same; {old} is called {new}:\n", _exactly(program.replace(old, new)))
-
-
-def _extract(chance: random.Random) -> Work:
-    rows = [
-        f"{number}; {chance.choice(_ADJECTIVES)} {chance.choice(_NOUNS)}; {chance.randint(100, 999)} pieces;"
-        f" {chance.choice(('sold', 'kept'))} by the {chance.choice(_NOUNS)}\n"
-        for number in range(1, 21)
-    ]
-    sold = "".join(row for row in rows if "sold" in row)
-    return Work(f"The table:\n{''.join(rows)}\nOnly the rows that were sold:\n", _exactly(sold))
-
 
 def _records(chance: random.Random) -> Work:
-    return Work(f"{_sentence(chance)} Twenty records of it, as JSON:\n", f"start: %json {json.dumps(SCHEMA)}", 0.8)
-
-
-def _story(chance: random.Random, temperature: float) -> Work:
-    prompt = f"{_sentence(chance)} {_sentence(chance)} This is how the story begins. Once upon a time"
-    return Work(prompt, temperature=temperature)
+    form = f"%llguidance {{}}\nstart: %json {json.dumps(SCHEMA)}\n"
+    return Work(f"{sentence(chance)} Twenty records of it, as JSON:\n", form, 0.8)
 
 
 WORK: dict[str, Callable[[random.Random], Work]] = {
-    "copy": _copy,
-    "edit": _edit,
-    "extract": _extract,
+    **REPEATING,
     "records": _records,
-    "free": lambda chance: _story(chance, 0.8),
-    "free, greedy": lambda chance: _story(chance, 0),
+    "free": lambda chance: free(chance, 0.8),
+    "free, greedy": lambda chance: free(chance, 0),
 }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended.
+
+    Parameters:
+        processor_sec: processor time of the engine's process meanwhile, in all threads.
+    """
+
+    text: str
+    end: Completed
+    processor_sec: float
+
+    @property
+    def decode_rate(self) -> float:
+        """Return the tokens a second, by the engine's clock."""
+        return self.end.predicted_tokens / (self.end.decode_sec or 1)
+
+
+async def run(engine: Engine, request: CompletionRequest) -> Run:
+    """Run a completion."""
+    began = processor_seconds(engine.process.pid)
+    text = ""
+    async for event in engine.complete(request):
+        if isinstance(event, Completed):
+            return Run(text, event, processor_seconds(engine.process.pid) - began)
+        if isinstance(event, Fragment):
+            text += event.text
+    raise RuntimeError("the answer has no end")
 
 
 def main() -> int:
@@ -145,7 +108,7 @@ def main() -> int:
     options = parser.parse_args()
     names = list(dict.fromkeys([BASE, *(options.variant or VARIANTS)]))
     kinds = options.work or list(WORK)
-    rows = asyncio.run(_measure(ensure_model(options.model), kinds, names, options.rounds, options.tokens))
+    rows = asyncio.run(_measure(ensure_model(options.model)[0], kinds, names, options.rounds, options.tokens))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     print("| work | drafting | tokens a second, to off | by processor time | accepted | same answers |")
@@ -183,7 +146,7 @@ async def _measure(
 
 
 async def _one(engine: Engine, work: Work, settings: PredictionConfig) -> dict[str, Any]:
-    form = Constraint(grammar=f"%llguidance {{}}\n{work.grammar}\n") if work.grammar else None
+    form = Constraint(grammar=work.grammar) if work.grammar else None
     warm, asked = (
         CompletionRequest(prompt=work.prompt, config=config, constraint=form)
         for config in (msgspec.structs.replace(settings, max_tokens=1), settings)
