@@ -16,17 +16,22 @@ from studiolo.sdk import background
 from tests.support.running import WORKER, environment, wait_until
 
 HEAD = """
-import asyncio, atexit, threading, time
+import asyncio, atexit, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import studiolo as lm
 
 C = {"max_tokens": 3, "temperature": 0}
 last_line = threading.Event()
 
+def say(line):
+    "Write a line at once: print() writes its end apart, and threads write side by side."
+    sys.stdout.write(line + "\\n")
+    sys.stdout.flush()
+
 def after_main(work):
     last_line.wait()
     time.sleep(0.5)
-    print(work(), flush=True)
+    say(work())
 """
 
 LATE = (
@@ -58,9 +63,9 @@ def streamed():
 started = threading.Event()
 for work in (act, lambda: asyncio.run(with_async_client())):
     threading.Thread(target=after_main, args=(work,)).start()
-threading.Thread(target=lambda: print(streamed(), flush=True)).start()
+threading.Thread(target=lambda: say(streamed())).start()
 pool.submit(after_main, lambda: f"pool {len(model.complete('hi', config=C).content) > 0}")
-atexit.register(lambda: print("atexit", len(model.complete("hi", config=C).content) > 0, flush=True))
+atexit.register(lambda: say(f"atexit {len(model.complete('hi', config=C).content) > 0}"))
 started.wait(30)
 last_line.set()
 """
@@ -71,9 +76,9 @@ FIRST = (
     + """
 def early():
     try:
-        print("early", lm.llm().complete("hi", config=C).content != "", flush=True)
+        say(f"early {lm.llm().complete('hi', config=C).content != ''}")
     except lm.LMStudioError as error:
-        print("early", type(error).__name__, flush=True)
+        say(f"early {type(error).__name__}")
 
 atexit.register(early)
 first = lambda: f"first {len(lm.llm().complete('hi', config=C).content) > 0}"

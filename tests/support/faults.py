@@ -115,14 +115,27 @@ class Footprint:
     """What a process holds."""
 
     processes: int
-    files: int
+    open_files: tuple[str, ...]
     memory: int
+
+    @property
+    def files(self) -> int:
+        return len(self.open_files)
 
 
 def footprint(pid: int) -> Footprint:
     process = psutil.Process(pid)
     children = [child for child in process.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-    return Footprint(len(children), process.num_fds(), process.memory_info().rss)
+    return Footprint(len(children), open_files(pid), process.memory_info().rss)
+
+
+def open_files(pid: int) -> tuple[str, ...]:
+    """Return the descriptors that a process has open, each with what it refers to."""
+    found: list[str] = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(f"{entry.name} {entry.readlink()}")
+    return tuple(sorted(found))
 
 
 MEMORY_SLACK = 48 << 20
@@ -143,7 +156,7 @@ def nothing_left(pid: int) -> Generator[None, None, None]:
         wait_until(settled, "the server to let go", 15)
     after = footprint(pid)
     assert after.processes == before.processes, psutil.Process(pid).children(recursive=True)
-    assert after.files <= before.files, (after, before)
+    assert after.files <= before.files, set(after.open_files) ^ set(before.open_files)
     assert after.memory - before.memory < MEMORY_SLACK
 
 
