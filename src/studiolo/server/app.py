@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from litestar import Litestar, MediaType, Request, get
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
+from litestar.plugins.base import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.response import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -44,6 +47,20 @@ def create_app(serving: Serving, dialects: Mapping[str, Dialect], pages: ASGIApp
     return dispatch
 
 
+class _App(Litestar):
+    """Litestar without what it adds for pydantic and attrs, wherever these are installed, and which no route needs.
+
+    That takes as long as a third of the server's start. Where a dialect of another package has imported pydantic, it may
+    need it.
+    """
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        if "pydantic" in sys.modules:
+            return Litestar._get_default_plugins(plugins)
+        return [*plugins, MsgspecDIPlugin()]
+
+
 OWN_PATHS = ("/health", "/openapi.json", "/docs")
 
 
@@ -67,7 +84,7 @@ def _own_app(serving: Serving, dialects: Mapping[str, Dialect]) -> ASGIApp:
         """Return the description of the routes for people."""
         return page(dialects)
 
-    return Litestar(
+    return _App(
         [health, document, docs], openapi_config=None, logging_config=None, exception_handlers=_handlers(_plain_answer)
     )
 
@@ -86,7 +103,7 @@ def _dialect_app(dialect: Dialect, serving: Serving, paths: set[str]) -> ASGIApp
                 suggestion="Send one of the server's: Authorization: Bearer TOKEN, or x-api-key: TOKEN.",
             )
 
-    app = Litestar(
+    app = _App(
         dialect.routes(serving),
         guards=[] if dialect.authenticates else [guard],
         openapi_config=None,
