@@ -29,7 +29,7 @@ class MergingQueue(Generic[T]):
         self._merge = merge
         self._items: deque[T] = deque()
         self._lock = threading.Lock()
-        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._thread_wake: threading.Event | None = None
         self._closed = False
         self._error: BaseException | None = None
@@ -63,9 +63,9 @@ class MergingQueue(Generic[T]):
         Raises:
             BaseException: the error that the queue was closed with, after the last item.
         """
-        await self._wake.wait()
-        if not self._closed:
-            self._wake.clear()
+        while not self._items and not self._closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
         return self._take()
 
     def get_all_blocking(self, limit_sec: float | None) -> list[T]:
@@ -98,5 +98,7 @@ class MergingQueue(Generic[T]):
     def _notify(self) -> None:
         if self._thread_wake is not None:
             self._thread_wake.set()
-        else:
-            self._wake.set()
+        elif self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+            self._waiter = None

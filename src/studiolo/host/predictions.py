@@ -225,28 +225,30 @@ class Prediction:
         pipeline, stops, form, before = run.pipeline, run.pipeline.stops, run.form, self._predicted_tokens
         async with contextlib.aclosing(run.events) as events:
             async for event in events:
-                if not isinstance(event, PromptProgress):
+                if isinstance(event, PromptProgress):
+                    if not before:  # the prompt of an answer that is continued has its beginning, too
+                        self._prompt_tokens, self._cached_tokens = event.total, event.cached
+                        self._put(self._prompt_reports.take(event))
+                    continue
+                if self._first_token_at is None:
                     self._put(self._prompt_reports.finish())
-                match event:
-                    case Completed():
-                        return self._whole(event, before) if before else event
-                    case PromptProgress():
-                        if not before:  # the prompt of an answer that is continued has its beginning, too
-                            self._prompt_tokens, self._cached_tokens = event.total, event.cached
-                            self._put(self._prompt_reports.take(event))
-                    case _:
-                        if self._first_token_at is None:
-                            self._first_token_at = self._clock()
-                        if isinstance(event, Fragment):
-                            self._predicted_tokens += event.tokens
-                            self._said.append((event.text, event.tokens))
-                            if form is not None:
-                                form.follow(event.text)
-                        await self._put_output(pipeline.feed(event))
-                        if self._has_called and self._only_one_call:
-                            return self._ended_here("tool_calls")
-                        if stops is not None and stops.found is not None:
-                            return self._ended_here("stop_string")
+                if isinstance(event, Completed):
+                    return self._whole(event, before) if before else event
+                if self._first_token_at is None:
+                    self._first_token_at = self._clock()
+                if isinstance(event, Fragment):
+                    self._predicted_tokens += event.tokens
+                    self._said.append((event.text, event.tokens))
+                    if form is not None:
+                        form.follow(event.text)
+                    if pipeline.passes:
+                        self._put((event,))
+                        continue
+                await self._put_output(pipeline.feed(event))
+                if self._has_called and self._only_one_call:
+                    return self._ended_here("tool_calls")
+                if stops is not None and stops.found is not None:
+                    return self._ended_here("stop_string")
         raise RuntimeError("The engine broke its contract: it ended without a Completed event")
 
     async def _begin(self, engine: Engine) -> EngineRun:

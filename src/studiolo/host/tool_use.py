@@ -114,6 +114,11 @@ class OutputPipeline:
         self._names = names
         self.stops = stops
 
+    @property
+    def passes(self) -> bool:
+        """Whether text goes through as it comes."""
+        return self._split is None and self._calls is None and self.stops is None
+
     def feed(self, event: Fragment | ToolCallEvent) -> Iterator[Fragment | ToolCallEvent]:
         """Return what the engine's next event yields."""
         if not isinstance(event, Fragment):

@@ -50,8 +50,8 @@ def create_app(serving: Serving, dialects: Mapping[str, Dialect], pages: ASGIApp
 class _App(Litestar):
     """Litestar without what it adds for pydantic and attrs, wherever these are installed, and which no route needs.
 
-    That takes as long as a third of the server's start. Where a dialect of another package has imported pydantic, it may
-    need it.
+    That takes as long as a third of the server's start. Where a dialect of another package has imported pydantic, it
+    may need it.
     """
 
     @staticmethod

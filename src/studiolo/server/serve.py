@@ -88,6 +88,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
             log_level="warning",
             access_log=False,
             ws_max_size=max((dialect.max_message_bytes for dialect in spoken.values()), default=0),
+            ws_per_message_deflate=False,  # frames of a token do not get smaller
             ws_ping_interval=PING_INTERVAL_SEC,
             ws_ping_timeout=PING_LIMIT_SEC,
             timeout_graceful_shutdown=DRAIN_LIMIT_SEC,

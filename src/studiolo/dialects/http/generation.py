@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -167,8 +167,7 @@ async def gathered(events: AsyncGenerator[Event, None], call_prefix: str = "call
     return found
 
 
-@dataclass(frozen=True)
-class Numbered(Generic[T]):
+class Numbered(NamedTuple, Generic[T]):
     """An item of one of several streams."""
 
     index: int
