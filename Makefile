@@ -19,7 +19,7 @@ help:
 	@echo "make check   lint, and the fast tests, which need no model and no download: under a minute"
 	@echo "make coverage  the tests that need no model, and the share of lines that they run"
 	@echo "make test    lint, then every test"
-	@echo "make types   pyright for the operating systems that this is not: of Linux, macOS, Windows"
+	@echo "make types   pyright for the operating systems that this is not, where code depends on them"
 	@echo "make lint    ruff, pyright (strict on src/), import-linter"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   measure against the wheel's llama-server, and write docs/performance.md: 20 minutes, idle machine"
@@ -80,8 +80,11 @@ lint: $(VENV)/.dev
 OTHER_SYSTEMS := $(filter-out $(shell uname -s),Linux Darwin Windows)
 types: $(addprefix types-,$(OTHER_SYSTEMS))
 
+# The files that use modules which are not alike everywhere.
 types-%: $(VENV)/.dev
-	$(BIN)/pyright --pythonplatform $*
+	$(BIN)/pyright --pythonplatform $* $$(grep -rlE --include '*.py' \
+		'^ *(import|from) (os|sys|signal|socket|subprocess|ctypes|fcntl|msvcrt|resource|mmap|select|termios|tty|pwd|psutil)\b|_unix_|add_signal' \
+		src/studiolo)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

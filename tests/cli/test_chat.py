@@ -11,7 +11,7 @@ import studiolo_fake_engine as fake
 from studiolo.paths import Home
 from tests.support.chatting import Done, command, home_of_fakes, picture, prompt_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from studiolo.store.conversation import Conversation
 from tests.support.chatting import TypedTerminal, home_of_fakes, picture, prompt_of
 from tests.support.fake_models import add_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
 
 
 @pytest.fixture

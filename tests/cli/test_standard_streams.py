@@ -24,7 +24,7 @@ from tests.support.model_files import write_gguf
 from tests.support.running import environment, wait_until
 from tests.support.web import Web
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
 
 NAME = "日本é😀-Q4_1"
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"}

@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.support.models.audio import tone
 from tests.support.running import Server
 
-pytestmark = pytest.mark.server(settings="[presets.short]\nmax_tokens = 2\n", load=True)
+pytestmark = [pytest.mark.quick_model, pytest.mark.server(settings="[presets.short]\nmax_tokens = 2\n", load=True)]
 
 ANY_MODEL = {"type": "query", "query": {}}
 

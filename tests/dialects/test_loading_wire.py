@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import lmstudio
+import pytest
 
 from tests.support.homes import DEFAULT_MODEL
 from tests.support.running import Server, wait_until, workers_of
 from tests.support.wire_socket import Socket
+
+pytestmark = pytest.mark.quick_model
 
 
 def load(socket: Socket, **fields: Any) -> None:

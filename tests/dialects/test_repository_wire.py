@@ -17,6 +17,8 @@ from tests.support.web import Web, go_nowhere_else
 from tests.support.wire_schemas import WireSchemas, wire_schemas
 from tests.support.wire_socket import Socket
 
+pytestmark = pytest.mark.quick_model
+
 REPO = "me/tiny-GGUF"
 MODEL = {"type": "model", "source": {"type": "huggingface", "user": "me", "repo": "tiny-GGUF"}}
 PICK = {"type": "artifact", "owner": "me-you", "name": "big"}

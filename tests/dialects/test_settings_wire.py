@@ -15,6 +15,8 @@ from tests.support.homes import DEFAULT_MODEL
 from tests.support.running import Server
 from tests.support.wire_socket import Socket
 
+pytestmark = pytest.mark.quick_model
+
 DOCS = Path(__file__).parents[2] / "docs"
 JINJA = {"type": "jinja", "jinjaPromptTemplate": {"template": "{{ messages[0].content }}"}}
 SPECULATIVE = "llama.speculativeDecoding."

@@ -19,7 +19,10 @@ from studiolo.protocol.declarations import NAMESPACES
 from tests.support.faults import footprint
 from tests.support.running import Server, wait_until
 
-pytestmark = pytest.mark.server(settings="[loading]\njit = false\n")  # no frame shall start an engine
+pytestmark = [
+    pytest.mark.quick_model,
+    pytest.mark.server(settings="[loading]\njit = false\n"),
+]  # no frame shall start an engine
 
 HANDSHAKE = {"authVersion": 1, "clientIdentifier": "wire", "clientPasskey": "wire"}
 

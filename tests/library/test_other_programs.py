@@ -16,6 +16,8 @@ from studiolo.paths import Home
 from studiolo.server.diagnosis import examine
 from tests.support.model_files import write_gguf
 
+pytestmark = pytest.mark.quick_model
+
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -147,6 +147,8 @@ ASYNC_CLIENT = """
 import asyncio
 import lmstudio
 
+pytestmark = pytest.mark.quick_model
+
 async def main():
     async with lmstudio.AsyncClient() as client:
         llm = await client.llm.model()

@@ -25,7 +25,7 @@ from studiolo.protocol.errors import deserialize_error, serialize_error
 from tests.support.homes import SHORT_ANSWERS
 from tests.support.running import Server
 
-pytestmark = pytest.mark.server(settings=SHORT_ANSWERS, load=True)
+pytestmark = [pytest.mark.quick_model, pytest.mark.server(settings=SHORT_ANSWERS, load=True)]
 
 MODEL = "smollm2-135m-instruct"
 SOURCES = Path(lm.__file__).parent

@@ -13,6 +13,8 @@ from tests.support.homes import new_home
 from tests.support.official_clients import run_typescript
 from tests.support.running import Server, serving
 
+pytestmark = pytest.mark.quick_model
+
 
 @pytest.fixture(scope="module")
 def served(

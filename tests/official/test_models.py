@@ -13,10 +13,13 @@ import studiolo as lm
 from tests.support.homes import SHORT_ANSWERS
 from tests.support.running import Server
 
-pytestmark = pytest.mark.server(
-    models=["embedding_model", "vision_model"],
-    settings=SHORT_ANSWERS + '[models."all-minilm-l6-v2"]\nload = { context_length = 128 }\n',
-)
+pytestmark = [
+    pytest.mark.quick_model,
+    pytest.mark.server(
+        models=["embedding_model", "vision_model"],
+        settings=SHORT_ANSWERS + '[models."all-minilm-l6-v2"]\nload = { context_length = 128 }\n',
+    ),
+]
 
 LLM = "smollm2-135m-instruct"
 EMBEDDING = "text-embedding-all-minilm-l6-v2"

@@ -17,6 +17,8 @@ from tests.support.web import Web
 
 COMMON = """
 import { LMStudioClient } from "@lmstudio/sdk";
+
+pytestmark = pytest.mark.quick_model
 const client = new LMStudioClient({ baseUrl: `ws://${process.argv[2]}`, verboseErrorMessages: false });
 const repository = client.repository;
 process.on("unhandledRejection", () => {});  // downloadArtifact leaves one behind when it fails

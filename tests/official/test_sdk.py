@@ -17,7 +17,7 @@ from studiolo.sdk import default_client
 from tests.support.homes import SHORT_ANSWERS
 from tests.support.running import Server, free_port
 
-pytestmark = pytest.mark.server(models=["vision_model"], settings=SHORT_ANSWERS)
+pytestmark = [pytest.mark.quick_model, pytest.mark.server(models=["vision_model"], settings=SHORT_ANSWERS)]
 
 both = pytest.mark.parametrize("lm", [lmstudio, studiolo], ids=["lmstudio", "studiolo"])
 

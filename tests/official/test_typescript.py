@@ -13,10 +13,13 @@ from studiolo.paths import Home
 from tests.support.running import Server
 from tests.support.typescript_clients import PROGRAMS, VERSIONS, installed, public_methods, run
 
-pytestmark = pytest.mark.server(
-    models=["embedding_model"],
-    environment={"HF_HUB_OFFLINE": "1"},  # what is searched is the catalog
-)
+pytestmark = [
+    pytest.mark.quick_model,
+    pytest.mark.server(
+        models=["embedding_model"],
+        environment={"HF_HUB_OFFLINE": "1"},  # what is searched is the catalog
+    ),
+]
 
 
 def checks_of(program: str) -> list[str]:

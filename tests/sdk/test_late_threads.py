@@ -20,6 +20,8 @@ import asyncio, atexit, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import studiolo as lm
 
+pytestmark = pytest.mark.quick_model
+
 C = {"max_tokens": 3, "temperature": 0}
 last_line = threading.Event()
 

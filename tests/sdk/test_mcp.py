@@ -23,7 +23,7 @@ from studiolo.paths import Home
 from studiolo.sdk.mcp import mcp_tools, mcp_tools_from_thread, server_configs
 from tests.support.running import free_port, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
 
 SERVER = str(Path(__file__).parents[1] / "support" / "mcp_server.py")
 STDIO: dict[str, Any] = {"command": sys.executable, "args": [SERVER], "env": {"GREETING": "salve"}}

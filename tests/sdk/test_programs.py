@@ -21,6 +21,8 @@ ASYNC_CLIENT = """
 import asyncio
 import studiolo
 
+pytestmark = pytest.mark.quick_model
+
 async def main():
     async with studiolo.AsyncClient("embedded") as client:
         llm = await client.llm.model()

@@ -14,6 +14,8 @@ from tests.support.model_files import write_gguf
 from tests.support.running import Server, serving
 from tests.support.web import Web
 
+pytestmark = pytest.mark.quick_model
+
 
 @pytest.fixture
 def hub(web: Web, tmp_path: Path) -> Web:

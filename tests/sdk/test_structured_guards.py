@@ -17,6 +17,8 @@ from tests.support.embedded_host import embedded_client
 from tests.support.models.built import built
 from tests.support.models.thinking import write_thinking
 
+pytestmark = pytest.mark.quick_model
+
 CALM: dict[str, Any] = {"temperature": 0, "max_tokens": 60}
 BOOK = {"type": "object", "properties": {"title": {"type": "string", "maxLength": 12}}, "required": ["title"]}
 DIGIT = {"type": "integer", "minimum": 1, "maximum": 9}

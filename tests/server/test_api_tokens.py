@@ -20,7 +20,7 @@ from studiolo.paths import Home
 from studiolo.server.token_file import ApiTokenFile, add_api_token, read_api_tokens
 from tests.support.running import Server, environment, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
 
 WRONG = "sk-lm-aaaaaaaa:bbbbbbbbbbbbbbbbbbbb"
 
