@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 import studiolo as lm
 from studiolo.paths import Home
 from tests.support.command_line import good, run
 from tests.support.homes import DEFAULT_MODEL, link_model
 from tests.support.model_files import write_lora
 from tests.support.running import serving
-
-pytestmark = pytest.mark.quick_model
 
 
 def test_estimate_only_works_without_a_server(home: Home) -> None:

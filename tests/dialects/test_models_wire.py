@@ -18,7 +18,7 @@ from tests.support.homes import DEFAULT_MODEL
 from tests.support.running import Server
 from tests.support.wire_socket import Socket, messages, query
 
-pytestmark = [pytest.mark.quick_model, pytest.mark.server(models=["embedding_model"])]
+pytestmark = pytest.mark.server(models=["embedding_model"])
 
 EMBEDDER = "tests/all-MiniLM-L6-v2.F16-GGUF"
 """The embedding model, as ``publisher/repo``."""
