@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ LONGEST = ("embeddings", "prompt", "stream_gap", "prompt_beside")
 LEAST_WATCHED_SEC = 0.5
 """The shortest time over which the use of other programs is worth something."""
 
+MAX_SHARE = 0.35
+"""The share of the run's time after which a row is stopped, so that the others have some."""
+
 QUIET_SHARE = 0.8
 """The share of the rows during which the machine must have been quiet."""
 
@@ -62,6 +66,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure studiolo against llama-server.")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, under two minutes")
     parser.add_argument("--row", action="append", choices=list(ROWS), help="measure these rows alone")
+    parser.add_argument("--minutes", type=float, help="what the run may take (default: 19, with --quick 2)")
     parser.add_argument("--no-growth", action="store_true", help="measure no curves")
     parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
     parser.add_argument("--server", type=Path, metavar="PATH", help="also compare with this llama-server")
@@ -80,6 +85,8 @@ def _run(options: argparse.Namespace) -> int:
         render(json.loads(options.json.read_text("utf-8")), options.page)
         return 0
     size = QUICK if options.quick else FULL
+    if options.minutes:
+        size = replace(size, minutes=options.minutes)
     chosen = [ROWS[key] for key in options.row or ROWS]
     curves = [] if options.no_growth or options.row else list(growth.CURVES)
     model = ensure_model(options.model)
@@ -215,7 +222,7 @@ def _watched(
     began, watch = time.perf_counter(), Others()
     error, found = "", None
     try:
-        with _limit(left + 30):
+        with _limit(min(left + 20, 60 * run.size.minutes * MAX_SHARE)):
             found = work()
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"

@@ -67,7 +67,7 @@ class Size:
 
 FULL = Size(
     name="full",
-    minutes=20,
+    minutes=19,
     scale=1,
     noise_sec=16,
     rounds=12,

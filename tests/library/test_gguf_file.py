@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,19 @@ def test_other_versions_are_refused_by_their_number(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF" + struct.pack(">IQQ", 3, 0, 0))
     with pytest.raises(ModelFileError, match="big-endian"):
         read_metadata(path)
+
+
+def test_a_header_is_read_without_numpy(cache_home: Home) -> None:
+    model = next(cache_home.models.rglob("SmolLM2*.gguf"))
+    code = f"""
+import sys
+from pathlib import Path
+from studiolo.library.gguf_file import read_metadata
+from studiolo.library.gguf_tables import gguf_tables
+found = read_metadata(Path({str(model)!r}))
+assert found.architecture == "llama" and found.quantization == "Q4_1", found
+assert not sys.modules.keys() & {{"gguf", "numpy"}}
+import gguf
+assert [*gguf_tables().MODEL_ARCH_NAMES.values()] == [*gguf.MODEL_ARCH_NAMES.values()]
+"""
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)

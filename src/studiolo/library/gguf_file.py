@@ -22,6 +22,7 @@ from ..domain.vocabulary import template_reasons
 from ..errors import ModelFileError
 from .file_kind import SAMPLE_BYTES, file_kind
 from .gguf_kind import kind_of
+from .gguf_tables import gguf_tables
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -284,9 +285,7 @@ def _read_tensor(cursor: _Cursor) -> Tensor:
 
 
 def _check_complete(path: Path, header: Header, size: int) -> None:
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    sizes = {int(kind): GGML_QUANT_SIZES[kind] for kind in GGMLQuantizationType}
+    sizes: dict[int, tuple[int, int]] = {int(kind): size for kind, size in gguf_tables().GGML_QUANT_SIZES.items()}
     end = header.data_start if header.tensors else 0
     for tensor in header.tensors:
         if tensor.type in sizes:  # the engine judges those that this version of gguf does not know
@@ -372,17 +371,16 @@ def _lora_pairs(tensors: list[Tensor]) -> dict[str, LoraPair]:
 
 
 def _quantization(file_type: int | None, tensors: list[Tensor]) -> str | None:
-    from gguf import GGMLQuantizationType, LlamaFileType
-
     if file_type is not None:
+        types: Any = gguf_tables().LlamaFileType
         # The bit 1024 says that the type was inferred from the tensors.
-        known = {int(member): member.name for member in LlamaFileType}
-        name = known.get(file_type & ~LlamaFileType.GUESSED)
+        known: dict[int, str] = {int(member): member.name for member in types}
+        name = known.get(file_type & ~int(types.GUESSED))
         return name.removeprefix("MOSTLY_").removeprefix("ALL_") if name else None
     weight: Counter[int] = Counter()
     for tensor in tensors:
         weight[tensor.type] += tensor.elements
-    names = {int(member): member.name for member in GGMLQuantizationType}
+    names: dict[int, str] = {int(member): member.name for member in gguf_tables().GGMLQuantizationType}
     return names.get(weight.most_common(1)[0][0]) if weight else None
 
 

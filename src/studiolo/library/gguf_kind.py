@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .gguf_tables import gguf_tables
+
 PHRASES = {
     "mmproj": "a projector, which adds image or audio input to a model beside it",
     "adapter": "a LoRA adapter",
@@ -90,6 +92,4 @@ def _drafts_only(names: list[str]) -> bool:
 
 @functools.cache
 def _architectures() -> frozenset[str]:
-    from gguf import MODEL_ARCH_NAMES
-
-    return frozenset(MODEL_ARCH_NAMES.values()) | _FURTHER
+    return frozenset(gguf_tables().MODEL_ARCH_NAMES.values()) | _FURTHER
