@@ -53,9 +53,10 @@ from .protocol.llm import (
 )
 from .protocol.models import (
     EmbeddingModelInfo as EmbeddingModelInfo, EmbeddingModelInstanceInfo as EmbeddingModelInstanceInfo,
-    LlmInfo as LlmInfo, LlmInstanceInfo as LlmInstanceInfo, ModelInfo as ModelInfo,
+    LlmInfo as LlmInfo, LlmInstanceInfo as LlmInstanceInfo, LoadPlan as LoadPlan, ModelInfo as ModelInfo,
     ModelInstanceInfo as ModelInstanceInfo, ModelQuery as ModelQuery, ModelQueryDict as ModelQueryDict,
     ModelSpecifier as ModelSpecifier, ModelSpecifierDict as ModelSpecifierDict,
+    SettingInForce as SettingInForce,
 )
 from .protocol.repository import DownloadProgressUpdate as DownloadProgressUpdate
 from .protocol.system import InstanceStatus as InstanceStatus

@@ -93,13 +93,19 @@ class Site:
             self.faults.append(f"request to another host: {url}")
 
 
-def accessibility_faults(page: Page, cache: Path) -> list[str]:
-    """Return what axe-core finds on a page by the rules of WCAG 2.1 A and AA, a line each."""
+def accessibility_faults(page: Page, cache: Path, within: str = "") -> list[str]:
+    """Return what axe-core finds on a page by the rules of WCAG 2.1 A and AA, a line each.
+
+    Parameters:
+        within: a selector of the only part to examine, such as a dialog: axe takes what is behind it for visible.
+    """
     folder = installed_packages(Path(__file__).with_name("axe"), "axe", cache)
     source = (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
     page.evaluate(f"() => {{ {source} }}")
     rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-    found: dict[str, Any] = page.evaluate("rules => axe.run(document, {runOnly: rules})", rules)
+    found: dict[str, Any] = page.evaluate(
+        "([within, rules]) => axe.run(within || document, {runOnly: rules})", [within, rules]
+    )
     return [
         f"{each['id']}: {node['html'][:200]} ({node['failureSummary']})"
         for each in found["violations"]

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from studiolo.paths import Home
-from tests.support.browser import Site, accessibility_faults, chromium
+from tests.support.browser import PATIENCE_MS, Site, accessibility_faults, chromium
 from tests.support.homes import DEFAULT_MODEL, new_home
 from tests.support.running import serving
+from tests.support.web import Web, go_nowhere_else
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     with chromium() as browser:
         yield browser
 
 
 @pytest.fixture(scope="session")
+def hub() -> Iterator[Web]:
+    """A stub of the Hugging Face hub, for the server of the pages."""
+    with Web() as web:
+        yield web
+
+
+@pytest.fixture(scope="session")
 def site(
-    browser: Browser, quick_home: Home, vision_model: Path, tmp_path_factory: pytest.TempPathFactory
+    browser: Browser, quick_home: Home, vision_model: Path, hub: Web, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """The pages of a server with the quick model and a tiny vision model, and a browser with a session."""
     folder = tmp_path_factory.mktemp("pages")
     home = new_home(folder, quick_home, vision_model)
     with home.settings.open("a") as settings:
         settings.write(f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 2048 }}\n')
-    with serving(home, folder, "--no-load") as server:
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            go_nowhere_else(patch, hub, folder)
+            server = stack.enter_context(serving(home, folder, "--no-load"))
         context = browser.new_context()
         site = Site(server, home, context)
         site.enter()
@@ -54,6 +67,10 @@ def open_page(site: Site) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture(scope="session")
-def faults_of(cache_home: Home) -> Callable[[Page], list[str]]:
+def faults_of(cache_home: Home) -> Callable[..., list[str]]:
     """Finds what is not accessible on a page."""
-    return lambda page: accessibility_faults(page, cache_home.root)
+
+    def faults_of(page: Page, within: str = "") -> list[str]:
+        return accessibility_faults(page, cache_home.root, within)
+
+    return faults_of

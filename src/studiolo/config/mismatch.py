@@ -10,7 +10,7 @@ from msgspec import Struct
 from .checking import explicit_fields
 from .load import DEFAULT_EVAL_BATCH, DEFAULT_PARALLEL_PREDICTIONS, DEFAULT_PHYSICAL_BATCH, GpuSetting, LoadConfig
 
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "auto_fit": True,
     "max_parallel_predictions": DEFAULT_PARALLEL_PREDICTIONS,
     "use_unified_kv_cache": False,
@@ -97,4 +97,4 @@ def _differ(name: str, asked: Any, in_force: Any) -> bool:
 def _value(name: str, value: Any) -> Any:
     if value is False and name in _OFF:
         return _OFF[name]
-    return _DEFAULTS.get(name) if value is None else value
+    return DEFAULTS.get(name) if value is None else value

@@ -38,6 +38,7 @@ from .load_planner import LoadPlan
 from .load_progress import LoadBroadcast, LoadWatcher
 from .loaded_files import LoadedFiles
 from .log_events import LogEvents, publish_engine_log
+from .setting_origins import Origin
 from .slots import Slots
 
 Activity = Literal["loading", "idle", "busy", "crashed", "quarantined"]
@@ -82,6 +83,8 @@ class Instance:
         self.next_draft_path: Path | None = None
         """The draft model that the engine is about to be restarted with, or is being."""
         self.estimate: Estimate | None = None
+        self.origins: dict[str, Origin] = {}
+        """Where its settings come from; those that the host chose are absent."""
         self.vocabulary = Vocabulary()
         self.cut_off: set[Lease] = set()
         """Leases whose work was ended by the death of the latest engine."""

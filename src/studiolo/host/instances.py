@@ -25,6 +25,7 @@ from .lifecycle import next_deadline_sec, overdue, place_draft, to_evict
 from .load_plan import Estimate
 from .load_planner import LoadPlanner
 from .log_events import LogEvents
+from .setting_origins import SettingInForce, settings_in_force
 
 
 class Instances:
@@ -118,7 +119,9 @@ class Instances:
         if identifier in self._instances:
             # A title alone: the official Python client then shows it on the line that its users match.
             raise HostError(f"A model with the identifier {identifier!r} already exists: choose another, or unload it")
-        return self._begin(identifier, model, completed, ttl_sec, evictable=evictable, evicts=evicts)
+        instance = self._begin(identifier, model, completed, ttl_sec, evictable=evictable, evicts=evicts)
+        instance.origins = self._planner.origins(model, config)
+        return instance
 
     def _begin(
         self,
@@ -150,6 +153,16 @@ class Instances:
     async def estimate(self, model: Model, config: LoadConfig) -> Estimate:
         """Return what loading ``model`` with ``config`` would take now. Raises :class:`ConfigError`."""
         return (await self._planner.plan(model, self._planner.complete(model, config))).estimate
+
+    async def plan(self, model: Model, config: LoadConfig) -> tuple[Estimate, list[SettingInForce]]:
+        """Return what loading ``model`` with ``config`` would take now, and the settings that would be in force.
+
+        Raises:
+            ConfigError: the config asks for what cannot be done.
+            ModelFileError: the model's file cannot be used.
+        """
+        plan = await self._planner.plan(model, self._planner.complete(model, config))
+        return plan.estimate, settings_in_force(plan.config, self._planner.origins(model, config))
 
     async def unload(self, instance: Instance) -> None:
         """Unload ``instance``, and return when its engine has stopped. Predictions on it end with a result."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from ..settings import ModelSettings, Settings
 from .devices import CACHE_SEC, Devices, Loaded
 from .load_plan import Estimate, checked_settings, plan_load, require
 from .not_found import no_draft_model
+from .setting_origins import Origin, origins
 
 
 class LoadPlan(Struct, frozen=True):
@@ -92,12 +93,21 @@ class LoadPlanner:
         Raises:
             ConfigError: it asks for what the model cannot do.
         """
+        own, asked = self._own(model, config), explicit_fields(config)
+        return checked_settings(LoadConfig(**{**own, **asked}), model)
+
+    def origins(self, model: Model, config: LoadConfig) -> dict[str, Origin]:
+        """Return where the settings of :meth:`complete` come from; those that the host chooses are absent."""
+        return origins(explicit_fields(config), self._own(model, config))
+
+    def _own(self, model: Model, config: LoadConfig) -> dict[str, Any]:
+        """Return the settings of the model's table that apply where a request asks for ``config``."""
         own, asked = explicit_fields(self._defaults(model).load), explicit_fields(config)
         if asked.get("auto_fit"):  # both say how long the context is: the request's stands
             own.pop("context_length", None)
         if "context_length" in asked or asked.get("auto_fit") is False:
             own.pop("auto_fit_min_context_length", None)
-        return checked_settings(LoadConfig(**{**own, **asked}), model)
+        return own
 
     async def plan(self, model: Model, config: LoadConfig, replaces: Planned | None = None) -> LoadPlan:
         """Return the plan of a load with a :meth:`complete` config.

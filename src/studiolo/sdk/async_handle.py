@@ -58,6 +58,10 @@ class AsyncModelHandle(ProcessBound):
         config = await self._call(wire.GET_LOAD_CONFIG, wire.SpecifierParameter(self._specifier))
         return decode_load_config(flatten(stack_of(config)), self._namespace)
 
+    async def get_load_settings(self) -> list[wire.SettingInForce]:
+        """Return the load settings in force, each with where it comes from. An addition of studiolo's."""
+        return await self._call(wire.GET_LOAD_SETTINGS, wire.SpecifierParameter(self._specifier))
+
     async def get_context_length(self) -> int:
         """Return how many tokens one prediction can hold, prompt and answer together."""
         return (await self.get_info()).context_length

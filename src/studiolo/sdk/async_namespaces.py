@@ -185,6 +185,23 @@ class AsyncModelNamespace(Generic[H]):
             raise HostError(f"Model load error: {error.title}", cause=error.cause, data=error.data) from None
         raise ChannelClosedError(f"The host ended the load of {model_key} without a result")
 
+    async def plan_load(self, model_key: ModelKeyInput, config: LoadConfigInput | None = None) -> wire.LoadPlan:
+        """Return what a load would take of this machine's memory, and the settings that would be in force.
+
+        Nothing is loaded. An addition of studiolo's.
+
+        Parameters:
+            model_key: a model key or a path.
+            config: the settings of the load.
+
+        Raises:
+            ConfigError: the model cannot be loaded so.
+            ModelNotFoundError, ModelFileError
+        """
+        stack = stack_of(encode_load_config(load_config(config), self._namespace))
+        parameter = wire.EstimateUsageParameter(model_key=text_or_path(model_key, "model_key"), load_config_stack=stack)
+        return await self._session.call(self._namespace, wire.PLAN_LOAD, parameter)
+
     def _sets_domain(self, options: LoadOptions) -> bool | None:
         domain = options.get("domain")
         if domain not in (None, self._namespace):

@@ -62,6 +62,7 @@ class LlmNamespace(Blocking[AsyncLlmNamespace]):
 
     model = blocking_as(LLM, AsyncLlmNamespace.model)
     load_new_instance = blocking_as(LLM, AsyncLlmNamespace.load_new_instance)
+    plan_load = blocking(AsyncLlmNamespace.plan_load)
     unload = blocking(AsyncLlmNamespace.unload)
     list_loaded = blocking_as(each_as(LLM), AsyncLlmNamespace.list_loaded)
     list_downloaded = blocking_as(each_as(DownloadedLlm), AsyncLlmNamespace.list_downloaded)
@@ -73,6 +74,7 @@ class EmbeddingNamespace(Blocking[AsyncEmbeddingNamespace]):
 
     model = blocking_as(EmbeddingModel, AsyncEmbeddingNamespace.model)
     load_new_instance = blocking_as(EmbeddingModel, AsyncEmbeddingNamespace.load_new_instance)
+    plan_load = blocking(AsyncEmbeddingNamespace.plan_load)
     unload = blocking(AsyncEmbeddingNamespace.unload)
     list_loaded = blocking_as(each_as(EmbeddingModel), AsyncEmbeddingNamespace.list_loaded)
     list_downloaded = blocking_as(each_as(DownloadedEmbeddingModel), AsyncEmbeddingNamespace.list_downloaded)

@@ -46,6 +46,7 @@ class ModelHandle(Blocking[A], Generic[A]):
     unload = blocking(AsyncModelHandle.unload)
     get_info = blocking(AsyncModelHandle.get_info)
     get_load_config = blocking(AsyncModelHandle.get_load_config)
+    get_load_settings = blocking(AsyncModelHandle.get_load_settings)
     get_context_length = blocking(AsyncModelHandle.get_context_length)
     tokenize = blocking(AsyncModelHandle.tokenize)
     count_tokens = blocking(AsyncModelHandle.count_tokens)

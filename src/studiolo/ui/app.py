@@ -28,6 +28,8 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
 
     from .backend import Backend, use_backend
     from .chat.answers import stop_all_answers
+    from .models.downloads import stop_downloads
+    from .monitor import start_monitor, stop_monitor
     from .registry import add_routes
     from .theme import HEAD
 
@@ -50,9 +52,12 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
     async with AsyncClient(context.address, context.api_token) as client:
         use_backend(Backend(context, client))
         async with app.router.lifespan_context(app):
+            start_monitor()
             try:
                 yield app
             finally:
+                await stop_monitor()
+                await stop_downloads()
                 await stop_all_answers()
                 use_backend(None)
 

@@ -30,12 +30,16 @@ class Page:
 
 CHAT = Destination("Chat", "/")
 
-DESTINATIONS = [CHAT]
+MODELS = Destination("Models", "/models")
+
+DESTINATIONS = [CHAT, MODELS]
 """The navigation, in its order."""
 
 PAGES = [
     Page("/", CHAT, ".chat.page"),
     Page("/chat/{conversation_id}", CHAT, ".chat.page"),
+    Page("/models", MODELS, ".models.page"),
+    Page("/models/load", MODELS, ".models.load"),
 ]
 
 

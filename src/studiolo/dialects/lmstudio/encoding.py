@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from ...domain import events, progress
 from ...domain.models import ModelReference
 from ...host.instance import Instance
 from ...host.load_plan import Estimate
+from ...host.setting_origins import SettingInForce
 from ...library.model import Model
+from ...protocol import models as wire_models
 from ...protocol.models import (
     EmbeddingModelInfo,
     EmbeddingModelInstanceInfo,
@@ -95,6 +100,30 @@ def usage_estimate(estimate: Estimate) -> UsageEstimate:
         ),
         passes_guardrails=estimate.fits,
     )
+
+
+def load_plan(estimate: Estimate, settings: Sequence[SettingInForce]) -> wire_models.LoadPlan:
+    """Return what a load would take, and the settings that would be in force."""
+    return wire_models.LoadPlan(
+        context_length=estimate.context_length,
+        max_parallel_predictions=estimate.max_parallel_predictions,
+        weights_bytes=estimate.weights_bytes,
+        kv_cache_bytes=estimate.kv_cache_bytes,
+        total_bytes=estimate.total_bytes,
+        devices=[
+            wire_models.DeviceNeed(each.name, each.needed_bytes, each.available_bytes) for each in estimate.devices
+        ],
+        guardrail=estimate.guardrail,
+        granted_bytes=estimate.granted_bytes,
+        fits=estimate.fits,
+        largest_context_length=estimate.largest_context_length,
+        settings=[setting_in_force(each) for each in settings],
+    )
+
+
+def setting_in_force(setting: SettingInForce) -> wire_models.SettingInForce:
+    """Return the message of a load setting."""
+    return wire_models.SettingInForce(setting.name, msgspec.to_builtins(setting.value), setting.origin)
 
 
 def download_progress(progress: progress.DownloadProgress) -> DownloadProgress:

@@ -18,6 +18,7 @@ from ...host.load_progress import LoadWatcher
 from ...host.machine import check_device
 from ...host.not_found import not_loaded
 from ...host.on_demand import LoadRequest
+from ...host.setting_origins import settings_in_force
 from ...library.model import Model
 from ...protocol import models as wire
 from ...protocol.kv import (
@@ -30,7 +31,15 @@ from ...protocol.kv import (
     log_ignored_keys,
 )
 from .context import Context, ServerChannel
-from .encoding import instance_info, model_info, model_reference, processing_state, usage_estimate
+from .encoding import (
+    instance_info,
+    load_plan,
+    model_info,
+    model_reference,
+    processing_state,
+    setting_in_force,
+    usage_estimate,
+)
 from .progress import reporting
 from .registry import channel, rpc
 
@@ -176,6 +185,23 @@ async def estimate_model_usage(context: Context, parameter: wire.EstimateUsagePa
     config = _load_config(context, parameter.load_config_stack)
     model = await context.host.find_model(parameter.model_key, context.domain)
     return usage_estimate(await context.host.estimate(model, config))
+
+
+@rpc(wire.PLAN_LOAD, *BOTH)
+async def plan_load(context: Context, parameter: wire.EstimateUsageParameter) -> wire.LoadPlan:
+    check_device(parameter.device_identifier)
+    config = _load_config(context, parameter.load_config_stack)
+    model = await context.host.find_model(parameter.model_key, context.domain)
+    return load_plan(*await context.host.instances.plan(model, config))
+
+
+@rpc(wire.GET_LOAD_SETTINGS, *BOTH)
+async def get_load_settings(context: Context, parameter: wire.SpecifierParameter) -> list[wire.SettingInForce]:
+    reference = model_reference(parameter.specifier)
+    instance = await context.host.find_loaded(reference, context.domain)
+    if instance is None:
+        raise _not_loaded(context, reference.wanted)
+    return [setting_in_force(each) for each in settings_in_force(instance.config, instance.origins)]
 
 
 @rpc(wire.TOKENIZE, *BOTH)

@@ -1,0 +1,89 @@
+"""What the host does: looked at by one task for all pages, more often while a page shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ..errors import StudioloError
+from ..protocol.system import HostInfo
+from .backend import backend
+from .tasks import begin
+from .watchers import Changed, Watchers
+
+WATCHED_SEC = 1.0
+"""Seconds between two looks while a page shows the host."""
+
+UNWATCHED_SEC = 10.0
+"""Seconds between two looks otherwise."""
+
+_log = logging.getLogger("studiolo.pages")
+
+
+class Monitor:
+    """Looks at the host again and again."""
+
+    def __init__(self) -> None:
+        self.latest: HostInfo | None = None
+        """What was seen last; ``None`` before the first look, and of hosts that are not studiolo's."""
+        self._watchers = Watchers()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = begin(self._run(), "look at the host")
+
+    async def stop(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def show(self, changed: Changed) -> None:
+        """Call ``changed`` in the context of the current page after each look, until the page is closed."""
+        self._watchers.add_page(changed)
+        self.look_now()
+
+    def look_now(self) -> None:
+        """Look at once: something has changed."""
+        self._wake.set()
+
+    async def look(self) -> HostInfo | None:
+        """Look, and return what is seen."""
+        self.latest = (await backend().client.system.info()).studiolo
+        return self.latest
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self.look()
+                self._watchers.call()
+            except StudioloError as error:  # it may be busy, or about to end
+                _log.debug("the host cannot be looked at: %s", error)
+            try:
+                async with asyncio.timeout(WATCHED_SEC if self._watchers else UNWATCHED_SEC):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+
+_monitors: list[Monitor] = []
+
+
+def start_monitor() -> None:
+    """Begin to look at the host, at the start of the pages."""
+    _monitors[:] = [Monitor()]
+    _monitors[0].start()
+
+
+async def stop_monitor() -> None:
+    """Stop it, at the end of the pages."""
+    for each in _monitors:
+        await each.stop()
+
+
+def monitor() -> Monitor:
+    """Return the monitor, while the pages are served."""
+    return _monitors[0]
