@@ -99,6 +99,11 @@ class Home:
         return self.root / "saved-prompts"
 
     @property
+    def runtimes(self) -> Path:
+        """The llama-server binaries that were added or built, in a folder each."""
+        return self.root / "runtimes"
+
+    @property
     def state(self) -> Path:
         """The SQLite database of what is kept between runs."""
         return self.root / "state.db"

@@ -79,7 +79,7 @@ def measure(
         StudioloError: the model cannot be loaded with some of the settings.
     """
     found = [Figures(config=dict(config)) for config in configs]
-    words = _words()
+    words = made_up_words()
     for turn in range(rounds):
         for figures in found if turn % 2 == 0 else reversed(found):
             report(f"round {turn + 1} of {rounds}: {described(figures.config)}")
@@ -112,7 +112,7 @@ def _measure(llm: LLM, figures: Figures, words: Iterator[str], prompt_tokens: in
     figures.decode.append(rate)
 
 
-def _words() -> Iterator[str]:
+def made_up_words() -> Iterator[str]:
     """Words without a meaning, the same in each run: no prompt is in a cache, and all take the same time."""
     chance = random.Random(1)
     while True:

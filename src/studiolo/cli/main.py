@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bench, chats, complete, doctor, downloads, instances, log, model_files, pages, serve, server, tune
+from . import bench, chats, complete, doctor, downloads, instances, log, model_files, pages, runtime, serve, server, tune
 from .chat import command as chat
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ log.register(app)
 doctor.register(app)
 bench.register(app)
 tune.register(app)
+runtime.register(app)
 
 
 # Typer's, whichever click it stands on.

@@ -141,3 +141,34 @@ def load_progress(name: str, *, hidden: bool = False) -> Generator[Callable[[flo
             progress.update(task, completed=done)
 
         yield show
+
+
+@contextlib.contextmanager
+def step_progress(verb: str) -> Generator[Callable[[int, int], None], None, None]:
+    """Show how many of some steps are done: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        printed = 0.0
+
+        def announce(done: int, total: int) -> None:
+            nonlocal printed
+            if time.monotonic() - printed >= LINE_SECONDS or done == total:
+                printed = time.monotonic()
+                say(f"{verb}: {done} of {total}")
+
+        yield announce
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=Console(stderr=True))
+    task = progress.add_task(verb, total=None)
+
+    def show(done: int, total: int) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        progress.stop()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,27 +108,11 @@ def keep(path: Path, key: str, config: Mapping[str, Any]) -> None:
     """
     import tomlkit
 
-    from ..errors import ConfigError
-    from ..settings import read_settings
+    from .settings_edit import edit_settings
 
-    read_settings(path)
-    target = path.resolve()  # a link stays one
-    fresh = target.with_suffix(".new")
-    try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    def change(document: Any) -> None:
         models: Any = document.setdefault("models", tomlkit.table(is_super_table=True))
         load: Any = models.setdefault(key, tomlkit.table()).setdefault("load", tomlkit.inline_table())
         load.update(config)
-        fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
-        read_settings(fresh)
-        if target.exists():
-            shutil.copymode(target, fresh)
-        fresh.replace(target)
-    except OSError as error:
-        cause = error.strerror or str(error)
-        raise ConfigError(
-            f"{path} cannot be written: {cause}", suggestion=f"Set it by hand: {_listed(config)}"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
+
+    edit_settings(path, change, _listed(config))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..config import LoadConfig, PredictionConfig, PromptTemplate
 from ..domain.chat import Message, Tool
@@ -164,6 +164,15 @@ class Completed:
 
 
 EngineEvent = Fragment | PromptProgress | Completed
+
+
+@runtime_checkable
+class NamesInstructionSets(Protocol):
+    """An engine kind that can say which instruction sets of the processor its engines use. A kind need not."""
+
+    async def instruction_sets(self) -> Sequence[str]:
+        """Return them in the program's words, such as ``AVX2``; none where they are not known."""
+        ...
 
 
 class EngineKind(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from ..config import LoadConfig, PredictionConfig
@@ -22,7 +22,7 @@ from ..errors import StoppingError
 from ..library.model import Model, as_domain
 from ..library.model_library import Library
 from ..paths import Home
-from ..settings import SettingsFile
+from ..settings import EngineSettings, SettingsFile
 from .background import BackgroundWork
 from .derived_models import DerivedModels
 from .devices import Devices
@@ -67,13 +67,14 @@ class Host:
 
     Parameters:
         home: where models, state and logs lie; the environment's choice by default.
+        engine: returns ``[engine]`` in place of the settings file's.
 
     Raises:
         ConfigError: the settings file is wrong.
         LocalFileError: the home folder cannot be made.
     """
 
-    def __init__(self, home: Home | None = None) -> None:
+    def __init__(self, home: Home | None = None, *, engine: Callable[[], EngineSettings] | None = None) -> None:
         self.home = home or Home.default()
         self.home.create()
         self.settings = SettingsFile(self.home.settings)
@@ -94,7 +95,7 @@ class Host:
                 models=self.home.models,
                 logs=self.home.engine_logs,
                 run=self._sockets.existing,
-                settings=lambda: self.settings.current().engine,
+                settings=engine or (lambda: self.settings.current().engine),
                 prompts=self.home.saved_prompts,
             )
         )
@@ -136,15 +137,14 @@ class Host:
             self._sockets.remove()  # in this thread: at the end of the interpreter no thread can be started
 
     def requests_under_way(self) -> int:
-        """Return how many requests use an instance, or wait for one."""
+        """Return how many requests use an instance or wait."""
         return sum(len(instance.leases) for instance in self.instances.all())
 
     async def drain(self, limit_sec: float) -> None:
         """Refuse new work, and wait for requests under way; after ``limit_sec`` end them, predictions with a result."""
         self._accepts_work = False
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_sec):
-                await self._until_idle()
+            await asyncio.wait_for(self._until_idle(), limit_sec)
         for lease in [lease for instance in self.instances.all() for lease in instance.leases]:
             lease.revoke()
         await self._until_idle()
@@ -189,9 +189,9 @@ class Host:
         """Use the instance that ``reference`` means for the length of the block; it is loaded where it is not.
 
         Without a name: any loaded instance of the domain, else the model last used, else the catalog's default, which
-        is fetched where the library has no model. An instance that is loaded here is called as the reference names
-        it. By default, other models that were loaded on demand are unloaded, as in LM Studio (docs: TTL and
-        auto-evict): idle ones before the load, others when their last request has ended.
+        is fetched where the library has no model. An instance that is loaded here is called as the reference names it.
+        By default, other models that were loaded on demand are unloaded, as in LM Studio (docs: TTL and auto-evict):
+        idle ones before the load, others when their last request has ended.
 
         Parameters:
             client: on whose behalf: clients take turns where slots are few.

@@ -112,6 +112,13 @@ def kill(process: Process) -> None:
         _kill_tree(process.pid)
 
 
+def end_group() -> None:
+    """Kill this process, and all in its group; on Windows a job object ends those that it has started."""
+    if sys.platform != "win32" and has("process-groups"):
+        os.killpg(0, signal.SIGKILL)
+    _kill_tree(os.getpid())
+
+
 async def wait_for_exit(process: Process, limit_sec: float) -> bool:
     """Return whether a child process ends within the limit.
 

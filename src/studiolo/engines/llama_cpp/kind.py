@@ -16,7 +16,7 @@ from ...errors import EngineStartError, UnsupportedError
 from ..log_file import LogFile, log_name, prune
 from ..spec import Capabilities, Device, EngineSpec, Finding, LoadProgress, MemoryNeed, Node
 from .devices import list_gpus
-from .diagnosis import diagnose
+from .diagnosis import diagnose, list_instruction_sets
 from .endpoint import Endpoint
 from .engine import LlamaCppEngine
 from .launch_template import LaunchTemplate
@@ -80,13 +80,17 @@ class LlamaCppKind:
         """See :meth:`studiolo.engines.base.EngineKind.devices`."""
         return await list_gpus()
 
+    async def instruction_sets(self) -> Sequence[str]:
+        """See :class:`studiolo.engines.base.NamesInstructionSets`."""
+        return await list_instruction_sets()
+
     def estimate(self, model: ModelShape, config: LoadConfig, devices: Sequence[Device]) -> MemoryNeed:
         """See :meth:`studiolo.engines.base.EngineKind.estimate`."""
         return estimate_memory(model, config, devices)
 
     async def diagnose(self) -> Sequence[Finding]:
         """See :meth:`studiolo.engines.base.EngineKind.diagnose`."""
-        return await diagnose(await self.version())
+        return await diagnose(await self.version(), in_force=self.node.settings().is_bundled)
 
     async def start(self, spec: EngineSpec, emit: Emit | None = None) -> LlamaCppEngine:
         """See :meth:`studiolo.engines.base.EngineKind.start`."""

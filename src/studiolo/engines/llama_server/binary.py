@@ -6,11 +6,13 @@ import asyncio
 import mmap
 import re
 import shutil
+import tempfile
 from asyncio.subprocess import STDOUT
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...platform.processes import died_of_illegal_instruction, run_child, signal_name
+from ..spec import Device
 
 NAME = "llama-server"
 
@@ -104,6 +106,52 @@ async def devices(binary: Binary) -> list[str]:
     return [line for line in lines if line and line != "(none)"]
 
 
+async def gpus(binary: Binary) -> list[Device]:
+    """Return the devices beside the processor that the binary finds, with the memory that is free now.
+
+    A binary that found none is not asked again: one for the processor alone never finds any.
+
+    Raises:
+        UnusableBinaryError: see :func:`devices`.
+    """
+    if binary in _without_gpus:
+        return []
+    found: list[Device] = []
+    for line in await devices(binary):
+        if (match := _DEVICE.fullmatch(line)) is not None:
+            name, description, total, free = match.groups()
+            label = f"{name} ({description})"
+            found.append(Device(name=label, free_bytes=int(free) << 20, total_bytes=int(total) << 20))
+    if not found:
+        _without_gpus.add(binary)
+    return found
+
+
+_DEVICE = re.compile(r"(\w+): (.+) \((\d+) MiB, (\d+) MiB free\)")
+
+_without_gpus: set[Binary] = set()
+
+NO_MODEL = "studiolo-no-model.gguf"
+
+
+async def instruction_sets(binary: Binary) -> list[str]:
+    """Return the instruction sets that the binary uses, in its words, such as ``AVX2``; none where it does not say.
+
+    It says so when it begins to load a model: here one that does not exist.
+
+    Raises:
+        UnusableBinaryError: it does not end, or cannot be executed.
+    """
+    if "--verbosity" not in binary.options:
+        return []
+    with tempfile.TemporaryDirectory(prefix="studiolo-") as folder:
+        missing = str(Path(folder, NO_MODEL))
+        options = ("--model", missing, "--host", "127.0.0.1", "--port", "0", "--verbosity", "5")
+        _, text = await _run(binary.path, *options)
+    listed = re.search(r"CPU : (.+)", text)
+    return re.findall(r"(\w+) = 1\b", listed[1]) if listed else []
+
+
 def how_it_died(status: int) -> str:
     """Return how a process with this exit status ended, in words."""
     if died_of_illegal_instruction(status):
@@ -113,12 +161,18 @@ def how_it_died(status: int) -> str:
 
 
 async def _ask(path: str, option: str) -> str:
-    try:
-        status, output, _ = await run_child(path, option, limit_sec=ANSWER_LIMIT_SEC, stderr=STDOUT)
-    except TimeoutError:
-        raise UnusableBinaryError(f"{path} did not answer {option} within {ANSWER_LIMIT_SEC:g} s") from None
-    except OSError as error:
-        raise UnusableBinaryError(f"{path} cannot be executed: {error.strerror or error}") from None
+    status, output = await _run(path, option)
     if status:
         raise UnusableBinaryError(f"{path} {how_it_died(status)}")
-    return output.decode(errors="replace")
+    return output
+
+
+async def _run(path: str, *options: str) -> tuple[int, str]:
+    """Run a binary to its end; return its exit status, and what it wrote."""
+    try:
+        status, output, _ = await run_child(path, *options, limit_sec=ANSWER_LIMIT_SEC, stderr=STDOUT)
+    except TimeoutError:
+        raise UnusableBinaryError(f"{path} did not answer {options[0]} within {ANSWER_LIMIT_SEC:g} s") from None
+    except OSError as error:
+        raise UnusableBinaryError(f"{path} cannot be executed: {error.strerror or error}") from None
+    return status, output.decode(errors="replace")

@@ -22,7 +22,7 @@ from ..llama_cpp.memory_estimate import estimate_memory
 from ..llama_cpp.process import WorkerProcess
 from ..llama_cpp.saved_prompts import SavedPrompts
 from ..spec import Capabilities, Device, EngineSpec, Finding, MemoryNeed, Node
-from .binary import NAME, Binary, UnusableBinaryError, devices, how_it_died, inspect
+from .binary import NAME, Binary, UnusableBinaryError, devices, gpus, how_it_died, inspect, instruction_sets
 from .options import options
 
 if TYPE_CHECKING:
@@ -62,8 +62,28 @@ class LlamaServerKind:
             return CAPABILITIES
 
     async def devices(self) -> Sequence[Device]:
-        """See :meth:`studiolo.engines.base.EngineKind.devices`. The bundled engine lists them."""
-        return await self._bundled.devices()
+        """See :meth:`studiolo.engines.base.EngineKind.devices`. Where there is no binary, those of the bundled engine.
+
+        Raises:
+            EngineError: the binary cannot list them.
+        """
+        try:
+            binary = await self._binary()
+        except UnusableBinaryError:
+            return await self._bundled.devices()
+        try:
+            return await gpus(binary)
+        except UnusableBinaryError as error:
+            raise EngineError(
+                "The GPUs cannot be listed", cause=str(error), suggestion="Run studiolo doctor: it examines the engine."
+            ) from None
+
+    async def instruction_sets(self) -> Sequence[str]:
+        """See :class:`studiolo.engines.base.NamesInstructionSets`."""
+        try:
+            return await instruction_sets(await self._binary())
+        except UnusableBinaryError:
+            return []
 
     def estimate(self, model: ModelShape, config: LoadConfig, devices: Sequence[Device]) -> MemoryNeed:
         """See :meth:`studiolo.engines.base.EngineKind.estimate`."""
