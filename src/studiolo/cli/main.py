@@ -9,7 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bench, chats, complete, doctor, downloads, instances, log, model_files, pages, runtime, serve, server, tune
+from . import (
+    bench,
+    chats,
+    complete,
+    doctor,
+    downloads,
+    instances,
+    log,
+    model_files,
+    pages,
+    runtime,
+    serve,
+    server,
+    tune,
+)
 from .chat import command as chat
 
 app = typer.Typer(

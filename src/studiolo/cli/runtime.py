@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from .runtime_comparison import Comparison
     from .runtime_listing import Listed
 
-LEAST_GAIN = 1.02
-"""A runtime that was built is selected for this at least: less is within what machines vary by."""
-
 runtime = typer.Typer(help="List, add, build, select and remove engines.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -148,7 +145,7 @@ def build(
     name: Annotated[str | None, typer.Option(help="What to call it. Default: the backend's name.")] = None,
     select: Annotated[When, typer.Option(help="When to select it.")] = When.faster,
     model: Annotated[str | None, typer.Option(help="The model to measure. Default: the smallest LLM.")] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="How often each engine is measured.")] = 5,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each engine is measured.")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="Compilers at once. Default: one a processor.")] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="How long the compilation may take.")] = 180.0,
     source: Annotated[Path | None, typer.Option(help="An archive or a folder of llama.cpp's source.")] = None,
@@ -184,7 +181,7 @@ def build(
     selected = select is When.always
     if select is When.faster:
         comparison = _measured(home, made, model, rounds)
-        selected = comparison is not None and comparison.answers.same and comparison.gains()[2] >= LEAST_GAIN
+        selected = comparison is not None and comparison.is_better()
     if selected:
         from .runtime_selection import select_runtime
 

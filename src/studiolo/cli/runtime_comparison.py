@@ -33,6 +33,10 @@ NEAR_TIE = 0.25
 MEAN_DIFFERENCE = 0.05
 """How much the log-probabilities of the same tokens may differ, on average."""
 
+LEAST_GAIN = 1.02
+LEAST_WINS = 0.75
+"""How many times as fast an engine has to be, and in which share of the rounds faster, to count as faster."""
+
 ANSWER_TOKENS = 48
 CANDIDATES = 5
 
@@ -89,6 +93,14 @@ class Comparison(Struct, kw_only=True):
     before: Figures
     after: Figures
     answers: Answers = field(default_factory=Answers)
+
+    def is_better(self) -> bool:
+        """Whether the other engine is faster, in almost every round, and answers the same."""
+        from statistics import median
+
+        rounds = [a / b for a, b in zip(self.before.seconds(), self.after.seconds(), strict=True)]
+        wins = sum(gain > 1 for gain in rounds)
+        return self.answers.same and median(rounds) >= LEAST_GAIN and wins >= LEAST_WINS * len(rounds)
 
     def gains(self) -> tuple[float, float, float]:
         """Return how many times as fast the other engine is: prompts, answers, and a typical prompt with its answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ MAX_LOGS = 100
 """Logs that a folder keeps at most: the oldest ones without a writer are deleted."""
 
 TAIL_BYTES = 16384
+SEARCHED_BYTES = 1 << 20
 
 
 class LogFile:
@@ -74,6 +76,16 @@ class LogFile:
             file.seek(max(self._start, size - TAIL_BYTES))
             text = file.read().decode(errors="replace")
         return [line for line in text.splitlines() if line.strip()][-count:]
+
+    def search(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """Return the first match in what this process has written, as far as one look reads.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self._start)
+            return pattern.search(file.read(SEARCHED_BYTES))
 
 
 def log_name(identifier: str) -> str:

@@ -112,11 +112,22 @@ def kill(process: Process) -> None:
         _kill_tree(process.pid)
 
 
-def end_group() -> None:
-    """Kill this process, and all in its group; on Windows a job object ends those that it has started."""
-    if sys.platform != "win32" and has("process-groups"):
-        os.killpg(0, signal.SIGKILL)
-    _kill_tree(os.getpid())
+def end_descendants() -> None:
+    """Kill all processes that this one has started, and those that they have started, in whatever group they are.
+
+    They are suspended first, so that none starts another one meanwhile.
+    """
+    import psutil  # late: it takes a while to import
+
+    found = dict[int, psutil.Process]()
+    while new := [each for each in psutil.Process().children(recursive=True) if each.pid not in found]:
+        for each in new:
+            found[each.pid] = each
+            with contextlib.suppress(psutil.Error):
+                each.suspend()
+    for each in reversed(found.values()):  # those that this one waits for come last
+        with contextlib.suppress(psutil.Error):
+            each.kill()
 
 
 async def wait_for_exit(process: Process, limit_sec: float) -> bool:

@@ -24,7 +24,7 @@ from ..library.sources.base import OnBytes
 from ..paths import Home, writing_remedy
 from ..platform.file_locks import FileLock
 from ..platform.interpreter import python_command
-from ..platform.processes import kill, start_child
+from ..platform.processes import close_pipes, kill, start_child, wait_for_exit
 from . import source
 from .inspection import inspected
 from .instruction_sets import build_flags, candidates, prove
@@ -35,6 +35,7 @@ TARGET = "llama-server"
 LOG = "build.log"
 LOG_TAIL_LINES = 12
 CONFIGURE_LIMIT_SEC = 900.0
+STOP_LIMIT_SEC = 20.0
 
 COMMON_FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -254,10 +255,11 @@ async def _run(
     except TimeoutError:
         late = True
     finally:
-        kill(process)
-        await process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        assert process.stdin is not None
+        process.stdin.close()  # it ends what it has started, and itself
+        if not await wait_for_exit(process, STOP_LIMIT_SEC):
+            kill(process)
+        close_pipes(process)
     if late:
         raise EngineError(
             f"The build did not end within {limit_sec / 60:g} minutes",

@@ -1,6 +1,7 @@
-"""Run a build program, and end it and all that it has started when the parent ends: ``python -m ... COMMAND...``.
+"""Run a build program, and end it and all that it has started when standard input ends: ``python -m ... COMMAND...``.
 
-The parent holds standard input open, which ends when the parent does, in whatever way.
+The parent holds standard input open, and closes it to cancel the build; it also ends with the parent, in whatever way.
+A signal to the process group would not do: ninja starts each compiler in a group of its own.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ import subprocess
 import sys
 
 from ..platform.parent_death import on_end_of_input
-from ..platform.processes import end_group
+from ..platform.processes import end_descendants
 
 
 def main() -> None:
     import psutil
 
-    on_end_of_input(end_group)
+    on_end_of_input(_end)
     own = psutil.Process()
     own.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else max(own.nice(), NICE))
     os._exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL) & 0xFF)
+
+
+def _end() -> None:
+    end_descendants()
+    os._exit(1)
 
 
 NICE = 10

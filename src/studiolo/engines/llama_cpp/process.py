@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from asyncio.subprocess import PIPE, Process
 from typing import Any
 
@@ -21,6 +22,9 @@ STOP_LIMIT_SEC = 3.0
 LOG_TAIL_LINES = 8
 
 LOG_TRIM_INTERVAL_SEC = 30.0
+
+
+_OFFLOADED = re.compile(rb"offloaded (\d+)/\d+ layers to GPU")
 
 
 class _Answer(msgspec.Struct):
@@ -94,6 +98,12 @@ class WorkerProcess:
                 suggestion=f"The whole log is in {self._log.path}.",
             )
         self.gpu_layers = answer.gpu_layers
+
+    def read_gpu_layers(self) -> None:
+        """Read from the log of a llama-server how many layers it has put on GPUs; it says nothing without one."""
+        with contextlib.suppress(OSError):
+            found = self._log.search(_OFFLOADED)
+            self.gpu_layers = int(found[1]) if found else None
 
     def late(self, limit_sec: float) -> EngineStartError:
         """Return the error of a start that took longer than ``limit_sec``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import os
 import re
 import shutil
 import tempfile
@@ -109,12 +110,13 @@ async def devices(binary: Binary) -> list[str]:
 async def gpus(binary: Binary) -> list[Device]:
     """Return the devices beside the processor that the binary finds, with the memory that is free now.
 
-    A binary that found none is not asked again: one for the processor alone never finds any.
+    A binary that found none is not asked again with the same environment: one for the processor alone never finds any.
 
     Raises:
         UnusableBinaryError: see :func:`devices`.
     """
-    if binary in _without_gpus:
+    asked = (binary, frozenset((name, value) for name, value in os.environ.items() if name.startswith(_GPU_VARIABLES)))
+    if asked in _without_gpus:
         return []
     found: list[Device] = []
     for line in await devices(binary):
@@ -123,13 +125,16 @@ async def gpus(binary: Binary) -> list[Device]:
             label = f"{name} ({description})"
             found.append(Device(name=label, free_bytes=int(free) << 20, total_bytes=int(total) << 20))
     if not found:
-        _without_gpus.add(binary)
+        _without_gpus.add(asked)
     return found
 
 
 _DEVICE = re.compile(r"(\w+): (.+) \((\d+) MiB, (\d+) MiB free\)")
 
-_without_gpus: set[Binary] = set()
+_GPU_VARIABLES = ("CUDA_", "GGML_", "HIP_", "MESA_", "ROCR_", "VK_")
+"""Beginnings of the names of variables that hide or show GPUs."""
+
+_without_gpus: set[tuple[Binary, frozenset[tuple[str, str]]]] = set()
 
 NO_MODEL = "studiolo-no-model.gguf"
 

@@ -136,6 +136,7 @@ class LlamaServerKind:
             async def ready(client: LlamaServerClient) -> None:
                 await _wait_ready(launched.worker, client, binary, spec.start_limit_sec)
                 await template.facts()
+                await asyncio.to_thread(launched.worker.read_gpu_layers)
 
             client = await connect(launched, spec, self.node, ready, emit)
         finally:
