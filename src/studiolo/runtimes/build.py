@@ -22,6 +22,7 @@ from ..library.disk_threads import DiskThreads
 from ..library.partial_downloads import sha256_of
 from ..library.sources.base import OnBytes
 from ..paths import Home, writing_remedy
+from ..platform.building import executable
 from ..platform.file_locks import FileLock
 from ..platform.interpreter import python_command
 from ..platform.processes import close_pipes, kill, start_child, wait_for_exit
@@ -120,7 +121,7 @@ async def build(home: Home, order: Order, report: Report | None = None) -> Runti
                 log.close()
             result = await asyncio.to_thread(_collect, work)
             report.step("checking the binary")
-            runtime = await inspected(order.name, result / "bin" / _binary_name(), result)
+            runtime = await inspected(order.name, result / "bin" / executable(TARGET), result)
             made = Build(
                 source=origin,
                 sha256=sha256,
@@ -281,16 +282,12 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         return await stream.read(1 << 16) or b"\n"
 
 
-def _binary_name() -> str:
-    return f"{TARGET}.exe" if os.name == "nt" else TARGET
-
-
 def _collect(work: Path) -> Path:
     """Copy the binary and the log into a folder of their own, and return it."""
     result = work / "result"
     shutil.rmtree(result, ignore_errors=True)
     folders = (work / "build" / "bin", work / "build" / "bin" / "Release")
-    built = next((folder / _binary_name() for folder in folders if (folder / _binary_name()).is_file()), None)
+    built = next((folder / executable(TARGET) for folder in folders if (folder / executable(TARGET)).is_file()), None)
     if built is None:
         raise EngineError(
             f"The build has made no {TARGET}",

@@ -10,26 +10,20 @@ import os
 import subprocess
 import sys
 
+from ..platform.building import lower_priority
 from ..platform.parent_death import on_end_of_input
 from ..platform.processes import end_descendants
 
 
 def main() -> None:
-    import psutil
-
     on_end_of_input(_end)
-    own = psutil.Process()
-    own.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else max(own.nice(), NICE))
+    lower_priority()
     os._exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL) & 0xFF)
 
 
 def _end() -> None:
     end_descendants()
     os._exit(1)
-
-
-NICE = 10
-"""The priority of a build, so that the machine stays usable: 0 is usual, 19 the lowest."""
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..errors import UnsupportedError
+from ..platform.building import has_metal, package_manager
 from ..platform.processes import run_child
 
 Backend = Literal["cpu", "vulkan", "cuda", "rocm", "metal"]
@@ -90,7 +90,7 @@ async def _missing_of(backend: Backend, c: str | None, cxx: str | None) -> list[
         case "cpu":
             pass
         case "metal":
-            missing += [] if sys.platform == "darwin" else [_MACOS]
+            missing += [] if has_metal() else [_MACOS]
         case "cuda":
             missing += [] if _program("nvcc", ("/usr/local/cuda/bin",)) else [_NVCC]
         case "rocm":
@@ -135,11 +135,12 @@ def _incomplete(backend: Backend, missing: Sequence[_Requirement]) -> Unsupporte
     debian = " ".join(need.debian for need in missing if need.debian)
     brew = " ".join(need.brew for need in missing if need.brew)
     wheels = " ".join(need.pypi for need in missing if need.pypi)
-    if sys.platform == "darwin":
+    manager = package_manager()
+    if manager == "brew":
         compilers = any(need in (_C, _CXX, _MACOS) for need in missing)
         suggestions += ["Run: xcode-select --install."] if compilers else []
         suggestions += [f"Run: brew install {brew}."] if brew else []
-    elif debian and sys.platform == "linux":
+    elif debian and manager == "apt":
         suggestions.append(f"On Debian or Ubuntu, run: sudo apt-get install {debian}.")
     if wheels:
         suggestions.append(f"Or run: pip install {wheels}.")
