@@ -53,7 +53,7 @@ async def test_every_set_runs_or_is_left_out_for_a_reason() -> None:
         ("wrong |= one != 1;", ("-mno-such-set",), "the compiler does not know it: .*no-such-set"),
     ],
 )
-@pytest.mark.skipif(candidates() is ARM, reason="the header is that of x86")
+@pytest.mark.skipif(candidates() is ARM, reason="the header is for x86")
 async def test_a_set_that_fails_is_left_out(program: str, flags: tuple[str, ...], reason: str | None) -> None:
     found = await fault(one(program, *flags))
     if reason is None:

@@ -267,7 +267,7 @@ def _say_selected(name: str, selected: bool) -> None:
 
 
 def _name_for(path: Path) -> str:
-    """Return a name for a binary: that of the first folder above it that says something."""
+    """Return a name for a binary: the first folder above it that says something."""
     usual = {"bin", "build", "Release", ""}
     said = [parent.name for parent in path.expanduser().absolute().parents if parent.name not in usual]
     return said[0] if said else "own"

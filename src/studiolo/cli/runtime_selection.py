@@ -18,7 +18,7 @@ def select_runtime(home: Home, name: str) -> str | None:
     """Select an engine in config.toml. Return the path of a binary that was named there, and that no runtime has.
 
     Parameters:
-        name: that of a runtime, or of a registered engine such as ``llama.cpp``.
+        name: a runtime's, or a registered engine's such as ``llama.cpp``.
 
     Raises:
         ConfigError: there is no such engine, its binary is gone, or config.toml cannot be written.

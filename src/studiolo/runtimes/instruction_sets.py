@@ -39,7 +39,7 @@ class InstructionSet:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of trying a set: ``fault`` is ``None`` where it runs, and otherwise says why it is left out."""
+    """The result of trying a set: ``fault`` is ``None`` where it runs, and otherwise says why it is left out."""
 
     name: str
     fault: str | None = None
