@@ -104,7 +104,8 @@ def accessibility_faults(page: Page, cache: Path, within: str = "") -> list[str]
     page.evaluate(f"() => {{ {source} }}")
     rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
     found: dict[str, Any] = page.evaluate(
-        "([within, rules]) => axe.run(within || document, {runOnly: rules})", [within, rules]
+        "([within, rules]) => axe.run(within || document, {runOnly: rules, resultTypes: ['violations']})",
+        [within, rules],
     )
     return [
         f"{each['id']}: {node['html'][:200]} ({node['failureSummary']})"

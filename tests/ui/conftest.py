@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,22 @@ from tests.support.browser import PATIENCE_MS, Site, accessibility_faults, chrom
 from tests.support.homes import DEFAULT_MODEL, new_home
 from tests.support.running import serving
 from tests.support.web import Web, go_nowhere_else
+
+DOOR = """
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("door")
+
+
+@server.tool()
+def look() -> str:
+    \"\"\"Look at the door.\"\"\"
+    return "It is ajar."
+
+
+server.run()
+"""
+"""An MCP server with one tool, which has no parameters."""
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +56,14 @@ def site(
     folder = tmp_path_factory.mktemp("pages")
     home = new_home(folder, quick_home, vision_model)
     with home.settings.open("a") as settings:
-        settings.write(f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 2048 }}\n')
+        for model in (DEFAULT_MODEL, "tiny-vision"):
+            settings.write(
+                f'[models."{model}"]\nload = {{ context_length = 2048 }}\nprediction = {{ max_tokens = 30 }}\n'
+            )
+    program = folder / "door.py"
+    program.write_text(DOOR)
+    door = {"command": sys.executable, "args": [str(program)]}
+    (home.root / "mcp.json").write_text(json.dumps({"mcpServers": {"door": door}}))
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             go_nowhere_else(patch, hub, folder)

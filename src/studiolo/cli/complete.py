@@ -26,12 +26,12 @@ def complete(
     """Continue a text."""
     from msgspec.structs import asdict
 
+    from ..chats.stats_line import summary
     from ..config import explicit_fields, prediction_config
     from ..errors import ConfigError
     from ..sdk.sync_client import Client
     from .output import fetch_progress, print_json
     from .standard_streams import decoded
-    from .stats_line import summary
 
     stop = [decoded(each, "A stop string") for each in stop] if stop else stop
     given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "stop_strings": stop, "seed": seed}

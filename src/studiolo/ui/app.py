@@ -27,7 +27,7 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
         from nicegui import ui
 
     from .backend import Backend, use_backend
-    from .chat.answers import stop_all_answers
+    from .chat.live import stop_all
     from .models.downloads import stop_downloads
     from .monitor import start_monitor, stop_monitor
     from .registry import add_routes
@@ -58,7 +58,7 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
             finally:
                 await stop_monitor()
                 await stop_downloads()
-                await stop_all_answers()
+                await stop_all()
                 use_backend(None)
 
 

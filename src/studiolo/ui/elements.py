@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
 
 Kind = Literal["plain", "primary", "danger"]
 
@@ -38,12 +39,9 @@ def menu_item(text: str, on_click: Callable[..., Any], *, kind: Kind = "plain") 
     return ui.menu_item(text, on_click=on_click).classes(f"st-item st-{kind}")
 
 
-def heading(text: str, level: int = 2) -> ui.element:
+def heading(text: str, level: int = 2) -> TextElement:
     """Make a heading. A page has one of level 1."""
-    made = ui.element(f"h{level}").classes(f"st-h{level}")
-    with made:
-        ui.html(text, sanitize=lambda given: given.replace("&", "&amp;").replace("<", "&lt;"), tag="span")
-    return made
+    return TextElement(tag=f"h{level}", text=text).classes(f"st-h{level}")
 
 
 async def confirmed(question: str, action: str) -> bool:

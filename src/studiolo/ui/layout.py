@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from nicegui import ui
 
-from ..page_contract import PREFIX
 from .notices import show_error
 from .theme import theme_button
 
@@ -34,7 +33,7 @@ def frame(current: Destination, destinations: Sequence[Destination]) -> Generato
         ui.label("studiolo").classes("st-brand")
         with ui.element("nav").props('aria-label="Pages"').classes("st-nav"):
             for each in destinations:
-                link = ui.link(each.title, f"{PREFIX}{each.path}")
+                link = ui.link(each.title, each.path)  # NiceGUI puts /ui before it
                 if each == current:
                     link.props('aria-current="page"')
         ui.space()

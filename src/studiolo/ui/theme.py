@@ -18,7 +18,8 @@ _ORDER: tuple[Theme, ...] = ("auto", "light", "dark")
 _ICONS = {"auto": "brightness_auto", "light": "light_mode", "dark": "dark_mode"}
 _NAMES = {"auto": "as the system has it", "light": "light", "dark": "dark"}
 
-HEAD = f"<style>{Path(__file__).with_name('pages.css').read_text('utf-8')}</style>"
+_SHEETS = ("pages.css", "chat/chat.css")
+HEAD = f"<style>{''.join(Path(__file__).parent.joinpath(name).read_text('utf-8') for name in _SHEETS)}</style>"
 """What every page has in its head."""
 
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec.structs import asdict
-
+from ...chats.partial_answer import MAX_ROUNDS, PartialAnswer
 from ...config import PredictionConfig
-from ...domain.chat import Text, ToolCall, ToolResult
+from ...domain.chat import ToolCall, ToolResult
 from ...message_shapes import read_message
 from ...sdk.chat import Chat
 from ...sdk.prediction import PredictionResult
 from ...sdk.sync_models import LLM
 from ...sdk.sync_stream import PredictionStream
-from ...store.conversation import ConversationMessage, ConversationPart
+from ...store.conversation import ConversationMessage
 from .listener import Listener
 from .tools import ChatTools
-
-MAX_ROUNDS = 25
-"""Predictions at most for one answer with tools; the last one has none."""
 
 Keep = Callable[[ConversationMessage], None]
 """Called with each message when it is complete; it sets the message's place."""
@@ -100,29 +96,16 @@ class _Current:
     def __init__(self, listener: Listener, keep: Keep) -> None:
         self.listener = listener
         self._keep = keep
-        self._content: list[str] = []
-        self._reasoning: list[str] = []
+        self._partial = PartialAnswer()
 
     def take(self, fragment: Any) -> None:
         """Show a fragment and remember it. Tags around reasoning are neither."""
-        if fragment.reasoning_type in ("none", "reasoning"):
-            is_reasoning = fragment.reasoning_type == "reasoning"
-            (self._reasoning if is_reasoning else self._content).append(fragment.content)
-            self.listener.fragment(fragment.content, is_reasoning=is_reasoning)
+        if (kind := self._partial.take(fragment)) is not None:
+            self.listener.fragment(fragment.content, is_reasoning=kind == "reasoning")
 
     def complete(self, result: PredictionResult[Any], calls: Sequence[ToolCall] = ()) -> None:
         """Keep the message of a prediction that has ended."""
-        parts: list[ConversationPart] = [Text(result.non_reasoning_content), *calls]
-        message = ConversationMessage(
-            role="assistant",
-            parts=parts,
-            reasoning=result.reasoning_content,
-            model=result.model_info.model_key,
-            stop_reason=result.stats.stop_reason,
-            stats={name: value for name, value in asdict(result.stats).items() if value is not None},
-        )
-        self._content, self._reasoning = [], []
-        self._keep(message)
+        self._keep(self._partial.completed(result, calls))
 
     def tools_returned(self, results: Sequence[ToolResult]) -> None:
         """Show and keep the results of tools."""
@@ -133,8 +116,5 @@ class _Current:
     def cut(self, stop_reason: str) -> None:
         """Keep what there is of a prediction that has not ended."""
         self.listener.round_ended()
-        content, reasoning = "".join(self._content), "".join(self._reasoning)
-        self._content, self._reasoning = [], []
-        if content.strip():
-            parts: list[ConversationPart] = [Text(content)]
-            self._keep(ConversationMessage(role="assistant", parts=parts, reasoning=reasoning, stop_reason=stop_reason))
+        if (message := self._partial.cut(stop_reason)) is not None:
+            self._keep(message)

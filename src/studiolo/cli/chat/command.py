@@ -66,6 +66,7 @@ def chat(
     if last and conversation is not None:
         raise typer.BadParameter("Give one of them.", param_hint="--continue and --conversation")
 
+    from ...chats.settings import with_setting
     from ...errors import ConfigError
     from ...sdk.sync_client import Client
     from ..instances import setting_in
@@ -77,7 +78,6 @@ def chat(
     from .model_choice import open_model
     from .one_answer import OneAnswer, announced, print_one_answer, read_question, read_schema
     from .session import ChatSession
-    from .settings import with_setting
     from .tools import ChatTools
 
     form = read_schema(schema) if schema is not None else None

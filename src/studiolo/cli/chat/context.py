@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...chats.stats_line import summary
 from ...domain.chat import Text
 from ...errors import StudioloError
 from ...sdk.prediction import PredictionResult
 from ...store.conversation import ConversationMessage
-from ..stats_line import summary
 from .inputs import Attachment, question_parts
 from .journal import Journal
 from .listener import Listener

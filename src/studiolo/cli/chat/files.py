@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
+from ...chats.exports import Format, exported
 from ...errors import ConfigError, LocalFileError, LocalFileNotFoundError
 from ...store.conversation import Conversation, MessageTree
-from ...store.conversation_export import as_json, as_markdown, from_json
-
-Format = Literal["markdown", "json"]
-
-
-def exported(conversation: Conversation, tree: MessageTree, form: Format) -> str:
-    """Return a conversation as text."""
-    if form == "json":
-        return as_json(conversation, tree) + "\n"
-    return as_markdown(conversation, tree.path(conversation.head))
+from ...store.conversation_export import from_json
 
 
 def write_export(path: Path, conversation: Conversation, tree: MessageTree, form: Format | None = None) -> None:

@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ...chats.documents import PASSAGES, WHOLE_SHARE, AttachedDocument
 from ...domain.chat import Image, Text
 from ...errors import ConfigError, LocalFileError, LocalFileNotFoundError
 from ...sdk.sync_client import Client
 from ...sdk.sync_models import LLM
 from ...store.conversation import ConversationPart, Document
-from .model_messages import Images
-
-WHOLE_SHARE = 0.5
-"""A document is given to the model whole if it takes at most this share of the context, together with the others."""
-
-PASSAGES = 8
-"""Passages of longer documents that are looked for."""
-
-
-@dataclass(frozen=True)
-class AttachedDocument:
-    """A document for the next question.
-
-    Parameters:
-        name: its file name.
-        text: its whole text.
-        handle: of its file on the host.
-    """
-
-    name: str
-    text: str
-    handle: Any
-
+from .images import Images
 
 Attachment = Image | AttachedDocument
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
+from ...chats.settings import described, setting, value_of, with_setting
 from ...errors import StudioloError, UsageError
 from ..output import printable
 from .commands import Command
 from .context import ChatContext
 from .model_choice import names_of_models, open_model
-from .settings import described, setting, value_of, with_setting
 from .tools import names_of_servers
 
 

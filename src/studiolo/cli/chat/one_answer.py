@@ -11,12 +11,12 @@ from typing import Any, cast
 
 from msgspec.structs import asdict
 
+from ...chats.stats_line import summary
 from ...config import explicit_fields
 from ...errors import ConfigError, PredictionError
 from ...sdk.prediction import PredictionResult
 from ..output import print_json
 from ..standard_streams import decoded
-from ..stats_line import summary
 from .inputs import Attachment, piped, question_parts
 from .listener import Listener
 from .plain_output import PlainListener, call_line

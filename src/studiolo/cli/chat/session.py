@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ...chats.model_messages import as_chat
 from ...config import PredictionConfig, prediction_config
 from ...domain.chat import Text
 from ...errors import UsageError
@@ -15,9 +16,9 @@ from ...sdk.sync_client import Client
 from ...sdk.sync_models import LLM
 from ...store.conversation import Conversation, ConversationMessage, ConversationPart, MessageTree, title_of
 from .answering import answer
+from .images import Images
 from .journal import Recorder
 from .listener import Listener
-from .model_messages import Images, as_chat
 from .tools import ChatTools
 
 
@@ -111,7 +112,7 @@ class ChatSession:
     def _answer(self, listener: Listener, response_format: Any = None) -> PredictionResult[Any]:
         if self.llm is None:
             raise UsageError("No model is chosen", suggestion="Choose one: /model NAME")
-        chat = as_chat(self.branch, self.conversation.system_prompt, self.images)
+        chat = as_chat(self.branch, self.conversation.system_prompt, self.images.handle)
         return answer(self.llm, chat, self.config, self.tools, listener, self._keep, response_format)
 
     def _keep(self, message: ConversationMessage) -> None:

@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...chats.partial_answer import REFUSED
 from ...mcp.config import listed_servers
 from ...paths import Home
 from ...sdk.mcp import mcp_tools_from_thread
 from ...sdk.tools import BoundTool
-
-REFUSED = "The user did not allow this call."
-"""What the model gets in place of the result of a call that the user refuses."""
 
 Allow = Callable[[str, dict[str, Any], threading.Event], bool]
 """Called with a call, and an event that is set when the answer is stopped; returns whether the call is made."""

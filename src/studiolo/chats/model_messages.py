@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...domain.chat import Image, Text, ToolCall, ToolResult
-from ...sdk.chat import Chat
-from ...sdk.sync_client import Client
-from ...store.conversation import ConversationMessage, Document
+from ..domain.chat import Image, Text, ToolCall, ToolResult
+from ..sdk.chat import Chat
+from ..store.conversation import ConversationMessage, Document
 
 
-class Images:
-    """The images of a conversation, each uploaded once.
+def images_of(messages: Iterable[ConversationMessage]) -> list[Image]:
+    """Return the images that the model gets with these messages."""
+    return [part for message in messages if message.role == "user" for part in message.parts if isinstance(part, Image)]
+
+
+def as_chat(messages: Iterable[ConversationMessage], system_prompt: str, handle: Callable[[Image], Any]) -> Chat:
+    """Return the chat of a branch. Reasoning is left out: models do not get their earlier thoughts.
 
     Parameters:
-        client: of the host.
+        handle: returns the handle of an image on the host.
     """
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._handles: dict[bytes, Any] = {}
-
-    def handle(self, image: Image) -> Any:
-        """Return the handle of an image. Raise :class:`FilesError` where it is none."""
-        key = hashlib.sha256(image.data).digest()
-        if key not in self._handles:
-            self._handles[key] = self._client.files.prepare_image(image.data, image.name)
-        return self._handles[key]
-
-
-def as_chat(messages: Iterable[ConversationMessage], system_prompt: str, images: Images) -> Chat:
-    """Return the chat of a branch. Reasoning is left out: models do not get their earlier thoughts."""
     chat = Chat(system_prompt or None)
     for message in messages:
         match message.role:
             case "user":
-                pictures = [images.handle(part) for part in message.parts if isinstance(part, Image)]
-                chat.add_user_message(_user_text(message), images=pictures)
+                chat.add_user_message(_user_text(message), images=[handle(image) for image in images_of([message])])
             case "assistant":
                 calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
                 chat.add_assistant_response(message.text, calls)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ...config import PredictionConfig, explicit_fields, prediction_config, snake_case_keys
+from ..config import PredictionConfig, explicit_fields, prediction_config, snake_case_keys
 
 
 def with_setting(config: PredictionConfig, name: str, value: Any) -> PredictionConfig:

@@ -1,0 +1,212 @@
+"""The next question: its text, images and documents, the count of its tokens."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from nicegui import events, ui
+
+from ...chats.documents import PASSAGES, WHOLE_SHARE, AttachedDocument
+from ...chats.model_messages import as_chat
+from ...domain.chat import Image, Text
+from ...errors import StudioloError
+from ...store.conversation import ConversationMessage, ConversationPart, Document
+from ..backend import backend
+from ..elements import button, icon_button
+from ..notices import notice
+from ..tasks import begin
+from .live import LiveConversation
+
+MAX_FILE_BYTES = 45 * 2**20
+MAX_FILES = 20
+COUNT_AFTER_SEC = 0.8
+"""The draft is counted when it has not changed for so long."""
+
+_KEYS = """(event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    emit(event.target.value);
+  }
+}"""
+_KEEP = """(event) => {
+  if (event.target.tagName === "TEXTAREA") sessionStorage.setItem("studiolo-draft", event.target.value);
+}"""
+_FILES = """(event) => {
+  const files = (event.clipboardData || event.dataTransfer).files;
+  if (!files.length) return;
+  event.preventDefault();
+  getElement(UPLOAD).$refs.qRef.addFiles(files);
+}"""
+
+
+class Composer:
+    """The field for the next question, and what belongs to it.
+
+    Parameters:
+        live: the conversation.
+    """
+
+    def __init__(self, live: LiveConversation) -> None:
+        self._live = live
+        self._attached: list[Image | AttachedDocument] = []
+        self._comes = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._counting: asyncio.Task[None] | None = None
+        with ui.element("div").classes("st-composer") as self._root:
+            self._upload = ui.upload(
+                multiple=True,
+                max_file_size=MAX_FILE_BYTES,
+                auto_upload=True,
+                on_upload=self._uploaded,
+                on_rejected=lambda: notice("A file is too large: 45 MiB are possible.", kind="warning"),
+            ).classes("st-hidden")
+            self._chips = ui.element("div").classes("st-row")
+            self._field = ui.textarea(placeholder="Ask a question").classes("st-wide")
+            self._field.props('outlined autogrow autofocus aria-label="Question"')
+            files = _FILES.replace("UPLOAD", str(self._upload.id))
+            self._field.on("keydown", self._entered, js_handler=_KEYS)
+            self._field.on("paste", js_handler=files)
+            self._root.on("input", js_handler=_KEEP)
+            self._root.on("drop", js_handler=files)
+            self._root.on("dragover", js_handler="(event) => event.preventDefault()")
+            self._field.on_value_change(self.count_soon)
+            with ui.element("div").classes("st-row"):
+                icon_button("attach_file", "Attach images and documents", self._pick)
+                self._count = ui.label("").classes("st-dim st-small")
+                ui.space()
+                self._send = button("Send", self._ask, kind="primary")
+                self._stop = button("Stop", lambda: self._live.stop())
+        begin(self._restore(), "restore a draft")
+
+    def show(self) -> None:
+        """Show whether a question can be asked."""
+        comes = self._live.answer is not None
+        if self._comes and not comes:
+            self.count_soon()
+        self._comes = comes
+        self._send.set_visibility(not comes)
+        self._stop.set_visibility(comes)
+
+    def count_soon(self, _: Any = None) -> None:
+        """Count the tokens of the draft when it does not change any further."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(COUNT_AFTER_SEC, self._begin_count)
+
+    async def _restore(self) -> None:
+        """Put the draft back that the browser has kept over a reload."""
+        client = self._root.client
+        await client.connected()
+        with self._root:
+            answer: Any = ui.run_javascript("sessionStorage.getItem('studiolo-draft')", timeout=10)
+            draft: str | None = await answer
+            if draft and not self._field.value and not self._root.is_deleted:
+                self._field.set_value(draft)
+
+    def _pick(self) -> None:
+        self._upload.run_method("pickFiles")
+
+    async def _entered(self, event: events.GenericEventArguments) -> None:
+        self._field.set_value(str(event.args))
+        await self._ask()
+
+    async def _ask(self) -> None:
+        text = (self._field.value or "").strip()
+        if self._live.answer is not None or not (text or self._attached):
+            return
+        attached, self._attached = self._attached, []
+        try:
+            parts = await self._parts(text, attached)
+        except StudioloError:
+            self._attached = attached
+            raise
+        self._field.set_value("")
+        self._upload.reset()
+        ui.run_javascript("sessionStorage.removeItem('studiolo-draft')")
+        self._show_attached()
+        self._live.ask(parts)
+        self.count_soon()
+
+    async def _parts(self, text: str, attached: list[Image | AttachedDocument]) -> list[ConversationPart]:
+        """Return the parts of a question. Of documents that are too long, the passages that fit it are taken."""
+        parts: list[ConversationPart] = [each for each in attached if isinstance(each, Image)]
+        documents = [each for each in attached if isinstance(each, AttachedDocument)]
+        client = backend().client
+        room = 0
+        if documents:
+            llm = await client.llm.model(self._live.conversation.model)
+            room = int(await llm.get_context_length() * WHOLE_SHARE)
+            for document in documents:
+                needed = await llm.count_tokens(document.text)
+                if needed <= room:
+                    room -= needed
+                    parts.append(Document(name=document.name, text=document.text))
+                else:
+                    found = await client.files.retrieve(text or document.name, [document.handle], limit=PASSAGES)
+                    passages = "\n\n".join(entry.content for entry in found.entries)
+                    parts.append(Document(name=document.name, text=passages, is_excerpt=True))
+        return [*parts, Text(text)]
+
+    async def _uploaded(self, event: events.UploadEventArguments) -> None:
+        if len(self._attached) >= MAX_FILES:
+            notice(f"A question has at most {MAX_FILES} files.", kind="warning")
+            return
+        data = await event.file.read()
+        files = backend().client.files
+        handle = await files.prepare_file(data, event.file.name)
+        if handle.file_type == "image":
+            await files.prepare_image(data, event.file.name)
+            self._attached.append(Image(data, event.file.name))
+        else:
+            document = await files.parse_document(handle)
+            self._attached.append(AttachedDocument(event.file.name, document.content, handle))
+        self._show_attached()
+        self.count_soon()
+
+    def _show_attached(self) -> None:
+        self._chips.clear()
+        with self._chips:
+            for each in self._attached:
+                with ui.element("span").classes("st-chip"):
+                    ui.label(each.name or "image")
+                    icon_button("close", f"Remove {each.name}", partial(self._remove, each))
+
+    def _remove(self, gone: Image | AttachedDocument) -> None:
+        self._attached = [each for each in self._attached if each is not gone]
+        self._show_attached()
+        self.count_soon()
+
+    def _begin_count(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
+        self._counting = begin(self._show_count(), "count tokens")
+
+    async def _show_count(self) -> None:
+        """Show the tokens of the conversation with the draft against the context. It loads no model."""
+        try:
+            text = await self._counted()
+        except StudioloError:
+            text = ""
+        if not self._root.is_deleted:
+            self._count.set_text(text)
+
+    async def _counted(self) -> str:
+        wanted = self._live.conversation.model
+        loaded = await backend().client.llm.list_loaded()
+        if self._live.answer is not None or not loaded:
+            return ""
+        llm = next((each for each in loaded if each.identifier == wanted), None if wanted else loaded[0])
+        if llm is None:
+            return ""
+        documents = [each.text for each in self._attached if isinstance(each, AttachedDocument)]
+        draft = ConversationMessage(role="user", parts=[Text("\n\n".join([*documents, self._field.value or ""]))])
+        messages = [
+            ConversationMessage(role=each.role, parts=[part for part in each.parts if not isinstance(part, Image)])
+            for each in [*self._live.branch, draft]
+        ]
+        chat = as_chat(messages, self._live.conversation.system_prompt, lambda image: image)
+        prompt = await llm.apply_prompt_template(chat)
+        used, context = await llm.count_tokens(prompt), await llm.get_context_length()
+        return f"{used} of {context} tokens"

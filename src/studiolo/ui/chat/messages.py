@@ -1,0 +1,248 @@
+"""The messages of the branch that is shown, and the answer that comes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from html import escape
+from typing import Any
+
+import msgspec
+from nicegui import ui
+
+from ...chats.stats_line import summary
+from ...domain.chat import Image, Text, ToolCall, ToolResult
+from ...store.conversation import ConversationMessage, Document
+from ..elements import button, icon_button
+from ..markdown import as_html, split_blocks
+from .answers import Answer
+from .live import LiveConversation
+
+_NAMES = {"system": "System", "user": "You", "assistant": "Model", "tool": "Tools"}
+MAX_REMADE_CHARS = 4000
+"""A block that grows and is longer is shown as it is until it ends: it is made again with every change."""
+
+MAX_SHOWN_CHARS = 20_000
+"""Characters of a document, or of a tool's result, that are shown."""
+
+
+class MessageList:
+    """The messages of a conversation. Those that stay the same are not made again.
+
+    Parameters:
+        live: the conversation.
+    """
+
+    def __init__(self, live: LiveConversation) -> None:
+        self._live = live
+        self._shown: list[tuple[Any, ui.element]] = []
+        self._growing: GrowingAnswer | None = None
+        self._revision = -1
+        with ui.element("div").classes("st-messages").props('role="log" aria-label="Messages" tabindex="0"'):
+            self._list = ui.element("div").classes("st-message-list")
+            self._end = ui.element("div").classes("st-message-list")
+
+    def show(self) -> None:
+        """Show the conversation as it is."""
+        if self._revision != self._live.revision:
+            self._revision = self._live.revision
+            self._show_branch()
+        self._make_end()
+
+    def _show_branch(self) -> None:
+        branch, followers = self._live.branch, self._live.followers()
+        siblings = [followers[message.parent] for message in branch]
+        keys = [
+            (message.id, tuple(each.id for each in beside)) for message, beside in zip(branch, siblings, strict=True)
+        ]
+        kept = 0
+        while kept < min(len(keys), len(self._shown)) and keys[kept] == self._shown[kept][0]:
+            kept += 1
+        for _, element in self._shown[kept:]:
+            element.delete()
+        del self._shown[kept:]
+        with self._list:
+            for message, key, beside in zip(branch[kept:], keys[kept:], siblings[kept:], strict=True):
+                self._shown.append((key, self._make(message, beside)))
+
+    def _make_end(self) -> None:
+        """Show what follows the messages: the answer that comes, what to do after a failure, or how to begin."""
+        answer = self._live.answer
+        if self._growing is not None and self._growing.answer is answer:
+            self._growing.show()
+            return
+        self._end.clear()
+        self._growing = None
+        with self._end:
+            if answer is not None:
+                self._growing = GrowingAnswer(answer)
+                self._growing.show()
+            elif not self._live.branch:
+                ui.label("Ask a question. The answer stays on this machine.").classes("st-dim")
+            elif self._live.branch[-1].role == "user":
+                last = self._live.branch[-1]
+                with ui.element("div").classes("st-row"):
+                    ui.label("This question has no answer.").classes("st-dim")
+                    button("Try again", lambda: self._live.retry(last))
+
+    def _make(self, message: ConversationMessage, siblings: list[ConversationMessage]) -> ui.element:
+        with ui.element("article").classes(f"st-message st-{message.role}") as made:
+            made.props["aria-label"] = _NAMES[message.role]
+            body = ui.element("div").classes("st-body")
+            with body:
+                self._make_body(message)
+            with ui.element("div").classes("st-foot"):
+                self._make_branches(message, siblings)
+                self._make_actions(message, body)
+                if message.role == "assistant":
+                    stopped = "stopped" if message.stop_reason == "userStopped" else ""
+                    failed = "not complete" if message.stop_reason == "failed" else ""
+                    stats = summary(message.model, message.stats or {})
+                    ui.label(" | ".join(filter(None, (stats, stopped, failed)))).classes("st-dim st-small")
+        return made
+
+    def _make_body(self, message: ConversationMessage) -> None:
+        if message.reasoning.strip():
+            fold("Reasoning", as_html(message.reasoning))
+        for part in message.parts:
+            match part:
+                case Image():
+                    source = f"data:{_kind(part.data)};base64,{base64.b64encode(part.data).decode()}"
+                    ui.element("img").props(f'src="{source}"').classes("st-image").props["alt"] = part.name or "Image"
+                case Document():
+                    what = "Passages of" if part.is_excerpt else "File"
+                    fold(f"{what} {part.name}", text=part.text)
+                case ToolCall():
+                    fold(f"Calls {part.name}", text=pretty(part.arguments or {}))
+                case ToolResult():
+                    fold(f"Result of {part.name or 'a tool'}", text=part.content)
+                case Text():
+                    if message.role == "user":
+                        ui.label(part.text).classes("st-plain")
+                    elif part.text.strip():
+                        ui.html(as_html(part.text), sanitize=False).classes("st-markdown")
+
+    def _make_branches(self, message: ConversationMessage, siblings: list[ConversationMessage]) -> None:
+        if len(siblings) < 2:
+            return
+        ids = [each.id for each in siblings]
+        place = ids.index(message.id)
+        before, after = siblings[place - 1], siblings[(place + 1) % len(siblings)]
+        icon_button("chevron_left", "Previous branch", lambda: self._live.choose(before))
+        ui.label(f"{place + 1} of {len(ids)}").classes("st-small st-dim")
+        icon_button("chevron_right", "Next branch", lambda: self._live.choose(after))
+
+    def _make_actions(self, message: ConversationMessage, body: ui.element) -> None:
+        text = message.text
+        if text.strip():
+            icon_button("content_copy", "Copy", lambda: ui.clipboard.write(text))
+        if message.role in ("user", "assistant"):
+            icon_button("edit", "Edit", lambda: self._edit(message, body))
+            icon_button("refresh", "Answer again", lambda: self._live.retry(message))
+
+    def _edit(self, message: ConversationMessage, body: ui.element) -> None:
+        """Put a field in the place of a message's text."""
+        body.clear()
+
+        def cancel() -> None:
+            body.clear()
+            with body:
+                self._make_body(message)
+
+        with body:
+            field = ui.textarea(value=message.text).props('outlined autogrow autofocus aria-label="Edited message"')
+            field.classes("st-wide")
+            with ui.element("div").classes("st-row"):
+                action = "Ask again" if message.role == "user" else "Keep as a branch"
+                button(action, lambda: self._live.edit(message, field.value or ""), kind="primary")
+                button("Cancel", cancel)
+
+
+class GrowingAnswer:
+    """The answer that comes: blocks of Markdown that have ended stay, the last one is made again.
+
+    Parameters:
+        answer: it.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self._ended = ""
+        self._calls: list[Any] = []
+        with ui.element("article").props('aria-label="Answer that comes"').classes("st-message st-assistant"):
+            self._reasoning_fold = ui.element("details").props("open").classes("st-fold")
+            with self._reasoning_fold:
+                with ui.element("summary"):
+                    ui.label("Reasoning").classes("st-inline")
+                self._reasoning = ui.label("").classes("st-plain st-dim")
+            self._blocks = ui.element("div").classes("st-body")
+            with self._blocks:
+                self._last = ui.html("", sanitize=False).classes("st-markdown")
+            self._permissions = ui.element("div")
+            self._status = ui.label("").classes("st-dim st-small").props('role="status"')
+
+    def show(self) -> None:
+        """Show it as it is."""
+        partial = self.answer.partial
+        reasoning, content = partial.reasoning, partial.content
+        self._reasoning_fold.set_visibility(bool(reasoning.strip()))
+        if reasoning:
+            self._reasoning.set_text(reasoning)
+        if not content.startswith(self._ended):  # another prediction: the one before it is a message by now
+            self._blocks.clear()
+            self._ended = ""
+            with self._blocks:
+                self._last = ui.html("", sanitize=False).classes("st-markdown")
+        ended, growing = split_blocks(content[len(self._ended) :])
+        if ended:
+            self._last.set_content(as_html(ended))
+            self._ended += ended
+            with self._blocks:
+                self._last = ui.html("", sanitize=False).classes("st-markdown")
+        long = len(growing) > MAX_REMADE_CHARS
+        html = f'<div class="st-plain">{escape(growing)}</div>' if long else as_html(growing)
+        if html != self._last.content:
+            self._last.set_content(html)
+        self._status.set_text(self.answer.status)
+        self._status.set_visibility(bool(self.answer.status))
+        if self._calls != self.answer.calls:
+            self._calls = [*self.answer.calls]
+            self._permissions.clear()
+            with self._permissions:
+                for call in self._calls:
+                    self._make_permission(call)
+
+    def _make_permission(self, call: Any) -> None:
+        with ui.element("div").props('role="group"').classes("st-panel") as panel:
+            panel.props["aria-label"] = f"Call of {call.name}"
+            ui.label(f"The model wants to call {call.name}")
+            ui.label(pretty(call.arguments)).classes("st-mono st-plain")
+            with ui.element("div").classes("st-row"):
+                button("Allow", lambda: call.decide(True), kind="primary")
+                button("Allow for this answer", lambda: self.answer.allow_always(call))
+                button("Refuse", lambda: call.decide(False))
+
+
+def fold(title: str, html: str | None = None, *, text: str = "") -> None:
+    """Make a part that is folded, of HTML that is safe, or of text."""
+    with ui.element("details").classes("st-fold"):
+        with ui.element("summary"):
+            ui.label(title).classes("st-inline")
+        if html is not None:
+            ui.html(html, sanitize=False).classes("st-markdown st-dim")
+        else:
+            shown = text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
+            ui.label(shown).classes("st-mono st-plain")
+
+
+def pretty(value: Any) -> str:
+    """Return JSON for people."""
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=2)
+
+
+def _kind(data: bytes) -> str:
+    """Return the media type of an image that the host has accepted."""
+    for start, kind in ((b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"RIFF", "webp")):
+        if data.startswith(start):
+            return f"image/{kind}"
+    return "image/jpeg"

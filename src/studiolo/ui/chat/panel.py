@@ -1,0 +1,190 @@
+"""The settings of a conversation: system prompt, preset, tools, structured output, and every prediction setting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+from nicegui import ui
+
+from ...chats.settings import value_of, with_setting
+from ...config import PredictionConfig, explicit_fields
+from ...errors import ConfigError
+from ...mcp.config import listed_servers
+from ...settings import Settings, read_settings
+from ..backend import backend
+from ..elements import button, heading
+from ..notices import notice, show_error
+from ..tasks import begin
+from .live import LiveConversation
+from .setting_fields import SettingField, setting_fields
+
+_EXAMPLE = '{\n  "type": "object",\n  "properties": {"name": {"type": "string"}},\n  "required": ["name"]\n}'
+
+
+class SettingsPanel:
+    """The panel at the side.
+
+    Parameters:
+        live: the conversation.
+    """
+
+    def __init__(self, live: LiveConversation) -> None:
+        self._live = live
+        self._fields: dict[str, Any] = {}
+        self._root = ui.element("aside").props('aria-label="Settings"').classes("st-side st-panel-side")
+
+    def open(self) -> None:
+        """Make the elements, where this is the first time: they are many."""
+        if self._fields:
+            return
+        live = self._live
+        with self._root:
+            heading("System prompt")
+            prompt = ui.textarea(value=live.conversation.system_prompt)
+            prompt.props('outlined autogrow debounce=400 aria-label="System prompt"').classes("st-wide")
+            prompt.on_value_change(lambda: live.change(system_prompt=prompt.value or ""))
+            self._presets = ui.element("div").classes("st-wide")
+            self._tools = ui.element("div").classes("st-wide")
+            heading("Structured output")
+            self._make_structured()
+            heading("Prediction settings")
+            ui.label("What is empty has its default, or what config.toml says.").classes("st-dim st-small")
+            config = _config_of(live)
+            for field in setting_fields():
+                self._make_field(field, config)
+            begin(self._make_lists(), "list presets and tools")
+
+    async def _make_lists(self) -> None:
+        home = backend().context.home
+        try:
+            settings = await asyncio.to_thread(read_settings, home.settings)
+        except ConfigError as error:
+            settings = Settings()
+            with self._root:
+                show_error(error)
+        servers: list[str] = []
+        if backend().may_use_mcp_json(self._live.owner):
+            try:
+                servers = [*await asyncio.to_thread(listed_servers, home)]
+            except ConfigError as error:
+                with self._root:
+                    show_error(error)
+        if self._root.is_deleted:
+            return
+        with self._presets:
+            if settings.presets:
+                heading("Preset")
+                choice = ui.select([*settings.presets]).props('outlined dense aria-label="Preset"').classes("st-wide")
+                choice.on_value_change(lambda: self._apply(settings.presets[choice.value]))
+        with self._tools:
+            if servers:
+                heading("Tools")
+                ui.label("Servers of mcp.json. You are asked before each call.").classes("st-dim st-small")
+                for name in servers:
+                    self._make_server(name)
+
+    def _make_server(self, name: str) -> None:
+        def choose() -> None:
+            others = [each for each in self._live.conversation.tools if each != name]
+            self._live.change(tools=sorted([*others, name] if box.value else others))
+
+        box = ui.checkbox(name, value=name in self._live.conversation.tools, on_change=choose)
+
+    def _apply(self, preset: PredictionConfig) -> None:
+        """Set what a preset sets; other settings stay."""
+        config = _config_of(self._live)
+        for name, value in explicit_fields(preset).items():
+            if name == "system_prompt":
+                self._live.change(system_prompt=value)
+            else:
+                config = with_setting(config, name, msgspec.to_builtins(value))
+        self._live.change(settings=config.to_dict())
+        notice("The preset is set.")
+        ui.navigate.reload() if len(self._live.tree) else self._show(config)
+
+    def _show(self, config: PredictionConfig) -> None:
+        for field in setting_fields():
+            self._fields[field.name].set_value(_shown(config, field))
+
+    def _make_field(self, field: SettingField, config: PredictionConfig) -> None:
+        value = _shown(config, field)
+        with ui.element("div").classes("st-setting"):
+            if field.choices:
+                made: Any = ui.select({"": "Default", **{each: each for each in field.choices}}, value=value)
+                made.props("outlined dense options-dense").on_value_change(lambda: self._set(field, made))
+            else:
+                made = ui.textarea(value=value) if field.is_long else ui.input(value=value)
+                made.props(f"outlined dense debounce=500 {'autogrow' if field.is_long else ''}")
+                made.on_value_change(lambda: self._set(field, made))
+            made.props["label"] = field.title
+            made.without_auto_validation()  # which would take the error of _set away
+            made.classes("st-wide")
+            ui.label(field.help).classes("st-dim st-small")
+        self._fields[field.name] = made
+
+    def _set(self, field: SettingField, made: Any) -> None:
+        text = (made.value or "").strip()
+        try:
+            value = None if not text else value_of(text)
+            config = with_setting(_config_of(self._live), field.name, value)
+        except ConfigError as error:
+            made.error = " ".join(filter(None, (error.title, error.cause)))
+            return
+        made.error = None
+        self._live.change(settings=config.to_dict())
+
+    def _make_structured(self) -> None:
+        structured = _config_of(self._live).structured
+        schema = "" if structured is None else _structured_text(structured)
+        ui.label("The answer is JSON that this schema allows. Empty: any text.").classes("st-dim st-small")
+        field = ui.textarea(value=schema, placeholder=_EXAMPLE).classes("st-wide st-code-field")
+        field.without_auto_validation()
+        field.props('outlined autogrow debounce=500 spellcheck=false aria-label="JSON schema"')
+
+        def change() -> None:
+            text = (field.value or "").strip()
+            fault: str | None = None
+            try:
+                value = {"type": "json", "json_schema": json.loads(text)} if text else None
+                config = with_setting(_config_of(self._live), "structured", value)
+                self._live.change(settings=config.to_dict())
+            except ConfigError as error:
+                fault = " ".join(filter(None, (error.title, error.cause)))
+            except ValueError as error:
+                fault = f"This is not JSON: {error}"
+            field.error = fault
+
+        def format_schema() -> None:
+            try:
+                field.set_value(json.dumps(json.loads(field.value or ""), indent=2, ensure_ascii=False))
+            except ValueError:
+                change()
+
+        field.on_value_change(change)
+        with ui.element("div").classes("st-row"):
+            button("Format", format_schema)
+            button("Example", lambda: field.set_value(_EXAMPLE))
+            button("Clear", lambda: field.set_value(""))
+
+
+def _config_of(live: LiveConversation) -> PredictionConfig:
+    try:
+        return live.config
+    except ConfigError:  # of another version
+        return PredictionConfig()
+
+
+def _shown(config: PredictionConfig, field: SettingField) -> str:
+    value = msgspec.to_builtins(getattr(config, field.name))
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _structured_text(structured: Any) -> str:
+    if structured.type == "json" and structured.json_schema is not None:
+        return json.dumps(structured.json_schema, indent=2, ensure_ascii=False)
+    return ""

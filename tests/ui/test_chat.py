@@ -1,0 +1,222 @@
+"""The chat page in a real browser: from the first visit to the first answer, and what can be done with both."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.support.browser import NARROW, PATIENCE_MS, Site, overflow
+from tests.support.chatting import picture
+
+pytestmark = pytest.mark.slow
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def field(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Question")
+
+
+def ask(page: Page, text: str) -> None:
+    field(page).fill(text)
+    field(page).press("Enter")
+
+
+def answers(page: Page) -> Locator:
+    return page.get_by_role("article", name="Model")
+
+
+def answered(page: Page) -> Locator:
+    """Wait for the end of an answer, and return the last one."""
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    expect(answers(page).last).to_contain_text("tokens in")
+    return answers(page).last
+
+
+def set_setting(page: Page, name: str, value: str) -> None:
+    """Set a prediction setting in the panel, which is open."""
+    page.get_by_label(name, exact=True).fill(value)
+
+
+def begin_long_answer(page: Page) -> Locator:
+    """Ask for an answer that has no limit, and return it when its text comes."""
+    page.get_by_role("button", name="Settings").click()
+    set_setting(page, "Max tokens", "false")
+    page.get_by_role("button", name="Settings").click()
+    ask(page, "Write a story")
+    growing = page.get_by_role("article", name="Answer that comes")
+    expect(growing).to_contain_text(re.compile(r"\w{2}"))
+    return growing
+
+
+@pytest.fixture(scope="module")
+def first(site: Site) -> Iterator[Page]:
+    """A page with a conversation that has an answer."""
+    page = site.new_page()
+    ask(page, "What is a **studiolo**?")
+    answered(page)
+    yield page
+    page.close()
+
+
+def test_a_first_visit_leads_to_an_answer_that_is_stored(first: Page, faults_of: Callable[[Page], list[str]]) -> None:
+    expect(first.get_by_role("heading", level=1)).to_have_text("What is a **studiolo**?")
+    assert re.search(r"/ui/chat/[0-9a-f]{12}$", first.url)
+    expect(field(first)).to_have_value("")
+    listed = first.get_by_role("complementary", name="Conversations").get_by_role("link", name="What is a")
+    expect(listed).to_have_attribute("aria-current", "true")
+    expect(first.get_by_text(re.compile(r"\d+ of 2048 tokens"))).to_be_visible()
+    assert faults_of(first) == []
+
+
+def test_an_edited_question_begins_a_branch_and_both_are_kept(first: Page) -> None:
+    before = answers(first).last.text_content() or ""
+    first.get_by_role("article", name="You").get_by_role("button", name="Edit").click()
+    first.get_by_role("textbox", name="Edited message").fill("Another question")
+    first.get_by_role("button", name="Ask again").click()
+    question = first.get_by_role("article", name="You")
+    expect(question).to_contain_text("Another question")
+    expect(question).to_contain_text("2 of 2")
+    answered(first)
+    question.get_by_role("button", name="Previous branch").click()
+    expect(question).to_contain_text("What is a **studiolo**?")
+    expect(answers(first)).to_have_text(before)
+
+
+def test_an_answer_is_tried_again_and_edited_in_branches_of_its_own(first: Page) -> None:
+    answers(first).last.get_by_role("button", name="Answer again").click()
+    expect(answers(first).last).to_contain_text("2 of 2")
+    answered(first)
+    answers(first).last.get_by_role("button", name="Edit").click()
+    first.get_by_role("textbox", name="Edited message").fill("My *own* words")
+    first.get_by_role("button", name="Keep as a branch").click()
+    expect(answers(first).last).to_contain_text("3 of 3")
+    expect(answers(first).last.locator("em")).to_have_text("own")
+
+
+def test_a_conversation_is_renamed_found_exported_copied_and_deleted(first: Page, tmp_path: Path) -> None:
+    side = first.get_by_role("complementary", name="Conversations")
+    side.get_by_role("button", name="Actions: What is a").first.click()
+    first.get_by_role("button", name="Rename").click()
+    first.get_by_role("textbox", name="Title").fill("Small rooms")
+    first.get_by_role("button", name="Rename").last.click()
+    expect(first.get_by_role("heading", level=1)).to_have_text("Small rooms")
+    side.get_by_label("Search conversations").fill("rooms SMALL")
+    expect(side.get_by_role("listitem")).to_have_count(1)
+    for form, name in (("Markdown", "Small-rooms.md"), ("JSON", "Small-rooms.json")):
+        side.get_by_role("button", name="Actions: Small rooms").click()
+        with first.expect_download() as download:
+            first.get_by_role("button", name=f"Export as {form}").click()
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / name)
+    assert "## You" in (tmp_path / "Small-rooms.md").read_text("utf-8")
+    assert len(json.loads((tmp_path / "Small-rooms.json").read_text("utf-8"))["messages"]) >= 2
+    side.get_by_role("button", name="Actions: Small rooms").click()
+    first.get_by_role("button", name="Copy as a branch").click()
+    expect(first.get_by_role("heading", level=1)).to_have_text("Small rooms (branch)")
+    side.get_by_role("button", name="Actions: Small rooms (branch)").click()
+    first.get_by_role("button", name="Delete").click()
+    first.get_by_role("button", name="Delete").last.click()
+    expect(first.get_by_role("heading", level=1)).to_have_text("New conversation")
+    expect(side.get_by_role("link", name="Small rooms", exact=True)).to_be_visible()
+    expect(side.get_by_role("link", name="Small rooms (branch)")).to_have_count(0)
+
+
+def test_an_answer_outlives_a_reload_and_is_stopped(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    growing = begin_long_answer(page)
+    expect(page).to_have_url(re.compile("/ui/chat/"))
+    page.reload()
+    text = growing.inner_text()
+    expect(growing).not_to_have_text(text)
+    page.get_by_role("button", name="Stop").click()
+    expect(answers(page)).to_contain_text("stopped")
+    kept = answers(page).inner_text()
+    page.reload()
+    assert answers(page).inner_text().split() == kept.split()
+
+
+def test_wrong_settings_are_refused_in_their_field_and_a_schema_is_followed(
+    open_page: Callable[..., Page], faults_of: Callable[[Page], list[str]]
+) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Settings").click()
+    panel = page.get_by_role("complementary", name="Settings")
+    set_setting(page, "Top p sampling", "7")
+    expect(panel.get_by_text(re.compile("top_p_sampling.*1"))).to_be_visible()
+    set_setting(page, "Top p sampling", "0.5")
+    schema = page.get_by_role("textbox", name="JSON schema")
+    schema.fill('{"type": ')
+    expect(panel.get_by_text("This is not JSON")).to_be_visible()
+    schema.fill('{"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}')
+    expect(panel.get_by_text("This is not JSON")).to_have_count(0)
+    assert faults_of(page) == []
+    ask(page, "Is it?")
+    text = answered(page).locator(".st-body").inner_text()
+    assert isinstance(json.loads(text)["ok"], bool)
+
+
+def test_an_image_is_pasted_and_a_document_is_attached(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_page()
+    page.get_by_role("combobox", name="Model").click()
+    page.get_by_role("option", name="tiny-vision").click()
+    page.evaluate(
+        """(bytes) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], "dot.png", {type: "image/png"}));
+          document.querySelector('[aria-label="Question"]').dispatchEvent(
+            new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
+        }""",
+        list(picture()),
+    )
+    expect(page.get_by_role("button", name="Remove dot.png")).to_be_visible()
+    note = tmp_path / "note.txt"
+    note.write_text("A cat sleeps.")
+    page.locator("input[type=file]").set_input_files(note)
+    expect(page.get_by_role("button", name="Remove note.txt")).to_be_visible()
+    ask(page, "What is this?")
+    answered(page)
+    question = page.get_by_role("article", name="You")
+    expect(question.get_by_role("img", name="dot.png")).to_be_visible()
+    question.get_by_text("File note.txt").click()
+    expect(question.get_by_text("A cat sleeps.")).to_be_visible()
+
+
+def test_a_call_of_a_tool_waits_for_permission(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("checkbox", name="door").click()
+    page.get_by_role("combobox", name="Tool choice").click()
+    page.get_by_role("option", name="required").click()
+    set_setting(page, "Max tokens", "200")
+    ask(page, "Is the door open?")
+    page.get_by_role("group", name="Call of look").get_by_role("button", name="Allow", exact=True).click()
+    expect(page.get_by_text("Result of look")).to_be_visible()
+    page.get_by_text("Result of look").click()
+    expect(page.get_by_text("It is ajar.")).to_be_visible()
+    answered(page)
+
+
+def test_a_narrow_page_has_everything_and_fits(
+    open_page: Callable[..., Page], faults_of: Callable[[Page], list[str]]
+) -> None:
+    page = open_page(size=NARROW)
+    expect(field(page)).to_be_visible()
+    assert overflow(page) == 0
+    page.get_by_role("button", name="Conversations").click()
+    expect(page.get_by_role("link", name="New conversation")).to_be_visible()
+    assert (overflow(page), faults_of(page)) == (0, [])
+    page.get_by_role("button", name="Settings").click()
+    expect(page.get_by_label("Temperature")).to_be_visible()
+    assert overflow(page) == 0
+
+
+def test_a_conversation_that_does_not_exist_is_a_notice(open_page: Callable[..., Page]) -> None:
+    page = open_page("/chat/000000000000")
+    expect(page.get_by_role("alert")).to_contain_text("no conversation")
+    expect(field(page)).to_be_visible()
