@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.minutes:
         size = replace(size, minutes=options.minutes)
     chosen = [ROWS[key] for key in options.row or ROWS]
-    curves = [] if options.no_growth or options.row else list(growth.CURVES)
+    curves = [] if options.no_growth or options.row or options.quick else list(growth.CURVES)
     model = ensure_model(options.model)
     embedding = ensure_model(None, "embedding") if any(row.key == "embeddings" for row in chosen) else None
     results = measure(size, chosen, curves, model, embedding, _others(options, model[1]), say)

@@ -22,11 +22,11 @@ from .measure import Ask, Spread, take
 from .processes import serving, wheel_server
 from .rows.clients import throughput
 from .rows.long_prompts import both as beside_prompts
-from .rows.streams import REFERENCE, reading
+from .rows.streams import FILL_TOKENS, JUDGED, LONG, REFERENCE, reading
+from .rows.streams import prompts as measured_prompts
 from .run import Run
 from .streams import llama_server, studiolo_sdk
 
-FILL_TOKENS = 24
 SHORT = 20
 
 
@@ -59,17 +59,19 @@ def prompts(run: Run) -> list[Curve]:
     ways = run.ways()
     reads: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     decodes: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    for length in run.size.lengths:
-        chosen = [way for way in ways if length <= 2048 or way != "SDK, embedded"]  # one of studiolo's is enough
-        found = run.alternate(
+    known = run.shared(measured_prompts)
+    for length in sorted({*run.size.lengths, *known}):
+        chosen = [way for way in ways if length < LONG or way != JUDGED[0]]
+        found = known.get(length) or run.alternate(
             {
                 way: lambda number, way=way, n=length: reading(ways[way], n, ("growth", number), FILL_TOKENS)
                 for way in chosen
             },
             6,
-            most=4 if length <= 1024 else 1,
+            most=4,
         )
-        for way, samples in found.items():
+        for way in ways.keys() & found.keys():
+            samples = found[way]
             tokens = samples[0].ended.prompt or length
             reads[way].append((tokens, statistics.median(each.first for each in samples)))
             decodes[way].append((tokens, statistics.median(each.decode_rate for each in samples)))

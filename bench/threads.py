@@ -103,12 +103,12 @@ def measure(file: Path, chosen: Sequence[Variant], end: float) -> list[dict[str,
         number, took = 0, 0.0
         while number == 0 or time.perf_counter() + took < end:
             began, watch = time.perf_counter(), Others()
-            for situation in SITUATIONS:
-                with busy(1 if situation == SITUATIONS[1] else 0):
-                    for name in ways if number % 2 == 0 else reversed(ways):
-                        prompt, answer = _one(ways[name], (number, situation))
-                        prompts.setdefault((situation, name), []).append(prompt)
-                        answers.setdefault((situation, name), []).append(answer)
+            found = _round(ways, number, end if number else None)
+            if found is None:
+                break
+            for each, (prompt, answer) in found.items():
+                prompts.setdefault(each, []).append(prompt)
+                answers.setdefault(each, []).append(answer)
             number, took = number + 1, time.perf_counter() - began
             others.append(watch.cores())
             print(f"round {number}: {took:.0f} s; others took {others[-1]:.2f} cores", file=sys.stderr, flush=True)
@@ -125,6 +125,20 @@ def measure(file: Path, chosen: Sequence[Variant], end: float) -> list[dict[str,
         for situation in SITUATIONS
         for each in chosen
     ]
+
+
+def _round(
+    ways: dict[str, Stream], number: int, end: float | None
+) -> dict[tuple[str, str], tuple[float, float]] | None:
+    """Measure all variants in both situations; ``None`` if that takes longer than until ``end``."""
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for situation in SITUATIONS:
+        with busy(1 if situation == SITUATIONS[1] else 0):
+            for name in ways if number % 2 == 0 else reversed(ways):
+                if end is not None and time.perf_counter() > end:
+                    return None
+                found[situation, name] = _one(ways[name], (number, situation))
+    return found
 
 
 def _started(file: Path, variant: Variant):

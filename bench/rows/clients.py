@@ -130,14 +130,14 @@ def throughput(run: Run) -> dict[int, dict[str, list[Together]]]:
             )
 
         for side in (reference, own):
-            side(-1, slots)  # warms pages
+            side(-1, 2)  # warms pages
         for clients in run.size.clients:
             found[clients] = run.alternate(
                 {
                     "reference": lambda number, n=clients: reference(number, n),
                     "own": lambda number, n=clients: own(number, n),
                 },
-                10 + clients,
+                8 + 0.8 * clients,
                 most=6,
             )
     return found

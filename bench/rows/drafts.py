@@ -21,7 +21,7 @@ SIDES = ("reference", "SDK, embedded")
     asked, so that a small model copies as a large one does. Each round has a prompt of its own, the same for both.""",
 )
 def repeating(run: Run) -> list[Part]:
-    return [_compared(run, name, make, 22) for name, make in texts.REPEATING.items()]
+    return [_compared(run, name, make, 14) for name, make in texts.REPEATING.items()]
 
 
 @row(

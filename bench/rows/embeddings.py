@@ -24,7 +24,7 @@ TOGETHER = 2
     "embeddings",
     "embeddings of short texts / the wheel's server directly, batched as it should be",
     least=1.0,
-    how=f"""Texts of {TEXT_TOKENS} tokens a second, 250 in a round (1,000 in all), by one call of `embed()`, embedded;
+    how=f"""Texts of {TEXT_TOKENS} tokens a second, 250 in a round, by one call of `embed()`, embedded;
     the reference is given requests of {BATCH} texts, {TOGETHER} at once. The catalog's embedding model.""",
 )
 def embeddings(run: Run) -> list[Part]:
@@ -49,7 +49,7 @@ def embeddings(run: Run) -> list[Part]:
 
         model.embed(given(-1, "own", 4))
         _direct(wheel.connect, given(-1, "reference", 4))
-        found = run.alternate({"own": own, "reference": reference}, 110, most=4)
+        found = run.alternate({"own": own, "reference": reference}, 75, most=4)
         model.unload()
     return [
         Part(

@@ -19,7 +19,7 @@ def loads(run: Run) -> dict[str, dict[str, list[front.Load]]]:
                     way: lambda _, way=way, model=model, tokens=tokens: front.load(way, address, process, model, tokens)
                     for way in front.WAYS
                 },
-                30,
+                20,
                 most=4,
             )
     return found

@@ -187,7 +187,7 @@ def cancelled(run: Run) -> list[Part]:
         _cancel(connect, model, run.size.cancelled, (side, number))
         return _short(connect, model, (number, "after")), idle
 
-    found = run.alternate({side: lambda number, side=side: one(side, number) for side in sides}, 40, most=5)
+    found = run.alternate({side: lambda number, side=side: one(side, number) for side in sides}, 30, most=5)
     after, idle = zip(*found["own"], strict=True)
     other_after, other_idle = zip(*found["reference"], strict=True)
     above = differences(after, idle)

@@ -16,6 +16,8 @@ from ..streams import llama_server, lmstudio_sdk
 
 REFERENCE = "reference"
 BUSY_TOKENS = 24
+FILL_TOKENS = 24
+LONG = 2048
 FIRST_TOKEN_RUNS = 4
 """First tokens of a round and side; the value of the round is their median."""
 
@@ -29,7 +31,7 @@ FIRST_TOKEN_RUNS = 4
 )
 def decode(run: Run) -> list[Part]:
     ways = _all_ways(run)
-    taken = _stories(run, ways, run.size.tokens, "decode", 45)
+    taken = _stories(run, ways, run.size.tokens, "decode", 36)
     return _decode_parts(taken)
 
 
@@ -42,7 +44,7 @@ def decode(run: Run) -> list[Part]:
 def decode_busy(run: Run) -> list[Part]:
     ways = run.ways()
     with busy():
-        taken = _stories(run, ways, min(BUSY_TOKENS, run.size.tokens), "busy", 50)
+        taken = _stories(run, ways, min(BUSY_TOKENS, run.size.tokens), "busy", 40)
     return _decode_parts(taken)
 
 
@@ -132,7 +134,7 @@ def first_token(run: Run) -> list[Part]:
     ways = _all_ways(run)
     parts = _first_tokens(run, ways, "first", 25)
     with busy():
-        parts += _first_tokens(run, run.ways(), "first, busy", 20, ", beside a load")
+        parts += _first_tokens(run, run.ways(), "first, busy", 12, ", beside a load")
     return parts
 
 
@@ -165,18 +167,12 @@ def _first_tokens(run: Run, ways: dict[str, Stream], name: str, seconds: float, 
     "prompt",
     "prompt processing / that server",
     least=0.99,
-    how="""Prompt tokens a second, from the call to the first token of an answer of one, of prompts that are in no
+    how="""Prompt tokens a second, from the call to the first token, of prompts that are in no
     cache; so everything on the way counts.""",
 )
 def prompt(run: Run) -> list[Part]:
-    ways = {**run.ways(), **run.other_streams}
     parts: list[Part] = []
-    for length in run.size.prompts:
-        found = run.alternate(
-            {way: lambda number, way=way, n=length: reading(ways[way], n, ("prompt", number)) for way in ways},
-            120 if length > 1000 else 40,
-            most=3 if length > 1000 else 8,
-        )
+    for length, found in run.shared(prompts).items():
         rates = {way: [sample.ended.prompt / sample.first for sample in samples] for way, samples in found.items()}
         parts += [
             Part(
@@ -192,10 +188,26 @@ def prompt(run: Run) -> list[Part]:
                     "reference_cached": _cached(found[REFERENCE]),
                 },
             )
-            for way in ways
+            for way in found
             if way != REFERENCE
         ]
     return parts
+
+
+def prompts(run: Run) -> dict[int, dict[str, list[Sample]]]:
+    """Have prompts of each length read on each way; :mod:`bench.growth` uses the answers, too."""
+    return {
+        length: run.alternate(
+            {
+                way: lambda number, stream=stream, n=length: reading(stream, n, ("prompt", number), FILL_TOKENS)
+                for way, stream in {**run.ways(), **run.other_streams}.items()
+                if length < LONG or way != JUDGED[0]  # one of studiolo's ways is enough: minutes go by
+            },
+            80 if length >= LONG else 36,
+            most=3 if length >= LONG else 8,
+        )
+        for length in run.size.prompts
+    }
 
 
 def reading(stream: Stream, length: int, name: object, tokens: int = 1) -> Sample:

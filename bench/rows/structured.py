@@ -27,7 +27,7 @@ def structured(run: Run) -> list[Part]:
 
     for way in SIDES:
         pair(way, -1)  # prepares the schema
-    found = run.alternate({way: lambda number, way=way: pair(way, number) for way in SIDES}, 40)
+    found = run.alternate({way: lambda number, way=way: pair(way, number) for way in SIDES}, 25)
     shares = {way: ratios(*zip(*found[way], strict=True)) for way in SIDES}
     return [Part("", shares[SIDES[0]], shares[SIDES[0]], shares[SIDES[1]], "ratio")]
 
