@@ -219,10 +219,16 @@ class Run:
     _shared: dict[Any, Any] = field(default_factory=dict[Any, Any])
 
     def shared(self, measure: Callable[[Run], T]) -> T:
-        """Return what ``measure`` returns; it is called once a run, for all rows that use it."""
+        """Return what ``measure`` returns; it is called once a run, for all rows that use it. So is its failure."""
         if measure not in self._shared:
-            self._shared[measure] = measure(self)
-        return self._shared[measure]
+            try:
+                self._shared[measure] = measure(self), None
+            except Exception as error:
+                self._shared[measure] = None, error
+        found, error = self._shared[measure]
+        if error is not None:
+            raise error
+        return found
 
     @property
     def shared_count(self) -> int:

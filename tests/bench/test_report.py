@@ -159,6 +159,25 @@ def test_sides_alternate_and_prompts_are_fresh(tmp_path: Path) -> None:
     assert texts.fresh(20, "name") != first
 
 
+def test_what_rows_share_is_measured_once_and_so_it_fails_once(tmp_path: Path) -> None:
+    run = Run(TINY, Home(tmp_path), "", tmp_path, None, None, print)  # type: ignore[arg-type]
+    calls: list[str] = []
+
+    def good(_: Run) -> int:
+        calls.append("good")
+        return 5
+
+    def bad(_: Run) -> int:
+        calls.append("bad")
+        raise RuntimeError("the fixture fails")
+
+    assert run.shared(good) == run.shared(good) == 5
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="the fixture fails"):
+            run.shared(bad)
+    assert calls == ["good", "bad"]
+
+
 def test_figures_of_two_sides_are_compared_round_by_round() -> None:
     assert ratios([1, 2, 9], [2, 2, 3]).median == 1
     assert differences([1, 2, 9], [2, 2, 3]).json()["median"] == 0
