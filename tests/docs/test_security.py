@@ -1,4 +1,4 @@
-"""docs/security.md names tests and files that exist."""
+"""docs/security.md names tests and files that exist, and each threat has a test or is not defended."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ def test_the_tests_and_files_that_the_page_names_exist() -> None:
         assert re.search(rf"def {name}\(", text), f"{path} has no {name}"
     for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", PAGE):
         assert path in ("src/studiolo/", "tests/") or (ROOT / "src" / "studiolo" / path).exists(), path
+
+
+def test_each_threat_has_a_test_or_is_not_defended() -> None:
+    rows = [row for row in re.findall(r"^\| (.+?) \|$", PAGE, re.MULTILINE) if not row.startswith(("threat |", "---"))]
+    assert len(rows) > 40
+    for row in rows:
+        threat, protection, tests = re.split(r"(?<!\\) \|(?: |$)", row + " ", maxsplit=2)
+        assert "::" in tests or "**Not defended" in protection, threat

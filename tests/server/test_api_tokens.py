@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
+import secrets
+import string
 import subprocess
 import sys
 import urllib.request
@@ -199,6 +202,23 @@ def test_a_server_does_not_start_with_a_file_that_is_wrong(empty_home: Home, tmp
     done = subprocess.run(command, env=environment(empty_home), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "chmod 600" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_api_token_is_28_random_letters_and_digits_compared_in_constant_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    choice = secrets.choice
+    monkeypatch.setattr(secrets, "choice", lambda letters: drawn.append(letters) or choice(letters))
+    token = add_api_token(tmp_path / "tokens")
+    assert drawn == [string.ascii_letters + string.digits] * 28
+    assert len({str(new_api_token()) for _ in range(100)}) == 100
+    file, compared = ApiTokenFile(tmp_path / "tokens"), []
+    compare = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b))
+    other = new_api_token()
+    assert file.accepts(token.identifier, token.passkey) and not file.accepts(other.identifier, other.passkey)
+    assert [len(known) for known, _ in compared] == [29, 29]
 
 
 def test_a_token_does_not_show_itself_in_a_repr() -> None:

@@ -10,9 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 import studiolo_fake_engine as fake
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from studiolo.dialects.http.answers import AnswerApp, Client, Streamed
+from studiolo.dialects.lmstudio import connection
 from studiolo.settings import ServerSettings
 from tests.support.http_server import ServerInThread
 from tests.support.running import wait_until
@@ -103,6 +107,17 @@ def test_a_client_that_stops_sending_is_not_waited_for_on_a_fake_engine(fake_ser
         with socket.create_connection((address.hostname, address.port or 0), timeout=10) as connection:
             connection.sendall(f'{head}{{"'.encode())
             assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+def test_a_socket_without_a_handshake_is_closed_on_a_fake_engine(
+    fake_server: ServerInThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HANDSHAKE_LIMIT_SEC", 0.1)
+    with connect(f"{fake_server.url.replace('http', 'ws')}/llm", proxy=None) as socket:
+        refusal = json.loads(socket.recv(timeout=30))
+        assert refusal["success"] is False and "No authentication within" in refusal["error"]
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=30)
 
 
 async def test_a_client_that_stops_reading_ends_its_stream_by_scripted_frames() -> None:
