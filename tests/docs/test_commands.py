@@ -13,7 +13,7 @@ import typer.main
 from studiolo.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 ABBREVIATED = {"...", "…", "COMMAND"}
 
 
@@ -55,3 +55,10 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
         with pytest.raises(AssertionError, match="frobnicate"):
             check(wrong)
     assert any("serve" in command for command in shown(ROOT / "README.md"))
+
+
+def test_the_page_of_the_commands_has_all_of_them() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    group: Any = typer.main.get_command(app)
+    missing = [name for name in group.commands if not re.search(rf"^\| `studiolo {name}\b", page, re.MULTILINE)]
+    assert not missing, f"docs/commands.md has no row of {', '.join(missing)}"

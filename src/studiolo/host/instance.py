@@ -40,6 +40,7 @@ from .loaded_files import LoadedFiles
 from .log_events import LogEvents, publish_engine_log
 from .setting_origins import Origin
 from .slots import Slots
+from .totals import ModelTotals, Totals
 
 Activity = Literal["loading", "idle", "busy", "crashed", "quarantined"]
 """What an instance does, for people: its state, and for one whose engine runs whether it is used."""
@@ -130,6 +131,11 @@ class Instance:
     def predictions(self) -> list[Holder]:
         """The predictions that run on it or wait for it."""
         return [lease.prediction for lease in self.leases if lease.prediction is not None]
+
+    @property
+    def totals(self) -> ModelTotals:
+        """Where its predictions are counted."""
+        return self._shared.totals.of(self.model.key)
 
     @property
     def context_length(self) -> int:
@@ -513,6 +519,7 @@ class Instance:
     def _note_crash(self, error: EngineError, engine: Engine | None) -> None:
         """Count a crash against the model, unless its file was changed, and publish a report of it."""
         crashes, fault = self._shared.crashes, self.file_fault(error)
+        self.totals.crashes += 1
         if fault is None:
             crashes.note(crash_key(self.model.path), error, self._shared.settings().limits)
         ended = {lease for lease in self.leases | self.cut_off if engine is not None and lease.engine is engine}
@@ -545,6 +552,7 @@ class Shared:
         kinds: starts engines.
         events: where crashes are published.
         logs: where log events are published.
+        totals: counts what happens, by model.
         grant: applies a config to an instance; raises NotEnoughMemoryError if the guardrail does not grant it.
         find_draft: see :meth:`Instance.find_draft`.
         on_idle: called when the last lease of an instance was released.
@@ -556,6 +564,7 @@ class Shared:
     crashes: Crashes
     events: Events[CrashReport]
     logs: LogEvents
+    totals: Totals
     grant: Callable[[Instance, LoadConfig], Awaitable[None]]
     find_draft: Callable[[Lease, PredictionConfig], Awaitable[tuple[Model, bool]]]
     on_idle: Callable[[Instance], None]

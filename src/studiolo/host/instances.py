@@ -26,6 +26,7 @@ from .load_plan import Estimate
 from .load_planner import LoadPlanner
 from .log_events import LogEvents
 from .setting_origins import SettingInForce, settings_in_force
+from .totals import Totals
 
 
 class Instances:
@@ -61,12 +62,14 @@ class Instances:
         self.crashes = Crashes(lambda: asyncio.get_running_loop().time())
         self.departures = Departures()
         self.events: Events[CrashReport] = Events()
+        self.totals = Totals()
         self._shared = Shared(
             settings=settings,
             kinds=kinds,
             crashes=self.crashes,
             events=self.events,
             logs=log_events,
+            totals=self.totals,
             grant=self._planner.grant,
             find_draft=self._find_draft,
             on_idle=self._on_idle,

@@ -181,6 +181,7 @@ class Prediction:
             outcome = self._outcome(cut_off(self._stop_reason)) if self._form else None
             self._end(self._result(self._stop_reason, outcome))
         except BaseException as error:
+            self._instance.totals.add_error(error)
             self._lease.release()
             self._events.close(error)
         else:
@@ -191,6 +192,7 @@ class Prediction:
             self._end(self._result(completed.stop_reason, outcome, completed))
 
     def _end(self, result: PredictionResult) -> None:
+        self._instance.totals.add(result)
         self._lease.release()
         self._log.end(result)
         self._events.put(result)

@@ -21,6 +21,7 @@ from ..dialects.base import Dialect, ErrorAnswer, Serving
 from ..errors import AuthenticationError, NoSuchRouteError, StudioloError, WrongMethodError
 from ..page_contract import PREFIX
 from .api_document import openapi, page
+from .metrics import MEDIA_TYPE, metrics
 
 _log = logging.getLogger("studiolo.server")
 
@@ -61,7 +62,7 @@ class _App(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-OWN_PATHS = ("/health", "/openapi.json", "/docs")
+OWN_PATHS = ("/health", "/metrics", "/openapi.json", "/docs")
 
 
 def _own_app(serving: Serving, dialects: Mapping[str, Dialect]) -> ASGIApp:
@@ -74,6 +75,13 @@ def _own_app(serving: Serving, dialects: Mapping[str, Dialect]) -> ASGIApp:
             answer["instances"] = [{"identifier": i.identifier, "state": i.activity} for i in found]
         return answer
 
+    @get("/metrics", media_type=MEDIA_TYPE, sync_to_thread=False)
+    def figures(request: Request[Any, Any, Any]) -> str:
+        """Return the figures of the server for Prometheus, to clients that may use it."""
+        if serving.owner(request.headers) is None:
+            raise _no_token()
+        return metrics(serving)
+
     @get("/openapi.json", sync_to_thread=False)
     def document() -> dict[str, Any]:
         """Return the description of the routes for programs."""
@@ -85,7 +93,10 @@ def _own_app(serving: Serving, dialects: Mapping[str, Dialect]) -> ASGIApp:
         return page(dialects)
 
     return _App(
-        [health, document, docs], openapi_config=None, logging_config=None, exception_handlers=_handlers(_plain_answer)
+        [health, figures, document, docs],
+        openapi_config=None,
+        logging_config=None,
+        exception_handlers=_handlers(_plain_answer),
     )
 
 
@@ -98,10 +109,7 @@ def _dialect_app(dialect: Dialect, serving: Serving, paths: set[str]) -> ASGIApp
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         if serving.owner(connection.headers) is None:
-            raise AuthenticationError(
-                "Missing or invalid API token",
-                suggestion="Send one of the server's: Authorization: Bearer TOKEN, or x-api-key: TOKEN.",
-            )
+            raise _no_token()
 
     app = _App(
         dialect.routes(serving),
@@ -122,6 +130,13 @@ def _dialect_app(dialect: Dialect, serving: Serving, paths: set[str]) -> ASGIApp
             serving.load.requests -= is_request
 
     return counted
+
+
+def _no_token() -> AuthenticationError:
+    return AuthenticationError(
+        "Missing or invalid API token",
+        suggestion="Send one of the server's: Authorization: Bearer TOKEN, or x-api-key: TOKEN.",
+    )
 
 
 def _chosen(scope: Scope, spoken: list[tuple[Dialect, ASGIApp]]) -> ASGIApp | None:
