@@ -14,7 +14,7 @@ from studiolo.config import LoadConfig, PredictionConfig
 from studiolo.dialects import dialects
 from studiolo.server.api_document import openapi
 from studiolo.settings import Settings
-from tests.docs.test_commands import check
+from tests.support.documented_commands import check
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "coming-from.md").read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import pytest
 import typer.main
 
 from studiolo.cli.main import app
+from tests.support.documented_commands import check
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-ABBREVIATED = {"...", "…", "COMMAND"}
 
 
 def shown(page: Path) -> list[str]:
@@ -27,21 +26,6 @@ def shown(page: Path) -> list[str]:
     ]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
     return [line.partition("#")[0].strip() for line in lines if re.match(r"(?:pip install \S+ && )?studiolo ", line)]
-
-
-def check(command: str) -> None:
-    group: Any = typer.main.get_command(app)
-    node, seen = group, group.params
-    for word in shlex.split(command.replace("[", "").replace("]", "").rpartition("studiolo ")[2]):
-        if word.startswith("-") and word != "-":
-            known = {option for each in seen for option in (*each.opts, *each.secondary_opts)} | {"--help"}
-            for option in word.split("|"):
-                assert option.partition("=")[0] in known, f"{command}: no option {option}"
-        elif hasattr(node, "commands") and word not in ABBREVIATED:
-            for name in word.split("|"):
-                assert name in node.commands, f"{command}: no command {name}"
-            node = node.commands[word.split("|")[0]]
-            seen = [*seen, *node.params]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_commands import check
+from tests.support.documented_commands import check
 
 FILES = Path(__file__).parents[2] / "docs" / "operations"
 

@@ -1,0 +1,28 @@
+"""Commands as the documentation shows them."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import typer.main
+
+from studiolo.cli.main import app
+
+ABBREVIATED = {"...", "…", "COMMAND"}
+
+
+def check(command: str) -> None:
+    """Fail if a command, or one of its options, does not exist."""
+    group: Any = typer.main.get_command(app)
+    node, seen = group, group.params
+    for word in shlex.split(command.replace("[", "").replace("]", "").rpartition("studiolo ")[2]):
+        if word.startswith("-") and word != "-":
+            known = {option for each in seen for option in (*each.opts, *each.secondary_opts)} | {"--help"}
+            for option in word.split("|"):
+                assert option.partition("=")[0] in known, f"{command}: no option {option}"
+        elif hasattr(node, "commands") and word not in ABBREVIATED:
+            for name in word.split("|"):
+                assert name in node.commands, f"{command}: no command {name}"
+            node = node.commands[word.split("|")[0]]
+            seen = [*seen, *node.params]
