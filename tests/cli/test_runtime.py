@@ -9,11 +9,12 @@ import pytest
 
 from studiolo.cli import runtime_comparison
 from studiolo.cli.benchmark import Figures
+from studiolo.cli.main import app
 from studiolo.cli.runtime_comparison import NEAR_TIE, Answers, Comparison, compare, compared
 from studiolo.cli.runtime_listing import Listed, list_engines
 from studiolo.cli.runtime_selection import select_runtime
 from studiolo.domain.generation import LogProb, TokenLogProbs
-from studiolo.errors import ConfigError, EngineError
+from studiolo.errors import ConfigError, EngineError, StudioloError
 from studiolo.paths import Home
 from studiolo.runtimes.record import Runtime, keep
 from studiolo.settings import EngineSettings, read_settings
@@ -90,15 +91,18 @@ def test_the_bundled_engine_is_listed_with_its_instruction_sets(empty_home: Home
     assert bundled.version and bundled.instruction_sets
 
 
+def refusal(*words: str) -> str:
+    """Return the error of a command, which runs in this process."""
+    with pytest.raises(StudioloError) as raised:
+        app(["runtime", *words], standalone_mode=False)
+    return str(raised.value)
+
+
 def test_what_is_no_llama_server_is_not_added(empty_home: Home, tmp_path: Path) -> None:
     other = script(tmp_path / "other", "#!/bin/sh\necho hello\n")
-    for path, reason in (
-        (other, "is not a llama-server"),
-        (tmp_path / "none", "there is no"),
-        (tmp_path, "is not exec"),
-    ):
-        done = run(empty_home, "runtime", "add", str(path), "--name", "own")
-        assert done.returncode == 1 and reason in done.stderr, done.stderr
+    none, folder = tmp_path / "none", tmp_path
+    for path, reason in ((other, "is not a llama-server"), (none, "there is no"), (folder, "is not executable")):
+        assert reason in refusal("add", str(path), "--name", "own")
     assert not empty_home.runtimes.exists()
 
 
@@ -114,8 +118,7 @@ def test_names_that_do_not_exist_or_are_taken_are_refused(empty_home: Home, tmp_
         (("add", str(tmp_path), "--name", "llama.cpp"), "cannot be called"),
         (("build", "--name", "own"), "There is a runtime 'own' already"),
     ):
-        done = run(empty_home, "runtime", *words)
-        assert done.returncode == 1 and reason in done.stderr, done.stderr
+        assert reason in refusal(*words)
     assert read_settings(empty_home.settings).engine.is_bundled
 
 

@@ -103,6 +103,8 @@ async def build(home: Home, order: Order, report: Report | None = None) -> Runti
     threads = DiskThreads()
     try:
         async with _work_folder(home, order.name) as work:
+            begun = time.monotonic()
+            root, origin, sha256 = await _source(home, order, work, report, threads)
             report.step("trying instruction sets")
             proven = [trial.name for trial in await prove(tools.c) if trial.fault is None]
             if candidates() and not proven:
@@ -111,8 +113,6 @@ async def build(home: Home, order: Order, report: Report | None = None) -> Runti
                     suggestion="Check the C compiler, or build llama-server by hand: studiolo runtime add PATH.",
                     feature="build",
                 )
-            begun = time.monotonic()
-            root, origin, sha256 = await _source(home, order, work, report, threads)
             flags = _flags(tools, order, proven)
             log = await asyncio.to_thread((work / LOG).open, "wb")
             try:
