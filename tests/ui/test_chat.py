@@ -72,6 +72,10 @@ def test_a_first_visit_leads_to_an_answer_that_is_stored(first: Page, faults_of:
     expect(listed).to_have_attribute("aria-current", "true")
     expect(first.get_by_text(re.compile(r"\d+ of 2048 tokens"))).to_be_visible()
     assert faults_of(first) == []
+    first.emulate_media(color_scheme="dark")
+    expect(first.locator("body.body--dark")).to_be_attached()
+    assert faults_of(first) == []
+    first.emulate_media(color_scheme="light")
 
 
 def test_an_edited_question_begins_a_branch_and_both_are_kept(first: Page) -> None:
@@ -182,7 +186,7 @@ def test_an_image_is_pasted_and_a_document_is_attached(open_page: Callable[..., 
     ask(page, "What is this?")
     answered(page)
     question = page.get_by_role("article", name="You")
-    expect(question.get_by_role("img", name="dot.png")).to_be_visible()
+    expect(question.get_by_role("img", name="dot.png")).to_have_js_property("naturalWidth", 9)
     question.get_by_text("File note.txt").click()
     expect(question.get_by_text("A cat sleeps.")).to_be_visible()
 

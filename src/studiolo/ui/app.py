@@ -27,6 +27,7 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
         from nicegui import ui
 
     from .backend import Backend, use_backend
+    from .chat.images import add_image_route
     from .chat.live import stop_all
     from .models.downloads import stop_downloads
     from .monitor import start_monitor, stop_monitor
@@ -36,6 +37,7 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     ui.add_head_html(HEAD, shared=True)
     add_routes()
+    add_image_route()
     nicegui: Any = ui  # the types of some of its functions are unknown
     nicegui.run_with(
         app,

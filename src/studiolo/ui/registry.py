@@ -35,6 +35,9 @@ MODELS = Destination("Models", "/models")
 DESTINATIONS = [CHAT, MODELS]
 """The navigation, in its order."""
 
+BUILD_LIMIT_SEC = 60.0
+"""How long the elements of a page may take: the first question to a host looks through the library."""
+
 PAGES = [
     Page("/", CHAT, ".chat.page"),
     Page("/chat/{conversation_id}", CHAT, ".chat.page"),
@@ -47,7 +50,8 @@ def add_routes() -> None:
     """Make every page known to NiceGUI."""
     for page in PAGES:
         module = importlib.import_module(page.module, __package__)
-        ui.page(page.path, title=f"{page.destination.title} · studiolo")(_framed(page, module.build))
+        title = f"{page.destination.title} · studiolo"
+        ui.page(page.path, title=title, response_timeout=BUILD_LIMIT_SEC)(_framed(page, module.build))
 
 
 def _framed(page: Page, build: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from html import escape
 from typing import Any
@@ -16,6 +15,7 @@ from ...store.conversation import ConversationMessage, Document
 from ..elements import button, icon_button
 from ..markdown import as_html, split_blocks
 from .answers import Answer
+from .images import image_address
 from .live import LiveConversation
 
 _NAMES = {"system": "System", "user": "You", "assistant": "Model", "tool": "Tools"}
@@ -104,11 +104,12 @@ class MessageList:
     def _make_body(self, message: ConversationMessage) -> None:
         if message.reasoning.strip():
             fold("Reasoning", as_html(message.reasoning))
-        for part in message.parts:
+        for place, part in enumerate(message.parts):
             match part:
                 case Image():
-                    source = f"data:{_kind(part.data)};base64,{base64.b64encode(part.data).decode()}"
-                    ui.element("img").props(f'src="{source}"').classes("st-image").props["alt"] = part.name or "Image"
+                    shown = ui.element("img").classes("st-image")
+                    shown.props["src"] = image_address(self._live.conversation.id, message.id, place)
+                    shown.props["alt"] = part.name or "Image"
                 case Document():
                     what = "Passages of" if part.is_excerpt else "File"
                     fold(f"{what} {part.name}", text=part.text)
@@ -238,11 +239,3 @@ def fold(title: str, html: str | None = None, *, text: str = "") -> None:
 def pretty(value: Any) -> str:
     """Return JSON for people."""
     return json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=2)
-
-
-def _kind(data: bytes) -> str:
-    """Return the media type of an image that the host has accepted."""
-    for start, kind in ((b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"RIFF", "webp")):
-        if data.startswith(start):
-            return f"image/{kind}"
-    return "image/jpeg"
