@@ -24,6 +24,7 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
     """
     with _nothing_in_the_working_directory(context):
         from fastapi import FastAPI
+        from nicegui import app as nicegui_app
         from nicegui import ui
 
     from .backend import Backend, use_backend
@@ -38,6 +39,8 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
     ui.add_head_html(HEAD, shared=True)
     add_routes()
     add_image_route()
+    core: Any = nicegui_app
+    core.config.quasar_config["loadingBar"]["skipHijack"] = True  # a bar for each request, without a name
     nicegui: Any = ui  # the types of some of its functions are unknown
     nicegui.run_with(
         app,
