@@ -225,6 +225,7 @@ class Prediction:
     async def _follow(self, run: EngineRun) -> Completed:
         """Pass the events of a run of the engine on; return its end, with the counts of the whole answer."""
         pipeline, stops, form, before = run.pipeline, run.pipeline.stops, run.form, self._predicted_tokens
+        instance = self._instance
         async with contextlib.aclosing(run.events) as events:
             async for event in events:
                 if isinstance(event, PromptProgress):
@@ -240,6 +241,7 @@ class Prediction:
                     self._first_token_at = self._clock()
                 if isinstance(event, Fragment):
                     self._predicted_tokens += event.tokens
+                    instance.generated_tokens += event.tokens
                     self._said.append((event.text, event.tokens))
                     if form is not None:
                         form.follow(event.text)

@@ -51,6 +51,8 @@ class InstanceStatus(WireStruct, frozen=True, kw_only=True):
     """A remark on how the engine was started."""
     memory_bytes: int | None = None
     """The memory estimated for it when it was loaded."""
+    generated_tokens: int = 0
+    """Tokens of text that it has generated since it was loaded."""
 
 
 class QueuedStatus(WireStruct, frozen=True, kw_only=True):

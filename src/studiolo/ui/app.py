@@ -30,9 +30,12 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
     from .backend import Backend, use_backend
     from .chat.images import add_image_route
     from .chat.live import stop_all
+    from .history import start_history
     from .models.downloads import stop_downloads
     from .monitor import start_monitor, stop_monitor
     from .registry import add_routes
+    from .server.logs import start_log, stop_log
+    from .server.recorder import stop_recorder
     from .theme import HEAD
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -57,11 +60,15 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
     async with AsyncClient(context.address, context.api_token) as client:
         use_backend(Backend(context, client))
         async with app.router.lifespan_context(app):
+            start_log()
+            start_history()
             start_monitor()
             try:
                 yield app
             finally:
                 await stop_monitor()
+                await stop_recorder()
+                stop_log()
                 await stop_downloads()
                 await stop_all()
                 use_backend(None)

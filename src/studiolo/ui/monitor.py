@@ -8,6 +8,7 @@ import logging
 from ..errors import StudioloError
 from ..protocol.system import HostInfo
 from .backend import backend
+from .history import history
 from .tasks import begin
 from .watchers import Changed, Watchers
 
@@ -52,6 +53,8 @@ class Monitor:
     async def look(self) -> HostInfo | None:
         """Look, and return what is seen."""
         self.latest = (await backend().client.system.info()).studiolo
+        if self.latest is not None:
+            history().add(self.latest)
         return self.latest
 
     async def _run(self) -> None:

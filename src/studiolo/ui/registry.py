@@ -31,8 +31,9 @@ class Page:
 CHAT = Destination("Chat", "/")
 
 MODELS = Destination("Models", "/models")
+SERVER = Destination("Server", "/server")
 
-DESTINATIONS = [CHAT, MODELS]
+DESTINATIONS = [CHAT, MODELS, SERVER]
 """The navigation, in its order."""
 
 BUILD_LIMIT_SEC = 60.0
@@ -43,6 +44,7 @@ PAGES = [
     Page("/chat/{conversation_id}", CHAT, ".chat.page"),
     Page("/models", MODELS, ".models.page"),
     Page("/models/load", MODELS, ".models.load"),
+    Page("/server", SERVER, ".server.page"),
 ]
 
 

@@ -155,6 +155,7 @@ def instance_status(instance: Instance) -> InstanceStatus:
         engine=instance.engine_name,
         note=instance.engine_note,
         memory_bytes=instance.estimate.total_bytes if instance.estimate else None,
+        generated_tokens=instance.generated_tokens,
     )
 
 
