@@ -51,12 +51,12 @@ from .protocol.llm import (
     Fragment as Fragment, LlmPredictionFragment as LlmPredictionFragment, LlmPredictionStats as LlmPredictionStats,
     LogProb as LogProb, PredictionStats as PredictionStats,
 )
+from .protocol.load_plan import LoadPlan as LoadPlan, SettingInForce as SettingInForce
 from .protocol.models import (
     EmbeddingModelInfo as EmbeddingModelInfo, EmbeddingModelInstanceInfo as EmbeddingModelInstanceInfo,
-    LlmInfo as LlmInfo, LlmInstanceInfo as LlmInstanceInfo, LoadPlan as LoadPlan, ModelInfo as ModelInfo,
+    LlmInfo as LlmInfo, LlmInstanceInfo as LlmInstanceInfo, ModelInfo as ModelInfo,
     ModelInstanceInfo as ModelInstanceInfo, ModelQuery as ModelQuery, ModelQueryDict as ModelQueryDict,
     ModelSpecifier as ModelSpecifier, ModelSpecifierDict as ModelSpecifierDict,
-    SettingInForce as SettingInForce,
 )
 from .protocol.repository import DownloadProgressUpdate as DownloadProgressUpdate
 from .protocol.system import InstanceStatus as InstanceStatus

@@ -10,6 +10,7 @@ from ..deadline import UNLIMITED, Deadline
 from ..protocol import models as wire
 from ..protocol.declarations import Rpc
 from ..protocol.kv import decode_load_config, flatten, stack_of
+from ..protocol.load_plan import GET_LOAD_SETTINGS, SettingInForce
 from .arguments import is_one_text, text, texts, validated
 from .gather import gather
 from .process_bound import ProcessBound
@@ -58,9 +59,9 @@ class AsyncModelHandle(ProcessBound):
         config = await self._call(wire.GET_LOAD_CONFIG, wire.SpecifierParameter(self._specifier))
         return decode_load_config(flatten(stack_of(config)), self._namespace)
 
-    async def get_load_settings(self) -> list[wire.SettingInForce]:
+    async def get_load_settings(self) -> list[SettingInForce]:
         """Return the load settings in force, each with where it comes from. An addition of studiolo's."""
-        return await self._call(wire.GET_LOAD_SETTINGS, wire.SpecifierParameter(self._specifier))
+        return await self._call(GET_LOAD_SETTINGS, wire.SpecifierParameter(self._specifier))
 
     async def get_context_length(self) -> int:
         """Return how many tokens one prediction can hold, prompt and answer together."""

@@ -18,6 +18,7 @@ from ..domain.models import check_identifier
 from ..errors import ChannelClosedError, ConfigError, HostError, LoadMismatchWarning
 from ..protocol import models as wire
 from ..protocol.kv import encode_load_config, stack_of
+from ..protocol.load_plan import PLAN_LOAD, LoadPlan
 from ..protocol.system import LIST_DOWNLOADED_MODELS
 from . import fetch_progress
 from .arguments import json_value, one_of, optional, seconds, text, text_or_path, wrong_type
@@ -185,7 +186,7 @@ class AsyncModelNamespace(Generic[H]):
             raise HostError(f"Model load error: {error.title}", cause=error.cause, data=error.data) from None
         raise ChannelClosedError(f"The host ended the load of {model_key} without a result")
 
-    async def plan_load(self, model_key: ModelKeyInput, config: LoadConfigInput | None = None) -> wire.LoadPlan:
+    async def plan_load(self, model_key: ModelKeyInput, config: LoadConfigInput | None = None) -> LoadPlan:
         """Return what a load would take of this machine's memory, and the settings that would be in force.
 
         Nothing is loaded. An addition of studiolo's.
@@ -200,7 +201,7 @@ class AsyncModelNamespace(Generic[H]):
         """
         stack = stack_of(encode_load_config(load_config(config), self._namespace))
         parameter = wire.EstimateUsageParameter(model_key=text_or_path(model_key, "model_key"), load_config_stack=stack)
-        return await self._session.call(self._namespace, wire.PLAN_LOAD, parameter)
+        return await self._session.call(self._namespace, PLAN_LOAD, parameter)
 
     def _sets_domain(self, options: LoadOptions) -> bool | None:
         domain = options.get("domain")

@@ -32,8 +32,9 @@ CHAT = Destination("Chat", "/")
 
 MODELS = Destination("Models", "/models")
 SERVER = Destination("Server", "/server")
+PLAYGROUND = Destination("Playground", "/playground")
 
-DESTINATIONS = [CHAT, MODELS, SERVER]
+DESTINATIONS = [CHAT, MODELS, SERVER, PLAYGROUND]
 """The navigation, in its order."""
 
 BUILD_LIMIT_SEC = 60.0
@@ -45,6 +46,7 @@ PAGES = [
     Page("/models", MODELS, ".models.page"),
     Page("/models/load", MODELS, ".models.load"),
     Page("/server", SERVER, ".server.page"),
+    Page("/playground", PLAYGROUND, ".playground.page"),
 ]
 
 

@@ -13,7 +13,7 @@ from ...host.instance import Instance
 from ...host.load_plan import Estimate
 from ...host.setting_origins import SettingInForce
 from ...library.model import Model
-from ...protocol import models as wire_models
+from ...protocol import load_plan as load_plan_wire
 from ...protocol.models import (
     EmbeddingModelInfo,
     EmbeddingModelInstanceInfo,
@@ -102,16 +102,16 @@ def usage_estimate(estimate: Estimate) -> UsageEstimate:
     )
 
 
-def load_plan(estimate: Estimate, settings: Sequence[SettingInForce]) -> wire_models.LoadPlan:
+def load_plan(estimate: Estimate, settings: Sequence[SettingInForce]) -> load_plan_wire.LoadPlan:
     """Return what a load would take, and the settings that would be in force."""
-    return wire_models.LoadPlan(
+    return load_plan_wire.LoadPlan(
         context_length=estimate.context_length,
         max_parallel_predictions=estimate.max_parallel_predictions,
         weights_bytes=estimate.weights_bytes,
         kv_cache_bytes=estimate.kv_cache_bytes,
         total_bytes=estimate.total_bytes,
         devices=[
-            wire_models.DeviceNeed(each.name, each.needed_bytes, each.available_bytes) for each in estimate.devices
+            load_plan_wire.DeviceNeed(each.name, each.needed_bytes, each.available_bytes) for each in estimate.devices
         ],
         guardrail=estimate.guardrail,
         granted_bytes=estimate.granted_bytes,
@@ -121,9 +121,9 @@ def load_plan(estimate: Estimate, settings: Sequence[SettingInForce]) -> wire_mo
     )
 
 
-def setting_in_force(setting: SettingInForce) -> wire_models.SettingInForce:
+def setting_in_force(setting: SettingInForce) -> load_plan_wire.SettingInForce:
     """Return the message of a load setting."""
-    return wire_models.SettingInForce(setting.name, msgspec.to_builtins(setting.value), setting.origin)
+    return load_plan_wire.SettingInForce(setting.name, msgspec.to_builtins(setting.value), setting.origin)
 
 
 def download_progress(progress: progress.DownloadProgress) -> DownloadProgress:

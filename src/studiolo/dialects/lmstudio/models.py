@@ -30,6 +30,7 @@ from ...protocol.kv import (
     flatten,
     log_ignored_keys,
 )
+from ...protocol.load_plan import GET_LOAD_SETTINGS, PLAN_LOAD, LoadPlan, SettingInForce
 from .context import Context, ServerChannel
 from .encoding import (
     instance_info,
@@ -187,16 +188,16 @@ async def estimate_model_usage(context: Context, parameter: wire.EstimateUsagePa
     return usage_estimate(await context.host.estimate(model, config))
 
 
-@rpc(wire.PLAN_LOAD, *BOTH)
-async def plan_load(context: Context, parameter: wire.EstimateUsageParameter) -> wire.LoadPlan:
+@rpc(PLAN_LOAD, *BOTH)
+async def plan_load(context: Context, parameter: wire.EstimateUsageParameter) -> LoadPlan:
     check_device(parameter.device_identifier)
     config = _load_config(context, parameter.load_config_stack)
     model = await context.host.find_model(parameter.model_key, context.domain)
     return load_plan(*await context.host.instances.plan(model, config))
 
 
-@rpc(wire.GET_LOAD_SETTINGS, *BOTH)
-async def get_load_settings(context: Context, parameter: wire.SpecifierParameter) -> list[wire.SettingInForce]:
+@rpc(GET_LOAD_SETTINGS, *BOTH)
+async def get_load_settings(context: Context, parameter: wire.SpecifierParameter) -> list[SettingInForce]:
     reference = model_reference(parameter.specifier)
     instance = await context.host.find_loaded(reference, context.domain)
     if instance is None:

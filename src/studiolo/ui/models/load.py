@@ -9,7 +9,7 @@ from nicegui import ui
 from ...config import LoadConfig
 from ...errors import StudioloError
 from ...page_contract import PREFIX
-from ...protocol.models import LoadPlan
+from ...protocol.load_plan import LoadPlan
 from ..backend import backend
 from ..element_groups import column, fact, panel, row, table
 from ..elements import button, heading

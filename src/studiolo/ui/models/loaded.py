@@ -6,7 +6,7 @@ import json
 
 from nicegui import ui
 
-from ...protocol.models import SettingInForce
+from ...protocol.load_plan import SettingInForce
 from ...protocol.system import InstanceStatus
 from ..backend import backend
 from ..element_groups import dialog_card, fact, panel, row, table

@@ -1,0 +1,1 @@
+"""The playground: one request on two models or two settings, and the log-probabilities of what they write."""
