@@ -143,7 +143,7 @@ async def _show_details(model: LibraryModel) -> None:
                 template = ui.label(details.chat_template).classes("st-mono st-pre")
                 template.props('tabindex=0 role=region aria-label="Chat template"')
         with row().classes("st-actions"):
-            button("Close", dialog.close, kind="primary")
+            button("Close", dialog.close)
     dialog.on("hide", dialog.delete)
     dialog.open()
 

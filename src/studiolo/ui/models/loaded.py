@@ -80,7 +80,7 @@ async def show_settings(instance: InstanceStatus) -> None:
     with ui.dialog() as dialog, dialog_card(f"Load settings of {instance.identifier}"):
         settings_table(settings)
         with row().classes("st-actions"):
-            button("Close", dialog.close, kind="primary")
+            button("Close", dialog.close)
     dialog.on("hide", dialog.delete)
     dialog.open()
 
