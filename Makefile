@@ -110,7 +110,7 @@ open-webui: $(VENV)/.dev
 	$(BIN)/python -m tests.support.open_webui
 
 runtimes: $(VENV)/.dev
-	STUDIOLO_TEST_RUNTIMES=1 nice -n 15 $(BIN)/python -m pytest -s tests/runtimes
+	nice -n 15 $(BIN)/python -m pytest -s tests/runtimes/real_builds.py tests/runtimes/software_gpu.py
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean

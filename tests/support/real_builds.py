@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from studiolo.paths import Home
 from tests.support.command_line import STUDIOLO
 from tests.support.running import environment
-
-WANTED = bool(os.environ.get("STUDIOLO_TEST_RUNTIMES"))
 
 LIMIT_SEC = 4 * 3600
 

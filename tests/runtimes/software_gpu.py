@@ -1,8 +1,11 @@
-"""The path of a GPU, on a device that Mesa computes on the processor: a real Vulkan build of llama-server uses it."""
+"""The path of a GPU, on a device that Mesa computes on the processor: a real Vulkan build of llama-server uses it.
+
+It takes minutes, and Debian's ``mesa-vulkan-drivers``: ``make runtimes`` runs it, ``make test`` does not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +14,16 @@ import pytest
 from studiolo.cli.runtime_comparison import Answers, compared
 from studiolo.config import load_config, prediction_config
 from studiolo.domain.generation import Fragment, TokenLogProbs
-from studiolo.engines.llama_server.binary import gpus, inspect
 from studiolo.host.host import Host
 from studiolo.paths import Home
 from studiolo.runtimes.inspection import inspected
 from studiolo.settings import EngineSettings
 from tests.support import real_builds
 from tests.support.homes import DEFAULT_MODEL
-from tests.support.running import script
 
 LAVAPIPE = list(Path("/usr/share/vulkan/icd.d").glob("lvp_icd*.json"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-
-takes_minutes = pytest.mark.skipif(not real_builds.WANTED, reason="takes minutes: make runtimes runs it")
-needs_lavapipe = pytest.mark.skipif(not LAVAPIPE, reason="needs Mesa's software device (mesa-vulkan-drivers)")
 
 LAYERS = 31
 """Those of the default model, the output counted as one."""
@@ -34,6 +32,7 @@ LAYERS = 31
 @pytest.fixture
 def software_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Vulkan find the software device alone. llama.cpp uses such a one only where it is named."""
+    assert LAVAPIPE, "needs Mesa's software device: apt-get install mesa-vulkan-drivers"
     monkeypatch.setenv("VK_ICD_FILENAMES", str(LAVAPIPE[0]))
     monkeypatch.setenv("GGML_VK_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("LLAMA_LOG_VERBOSITY", "4")  # it names the layers that it offloads
@@ -74,8 +73,6 @@ def same(one: list[TokenLogProbs], other: list[TokenLogProbs]) -> Answers:
     return compared([one], [other])
 
 
-@takes_minutes
-@needs_lavapipe
 async def test_layers_are_offloaded_by_ratio_and_the_answers_stay_the_same(host: Host) -> None:
     (gpu,) = await host.gpus()
     assert gpu.name.startswith("Vulkan0 (llvmpipe") and gpu.gpu and 0 < gpu.free_bytes <= gpu.total_bytes
@@ -98,32 +95,6 @@ async def test_layers_are_offloaded_by_ratio_and_the_answers_stay_the_same(host:
         assert found.same and found.compared, found
 
 
-@takes_minutes
-@needs_lavapipe
 async def test_a_binary_for_vulkan_is_added_with_its_device(vulkan_binary: Path, software_gpu: None) -> None:
     found = await inspected("own", vulkan_binary)
     assert len(found.devices) == 1 and found.devices[0].startswith("Vulkan0: llvmpipe")
-
-
-@pytest.fixture
-def stub_binary(tmp_path: Path) -> Iterator[Path]:
-    """A stub of a llama-server with two GPUs."""
-    yield script(
-        tmp_path / "stub",
-        """#!/bin/sh
-case "$1" in
---version) echo "version: 7 (stub)" ;;
---help) echo "--model --host --ctx-size --parallel --list-devices" ;;
-*) echo "Available devices:"; echo "  CUDA0: RTX (A) (24000 MiB, 23000 MiB free)"
-   echo "  CUDA1: T4 (15000 MiB, 0 MiB free)" ;;
-esac
-""",
-    )
-
-
-async def test_a_stub_lists_its_gpus_with_their_memory(stub_binary: Path) -> None:
-    found = await gpus(await inspect(str(stub_binary)))
-    assert [(gpu.name, gpu.free_bytes >> 20, gpu.total_bytes >> 20) for gpu in found] == [
-        ("CUDA0 (RTX (A))", 23000, 24000),
-        ("CUDA1 (T4)", 0, 15000),
-    ]

@@ -1,4 +1,7 @@
-"""A real build for this processor, by the command: it runs, and answers as the bundled engine does."""
+"""A real build for this processor, by the command: it runs, and answers as the bundled engine does.
+
+It takes many minutes: ``make runtimes`` runs it, ``make test`` does not.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from tests.support.homes import DEFAULT_MODEL
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not real_builds.WANTED, reason="takes many minutes: make runtimes runs it"),
     pytest.mark.timeout(real_builds.LIMIT_SEC),
 ]
 
