@@ -16,6 +16,8 @@ from tests.support.homes import SHORTER_ANSWERS, link_model, link_models
 from tests.support.official_clients import run_python, run_typescript
 from tests.support.running import Server, serving
 
+pytestmark = pytest.mark.quick_model
+
 THE_REST = """
 import lmstudio as lm
 with lm.Client() as client:
@@ -146,8 +148,6 @@ process.exit(0);
 ASYNC_CLIENT = """
 import asyncio
 import lmstudio
-
-pytestmark = pytest.mark.quick_model
 
 async def main():
     async with lmstudio.AsyncClient() as client:

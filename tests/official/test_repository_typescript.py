@@ -15,10 +15,10 @@ from tests.support.running import Server, serving
 from tests.support.typescript_clients import VERSIONS, installed, run
 from tests.support.web import Web
 
+pytestmark = pytest.mark.quick_model
+
 COMMON = """
 import { LMStudioClient } from "@lmstudio/sdk";
-
-pytestmark = pytest.mark.quick_model
 const client = new LMStudioClient({ baseUrl: `ws://${process.argv[2]}`, verboseErrorMessages: false });
 const repository = client.repository;
 process.on("unhandledRejection", () => {});  // downloadArtifact leaves one behind when it fails

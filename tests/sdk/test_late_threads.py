@@ -15,12 +15,12 @@ from studiolo.paths import Home
 from studiolo.sdk import background
 from tests.support.running import WORKER, environment, wait_until
 
+pytestmark = pytest.mark.quick_model
+
 HEAD = """
 import asyncio, atexit, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import studiolo as lm
-
-pytestmark = pytest.mark.quick_model
 
 C = {"max_tokens": 3, "temperature": 0}
 last_line = threading.Event()

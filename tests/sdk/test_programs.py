@@ -17,11 +17,11 @@ from tests.support.founding_programs import CLIENT, CONVENIENCE, with_studiolo
 from tests.support.homes import SHORTER_ANSWERS
 from tests.support.running import WORKER, environment, has_ended, serving, wait_until, workers_of
 
+pytestmark = pytest.mark.quick_model
+
 ASYNC_CLIENT = """
 import asyncio
 import studiolo
-
-pytestmark = pytest.mark.quick_model
 
 async def main():
     async with studiolo.AsyncClient("embedded") as client:

@@ -34,21 +34,21 @@ server.run()
 """An MCP server with one tool, which has no parameters."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MS)
     with chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hub() -> Iterator[Web]:
     """A stub of the Hugging Face hub, for the server of the pages."""
     with Web() as web:
         yield web
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(
     browser: Browser, quick_home: Home, vision_model: Path, hub: Web, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
@@ -91,7 +91,7 @@ def open_page(site: Site) -> Iterator[Callable[..., Page]]:
     assert not site.faults
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def faults_of(cache_home: Home) -> Callable[..., list[str]]:
     """Finds what is not accessible on a page."""
 
