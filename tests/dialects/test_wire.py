@@ -188,7 +188,8 @@ def test_more_calls_than_one_socket_may_have(server: Server) -> None:
 def test_a_frame_of_a_hundred_megabytes_ends_its_own_socket_alone(server: Server) -> None:
     before = footprint(server.pid)
     with opened(server) as other:
-        with opened(server) as socket, pytest.raises(ConnectionClosedError, match="1009"):
+        # Where the client is still sending, the system drops the frame that says why.
+        with opened(server) as socket, pytest.raises(ConnectionClosedError, match="1009|no close frame"):
             with contextlib.suppress(ConnectionError, ConnectionClosedError):
                 socket.send('{"type":"keepAlive","padding":"' + "x" * 100_000_000 + '"}')
             while True:
