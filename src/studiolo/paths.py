@@ -100,7 +100,7 @@ class Home:
 
     @property
     def runtimes(self) -> Path:
-        """The llama-server binaries that were added or built, in a folder each."""
+        """The runtimes that were added or built, in a folder each."""
         return self.root / "runtimes"
 
     @property

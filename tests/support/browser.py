@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from studiolo.paths import Home
 from studiolo.server.pages.key import create_key
@@ -91,6 +91,13 @@ class Site:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self.server.address:
             self.faults.append(f"request to another host: {url}")
+
+
+def choose(page: Page, name: str, option: str) -> None:
+    """Choose an option of the select called ``name``, and wait until its menu is closed: it takes the next click."""
+    page.get_by_role("combobox", name=name).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    expect(page.get_by_role("option")).to_have_count(0, timeout=PATIENCE_MS)
 
 
 def accessibility_faults(page: Page, cache: Path, within: str = "") -> list[str]:

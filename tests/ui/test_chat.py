@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 import studiolo as lm
-from tests.support.browser import NARROW, PATIENCE_MS, Site, overflow
+from tests.support.browser import NARROW, PATIENCE_MS, Site, choose, overflow
 from tests.support.chatting import picture
 
 pytestmark = pytest.mark.slow
@@ -177,8 +177,7 @@ def test_wrong_settings_are_refused_in_their_field_and_a_schema_is_followed(
 
 def test_an_image_is_pasted_and_a_document_is_attached(open_page: Callable[..., Page], tmp_path: Path) -> None:
     page = open_page()
-    page.get_by_role("combobox", name="Model").click()
-    page.get_by_role("option", name="tiny-vision").click()
+    choose(page, "Model", "tiny-vision")
     page.evaluate(
         """(bytes) => {
           const data = new DataTransfer();
@@ -205,8 +204,7 @@ def test_a_call_of_a_tool_waits_for_permission(open_page: Callable[..., Page]) -
     page = open_page()
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("checkbox", name="door").click()
-    page.get_by_role("combobox", name="Tool choice").click()
-    page.get_by_role("option", name="required").click()
+    choose(page, "Tool choice", "required")
     set_setting(page, "Max tokens", "200")
     ask(page, "Is the door open?")
     page.get_by_role("group", name="Call of look").get_by_role("button", name="Allow", exact=True).click()

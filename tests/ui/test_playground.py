@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import NARROW, overflow
+from tests.support.browser import NARROW, choose, overflow
 from tests.support.homes import DEFAULT_MODEL
 
 pytestmark = pytest.mark.slow
@@ -16,19 +16,13 @@ Opener = Callable[..., Page]
 Faults = Callable[..., list[str]]
 
 
-def choose(page: Page, side: str, model: str) -> None:
-    page.get_by_role("combobox", name=f"{side}: model").click()
-    page.get_by_role("option", name=model, exact=True).click()
-
-
 def test_one_text_on_two_settings_with_the_probabilities_of_the_tokens(open_page: Opener, faults_of: Faults) -> None:
     page = open_page("/playground", size=NARROW)
     for side, tokens in (("A", "6"), ("B", "3")):
-        choose(page, side, DEFAULT_MODEL)
+        choose(page, f"{side}: model", DEFAULT_MODEL)
         page.get_by_label(f"{side}: Max tokens", exact=True).fill(tokens)
         page.get_by_label(f"{side}: Seed", exact=True).fill("1")
-    page.get_by_role("combobox", name="The prompt is").click()
-    page.get_by_role("option", name="Text that the model continues").click()
+    choose(page, "The prompt is", "Text that the model continues")
     page.get_by_label("Prompt", exact=True).fill("Once upon a time")
     page.get_by_role("checkbox", name="Log-probabilities").click()
     page.get_by_role("button", name="Run").click()
@@ -51,9 +45,9 @@ def test_one_text_on_two_settings_with_the_probabilities_of_the_tokens(open_page
 
 def test_a_wrong_setting_is_an_error_of_its_side(open_page: Opener) -> None:
     page = open_page("/playground")
-    choose(page, "A", DEFAULT_MODEL)
+    choose(page, "A: model", DEFAULT_MODEL)
     page.get_by_label("A: Temperature", exact=True).fill("hot")
-    choose(page, "B", DEFAULT_MODEL)
+    choose(page, "B: model", DEFAULT_MODEL)
     page.get_by_label("B: Max tokens", exact=True).fill("2")
     page.get_by_label("Prompt", exact=True).fill("Hello")
     page.get_by_role("button", name="Run").click()

@@ -8,12 +8,15 @@ from pathlib import Path
 import studiolo
 
 SOURCE = Path(studiolo.__file__).parent
-ROOMS = ("engines/llama_cpp/", "engines/llama_server/")
+ROOMS = ("engines/llama_cpp/", "engines/llama_server/", "runtimes/")
 NAMES = re.compile(r"x?llama[._-]?cpp|llama[._-]server", re.IGNORECASE)
 
 EXCEPTIONS = {
     "engines/registry.py": "registers the built-in engines, and says which one is the default",
     "settings.py": "the path of a user's own binary is a setting of one engine",
+    "cli/runtime.py": "its subject are binaries of one engine",
+    "cli/runtime_listing.py": "lists them beside the other engines",
+    "cli/runtime_selection.py": "writes the settings of one engine",
     "protocol/settings_keys.py": "a key of LM Studio's",
 }
 

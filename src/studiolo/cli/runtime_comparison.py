@@ -1,6 +1,6 @@
 """Compare two engines on this machine: how fast a model is with each, and whether its answers are the same.
 
-"The same" has to allow for rounding: another instruction set, device or version of llama.cpp adds numbers in another
+"The same" has to allow for rounding: another instruction set, device or version of the engine adds numbers in another
 order, so that log-probabilities differ a little, and where two tokens are almost equally likely, the other one may win.
 Two engines answer the same here if, at temperature 0, they generate the same tokens for each prompt up to a near tie
 (where the next text has another beginning, and is not compared further), and the log-probabilities of the tokens that
