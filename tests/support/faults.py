@@ -125,7 +125,7 @@ class Footprint:
 
 def footprint(pid: int) -> Footprint:
     process = psutil.Process(pid)
-    children = [child for child in process.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    children = [child for child in process.children(recursive=True) if not has_ended(child)]
     return Footprint(len(children), open_files(pid), process.memory_info().rss)
 
 
