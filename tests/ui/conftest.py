@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+import studiolo as lm
 from studiolo.paths import Home
 from tests.support.browser import PATIENCE_MS, Site, accessibility_faults, chromium
 from tests.support.homes import DEFAULT_MODEL, new_home
@@ -73,6 +74,15 @@ def site(
         site.enter()
         yield site
         context.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_server_is_left_without_models(site: Site) -> Iterator[None]:
+    """The tests of all files have the same server."""
+    yield
+    with lm.Client(site.server.address) as client:
+        for model in client.llm.list_loaded():
+            model.unload()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-import studiolo as lm
 from tests.support.browser import NARROW, PATIENCE_MS, Site, choose, overflow
 from tests.support.chatting import picture
 
@@ -53,15 +52,6 @@ def begin_long_answer(page: Page) -> Locator:
     growing = page.get_by_role("article", name="Answer that comes")
     expect(growing).to_contain_text(re.compile(r"\w{2}"))
     return growing
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _the_server_is_left_without_models(site: Site) -> Iterator[None]:
-    """Other files' tests have the same server."""
-    yield
-    with lm.Client(site.server.address) as client:
-        for model in client.llm.list_loaded():
-            model.unload()
 
 
 @pytest.fixture(scope="module")

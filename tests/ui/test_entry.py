@@ -203,6 +203,7 @@ def test_a_link_opens_the_first_page_in_the_browser(
     page.get_by_role("button", name="Colours").click()  # light
     page.get_by_role("button", name="Colours: light").click()
     expect(page.locator("body.body--dark")).to_be_attached()
+    page.wait_for_function("document.cookie.includes('studiolo-theme=dark')")  # it comes after the colours
     page.reload()
     expect(page.locator("body.body--dark")).to_be_attached()
     assert faults_of(page) == []

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from studiolo.config import PredictionConfig
-from studiolo.ui.chat.setting_fields import described_fields, setting_fields
+from studiolo.ui.setting_fields import described_fields, setting_fields
 
-ELSEWHERE = {"top_k", "top_p", "min_p", "structured", "system_prompt", "raw_tools"}
+ELSEWHERE = frozenset({"top_k", "top_p", "min_p", "structured", "system_prompt", "raw_tools"})
 
 
 def test_every_setting_is_a_field_with_its_meaning() -> None:
-    fields = {each.name: each for each in setting_fields()}
+    fields = {each.name: each for each in setting_fields(PredictionConfig, ELSEWHERE)}
     assert fields.keys() == set(PredictionConfig.__struct_fields__) - ELSEWHERE
     assert all(len(each.help) > 20 and "``" not in each.help for each in fields.values())
     assert "Default: 0.8" in fields["temperature"].help
 
 
 def test_kinds_of_fields_follow_their_types() -> None:
-    fields = {each.name: each for each in setting_fields()}
+    fields = {each.name: each for each in setting_fields(PredictionConfig, ELSEWHERE)}
     assert fields["temperature"].is_number and not fields["temperature"].can_be_off
     assert fields["max_tokens"].is_number and fields["max_tokens"].can_be_off
     assert fields["enable_thinking"].choices == ("true", "false")

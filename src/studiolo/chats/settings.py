@@ -9,6 +9,9 @@ import msgspec
 
 from ..config import PredictionConfig, explicit_fields, prediction_config, snake_case_keys
 
+OTHER_NAMES = frozenset({"top_k", "top_p", "min_p"})
+"""Second names of fields."""
+
 
 def with_setting(config: PredictionConfig, name: str, value: Any) -> PredictionConfig:
     """Return a config with a field changed; ``None`` leaves it to its default.
@@ -41,12 +44,8 @@ def value_of(text: str) -> Any:
 
 def described(config: PredictionConfig) -> list[tuple[str, str]]:
     """Return the name and the value in JSON of each field that is set."""
-    fields = {name: value for name, value in explicit_fields(config).items() if name not in _OTHER_NAMES}
+    fields = {name: value for name, value in explicit_fields(config).items() if name not in OTHER_NAMES}
     return [(name, _json(value)) for name, value in fields.items()]
-
-
-_OTHER_NAMES = {"top_k", "top_p", "min_p"}
-"""Second names of fields."""
 
 
 def _json(value: Any) -> str:

@@ -25,12 +25,16 @@ class SettingField:
         name: the name in the config.
         help: its meaning, unit and default.
         choices: the texts to choose from; empty for a field to enter a value in JSON.
+        is_number: whether it takes a number.
+        can_be_off: whether it takes ``false``.
         is_long: whether it takes a list or an object.
     """
 
     name: str
     help: str
     choices: tuple[str, ...] = ()
+    is_number: bool = False
+    can_be_off: bool = False
     is_long: bool = False
 
     @property
@@ -74,14 +78,18 @@ def _field(name: str, hint: Any, text: str) -> SettingField:
         return SettingField(name, text, choices=(*literals, "false") if bool in plain else tuple(literals))
     if plain == {bool}:
         return SettingField(name, text, choices=("true", "false"))
-    parts = [part for kind in kinds if isinstance(kind, type) and issubclass(kind, Struct) for part in _parts(kind)]
+    parts = [
+        part for kind in kinds if isinstance(kind, type) and issubclass(kind, Struct) for part in kind.__struct_fields__
+    ]
     if parts:
         text = f"{text} JSON with any of {', '.join(parts)}."
-    return SettingField(name, text, is_long=bool(plain - {int, float, bool, str}))
-
-
-def _parts(kind: type[Struct]) -> tuple[str, ...]:
-    return kind.__struct_fields__
+    return SettingField(
+        name,
+        text,
+        is_number=bool(plain & {int, float}),
+        can_be_off=bool in plain,
+        is_long=bool(plain - {int, float, bool, str}),
+    )
 
 
 def _kinds(hint: Any) -> list[Any]:

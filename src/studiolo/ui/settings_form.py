@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 from nicegui import ui
 
+from ..chats.settings import value_of
 from ..errors import StudioloError
 from .setting_fields import SettingField, setting_fields
 
@@ -58,7 +59,7 @@ class SettingsForm:
     @property
     def values(self) -> dict[str, Any]:
         """The settings that have a value."""
-        return {name: _value(text) for name, text in self._texts.items() if text}
+        return {name: value_of(text) for name, text in self._texts.items() if text}
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Set fields that are shown, and the values of the others."""
@@ -80,16 +81,7 @@ class SettingsForm:
 
     def _make(self, field: SettingField) -> None:
         value = self._texts.get(field.name, "")
-        with ui.element("div").classes("st-setting"):
-            if field.choices:
-                made: Any = ui.select({"": "Default", **{each: each for each in field.choices}}, value=value)
-                made.props("outlined dense options-dense hide-bottom-space")
-            else:
-                made = ui.input(value=value).props("outlined dense debounce=400 hide-bottom-space")
-            made.props["label"] = " ".join(filter(None, (self._label, field.title)))
-            made.without_auto_validation().classes("st-wide")
-            about = ui.label(field.help).classes("st-dim st-small")
-            made.props["aria-describedby"] = f"c{about.id}"
+        made = make_setting(field, value, debounce_ms=400, label=self._label).props("hide-bottom-space")
         self._made[field.name] = made
 
         async def change() -> None:
@@ -99,9 +91,25 @@ class SettingsForm:
         made.on_value_change(change)
 
 
-def _value(text: str) -> Any:
-    """Return a value that is given as JSON; what is no JSON is text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def make_setting(field: SettingField, value: str, *, debounce_ms: int, label: str = "", grows: bool = False) -> Any:
+    """Make the element of a field with its meaning, and return it.
+
+    Parameters:
+        value: what it has, as text.
+        debounce_ms: how long text has to stay the same before it counts.
+        label: put before its name for screen readers.
+        grows: whether it has the lines of its text.
+    """
+    with ui.element("div").classes("st-setting"):
+        if field.choices:
+            made: Any = ui.select({"": "Default", **{each: each for each in field.choices}}, value=value)
+            made.props("options-dense")
+        else:
+            made = ui.textarea(value=value).props("autogrow") if grows else ui.input(value=value)
+            made.props["debounce"] = debounce_ms
+        made.props("outlined dense")
+        made.props["label"] = " ".join(filter(None, (label, field.title)))
+        made.without_auto_validation().classes("st-wide")  # which would take errors away that others have set
+        about = ui.label(field.help).classes("st-dim st-small")
+        made.props["aria-describedby"] = f"c{about.id}"
+    return made

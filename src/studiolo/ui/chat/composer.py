@@ -157,7 +157,6 @@ class Composer:
         files = backend().client.files
         handle = await files.prepare_file(data, event.file.name)
         if handle.file_type == "image":
-            await files.prepare_image(data, event.file.name)
             self._attached.append(Image(data, event.file.name))
         else:
             document = await files.parse_document(handle)

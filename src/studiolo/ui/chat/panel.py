@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from nicegui import ui
 
-from ...chats.settings import value_of, with_setting
+from ...chats.settings import OTHER_NAMES, value_of, with_setting
 from ...config import PredictionConfig, explicit_fields
 from ...errors import ConfigError
 from ...mcp.config import listed_servers
@@ -17,9 +17,13 @@ from ...settings import Settings, read_settings
 from ..backend import backend
 from ..elements import button, heading
 from ..notices import notice, show_error
+from ..setting_fields import SettingField, setting_fields
+from ..settings_form import make_setting
 from ..tasks import begin
 from .live import LiveConversation
-from .setting_fields import SettingField, setting_fields
+
+_FIELDS = setting_fields(PredictionConfig, OTHER_NAMES | {"structured", "system_prompt", "raw_tools"})
+"""All but second names, those with an editor of their own, and the one that tools set."""
 
 _EXAMPLE = '{\n  "type": "object",\n  "properties": {"name": {"type": "string"}},\n  "required": ["name"]\n}'
 
@@ -53,7 +57,7 @@ class SettingsPanel:
             heading("Prediction settings")
             ui.label("What is empty has its default, or what config.toml says.").classes("st-dim st-small")
             config = _config_of(live)
-            for field in setting_fields():
+            for field in _FIELDS:
                 self._make_field(field, config)
             begin(self._make_lists(), "list presets and tools")
 
@@ -106,23 +110,13 @@ class SettingsPanel:
         ui.navigate.reload() if len(self._live.tree) else self._show(config)
 
     def _show(self, config: PredictionConfig) -> None:
-        for field in setting_fields():
+        for field in _FIELDS:
             self._fields[field.name].set_value(_shown(config, field))
 
     def _make_field(self, field: SettingField, config: PredictionConfig) -> None:
         value = _shown(config, field)
-        with ui.element("div").classes("st-setting"):
-            if field.choices:
-                made: Any = ui.select({"": "Default", **{each: each for each in field.choices}}, value=value)
-                made.props("outlined dense options-dense").on_value_change(lambda: self._set(field, made))
-            else:
-                made = ui.textarea(value=value) if field.is_long else ui.input(value=value)
-                made.props(f"outlined dense debounce=500 {'autogrow' if field.is_long else ''}")
-                made.on_value_change(lambda: self._set(field, made))
-            made.props["label"] = field.title
-            made.without_auto_validation()  # which would take the error of _set away
-            made.classes("st-wide")
-            ui.label(field.help).classes("st-dim st-small")
+        made = make_setting(field, value, debounce_ms=500, grows=field.is_long)
+        made.on_value_change(lambda: self._set(field, made))
         self._fields[field.name] = made
 
     def _set(self, field: SettingField, made: Any) -> None:

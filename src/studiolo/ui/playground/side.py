@@ -13,6 +13,7 @@ from functools import partial
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
+from ...chats.settings import OTHER_NAMES
 from ...config import PredictionConfig
 from ...errors import StudioloError
 from ...protocol.llm import LogProb
@@ -25,7 +26,7 @@ from ..settings_form import SettingsForm
 FIRST = ("temperature", "max_tokens", "top_p_sampling", "seed")
 """The settings that are shown first."""
 
-ELSEWHERE = frozenset({"top_k", "top_p", "min_p", "log_probs", "raw_tools", "tool_choice"})
+ELSEWHERE = OTHER_NAMES | {"log_probs", "raw_tools", "tool_choice"}
 """Fields that the form leaves out: second names, and what the page sets."""
 
 ALTERNATIVES = 5
