@@ -20,7 +20,7 @@ from studiolo.library import Library
 from studiolo.library.catalog import Catalog
 from studiolo.paths import Home
 
-from .measure import Spread, Stream
+from .measure import Spread, Stream, ratios
 from .processes import LlamaServer, Server, other_server, serving, wheel_server, worker_socket
 from .streams import Connect, llama_server, openai, studiolo_sdk, tcp, unix
 
@@ -142,6 +142,26 @@ class Part:
     unit: str = ""
     judged: bool = True
     checks: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def of_rounds(
+        cls,
+        name: str,
+        own: Sequence[float],
+        reference: Sequence[float],
+        unit: str,
+        *,
+        compare: Callable[[Sequence[float], Sequence[float]], Spread] = ratios,
+        judged: bool = True,
+        checks: Mapping[str, Any] | None = None,
+    ) -> Part:
+        """Return the figure of what both sides reached in the same rounds, by default the ratio.
+
+        Parameters:
+            own, reference: a value of each round, in ``unit``.
+        """
+        sides = Spread.of(own), Spread.of(reference)
+        return cls(name, compare(own, reference), *sides, unit, judged, dict(checks or {}))
 
     def json(self) -> dict[str, Any]:
         """Return the form in the results file."""

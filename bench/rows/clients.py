@@ -14,7 +14,7 @@ from typing import Any
 import studiolo
 
 from .. import texts
-from ..measure import Spread, ratios
+from ..measure import Spread
 from ..processes import engine_processes, processor_seconds, serving, wheel_server
 from ..run import Part, Run, row
 from ..streams import openai_body
@@ -152,11 +152,10 @@ def throughput(run: Run) -> dict[int, dict[str, list[Together]]]:
 )
 def clients(run: Run) -> list[Part]:
     return [
-        Part(
+        Part.of_rounds(
             f"{count} clients",
-            ratios([each.rate for each in found["own"]], [each.rate for each in found["reference"]]),
-            Spread.of(each.rate for each in found["own"]),
-            Spread.of(each.rate for each in found["reference"]),
+            [each.rate for each in found["own"]],
+            [each.rate for each in found["reference"]],
             "tokens/s",
             checks={
                 "tokens": sum(sum(each.tokens) for each in found["own"]),

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from .. import texts
-from ..measure import Ask, Sample, Spread, ratios, take
+from ..measure import Ask, Sample, take
 from ..run import Part, Run, row
 from ..texts import Work
 
@@ -47,12 +47,10 @@ def _compared(run: Run, name: str, make: Callable[[random.Random], Work], second
 
     found = run.alternate({way: lambda number, way=way: one(way, number) for way in SIDES}, seconds)
     own, reference = (found[way] for way in reversed(SIDES))
-    rates = [[each.tokens / each.last for each in samples] for samples in (own, reference)]
-    return Part(
+    rates = ([each.tokens / each.last for each in samples] for samples in (own, reference))
+    return Part.of_rounds(
         name,
-        ratios(*rates),
-        Spread.of(rates[0]),
-        Spread.of(rates[1]),
+        *rates,
         "tokens/s",
         checks={
             "tokens": sum(each.tokens for each in own),

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import studiolo
 
 from .. import texts
-from ..measure import Spread, ratios
 from ..processes import wheel_server
 from ..run import Part, Run, row
 from ..streams import Connect, answer
@@ -51,16 +50,7 @@ def embeddings(run: Run) -> list[Part]:
         _direct(wheel.connect, given(-1, "reference", 4))
         found = run.alternate({"own": own, "reference": reference}, 75, most=4)
         model.unload()
-    return [
-        Part(
-            "",
-            ratios(found["own"], found["reference"]),
-            Spread.of(found["own"]),
-            Spread.of(found["reference"]),
-            "texts/s",
-            checks={"texts": count},
-        )
-    ]
+    return [Part.of_rounds("", found["own"], found["reference"], "texts/s", checks={"texts": count})]
 
 
 def _rate(embed: Callable[[list[str]], Sequence[object]], given: list[str]) -> float:

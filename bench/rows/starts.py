@@ -11,7 +11,7 @@ import psutil
 import studiolo
 
 from .. import texts
-from ..measure import Ask, Spread, ratios, take
+from ..measure import Ask, Spread, take
 from ..processes import PYTHON, bytecode_cached, engine_processes, running, serving, wheel_server
 from ..run import Part, Run, row
 from ..streams import llama_server
@@ -71,17 +71,9 @@ def imports(run: Run) -> list[Part]:
         found = run.alternate({name: lambda _, code=code: one(code) for name, code in codes.items()}, 12)
     bare = Spread.of(found["bare"]).median
     added = {name: [value - bare for value in found[name]] for name in codes}
-    reference = Spread.of(added["lmstudio"])
     return [
-        Part("", ratios(added["studiolo"], added["lmstudio"]), Spread.of(added["studiolo"]), reference, "ms"),
-        Part(
-            "with `studiolo.Client`",
-            ratios(added["Client"], added["lmstudio"]),
-            Spread.of(added["Client"]),
-            reference,
-            "ms",
-            judged=False,
-        ),
+        Part.of_rounds("", added["studiolo"], added["lmstudio"], "ms"),
+        Part.of_rounds("with `studiolo.Client`", added["Client"], added["lmstudio"], "ms", judged=False),
     ]
 
 
@@ -138,12 +130,4 @@ def load(run: Run) -> list[Part]:
 
         own(-1)
         found = run.alternate({"own": own, "reference": reference}, 20, most=8)
-    return [
-        Part(
-            "",
-            ratios(found["own"], found["reference"]),
-            Spread.of(found["own"]),
-            Spread.of(found["reference"]),
-            "s",
-        )
-    ]
+    return [Part.of_rounds("", found["own"], found["reference"], "s")]

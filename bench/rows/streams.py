@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import lmstudio
 
 from .. import texts
-from ..measure import Ask, Sample, Spread, Stream, differences, ratios, take
+from ..measure import Ask, Sample, Stream, differences, take
 from ..processes import busy
 from ..run import Part, Run, row
 from ..streams import llama_server, lmstudio_sdk
@@ -87,11 +87,10 @@ def _stories(
 def _decode_parts(taken: dict[str, list[tuple[Sample, float]]]) -> list[Part]:
     rates = {way: [sample.decode_rate for sample, _ in samples] for way, samples in taken.items()}
     return [
-        Part(
+        Part.of_rounds(
             way,
-            ratios(rates[way], rates[REFERENCE]),
-            Spread.of(rates[way]),
-            Spread.of(rates[REFERENCE]),
+            rates[way],
+            rates[REFERENCE],
             "tokens/s",
             judged=way in JUDGED,
             checks={
@@ -149,12 +148,12 @@ def _first_tokens(run: Run, ways: dict[str, Stream], name: str, seconds: float, 
     found = run.alternate({way: lambda number, way=way: one(way, number) for way in ways}, seconds)
     times = {way: [value for value, _ in values] for way, values in found.items()}
     return [
-        Part(
+        Part.of_rounds(
             way + also,
-            differences(times[way], times[REFERENCE]),
-            Spread.of(times[way]),
-            Spread.of(times[REFERENCE]),
+            times[way],
+            times[REFERENCE],
             "ms",
+            compare=differences,
             judged=way in JUDGED and not also,
             checks={"cached": max((cached or 0 for side in (way, REFERENCE) for _, cached in found[side]), default=0)},
         )
@@ -175,11 +174,10 @@ def prompt(run: Run) -> list[Part]:
     for length, found in run.shared(prompts).items():
         rates = {way: [sample.ended.prompt / sample.first for sample in samples] for way, samples in found.items()}
         parts += [
-            Part(
+            Part.of_rounds(
                 f"{length} tokens, {way}",
-                ratios(rates[way], rates[REFERENCE]),
-                Spread.of(rates[way]),
-                Spread.of(rates[REFERENCE]),
+                rates[way],
+                rates[REFERENCE],
                 "tokens/s",
                 judged=way in JUDGED,
                 checks={
