@@ -63,7 +63,8 @@ PACE_SEC = 1 / 30
 PACE_PER_TOKEN_SEC = 0.002
 """Tokens that come faster than thirty a second are read together, thirty times a second: every wake-up of this process
 takes a core from the engine's threads, which wait for each other. A stream gets there by two milliseconds a token, so
-that a short answer is not held up. Slower tokens are passed on as they come."""
+that a short answer is not held up, and the last token that is allowed is read when it is due. Slower tokens are passed
+on as they come."""
 
 
 class _Event(End):
@@ -139,7 +140,7 @@ class LlamaServerClient:
             drafted = DraftedTokens()
             candidates = wanted_candidates(request.config)
             logprobs: list[TokenLogProbs] = []
-            async for event in _events(response, _decode_event):
+            async for event in _events(response, _decode_event, request.config.max_tokens or None):
                 if event.error is not None:
                     raise fault_error(event.error)
                 if candidates is not None:
@@ -174,7 +175,7 @@ class LlamaServerClient:
         limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         reader = ChatReader(request.config, limit)
         async with self._stream("/v1/chat/completions", body) as response:
-            async for chunk in _events(response, decode_chunk):
+            async for chunk in _events(response, decode_chunk, request.config.max_tokens or None):
                 if chunk.error is not None:
                     raise fault_error(_chat_fault(chunk.error))
                 for event in reader.feed(chunk):
@@ -389,10 +390,17 @@ class _Counted(Protocol):
 E = TypeVar("E", bound=_Counted)
 
 
-async def _events(response: aiohttp.ClientResponse, decode_event: Callable[[bytes], E]) -> AsyncIterator[E]:
-    """Yield the server-sent events of a response, each decoded once."""
+async def _events(
+    response: aiohttp.ClientResponse, decode_event: Callable[[bytes], E], max_tokens: int | None
+) -> AsyncIterator[E]:
+    """Yield the server-sent events of a response, each decoded once.
+
+    Parameters:
+        max_tokens: how many the answer has at most.
+    """
     rest = b""
     clock = asyncio.get_running_loop().time
+    first: tuple[int, float] | None = None
     while chunk := await _read(response.content):
         began = clock()
         *events, rest = (rest + chunk).split(b"\n\n")
@@ -407,7 +415,12 @@ async def _events(response: aiohttp.ClientResponse, decode_event: Callable[[byte
                     raise unreadable("a streamed request", text, str(error)) from None
                 tokens = event.tokens_predicted
                 yield event
-        pause = min(PACE_SEC, tokens * PACE_PER_TOKEN_SEC) - (clock() - began)
+        pause = min(PACE_SEC, tokens * PACE_PER_TOKEN_SEC)
+        if max_tokens is not None and tokens:
+            first = first or (tokens, began)
+            each = (began - first[1]) / max(tokens - first[0], 1)
+            pause = min(pause, each * (max_tokens - tokens))
+        pause -= clock() - began
         transport = response.connection.transport if response.connection else None
         if pause > 0 and transport is not None:
             transport.pause_reading()  # what comes meanwhile waits in the kernel
