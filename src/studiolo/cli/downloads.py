@@ -64,7 +64,8 @@ def search(
     from ..library.catalog import Catalog
     from ..library.search import search as look
     from ..paths import Home
-    from .output import print_json, print_table, say, size
+    from ..units import size
+    from .output import print_json, print_table, say
     from .standard_streams import decoded
 
     term = decoded(term, "The term")
@@ -136,7 +137,7 @@ def _public(option: DownloadOption) -> dict[str, object]:
 
 
 def _table(options: list[DownloadOption]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    from .output import size
+    from ..units import size
 
     rows = [
         (
@@ -157,7 +158,8 @@ def _choose(name: str, *, ask: bool) -> str:
     from ..library.catalog import Catalog
     from ..library.download_references import HubReference, parse
     from ..paths import Home
-    from .output import print_table, say, size
+    from ..units import size
+    from .output import print_table, say
 
     if Catalog.load(Home.default().catalog).find(name) or not isinstance(parse(name), HubReference):
         return name

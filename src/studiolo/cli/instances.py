@@ -156,7 +156,8 @@ def _estimate(name: str, given: dict[str, Any], json: bool) -> None:
 
     from ..config import load_config
     from ..host.host import Host
-    from .output import print_json, print_table, say, size
+    from ..units import size
+    from .output import print_json, print_table, say
 
     async def ask() -> Any:
         host = Host()
@@ -211,7 +212,8 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     """Print whether a server runs, and what it has loaded."""
     import datetime
 
-    from .output import duration, print_json, print_table
+    from ..units import duration
+    from .output import print_json, print_table
 
     with _any_client() as client:
         address = client.api_host
@@ -249,7 +251,7 @@ def _fields(about: Any) -> dict[str, Any]:
 
 
 def _row(instance: InstanceStatus) -> tuple[str, ...]:
-    from .output import duration, size
+    from ..units import duration, size
 
     return (
         instance.identifier,
@@ -259,7 +261,7 @@ def _row(instance: InstanceStatus) -> tuple[str, ...]:
         str(len(instance.queue)),
         str(instance.context_length),
         size(instance.size_bytes),
-        duration(instance.ttl_sec),
+        "-" if instance.ttl_sec is None else duration(instance.ttl_sec),
         str(instance.pid or "-"),
     )
 

@@ -33,7 +33,8 @@ def list_models(
 ) -> None:
     """List the models on disk: a line for each, and what cannot be used."""
     from ..sdk.sync_client import Client
-    from .output import print_json, print_table, printable, say, size
+    from ..units import size
+    from .output import print_json, print_table, printable, say
 
     if llm and embedding:
         raise typer.BadParameter("Give --llm, --embedding, or neither.")
@@ -155,7 +156,8 @@ def rm(
     from ..errors import UsageError
     from ..library.model_import import plan_removal, remove
     from ..paths import Home
-    from .output import say, size
+    from ..units import size
+    from .output import say
 
     home = Home.default()
     chosen, models = _choose(home, model)
@@ -280,7 +282,7 @@ def _as_group(model: LibraryModel) -> LibraryModel:
 
 
 def _table(models: list[LibraryModel], each_variant: bool, detailed: bool) -> tuple[list[str], list[list[str]]]:
-    from .output import size
+    from ..units import size
 
     columns = ["MODEL", "PARAMS", "QUANT", "ARCH", "CONTEXT", "SIZE"]
     rows = [
@@ -327,7 +329,7 @@ def _owner(model: LibraryModel) -> str:
 
 
 def _facts(model: LibraryModel) -> list[tuple[str, str]]:
-    from .output import size
+    from ..units import size
 
     def known(value: object) -> str:
         return "-" if value is None or value == "" else str(value)

@@ -1,4 +1,4 @@
-"""What the commands share: tables, JSON, sizes, progress."""
+"""What the commands share: tables, JSON, progress."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TextIO
+
+from ..units import duration, size
 
 Show = Callable[[str, int, int], None]
 """Called with the name of a model, the bytes that are here, and the bytes in all."""
@@ -59,23 +61,6 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(each if each.isprintable() or each in keep else f"\\x{ord(each):02x}" for each in text)
 
 
-def size(count: int) -> str:
-    """Bytes for people."""
-    for unit, letters in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.{2 if unit > 1e6 else 0}f} {letters}"
-    return f"{count} B"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people."""
-    if seconds is None:
-        return "-"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def say(text: str) -> None:
     """Print a message on standard error, apart from the output; nothing if nobody can read it any more."""
     with contextlib.suppress(OSError):
@@ -95,7 +80,7 @@ def fetch_progress(verb: str = "fetching") -> Generator[Show, None, None]:
             elif now - printed[name][0] >= LINE_SECONDS:
                 rate = (here - printed[name][1]) / (now - printed[name][0])
                 left = f", {duration((total - here) / rate)} left" if total and rate > 0 else ""
-                say(f"{verb} {name}: {size(here)}{f' of {size(total)}' if total else ''}, {size(int(rate))}/s{left}")
+                say(f"{verb} {name}: {size(here)}{f' of {size(total)}' if total else ''}, {size(rate)}/s{left}")
             else:
                 return
             printed[name] = (now, here)

@@ -162,9 +162,7 @@ async def _compare(
         sides = (("before", before, figures.before), ("after", after, figures.after))
         for turn in range(rounds):
             for name, settings, side in sides if turn % 2 == 0 else reversed(sides):
-                report(
-                    f"round {turn + 1} of {rounds}: {'the engine in force' if name == 'before' else 'the other one'}"
-                )
+                report(f"round {turn + 1} of {rounds}: {_NAMES[name]}")
                 in_force = settings
                 config = load_config({"context_length": prompt_tokens + tokens + SPARE_TOKENS})
                 instance = await host.load(found, config, identifier="runtime-comparison")

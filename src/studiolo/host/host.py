@@ -137,14 +137,15 @@ class Host:
             self._sockets.remove()  # in this thread: at the end of the interpreter no thread can be started
 
     def requests_under_way(self) -> int:
-        """Return how many requests use an instance or wait."""
+        """Return how many requests use an instance, or wait for one."""
         return sum(len(instance.leases) for instance in self.instances.all())
 
     async def drain(self, limit_sec: float) -> None:
         """Refuse new work, and wait for requests under way; after ``limit_sec`` end them, predictions with a result."""
         self._accepts_work = False
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._until_idle(), limit_sec)
+            async with asyncio.timeout(limit_sec):
+                await self._until_idle()
         for lease in [lease for instance in self.instances.all() for lease in instance.leases]:
             lease.revoke()
         await self._until_idle()
@@ -371,8 +372,7 @@ class Host:
         Raises:
             ConfigError, PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.apply_template`.
         """
-        own = self.defaults.prediction(lease.instance.model)
-        in_force = settings_in_force(config, lease.instance.config, own)
+        in_force = settings_in_force(config, lease.instance.config, self.defaults.prediction(lease.instance.model))
         chat = replace(
             chat,
             messages=with_system_prompt(without_documents(chat.messages), in_force),

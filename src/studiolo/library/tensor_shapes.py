@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from pathlib import Path
@@ -44,28 +45,18 @@ class StoredShapes:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._known: dict[str, tuple[int, int, Shapes]] = {}
+        self._of = functools.lru_cache(maxsize=_MAX_IN_MEMORY)(self._read)
 
     def of(self, path: Path) -> Shapes:
         """Return what :func:`read_shapes` does."""
-        place, status = os.path.realpath(path), path.stat()
-        version = status.st_size, status.st_mtime_ns
-        known = self._known.get(place)
-        if known is None or known[:2] != version:
-            shapes = self._stored(place, version)
-            if shapes is None:
-                shapes = read_shapes(path)
-                self._state.put_tensor_shapes(place, *version, msgspec.json.encode(shapes))
-            if len(self._known) >= _MAX_IN_MEMORY:
-                self._known.pop(next(iter(self._known)))
-            known = self._known[place] = (*version, shapes)
-        return known[2]
+        status = path.stat()
+        return self._of(os.path.realpath(path), status.st_size, status.st_mtime_ns)
 
-    def _stored(self, place: str, version: tuple[int, int]) -> Shapes | None:
+    def _read(self, place: str, size: int, mtime_ns: int) -> Shapes:
         row = self._state.tensor_shapes(place)
-        if row is None or row[:2] != version:
-            return None
-        try:
-            return _decode(row[2])
-        except (msgspec.DecodeError, TypeError):
-            return None
+        if row is not None and row[:2] == (size, mtime_ns):
+            with contextlib.suppress(msgspec.DecodeError, TypeError):
+                return _decode(row[2])
+        shapes = read_shapes(Path(place))
+        self._state.put_tensor_shapes(place, size, mtime_ns, msgspec.json.encode(shapes))
+        return shapes

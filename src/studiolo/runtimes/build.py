@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import PIPE, STDOUT
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from ..paths import Home, writing_remedy
 from ..platform.building import executable
 from ..platform.file_locks import FileLock
 from ..platform.interpreter import python_command
-from ..platform.processes import close_pipes, kill, start_child, wait_for_exit
+from ..platform.processes import close_pipes, kill, run_child, start_child, wait_for_exit
 from . import source
 from .inspection import inspected
 from .instruction_sets import build_flags, candidates, prove
@@ -37,6 +37,7 @@ LOG = "build.log"
 LOG_TAIL_LINES = 12
 CONFIGURE_LIMIT_SEC = 900.0
 STOP_LIMIT_SEC = 20.0
+VERSION_LIMIT_SEC = 20.0
 
 COMMON_FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -300,6 +301,8 @@ def _collect(work: Path) -> Path:
 
 
 async def _version_of(compiler: str) -> str:
-    process = await start_child(compiler, "--version", stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
-    output, _ = await process.communicate()
+    try:
+        _, output, _ = await run_child(compiler, "--version", limit_sec=VERSION_LIMIT_SEC)
+    except TimeoutError:
+        return "unknown"
     return (output.decode(errors="replace").strip().splitlines() or ["unknown"])[0]

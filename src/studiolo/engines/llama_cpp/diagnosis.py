@@ -30,8 +30,13 @@ async def list_instruction_sets() -> list[str]:
         status, output, _ = await run_child(interpreter(), "-P", "-c", _SYSTEM, limit_sec=PROBE_LIMIT_SEC)
     except (TimeoutError, OSError):
         return []
-    said = re.search(r"CPU : (.+)", output.decode(errors="replace"))
-    return re.findall(r"(\w+) = 1\b", said[1]) if said and not status else []
+    return [] if status else instruction_sets_in(output.decode(errors="replace"))
+
+
+def instruction_sets_in(text: str) -> list[str]:
+    """Return the instruction sets in the line of llama.cpp about its system: those after ``CPU :`` with a 1."""
+    said = re.search(r"CPU : (.+)", text)
+    return re.findall(r"(\w+) = 1\b", said[1]) if said else []
 
 
 async def diagnose(version: str | None, *, in_force: bool = True) -> list[Finding]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...platform.processes import died_of_illegal_instruction, run_child, signal_name
+from ..llama_cpp.diagnosis import instruction_sets_in
 from ..spec import Device
 
 NAME = "llama-server"
@@ -153,8 +154,7 @@ async def instruction_sets(binary: Binary) -> list[str]:
         missing = str(Path(folder, NO_MODEL))
         options = ("--model", missing, "--host", "127.0.0.1", "--port", "0", "--verbosity", "5")
         _, text = await _run(binary.path, *options)
-    listed = re.search(r"CPU : (.+)", text)
-    return re.findall(r"(\w+) = 1\b", listed[1]) if listed else []
+    return instruction_sets_in(text)
 
 
 def how_it_died(status: int) -> str:

@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 from nicegui import ui
 
 from ...protocol.downloaded_models import LibraryModel
+from ...units import size
 from ..backend import backend
 from ..element_groups import dialog_card, fact, panel, row, table
 from ..elements import button, heading
-from ..units import size
 from .downloads import downloads, watchers
 
 SHOWN = 200

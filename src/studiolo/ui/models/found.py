@@ -6,10 +6,10 @@ from nicegui import ui
 
 from ...protocol.repository import ModelSearchResultDownloadOptionData
 from ...sdk.repository import AsyncAvailableModel
+from ...units import size
 from ..backend import backend
 from ..element_groups import fact, panel, row
 from ..elements import button, heading
-from ..units import size
 from .downloads import begin_download
 
 FITS = {

@@ -10,13 +10,13 @@ from ...config import LoadConfig
 from ...errors import StudioloError
 from ...page_contract import PREFIX
 from ...protocol.load_plan import LoadPlan
+from ...units import size
 from ..backend import backend
 from ..element_groups import column, fact, panel, row, table
 from ..elements import button, heading
 from ..monitor import monitor
 from ..notices import describe
 from ..settings_form import SettingsForm
-from ..units import size
 from .loaded import settings_table
 
 FIRST = (

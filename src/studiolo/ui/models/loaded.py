@@ -8,12 +8,12 @@ from nicegui import ui
 
 from ...protocol.load_plan import SettingInForce
 from ...protocol.system import InstanceStatus
+from ...units import size
 from ..backend import backend
 from ..element_groups import dialog_card, fact, panel, row, table
 from ..elements import button, heading
 from ..monitor import monitor
 from ..notices import notice
-from ..units import size
 
 ORIGINS = {
     "request": "this load",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nicegui import ui
 
+from ...units import duration, size
 from ..element_groups import fact, panel, row
 from ..elements import button, heading
-from ..units import duration, size
 from .downloads import Download, downloads, remove_download, watchers
 
 

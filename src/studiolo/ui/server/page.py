@@ -7,11 +7,11 @@ from collections.abc import Callable
 from nicegui import ui
 
 from ...protocol.system import HostInfo, InstanceStatus
+from ...units import duration, size
 from ..element_groups import column, fact, panel, row
 from ..elements import heading
 from ..history import Sample, history
 from ..monitor import monitor
-from ..units import duration, size
 from .logs import log_section
 from .plots import Plot
 from .requests import requests_section
