@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from .paths import Home
@@ -23,6 +24,45 @@ of this machine."""
 
 
 @dataclass(frozen=True)
+class ListedToken:
+    """What is known of an API token beside its passkey.
+
+    Parameters:
+        identifier: its first part.
+        name: what it is for, as the one who created it wrote; may be empty.
+        created: the day, as in ``2026-01-31``; empty where the file does not say.
+    """
+
+    identifier: str
+    name: str = ""
+    created: str = ""
+
+
+class ApiTokens(Protocol):
+    """Changes the API tokens that the server accepts. Every method reads or writes a file, and raises ``ConfigError``.
+
+    It has the rights of the user of this machine: a page may use it in a session of that user alone.
+    """
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    def listed(self) -> list[ListedToken]:
+        """Return what is known of each API token."""
+        ...
+
+    def create(self, name: str) -> str:
+        """Add an API token, and return it whole: it is the only time."""
+        ...
+
+    def revoke(self, identifier: str) -> None:
+        """Remove an API token: no client is accepted with it from now on."""
+        ...
+
+
+@dataclass(frozen=True)
 class PageContext:
     """What the pages are made from.
 
@@ -35,6 +75,7 @@ class PageContext:
         needs_token: whether other clients of the server need an API token.
         shares_mcp_json: whether clients with an API token may use the servers of ``mcp.json``; the user of this machine
             always may.
+        api_tokens: changes the API tokens; ``None`` where clients need none.
     """
 
     address: str
@@ -44,6 +85,7 @@ class PageContext:
     address_for_users: str
     needs_token: bool = False
     shares_mcp_json: bool = False
+    api_tokens: ApiTokens | None = None
 
 
 class Pages(Protocol):

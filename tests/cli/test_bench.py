@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from studiolo.cli import benchmark, tune
-from studiolo.cli.benchmark import Figures, variants
+from studiolo import benchmark
+from studiolo.benchmark import Figures, variants
+from studiolo.cli import tune
 from studiolo.errors import ConfigError
 from studiolo.paths import Home
 from studiolo.settings import read_settings
@@ -98,7 +100,7 @@ def test_a_settings_file_that_is_wrong_stays_as_it_is(tmp_path: Path) -> None:
 def test_what_is_faster_by_a_stub_of_the_measurement_is_kept(
     empty_home: Home, monkeypatch: pytest.MonkeyPatch, speed: dict[int, float], kept: dict[str, Any]
 ) -> None:
-    def measured(client: Any, model: str, configs: list[dict[str, Any]], **size: Any) -> list[Figures]:
+    async def measured(client: Any, model: str, configs: list[dict[str, Any]], **size: Any) -> list[Figures]:
         rates = [speed.get(config.get("cpu_thread_pool_size", 0), 1.0) for config in configs]
         return [
             Figures(config=config, prompt_tokens=[10], prompt=[rate], tokens=[10], decode=[rate])
@@ -107,6 +109,6 @@ def test_what_is_faster_by_a_stub_of_the_measurement_is_kept(
 
     monkeypatch.setattr(benchmark, "measure", measured)
     monkeypatch.setattr(tune, "candidates", lambda threads, cores: {"cpu_thread_pool_size": [1, 2], "seed": [1]})
-    steps, best = tune.search(None, "m", {"rounds": 1})  # type: ignore[arg-type]
+    steps, best = asyncio.run(tune.search(None, "m", {"rounds": 1}))  # type: ignore[arg-type]
     assert best == kept
     assert [figures.config for figures in steps[1]] == [kept, {**kept, "seed": 1}]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from studiolo.benchmark import Figures
 from studiolo.cli import runtime_comparison
-from studiolo.cli.benchmark import Figures
 from studiolo.cli.main import app
 from studiolo.cli.runtime_comparison import NEAR_TIE, Answers, Comparison, compare, compared
 from studiolo.cli.runtime_listing import Listed, list_engines

@@ -167,7 +167,8 @@ def test_a_changed_file_counts_and_one_that_is_wrong_lets_nobody_in(
     file = ApiTokenFile(path)
     path.write_text(path.read_text().rstrip("\n"))  # an editor that ends no line
     second = add_api_token(path)
-    assert path.read_text() == f"# mine\n\n{first}\n{second}\n"
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if " created " not in line] == ["# mine", "", str(first), str(second)]
     assert file.accepts(*first) and file.accepts(*second) and not file.accepts(first.identifier, second.passkey)
     path.write_text(f"{second}\n")
     assert not file.accepts(*first) and file.accepts(*second)
@@ -180,6 +181,34 @@ def test_a_changed_file_counts_and_one_that_is_wrong_lets_nobody_in(
     assert file.accepts(*second)
     path.unlink()
     assert not file.accepts(*second)
+
+
+def test_a_token_is_listed_with_its_name_and_revoked_in_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, link = tmp_path / "tokens", tmp_path / "link"
+    first = add_api_token(path, f"  my\nlaptop\u2028{WRONG}\ud800" + "x" * 100)
+    with path.open("a") as file:
+        file.write(f"# of the user: {first.identifier}\n  {WRONG}\r\n")  # by hand
+    link.symlink_to(path)
+    file, before = ApiTokenFile(link), path.stat()
+    with caplog.at_level(logging.INFO):
+        second = parse_api_token(file.create(""), "it")
+        listed = {each.identifier: each for each in file.listed()}
+        assert [*listed] == [first.identifier, "aaaaaaaa", second.identifier]
+        assert listed[first.identifier].name == f"my laptop {WRONG} {'x' * 14}"
+        assert listed[second.identifier].name == listed["aaaaaaaa"].created == ""
+        assert listed[first.identifier].created == listed[second.identifier].created != ""
+        file.revoke("aaaaaaaa")
+        file.revoke(first.identifier)
+    assert not file.accepts(*first) and not file.has("aaaaaaaa") and file.accepts(*second)
+    text = path.read_bytes().decode()
+    assert first.passkey not in text and f"# of the user: {first.identifier}\n  # aaaaaaaa was revoked" in text
+    after = path.stat()
+    assert link.is_symlink() and (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert "was created" in caplog.text and "was revoked" in caplog.text and second.passkey not in caplog.text
+    for identifier, said in ((second.identifier, "is the last API token"), ("aaaaaaaa", "There is no API token")):
+        with pytest.raises(lm.ConfigError, match=said):
+            file.revoke(identifier)
+    assert file.accepts(*second)
 
 
 def test_a_server_does_not_start_with_a_file_that_is_wrong(empty_home: Home, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from .benchmark import Figures
+    from ..benchmark import Figures
 
 Model = Annotated[str, typer.Argument(help="A model; see studiolo ls.")]
 PromptTokens = Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")]
@@ -35,13 +35,20 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Print JSON with the figure of each round.")] = False,
 ) -> None:
     """Measure a model's speed, with one or several settings side by side."""
-    from ..sdk.sync_client import Client
-    from .benchmark import measure, variants
+    import asyncio
+
+    from ..benchmark import measure, variants
+    from ..sdk.async_client import AsyncClient
     from .output import print_json, print_table, say
 
     configs = variants(_values(settings or []))
-    with Client() as client:
-        found = measure(client, model, configs, prompt_tokens=prompt_tokens, tokens=tokens, rounds=rounds, report=say)
+
+    async def measured() -> list[Figures]:
+        size = {"prompt_tokens": prompt_tokens, "tokens": tokens, "rounds": rounds}
+        async with AsyncClient() as client:
+            return await measure(client, model, configs, **size, report=say)
+
+    found = asyncio.run(measured())
     if json:
         print_json({"model": model, "settings": found})
         return
@@ -52,7 +59,7 @@ def row(figures: Figures, first: Figures) -> list[str]:
     """Return a line of the table; the last cell compares with ``first``."""
     from statistics import median
 
-    from .benchmark import described, spread
+    from ..benchmark import described, spread
 
     return [
         described(figures.config),

@@ -244,7 +244,7 @@ def _describe(made: Runtime) -> None:
 
 
 def _describe_comparison(comparison: Comparison) -> None:
-    from .benchmark import spread
+    from ..benchmark import spread
 
     prompt, decode, total = comparison.gains()
     before, after, answers = comparison.before, comparison.after, comparison.answers

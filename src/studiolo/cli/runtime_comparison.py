@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from .benchmark import SPARE_TOKENS, Figures, Report, made_up_words
+from ..benchmark import SPARE_TOKENS, Figures, Report, made_up_words
 from .runtime_selection import check_engine
 
 if TYPE_CHECKING:

@@ -85,11 +85,14 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 
 
 @server.command()
-def token(file: Annotated[Path, typer.Argument(help="The file; made where there is none.")]) -> None:
+def token(
+    file: Annotated[Path, typer.Argument(help="The file; made where there is none.")],
+    name: Annotated[str, typer.Option(help="What it is for, as the page of the server lists it.")] = "",
+) -> None:
     """Make an API token, add it to a file for --token-file, and print it."""
     from ..server.token_file import add_api_token
 
-    print(add_api_token(file))
+    print(add_api_token(file, name))
 
 
 def _describe(stopped: Stopped) -> str:

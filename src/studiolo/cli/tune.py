@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ..sdk.sync_client import Client
-    from .benchmark import Figures
+    from ..benchmark import Figures
+    from ..sdk.async_client import AsyncClient
 
 LEAST_GAIN = 1.03
 """Settings are changed for this at least: less is within what machines vary by."""
@@ -33,14 +33,20 @@ def tune(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model with other threads, batches and attention, and keep what is faster in config.toml."""
+    import asyncio
+
     from ..paths import Home
-    from ..sdk.sync_client import Client
+    from ..sdk.async_client import AsyncClient
     from .output import print_json, print_table, say
 
-    with Client("embedded") as client:
-        key = client.system.show_model(model).model.model_key
-        say(f"measuring {key}; other programs should rest meanwhile.")
-        steps, best = search(client, key, {"prompt_tokens": prompt_tokens, "tokens": tokens, "rounds": rounds})
+    async def measured() -> tuple[str, list[list[Figures]], dict[str, Any]]:
+        async with AsyncClient("embedded") as client:
+            key = (await client.system.show_model(model)).model.model_key
+            say(f"measuring {key}; other programs should rest meanwhile.")
+            size = {"prompt_tokens": prompt_tokens, "tokens": tokens, "rounds": rounds}
+            return key, *await search(client, key, size)
+
+    key, steps, best = asyncio.run(measured())
     path = Home.named().settings
     if best and not dry_run:
         keep(path, key, best)
@@ -72,15 +78,17 @@ def candidates(threads: int, cores: int) -> dict[str, list[Any]]:
     }
 
 
-def search(client: Client, model: str, size: Mapping[str, int]) -> tuple[list[list[Figures]], dict[str, Any]]:
+async def search(
+    client: AsyncClient, model: str, size: Mapping[str, int]
+) -> tuple[list[list[Figures]], dict[str, Any]]:
     """Change one setting after the other, and keep each that is faster.
 
     Returns what was measured in each step, first the settings that it began with, and the settings at the end.
     """
     import psutil
 
+    from ..benchmark import measure
     from ..platform.processors import usable_processors
-    from .benchmark import measure
     from .output import say
 
     threads = usable_processors().count
@@ -88,7 +96,7 @@ def search(client: Client, model: str, size: Mapping[str, int]) -> tuple[list[li
     steps: list[list[Figures]] = []
     for name, values in candidates(threads, min(psutil.cpu_count(logical=False) or threads, threads)).items():
         configs = [best, *({**best, name: value} for value in values)]
-        found = measure(client, model, configs, **size, report=say)
+        found = await measure(client, model, configs, **size, report=say)
         steps.append(found)
         fastest = max(found, key=lambda figures: figures.gain(found[0]))
         if fastest.gain(found[0]) >= LEAST_GAIN:

@@ -78,7 +78,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     sdk_port = listen_for_sdk(sockets, port) if options.sdk_port is not False and at.certificate is None else None
     spoken = dialects()
     serving = Serving(host, in_background, tokens, store)
-    pages = PageGate(serving, spoken["lmstudio"], create_app, at.url(port))
+    pages = PageGate(serving, spoken["lmstudio"], create_app, at.url(port), tokens)
     server = _Server(
         uvicorn.Config(
             guarded(create_app(serving, spoken, pages), at.rules),

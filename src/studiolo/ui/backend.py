@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from nicegui import ui
 
-from ..page_contract import OWNER, PageContext
+from ..errors import AuthenticationError
+from ..page_contract import OWNER, ApiTokens, PageContext
 from ..sdk.async_client import AsyncClient
 from ..store.conversations import Conversations
 
@@ -30,6 +31,19 @@ class Backend:
     def may_use_mcp_json(self, owner: str) -> bool:
         """Return whether an owner may use the servers of ``mcp.json``."""
         return not owner or self.context.shares_mcp_json
+
+    def api_tokens(self, owner: str) -> ApiTokens | None:
+        """Return what changes the API tokens, where there are any.
+
+        Raises:
+            AuthenticationError: the owner is an API token, which could outlive itself by another one.
+        """
+        if owner:
+            raise AuthenticationError(
+                "API tokens are changed by the user of the server's computer alone",
+                suggestion="Run studiolo ui there, and open its link.",
+            )
+        return self.context.api_tokens
 
 
 _current: list[Backend] = []

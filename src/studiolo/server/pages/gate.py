@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...dialects.base import Dialect, Serving
 from ...errors import ConfigError
-from ...page_contract import BUILT_IN, GROUP, OWNER, PREFIX, PageContext, Pages
+from ...page_contract import BUILT_IN, GROUP, OWNER, PREFIX, ApiTokens, PageContext, Pages
 from ...plugins import find
 from ..access import is_own_page
 from .answers import SECURITY, answer_json, answer_page, plain_page, refuse
@@ -46,13 +46,22 @@ class PageGate:
         dialect: LM Studio's, which the pages' client speaks.
         create_app: makes an app of dialects.
         address_for_users: the server's URL.
+        api_tokens: changes the API tokens, where clients need one.
     """
 
-    def __init__(self, serving: Serving, dialect: Dialect, create_app: CreateApp, address_for_users: str) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        dialect: Dialect,
+        create_app: CreateApp,
+        address_for_users: str,
+        api_tokens: ApiTokens | None = None,
+    ) -> None:
         self._serving = serving
         self._dialect = dialect
         self._create_app = create_app
         self._address_for_users = address_for_users
+        self._api_tokens = api_tokens
         credentials = serving.credentials
         self._sessions = PageSessions(credentials.has if credentials is not None else lambda _: False)
         self._running: asyncio.Task[None] | None = None
@@ -208,6 +217,7 @@ class PageGate:
                 address_for_users=self._address_for_users,
                 needs_token=self._serving.credentials is not None,
                 shares_mcp_json=host.settings.current().server.mcp_json,
+                api_tokens=self._api_tokens,
             )
             async with pages(context) as app:
                 yield app

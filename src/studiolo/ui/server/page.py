@@ -15,6 +15,7 @@ from ..monitor import monitor
 from .logs import log_section
 from .plots import Plot
 from .requests import requests_section
+from .tokens import tokens_section
 
 PLOTS: tuple[tuple[str, Callable[[Sample], float], Callable[[float], str]], ...] = (
     ("Tokens a second", lambda sample: sample.tokens_per_second, lambda value: f"{value:.1f}"),
@@ -35,6 +36,7 @@ async def build() -> None:
         with ui.element("div").classes("st-form"):
             plots = [(Plot(title, shown), value) for title, value, shown in PLOTS]
         requests_section()
+        await tokens_section()
         log_section()
 
     latest: Sample | None = None

@@ -1,4 +1,4 @@
-"""What ``studiolo bench`` and ``studiolo tune`` measure: a model's speed with each of several settings."""
+"""How fast a model is on this machine, with each of several load settings: for the command line and the pages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from .errors import ConfigError, EngineError
+
 if TYPE_CHECKING:
-    from ..sdk.sync_client import Client
-    from ..sdk.sync_models import LLM
+    from .sdk.async_client import AsyncClient
+    from .sdk.async_models import AsyncLLM
 
 Config = Mapping[str, Any]
 Report = Callable[[str], None]
-"""Called with what is measured now."""
+"""Called with what is measured now, before each round of each setting."""
 
 SPARE_TOKENS = 64
 """Context beyond the prompt and the answer: the beginning of a text, and a prompt that is a little longer."""
@@ -54,8 +56,8 @@ def variants(settings: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
 
 
-def measure(
-    client: Client,
+async def measure(
+    client: AsyncClient,
     model: str,
     configs: Sequence[Config],
     *,
@@ -84,12 +86,34 @@ def measure(
         for figures in found if turn % 2 == 0 else reversed(found):
             report(f"round {turn + 1} of {rounds}: {described(figures.config)}")
             config = {"context_length": prompt_tokens + tokens + SPARE_TOKENS, **figures.config}
-            llm = client.llm.load_new_instance(model, config=config, ttl=600)
+            llm = await client.llm.load_new_instance(model, config=config, ttl=600)
             try:
-                _measure(llm, figures, words, prompt_tokens, tokens)
+                await _measure(llm, figures, words, prompt_tokens, tokens)
             finally:
-                llm.unload()
+                await llm.unload()
     return found
+
+
+async def measure_loaded(
+    llm: AsyncLLM, *, prompt_tokens: int, tokens: int, rounds: int, report: Report = lambda text: None
+) -> Figures:
+    """Measure a loaded model as it is; the parameters are those of :func:`measure`.
+
+    Raises:
+        ConfigError: its context is too short.
+        StudioloError: it is unloaded meanwhile.
+    """
+    needed, context = prompt_tokens + tokens + SPARE_TOKENS, await llm.get_context_length()
+    if context < needed:
+        raise ConfigError(
+            f"{llm.identifier} has a context of {context} tokens, and {needed} are needed",
+            suggestion="Choose a shorter prompt or answer, or measure the model on disk.",
+        )
+    figures, words = Figures(config={}), made_up_words()
+    for turn in range(rounds):
+        report(f"round {turn + 1} of {rounds}: {described({})}")
+        await _measure(llm, figures, words, prompt_tokens, tokens)
+    return figures
 
 
 def described(config: Config) -> str:
@@ -97,14 +121,13 @@ def described(config: Config) -> str:
     return " ".join(f"{name}={value}" for name, value in config.items()) or "the model's settings"
 
 
-def _measure(llm: LLM, figures: Figures, words: Iterator[str], prompt_tokens: int, tokens: int) -> None:
-    llm.complete("Once upon a time", config={"max_tokens": 4})
-    prompt = _text(llm, words, prompt_tokens)
-    stats = llm.complete(prompt, config={"max_tokens": tokens, "temperature": 1.0, "seed": 1}).stats
+async def _measure(llm: AsyncLLM, figures: Figures, words: Iterator[str], prompt_tokens: int, tokens: int) -> None:
+    await llm.complete("Once upon a time", config={"max_tokens": 4})
+    prompt = await _text(llm, words, prompt_tokens)
+    answer = await llm.complete(prompt, config={"max_tokens": tokens, "temperature": 1.0, "seed": 1})
+    stats = answer.stats
     first, rate = stats.time_to_first_token_sec, stats.tokens_per_second
     if not (first and rate and stats.prompt_tokens_count and stats.predicted_tokens_count):
-        from ..errors import EngineError
-
         raise EngineError("The engine does not report how fast it is", suggestion="Take another engine.")
     figures.prompt_tokens.append(stats.prompt_tokens_count)
     figures.prompt.append(stats.prompt_tokens_count / first)
@@ -119,10 +142,10 @@ def made_up_words() -> Iterator[str]:
         yield "".join(chance.choice("bcdfglmnprstv") + chance.choice("aeiou") for _ in range(chance.randint(1, 3)))
 
 
-def _text(llm: LLM, words: Iterator[str], tokens: int) -> str:
+async def _text(llm: AsyncLLM, words: Iterator[str], tokens: int) -> str:
     """Return a text of about so many tokens."""
     taken = list(itertools.islice(words, tokens))
-    per_word = len(llm.tokenize(" ".join(taken))) / len(taken)
+    per_word = len(await llm.tokenize(" ".join(taken))) / len(taken)
     return " ".join(taken[: max(1, round(tokens / per_word))])
 
 
