@@ -179,6 +179,11 @@ def test_conversations_are_listed_shown_exported_and_deleted(
     assert "Third?" in table.splitlines()[1] and "\x1b" not in table
     third, second, first = [str(each["id"]) for each in listed(monkeypatch)]
     assert len(good(command(monkeypatch, "chats", "list", "--limit", "2")).splitlines()) == 3
+    (line,) = good(command(monkeypatch, "chats", "list", "--search", "SECOND?")).splitlines()[1:]
+    assert line.startswith(second) and line.endswith("Second?")
+    found = json.loads(good(command(monkeypatch, "chats", "list", "--search", "two three", "--json")))
+    assert [each["excerpt"] for each in found] == ["One two three."] * 3
+    assert "no message has all of these words" in command(monkeypatch, "chats", "list", "--search", "fourth").err
     assert "## You\n\nThird?\n\n## Model\n\nOne two three." in good(command(monkeypatch, "chats", "show", third))
     for name, begin in (("a.md", "# Third?"), ("a.json", "{")):
         good(command(monkeypatch, "chats", "export", third, "-o", str(tmp_path / name)))

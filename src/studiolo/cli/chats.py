@@ -28,6 +28,9 @@ def default(context: typer.Context) -> None:
 def list_(
     limit: Annotated[int, typer.Option(help="Conversations at most, the last changed first.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    search: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Only those with a message that has all of these words.")
+    ] = None,
 ) -> None:
     """List the conversations."""
     import datetime
@@ -35,10 +38,19 @@ def list_(
     from .chat.journal import stored_conversations
     from .output import print_json, print_table, say
 
+    excerpts: list[str] = []
     with stored_conversations() as journal:
-        found = journal.list(limit)
-    if json:
+        if search is None:
+            found = journal.list(limit)
+        else:
+            matches = journal.search(search, limit)
+            found, excerpts = [each.conversation for each in matches], [each.excerpt for each in matches]
+    if json and search is not None:
+        print_json([{"conversation": each, "excerpt": text} for each, text in zip(found, excerpts, strict=True)])
+    elif json:
         print_json(found)
+    elif not found and search is not None:
+        say("no message has all of these words.")
     elif not found:
         say("there is no conversation yet. Begin one with: studiolo chat")
     else:
@@ -47,6 +59,10 @@ def list_(
             (each.id, f"{time:%Y-%m-%d %H:%M}", each.model or "-", each.title)
             for each, time in zip(found, times, strict=True)
         ]
+        if search is not None:
+            rows = [(*row, text) for row, text in zip(rows, excerpts, strict=True)]
+            print_table(("ID", "CHANGED", "MODEL", "TITLE", "MESSAGE"), rows)
+            return
         print_table(("ID", "CHANGED", "MODEL", "TITLE"), rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from ..errors import StoredItemNotFoundError, StoreError
 from .conversation import Conversation, ConversationMessage, MessageTree
+from .message_search import BATCH, MAX_SEARCHED, SEARCH_LIMIT_SEC, Match, matches, words_of
 from .store import MAX_BODY_BYTES, Store
 from .tables import conversations, messages
 
@@ -93,6 +95,24 @@ class Conversations:
         statement = sa.select(conversations).where(self._is_own).order_by(*order).limit(limit).offset(offset)
         rows = await self._store.transaction(lambda connection: connection.execute(statement).all())
         return [_conversation(row) for row in rows]
+
+    async def search(self, text: str, *, limit: int = 50, limit_sec: float = SEARCH_LIMIT_SEC) -> list[Match]:
+        """Return the conversations with a message that has all the words of ``text``, the last changed first.
+
+        Case does not matter. Questions and answers are searched on all branches; reasoning, documents and results of
+        tools are not. The last 500 conversations are searched, as far as the time reaches.
+
+        Parameters:
+            limit: conversations at most.
+            limit_sec: how long the search goes through further conversations.
+        """
+        words, found, end = words_of(text), list[Match](), time.monotonic() + limit_sec
+        for offset in range(0, MAX_SEARCHED if words else 0, BATCH):
+            batch = await self.list(limit=BATCH, offset=offset)
+            found += await self._store.transaction(partial(matches, is_own=self._is_own, batch=batch, words=words))
+            if len(batch) < BATCH or len(found) >= limit or time.monotonic() > end:
+                break
+        return found[:limit]
 
     async def delete(self, conversation_id: str) -> bool:
         """Remove a conversation with its messages. Return whether there was one."""

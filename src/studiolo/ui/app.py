@@ -31,6 +31,7 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
     from .chat.images import add_image_route
     from .chat.live import stop_all
     from .history import start_history
+    from .models.benchmarks import stop_benchmarks
     from .models.downloads import stop_downloads
     from .monitor import start_monitor, stop_monitor
     from .registry import add_routes
@@ -66,6 +67,7 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
             try:
                 yield app
             finally:
+                await stop_benchmarks()
                 await stop_monitor()
                 await stop_recorder()
                 stop_log()

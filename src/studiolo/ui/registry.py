@@ -45,6 +45,7 @@ PAGES = [
     Page("/chat/{conversation_id}", CHAT, ".chat.page"),
     Page("/models", MODELS, ".models.page"),
     Page("/models/load", MODELS, ".models.load"),
+    Page("/models/bench", MODELS, ".models.bench"),
     Page("/server", SERVER, ".server.page"),
     Page("/playground", PLAYGROUND, ".playground.page"),
 ]

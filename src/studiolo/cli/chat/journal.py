@@ -12,6 +12,7 @@ from ...paths import Home
 from ...settings import read_settings
 from ...store.conversation import Conversation, ConversationMessage, MessageTree
 from ...store.conversations import Conversations
+from ...store.message_search import Match
 from ...store.store import open_store
 
 T = TypeVar("T")
@@ -50,6 +51,10 @@ class Journal:
     def list(self, limit: int) -> list[Conversation]:
         """Return conversations, the last changed first."""
         return _wait(self._conversations.list(limit=limit))
+
+    def search(self, text: str, limit: int) -> list[Match]:
+        """Return the conversations with a message that has all words of a text, the last changed first."""
+        return _wait(self._conversations.search(text, limit=limit))
 
     def save(self, conversation: Conversation) -> None:
         """Write a conversation without its messages."""

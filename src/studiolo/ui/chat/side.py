@@ -17,6 +17,9 @@ from .live import LiveConversation, copy_branch, open_conversation
 MAX_LISTED = 500
 """Conversations that are listed; search looks at these."""
 
+MAX_MATCHES = 30
+"""Conversations that are listed for their messages."""
+
 
 class ConversationSide:
     """The list of conversations.
@@ -32,9 +35,11 @@ class ConversationSide:
         self._shown: list[tuple[str, str, bool]] | None = None
         with ui.element("aside").props('aria-label="Conversations"').classes("st-side"):
             ui.link("New conversation", "/").classes("st-new")
-            self._search = ui.input(placeholder="Search", on_change=self._list)
+            self._search = ui.input(placeholder="Search", on_change=self._look)
             self._search.props('outlined dense debounce=200 aria-label="Search conversations"').classes("st-wide")
             self._items = ui.element("ul").classes("st-list")
+            self._about = ui.label("").props("role=status").classes("st-dim st-small")
+            self._matches = ui.element("ul").props('aria-label="In messages"').classes("st-list")
         self._menu = _Menu(self)
 
     def follow(self) -> None:
@@ -64,6 +69,27 @@ class ConversationSide:
         await self._live.written()
         if not self._items.is_deleted:
             await self.refresh()
+
+    async def _look(self) -> None:
+        """List the conversations with the words in their titles at once, then those with the words in a message."""
+        self._list()
+        text = self._search.value or ""
+        self._matches.clear()
+        if not text.strip():
+            self._about.set_text("")
+            return
+        self._about.set_text("Searching messages…")
+        found = await backend().conversations(self._live.owner).search(text, limit=MAX_MATCHES)
+        if self._matches.is_deleted or (self._search.value or "") != text:
+            return
+        self._about.set_text("In messages" if found else "No message has these words.")
+        self._matches.clear()
+        with self._matches:
+            for each in found:
+                with ui.element("li").classes("st-match"):
+                    link = ui.link(each.conversation.title or "Conversation", f"/chat/{each.conversation.id}")
+                    about = ui.label(each.excerpt).classes("st-dim st-small")
+                    link.props["aria-describedby"] = f"c{about.id}"
 
     def _list(self) -> None:
         wanted = (self._search.value or "").casefold().split()

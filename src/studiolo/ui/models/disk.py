@@ -12,6 +12,7 @@ from ...units import size
 from ..backend import backend
 from ..element_groups import dialog_card, fact, panel, row, table
 from ..elements import button, heading
+from .bench import bench_path
 from .downloads import downloads, watchers
 
 SHOWN = 200
@@ -79,6 +80,8 @@ def _make_row(model: LibraryModel) -> None:
         with ui.element("div").classes("st-buttons"):
             if model.error is None:
                 button("Load…", lambda: ui.navigate.to(load_path(model.model_key)))
+                if model.type != "embedding" and not model.fits:
+                    button("Benchmark…", lambda: ui.navigate.to(bench_path(model.model_key)))
             button("Details", lambda: _show_details(model))
         problem = model.error if not model.fits else "A LoRA adapter: models are loaded with it."
         if problem or model.note:

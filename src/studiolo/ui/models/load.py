@@ -8,7 +8,6 @@ from nicegui import ui
 
 from ...config import LoadConfig
 from ...errors import StudioloError
-from ...page_contract import PREFIX
 from ...protocol.load_plan import LoadPlan
 from ...units import size
 from ..backend import backend
@@ -39,7 +38,7 @@ async def build() -> None:
         heading(f"Load {key}" if model else "No such model", 1)
         if model is None:
             ui.label("The library has no model of this name. It may have been removed.")
-            ui.link("Models", f"{PREFIX}/models")
+            ui.link("Models", "/models")
             return
         client = backend().client
         _LoadForm(key, client.embedding if model.type == "embedding" else client.llm)
@@ -72,7 +71,7 @@ class _LoadForm:
             self._ttl.props("outlined dense stack-label").classes("st-wide")
         with row():
             self._button = button("Load", self._load, kind="primary")
-            ui.link("Cancel", f"{PREFIX}/models")
+            ui.link("Cancel", "/models")
         self._bar = ui.linear_progress(0.0, show_value=False).classes("st-wide")
         self._bar.props["aria-label"] = "Progress of the load"
         self._bar.set_visibility(False)

@@ -14,6 +14,7 @@ from ..element_groups import dialog_card, fact, panel, row, table
 from ..elements import button, heading
 from ..monitor import monitor
 from ..notices import notice
+from .bench import bench_path
 
 ORIGINS = {
     "request": "this load",
@@ -62,6 +63,8 @@ def _make_row(instance: InstanceStatus) -> None:
         fact(f"{instance.running} running, {len(instance.queue)} waiting")
         fact(size(instance.memory_bytes or instance.size_bytes))
         button("Settings", lambda: show_settings(instance))
+        if instance.domain != "embedding":
+            button("Benchmark…", lambda: ui.navigate.to(bench_path(instance.identifier, loaded=True)))
         button("Unload", lambda: _unload(instance))
 
 
