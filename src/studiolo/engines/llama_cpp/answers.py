@@ -41,6 +41,12 @@ class Tokens(msgspec.Struct):
     tokens: list[int]
 
 
+class Rendered(msgspec.Struct):
+    """The answer of ``/apply-template``."""
+
+    prompt: str
+
+
 class Content(msgspec.Struct):
     """The answer of ``/detokenize``."""
 

@@ -28,6 +28,7 @@ from .answers import (
     Fault,
     Models,
     Props,
+    Rendered,
     Slot,
     Tokens,
     checked,
@@ -107,7 +108,7 @@ class LlamaServerClient:
             headers={"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else None,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
         )
-        self._context_length = context_length
+        self.context_length = context_length
         self._adapters = adapters
         self._vocabulary: int | None = None
         self._vector_length: int | None = None
@@ -118,7 +119,6 @@ class LlamaServerClient:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
-        await self._check_bias(request.config)
         prompt = request.prompt
         if isinstance(prompt, Prompt):
             prompt = WORD_JOINER.join(prompt.pieces) if request.media else await self.tokenize(prompt)
@@ -134,7 +134,7 @@ class LlamaServerClient:
             )
         )
         # The engine would continue without end, by shifting its context. Closing the request stops it.
-        limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
+        limit = self.context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         async with self._stream("/completion", body) as response:
             counted = 0  # tokens of the fragments so far
             drafted = DraftedTokens()
@@ -170,9 +170,8 @@ class LlamaServerClient:
         self, request: ToolChatRequest, tokens: ControlTokens
     ) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
         """Stream an answer to a chat; see :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
-        await self._check_bias(request.config)
         body = msgspec.json.encode(chat_body(request, tokens, self._adapters))
-        limit = self._context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
+        limit = self.context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         reader = ChatReader(request.config, limit)
         async with self._stream("/v1/chat/completions", body) as response:
             async for chunk in _events(response, decode_chunk, request.config.max_tokens or None):
@@ -183,6 +182,17 @@ class LlamaServerClient:
                     if isinstance(event, Completed):
                         return
         raise PredictionError("The engine ended its answer without saying why")
+
+    async def read(self, tokens: Sequence[int]) -> int:
+        """Have the beginning of a prompt read, and return how many of its tokens were in the cache."""
+        body = {"prompt": tokens, "n_predict": 0, "cache_prompt": True, "response_fields": ["timings"]}
+        end = decode("/completion", await self._post("/completion", body, limit_sec=None), End)
+        return end.timings.cache_n if end.timings else 0
+
+    async def rendered(self, request: ToolChatRequest, tokens: ControlTokens) -> str:
+        """Return the prompt that the server makes of a chat with tools."""
+        body = chat_body(request, tokens, self._adapters)
+        return decode("/apply-template", await self._post("/apply-template", body), Rendered).prompt
 
     async def facts(self) -> ServerFacts:
         """Return the model's special tokens, and what the server supports."""
@@ -304,7 +314,7 @@ class LlamaServerClient:
             slot.speculative for slot in decode("/slots", checked("/slots", status, answer), list[Slot])
         )
 
-    async def _check_bias(self, config: PredictionConfig) -> None:
+    async def check_bias(self, config: PredictionConfig) -> None:
         """Refuse a ``logit_bias`` that is outside the model's vocabulary: the engine would ignore it."""
         if not config.logit_bias:
             return

@@ -22,7 +22,7 @@ from .process import WorkerProcess
 if TYPE_CHECKING:
     from .client import LlamaServerClient
     from .endpoint import Endpoint
-    from .prompt_keeper import PromptKeeper
+    from .prompt_reader import PromptReader
     from .saved_prompts import SavedPrompts
 
 DEATH_NOTICE_SEC = 1.0
@@ -69,12 +69,7 @@ class LlamaCppEngine:
         self._launch_template = template
         self._template: ModelTemplate | None = None
         self._takes_tools = False
-        self._keeper: PromptKeeper | None = None
-        if saved is not None:
-            from .prompt_keeper import PromptKeeper
-
-            slot_tokens = worker_params(spec.config, spec.domain, spec.layers)["n_ctx"]
-            self._keeper = PromptKeeper(client, saved, slot_tokens, (spec.config.prompt_cache_mib or 0) << 20)
+        self._reader = _prompt_reader(client, spec, saved)
 
     @property
     def process(self) -> ProcessRef:
@@ -88,16 +83,11 @@ class LlamaCppEngine:
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """See :meth:`studiolo.engines.base.Engine.complete`."""
         try:
-            async with contextlib.aclosing(self._complete(request)) as events:
+            async with contextlib.aclosing(self._reader.complete(request)) as events:
                 async for event in events:
                     yield event
         except (OSError, PredictionError, UnsupportedError) as error:
             raise await self._explain(error) from None
-
-    def _complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
-        if self._keeper is None:
-            return self._client.complete(request)
-        return self._keeper.complete(request)
 
     async def apply_template(self, chat: TemplateRequest) -> Prompt:
         """See :meth:`studiolo.engines.base.Engine.apply_template`."""
@@ -112,7 +102,7 @@ class LlamaCppEngine:
         """See :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
         try:
             tokens = (await self._model_template()).control_tokens
-            async with contextlib.aclosing(self._client.chat_with_tools(request, tokens)) as events:
+            async with contextlib.aclosing(self._reader.chat_with_tools(request, tokens)) as events:
                 async for event in events:
                     yield event
         except (OSError, PredictionError, UnsupportedError) as error:
@@ -193,8 +183,7 @@ class LlamaCppEngine:
 
     async def stop(self) -> None:
         """See :meth:`studiolo.engines.base.Engine.stop`."""
-        if self._keeper is not None:
-            await self._keeper.close(write=not self.exited.is_set())
+        await self._reader.close(write=not self.exited.is_set())
         await self._worker.stop()
         await self._client.close()
         self._endpoint.remove()
@@ -211,3 +200,15 @@ class LlamaCppEngine:
         if self.exited.is_set():
             return self._worker.death()
         return EngineError("The connection to the engine broke", cause=f"{type(error).__name__}: {error}")
+
+
+def _prompt_reader(client: LlamaServerClient, spec: EngineSpec, saved: SavedPrompts | None) -> PromptReader:
+    from .noted_prompts import NotedPrompts
+    from .prompt_keeper import PromptKeeper
+    from .prompt_reader import PromptReader
+
+    params, noted, keeper = worker_params(spec.config, spec.domain, spec.layers), NotedPrompts(), None
+    if saved is not None:
+        cache_bytes = (spec.config.prompt_cache_mib or 0) << 20
+        keeper = PromptKeeper(client, saved, noted, params["n_ctx"], cache_bytes)
+    return PromptReader(client, params["n_parallel"], params["n_batch"], noted, keeper)

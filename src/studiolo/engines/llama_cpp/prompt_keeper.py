@@ -11,20 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import uuid
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
-from ...domain.generation import Fragment
 from ...errors import StudioloError
-from ..base import Completed, CompletionRequest, EngineEvent
-from ..prompt import Prompt
 from .answers import decode
 from .client import LlamaServerClient
-from .saved_prompts import SavedPrompts, Text
+from .noted_prompts import MIN_TOKENS, Noted, NotedPrompts, Prefix, common_length
+from .saved_prompts import SavedPrompts
 from .stream_events import Timings
 
 IDLE_SEC = 60.0
@@ -33,33 +29,9 @@ IDLE_SEC = 60.0
 STOP_LIMIT_SEC = 5.0
 """How long an engine that is stopped may take to write prompts."""
 
-MIN_TOKENS = 64
-"""Shorter prompts are read faster than files."""
-
-MAX_NOTED = 64
-MAX_NOTED_LENGTH = 8 << 20
-"""How many prompts are noted, and their characters or tokens together."""
-
 T = TypeVar("T")
 
 _log = logging.getLogger("studiolo.engines")
-
-
-@dataclass(eq=False)
-class _Noted:
-    """A prompt with its answer.
-
-    Parameters:
-        prompt_length: how much of ``text`` is the prompt.
-        tokens: how many both have.
-        written: whether it is on disk as it is here.
-    """
-
-    text: Text
-    prompt_length: int
-    tokens: int
-    written: bool = False
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 class _SlotAnswer(msgspec.Struct):
@@ -83,58 +55,52 @@ class PromptKeeper:
     Parameters:
         client: speaks with the engine.
         saved: the files.
+        noted: the prompts that the engine has read.
         slot_tokens: tokens that the engine's slots hold together.
         cache_bytes: what it keeps in main memory besides.
     """
 
-    def __init__(self, client: LlamaServerClient, saved: SavedPrompts, slot_tokens: int, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        client: LlamaServerClient,
+        saved: SavedPrompts,
+        noted: NotedPrompts,
+        slot_tokens: int,
+        cache_bytes: int,
+    ) -> None:
         self._client = client
         self._saved = saved
+        self._noted = noted
         self._slot_tokens = slot_tokens
         self._cache_bytes = cache_bytes
         self._token_bytes = 0.0  # of a token on disk, which is about the same in memory; 0 until one is written
-        self._here: list[_Noted] = []  # those that the engine has read, the latest at the end
-        self._on_disk: list[_Noted] | None = None
+        self._on_disk: list[Noted] | None = None
         self._restoring = asyncio.Lock()
         self._next_slot = 0
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
 
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
-        """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
-        # What is on disk is the state of a text with the adapters' scales of the load.
-        prompt = request.prompt
-        if isinstance(prompt, Prompt) or request.media or request.config.lora is not None:
-            prompt = None
-        answer: list[str] = []
-        tokens = 0
+    async def begin(self, prompt: Prefix | None) -> None:
+        """Have the engine read from disk what it has not read of ``prompt``; nothing for ``None``.
+
+        :meth:`end` has to follow, also when this is cancelled.
+        """
         self._running += 1
         self._stop_timer()
-        try:
-            if prompt is not None:
-                await self._begin(prompt)
-            async with contextlib.aclosing(self._client.complete(request)) as events:
-                async for event in events:
-                    if isinstance(event, Fragment):
-                        answer.append(event.text)
-                    elif isinstance(event, Completed):
-                        tokens = event.prompt_tokens + event.predicted_tokens
-                    yield event
-        finally:
-            self._running -= 1
-            if prompt is not None and tokens >= MIN_TOKENS:
-                self._note(prompt, "".join(answer), tokens)
-            if self._running == 0:
-                self._timer = asyncio.get_running_loop().call_later(IDLE_SEC, self._begin_to_write)
-
-    async def _begin(self, prompt: Text) -> None:
-        """Have the engine read from disk what it has not read of ``prompt``."""
+        if prompt is None:
+            return
         try:
             async with self._restoring:
                 await self._restore(prompt)
         except (OSError, StudioloError) as error:
             _log.debug("no prompt was restored: %s", error)
+
+    def end(self) -> None:
+        """Note that a prediction has ended. Prompts are written some time after the last."""
+        self._running -= 1
+        if self._running == 0:
+            self._timer = asyncio.get_running_loop().call_later(IDLE_SEC, self._begin_to_write)
 
     async def close(self, *, write: bool) -> None:
         """Write the prompts that are not on disk, if ``write``, for as long as the engine may take to stop."""
@@ -152,7 +118,7 @@ class PromptKeeper:
         """Write the prompts that are not on disk, the latest first, until a request comes."""
         total = 0
         try:
-            for noted in reversed(self._here.copy()):
+            for noted in reversed(self._noted.latest.copy()):
                 total += noted.tokens
                 if self._running or total > self._capacity():
                     return  # the engine cannot have more: it would read what is written
@@ -164,7 +130,7 @@ class PromptKeeper:
     def _capacity(self) -> float:
         return self._slot_tokens + (self._cache_bytes / self._token_bytes if self._token_bytes else 0)
 
-    async def _write(self, noted: _Noted) -> bool:
+    async def _write(self, noted: Noted) -> bool:
         """Write one prompt. Return whether the engine still had it."""
         text = noted.text
         asked: dict[str, Any] = {"prompt": text, "n_predict": 0, "cache_prompt": True}
@@ -182,17 +148,17 @@ class PromptKeeper:
             self._saved.part(noted.id).unlink(missing_ok=True)
         return read <= max(MIN_TOKENS, slot.tokens_evaluated // 4)
 
-    async def _restore(self, prompt: Text) -> None:
+    async def _restore(self, prompt: Prefix) -> None:
         if self._on_disk is None:
             self._on_disk = [
-                _Noted(each.text, each.prompt_length, each.tokens, written=True, id=each.id)
+                Noted(each.text, each.prompt_length, each.tokens, written=True, id=each.id)
                 for each in await _in_thread(self._saved.load)
             ]
-        known = max((_common(prompt, noted.text) for noted in self._here), default=0)
-        best = max(self._on_disk, key=lambda noted: _common(prompt, noted.text), default=None)
+        known = self._noted.known(prompt)
+        best = max(self._on_disk, key=lambda noted: common_length(prompt, noted.text), default=None)
         if best is None:
             return
-        common = _common(prompt, best.text)
+        common = common_length(prompt, best.text)
         more = best.tokens * (common - known) / max(1, len(best.text))
         if more < MIN_TOKENS or common < known * 1.1:
             return
@@ -205,7 +171,7 @@ class PromptKeeper:
         except StudioloError:
             self._saved.delete(best.id)
             raise
-        self._here.append(best)
+        self._noted.latest.append(best)
 
     async def _idle_slot(self) -> int | None:
         """Return a slot that no request uses, another one each time: what it had is in the engine's memory by then."""
@@ -220,40 +186,12 @@ class PromptKeeper:
     async def _call(self, path: str, body: dict[str, Any]) -> _SlotAnswer:
         return decode(path, await self._client.call("POST", path, body), _SlotAnswer)
 
-    def _note(self, prompt: Text, answer: str, tokens: int) -> None:
-        new = _Noted(prompt + answer if isinstance(prompt, str) else prompt, len(prompt), tokens)
-        # A later turn of a conversation takes the place, and the file, of the earlier.
-        for old in self._here:
-            if type(old.text) is type(new.text) and new.text[: old.prompt_length] == old.text[: old.prompt_length]:
-                self._here.remove(old)
-                new.id = old.id
-                new.written = old.written and old.text == new.text
-                break
-        self._here.append(new)
-        length = sum(len(noted.text) for noted in self._here)
-        while len(self._here) > MAX_NOTED or length > MAX_NOTED_LENGTH:
-            length -= len(self._here.pop(0).text)
-
     def _begin_to_write(self) -> None:
         self._writing = asyncio.create_task(self.write(), name="write prompts")
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-
-
-def _common(one: Text, other: Text) -> int:
-    """Return the length of the beginning that two prompts have in common."""
-    if type(one) is not type(other):
-        return 0
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -19,6 +19,7 @@ import msgspec
 from ...platform.features import has
 from ...platform.file_status import can_be_read_by_others, is_own_folder
 from ..spec import EngineSpec, Node
+from .noted_prompts import Prefix
 from .params import scaled_adapters, worker_params
 
 FORMAT = 1
@@ -41,9 +42,6 @@ _INDIFFERENT = {
     *("load_mode", "gpu_ratio", "disabled_gpus", "main_gpu", "split_mode", "n_cpu_moe", "fit_params", "speculation"),
 }
 
-Text = str | list[int]
-"""A prompt as the engine is given it: text or tokens."""
-
 
 class SavedPrompt(msgspec.Struct, kw_only=True):
     """The description of a prompt on disk.
@@ -60,7 +58,7 @@ class SavedPrompt(msgspec.Struct, kw_only=True):
     format: int = FORMAT
     settings: str
     id: str
-    text: Text
+    text: Prefix
     prompt_length: int
     tokens: int
     size: int
@@ -169,7 +167,7 @@ class SavedPrompts:
         self.delete(name)
         return False
 
-    def commit(self, name: str, text: Text, prompt_length: int, tokens: int) -> bool:
+    def commit(self, name: str, text: Prefix, prompt_length: int, tokens: int) -> bool:
         """Put what the engine has written in its place, and delete the oldest over the limit. Return whether it stays.
 
         Raises:
