@@ -82,7 +82,8 @@ CALLS: dict[str, Call] = {
     "/slots": lambda client: client.drafts(),
     "/v1/embeddings": lambda client: client.embed(["text"]),
     "/v1/systemone": lambda client: client.decide(DECISION),
-    "/v1/models": lambda client: drain(client.complete(request("Hi", logit_bias=[(1, 1.0)]))),
+    "/v1/models": lambda client: client.check_bias(request("Hi", logit_bias=[(1, 1.0)]).config),
+    "/apply-template": lambda client: client.rendered(CHAT, ControlTokens([])),
     "/completion": lambda client: drain(client.complete(request("Hi"))),
     "/v1/chat/completions": lambda client: drain(client.chat_with_tools(CHAT, ControlTokens([]))),
 }
