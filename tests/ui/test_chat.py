@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from studiolo.config import PredictionConfig
+from studiolo.settings import read_settings
 from tests.support.browser import NARROW, PATIENCE_MS, Site, choose, overflow
 from tests.support.chatting import picture
+from tests.support.running import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -210,6 +213,42 @@ def test_a_call_of_a_tool_waits_for_permission(open_page: Callable[..., Page]) -
     page.get_by_text("Result of look").click()
     expect(page.get_by_text("It is ajar.")).to_be_visible()
     answered(page)
+
+
+def test_settings_are_saved_as_a_preset_and_set_again(
+    site: Site, open_page: Callable[..., Page], faults_of: Callable[..., list[str]]
+) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("textbox", name="System prompt").fill("Be brief.")
+    set_setting(page, "Max tokens", "7")
+    page.get_by_role("button", name="Save as a preset…").press("Enter")
+    page.get_by_label("Name of the preset").fill("short")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("The preset short is saved")).to_be_visible()
+
+    def presets() -> dict[str, PredictionConfig]:
+        return read_settings(site.home.settings).presets
+
+    saved = presets()["short"]
+    assert (saved.system_prompt, saved.max_tokens) == ("Be brief.", 7)
+    set_setting(page, "Max tokens", "8")
+    for answer, kept in (("Cancel", 7), ("Overwrite", 8)):
+        page.get_by_role("button", name="Save as a preset…").click()
+        page.get_by_label("Name of the preset").fill("SHORT")
+        page.keyboard.press("Enter")
+        question = page.get_by_role("dialog").filter(has_text="Overwrite the preset “short”?")
+        question.get_by_role("button", name=answer).click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        wait_until(lambda kept=kept: presets()["short"].max_tokens == kept, "the preset", PATIENCE_MS / 1000)
+        assert [*presets()] == ["short"]
+    page.emulate_media(reduced_motion="reduce")
+    assert faults_of(page, "aside[aria-label=Settings]") == []
+    other = open_page()
+    other.get_by_role("button", name="Settings").click()
+    choose(other, "Preset", "short")
+    expect(other.get_by_label("Max tokens", exact=True)).to_have_value("8")
+    expect(other.get_by_role("textbox", name="System prompt")).to_have_value("Be brief.")
 
 
 def test_a_narrow_page_has_everything_and_fits(

@@ -87,6 +87,10 @@ def test_a_session_of_an_api_token_sees_and_changes_none(guarded: Site, browser:
     page.goto(f"{guarded.url}/server")
     expect(page.get_by_text("This session belongs to an API token.")).to_be_visible()
     assert "Create an API token" not in page.content() and "the first" not in page.content()
+    page.goto(f"{guarded.url}/")
+    page.get_by_role("button", name="Settings").click()
+    expect(page.get_by_label("Max tokens", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Save as a preset…")).to_have_count(0)
     context.close()
 
 

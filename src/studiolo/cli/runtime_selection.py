@@ -26,7 +26,7 @@ def select_runtime(home: Home, name: str) -> str | None:
     from ..errors import ConfigError
     from ..runtimes.record import binary_of, find, recorded
     from ..settings import BUNDLED_ENGINE, read_settings
-    from .settings_edit import edit_settings
+    from ..settings_edit import edit_settings
 
     before = read_settings(home.settings).engine
     if name == "bundled":

@@ -116,7 +116,7 @@ def keep(path: Path, key: str, config: Mapping[str, Any]) -> None:
     """
     import tomlkit
 
-    from .settings_edit import edit_settings
+    from ..settings_edit import edit_settings
 
     def change(document: Any) -> None:
         models: Any = document.setdefault("models", tomlkit.table(is_super_table=True))

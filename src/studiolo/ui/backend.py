@@ -32,6 +32,10 @@ class Backend:
         """Return whether an owner may use the servers of ``mcp.json``."""
         return not owner or self.context.shares_mcp_json
 
+    def may_change_settings(self, owner: str) -> bool:
+        """Return whether an owner may change ``config.toml``, which all clients and models are under."""
+        return not owner
+
     def api_tokens(self, owner: str) -> ApiTokens | None:
         """Return what changes the API tokens, where there are any.
 

@@ -21,6 +21,7 @@ from ..setting_fields import SettingField, setting_fields
 from ..settings_form import make_setting
 from ..tasks import begin
 from .live import LiveConversation
+from .presets import PresetSection
 
 _FIELDS = setting_fields(PredictionConfig, OTHER_NAMES | {"structured", "system_prompt", "raw_tools"})
 """All but second names, those with an editor of their own, and the one that tools set."""
@@ -47,7 +48,7 @@ class SettingsPanel:
         live = self._live
         with self._root:
             heading("System prompt")
-            prompt = ui.textarea(value=live.conversation.system_prompt)
+            prompt = self._prompt = ui.textarea(value=live.conversation.system_prompt)
             prompt.props('outlined autogrow debounce=400 aria-label="System prompt"').classes("st-wide")
             prompt.on_value_change(lambda: live.change(system_prompt=prompt.value or ""))
             self._presets = ui.element("div").classes("st-wide")
@@ -79,10 +80,7 @@ class SettingsPanel:
         if self._root.is_deleted:
             return
         with self._presets:
-            if settings.presets:
-                heading("Preset")
-                choice = ui.select([*settings.presets]).props('outlined dense aria-label="Preset"').classes("st-wide")
-                choice.on_value_change(lambda: self._apply(settings.presets[choice.value]))
+            PresetSection(self._live, settings.presets, self._apply)
         with self._tools:
             if servers:
                 heading("Tools")
@@ -103,6 +101,7 @@ class SettingsPanel:
         for name, value in explicit_fields(preset).items():
             if name == "system_prompt":
                 self._live.change(system_prompt=value)
+                self._prompt.set_value(value)
             else:
                 config = with_setting(config, name, msgspec.to_builtins(value))
         self._live.change(settings=config.to_dict())
