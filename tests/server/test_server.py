@@ -85,8 +85,9 @@ def test_a_wrong_handshake_is_refused_with_the_reason(server: Server, handshake:
     "frame",
     [
         *("not json", "null", "[]", "{}", b"\xff\xfe", "[" * 100000, '{"type":"rpcCall"}', '{"type":"nonesuch"}'),
-        '{"type":"rpcCall","endpoint":1,"callId":1}',
         '{"type":"rpcCall","endpoint":"listLoaded","callId":1e400}',
+        '{"type":"rpcCall","endpoint":"listLoaded","callId":true}',
+        f'{{"type":"rpcCall","endpoint":"listLoaded","callId":{2**70},"parameter":NaN}}',
         {"type": "rpcCall", "endpoint": "listLoaded", "callId": "one"},
         {"type": "channelSend", "channelId": 1.5},
     ],
@@ -96,6 +97,26 @@ def test_a_malformed_frame_gets_a_warning_and_the_socket_lives_on(server: Server
         socket.send(frame)
         assert socket.receive()["type"] == "communicationWarning"
         assert socket.call("listLoaded")["result"][0]["identifier"] == "smollm2-135m-instruct"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"endpoint": 1},
+        {"endpoint": "listLoaded", "studioloTimeLimitSec": []},
+        {"endpoint": "x", "parameter": float("nan")},
+    ],
+)
+def test_a_malformed_call_that_can_be_identified_gets_an_error(server: Server, wrong: dict[str, Any]) -> None:
+    """The client would wait for ever."""
+    with Socket(server.address, "llm") as socket:
+        socket.send({"type": "rpcCall", "callId": 5, **wrong})
+        answer = socket.receive()
+        assert (answer["type"], answer["callId"]) == ("rpcError", 5)
+        creation = {"endpoint": "predict", "creationParameter": {}, **wrong}
+        socket.send({"type": "channelCreate", "channelId": 6, **creation})
+        answer = socket.receive()
+        assert (answer["type"], answer["channelId"]) == ("channelError", 6)
 
 
 json_values = st.recursive(

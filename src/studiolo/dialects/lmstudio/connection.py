@@ -170,16 +170,17 @@ class Connection:
                 pass  # acknowledgements, and unsubscriptions: no subscription succeeds
 
     async def _reject_frame(self, raw: str | bytes, fault: Exception) -> None:
-        """Answer a frame that is not strict JSON with an error if its call can be identified, else with a warning.
+        """Answer a malformed frame with an error if its call can be identified, else with a warning.
 
-        Clients write NaN and lone surrogates as Python and JavaScript do, and would wait forever for the response.
+        Clients write NaN and lone surrogates as Python and JavaScript do, or a value of a wrong type, and would wait
+        forever for the response.
         """
-        error = self._serialized(ProtocolError("The call is not valid JSON", cause=str(fault)))
-        broken = not isinstance(fault, msgspec.ValidationError) and len(raw) < MAX_REPAIRED_CHARS
-        match _loosely_decoded(raw) if broken else None:
-            case {"type": "rpcCall", "callId": int(number)}:
+        what = "a valid call" if isinstance(fault, msgspec.ValidationError) else "valid JSON"
+        error = self._serialized(ProtocolError(f"The call is not {what}", cause=str(fault)))
+        match _loosely_decoded(raw) if len(raw) < MAX_REPAIRED_CHARS else None:
+            case {"type": "rpcCall", "callId": number} if _is_number(number):
                 await self._send(frames.RpcError(call_id=number, error=error))
-            case {"type": "channelCreate", "channelId": int(number)} if number not in self._channels:
+            case {"type": "channelCreate", "channelId": number} if _is_number(number) and number not in self._channels:
                 await self._send(frames.ChannelError(channel_id=number, error=error))
             case _:
                 await self._warn(f"Malformed frame: {fault}")
@@ -290,6 +291,11 @@ def _loosely_decoded(raw: str | bytes) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError):
         return None
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value can be the number of a call: a whole one of 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _no_signal(namespace: str, name: str) -> ProtocolError:
