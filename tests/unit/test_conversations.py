@@ -161,35 +161,3 @@ def test_markdown_shows_one_branch_with_all_that_was_said() -> None:
         assert part in text
     fenced = as_markdown(Conversation(), [ConversationMessage(role="tool", parts=[ToolResult("```\nx\n```")])])
     assert "````\n```\nx\n```\n````" in fenced
-
-
-async def test_words_are_found_in_messages_of_all_branches_with_what_is_around_them(store: Store) -> None:
-    stored = Conversations(store)
-    texts = {
-        "a": [f'{"x " * 50}Über 100%_sure "Quotes" \\ and C:\\temp\nnext line {"y " * 100}', "bees?"],
-        "b": ["Überall bees", "100 percent"],
-        "c": ["nothing"],
-    }
-    for title, all_of in texts.items():
-        begun = Conversation(title=title, id=f"id-{title}")
-        await stored.save(begun)
-        for text in all_of:
-            await stored.add(begun.id, said(text))
-    picture = ConversationMessage(role="user", parts=[Image(b"bees" * 9, "bees.png"), Document(name="d", text="wasps")])
-    await stored.add("id-c", picture)
-    result = ConversationMessage(role="tool", parts=[Text("hornets"), ToolResult("hornets", "1", "f")])
-    await stored.add("id-c", result)
-
-    async def found(text: str) -> list[str]:
-        return [each.conversation.title for each in await stored.search(text)]
-
-    assert await found("über") == ["b", "a"]
-    assert await found("100%_SURE") == await found('"quotes"') == await found("\\") == await found("c:\\TEMP") == ["a"]
-    assert await found("bees") == ["b", "a"] and await found("bees über") == ["b"]
-    for nothing in ("", "  ", "wasps", "hornets", "%", "_e_s", "\ud800", "\x00", "bee" * 5000, "parts role"):
-        assert await found(nothing) == ([] if nothing != "%" else ["a"]), nothing
-    (match, *_) = await stored.search("über 100%")
-    assert match.excerpt.startswith("…x x") and "Über 100%_sure" in match.excerpt and match.excerpt.endswith("…")
-    assert "\n" not in match.excerpt
-    assert len(await stored.search("bees", limit=1)) == 1
-    assert await Conversations(store, "abcdefgh").search("bees") == []

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from studiolo.domain.chat import Text
+from studiolo.domain.chat import Image, Text, ToolResult
 from studiolo.errors import ConfigError, StoreError
-from studiolo.store.conversation import Conversation, ConversationMessage
+from studiolo.store.conversation import Conversation, ConversationMessage, Document
 from studiolo.store.conversations import Conversations
 from studiolo.store.store import MAX_BODY_BYTES, Store
 from tests.support.postgres import postgres, programs
@@ -23,6 +23,10 @@ from tests.support.postgres import postgres, programs
 pytestmark = pytest.mark.slow
 
 Open = Callable[..., Store]
+
+
+def said(text: str) -> ConversationMessage:
+    return ConversationMessage(role="user" if text.endswith("?") else "assistant", parts=[Text(text)])
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +180,47 @@ async def test_a_store_of_a_newer_version_is_refused(opened: Open, monkeypatch: 
     monkeypatch.setattr("studiolo.store.database.VERSION", 1)
     with pytest.raises(StoreError, match="newer version"):
         await opened().get("chat", "", "one")
+
+
+async def test_words_are_found_in_messages_of_all_branches_with_what_is_around_them(opened: Open) -> None:
+    store = opened()
+    stored = Conversations(store)
+    texts = {
+        "a": [f'{"x " * 50}Über 100%_sure "Quotes" \\ and C:\\temp\nnext line {"y " * 100}', "bees?"],
+        "b": ["Überall bees", "100 percent"],
+        "c": ["nothing"],
+    }
+    for title, all_of in texts.items():
+        begun = Conversation(title=title, id=f"id-{title}")
+        await stored.save(begun)
+        for text in all_of:
+            await stored.add(begun.id, said(text))
+    picture = ConversationMessage(role="user", parts=[Image(b"bees" * 9, "bees.png"), Document(name="d", text="wasps")])
+    await stored.add("id-c", picture)
+    result = ConversationMessage(role="tool", parts=[Text("hornets"), ToolResult("hornets", "1", "f")])
+    await stored.add("id-c", result)
+
+    async def found(text: str) -> list[str]:
+        return [each.conversation.title for each in (await stored.search(text)).matches]
+
+    assert await found("über") == ["b", "a"]
+    assert await found("100%_SURE") == await found('"quotes"') == await found("\\") == await found("c:\\TEMP") == ["a"]
+    assert await found("bees") == ["b", "a"] and await found("bees über") == ["b"]
+    for nothing in ("", "  ", "wasps", "hornets", "%", "_e_s", "\ud800", "\x00", "bee" * 5000, "parts role"):
+        assert await found(nothing) == ([] if nothing != "%" else ["a"]), nothing
+    (match, *_) = (await stored.search("über 100%")).matches
+    assert match.excerpt.startswith("…x x") and "Über 100%_sure" in match.excerpt and match.excerpt.endswith("…")
+    assert "\n" not in match.excerpt
+    assert len((await stored.search("bees", limit=1)).matches) == 1
+    assert await Conversations(store, "abcdefgh").search("bees") == ([], True)
+
+
+async def test_a_search_that_takes_too_long_says_that_it_did_not_look_everywhere(opened: Open) -> None:
+    stored = Conversations(opened())
+    for number in range(11):
+        begun = Conversation(title=f"{number}")
+        await stored.save(begun)
+        await stored.add(begun.id, said("first" if number == 0 else "later"))
+    assert await stored.search("first", limit_sec=0) == ([], False)
+    found, is_complete = await stored.search("first")
+    assert (found[0].conversation.title, is_complete) == ("0", True)

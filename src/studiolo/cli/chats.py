@@ -43,7 +43,9 @@ def list_(
         if search is None:
             found = journal.list(limit)
         else:
-            matches = journal.search(search, limit)
+            matches, is_complete = journal.search(search, limit)
+            if not is_complete:
+                say("not all conversations could be searched: only those that were changed last.")
             found, excerpts = [each.conversation for each in matches], [each.excerpt for each in matches]
     if json and search is not None:
         print_json([{"conversation": each, "excerpt": text} for each, text in zip(found, excerpts, strict=True)])

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..errors import StoredItemNotFoundError, StoreError
 from .conversation import Conversation, ConversationMessage, MessageTree
-from .message_search import BATCH, MAX_SEARCHED, SEARCH_LIMIT_SEC, Match, matches, words_of
+from .message_search import BATCH, MAX_SEARCHED, SEARCH_LIMIT_SEC, Found, Match, matches, words_of
 from .store import MAX_BODY_BYTES, Store
 from .tables import conversations, messages
 
@@ -96,7 +96,7 @@ class Conversations:
         rows = await self._store.transaction(lambda connection: connection.execute(statement).all())
         return [_conversation(row) for row in rows]
 
-    async def search(self, text: str, *, limit: int = 50, limit_sec: float = SEARCH_LIMIT_SEC) -> list[Match]:
+    async def search(self, text: str, *, limit: int = 50, limit_sec: float = SEARCH_LIMIT_SEC) -> Found:
         """Return the conversations with a message that has all the words of ``text``, the last changed first.
 
         Case does not matter. Questions and answers are searched on all branches; reasoning, documents and results of
@@ -107,12 +107,14 @@ class Conversations:
             limit_sec: how long the search goes through further conversations.
         """
         words, found, end = words_of(text), list[Match](), time.monotonic() + limit_sec
+        is_complete = not words
         for offset in range(0, MAX_SEARCHED if words else 0, BATCH):
             batch = await self.list(limit=BATCH, offset=offset)
             found += await self._store.transaction(partial(matches, is_own=self._is_own, batch=batch, words=words))
-            if len(batch) < BATCH or len(found) >= limit or time.monotonic() > end:
+            is_complete = len(batch) < BATCH or len(found) >= limit
+            if is_complete or time.monotonic() > end:
                 break
-        return found[:limit]
+        return Found(found[:limit], is_complete)
 
     async def delete(self, conversation_id: str) -> bool:
         """Remove a conversation with its messages. Return whether there was one."""

@@ -41,6 +41,18 @@ class Match(NamedTuple):
     excerpt: str
 
 
+class Found(NamedTuple):
+    """The result of a search.
+
+    Parameters:
+        matches: conversations with a message that has all words.
+        is_complete: whether all conversations were searched, or as many found as were asked for.
+    """
+
+    matches: list[Match]
+    is_complete: bool
+
+
 def words_of(text: str) -> list[str]:
     """Return the words to search for in what a user has entered, at most :data:`MAX_WORDS`."""
     return [word[:MAX_WORD_CHARS] for word in text.encode("utf-8", "ignore").decode().lower().split()[:MAX_WORDS]]

@@ -12,7 +12,7 @@ from ...paths import Home
 from ...settings import read_settings
 from ...store.conversation import Conversation, ConversationMessage, MessageTree
 from ...store.conversations import Conversations
-from ...store.message_search import Match
+from ...store.message_search import Found
 from ...store.store import open_store
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Journal:
         """Return conversations, the last changed first."""
         return _wait(self._conversations.list(limit=limit))
 
-    def search(self, text: str, limit: int) -> list[Match]:
+    def search(self, text: str, limit: int) -> Found:
         """Return the conversations with a message that has all words of a text, the last changed first."""
         return _wait(self._conversations.search(text, limit=limit))
 

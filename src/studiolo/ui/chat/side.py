@@ -79,10 +79,11 @@ class ConversationSide:
             self._about.set_text("")
             return
         self._about.set_text("Searching messages…")
-        found = await backend().conversations(self._live.owner).search(text, limit=MAX_MATCHES)
+        found, is_complete = await backend().conversations(self._live.owner).search(text, limit=MAX_MATCHES)
         if self._matches.is_deleted or (self._search.value or "") != text:
             return
-        self._about.set_text("In messages" if found else "No message has these words.")
+        about = "In messages" if found else "No message has these words."
+        self._about.set_text(about if is_complete else f"{about} Only the conversations changed last were searched.")
         self._matches.clear()
         with self._matches:
             for each in found:
