@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,17 @@ def test_a_server_and_an_embedded_host_are_recorded(home: Home, tmp_path: Path) 
     subprocess.run([sys.executable, "-c", program], env=environment(home), check=True)
     embedded = {(line["of"], line["frame"].get("message", {}).get("type")) for line in recorded(since)}
     assert {("system/version", None), ("llm/predict", "fragment"), ("llm/predict", "success")} <= embedded
+
+
+def test_the_recorder_imports_nothing_at_the_start_of_a_process() -> None:
+    """Every process of a run starts with it; what it imports, thousands of interpreters import."""
+    program = "import sys; print(*sys.modules)"
+    recording = {**os.environ, "PYTHONPATH": str(Path(wire_recorder.__file__).parent)}
+    bare = {name: value for name, value in recording.items() if name != "PYTHONPATH"}
+    modules: list[set[str]] = []
+    for variables in (recording, bare):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True
+        )
+        modules.append(set(done.stdout.split()))
+    assert "wire_recorder" in modules[0] - modules[1] <= {"sitecustomize", "wire_recorder", "__future__"}

@@ -4,20 +4,20 @@ A line of the file that ``STUDIOLO_TEST_WIRE`` names is ``{"of": "namespace/endp
 that differ in free text and in figures alone, a process writes one.
 
 It stands by itself, because its folder is put into the path of every program: it imports studiolo's modules when the
-program itself does.
+program itself does. Every process of a run imports this module at its start, thousands in all, and few send a frame:
+what is imported here is what an interpreter has imported already; anything else is imported where it is used.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.abc
-import importlib.util
-import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # as of typing, which would be an import
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import ModuleType
+    from typing import Any
 
 VARIABLE = "STUDIOLO_TEST_WIRE"
 FREE_TEXT = {"content", "text", "title", "rootTitle", "cause", "formatted", "input", "output", "stack", "warning"}
@@ -44,6 +44,8 @@ def record(of: str, frame: dict[str, Any]) -> None:
     """Write a frame that was sent, unless one like it was, or a test has taken the variable away."""
     if VARIABLE not in os.environ:
         return
+    import json
+
     key = (of, shape_of(frame))
     if key not in _seen:
         _seen.add(key)
@@ -72,12 +74,14 @@ def shape_of(value: Any, field: str = "") -> Any:
     raise TypeError(f"{value!r} is no JSON")
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Patches the modules of ``_PATCHES`` after they have been imported."""
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> Any:
         if name not in _PATCHES:
             return None
+        import importlib.util
+
         sys.meta_path.remove(self)
         try:
             spec = importlib.util.find_spec(name)
@@ -97,6 +101,9 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def _patch_sockets(module: Any) -> None:
     """Record the frames that a socket of the server sends, by the endpoints of the frames that it received."""
+    import functools
+    import json
+
     connection = module.Connection
     start = connection.__init__
 
@@ -133,6 +140,8 @@ def _patch_sockets(module: Any) -> None:
 
 
 def _read(frame: Any) -> Any:
+    import json
+
     try:
         return json.loads(frame)
     except (TypeError, ValueError, RecursionError):
@@ -141,6 +150,8 @@ def _read(frame: Any) -> Any:
 
 def _patch_embedded(module: Any) -> None:
     """Record what the embedded transport returns, as a socket would have carried it."""
+    import json
+
     transport, channel = module.EmbeddedTransport, module.EmbeddedChannel
     call, start, drain, drain_blocking = (
         transport.call,
