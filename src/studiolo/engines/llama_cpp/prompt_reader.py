@@ -115,15 +115,17 @@ class PromptReader:
         """
         said: list[str] = []
         tokens = 0
-        waits = prompt is None or not self._is_long(len(prompt) * (1 if isinstance(prompt, str) else TOKEN_CHARS))
-        self._waiting += waits
+        waits = False
         began, read_sec = time.monotonic(), None
         cached: int | None = None
         try:
             if self._keeper is not None:
                 await self._keeper.begin(prompt)
+            known = 0 if prompt is None else self._noted.known(prompt)
+            waits = prompt is None or not self._is_long(_chars(prompt) - _chars(prompt[:known]))
+            self._waiting += waits
             if prompt is not None and not waits:
-                async with contextlib.aclosing(self._steps(prompt)) as steps:
+                async with contextlib.aclosing(self._steps(prompt, prompt[:known])) as steps:
                     async for progress in steps:
                         cached = progress.cached
                         yield progress
@@ -157,9 +159,12 @@ class PromptReader:
         least = 2 * STEP_TOKENS if self._waiting else self._batch_tokens
         return self._slots > 1 and length > TOKEN_CHARS * least
 
-    async def _steps(self, prompt: Prefix) -> AsyncGenerator[PromptProgress, None]:
-        """Have all of a prompt read but for the last step."""
-        known = prompt[: self._noted.known(prompt)]
+    async def _steps(self, prompt: Prefix, known: Prefix) -> AsyncGenerator[PromptProgress, None]:
+        """Have all of a prompt read but for the last step.
+
+        Parameters:
+            known: the beginning of it that the engine has read.
+        """
         position = len(await self._client.tokenize(known) if isinstance(known, str) else known)
         ids = await self._client.tokenize(prompt) if isinstance(prompt, str) else prompt
         if self._client.context_length is not None and len(ids) >= self._client.context_length:
@@ -177,3 +182,8 @@ class PromptReader:
 
     def _step_tokens(self) -> int:
         return max(STEP_TOKENS, int(STEP_SEC * self._rate)) if self._waiting else self._batch_tokens
+
+
+def _chars(text: Prefix) -> int:
+    """Return the length of a text in characters; of tokens, about."""
+    return len(text) * (1 if isinstance(text, str) else TOKEN_CHARS)

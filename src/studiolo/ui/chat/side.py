@@ -82,8 +82,9 @@ class ConversationSide:
         found, is_complete = await backend().conversations(self._live.owner).search(text, limit=MAX_MATCHES)
         if self._matches.is_deleted or (self._search.value or "") != text:
             return
-        about = "In messages" if found else "No message has these words."
-        self._about.set_text(about if is_complete else f"{about} Only the conversations changed last were searched.")
+        outcome = "In messages" if found else "No message has these words."
+        partly = "" if is_complete else " Only the conversations changed last were searched."
+        self._about.set_text(f"{outcome}{partly}")
         self._matches.clear()
         with self._matches:
             for each in found:
