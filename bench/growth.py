@@ -75,9 +75,9 @@ def prompts(run: Run) -> list[Curve]:
             tokens = samples[0].ended.prompt or length
             reads[way].append((tokens, statistics.median(each.first for each in samples)))
             decodes[way].append((tokens, statistics.median(each.decode_rate for each in samples)))
-    for way, side in ((REFERENCE, "reference"), ("SDK, through the server", "own")):
-        longest = run.shared(beside_prompts)[side]
-        reads[way].append((longest.tokens, longest.alone))
+    longest = run.shared(beside_prompts)["own"]
+    if longest.alone is not None:
+        reads["SDK, through the server"].append((longest.tokens, longest.alone))
     return [
         Curve("prompt_length", "Time to first token by prompt", "prompt, tokens", "seconds", reads, logarithmic=True),
         Curve("context_fill", "Decode by filled context", "context, tokens", "tokens/s", decodes),
