@@ -14,8 +14,9 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-PATIENCE_SEC = 30.0
+PATIENCE_SEC = 60.0
 
 ESCAPE = re.compile(r"\x1b\[[?\d;]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[=>]")
 
@@ -49,8 +50,9 @@ class TypedProgram:
 
     def rest(self) -> str:
         """Wait for the end of the program; return what it still shows, without escape sequences."""
+        end = time.monotonic() + PATIENCE_SEC
         while self._read():
-            pass
+            assert time.monotonic() < end, f"the program has not ended, but shown:\n{self._shown.decode()}"
         self.process.wait(PATIENCE_SEC)
         return ESCAPE.sub("", self._shown.decode())
 
@@ -73,8 +75,10 @@ class TypedProgram:
 
 
 @contextlib.contextmanager
-def typed_program(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[TypedProgram]:
-    """Run a program in a terminal; it is killed at the end of the block if it still runs."""
+def typed_program(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+) -> Iterator[TypedProgram]:
+    """Run a program in a terminal, in ``folder``; it is killed at the end of the block if it still runs."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
 
@@ -83,7 +87,13 @@ def typed_program(command: Sequence[str], environment: Mapping[str, str]) -> Ite
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     process = subprocess.Popen(
-        command, env=dict(environment), stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal
+        command,
+        env=dict(environment),
+        cwd=folder,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=take_terminal,
     )
     os.close(theirs)
     try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import StoreError, UsageError
+from ...errors import StoreError, StudioloError, UsageError
 from ...store.conversation import Conversation, title_of
+from ..output import printable
 from .commands import Command
 from .context import ChatContext
 from .files import read_export, write_export
 from .inputs import attach
+from .journal import Journal
 from .model_commands import use_model, use_tools_again
 from .terminal import edited
 
@@ -76,32 +78,48 @@ def _save(chat: ChatContext, name: str) -> None:
 
 def _load(chat: ChatContext, name: str) -> None:
     if not name:
-        if chat.journal is None:
-            raise StoreError("The stored conversations cannot be read")
-        for each in chat.journal.list(20):
+        for each in _journal(chat).list(20):
             chat.terminal.show(f"{each.id}  {each.title}")
         return
     path = Path(unquoted(name)).expanduser()
     if path.suffix.lower() == ".json" or path.is_file():
         conversation, tree = read_export(path)
-    elif chat.journal is not None:
-        conversation, tree = chat.journal.get(name)
     else:
-        raise StoreError("The stored conversations cannot be read")
+        conversation, tree = _journal(chat).get(name)
     chat.session.take_up(conversation, tree)
     take_up(chat)
 
 
+def _journal(chat: ChatContext) -> Journal:
+    if chat.journal is None:
+        raise StoreError(
+            "This chat does not read the stored conversations",
+            cause="It was started with --no-store, or they cannot be opened",
+            suggestion="/load FILE continues one that was saved as .json.",
+        )
+    return chat.journal
+
+
 def take_up(chat: ChatContext) -> None:
-    """Show the conversation that is continued, with its model and its tools."""
+    """Show the conversation that is continued, with its model and its tools.
+
+    Where its model cannot be used, an error is shown, and the one before it answers.
+    """
     conversation, llm = chat.session.conversation, chat.session.llm
     chat.show_branch()
     if not chat.session.is_answered:
         chat.terminal.note("The last question has no answer: /retry asks again.")
     if llm is not None and conversation.model is None:
         chat.session.use(llm)
-    elif llm is None or llm.get_info().model_key != conversation.model:
+    elif llm is None:
         use_model(chat, conversation.model)
+    elif (current := llm.get_info().model_key) != conversation.model:
+        try:
+            use_model(chat, conversation.model)
+        except StudioloError as error:
+            chat.terminal.error(str(error))
+            chat.session.use(llm)
+            chat.terminal.note(f"{printable(current)} answers.")
     use_tools_again(chat)
 
 

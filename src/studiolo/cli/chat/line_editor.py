@@ -7,6 +7,8 @@ from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import Completer
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import has_focus
 from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings
 
@@ -52,8 +54,9 @@ def _bindings() -> KeyBindings:
     def add_line(event: Any) -> None:
         event.current_buffer.insert_text("\n")
 
-    bindings.add("enter")(end_or_continue)
-    bindings.add("escape", "enter")(add_line)
+    in_question = has_focus(DEFAULT_BUFFER)  # not in a search by Ctrl-R, which Enter accepts
+    bindings.add("enter", filter=in_question)(end_or_continue)
+    bindings.add("escape", "enter", filter=in_question)(add_line)
     return bindings
 
 
