@@ -12,7 +12,7 @@ UV := $(BIN)/uv$(if $(WINDOWS),.exe)
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fast coverage lint types format bench bench-quick fuzz soak docs tables lock clean lm-eval open-webui runtimes
+.PHONY: help run test check fast coverage lint types format bench bench-quick fuzz soak docs tables lock clean lm-eval open-webui runtimes screenshots
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
@@ -30,6 +30,7 @@ help:
 	@echo "make open-webui  drive Open WebUI's backend against a server; it takes 850 MB in the tests' cache"
 	@echo "make runtimes  build llama-server for this processor and for Vulkan, and test both: up to hours"
 	@echo "make docs    build the documentation into site/"
+	@echo "make screenshots  take the screenshots that the documentation shows: the next make docs has them"
 	@echo "make tables  renew docs/dialects.md from the tables of the dialects"
 	@echo "make lock    renew the lock files from pyproject.toml"
 	@echo "make clean   remove what make made"
@@ -115,6 +116,9 @@ runtimes: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m pytest -m screenshots tests/ui
+
 tables: $(VENV)/.dev
 	$(BIN)/python -m tests.support.dialect_tables
 
@@ -127,4 +131,4 @@ lock: | $(UV)
 		--custom-compile-command "make lock" tests/support/frameworks.in -o requirements-frameworks.lock
 
 clean:
-	rm -rf $(VENV) dist site .coverage* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .build dist site .coverage* .pytest_cache .ruff_cache .hypothesis .import_linter_cache

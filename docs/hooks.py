@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import screenshots  # beside this file: mkdocs finds it while it reads this one
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -56,11 +57,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, path, content=text))
     for name, path in REPOSITORY_PAGES.items():
         files.append(File.generated(config, path, content=(ROOT / name).read_text("utf-8")))
+    for name, picture in screenshots.current().items():
+        files.append(File.generated(config, f"screenshots/{name}", abs_src_path=str(picture)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links between docs/ and the repository into links of the site, and other files into their paths."""
+    """Turn links between docs/ and the repository into links of the site, and other files into their paths.
+
+    Screenshots that are there are put in the places of their marks.
+    """
+    markdown = screenshots.shown(markdown, screenshots.current())
     if page.file.src_uri in REPOSITORY_PAGES.values():
         markdown = markdown.replace("](docs/", "](")
     for name, path in REPOSITORY_PAGES.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -9,12 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import studiolo
+from docs import screenshots
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+
+
+PAGES = ("chat", "models", "server")
 
 
 def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -25,8 +31,14 @@ def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site with screenshots, which stub pages without content were taken of."""
     folder = tmp_path_factory.mktemp("site")
-    done = build(ROOT / "mkdocs.yml", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDIOLO_SCREENSHOTS", str(tmp_path_factory.mktemp("screenshots")))
+        for name in PAGES:
+            for width, height in screenshots.SIZES:
+                screenshots.save(name, width, _empty_picture(width, height))
+        done = build(ROOT / "mkdocs.yml", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -44,6 +56,35 @@ def test_pages_load_nothing_from_the_network(site: Path) -> None:
             r'<(?:script|img|link rel="stylesheet")[^>]* (?:src|href)="(\w+://[^"]+)"', page.read_text()
         )
         assert loaded == [], page.name
+
+
+def _empty_picture(width: int, height: int) -> bytes:
+    picture = io.BytesIO()
+    Image.new("RGB", (width, height)).save(picture, "png")
+    return picture.getvalue()
+
+
+def test_screenshots_of_this_version_are_shown(site: Path) -> None:
+    page = (site / "pages.html").read_text("utf-8")
+    for name in PAGES:
+        for width, _ in screenshots.SIZES:
+            assert re.search(rf'<img alt="[^"]+" src="screenshots/{name}-{width}.png" width="\d+%"', page)
+            assert (site / "screenshots" / f"{name}-{width}.png").is_file()
+
+
+def test_screenshots_of_another_version_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIOLO_SCREENSHOTS", str(tmp_path))
+    text = (ROOT / "docs" / "pages.md").read_text("utf-8")
+    assert tuple(screenshots.MARK.findall(text)) == PAGES
+    (tmp_path / "models-360.png").write_bytes(b"no picture")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screenshots, "program_digest", lambda: "another version")
+        screenshots.save("chat", 360, _empty_picture(360, 740))
+    assert screenshots.current() == {}
+    without = screenshots.shown(text, screenshots.current())
+    assert without == screenshots.MARK.sub("", text)
+    screenshots.save("chat", 360, _empty_picture(360, 740))
+    assert "screenshots/chat-360.png" in screenshots.shown(text, screenshots.current())
 
 
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import studiolo as lm
+from docs import screenshots
 from studiolo.paths import Home
 from tests.support.browser import PATIENCE_MS, Site, accessibility_faults, chromium
 from tests.support.homes import DEFAULT_MODEL, new_home
@@ -33,6 +34,20 @@ def look() -> str:
 server.run()
 """
 """An MCP server with one tool, which has no parameters."""
+
+
+HIDE_FOLDER = """(folder) => {
+  const hide = () => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      const text = texts.currentNode;
+      if (text.data.includes(folder)) text.data = text.data.replaceAll(folder, "~/.local/share/studiolo");
+    }
+  };
+  new MutationObserver(hide).observe(document.body, {subtree: true, childList: true, characterData: true});
+  hide();
+}"""
+"""Show the usual home folder in place of another one, also where a page is changed: before it is painted."""
 
 
 @pytest.fixture(scope="package")
@@ -99,6 +114,25 @@ def open_page(site: Site) -> Iterator[Callable[..., Page]]:
     for page in opened:
         page.close()
     assert not site.faults
+
+
+@pytest.fixture
+def take_screenshots(site: Site) -> Callable[[str, Page], None]:
+    """Takes the screenshots of a page that the documentation shows, by its name there, without the tests' folders."""
+
+    def take_screenshots(name: str, page: Page) -> None:
+        before = page.viewport_size
+        page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        page.evaluate(HIDE_FOLDER, str(site.home.root))
+        for width, height in screenshots.SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            screenshots.save(name, width, page.screenshot(animations="disabled"))
+            assert str(site.home.root) not in page.inner_text("body")
+        assert before is not None
+        page.set_viewport_size(before)
+
+    return take_screenshots
 
 
 @pytest.fixture(scope="package")

@@ -21,6 +21,13 @@ pytestmark = pytest.mark.slow
 expect.set_options(timeout=PATIENCE_MS)
 
 
+ANSWER = """A *studiolo* is a place to read and write, in an Italian palace of the fifteenth century.
+
+- It has a desk, shelves and a door that closes.
+- Its owner keeps there what the work needs, and nothing else.
+"""
+
+
 def field(page: Page) -> Locator:
     return page.get_by_role("textbox", name="Question")
 
@@ -95,15 +102,20 @@ def test_an_edited_question_begins_a_branch_and_both_are_kept(first: Page) -> No
     expect(answers(first)).to_have_text(before)
 
 
-def test_an_answer_is_tried_again_and_edited_in_branches_of_its_own(first: Page) -> None:
+@pytest.mark.screenshots
+def test_an_answer_is_tried_again_and_edited_in_branches_of_its_own(
+    first: Page, take_screenshots: Callable[[str, Page], None]
+) -> None:
     answers(first).last.get_by_role("button", name="Answer again").click()
     expect(answers(first).last).to_contain_text("2 of 2")
     answered(first)
     answers(first).last.get_by_role("button", name="Edit").click()
-    first.get_by_role("textbox", name="Edited message").fill("My *own* words")
+    first.get_by_role("textbox", name="Edited message").fill(ANSWER)
     first.get_by_role("button", name="Keep as a branch").click()
     expect(answers(first).last).to_contain_text("3 of 3")
-    expect(answers(first).last.locator("em")).to_have_text("own")
+    expect(answers(first).last.locator("em")).to_have_text("studiolo")
+    expect(first.get_by_text(re.compile(r"\d+ of 2048 tokens"))).to_be_visible()
+    take_screenshots("chat", first)
 
 
 def test_a_conversation_is_renamed_found_exported_copied_and_deleted(first: Page, tmp_path: Path) -> None:

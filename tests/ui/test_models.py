@@ -19,11 +19,15 @@ Opener = Callable[..., Page]
 Faults = Callable[..., list[str]]
 
 
-def test_models_on_disk_are_listed_with_what_is_known_of_them(open_page: Opener, faults_of: Faults) -> None:
+@pytest.mark.screenshots
+def test_models_on_disk_are_listed_with_what_is_known_of_them(
+    open_page: Opener, faults_of: Faults, take_screenshots: Callable[[str, Page], None]
+) -> None:
     page = open_page("/models", size=NARROW)
     model = page.get_by_role("group", name=DEFAULT_MODEL)
     expect(model).to_contain_text("from studiolo")
     expect(page.get_by_role("group", name="tiny-vision")).to_contain_text("vision")
+    take_screenshots("models", page)
     page.get_by_label("Filter").fill("SMOLLM llama")
     expect(page.get_by_role("group", name="tiny-vision")).to_have_count(0)
     assert overflow(page) == 0

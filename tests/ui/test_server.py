@@ -26,7 +26,10 @@ def llm(site: Site) -> Iterator[lm.LLM]:
         llm.unload()
 
 
-def test_what_a_client_does_is_seen_as_it_is_done(llm: lm.LLM, open_page: Opener, faults_of: Faults) -> None:
+@pytest.mark.screenshots
+def test_what_a_client_does_is_seen_as_it_is_done(
+    llm: lm.LLM, open_page: Opener, faults_of: Faults, take_screenshots: Callable[[str, Page], None]
+) -> None:
     page = open_page("/server", size=NARROW)
     instance = page.get_by_role("group", name="watched", exact=True)
     expect(instance).to_contain_text("0 of 4 slots in use")
@@ -35,6 +38,7 @@ def test_what_a_client_does_is_seen_as_it_is_done(llm: lm.LLM, open_page: Opener
     expect(instance).to_contain_text("20 tokens generated")
     plot = page.get_by_role("group", name="Tokens a second")
     expect(plot).to_contain_text("at most")
+    take_screenshots("server", page)
     assert overflow(page) == 0
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     assert faults_of(page) == []
