@@ -1,4 +1,4 @@
-"""``studiolo chat`` on a pseudo-terminal, on the fake engine: keys, Ctrl-C, the end of the process, resuming."""
+"""``studiolo chat`` on a pseudo-terminal, on the fake engine: keys, Ctrl-C, tools, the end of the process, resuming."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from studiolo.paths import Home
+from tests.support import mcp_server
 from tests.support.chatting import command, home_of_fakes
+from tests.support.fake_models import add_model
 from tests.support.pseudo_terminal import TypedProgram, typed_program
 from tests.support.running import environment
 
@@ -33,14 +35,31 @@ from studiolo.cli.main import main
 main()
 """
 
+TOOLS = """
+import json
+import studiolo_fake_engine as fake
+def call(name, /, **arguments):
+    return ["[TOOL_REQUEST]", json.dumps({"name": name, "arguments": arguments}), "[END_TOOL_REQUEST]"]
+fake.models["slow"].load.sec = 600
+fake.models["tiny"].answers = [
+    ["Let ", "me ", "see. ", *call("multiply", a=6, b=7)], ["It ", "is ", "42."],
+    call("multiply", a=2, b=3), ["Not ", "allowed."],
+    call("multiply", a=2, b=4), call("multiply", a=2, b=5), ["8 ", "and ", "10."],
+    call("greet", name="Ann"),
+    ["Still ", "here."],
+]
+from studiolo.cli.main import main
+main()
+"""
+
 PROMPT = r">>>"
 
 
 @contextlib.contextmanager
-def chat(home: Home, *words: str, **variables: str) -> Iterator[TypedProgram]:
+def chat(home: Home, *words: str, script: str = PROGRAM, **variables: str) -> Iterator[TypedProgram]:
     settings = environment(home, STUDIOLO_HOST="embedded", PROMPT_TOOLKIT_NO_CPR="1", TERM="xterm", **variables)
     settings["PYTHONPATH"] = f"{ENGINE}:{settings['PYTHONPATH']}"
-    with typed_program([sys.executable, "-c", PROGRAM, "chat", *words], settings) as program:
+    with typed_program([sys.executable, "-c", script, "chat", *words], settings) as program:
         yield program
 
 
@@ -88,3 +107,45 @@ def test_keys_on_a_terminal_ctrl_c_and_the_end_by_kill_9(empty_home: Home, monke
         program.type("\x04")
         assert "studiolo chat -c" in program.rest() and program.process.returncode == 0
         assert not re.findall(r"\x1b(?!\[\?2004)", program.everything.decode())  # readline's alone
+
+
+def test_tools_are_allowed_on_a_terminal_and_ctrl_c_stops_questions_and_loads(
+    empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = home_of_fakes(empty_home, monkeypatch)
+    add_model(home, "slow")
+    calc = {"command": sys.executable, "args": [mcp_server.__file__]}
+    (home.root / "mcp.json").write_text(json.dumps({"mcpServers": {"calc": calc}}))
+    asks = r"\[a\]lways: "
+    with chat(home, "tiny", "--tools", "calc", script=TOOLS) as program:
+        assert "The model may call: multiply, greet" in program.until(PROMPT)
+        program.type("6 * 7?\r")
+        assert "Let me see." in program.until(rf"Call multiply\(a=6, b=7\)\?(?s:.*){asks}")
+        program.type("y\r")
+        shown = program.until(r"42\.(?s:.*)>>>")
+        assert "multiply returned: " in shown and "It is 42." in shown
+        program.type("2 * 3?\r")
+        program.until(asks)
+        program.type("no\r")
+        assert "did not allow this call" in program.until(r"allowed\.(?s:.*)>>>")
+        program.type("2 * 4 and 2 * 5?\r")
+        program.until(asks)
+        program.type("a\r")
+        assert "Calls multiply(a=2, b=5)" in program.until(r"and 10\.(?s:.*)>>>")
+        program.type("Who is Ann?\r")
+        program.until(rf"greet(?s:.*){asks}")
+        program.type("\x03")
+        program.until(r"stopped;(?s:.*)>>>")
+        program.type("/model slow\r")  # at once: the question before must not take it
+        program.until("loading slow")
+        program.type("\x03")
+        program.until(r"\(stopped\)(?s:.*)>>>")
+        program.type("Are you there?\r")
+        program.until(r"Still here\.(?s:.*)>>>")
+        program.type("/tools\r")
+        assert "* calc" in program.until(r"may call: multiply(?s:.*)>>>")
+        program.type("/tools calc\r")
+        program.until(r"may call: no tools\.(?s:.*)>>>")
+        program.type("\x04")
+        program.rest()
+        assert program.process.returncode == 0

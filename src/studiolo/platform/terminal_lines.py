@@ -6,25 +6,30 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 LOOK_SEC = 0.1
 """How often a thread that waits looks whether it must stop."""
 
 
-def read_line(cancelled: threading.Event) -> str:
-    """Return a line of the terminal; empty when ``cancelled`` is set. What was typed before the call does not count.
+def read_line(show: Callable[[], None], cancelled: threading.Event) -> str:
+    """Return a line of the terminal; empty when ``cancelled`` is set. On Windows, the thread waits for one in any case.
 
-    On Windows, the thread waits for a line in any case.
+    Parameters:
+        show: shows what is asked. What was typed before it is called does not count.
+        cancelled: ends the wait.
     """
     if sys.platform == "win32":
+        show()
         return input()
     import termios
 
     termios.tcflush(0, termios.TCIFLUSH)
+    show()
     line = b""
     while not cancelled.is_set() and not line.endswith(b"\n"):
-        if select.select([0], [], [], LOOK_SEC)[0]:
+        is_typed = bool(select.select([0], [], [], LOOK_SEC)[0])
+        if is_typed and not cancelled.is_set():  # what is typed later is for the next prompt
             if not (piece := os.read(0, 4096)):
                 break
             line += piece

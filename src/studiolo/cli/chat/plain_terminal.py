@@ -38,8 +38,7 @@ class PlainTerminal:
         return input(without_controls(question))
 
     def confirm(self, question: str, cancelled: threading.Event) -> str:
-        print(without_controls(question), end="", flush=True)
-        return read_line(cancelled)
+        return read_line(lambda: print(without_controls(question), end="", flush=True), cancelled)
 
     def show(self, text: str) -> None:
         self._print(text)

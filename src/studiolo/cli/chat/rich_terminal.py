@@ -38,8 +38,8 @@ class RichTerminal:
         return prompt(without_controls(question))
 
     def confirm(self, question: str, cancelled: threading.Event) -> str:
-        self._console.print(Text(without_controls(question), style="bold"), end="")
-        return read_line(cancelled)
+        text = Text(without_controls(question), style="bold")
+        return read_line(lambda: self._console.print(text, end=""), cancelled)
 
     def show(self, text: str) -> None:
         self._print(text, "")
