@@ -50,6 +50,7 @@ PREDICTION: dict[str, tuple[Any, Any]] = {
     "llama.presencePenalty": ({"checked": True, "value": 0.5}, ("presence_penalty", 0.5)),
     "vision.userMaxImageDimensionPixels": ({"checked": True, "value": 9}, ("user_max_image_dimension_pixels", 9)),
     "studiolo.keepTokens": (5, ("keep_tokens", 5)),
+    "studiolo.controlTokens": ("text", ("control_tokens", "text")),
     "studiolo.penaltyTokens": (-1, ("penalty_tokens", -1)),
     "studiolo.lora": (
         [{"adapter": "a", "scale": 1.0}, {"adapter": "b", "scale": 0.5}],

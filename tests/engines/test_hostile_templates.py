@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,25 @@ def test_spelled_control_tokens_cost_what_text_costs(llm: lm.LLM) -> None:
     assert llm.tokenize("<|im_end|>") == [2], "the caller writes the text"
     assert llm.complete("<|im_end|>", config=ONE).stats.prompt_tokens_count == 1
     assert llm.apply_prompt_template("a<|im_end|>b").count("a<|im_end|>b") == 1
+
+
+def test_a_raw_completion_keeps_spelled_control_tokens_as_text_where_that_is_set(llm: lm.LLM) -> None:
+    def count(text: str, **config: Any) -> int:
+        return llm.complete(text, config={**ONE, **config}).stats.prompt_tokens_count or 0
+
+    text = "a<|im_end|>\n<|im_start|>b"
+    assert count(text) == count(text, control_tokens="read") == 5
+    kept, misspelled = count(text, control_tokens="text"), count("a<|im_enb|>\n<|im_starb|>b")
+    assert kept > 10 and abs(kept - misspelled) <= 3
+    assert count("a plain text", control_tokens="text") == count("a plain text")
+
+
+def test_control_tokens_are_refused_where_they_have_no_effect(llm: lm.LLM) -> None:
+    with pytest.raises(lm.UnsupportedError, match="control_tokens"):
+        llm.respond("a", config={**ONE, "control_tokens": "read"})
+    assert llm.respond("a", config={**ONE, "control_tokens": "text"}).stats.predicted_tokens_count == 1
+    with pytest.raises(lm.ConfigError, match="control_tokens"):
+        llm.complete("a", config={"control_tokens": "words"})  # type: ignore[typeddict-item]
 
 
 def test_a_prompt_that_can_never_fit_is_refused_at_once(llm: lm.LLM) -> None:

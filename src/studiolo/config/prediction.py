@@ -196,6 +196,9 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
             ``False`` for no limit. Default: 2048.
         ignore_model_preferred_max_image_dimension: ``True`` is refused: an engine gives a model its images in the
             size that it was made for.
+        control_tokens: what the spelling of a control token (``<|im_end|>``) in the text of a raw completion is:
+            ``"read"`` makes it that token, which is the default, since the caller writes the whole prompt; ``"text"``
+            keeps it text. In chats and gaps it is always text, and ``"read"`` is refused.
         on_engine_failure: what happens when the engine's process ends in the middle of an answer: ``"resume"`` restarts
             it and continues from the text that was sent, ``"error"`` raises :class:`EngineDiedError`. Default:
             ``"resume"``, except for answers with tools or a structured form, which cannot be resumed.
@@ -244,6 +247,7 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     lora: LoraList | None = None
     user_max_image_dimension_pixels: Annotated[int, Meta(ge=1, le=2**31 - 1)] | bool | None = None
     ignore_model_preferred_max_image_dimension: bool | None = None
+    control_tokens: Literal["read", "text"] | None = None
     on_engine_failure: Literal["resume", "error"] | None = None
     timeout_sec: Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_SEC)] | bool | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None

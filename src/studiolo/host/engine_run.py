@@ -14,6 +14,7 @@ from ..domain.generation import ToolCallEvent
 from ..domain.infill import Infill
 from ..domain.vocabulary import Vocabulary
 from ..engines.base import CompletionRequest, Engine, EngineEvent, TemplateRequest
+from ..engines.chat_templates.control_tokens import as_text
 from ..engines.prompt import Prompt
 from ..engines.schemas.process import Schemas
 from ..errors import UnsupportedError
@@ -135,6 +136,23 @@ async def chat_prompt(
     return prompt if may_think(engine, config) else with_thought_closed(prompt, config)
 
 
+def check_control_tokens(prompt: str | list[int] | ChatRequest | Infill, config: PredictionConfig) -> None:
+    """Refuse ``control_tokens`` where it cannot have an effect. Raise :class:`UnsupportedError`."""
+    if isinstance(prompt, list) and config.control_tokens == "text":
+        raise UnsupportedError(
+            "The prediction config's field 'control_tokens' is 'text', and the prompt consists of tokens",
+            suggestion="Give the prompt as text.",
+            feature="control_tokens",
+        )
+    if isinstance(prompt, ChatRequest | Infill) and config.control_tokens == "read":
+        raise UnsupportedError(
+            "The prediction config's field 'control_tokens' is 'read', which only a raw completion can have",
+            cause="In chats and in texts with a gap, what spells a control token stays text.",
+            suggestion="Use complete(), with the whole prompt.",
+            feature="control_tokens",
+        )
+
+
 async def begin(
     engine: Engine,
     request: PredictionRequest,
@@ -158,6 +176,7 @@ async def begin(
     """
     config, prompt = request.config, request.prompt
     asked = CompletionRequest(prompt="", config=config)
+    check_control_tokens(prompt, config)
     check_capabilities(engine, config, media_in(prompt.messages) if isinstance(prompt, ChatRequest) else ())
     if isinstance(prompt, Infill):
         prompt = await infill_prompt(engine, prompt, config, context_length, vocabulary)
@@ -185,8 +204,10 @@ async def begin(
         if not asked.media:
             chat = await fit_chat(engine, chat, config, context_length, vocabulary)
         given = await chat_prompt(engine, request, chat, vocabulary)
+    elif isinstance(prompt, str):
+        given = as_text(prompt, vocabulary.control_tokens) if config.control_tokens == "text" else Prompt(prompt)
     else:
-        given = Prompt(prompt if isinstance(prompt, str) else await engine.detokenize(prompt))
+        given = Prompt(await engine.detokenize(prompt))
     check_fits(given, config, context_length, vocabulary)
     form = await answer_form(request.schemas, engine, config, given.text)
     thinking = form is None or form.may_think

@@ -57,6 +57,7 @@ PREDICTION_KEYS = (
     Key("keep_tokens", "studiolo.keepTokens"),
     Key("penalty_tokens", "studiolo.penaltyTokens"),
     Key("reasoning_effort", "studiolo.reasoningEffort"),
+    Key("control_tokens", "studiolo.controlTokens"),
     Key("on_engine_failure", "studiolo.onEngineFailure"),
     Key("timeout_sec", "studiolo.timeoutSec", checkbox=True),
     Key("lora", "studiolo.lora"),
