@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from studiolo.errors import ModelFileError
 from studiolo.library.gguf_file import read_header, read_metadata
 from studiolo.library.model_shape import shape_of
+from studiolo.library.vocabulary import read_vocabulary
 from tests.support.model_files import write_gguf
 
 pytestmark = pytest.mark.fuzz
@@ -66,7 +67,14 @@ MEANINGFUL = (
     *("general.architecture", "general.alignment", "general.type", "general.file_type", "general.size_label"),
     *("llama.block_count", "llama.context_length", "llama.embedding_length", "llama.attention.head_count"),
     *("llama.attention.head_count_kv", "llama.attention.sliding_window", "llama.expert_count", "llama.pooling_type"),
-    *("tokenizer.chat_template", "tokenizer.ggml.tokens", "clip.has_vision_encoder", "adapter.type", "general.name"),
+    *(
+        "tokenizer.chat_template",
+        "tokenizer.ggml.tokens",
+        "tokenizer.ggml.token_type",
+        "clip.has_vision_encoder",
+        "adapter.type",
+        "general.name",
+    ),
 )
 SAID = ("llama", "bert", "clip", "model", "mmproj", "adapter", "imatrix", "{{ messages", "x")
 
@@ -130,7 +138,7 @@ def test_a_header_of_the_right_form_with_any_values(content: bytes) -> None:
         file.write(content)
         file.flush()
         begin = time.monotonic()
-        for read in (read_metadata, shape):
+        for read in (read_metadata, shape, read_vocabulary):
             try:
                 read(Path(file.name))
             except ModelFileError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from studiolo.errors import ModelFileError
-from studiolo.library.gguf_file import count_string, read_metadata
+from studiolo.library.gguf_file import Header, Tensor, count_string, describe, read_metadata
 from studiolo.paths import Home
 from tests.support.model_files import write_gguf
 
@@ -46,6 +46,13 @@ def test_fields_are_read_as_the_formats_own_library_writes_them(tmp_path: Path) 
     assert metadata.parameter_count == 1_984_064
     assert metadata.params_string == "2M"
     assert metadata.trained_for_tool_use
+
+
+@pytest.mark.parametrize("architecture", [[], ["llama"], 7, True, 0.5])
+def test_an_architecture_of_a_wrong_type_is_unknown(architecture: object) -> None:
+    header = Header({"general.architecture": architecture}, [Tensor("output.weight", (2, 2), 0, 0)], 0)
+    metadata = describe(header)
+    assert (metadata.architecture, metadata.type) == ("unknown", "model")
 
 
 def test_the_quantization_is_that_of_most_weights_where_the_file_does_not_say(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def kind_of(fields: Mapping[str, Any], tensors: Iterable[str]) -> str:
         tensors: the names of its tensors.
     """
     names = list(tensors)
-    architecture, stated = fields.get("general.architecture"), fields.get("general.type")
+    given, stated = fields.get("general.architecture"), fields.get("general.type")
+    architecture = given if isinstance(given, str) else ""
     if any(key.startswith("imatrix.") for key in fields) or any(name.endswith(".in_sum2") for name in names):
         return "imatrix"
     if "adapter.type" in fields or any(name.endswith(".lora_a") for name in names):

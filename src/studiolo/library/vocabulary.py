@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ..domain.vocabulary import InfillTokens, Vocabulary
 from ..errors import ModelFileError
 from .gguf_file import read_header
+
+T = TypeVar("T")
 
 _TOKENS, _TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
@@ -56,8 +58,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         fields = read_header(path, check=False, keep=frozenset({_TOKENS, _TYPES})).fields
     except ModelFileError:
         return Vocabulary()  # the engine says what is wrong with the file
-    tokens: list[bytes] = fields.get(_TOKENS) or []
-    types: list[int] = fields.get(_TYPES) or []
+    tokens, types = _list(fields, _TOKENS, bytes), _list(fields, _TYPES, int)
     template, tool_template = (
         value if isinstance(value, str) else ""
         for value in (fields.get("tokenizer.chat_template"), fields.get("tokenizer.chat_template.tool_use"))
@@ -70,6 +71,12 @@ def read_vocabulary(path: Path) -> Vocabulary:
         tool_template=tool_template,
         infill=_infill(tokens, fields),
     )
+
+
+def _list(fields: Mapping[str, Any], key: str, kind: type[T]) -> list[T]:
+    """Return a field that is a list, all items of which are of one type; an empty list where it is anything else."""
+    value = fields.get(key)
+    return cast("list[T]", value) if isinstance(value, list) and value and isinstance(value[0], kind) else []
 
 
 def _control_tokens(tokens: list[bytes], types: list[int], templates: str) -> list[str]:
