@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +28,7 @@ from studiolo.store.conversations import Conversations
 from studiolo.store.store import open_store
 from tests.support.browser import PATIENCE_MS, chromium
 
-from .processes import PYTHON, running
+from .processes import Server, processor_seconds, serving
 
 MESSAGES = 120
 SETTLE_SEC = 5.0
@@ -52,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         home.root.mkdir()
         home.settings.write_text("[library]\nprograms = []\n")
         conversation = asyncio.run(_stored(home))
-        with _server(home) as (address, process):
-            for name, share in _shares(home, address, process, conversation, seconds):
+        with serving(environment={"STUDIOLO_HOME": str(home.root)}) as server:
+            for name, share in _shares(home, server, conversation, seconds):
                 print(f"{name}: {share:.2%} of a core over {seconds:g} s", flush=True)
     return 0
 
@@ -72,30 +69,9 @@ async def _stored(home: Home) -> str:
     return conversation.id
 
 
-@contextlib.contextmanager
-def _server(home: Home) -> Generator[tuple[str, psutil.Process]]:
-    """Run a server, and yield its address and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [*PYTHON, "-m", "studiolo", "serve", "--no-load", "--no-sdk-port", "--port", address.rpartition(":")[2]]
-    with (
-        running(command, environment={"STUDIOLO_HOME": str(home.root)}, stderr=subprocess.DEVNULL) as process,
-    ):
-        end = time.monotonic() + PATIENCE_MS / 1000
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(address[10:]))):
-                break
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError("the server did not start")
-            time.sleep(0.05)
-        yield address, psutil.Process(process.pid)
-
-
-def _shares(
-    home: Home, address: str, process: psutil.Process, conversation: str, seconds: float
-) -> Generator[tuple[str, float]]:
+def _shares(home: Home, server: Server, conversation: str, seconds: float) -> Generator[tuple[str, float]]:
     """Yield the name of what is open, and the server's share of a core meanwhile."""
+    address, process = server.address, psutil.Process(server.process.pid)
     time.sleep(SETTLE_SEC)
     yield "no page, none opened before", _share(process, seconds)
     with chromium() as browser:
@@ -124,7 +100,7 @@ def _share(process: psutil.Process, seconds: float) -> float:
 
 def _used(process: psutil.Process) -> float:
     """Return the processor time of a process and its children, in seconds."""
-    return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
+    return processor_seconds(process.pid, *(each.pid for each in process.children(recursive=True)))
 
 
 if __name__ == "__main__":

@@ -159,11 +159,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(model: str | None = None) -> Generator[Server]:
+def serving(model: str | None = None, *, environment: Mapping[str, str] | None = None) -> Generator[Server]:
     """Yield a server on a free port, with ``model`` once it is loaded."""
     began = time.perf_counter()
     load = ["--model", model] if model else ["--no-load"]
-    with running([*PYTHON, "-m", "studiolo", "serve", "--port", "0", *load]) as process:
+    with running([*PYTHON, "-m", "studiolo", "serve", "--port", "0", *load], environment=environment) as process:
         assert process.stderr is not None
         server: Server | None = None
         said: list[str] = []
