@@ -9,7 +9,7 @@ import pytest
 
 from studiolo.benchmark import Figures
 from studiolo.cli import runtime_comparison
-from studiolo.cli.main import app
+from studiolo.cli.main import command_line
 from studiolo.cli.runtime_comparison import NEAR_TIE, Answers, Comparison, compare, compared
 from studiolo.cli.runtime_listing import Listed, list_engines
 from studiolo.cli.runtime_selection import select_runtime
@@ -94,7 +94,7 @@ def test_the_bundled_engine_is_listed_with_its_instruction_sets(empty_home: Home
 def refusal(*words: str) -> str:
     """Return the error of a command, which runs in this process."""
     with pytest.raises(StudioloError) as raised:
-        app(["runtime", *words], standalone_mode=False)
+        command_line()(["runtime", *words], standalone_mode=False)
     return str(raised.value)
 
 

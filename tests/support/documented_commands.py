@@ -7,14 +7,14 @@ from typing import Any
 
 import typer.main
 
-from studiolo.cli.main import app
+from studiolo.cli.main import command_line
 
 ABBREVIATED = {"...", "…", "COMMAND"}
 
 
 def check(command: str) -> None:
     """Fail if a command, or one of its options, does not exist."""
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(command_line())
     node, seen = group, group.params
     for word in shlex.split(command.replace("[", "").replace("]", "").rpartition("studiolo ")[2]):
         if word.startswith("-") and word != "-":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -26,28 +27,23 @@ from . import (
 )
 from .chat import command as chat
 
-app = typer.Typer(
-    name="studiolo",
-    help="Run language models on your own machine.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-complete.register(app)
-chat.register(app)
-chats.register(app)
-downloads.register(app)
-model_files.register(app)
-instances.register(app)
-serve.register(app)
-server.register(app)
-pages.register(app)
-log.register(app)
-doctor.register(app)
-bench.register(app)
-tune.register(app)
-runtime.register(app)
+_COMMANDS: dict[Callable[[typer.Typer], None], tuple[str, ...]] = {
+    complete.register: ("complete",),
+    chat.register: ("chat",),
+    chats.register: ("chats",),
+    downloads.register: ("get", "search"),
+    model_files.register: ("ls", "show", "import", "rm"),
+    instances.register: ("ps", "load", "unload", "status"),
+    serve.register: ("serve",),
+    server.register: ("server",),
+    pages.register: ("ui",),
+    log.register: ("log",),
+    doctor.register: ("doctor",),
+    bench.register: ("bench",),
+    tune.register: ("tune",),
+    runtime.register: ("runtime",),
+}
+"""The commands that each module registers, in the order of the help."""
 
 
 # Typer's, whichever click it stands on.
@@ -60,8 +56,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def options(
+def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -72,6 +67,28 @@ def options(
 
         os.environ["STUDIOLO_DEBUG"] = "1"
         logging.basicConfig(level=logging.DEBUG)
+
+
+def command_line(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line, or as much of it as the command among ``words`` needs.
+
+    Typer examines every option of every command that is registered, which takes longer than most commands do
+    themselves. All commands are there where ``words`` name none, for the help and for a name that is misspelled.
+    """
+    app = typer.Typer(
+        name="studiolo",
+        help="Run language models on your own machine.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    command = next((word for word in words if not word.startswith("-")), None)
+    registers = [register for register, names in _COMMANDS.items() if command in names] or list(_COMMANDS)
+    for register in registers:
+        register(app)
+    return app
 
 
 def main() -> None:
@@ -88,7 +105,7 @@ def _run() -> int:
     from .standard_streams import OutputError, discard_output
 
     try:
-        status = app(standalone_mode=False)
+        status = command_line(sys.argv[1:])(standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
         error.show()
