@@ -193,6 +193,8 @@ def test_a_draft_model_drafts(client: lm.Client, llm: lm.LLM) -> None:
         assert not fragments[0].contains_drafted
         with pytest.raises(lm.ModelNotFoundError, match='"other"'):
             drafted.complete(PROMPT, config={"draft_model": "other"})
+        with pytest.raises(lm.UnsupportedError, match=f"no log-probabilities of drafted tokens.*{key}"):
+            drafted.complete(PROMPT, config={"log_probs": 1})
         # A draft of the same model is always taken, and four tokens are drafted at once: about four in five.
         assert stats.accepted_draft_tokens_count == stats.total_draft_tokens_count
         assert stats.total_draft_tokens_count >= 18

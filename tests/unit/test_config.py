@@ -19,7 +19,8 @@ from studiolo.config import (
     load_config,
     prediction_config,
 )
-from studiolo.errors import ConfigError
+from studiolo.errors import ConfigError, UnsupportedError
+from studiolo.host.drafting import check_draft
 from studiolo.protocol import kv
 from studiolo.protocol.settings_keys import PREDICTION_KEYS
 
@@ -206,3 +207,12 @@ def test_a_setting_with_two_names_can_be_changed_by_either(name: str, other: str
     assert prediction_config(config).to_dict() == {"topKSampling": 10}
     setattr(config, name, None)
     assert prediction_config(config).to_dict() == {}
+
+
+@pytest.mark.parametrize("config", [{"speculative_ngram": "ngram-mod"}, {"speculative_draft_mtp": True}])
+def test_log_probabilities_are_refused_where_the_load_drafts_by_itself(config: dict[str, Any]) -> None:
+    for log_probs in (0, 3):
+        with pytest.raises(UnsupportedError, match="no log-probabilities of drafted tokens"):
+            check_draft(prediction_config({"log_probs": log_probs}), load_config(config), None)
+    check_draft(prediction_config({"log_probs": False}), load_config(config), None)
+    check_draft(prediction_config({"log_probs": 3}), load_config({}), None)

@@ -40,9 +40,20 @@ def undrafted(load: LoadConfig) -> LoadConfig:
 def check_draft(config: PredictionConfig, load: LoadConfig, draft: Model | None) -> None:
     """Refuse to draft without a draft model, or in another way than it was loaded to: the engine would ignore it.
 
+    Engines give no log-probabilities of drafted tokens: a list with gaps is refused, too.
+
     Raises:
         UnsupportedError: a setting has no effect, or differs from the value given at the load.
     """
+    by_itself = load.speculative_ngram or load.speculative_draft_mtp
+    asked = config.log_probs is not None and config.log_probs is not False  # 0 is a number of candidates
+    if asked and (draft is not None or by_itself):
+        raise UnsupportedError(
+            "There are no log-probabilities of drafted tokens, and the model is loaded "
+            + (f"with the draft model {draft.key}" if draft is not None else "to draft without a model"),
+            suggestion="Leave log_probs out, or load another instance without drafting (load_new_instance).",
+            feature="log_probs",
+        )
     for field, (load_field, default) in _HOW.items():
         if (wanted := getattr(config, field)) is None:
             continue
