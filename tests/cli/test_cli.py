@@ -72,8 +72,8 @@ def test_complete_as_json(home: Home, server: Server) -> None:
     assert isinstance(answer["content"], str)
 
 
-def test_the_last_used_model_is_the_next_default(home: Home, cache_home: Home) -> None:
-    model = next(cache_home.models.rglob("*.gguf"))
+def test_the_last_used_model_is_the_next_default(home: Home, quick_home: Home) -> None:
+    model = next(quick_home.models.rglob("*.gguf"))
     other = home.models / "me" / "mine" / "other.gguf"
     other.parent.mkdir(parents=True)
     other.symlink_to(model)
@@ -95,7 +95,8 @@ def test_ls_lists_what_lies_under_the_models_folder(home: Home, empty_home: Home
     assert model["sizeBytes"] == next(home.models.rglob("*.gguf")).stat().st_size
 
 
-def test_get_names_what_is_there_already_and_what_it_does_not_know(home: Home) -> None:
+def test_get_names_what_is_there_already_and_what_it_does_not_know(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # what the catalog does not have is searched for there
     assert "is in the library" in run(home, "get").stderr
     done = run(home, "get", "smolm2")
     assert done.returncode == 1
@@ -143,13 +144,16 @@ def test_an_empty_library_is_filled_with_the_default_model(empty_home: Home, cac
         (("complete", "x", "--max-tokens", "0"), 1, "max_tokens"),
         (("complete", "x", "-m", "smollm"), 0, ""),
         (("complete", "x", "-m", "smolllm2"), 1, "smollm2-135m-instruct"),
-        (("complete", "hello " * 3000), 1, "context of 2048"),
+        (("complete", "hello " * 9000), 1, "context of 8192"),
         (("load", "smollm2-135m-instruct"), 1, "studiolo serve"),
     ],
 )
-def test_exit_status_and_one_paragraph(words: tuple[str, ...], status: int, said: str, home: Home) -> None:
+def test_exit_status_and_one_paragraph(
+    words: tuple[str, ...], status: int, said: str, home: Home, server: Server
+) -> None:
     extra = ("--max-tokens", "1") if words[-1] == "smollm" else ()
-    done = run(home, *words, *extra)
+    engine = words[-1] == "smollm" or len(words[-1]) > 9000  # the server has one already
+    done = run(home, *words, *extra, host=server.address if engine else "embedded")
     assert done.returncode == status, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -157,18 +161,17 @@ def test_exit_status_and_one_paragraph(words: tuple[str, ...], status: int, said
         assert len(done.stderr.strip().split("\n\n")) == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(b"", "empty"), (b"not a model at all", "GGUF"), (b"GGUF\x03\x00\x00\x00", "")],
-)
-def test_a_file_that_is_no_model_is_named_with_the_reason(content: bytes, said: str, home: Home) -> None:
-    bad = home.models / "me" / "bad" / "bad.gguf"
-    bad.parent.mkdir(parents=True)
-    bad.write_bytes(content)
-    done = run(home, "complete", "x", "-m", "bad")
-    assert done.returncode == 1 and "bad.gguf" in done.stderr and said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "smollm2-135m-instruct" in good(run(home, "ls"))  # it spoils nothing else
+def test_files_that_are_no_models_are_named_with_the_reason(home: Home) -> None:
+    files = {"empty": (b"", "empty"), "text": (b"not a model at all", "GGUF"), "cut": (b"GGUF\x03\x00\x00\x00", "")}
+    for name, (content, _) in files.items():
+        bad = home.models / "me" / name / f"{name}.gguf"
+        bad.parent.mkdir(parents=True)
+        bad.write_bytes(content)
+    for name, (_, said) in files.items():
+        done = run(home, "complete", "x", "-m", name)
+        assert done.returncode == 1 and f"{name}.gguf" in done.stderr and said in done.stderr, name
+        assert "Traceback" not in done.stderr, name
+    assert "smollm2-135m-instruct" in good(run(home, "ls"))  # they spoil nothing else
 
 
 def test_a_truncated_model_is_named_with_both_sizes(home: Home, cache_home: Home) -> None:
@@ -220,11 +223,11 @@ def test_an_interrupt_stops_the_work_and_sets_the_exit_status(home: Home) -> Non
     assert workers and not any(worker.is_running() for worker in workers)
 
 
-def test_a_reader_that_leaves_early_is_no_error_to_speak_of(home: Home) -> None:
+def test_a_reader_that_leaves_early_is_no_error_to_speak_of(home: Home, server: Server) -> None:
     command = f"{sys.executable} -m studiolo complete 'My name is' --max-tokens 200 --temperature 0 | head -c 5"
     done = subprocess.run(
         ["bash", "-c", command],
-        env=environment(home, STUDIOLO_HOST="embedded"),
+        env=environment(home, STUDIOLO_HOST=server.address),
         capture_output=True,
         text=True,
         timeout=60,
