@@ -13,6 +13,7 @@ import msgspec
 from .config import PredictionConfig, explicit_fields
 from .errors import ConfigError
 from .settings import quoted, read_settings
+from .text_file import read_text_file
 
 MAX_PRESET_NAME_CHARS = 60
 
@@ -34,9 +35,9 @@ def edit_settings(path: Path, change: Callable[[Any], None], by_hand: str) -> No
     fresh = target.with_suffix(".new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+        document = tomlkit.parse(read_text_file(path)) if path.exists() else tomlkit.document()
         change(document)
-        fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
+        fresh.write_text(tomlkit.dumps(document), encoding="utf-8", newline="")  # as they are in the file
         read_settings(fresh)
         if target.exists():
             shutil.copymode(target, fresh)

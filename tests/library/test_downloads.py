@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import shutil
 import signal
 from collections import namedtuple
@@ -379,12 +380,37 @@ async def test_a_name_that_is_nowhere(library: Library) -> None:
         await library.fetch("nothing-like-it")
 
 
-async def test_a_fetched_file_that_is_no_model_is_an_error(library: Library, tmp_path: Path) -> None:
-    from studiolo.errors import ModelFileError
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (b"hello, world", "it is not a GGUF file: it is a text"),
+        (b"", "it is not a GGUF file: it is empty"),
+        (b"GGUF and no more", "its file is not a usable GGUF file: "),
+    ],
+)
+@pytest.mark.parametrize("way", ["catalog", "path"])
+async def test_a_file_that_is_no_model_does_not_enter_the_library(
+    library: Library, tmp_path: Path, content: bytes, wrong: bytes, reason: str, way: str
+) -> None:
+    source = local(tmp_path, wrong, "wrong.gguf")
+    if way == "catalog":
+        write_catalog(library.home, source)
+    with pytest.raises(DownloadError, match=re.escape(reason)):
+        await library.fetch("tiny" if way == "catalog" else source["path"])
+    assert leftovers(library) == []
+    assert [path for path in library.home.models.rglob("*") if path.is_file()] == []
+    # The next source has it.
+    write_catalog(library.home, source, local(tmp_path, content))
+    assert (await library.fetch("tiny")).path.read_bytes() == content
 
-    write_catalog(library.home, local(tmp_path, b"hello, world"), content=b"hello, world")
-    with pytest.raises(ModelFileError, match="not a GGUF file"):
-        await library.fetch("tiny")
+
+async def test_a_copy_of_a_private_file_is_private(library: Library, tmp_path: Path, content: bytes) -> None:
+    source = Path(local(tmp_path, content)["path"])
+    for mode, copied in ((0o640, 0o640), (0o400, 0o600)):
+        source.chmod(mode)
+        copy = (await library.fetch(str(source))).path
+        assert copy.stat().st_mode & 0o777 == copied
+        copy.unlink()
 
 
 def test_the_meter_is_calm_and_never_runs_backwards() -> None:

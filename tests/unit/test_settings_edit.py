@@ -39,6 +39,15 @@ def test_a_preset_is_written_and_overwritten_beside_the_others(tmp_path: Path) -
     assert [*read_settings(tmp_path / "new" / "config.toml").presets] == ["first"]
 
 
+def test_a_file_of_a_windows_editor_keeps_its_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf# mine\r\n[server]\r\nport = 5000\r\n")
+    save_preset(path, "cold", PredictionConfig(temperature=0.0))
+    found = read_settings(path)
+    assert found.server.port == 5000 and found.presets["cold"].temperature == 0
+    assert b"# mine\r\n[server]\r\nport = 5000\r\n" in path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("name", "config", "said"),
     [

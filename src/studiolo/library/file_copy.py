@@ -10,11 +10,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ..platform.file_status import share_no_further
+
 _CHUNK = 8 << 20
 
 
 def copy_into_place(source: Path, target: Path, on_copied: Callable[[int], object] = lambda _: None) -> None:
     """Copy under a hidden name, which listings skip, and rename when all of it is on the disk.
+
+    Others can do no more with the copy than with ``source``.
 
     Raises:
         OSError: the system refused, or there is not enough space.
@@ -26,6 +30,7 @@ def copy_into_place(source: Path, target: Path, on_copied: Callable[[int], objec
     part = partial_name(target)
     try:
         with source.open("rb") as reader, part.open("wb") as writer:
+            share_no_further(part, os.fstat(reader.fileno()))
             copied = 0
             while chunk := reader.read(_CHUNK):
                 writer.write(chunk)

@@ -40,6 +40,29 @@ def create_files_privately() -> None:
     os.umask(0o077)
 
 
+def share_no_further(path: Path, original: os.stat_result) -> None:
+    """Take from others what they may not do with the file that ``path`` becomes a copy of."""
+    if has("file-modes"):
+        path.chmod(stat.S_IMODE(path.stat().st_mode & original.st_mode) | 0o600)
+
+
+def flush_file(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with path.open("r+b") as file:  # Windows flushes no file that is open to be read alone
+        os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk, where a program can (not on Windows)."""
+    if sys.platform == "win32":
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def allocated_bytes(status: os.stat_result) -> int:
     """Return the bytes of the disk that a file takes; its size where the system does not say."""
     if sys.platform == "win32":

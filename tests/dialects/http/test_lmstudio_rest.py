@@ -151,11 +151,13 @@ def test_what_is_here_is_not_downloaded(http: httpx.Client) -> None:
 def test_a_download_is_followed_by_its_job(empty_home: Home, tmp_path: Path) -> None:
     from tests.support.fake_models import add_model
     from tests.support.http_server import serving_in_thread
+    from tests.support.model_files import write_catalog
     from tests.support.running import wait_until
 
     source = add_model(Home(tmp_path / "elsewhere"), "gamma")
+    write_catalog(empty_home, {"type": "file", "path": str(source)}, name="gamma")
     with serving_in_thread() as server, httpx.Client(base_url=server.url) as client:
-        job = post(client, "/api/v1/models/download", model=str(source))
+        job = post(client, "/api/v1/models/download", model="gamma")
         assert job["status"] in ("downloading", "completed") and job["job_id"].startswith("job_")
 
         def state() -> Any:
@@ -164,6 +166,9 @@ def test_a_download_is_followed_by_its_job(empty_home: Home, tmp_path: Path) -> 
         wait_until(lambda: state()["status"] == "completed", "the download")
         assert state()["downloaded_bytes"] == state()["total_size_bytes"] == source.stat().st_size
         assert state()["completed_at"] >= state()["started_at"]
+        for name in (str(source), source.as_uri(), "~/gamma.gguf", "https://example.com/gamma.gguf"):
+            error = post(client, "/api/v1/models/download", 400, model=name)["error"]
+            assert (error["type"], error["param"]) == ("invalid_request", "model"), name
 
 
 def test_a_chat_continues_from_any_of_its_answers(http: httpx.Client) -> None:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ...host.download_jobs import DownloadJob
 from ...library.download_options import recommended
+from ...library.download_references import PathReference, WebReference, parse
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured, wrong
@@ -45,6 +46,12 @@ class DownloadState(Struct, kw_only=True):
 async def begin_download(call: Call[DownloadBody]) -> Answer:
     """Begin to download a model."""
     library, body = call.host.library, call.body
+    if isinstance(parse(body.model), PathReference | WebReference):
+        raise wrong(
+            "model",
+            f"{body.model[:60]!r} is neither a name of the catalog nor a repository on the hub",
+            "Files and other addresses are fetched by studiolo get.",
+        )
     name = body.model if body.quantization is None else f"{body.model}@{body.quantization.lower()}"
     options = await library.download_options(name)
     option = recommended(options)
@@ -62,14 +69,13 @@ async def download_status(call: Call[None]) -> Answer:
 
 
 def _state(job: DownloadJob) -> DownloadState:
-    state = DownloadState(
-        job_id=job.id, status=job.status, total_size_bytes=job.total_bytes, started_at=_time(job.started_at)
-    )
+    total = job.total_bytes or (job.progress.total_bytes if job.progress is not None else 0)
+    state = DownloadState(job_id=job.id, status=job.status, total_size_bytes=total, started_at=_time(job.started_at))
     if job.progress is not None:
         state.downloaded_bytes = job.progress.downloaded_bytes
     if job.status == "completed" and job.ended_at is not None:
         state.completed_at = _time(job.ended_at)
-        state.downloaded_bytes = job.total_bytes
+        state.downloaded_bytes = total
     elif job.error is not None:
         state.error = str(job.error)
     elif job.progress is not None and (speed := job.progress.speed_bytes_per_second) > 0:

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Protocol
 
 from msgspec import Struct
 
+from ...platform.file_status import share_no_further
 from ..disk_threads import DiskThreads
+from ..file_kind import SAMPLE_BYTES, file_kind
 from ..partial_downloads import resume_at
 
 _CHUNK = 1 << 20
@@ -81,17 +83,34 @@ class Source(Protocol):
 
 
 async def copy_file(source: Path, job: Job) -> None:
-    """Copy ``source`` to the job's target, resuming an earlier copy of the same file."""
+    """Copy ``source``, a GGUF file, to the job's target, resuming an earlier copy of the same file.
+
+    Others can do no more with the copy than with the file.
+
+    Raises:
+        SourceUnavailable: the file is of another kind; nothing of it has been copied.
+    """
     status = source.stat()
     copied = 0
+    kind = await job.threads.step(_other_kind, source)
+    if kind is not None:
+        raise SourceUnavailable(f"it is not a GGUF file: it is {kind}")
 
     def copy(stop: threading.Event) -> None:
         nonlocal copied
         copied = resume_at(job.target, f"{status.st_size} bytes of {status.st_mtime_ns}")
         with source.open("rb") as stream, job.target.open("ab") as sink:
+            share_no_further(job.target, status)
             stream.seek(copied)
             while (chunk := stream.read(_CHUNK)) and not stop.is_set():
                 copied += sink.write(chunk)
 
     await job.threads.whole_file(copy, lambda: job.on_bytes(copied, status.st_size))
     job.on_bytes(copied, status.st_size)
+
+
+def _other_kind(source: Path) -> str | None:
+    """Return what a file is that is not a GGUF file."""
+    with source.open("rb") as stream:
+        start = stream.read(SAMPLE_BYTES)
+    return None if start.startswith(b"GGUF") else file_kind(start)
