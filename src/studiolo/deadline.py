@@ -16,10 +16,12 @@ class Deadline:
 
     Parameters:
         limit_sec: ``None`` means no limit.
+        call: the call that its errors name, instead of the part of it that took too long.
     """
 
-    def __init__(self, limit_sec: float | None = None) -> None:
+    def __init__(self, limit_sec: float | None = None, call: str | None = None) -> None:
         self.limit_sec = limit_sec
+        self.call = call
         self.began = time.monotonic()
 
     def remaining(self) -> float | None:
@@ -29,7 +31,7 @@ class Deadline:
     def or_sooner(self, limit_sec: float | None) -> Deadline:
         """Return this deadline, or one after ``limit_sec`` from now if that is sooner."""
         left = self.remaining()
-        return self if limit_sec is None or (left is not None and left <= limit_sec) else Deadline(limit_sec)
+        return self if limit_sec is None or (left is not None and left <= limit_sec) else Deadline(limit_sec, self.call)
 
     @property
     def has_passed(self) -> bool:
@@ -53,7 +55,7 @@ class Deadline:
         limit = self.limit_sec or 0.0
         shown = f"{limit:.3g}" if limit < 100 else f"{limit:.0f}"
         return TimeLimitError(
-            f"{what} took longer than the time limit of {shown} s",
+            f"{self.call or what} took longer than the time limit of {shown} s",
             suggestion="Set a longer timeout.",
             data=data,
         )

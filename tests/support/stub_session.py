@@ -37,7 +37,9 @@ class StubSession:
         raise Sent(parameter)
 
     @contextlib.asynccontextmanager
-    async def messages(self, namespace: str, endpoint: Any, parameter: Any) -> AsyncGenerator[Any, None]:
+    async def messages(
+        self, namespace: str, endpoint: Any, parameter: Any, deadline: Any = None
+    ) -> AsyncGenerator[Any, None]:
         raise Sent(parameter)
         yield
 

@@ -35,6 +35,7 @@ from .process_bound import ProcessBound
 from .repository import AsyncRepositoryNamespace
 from .reranking import RerankResult
 from .session import HostSession, Session
+from .timeouts import Timeout, deadline_of
 
 
 class AsyncClient(ProcessBound):
@@ -83,12 +84,15 @@ class AsyncClient(ProcessBound):
     ) -> None:
         await self.close()
 
-    async def connect(self) -> None:
+    async def connect(self, *, timeout: Timeout = None) -> None:
         """Find the host. Raise :class:`ConnectionFailedError` if the requested one does not answer.
 
         A closed client can be connected again.
+
+        Parameters:
+            timeout: the time limit of the call in seconds: after it, :class:`TimeLimitError` is raised. Default: none.
         """
-        await self._session.connect()
+        await self._session.connect(deadline_of(timeout, "connect()"))
 
     async def close(self) -> None:
         """Close the connections. Models stay loaded; later calls raise :class:`ConnectionFailedError`."""
@@ -113,39 +117,65 @@ class AsyncClient(ProcessBound):
         """``"host:port"``, an ``https`` URL, or ``"embedded"``. Raises :class:`ClientError` before it is connected."""
         return self._session.address
 
-    async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+    async def prepare_image(
+        self, src: LocalFileInput, name: str | None = None, *, timeout: Timeout = None
+    ) -> FileHandle:
         """Upload an image to the host; see :meth:`AsyncFilesNamespace.prepare_image`."""
-        return await self.files.prepare_image(src, name)
+        return await self.files.prepare_image(src, name, timeout=timeout)
 
-    async def prepare_audio(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+    async def prepare_audio(
+        self, src: LocalFileInput, name: str | None = None, *, timeout: Timeout = None
+    ) -> FileHandle:
         """Upload audio to the host; see :meth:`AsyncFilesNamespace.prepare_audio`."""
-        return await self.files.prepare_audio(src, name)
+        return await self.files.prepare_audio(src, name, timeout=timeout)
 
-    async def list_downloaded_models(self, namespace: str | None = None) -> list[AnyAsyncDownloadedModel]:
-        """Return the models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
+    async def list_downloaded_models(
+        self, namespace: str | None = None, *, timeout: Timeout = None
+    ) -> list[AnyAsyncDownloadedModel]:
+        """Return the models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind.
+
+        Parameters:
+            timeout: as for :meth:`connect`.
+        """
         namespace = optional(_kind, namespace, "namespace")
-        models = await self.system.list_downloaded_models()
+        models = await self.system.list_downloaded_models(timeout=timeout)
         return [model for model in models if namespace is None or model.type == namespace]
 
-    async def list_loaded_models(self, namespace: str | None = None) -> list[AsyncLLM | AsyncEmbeddingModel]:
-        """Return handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
+    async def list_loaded_models(
+        self, namespace: str | None = None, *, timeout: Timeout = None
+    ) -> list[AsyncLLM | AsyncEmbeddingModel]:
+        """Return handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind.
+
+        Parameters:
+            timeout: as for :meth:`connect`.
+        """
+        deadline = deadline_of(timeout, "list_loaded_models()")
         namespace = optional(_kind, namespace, "namespace")
         handles: list[AsyncLLM | AsyncEmbeddingModel] = []
         if namespace != "embedding":
-            handles += await self.llm.list_loaded()
+            handles += await self.llm.list_loaded(timeout=deadline)
         if namespace != "llm":
-            handles += await self.embedding.list_loaded()
+            handles += await self.embedding.list_loaded(timeout=deadline)
         return handles
 
     async def rerank(
-        self, model: str, query: str, documents: Iterable[str], *, top_n: int | None = None
+        self,
+        model: str,
+        query: str,
+        documents: Iterable[str],
+        *,
+        top_n: int | None = None,
+        timeout: Timeout = None,
     ) -> list[RerankResult]:
         """Return texts in the order of how well they answer a question; see :meth:`AsyncEmbeddingModel.rerank`.
 
         Parameters:
             model: the key or identifier of a reranking model; it is loaded if it is not.
+            timeout: the time limit of the whole in seconds; the load counts. Default: none.
         """
-        return await (await self.embedding.model(model)).rerank(query, documents, top_n=top_n)
+        deadline = deadline_of(timeout, "rerank()")
+        handle = await self.embedding.model(model, timeout=deadline)
+        return await handle.rerank(query, documents, top_n=top_n, timeout=deadline)
 
 
 class AsyncSystemNamespace:
@@ -156,9 +186,15 @@ class AsyncSystemNamespace:
         self._llm = llm
         self._embedding = embedding
 
-    async def list_downloaded_models(self) -> list[AnyAsyncDownloadedModel]:
-        """Return the models on the host's disk; each can be loaded with its ``model()``."""
-        infos = await self._session.call("system", LIST_DOWNLOADED_MODELS, None)
+    async def list_downloaded_models(self, *, timeout: Timeout = None) -> list[AnyAsyncDownloadedModel]:
+        """Return the models on the host's disk; each can be loaded with its ``model()``.
+
+        Parameters:
+            timeout: as for :meth:`AsyncClient.connect`.
+        """
+        infos = await self._session.call(
+            "system", LIST_DOWNLOADED_MODELS, None, deadline_of(timeout, "list_downloaded_models()")
+        )
         return [
             AsyncDownloadedEmbeddingModel(info, self._embedding)
             if info.type == "embedding"
@@ -166,31 +202,59 @@ class AsyncSystemNamespace:
             for info in infos
         ]
 
-    async def list_downloaded_model_variants(self, model_key: str) -> list[wire.ModelInfo]:
-        """Return the variants of a model on the host's disk. Raise :class:`ModelNotFoundError` if there are none."""
+    async def list_downloaded_model_variants(self, model_key: str, *, timeout: Timeout = None) -> list[wire.ModelInfo]:
+        """Return the variants of a model on the host's disk. Raise :class:`ModelNotFoundError` if there are none.
+
+        Parameters:
+            timeout: as for :meth:`AsyncClient.connect`.
+        """
         parameter = ModelKeyParameter(text_or_path(model_key, "model_key"))
-        return await self._session.call("system", LIST_VARIANTS, parameter)
+        return await self._session.call(
+            "system", LIST_VARIANTS, parameter, deadline_of(timeout, "list_downloaded_model_variants()")
+        )
 
-    async def list_library(self) -> list[LibraryModel]:
-        """Return every variant of every model on a studiolo host's disk, unusable ones included."""
-        return await self._session.call("system", LIST_LIBRARY, None)
+    async def list_library(self, *, timeout: Timeout = None) -> list[LibraryModel]:
+        """Return every variant of every model on a studiolo host's disk, unusable ones included.
 
-    async def show_model(self, name: str) -> ModelDetails:
-        """Return all metadata of a model of a studiolo host. Raise :class:`ModelNotFoundError`."""
-        return await self._session.call("system", SHOW_MODEL, NameParameter(text_or_path(name, "name")))
+        Parameters:
+            timeout: as for :meth:`AsyncClient.connect`.
+        """
+        return await self._session.call("system", LIST_LIBRARY, None, deadline_of(timeout, "list_library()"))
 
-    async def version(self) -> Version:
-        """Return the version of the host's program."""
-        return await self._session.call("system", VERSION, None)
+    async def show_model(self, name: str, *, timeout: Timeout = None) -> ModelDetails:
+        """Return all metadata of a model of a studiolo host. Raise :class:`ModelNotFoundError`.
 
-    async def notify(self, title: str, description: str | None = None) -> None:
-        """Notify the user of the host: LM Studio shows the text, studiolo writes it to its log."""
+        Parameters:
+            timeout: as for :meth:`AsyncClient.connect`.
+        """
+        return await self._session.call(
+            "system", SHOW_MODEL, NameParameter(text_or_path(name, "name")), deadline_of(timeout, "show_model()")
+        )
+
+    async def version(self, *, timeout: Timeout = None) -> Version:
+        """Return the version of the host's program.
+
+        Parameters:
+            timeout: as for :meth:`AsyncClient.connect`.
+        """
+        return await self._session.call("system", VERSION, None, deadline_of(timeout, "version()"))
+
+    async def notify(self, title: str, description: str | None = None, *, timeout: Timeout = None) -> None:
+        """Notify the user of the host: LM Studio shows the text, studiolo writes it to its log.
+
+        Parameters:
+            timeout: as for :meth:`AsyncClient.connect`.
+        """
         parameter = Notification(text(title, "title"), optional(text, description, "description"))
-        await self._session.call("system", NOTIFY, parameter)
+        await self._session.call("system", NOTIFY, parameter, deadline_of(timeout, "notify()"))
 
-    async def info(self) -> SystemInfo:
-        """Return the host's process and what it runs."""
-        return await self._session.call("system", INFO, None)
+    async def info(self, *, timeout: Timeout = None) -> SystemInfo:
+        """Return the host's process and what it runs.
+
+        Parameters:
+            timeout: as for :meth:`AsyncClient.connect`.
+        """
+        return await self._session.call("system", INFO, None, deadline_of(timeout, "info()"))
 
 
 _kind = one_of("llm", "embedding")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Unpack, cast, overload
 
 from ..config import prediction_config
+from ..deadline import Deadline
 from ..domain.decisions import Normalization
 from ..errors import ConfigError
 from ..protocol.chat import ChatHistoryData
@@ -30,6 +31,7 @@ from .decisions import (
     calibration_of,
     questions_of,
 )
+from .timeouts import deadline_of
 
 QUESTIONS_AT_ONCE = 256
 """Questions of one request; more become several requests, one after the other."""
@@ -72,18 +74,21 @@ class AsyncDeciding(AsyncModelHandle):
                 geometric means of those of their tokens, for choices that differ much in length and that the question
                 does not name.
             calibration: the result of :meth:`calibrate`.
+            timeout: the time limit of the whole in seconds. Default: none.
 
         Raises:
             ConfigError: an argument is malformed.
             UnsupportedError: the engine of the model cannot do it, or the model does not take the images or the audio.
+            TimeLimitError: it took longer than ``timeout``.
         """
         check_options("decide", options, DecisionOptions)
+        deadline = deadline_of(options.get("timeout"), "decide()")
         asked = Choices.of(choices)
         if options.get("context") is None:
             history, data = Chat.from_history(question).history_data(), asked.question(None)
         else:
             history, data = _history(options), asked.question(text(question, "question"))
-        (found,) = await self._probabilities(history, [data], options)
+        (found,) = await self._probabilities(history, [data], options, deadline)
         return asked.decision(found)
 
     @overload
@@ -113,15 +118,16 @@ class AsyncDeciding(AsyncModelHandle):
         Parameters:
             questions: texts; or :class:`Question`, each with choices of its own.
             choices: as for :meth:`decide`, of the questions that are texts.
-            context, config, normalization, calibration: as for :meth:`decide`.
+            context, config, normalization, calibration, timeout: as for :meth:`decide`.
 
         Raises:
-            ConfigError, UnsupportedError: as :meth:`decide`.
+            ConfigError, UnsupportedError, TimeLimitError: as :meth:`decide`.
         """
         check_options("decide_many", options, DecisionOptions)
+        deadline = deadline_of(options.get("timeout"), "decide_many()")
         asked = questions_of(questions, choices)
         data = [each.question(question) for question, each in asked]
-        found = await self._probabilities(_history(options), data, options)
+        found = await self._probabilities(_history(options), data, options, deadline)
         return [each.decision(probabilities) for (_, each), probabilities in zip(asked, found, strict=True)]
 
     async def calibrate(
@@ -139,27 +145,31 @@ class AsyncDeciding(AsyncModelHandle):
             examples: at least 6, better a hundred or more: pairs of a question and its right answer, which is one
                 of the choices.
             choices, context, config, normalization: as for the decisions that it is for: see :meth:`decide_many`.
+            timeout: the time limit of the whole in seconds. Default: none.
 
         Raises:
-            ConfigError, UnsupportedError: as :meth:`decide`; there are too few examples.
+            ConfigError, UnsupportedError, TimeLimitError: as :meth:`decide`; there are too few examples.
         """
         check_options("calibrate", options, CalibrationOptions)
+        deadline = deadline_of(options.get("timeout"), "calibrate()")
         pairs = [_pair(each, f"examples[{index}]") for index, each in enumerate(items(examples, "examples"))]
         asked = questions_of([question for question, _ in pairs], choices)
         right = [each.index(value) for (_, each), (_, value) in zip(asked, pairs, strict=True)]
         data = [each.question(question) for question, each in asked]
-        found = await self._probabilities(_history(options), data, options)
-        return await asyncio.to_thread(calibration_of, [each for _, each in asked], found, right)
+        found = await self._probabilities(_history(options), data, options, deadline)
+        async with deadline.enforced("calibrate()"):
+            return await asyncio.to_thread(calibration_of, [each for _, each in asked], found, right)
 
     async def _probabilities(
         self,
         history: ChatHistoryData,
         questions: Sequence[QuestionData],
         options: DecisionOptions | CalibrationOptions,
+        deadline: Deadline,
     ) -> list[list[float]]:
         normalization = cast("Normalization", _normalization(options.get("normalization", "none"), "normalization"))
         calibration = optional(_calibration, options.get("calibration"), "calibration")
-        await upload_media(self._session, history)
+        await upload_media(self._session, history, deadline)
         stack = stack_of(encode_prediction_config(prediction_config(options.get("config"))))
         found: list[list[float]] = []
         for start in range(0, len(questions), QUESTIONS_AT_ONCE):
@@ -171,7 +181,7 @@ class AsyncDeciding(AsyncModelHandle):
                 normalization=normalization,
                 calibration=calibration,
             )
-            found += (await self._call(DECIDE, parameter)).probabilities
+            found += (await self._call(DECIDE, parameter, deadline)).probabilities
         return found
 
 

@@ -38,9 +38,10 @@ from .chat import Chat, HistoryInput
 from .chat_parts import upload_media
 from .gather import gather
 from .mcp import mcp_tools
-from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult, Timeout
+from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionOptions, PredictionResult
 from .reranking import RerankResult, ordered
 from .structured import ResponseFormat, structured_setting
+from .timeouts import Timeout, deadline_of
 from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
 from .tool_runner import MakeStream, act_in_loop
 from .tools import ToolDefinition, bind_tools
@@ -234,7 +235,7 @@ class AsyncLLM(AsyncDeciding):
         """
         check_act_options(options)
         bound = bind_tools(tools, allow_async=True)
-        deadline = Deadline(optional(time_limit, options.get("timeout"), "timeout"))
+        deadline = deadline_of(options.get("timeout"))
         async with mcp_tools(options.get("mcp", ()), bound, deadline) as from_servers:
             state = ActState(Chat.from_history(chat), {**bound, **from_servers}, options, deadline)
             return await act_in_loop(
@@ -242,7 +243,11 @@ class AsyncLLM(AsyncDeciding):
             )
 
     async def apply_prompt_template(
-        self, history: HistoryInput, opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None = None
+        self,
+        history: HistoryInput,
+        opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None = None,
+        *,
+        timeout: Timeout = None,
     ) -> str:
         """Return the prompt that the model would get for a chat, up to the beginning of its answer.
 
@@ -250,21 +255,24 @@ class AsyncLLM(AsyncDeciding):
             history: as for :meth:`respond_stream`.
             opts: ``omit_bos_token``, ``omit_eos_token`` (leave these tokens out; default: false) and
                 ``tool_definitions``.
+            timeout: the time limit of the whole in seconds. Default: none.
 
         Raises:
             ConfigError: an option has a wrong name or type, or ``history`` is not a chat.
             PredictionError: the model's template rejects the chat.
+            TimeLimitError: it took longer than ``timeout``.
         """
+        deadline = deadline_of(timeout, "apply_prompt_template()")
         messages = Chat.from_history(history).history_data()
         checked_opts = _template_options(opts)
-        await upload_media(self._session, messages)
+        await upload_media(self._session, messages, deadline)
         parameter = ApplyPromptTemplateParameter(
             specifier=self._specifier,
             history=messages,
             prediction_config_stack=KvConfigStack(layers=[]),
             opts=checked_opts,
         )
-        return (await self._call(APPLY_PROMPT_TEMPLATE, parameter)).formatted
+        return (await self._call(APPLY_PROMPT_TEMPLATE, parameter, deadline)).formatted
 
     def _answer(
         self,
@@ -316,7 +324,7 @@ class AsyncEmbeddingModel(AsyncModelHandle):
             PromptTooLongError: a text does not fit into the context; the error has its position among several.
             TimeLimitError: it took longer than ``timeout``.
         """
-        deadline = Deadline(optional(time_limit, timeout, "timeout"))
+        deadline = deadline_of(timeout, "embed()")
 
         async def embed_one(one: str) -> list[float]:
             parameter = wire.EmbedStringParameter(self._specifier, one)
@@ -324,8 +332,7 @@ class AsyncEmbeddingModel(AsyncModelHandle):
 
         if is_one_text(input):
             return await embed_one(text(input, "input"))
-        async with deadline.enforced("embed()"):
-            return await gather(embed_one, texts(input, "input"))
+        return await gather(embed_one, texts(input, "input"))
 
     async def rerank(
         self, query: str, documents: Iterable[str], *, top_n: int | None = None, timeout: Timeout = None
@@ -349,7 +356,7 @@ class AsyncEmbeddingModel(AsyncModelHandle):
             raise wrong_type(documents, "documents", "a list of texts")
         given = list(texts(documents, "documents"))
         parameter = wire.RerankParameter(self._specifier, query, given)
-        deadline = Deadline(optional(time_limit, timeout, "timeout"))
+        deadline = deadline_of(timeout, "rerank()")
         return ordered(given, (await self._call(wire.RERANK, parameter, deadline)).scores, top_n)
 
 
@@ -385,9 +392,11 @@ def _for_text(settings: PredictionConfig) -> PredictionConfig:
     return settings
 
 
-def _timeout(options: PredictionOptions, settings: PredictionConfig) -> float | None:
-    timeout = optional(time_limit, options.get("timeout"), "timeout")
-    return settings.timeout_sec or None if timeout is None else timeout
+def _timeout(options: PredictionOptions, settings: PredictionConfig) -> float | Deadline | None:
+    timeout = options.get("timeout")
+    if timeout is None:
+        return settings.timeout_sec or None
+    return timeout if isinstance(timeout, Deadline) else time_limit(timeout, "timeout")
 
 
 def _with_format(config: PredictionConfigInput | None, response_format: ResponseFormat | None) -> PredictionConfig:

@@ -1,4 +1,7 @@
-"""The namespaces of the async API that load models, and the models on disk that they list."""
+"""The namespaces of the async API that load models, and the models on disk that they list.
+
+Longer than 400 lines because each method has its documentation.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ from .call_place import warn_caller
 from .callbacks import call, check_options
 from .process_bound import ProcessBound
 from .session import Session
+from .timeouts import Timeout, deadline_of
 
 _log = logging.getLogger("studiolo.client")
 
@@ -50,6 +54,7 @@ class LoadOptions(TypedDict, total=False):
     config: LoadConfigInput | None
     domain: wire.Domain | None
     on_load_progress: OnLoadProgress | None
+    timeout: Timeout
 
 
 class ModelOptions(LoadOptions, total=False):
@@ -92,6 +97,8 @@ class AsyncModelNamespace(Generic[H]):
             domain: the namespace's own, to use the model so whatever its file says: ``"embedding"`` has an LLM serve
                 embeddings.
             on_load_progress: called with the fraction loaded, 0 to 1.
+            timeout: the time limit of the whole in seconds; the download of a default model counts. After it, the load
+                is given up, unless others wait for it. Default: none.
             on_fetching: called with the progress of a download of the default model. Default: a line on stderr.
             on_mismatch: where the model is loaded already and other settings than those of ``config`` and ``ttl`` are
                 in force: ``"keep"`` it with a :class:`~studiolo.errors.LoadMismatchWarning` (the default); raise an
@@ -99,15 +106,17 @@ class AsyncModelNamespace(Generic[H]):
 
         Raises:
             LoadMismatchError: other settings are in force, and ``on_mismatch`` is ``"error"``.
+            TimeLimitError: it took longer than ``timeout``.
             ModelNotFoundError, ModelFileError, DownloadError, ConfigError, EngineStartError
         """
         check_options("model", options, ModelOptions)
+        deadline = deadline_of(options.get("timeout"), "model()")
         model_key = optional(text_or_path, model_key, "model_key")
         stack = stack_of(encode_load_config(load_config(options.get("config")), self._namespace))
         load_ttl_ms = _milliseconds(options.get("ttl", DEFAULT_TTL_SEC))
         on_mismatch = cast("OnMismatch", _choice(options.get("on_mismatch", "keep"), "on_mismatch"))
         sets_domain = self._sets_domain(options)
-        if model_key is None and (loaded := await self.list_loaded()):
+        if model_key is None and (loaded := await self.list_loaded(timeout=deadline)):
             if not {"config", "ttl", "on_mismatch"} & options.keys():
                 return loaded[0]
             model_key = loaded[0].identifier
@@ -122,7 +131,7 @@ class AsyncModelNamespace(Generic[H]):
         report = _increasing(options.get("on_load_progress"))
         given = options.get("on_fetching")
         with contextlib.nullcontext(given) if given else fetch_progress.shown() as on_fetching:
-            async with self._session.messages(self._namespace, wire.GET_OR_LOAD, parameter) as messages:
+            async with self._session.messages(self._namespace, wire.GET_OR_LOAD, parameter, deadline) as messages:
                 async for message in messages:
                     match message:
                         case wire.GetOrLoadProgress(progress=progress):
@@ -154,12 +163,13 @@ class AsyncModelNamespace(Generic[H]):
             instance_identifier: the identifier of the instance: text without control characters. Default: the model
                 key, with ``:2`` and so on.
             ttl: seconds of idleness after which it is unloaded; ``None`` for never. Default: an hour.
-            config, domain, on_load_progress: as for :meth:`model`.
+            config, domain, on_load_progress, timeout: as for :meth:`model`.
 
         Raises:
             HostError: the identifier is in use; others as :meth:`model`.
         """
         check_options("load_new_instance", options, LoadOptions)
+        deadline = deadline_of(options.get("timeout"), "load_new_instance()")
         model_key = text_or_path(model_key, "model_key")
         instance_identifier = optional(_identifier, instance_identifier, "instance_identifier")
         parameter = wire.LoadModelParameter(
@@ -171,7 +181,7 @@ class AsyncModelNamespace(Generic[H]):
         )
         report = _increasing(options.get("on_load_progress"))
         try:
-            async with self._session.messages(self._namespace, wire.LOAD_MODEL, parameter) as messages:
+            async with self._session.messages(self._namespace, wire.LOAD_MODEL, parameter, deadline) as messages:
                 async for message in messages:
                     match message:
                         case wire.LoadProgress(progress=progress):
@@ -186,7 +196,9 @@ class AsyncModelNamespace(Generic[H]):
             raise HostError(f"Model load error: {error.title}", cause=error.cause, data=error.data) from None
         raise ChannelClosedError(f"The host ended the load of {model_key} without a result")
 
-    async def plan_load(self, model_key: ModelKeyInput, config: LoadConfigInput | None = None) -> LoadPlan:
+    async def plan_load(
+        self, model_key: ModelKeyInput, config: LoadConfigInput | None = None, *, timeout: Timeout = None
+    ) -> LoadPlan:
         """Return what a load would take of this machine's memory, and the settings that would be in force.
 
         Nothing is loaded. An addition of studiolo's.
@@ -194,14 +206,15 @@ class AsyncModelNamespace(Generic[H]):
         Parameters:
             model_key: a model key or a path.
             config: the settings of the load.
+            timeout: the time limit of the call in seconds. Default: none.
 
         Raises:
             ConfigError: the model cannot be loaded so.
-            ModelNotFoundError, ModelFileError
+            ModelNotFoundError, ModelFileError, TimeLimitError
         """
         stack = stack_of(encode_load_config(load_config(config), self._namespace))
         parameter = wire.EstimateUsageParameter(model_key=text_or_path(model_key, "model_key"), load_config_stack=stack)
-        return await self._session.call(self._namespace, PLAN_LOAD, parameter)
+        return await self._session.call(self._namespace, PLAN_LOAD, parameter, deadline_of(timeout, "plan_load()"))
 
     def _sets_domain(self, options: LoadOptions) -> bool | None:
         domain = options.get("domain")
@@ -212,28 +225,41 @@ class AsyncModelNamespace(Generic[H]):
             )
         return True if domain is not None else None
 
-    async def unload(self, model_identifier: str) -> None:
-        """Unload the instance with this identifier. Raise :class:`ModelNotFoundError` if there is none."""
-        identifier = text(model_identifier, "model_identifier")
-        await self._session.call(self._namespace, wire.UNLOAD_MODEL, wire.UnloadModelParameter(identifier))
+    async def unload(self, model_identifier: str, *, timeout: Timeout = None) -> None:
+        """Unload the instance with this identifier. Raise :class:`ModelNotFoundError` if there is none.
 
-    async def list_loaded(self) -> list[H]:
-        """Return handles of the loaded models."""
-        infos = await self._session.call(self._namespace, wire.LIST_LOADED, None)
+        Parameters:
+            timeout: as for :meth:`plan_load`.
+        """
+        parameter = wire.UnloadModelParameter(text(model_identifier, "model_identifier"))
+        await self._session.call(self._namespace, wire.UNLOAD_MODEL, parameter, deadline_of(timeout, "unload()"))
+
+    async def list_loaded(self, *, timeout: Timeout = None) -> list[H]:
+        """Return handles of the loaded models.
+
+        Parameters:
+            timeout: as for :meth:`plan_load`.
+        """
+        deadline = deadline_of(timeout, "list_loaded()")
+        infos = await self._session.call(self._namespace, wire.LIST_LOADED, None, deadline)
         return [self._handle(info.identifier, self._session, self._namespace) for info in infos]
 
-    async def get_model_info(self, model_specifier: ModelSpecifierInput) -> wire.ModelInstanceInfo:
+    async def get_model_info(
+        self, model_specifier: ModelSpecifierInput, *, timeout: Timeout = None
+    ) -> wire.ModelInstanceInfo:
         """Return the metadata of a loaded model.
 
         Parameters:
             model_specifier: its identifier, or a query: a :class:`ModelQuery`, a specifier, or either as a dict.
+            timeout: as for :meth:`plan_load`.
 
         Raises:
             ModelNotFoundError: no loaded model matches.
             ConfigError: the specifier has none of these forms.
         """
         parameter = wire.GetModelInfoParameter(specifier_of(model_specifier), True)
-        info = await self._session.call(self._namespace, wire.GET_MODEL_INFO, parameter)
+        deadline = deadline_of(timeout, "get_model_info()")
+        info = await self._session.call(self._namespace, wire.GET_MODEL_INFO, parameter, deadline)
         assert info is not None
         return info
 
@@ -244,9 +270,14 @@ class AsyncLlmNamespace(AsyncModelNamespace[AsyncLLM]):
     _namespace = "llm"
     _handle = AsyncLLM
 
-    async def list_downloaded(self) -> list[AsyncDownloadedLlm]:
-        """Return the LLMs on the host's disk."""
-        infos = await self._session.call("system", LIST_DOWNLOADED_MODELS, None)
+    async def list_downloaded(self, *, timeout: Timeout = None) -> list[AsyncDownloadedLlm]:
+        """Return the LLMs on the host's disk.
+
+        Parameters:
+            timeout: as for :meth:`plan_load`.
+        """
+        deadline = deadline_of(timeout, "list_downloaded()")
+        infos = await self._session.call("system", LIST_DOWNLOADED_MODELS, None, deadline)
         return [AsyncDownloadedLlm(info, self) for info in infos if info.type == "llm"]
 
 
@@ -256,9 +287,14 @@ class AsyncEmbeddingNamespace(AsyncModelNamespace[AsyncEmbeddingModel]):
     _namespace = "embedding"
     _handle = AsyncEmbeddingModel
 
-    async def list_downloaded(self) -> list[AsyncDownloadedEmbeddingModel]:
-        """Return the embedding models on the host's disk."""
-        infos = await self._session.call("system", LIST_DOWNLOADED_MODELS, None)
+    async def list_downloaded(self, *, timeout: Timeout = None) -> list[AsyncDownloadedEmbeddingModel]:
+        """Return the embedding models on the host's disk.
+
+        Parameters:
+            timeout: as for :meth:`plan_load`.
+        """
+        deadline = deadline_of(timeout, "list_downloaded()")
+        infos = await self._session.call("system", LIST_DOWNLOADED_MODELS, None, deadline)
         return [AsyncDownloadedEmbeddingModel(info, self) for info in infos if info.type == "embedding"]
 
 

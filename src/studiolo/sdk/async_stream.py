@@ -94,7 +94,7 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
         if self._state.cancelled:
             self._state.error = CancelledError("The prediction was cancelled before it was started")
             return
-        deadline = self._timeout if isinstance(self._timeout, Deadline) else Deadline(self._timeout)
+        deadline = self._timeout if isinstance(self._timeout, Deadline) else Deadline(self._timeout, "The prediction")
         self._deadline = deadline
         with self._state.noting_failure():
             async with deadline.enforced("The prediction"):
@@ -106,7 +106,7 @@ class PredictionStreamBase(ProcessBound, Generic[T]):
         if isinstance(self._parameter, InfillParameter):
             gap = validated(with_time_limit(self._parameter, deadline.remaining()))
             return await self._session.open("llm", INFILL, gap)
-        await upload_media(self._session, self._parameter.history)
+        await upload_media(self._session, self._parameter.history, deadline)
         parameter = validated(with_time_limit(self._parameter, deadline.remaining()))
         return await self._session.open("llm", PREDICT, parameter)
 

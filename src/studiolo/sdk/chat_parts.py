@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+from ..deadline import Deadline
 from ..domain import chat as domain
 from ..protocol.chat import (
     AnyChatMessage,
@@ -100,13 +101,13 @@ def part_of(part: domain.Part) -> Any:
             return InlineAudio(input_audio={"data": data, "format": part.name.rpartition(".")[2]})
 
 
-async def upload_media(session: Session, history: ChatHistoryData) -> None:
+async def upload_media(session: Session, history: ChatHistoryData, deadline: Deadline) -> None:
     """Upload the images and the audio of a chat, and put their handles in their places. Raise :class:`FilesError`."""
     files = AsyncFilesNamespace(session)
     for message in history.messages:
         content: list[Any] = message.content  # type: ignore[assignment]
         for index, part in enumerate(content):
             if isinstance(part, InlineImage):
-                content[index] = await files.prepare_image(part.content, part.name)
+                content[index] = await files.prepare_image(part.content, part.name, timeout=deadline)
             elif isinstance(part, InlineAudio):
-                content[index] = await files.prepare_audio(part.content, part.name)
+                content[index] = await files.prepare_audio(part.content, part.name, timeout=deadline)

@@ -16,6 +16,7 @@ from ..protocol.llm import Calibration, QuestionData
 from .arguments import text
 from .chat import HistoryInput
 from .prediction import PredictionConfigInput
+from .timeouts import Timeout
 
 T = TypeVar("T")
 C = TypeVar("C", str, int, float)
@@ -67,6 +68,7 @@ class DecisionOptions(TypedDict, total=False):
     config: PredictionConfigInput | None
     normalization: Normalization
     calibration: Calibration | None
+    timeout: Timeout
 
 
 class CalibrationOptions(TypedDict, total=False):
@@ -75,6 +77,7 @@ class CalibrationOptions(TypedDict, total=False):
     context: HistoryInput | None
     config: PredictionConfigInput | None
     normalization: Normalization
+    timeout: Timeout
 
 
 class Option(NamedTuple):

@@ -15,6 +15,7 @@ from .async_namespaces import ModelKeyInput, ModelOptions
 from .files import LocalFileInput
 from .sync_client import AnyDownloadedModel, Client
 from .sync_models import LLM, EmbeddingModel
+from .timeouts import Timeout
 
 _lock = threading.Lock()
 
@@ -84,21 +85,21 @@ def embedding_model(model_key: ModelKeyInput | None = None, /, **options: Unpack
     return get_default_client().embedding.model(model_key, **options)
 
 
-def list_downloaded_models(namespace: str | None = None) -> list[AnyDownloadedModel]:
-    """Return the models on the host's disk; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
-    return get_default_client().list_downloaded_models(namespace)
+def list_downloaded_models(namespace: str | None = None, *, timeout: Timeout = None) -> list[AnyDownloadedModel]:
+    """Return the models on the host's disk; see :meth:`AsyncClient.list_downloaded_models`."""
+    return get_default_client().list_downloaded_models(namespace, timeout=timeout)
 
 
-def list_loaded_models(namespace: str | None = None) -> list[LLM | EmbeddingModel]:
-    """Return handles of the loaded models; ``namespace`` (``"llm"`` or ``"embedding"``) selects a kind."""
-    return get_default_client().list_loaded_models(namespace)
+def list_loaded_models(namespace: str | None = None, *, timeout: Timeout = None) -> list[LLM | EmbeddingModel]:
+    """Return handles of the loaded models; see :meth:`AsyncClient.list_loaded_models`."""
+    return get_default_client().list_loaded_models(namespace, timeout=timeout)
 
 
-def prepare_image(src: LocalFileInput, name: str | None = None) -> FileHandle:
+def prepare_image(src: LocalFileInput, name: str | None = None, *, timeout: Timeout = None) -> FileHandle:
     """Upload an image to the default client's host; see :meth:`AsyncFilesNamespace.prepare_image`."""
-    return get_default_client().prepare_image(src, name)
+    return get_default_client().prepare_image(src, name, timeout=timeout)
 
 
-def prepare_audio(src: LocalFileInput, name: str | None = None) -> FileHandle:
+def prepare_audio(src: LocalFileInput, name: str | None = None, *, timeout: Timeout = None) -> FileHandle:
     """Upload audio to the default client's host; see :meth:`AsyncFilesNamespace.prepare_audio`."""
-    return get_default_client().prepare_audio(src, name)
+    return get_default_client().prepare_audio(src, name, timeout=timeout)

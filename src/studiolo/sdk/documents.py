@@ -14,6 +14,7 @@ from ..protocol.kv import KvConfig, KvField
 from .arguments import instance_of, integer, many, optional, text, text_or_path, wrong_type
 from .callbacks import call, check_options
 from .session import Session
+from .timeouts import Timeout, deadline_of
 
 DEFAULT_CHUNK_SIZE = 512
 DEFAULT_CHUNK_OVERLAP = 100
@@ -46,6 +47,7 @@ class RetrievalOptions(RetrievalCallbacks, total=False):
     limit: int | None
     chunk_size: int | None
     chunk_overlap: int | None
+    timeout: Timeout
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ async def retrieve(
 ) -> RetrievalResult:
     """See :meth:`AsyncFilesNamespace.retrieve`."""
     check_options("retrieve", options, RetrievalOptions)
+    deadline = deadline_of(options.get("timeout"), "retrieve()")
     query, files = text(query, "query"), many(_handle, files, "files", "a list of file handles")
     limit, chunk_size, chunk_overlap = (
         optional(integer, options.get(name), name) for name in ("limit", "chunk_size", "chunk_overlap")
@@ -91,7 +94,7 @@ async def retrieve(
         settings["chunkingMethod"] = {"type": "recursive-v1", "chunkSize": size, "chunkOverlap": overlap}
     fields = [KvField(f"retrieval.{key}", value) for key, value in settings.items() if value is not None]
     parameter = wire.RetrieveParameter(query, [file.identifier for file in files], KvConfig(fields))
-    async with session.messages("files", wire.RETRIEVE, parameter) as messages:
+    async with session.messages("files", wire.RETRIEVE, parameter, deadline) as messages:
         async for message in messages:
             match message:
                 case wire.Retrieved(result=result):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from ..errors import PredictionError, RequestTimeoutError
+from ..errors import PredictionError, RequestTimeoutError, TimeLimitError
 
 R = TypeVar("R")
 
@@ -33,6 +33,8 @@ async def gather(call: Callable[[str], Awaitable[R]], texts: Iterable[str]) -> l
                 before = answered
                 try:
                     result = await call(items[index])
+                except TimeLimitError:
+                    raise
                 except RequestTimeoutError:
                     if answered == before:
                         raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from ..protocol.llm import (
 from ..protocol.models import LlmInstanceInfo
 from .callbacks import call
 from .structured import convert, parse
+from .timeouts import Timeout
 
 _log = logging.getLogger("studiolo.client")
 
@@ -45,9 +45,6 @@ PredictionFirstTokenCallback = OnFirstToken
 PredictionFragmentCallback = OnFragment
 PredictionMessageCallback = OnMessage
 PromptProcessingCallback = OnPromptProgress
-
-Timeout = float | datetime.timedelta | None
-"""A time limit in seconds; ``None`` means no limit."""
 
 PredictionConfigInput = PredictionConfig | Mapping[str, Any]
 

@@ -25,6 +25,7 @@ from .arguments import callback, integer, optional, text, texts
 from .blocking import Blocking, blocking, blocking_as, each_as
 from .callbacks import call
 from .session import Session
+from .timeouts import Timeout, deadline_of
 
 OnDownloadProgress = Callable[[DownloadProgressUpdate], Any]
 OnFinalize = Callable[[], Any]
@@ -50,10 +51,15 @@ class AsyncModelDownloadOption:
         return f"{type(self).__name__}({self.info!r})"
 
     async def download(
-        self, on_progress: OnDownloadProgress | None = None, on_finalize: OnFinalize | None = None
+        self,
+        on_progress: OnDownloadProgress | None = None,
+        on_finalize: OnFinalize | None = None,
+        *,
+        timeout: Timeout = None,
     ) -> str:
         """Download it; see :meth:`AsyncRepositoryNamespace.download`."""
-        return await self._repository.download(self.info.download_identifier, on_progress, on_finalize)
+        name = self.info.download_identifier
+        return await self._repository.download(name, on_progress, on_finalize, timeout=timeout)
 
 
 class AsyncAvailableModel:
@@ -73,15 +79,20 @@ class AsyncAvailableModel:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.search_result!r})"
 
-    async def get_download_options(self) -> Sequence[AsyncModelDownloadOption]:
+    async def get_download_options(self, *, timeout: Timeout = None) -> Sequence[AsyncModelDownloadOption]:
         """Return the forms in which it can be downloaded, the smallest first; one is recommended.
 
+        Parameters:
+            timeout: the time limit of the call in seconds. Default: none.
+
         Raises:
+            TimeLimitError: it took longer than ``timeout``.
             ModelNotFoundError: it no longer exists.
             DownloadError: the hub cannot be reached, or rejects the request.
         """
         parameter = DownloadOptionsParameter(self.search_result.identifier)
-        found = await self._session.call("repository", DOWNLOAD_OPTIONS, parameter)
+        deadline = deadline_of(timeout, "get_download_options()")
+        found = await self._session.call("repository", DOWNLOAD_OPTIONS, parameter, deadline)
         return [AsyncModelDownloadOption(option, self._repository) for option in found.results]
 
 
@@ -96,6 +107,8 @@ class AsyncRepositoryNamespace:
         search_term: str | None = None,
         limit: int | None = None,
         compatibility_types: list[str] | None = None,
+        *,
+        timeout: Timeout = None,
     ) -> Sequence[AsyncAvailableModel]:
         """Search for models in the catalog and on the hub.
 
@@ -103,8 +116,10 @@ class AsyncRepositoryNamespace:
             search_term: words of the model's name; without it, the catalog and popular models.
             limit: the maximum number of models, 1 to 25. Default: 20.
             compatibility_types: file formats; there is only ``gguf``.
+            timeout: the time limit of the call in seconds. Default: none.
 
         Raises:
+            TimeLimitError: it took longer than ``timeout``.
             ConfigError: the limit is out of range.
         """
         limit = optional(integer, limit, "limit")
@@ -115,7 +130,8 @@ class AsyncRepositoryNamespace:
             limit=limit,
             compatibility_types=optional(texts, compatibility_types, "compatibility_types"),
         )
-        found = await self._session.call("repository", SEARCH_MODELS, SearchModelsParameter(opts))
+        deadline = deadline_of(timeout, "search_models()")
+        found = await self._session.call("repository", SEARCH_MODELS, SearchModelsParameter(opts), deadline)
         return [AsyncAvailableModel(result, self._session, self) for result in found.results]
 
     async def download(
@@ -123,6 +139,8 @@ class AsyncRepositoryNamespace:
         name: str,
         on_progress: OnDownloadProgress | None = None,
         on_finalize: OnFinalize | None = None,
+        *,
+        timeout: Timeout = None,
     ) -> str:
         """Download a model and return the key to load it by. A model that exists is not downloaded again.
 
@@ -130,15 +148,19 @@ class AsyncRepositoryNamespace:
             name: its name in the catalog, a repository on the hub (``owner/repo@q4_k_m``), or a GGUF file's address.
             on_progress: called with a :class:`DownloadProgressUpdate` about ten times a second.
             on_finalize: called when the download is complete and is being verified.
+            timeout: the time limit of the whole in seconds. What was downloaded by then is kept, and the next call
+                continues from there. Default: none.
 
         Raises:
+            TimeLimitError: it took longer than ``timeout``.
             ModelNotFoundError: no source has a model of that name.
             DownloadError: every source failed; the error lists them.
         """
         callback(on_progress, "on_progress")
         callback(on_finalize, "on_finalize")
+        deadline = deadline_of(timeout, "download()")
         parameter = DownloadModelParameter(text(name, "name"))
-        async with self._session.messages("repository", DOWNLOAD_MODEL, parameter) as messages:
+        async with self._session.messages("repository", DOWNLOAD_MODEL, parameter, deadline) as messages:
             async for message in messages:
                 match message:
                     case DownloadProgress(update=update):

@@ -33,9 +33,12 @@ class Session(Protocol):
         ...
 
     def messages(
-        self, namespace: str, endpoint: Channel[P, R], parameter: P
+        self, namespace: str, endpoint: Channel[P, R], parameter: P, deadline: Deadline = UNLIMITED
     ) -> AbstractAsyncContextManager[AsyncIterator[R]]:
-        """Open a channel and iterate over its messages. Leaving the block early stops the host's work."""
+        """Open a channel and iterate over its messages. Leaving the block early stops the host's work.
+
+        The deadline does so, too, and raises :class:`TimeLimitError`.
+        """
         ...
 
 
@@ -60,10 +63,11 @@ class HostSession(ProcessBound):
             raise ClientError("The client is not connected", suggestion="Use it in a with block, or call connect().")
         return self._transport.address
 
-    async def connect(self) -> None:
+    async def connect(self, deadline: Deadline = UNLIMITED) -> None:
         """Find the host; a closed session is opened again."""
         self._closed = False
-        await self._connected()
+        async with deadline.enforced("connect()"):
+            await self._connected()
 
     async def close(self) -> None:
         """Close the connections; later calls raise :class:`ConnectionFailedError`."""
@@ -86,20 +90,21 @@ class HostSession(ProcessBound):
 
     @contextlib.asynccontextmanager
     async def messages(
-        self, namespace: str, endpoint: Channel[P, R], parameter: P
+        self, namespace: str, endpoint: Channel[P, R], parameter: P, deadline: Deadline = UNLIMITED
     ) -> AsyncGenerator[AsyncIterator[R], None]:
         """See :meth:`Session.messages`."""
-        channel = await self.open(namespace, endpoint, parameter)
+        async with deadline.enforced(f"{namespace}/{endpoint.name}"):
+            channel = await self.open(namespace, endpoint, parameter)
 
-        async def read() -> AsyncIterator[R]:
-            while batch := await channel.receive(silence_limit(f"{namespace}/{endpoint.name}")):
-                for message in batch:
-                    yield message
+            async def read() -> AsyncIterator[R]:
+                while batch := await channel.receive(silence_limit(f"{namespace}/{endpoint.name}")):
+                    for message in batch:
+                        yield message
 
-        try:
-            yield read()
-        finally:
-            await channel.close()
+            try:
+                yield read()
+            finally:
+                await channel.close()
 
     async def _connected(self) -> Transport:
         if self._closed:

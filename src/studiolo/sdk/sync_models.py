@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, cast
 
-from ..deadline import Deadline
-from .arguments import optional, time_limit
 from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle, HistoryInput
 from .async_stream import AsyncPredictionStream
 from .blocking import Blocking, blocking, documented_as
@@ -15,6 +13,7 @@ from .chat import Chat
 from .mcp import mcp_tools_from_thread
 from .prediction import PredictionResult
 from .sync_stream import PredictionStream
+from .timeouts import deadline_of
 from .tool_rounds import ActOptions, ActResult, ActState, check_act_options
 from .tool_runner import act_in_thread
 from .tools import ToolDefinition, bind_tools
@@ -97,7 +96,7 @@ class LLM(ModelHandle[AsyncLLM]):
     def act(self, chat: HistoryInput, tools: Iterable[ToolDefinition] = (), **options: Unpack[ActOptions]) -> ActResult:
         check_act_options(options)
         bound = bind_tools(tools, allow_async=False)
-        deadline = Deadline(optional(time_limit, options.get("timeout"), "timeout"))
+        deadline = deadline_of(options.get("timeout"))
         with mcp_tools_from_thread(options.get("mcp", ()), bound, deadline) as from_servers:
             state = ActState(Chat.from_history(chat), {**bound, **from_servers}, options, deadline)
             make_stream = self.asynchronous._round_maker(state, options)  # pyright: ignore[reportPrivateUsage]

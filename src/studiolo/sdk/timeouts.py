@@ -1,4 +1,4 @@
-"""The time limit of calls: how long the host may be silent."""
+"""The time limits of calls: on the whole call, and on the silence of the host."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ import datetime
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
+from ..deadline import Deadline
 from ..domain.progress import HEARTBEAT_SEC
 from ..errors import ConfigError, RequestTimeoutError
-from .arguments import optional, seconds
+from .arguments import optional, seconds, time_limit
 
 T = TypeVar("T")
 
+Timeout = float | datetime.timedelta | Deadline | None
+"""The time limit of a whole call: seconds, or ``None`` for none; the deadline of a call that it is a part of."""
+
 _silence_limit_sec: float | None = 60.0
+
+
+def deadline_of(timeout: Timeout, call: str | None = None) -> Deadline:
+    """Return the deadline of a call that begins now.
+
+    Parameters:
+        call: what the error names; ``None`` for the part of the call that took too long.
+
+    Raises:
+        ConfigError: ``timeout`` is no number of seconds above 0.
+    """
+    return timeout if isinstance(timeout, Deadline) else Deadline(optional(time_limit, timeout, "timeout"), call)
 
 
 def get_sync_api_timeout() -> float | None:

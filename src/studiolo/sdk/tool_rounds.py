@@ -22,7 +22,8 @@ from ..protocol.tools import ToolCallEnd, ToolCallFailed, encode_tool_use
 from .arguments import limit, one_of, optional, time_limit
 from .callbacks import call, check_options
 from .chat import Chat
-from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionResult, Timeout
+from .prediction import PredictionCallbacks, PredictionConfigInput, PredictionResult
+from .timeouts import Timeout
 from .tool_results import result_as_text
 from .tools import BoundTool
 

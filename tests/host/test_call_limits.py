@@ -1,0 +1,143 @@
+"""``timeout=`` of every call: its parameter everywhere, and calls on the fake engine that end in time."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import studiolo_fake_engine as fake
+
+import studiolo as lm
+from studiolo.paths import Home
+from studiolo.sdk import background, default_client
+from studiolo.sdk.async_client import AsyncSystemNamespace
+from studiolo.sdk.async_namespaces import AsyncEmbeddingNamespace, AsyncLlmNamespace
+from studiolo.sdk.files import AsyncFilesNamespace
+from studiolo.sdk.repository import AsyncRepositoryNamespace
+from studiolo.sdk.transports.embedded import close_hosts
+from tests.support.http_server import serving_in_thread
+from tests.support.model_files import write_catalog, write_gguf
+from tests.support.running import wait_until
+from tests.support.web import Web
+
+pytestmark = pytest.mark.slow
+
+LIMIT_SEC = 0.3
+
+KINDS: list[Any] = [
+    lm.AsyncClient,
+    AsyncLlmNamespace,
+    AsyncEmbeddingNamespace,
+    AsyncSystemNamespace,
+    AsyncRepositoryNamespace,
+    AsyncFilesNamespace,
+    lm.AsyncLLM,
+    lm.AsyncEmbeddingModel,
+    lm.AsyncDownloadedLlm,
+    lm.AsyncDownloadedEmbeddingModel,
+    lm.AsyncAvailableModel,
+    lm.AsyncModelDownloadOption,
+]
+WITHOUT = {
+    "close": "waits two seconds at most for a server",
+    "aclose": "another name of close",
+    "is_valid_api_host": "waits a fixed time for an answer",
+    "find_default_local_api_host": "waits a fixed time for each answer",
+}
+"""Calls without the parameter, and why. Those of the sync API have the parameters of these."""
+
+
+def takes_timeout(function: Any) -> bool:
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if parameter.name == "timeout":
+            return parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            return "timeout" in parameter.annotation.__args__[0].__annotations__
+    return False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_call_takes_a_time_limit(kind: Any) -> None:
+    found = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
+    calls = {name: each for name, each in found.items() if inspect.iscoroutinefunction(each)}
+    assert calls
+    assert [name for name, each in calls.items() if name not in WITHOUT and not takes_timeout(each)] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["llm", "embedding_model", "list_downloaded_models", "list_loaded_models", "prepare_image", "prepare_audio"],
+)
+def test_every_function_of_the_default_client_does(name: str) -> None:
+    assert takes_timeout(getattr(default_client, name))
+
+
+@pytest.fixture(params=["embedded", "served"])
+def client(request: Any, fake_home: Home) -> Iterator[lm.Client]:
+    if request.param == "served":
+        with serving_in_thread() as server, lm.Client(server.url) as client:
+            yield client
+    else:
+        with lm.Client("embedded") as client:
+            yield client
+        background.run(close_hosts())
+    assert fake.running() == []
+
+
+def idle() -> bool:
+    return not any(engine.active for engine in fake.running())
+
+
+LOADS: dict[str, Callable[[lm.Client], object]] = {
+    "model": lambda client: client.llm.model("beta", timeout=LIMIT_SEC),
+    "load_new_instance": lambda client: client.llm.load_new_instance("beta", timeout=LIMIT_SEC),
+}
+
+
+@pytest.mark.parametrize("call", LOADS)
+def test_a_load_is_given_up(client: lm.Client, call: str) -> None:
+    fake.models["beta"].load.sec = 60
+    with pytest.raises(lm.TimeLimitError, match=rf"^{call}\(\) took longer than the time limit of 0\.3 s"):
+        LOADS[call](client)
+    wait_until(lambda: not fake.running(), "the load to be given up")
+
+
+CALLS: dict[str, Callable[[lm.LLM], object]] = {
+    "tokenize": lambda llm: llm.tokenize("text", timeout=LIMIT_SEC),
+    "tokenize, many": lambda llm: llm.tokenize(["text"] * 40, timeout=LIMIT_SEC),
+    "count_tokens": lambda llm: llm.count_tokens("text", timeout=LIMIT_SEC),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_of_a_model_ends_on_the_host_too(client: lm.Client, call: str) -> None:
+    llm = client.llm.model("alpha")
+    fake.models["alpha"].tokenize.sec = 60
+    with pytest.raises(lm.TimeLimitError, match=r"^\w+\(\) took longer"):
+        CALLS[call](llm)
+    wait_until(idle, "the call to end on the host")
+
+
+def test_a_download_is_continued_later(empty_home: Home, web: Web, tmp_path: Path) -> None:
+    content = write_gguf(tmp_path / "made.gguf").read_bytes() + bytes(3_000_000)
+    write_catalog(empty_home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
+    web.go_on.clear()
+    with lm.Client("embedded") as client:
+        for limit in (2, 4, 8, 16):  # a busy machine may not have begun the transfer by then
+            with pytest.raises(lm.TimeLimitError, match=r"^download\(\) took longer"):
+                client.repository.download("tiny", timeout=limit)
+            if web.held.is_set():
+                break
+        web.go_on.set()
+        client.repository.download("tiny", timeout=60)
+    background.run(close_hosts())
+    assert web.transfers("/cdn/me/tiny/tiny.gguf")[-1].range
+
+
+def test_what_is_no_limit_is_refused(client: lm.Client) -> None:
+    for wrong in (0, -1, "20", True):
+        with pytest.raises(lm.ConfigError, match="timeout"):
+            client.llm.list_loaded(timeout=wrong)  # type: ignore[arg-type]
