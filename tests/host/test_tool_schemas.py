@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +17,7 @@ from studiolo.engines.schemas.process import Schemas
 from studiolo.errors import ConfigError
 from studiolo.host.structured import prepare_parameters
 from tests.support import walk_grammar
+from tests.support.running import processor_sec
 
 TEXT: dict[str, Any] = {"type": "string"}
 SAFE = 2**53 - 1
@@ -95,12 +96,12 @@ GENERATED: list[tuple[dict[str, Any], Any, Any]] = [
     ("schema", "good", "bad"),
     [*REFERENCES, *((with_y(kind), {"y": good}, {"y": bad}) for kind, good, bad in GENERATED)],
 )
-async def test_what_generators_write_is_accepted_at_once(
+async def test_what_generators_write_is_accepted_with_little_work(
     schemas: Schemas, schema: dict[str, Any], good: Any, bad: Any
 ) -> None:
-    began = time.monotonic()
+    began = processor_sec(os.getpid())
     parameters = await prepare_parameters(schemas, [Tool("f", "", schema)], str)
-    assert time.monotonic() - began < 10
+    assert processor_sec(os.getpid()) - began < 0.5
     assert walk_grammar.allows(parameters["f"].grammar_json, json.dumps(good))
     assert await schemas.check(parameters["f"], json.dumps(good)) is None
     assert not walk_grammar.allows(parameters["f"].grammar_json, json.dumps(bad)) or await schemas.check(

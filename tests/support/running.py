@@ -57,17 +57,33 @@ KEPT_WORKERS = {"studiolo.engines.chat_templates.worker", "studiolo.engines.sche
 
 def children_of(pid: int) -> list[psutil.Process]:
     """The processes that the process ``pid`` has started, without the workers that it keeps."""
-    found: list[psutil.Process] = []
+    return [child for child, is_kept in _children(pid) if not is_kept]
+
+
+def kept_workers_of(pid: int) -> list[psutil.Process]:
+    """The workers that the host in the process ``pid`` keeps for its next request."""
+    return [child for child, is_kept in _children(pid) if is_kept]
+
+
+def _children(pid: int) -> Iterator[tuple[psutil.Process, bool]]:
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
-            if not KEPT_WORKERS.intersection(child.cmdline()):
-                found.append(child)
-    return found
+            yield child, bool(KEPT_WORKERS.intersection(child.cmdline()))
 
 
 def children() -> set[int]:
     """The processes that this one has started; those of other tests' hosts are among them."""
     return {child.pid for child in children_of(os.getpid())}
+
+
+def processor_sec(pid: int) -> float:
+    """The processor time of the process ``pid`` and of all that it has started, those that have ended among them."""
+    process = psutil.Process(pid)
+    spent = sum(process.cpu_times()[:4])
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            spent += sum(child.cpu_times()[:4])
+    return spent
 
 
 def started_by_tests() -> dict[psutil.Process, str]:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator
+from typing import NamedTuple
 
 from .features import has
 
@@ -42,22 +43,42 @@ def limit_process(*, memory_bytes: int, cpu_sec: int | None = None, writes: bool
             resource.setrlimit(limit, (value, value))
 
 
+class ProcessSize(NamedTuple):
+    """What a process takes, in bytes: of its address space, and of memory."""
+
+    address_space: int
+    resident: int
+
+
+def process_size() -> ProcessSize | None:
+    """Return what this process takes; ``None`` where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (pathlib takes a while to import)
+            pages = file.read().split()
+    except OSError:
+        return None
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    return ProcessSize(int(pages[0]) * page_bytes, int(pages[1]) * page_bytes)
+
+
+def return_freed_memory() -> None:
+    """Return to the system what glibc keeps of freed memory; it keeps up to 64 MiB for later allocations."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextlib.contextmanager
-def memory_limit(more_bytes: int) -> Generator[None]:
-    """Let allocations in the block fail beyond what this process has and ``more_bytes``, where the system can."""
+def memory_limit(address_space_bytes: int) -> Generator[None]:
+    """Let allocations in the block fail beyond this size of the address space, where the system has such a limit."""
     if sys.platform == "win32" or not has("resource-limits"):
         yield
         return
     import resource
 
-    try:
-        with open("/proc/self/statm", encoding="ascii") as pages:  # noqa: PTH123 (pathlib takes a while to import)
-            now = int(pages.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        yield
-        return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = now + more_bytes if hard == resource.RLIM_INFINITY else min(now + more_bytes, hard)
+    wanted = address_space_bytes if hard == resource.RLIM_INFINITY else min(address_space_bytes, hard)
     resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
     try:
         yield

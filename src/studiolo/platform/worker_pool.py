@@ -8,7 +8,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from ..errors import EngineError
 from .interpreter import PACKAGE, interpreter, python_command
 from .processes import kill, start_child
-from .worker_loop import LENGTH
+from .worker_loop import ANSWER_HEAD, REQUEST_HEAD
 
 MAX_ANSWER_BYTES = 2**29
 
@@ -59,13 +59,16 @@ class WorkerPool:
             process = self._take_idle() or await self._start()
             try:
                 async with asyncio.timeout(self._answer_limit_sec):
-                    answer = await _exchange(process, request)
+                    answer, is_last = await _exchange(process, request)
             except BaseException as error:
                 await _end(process)
                 if isinstance(error, TimeoutError | OSError | asyncio.IncompleteReadError | ValueError):
                     raise WorkerEndedError from None
                 raise
-            self._idle.append(process)
+            if is_last:
+                await _end(process)
+            else:
+                self._idle.append(process)
             return answer
 
     def _take_idle(self) -> Process | None:
@@ -92,15 +95,16 @@ class WorkerPool:
         return process
 
 
-async def _exchange(process: Process, request: bytes | None) -> bytes:
+async def _exchange(process: Process, request: bytes | None) -> tuple[bytes, bool]:
+    """Return the answer to a request, and whether the process ends after it."""
     assert process.stdin is not None and process.stdout is not None
     if request is not None:
-        process.stdin.write(LENGTH.pack(len(request)) + request)
+        process.stdin.write(REQUEST_HEAD.pack(len(request)) + request)
         await process.stdin.drain()
-    (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+    length, is_last = ANSWER_HEAD.unpack(await process.stdout.readexactly(ANSWER_HEAD.size))
     if length > MAX_ANSWER_BYTES:
         raise ValueError(f"an answer of {length} bytes")
-    return await process.stdout.readexactly(length)
+    return await process.stdout.readexactly(length), is_last
 
 
 async def _end(process: Process) -> None:

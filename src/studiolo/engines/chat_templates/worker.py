@@ -10,18 +10,18 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from ...platform.limits import limit_process, memory_limit
+from ...platform.limits import limit_process
 from ...platform.worker_loop import serve
 
 CPU_LIMIT_SEC = 2.0
 MEMORY_LIMIT_BYTES = 2**30
-REQUEST_MEMORY_BYTES = 128 * 2**20
+REQUEST_MEMORY_BYTES = 64 * 2**20
 MEMORY_PER_BYTE = 12
 """What a request may take: so much, and so much for each of its bytes."""
 
 
 def main() -> None:
-    serve(_prepare, cpu_sec=CPU_LIMIT_SEC)
+    serve(_prepare, cpu_sec=CPU_LIMIT_SEC, memory_bytes=REQUEST_MEMORY_BYTES, memory_per_byte=MEMORY_PER_BYTE)
 
 
 def _prepare() -> Callable[[bytes], bytes]:
@@ -37,11 +37,10 @@ def _answer(request: bytes) -> bytes:
     from .rendering import RenderError, render
 
     try:
-        with memory_limit(REQUEST_MEMORY_BYTES + MEMORY_PER_BYTE * len(request)):
-            fields: dict[str, Any] = json.loads(request)
-            if "examine" in fields:
-                return b"F" + json.dumps(examine(fields["examine"], fields["tool_template"])).encode()
-            return b"T" + render(**fields).encode("utf-8", "replace")
+        fields: dict[str, Any] = json.loads(request)
+        if "examine" in fields:
+            return b"F" + json.dumps(examine(fields["examine"], fields["tool_template"])).encode()
+        return b"T" + render(**fields).encode("utf-8", "replace")
     except RenderError as error:
         return b"E" + json.dumps({"cause": error.cause[:2000], "line": error.line}).encode()
     except MemoryError:

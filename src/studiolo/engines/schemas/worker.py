@@ -14,10 +14,13 @@ from ...platform.worker_loop import serve
 
 CPU_LIMIT_SEC = 2.0
 MEMORY_LIMIT_BYTES = 2 * 2**30
+REQUEST_MEMORY_BYTES = 512 * 2**20
+MEMORY_PER_BYTE = 64
+"""What a request may take: so much, and so much for each of its bytes; in all, what the process may."""
 
 
 def main() -> None:
-    serve(_prepare, cpu_sec=CPU_LIMIT_SEC)
+    serve(_prepare, cpu_sec=CPU_LIMIT_SEC, memory_bytes=REQUEST_MEMORY_BYTES, memory_per_byte=MEMORY_PER_BYTE)
 
 
 def _prepare() -> Callable[[bytes], bytes]:
