@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 
-from studiolo.cli.main import command_line
-from tests.support.documented_commands import check
+from tests.support.documented_commands import check, command_group
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,6 +40,5 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 
 def test_the_page_of_the_commands_has_all_of_them() -> None:
     page = (ROOT / "docs" / "commands.md").read_text()
-    group: Any = typer.main.get_command(command_line())
-    missing = [name for name in group.commands if not re.search(rf"^\| `studiolo {name}\b", page, re.MULTILINE)]
+    missing = [name for name in command_group().commands if not re.search(rf"^\| `studiolo {name}\b", page, re.MULTILINE)]
     assert not missing, f"docs/commands.md has no row of {', '.join(missing)}"
