@@ -12,11 +12,9 @@ from PIL import Image
 from studiolo.paths import Home
 from studiolo.sdk.discovery import SDK_PORTS
 from tests.support.founding_programs import CLIENT, CONVENIENCE
-from tests.support.homes import SHORTER_ANSWERS, link_model, link_models
+from tests.support.homes import SHORTER_ANSWERS, link_model, new_home
 from tests.support.official_clients import run_python, run_typescript
 from tests.support.running import Server, serving
-
-pytestmark = pytest.mark.quick_model
 
 THE_REST = """
 import lmstudio as lm
@@ -217,11 +215,10 @@ process.exit(0);
 
 
 @pytest.fixture(scope="module")
-def server_home(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(tmp_path_factory.mktemp("official") / "home")
-    home.root.mkdir()
-    link_models(cache_home, home)
-    home.settings.write_text("[library]\nprograms = []\n" + SHORTER_ANSWERS)
+def server_home(quick_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = new_home(tmp_path_factory.mktemp("official"), quick_home)
+    with home.settings.open("a") as settings:
+        settings.write(SHORTER_ANSWERS)
     return home
 
 

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from studiolo.paths import Home
 from tests.support.document_files import docx, much_unpacked, pdf
-from tests.support.homes import new_home
 from tests.support.official_clients import run_typescript
-from tests.support.running import Server, serving
+from tests.support.running import Server
 
-pytestmark = pytest.mark.quick_model
-
-
-@pytest.fixture(scope="module")
-def served(
-    cache_home: Home,
-    embedding_model: Path,
-    typescript_client: Path,  # one server a version: what was embedded for one is kept
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("files")
-    home = new_home(folder, cache_home, embedding_model)
-    with serving(home, folder, "--no-load") as server:
-        yield server
+pytestmark = [pytest.mark.quick_model, pytest.mark.server(models=["embedding_model"])]
 
 
 BEGIN = """
@@ -191,25 +175,24 @@ def run(program: str, folder: Path, name: str, *arguments: str) -> None:
     assert "all good" in run_typescript(BEGIN + program + END, folder, name, *arguments)
 
 
-def test_files(served: Server, typescript_client: Path, tmp_path: Path) -> None:
+def test_files(server: Server, typescript_client: Path, tmp_path: Path) -> None:
+    version = typescript_client.name.encode()  # what was embedded for one version is kept, and is not embedded again
     contents = {
-        "notes.txt": b"Bees make honey.\n\nThe central bank raised its interest rate.\n",
-        "pets.pdf": pdf(["Cats purr.", "Dogs bark."]),
+        "notes.txt": b"Bees make honey.\n\nThe central bank raised its interest rate.\n\n%s\n" % version,
+        "pets.pdf": pdf(["Cats purr.", "Dogs bark."]) + b"%%" + version,
         "letter.docx": docx(),
         "bomb.docx": much_unpacked(),
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    run(FILES, typescript_client, "files.mjs", served.address, *(str(tmp_path / name) for name in contents))
+    run(FILES, typescript_client, "files.mjs", server.address, *(str(tmp_path / name) for name in contents))
 
 
-def test_system_diagnostics_and_plugins(served: Server, typescript_client: Path) -> None:
-    run(SYSTEM, typescript_client, "system.mjs", served.address)
-    assert ": Hello: from the client" in served.said()
+def test_system_diagnostics_and_plugins(server: Server, typescript_client: Path) -> None:
+    before = server.said().count(": Hello: from the client")
+    run(SYSTEM, typescript_client, "system.mjs", server.address)
+    assert server.said().count(": Hello: from the client") == before + 1
 
 
-def test_the_runtime_namespace(
-    served: Server,
-    typescript_client: Path,
-) -> None:
-    run(RUNTIME, typescript_client, "runtime.mjs", served.address)
+def test_the_runtime_namespace(server: Server, typescript_client: Path) -> None:
+    run(RUNTIME, typescript_client, "runtime.mjs", server.address)

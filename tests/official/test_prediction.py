@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+import pytest
 
 from studiolo.paths import Home
-from tests.support.running import environment, serving
+from tests.support.official_clients import run_python
+from tests.support.running import Server
+
+pytestmark = [pytest.mark.quick_model, pytest.mark.server]
 
 PROGRAM = """
 import sys
+from typing import Literal
+
 import lmstudio as lm
 import pydantic
 
@@ -19,11 +22,12 @@ class Book(pydantic.BaseModel):
     year: int = pydantic.Field(ge=1900, le=1999)
 
 class OtherBook(lm.BaseModel):
-    title: str
-    year: int
+    title: Literal["Emma", "The Hobbit"]
+    year: Literal[1815, 1937]
 
 with lm.Client(sys.argv[1]) as client:
-    llm = client.llm.model("smollm2-135m-instruct", config={"contextLength": 256})
+    llm = client.llm.model("smollm2-135m-instruct", config={"contextLength": 512})
+    small = client.llm.load_new_instance("smollm2-135m-instruct", config={"contextLength": 64})
     greedy = {"temperature": 0, "repeatPenalty": False}
     calm = {**greedy, "maxTokens": 120}
 
@@ -33,22 +37,24 @@ with lm.Client(sys.argv[1]) as client:
     assert llm.complete("The best thing about", config=hot).content == plain.content
     likeliest = {**hot, "topKSampling": 0, "minPSampling": 1.0}
     assert llm.complete("The best thing about", config=likeliest).content == plain.content
-    stops = {"stopStrings": ["8 9"], "toolCallStopStrings": ["zz"]}
-    stopped = llm.complete("Count: 1 2 3 4 5 6", config={**greedy, **stops})
-    assert stopped.stats.stop_reason == "stopStringFound" and stopped.content.strip() == "7"
-    called = llm.complete("Count: 1 2 3 4 5 6", config={**greedy, "toolCallStopStrings": ["8"]})
+    stop = plain.content[8:12]
+    stops = {"stopStrings": [stop], "toolCallStopStrings": ["zz"]}
+    stopped = llm.complete("The best thing about", config={**greedy, **stops})
+    assert stopped.stats.stop_reason == "stopStringFound"
+    assert stopped.content == plain.content.partition(stop)[0]
+    called = llm.complete("The best thing about", config={**greedy, "toolCallStopStrings": [stop]})
     assert called.stats.stop_reason == "toolCalls"
     result = llm.complete("x", config={"maxTokens": 1, "minPSampling": 0.2, "contextOverflowPolicy": "rollingWindow"})
     assert result.prediction_config.min_p_sampling == 0.2
     assert result.prediction_config.context_overflow_policy == "rollingWindow"
 
     # Overflow.
-    full = llm.complete("1 2 3 4 5 6 7", config={**greedy, "contextOverflowPolicy": "stopAtLimit"})
+    full = small.complete("1 2 3 4 5 6 7", config={**greedy, "contextOverflowPolicy": "stopAtLimit"})
     assert full.stats.stop_reason == "contextLengthReached", full.stats
-    past = llm.complete("1 2 3 4 5 6 7", config={**greedy, "contextOverflowPolicy": "rollingWindow", "maxTokens": 300})
-    assert past.stats.stop_reason == "maxPredictedTokensReached" and past.stats.predicted_tokens_count == 300
-    cut = llm.complete("word " * 900, config={**greedy, "contextOverflowPolicy": "truncateMiddle", "maxTokens": 4})
-    assert cut.stats.prompt_tokens_count == 252
+    past = small.complete("1 2 3 4 5 6 7", config={**greedy, "contextOverflowPolicy": "rollingWindow", "maxTokens": 90})
+    assert past.stats.stop_reason == "maxPredictedTokensReached" and past.stats.predicted_tokens_count == 90
+    cut = small.complete("word " * 900, config={**greedy, "contextOverflowPolicy": "truncateMiddle", "maxTokens": 4})
+    assert cut.stats.prompt_tokens_count == 60
 
     # Structured output.
     for form in (Book, OtherBook, Book.model_json_schema(), {"type": "json", "jsonSchema": Book.model_json_schema()}):
@@ -73,14 +79,5 @@ print("all good")
 """
 
 
-def test_the_official_python_client(home: Home, tmp_path: Path) -> None:
-    with serving(home, tmp_path, "--no-load") as server:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, server.address],
-            env=environment(home),
-            capture_output=True,
-            text=True,
-            timeout=150,
-        )
-    assert done.returncode == 0, done.stderr
-    assert "all good" in done.stdout
+def test_the_official_python_client(server: Server, empty_home: Home) -> None:
+    assert "all good" in run_python(PROGRAM, empty_home, server.address)
