@@ -40,5 +40,7 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 
 def test_the_page_of_the_commands_has_all_of_them() -> None:
     page = (ROOT / "docs" / "commands.md").read_text()
-    missing = [name for name in command_group().commands if not re.search(rf"^\| `studiolo {name}\b", page, re.MULTILINE)]
+    missing = [
+        name for name in command_group().commands if not re.search(rf"^\| `studiolo {name}\b", page, re.MULTILINE)
+    ]
     assert not missing, f"docs/commands.md has no row of {', '.join(missing)}"
