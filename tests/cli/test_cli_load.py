@@ -59,6 +59,7 @@ def test_any_setting_is_given_by_name(home: Home, tmp_path: Path) -> None:
         assert "is already loaded with other settings: context_length is 256, not 128" in kept.stderr
         differs = run(home, "load", DEFAULT_MODEL, "--set", "seed=5", "--on-mismatch", "error", host=server.address)
         assert differs.returncode == 1 and "seed is the default, not 5" in differs.stderr
+        assert "--on-mismatch reload" in differs.stderr and "on_mismatch" not in differs.stderr
         again = run(
             home, "load", DEFAULT_MODEL, "--context-length", "128", "--on-mismatch", "reload", host=server.address
         )

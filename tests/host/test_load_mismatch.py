@@ -17,7 +17,7 @@ from studiolo.errors import LoadMismatchError, LoadMismatchWarning
 from studiolo.host.host import Host
 from studiolo.host.instance import Instance
 from studiolo.host.load_progress import LoadWatcher
-from studiolo.host.on_demand import LoadRequest
+from studiolo.host.on_demand import MAX_LOGGED_MISMATCHES, LoadRequest
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
@@ -77,6 +77,25 @@ async def test_a_loaded_instance_is_kept_and_the_differences_are_reported(fake_h
         ["context_length", "max_parallel_predictions", "seed"],
     )
     assert await get(fake_host, "alpha", ttl_sec=9.0, compares_ttl=True) == (first, ["ttl"])
+
+
+async def test_the_log_has_each_difference_once_for_an_instance(
+    fake_host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    await get(fake_host, "alpha", config=LoadConfig(context_length=512))
+    for _ in range(3):
+        for seed in (1, 2):
+            assert (await get(fake_host, "alpha", config=LoadConfig(seed=seed)))[1] == ["seed"]
+    logged = [each.message for each in caplog.records if each.levelname == "WARNING"]
+    assert logged == [f"alpha is already loaded with other settings: seed is the default, not {n}" for n in (1, 2)]
+    caplog.clear()
+    for seed in range(2 * MAX_LOGGED_MISMATCHES):
+        await get(fake_host, "alpha", config=LoadConfig(seed=seed))
+    assert sum(each.levelname == "WARNING" for each in caplog.records) == MAX_LOGGED_MISMATCHES - 2
+    await get(fake_host, "alpha", config=LoadConfig(context_length=512, seed=3), on_mismatch="reload")
+    caplog.clear()
+    await get(fake_host, "alpha", config=LoadConfig(seed=1))
+    assert "seed is 3, not 1" in caplog.text
 
 
 async def test_defaults_of_the_settings_file_are_not_asked_for(fake_host: Host) -> None:

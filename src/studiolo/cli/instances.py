@@ -112,14 +112,18 @@ def _load(
     """
     import warnings
 
-    from ..errors import LoadMismatchWarning, ModelNotFoundError
+    from ..errors import LoadMismatchError, LoadMismatchWarning, ModelNotFoundError
 
     if identifier is None:
         with contextlib.suppress(ModelNotFoundError):
             known = namespace.get_model_info(model).identifier
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", LoadMismatchWarning)
-                handle = namespace.model(known, on_mismatch=on_mismatch, **options)
+                try:
+                    handle = namespace.model(known, on_mismatch=on_mismatch, **options)
+                except LoadMismatchError as error:
+                    error.suggestion = "Load it again with --on-mismatch reload, or load another with --identifier."
+                    raise
             return handle.identifier, [str(each.message) for each in caught]
     return namespace.load_new_instance(model, identifier, **options).identifier, []
 

@@ -87,6 +87,8 @@ class Instance:
         self.origins: dict[str, Origin] = {}
         """Where its settings come from; those that the host chose are absent."""
         self.vocabulary = Vocabulary()
+        self.logged_mismatches: set[str] = set()
+        """What the log has of requests with other load settings."""
         self.generated_tokens = 0
         self.cut_off: set[Lease] = set()
         """Leases whose work was ended by the death of the latest engine."""

@@ -27,6 +27,9 @@ from .not_found import departed, matches_no_model, not_loaded, query_data
 
 OnMismatch = Literal["keep", "error", "reload"]
 
+MAX_LOGGED_MISMATCHES = 100
+"""Differences of an instance that are logged at level WARNING, each once; others are debug messages."""
+
 _log = logging.getLogger("studiolo.host")
 
 
@@ -65,7 +68,7 @@ class LoadRequest:
         return found
 
     def report_mismatches(self, instance: Instance) -> None:
-        """Log the settings of this request that are not in force, and call the watcher.
+        """Log the settings of this request that are not in force, once for an instance, and call the watcher.
 
         Raises:
             LoadMismatchError: there are some, and the request refuses that.
@@ -80,7 +83,10 @@ class LoadRequest:
                 suggestion="Ask for the settings in force, for another instance, or for on_mismatch='reload'.",
                 data={"identifier": instance.identifier, "mismatches": msgspec.to_builtins(found)},
             )
-        _log.warning("%s", sentence)
+        is_new = sentence not in instance.logged_mismatches and len(instance.logged_mismatches) < MAX_LOGGED_MISMATCHES
+        if is_new:
+            instance.logged_mismatches.add(sentence)
+        _log.log(logging.WARNING if is_new else logging.DEBUG, "%s", sentence)
         if self.watcher is not None and self.watcher.on_mismatch is not None:
             self.watcher.on_mismatch(instance, found)
 
