@@ -16,15 +16,13 @@ from .closed_objects import close_objects
 from .grammar import answer_grammar
 from .grammar_build import OPTIONS, SPACED, Built, build, build_error, encoded
 from .grammar_samples import fault_of_most
-from .rewrites import name_properties, put_contained_first, split_look_ahead, widen_large_bounds
+from .numeric_limits import contradiction, limit_numbers
+from .rewrites import name_properties, put_contained_first, split_look_ahead
 from .schema_checks import RefusedError, draft_named, ignores_siblings, read_schema, typos
 from .subschemas import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, keywords, path_of, places
 from .validation import is_readable, remove_patterns
 
 _DEMANDS = KEYWORDS - ANNOTATIONS - CORE - {"$defs", "definitions"}
-
-MAX_COUNTED = 10_000
-"""Items or properties that a grammar counts at most."""
 
 SEARCH_SEC = 0.5
 """Processor time for locating an error, in seconds."""
@@ -48,13 +46,15 @@ _TOPICS = (
     ("ntersection", ("allOf", "anyOf", "oneOf")),
     ("grammar size", ("maxItems", "minItems", "maxProperties", "maxLength")),
     ("required property", ("required",)),
+    ("minProperties", ("minProperties", "maxProperties")),
+    ("Regex is empty", ("pattern", "format", "minLength", "maxLength", "allOf", "$ref")),
     ("multiple of", ("multipleOf",)),
     ("anyOf is empty", ("enum", "anyOf", "oneOf")),
     ("minLength", ("minLength",)),
-    ("minimum", ("minimum", "exclusiveMinimum")),
+    ("minimum", ("minimum", "exclusiveMinimum", "allOf")),
     ("minItems", ("minItems",)),
     ("Invalid type", ("type",)),
-    ("range", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")),
+    ("range", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "allOf", "$ref")),
     ("incompatible types", ("enum", "const", "type", "allOf", "$ref")),
 )
 
@@ -98,7 +98,7 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
         grammar_json = encoded(fewer, SPACED if spaced else OPTIONS)
         if build_error(answer_grammar(grammar_json)) is None:
             return Prepared(grammar_json, typos(schema))
-    raise _refusal(normalised, error)
+    raise _refusal(schema, normalised, error)
 
 
 def _normalised(schema: Any) -> Schema:
@@ -110,12 +110,7 @@ def _normalised(schema: Any) -> Schema:
         normalised.pop("$schema", None)
     if ignores_siblings(named):
         _drop_siblings(normalised)
-    for place in places(normalised):
-        inner = keywords(place.schema)
-        widen_large_bounds(inner)
-        for bound in ("maxItems", "maxProperties"):
-            if inner.get(bound, 0) > MAX_COUNTED:
-                del inner[bound]  # llguidance expands each item; this bound is left to the validation
+    limit_numbers(normalised)
     return normalised
 
 
@@ -210,14 +205,21 @@ def _is_supported_pattern(pattern: str) -> bool:
     return build_error(answer_grammar(schema)) is None
 
 
-def _refusal(schema: Schema, error: str) -> RefusedError:
+def _refusal(given: Any, schema: Schema, error: str) -> RefusedError:
     pointer, subschema, error = _locate(schema, error)
+    if contradicting := contradiction(at(given, pointer)):
+        keyword, why = contradicting
+        return RefusedError("unsatisfiable", path_of((*pointer, keyword)), why, "Correct the bounds.")
     topics = next((about for word, about in _TOPICS if word in error), ())
     keyword = next((each for each in topics if each in subschema), None)
     path = path_of(pointer if keyword is None else (*pointer, keyword))
     why = " ".join(line.strip() for line in _EXCERPT.split(error)[0].splitlines() if line.strip(" ^"))
     why = why.rpartition("failed to compile JSON schema: ")[2][:400]
-    if "nsatisfiable" in error:
+    if "Regex is empty" in error:
+        why = "no string has its pattern, format and length together"
+    elif "integer range" in error:
+        why = "no integer is within its bounds"
+    if "nsatisfiable" in error or "integer range" in error:
         return RefusedError("unsatisfiable", path, f"nothing satisfies it: {why}", "Correct what contradicts itself.")
     return RefusedError("unsupported", path, why, "Remove that part, or express it with other keywords.")
 

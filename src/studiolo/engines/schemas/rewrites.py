@@ -1,11 +1,10 @@
 """Rewrite keywords that llguidance ignores in terms of keywords that it supports.
 
-A rewritten schema allows no value that the original does not allow; :func:`widen_large_bounds` is the exception.
+A rewritten schema allows no value that the original does not allow.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,63 +13,6 @@ from .subschemas import Schema, keywords, places
 
 MAX_NAMES = 200
 """Names that are listed at most: the time to build a grammar grows with the square of their number."""
-
-
-_EXACT = 2**53
-"""llguidance reads bounds, and the numbers of ``const`` and ``enum``, as doubles: all are exact up to here."""
-
-_LARGEST = 2**63 - 1
-"""llguidance's integers have 64 bits and a sign; bounds beyond them are left to the validation."""
-
-_LARGEST_ALONE = 10**18 - 128
-"""The farthest bound from zero without one on its other side: llguidance also counts to the last number as long."""
-
-
-def widen_large_bounds(schema: Schema) -> None:
-    """Rewrite in place the bounds of one schema's integers beyond 2**53, which llguidance would round.
-
-    A bound moves outwards to the next double (by less than 1024 below 2**63); the validation of the finished answer is
-    exact. No grammar can be: inside a schema llguidance takes regular expressions for strings alone, and its rules
-    can hold a schema, but a schema cannot refer to a rule.
-    """
-    if schema.get("type") != "integer":
-        return
-    low, high = _bound(schema, "minimum", "exclusiveMinimum", max), _bound(schema, "maximum", "exclusiveMaximum", min)
-    if low is high is None or max(abs(low or 0), abs(high or 0)) <= _EXACT:
-        return
-    if low is not None and high is not None and low > high:
-        return
-    for keyword in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
-        schema.pop(keyword, None)
-    low, high = _as_double(low, -1), _as_double(high, 1)
-    if low is not None:
-        schema["minimum"] = low if high is not None else min(low, _LARGEST_ALONE)
-    if high is not None:
-        schema["maximum"] = high if low is not None else max(high, -_LARGEST_ALONE)
-
-
-def _as_double(bound: int | None, direction: int) -> int | None:
-    """Return the next integer in a direction that a double holds exactly; ``None`` beyond llguidance's integers."""
-    if bound is None:
-        return None
-    spacing = 1 << max(0, bound.bit_length() - 53)
-    moved = -(-bound * direction // spacing) * spacing * direction
-    if abs(bound) > _LARGEST or moved < -_LARGEST:
-        return None
-    return min(moved, _LARGEST)
-
-
-def _bound(schema: Schema, inclusive: str, exclusive: str, strictest: Callable[[list[int]], int]) -> int | None:
-    """Return the smallest or largest integer that the keywords allow; ``None`` for no bound."""
-    step = 1 if inclusive == "minimum" else -1
-    given: Any = schema.get(inclusive)
-    beyond: Any = schema.get(exclusive)
-    bounds: list[int] = []
-    if isinstance(given, int | float):
-        bounds.append((math.ceil(given) if step > 0 else math.floor(given)) + (step if beyond is True else 0))
-    if isinstance(beyond, int | float) and not isinstance(beyond, bool):
-        bounds.append((math.floor(beyond) if step > 0 else math.ceil(beyond)) + step)
-    return strictest(bounds) if bounds else None
 
 
 def name_properties(schema: Schema) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match  # pyright: ignore[reportUnknownVariableType]
+from jsonschema.exceptions import ValidationError, best_match  # pyright: ignore[reportUnknownVariableType]
 from jsonschema.protocols import Validator
-from jsonschema.validators import validator_for
+from jsonschema.validators import extend, validator_for  # pyright: ignore[reportUnknownVariableType]
 from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs]
 
 from .subschemas import Pointer, keywords, path_of, places
@@ -49,9 +51,11 @@ def check(schema_text: str, answer: str) -> str | None:
 def fault_of(schema_text: str, answer: str) -> Fault | None:
     """Return a violation by a finished answer; ``None`` if it is valid."""
     try:
-        value = json.loads(answer)
+        value = json.loads(answer, parse_float=_spelled)
     except ValueError as error:
         return Fault(f"it is not a whole JSON value ({error})")
+    except RecursionError:
+        return Fault("it could not be validated: it is nested too deep")
     try:
         found = cast("Any", best_match(_validator(schema_text).iter_errors(value)))
     except Exception as error:  # any exception: infinite numbers and deep recursion are among the causes
@@ -67,7 +71,36 @@ def fault_of(schema_text: str, answer: str) -> Fault | None:
 def _validator(schema_text: str) -> Validator:
     schema: Any = json.loads(schema_text)
     remove_patterns(schema, is_readable, relax=True)
-    return draft_of(schema)(schema, registry=REGISTRY)  # with a registry given, no reference is fetched
+    return _exact(draft_of(schema))(schema, registry=REGISTRY)  # with a registry given, no reference is fetched
+
+
+@lru_cache
+def _exact(draft: Any) -> Any:
+    """Return the validator class of a draft with decimal arithmetic: for jsonschema 19.99 is no multiple of 0.01."""
+    return cast("Any", extend(draft, {"multipleOf": _multiple_of}))
+
+
+class _SpelledFloat(float):
+    """A number with all the digits of its text."""
+
+    text: str
+
+
+def _spelled(text: str) -> float:
+    value = _SpelledFloat(text)
+    value.text = text
+    return value
+
+
+def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if not validator.is_type(value, "number") or value == 0:
+        return
+    if math.isinf(value):
+        yield ValidationError("it is too large to be a number")
+        return
+    text = value.text if isinstance(value, _SpelledFloat) else repr(value)
+    if Fraction(text) % Fraction(repr(step)):
+        yield ValidationError(f"{text} is not a multiple of {step!r}")
 
 
 def is_readable(pattern: str) -> bool:
