@@ -12,7 +12,7 @@ from PIL import Image
 
 from studiolo.paths import Home
 from tests.support.document_files import pdf
-from tests.support.homes import DEFAULT_MODEL, link_model, link_models
+from tests.support.homes import DEFAULT_MODEL, SHORT_VALUES, link_model, link_models
 from tests.support.models.audio import tone
 from tests.support.running import environment
 
@@ -36,15 +36,15 @@ PAGES = [
 ]
 
 
-MEANT = {"structured-output.md", "tools.md"}
-"""Pages whose programs want answers that make sense: values of a schema, arguments of a tool."""
-
 SHORT = f"""
 [models."{DEFAULT_MODEL}"]
 load = {{ context_length = 2048 }}
 prediction = {{ max_tokens = 60 }}
 """
 """Settings that end the answers of the model, which says little, before it does."""
+
+VALUES = {"structured-output.md", "tools.md"}
+"""Pages whose programs want whole values of a schema or arguments of a tool."""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -57,7 +57,6 @@ def blocks(page: str, language: str) -> list[str]:
 def test_the_examples_of_a_page_run(
     name: str,
     empty_home: Home,
-    cache_home: Home,
     quick_home: Home,
     vision_model: Path,
     audio_model: Path,
@@ -67,15 +66,16 @@ def test_the_examples_of_a_page_run(
     tmp_path: Path,
 ) -> None:
     home = empty_home
-    link_models(cache_home if name in MEANT else quick_home, home)
+    link_models(quick_home, home)
     for model, key in ((vision_model, "qwen2-vl-2b-instruct"), (audio_model, "qwen2-audio-7b-instruct")):
         folder = home.models / "tests" / key  # by the name of a real one
         folder.mkdir(parents=True)
         for file in (model, model.with_name(f"mmproj-{model.name}")):
             (folder / file.name.replace(model.name.partition(".")[0], key)).symlink_to(file)
     page = (DOCS / name).read_text()
+    short = SHORT.replace("60 }", f"60, logit_bias = {SHORT_VALUES} }}") if name in VALUES else SHORT
     settings = "\n".join(blocks(page, "toml")) or "[library]\nprograms = []\n"
-    home.settings.write_text(settings if DEFAULT_MODEL in settings else settings + SHORT)
+    home.settings.write_text(settings if DEFAULT_MODEL in settings else settings + short)
     Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
     (tmp_path / "speech.wav").write_bytes(tone(seconds=1))
     if name == "embeddings.md":
@@ -86,7 +86,6 @@ def test_the_examples_of_a_page_run(
         (reranker / "bge-reranker-v2-m3.F16.gguf").symlink_to(reranking_model)
     if name == "files.md":
         link_model(embedding_model, home)
-    if name == "files.md":
         (tmp_path / "report.pdf").write_bytes(pdf(["Sales rose by a tenth.", "Costs fell."]))
     program = "\n".join(blocks(page, "python"))
     assert program

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ from studiolo.paths import Home
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.running import Server, serving
 from tests.support.typescript_clients import VERSIONS, installed, run
-from tests.support.web import Web
+from tests.support.web import Web, go_nowhere_else
 
-pytestmark = pytest.mark.quick_model
+pytestmark = pytest.mark.web
 
 COMMON = """
 import { LMStudioClient } from "@lmstudio/sdk";
@@ -106,16 +105,32 @@ process.exit(0);
 """
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Home]]:
+    """A server that knows the hub on this machine alone, and its home."""
+    folder = tmp_path_factory.mktemp("hub")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    home.settings.write_text("[library]\nprograms = []\n")
+    with Web() as web, pytest.MonkeyPatch.context() as patch:
+        go_nowhere_else(patch, web, folder)
+        content = write_gguf(folder / "made.gguf").read_bytes()
+        for name in ("Q2_K", "Q4_K_M", "Q8_0"):
+            web.add_file("me/tiny-GGUF", f"tiny-{name}.gguf", content)
+        big = write_gguf(folder / "big.gguf", weights=1_000_000).read_bytes()
+        write_catalog(home, web.add_file("me/big-GGUF", "big-Q4_0.gguf", big), content=big, name="big")
+        home.catalog.write_text(home.catalog.read_text().replace("default = true", 'publisher = "me"'))
+        with serving(home, folder, "--no-load") as server:
+            yield server, home
+
+
 @pytest.fixture
-def server(web: Web, empty_home: Home, tmp_path: Path) -> Iterator[Server]:
-    content = write_gguf(tmp_path / "made.gguf").read_bytes()
-    for name in ("Q2_K", "Q4_K_M", "Q8_0"):
-        web.add_file("me/tiny-GGUF", f"tiny-{name}.gguf", content)
-    big = write_gguf(tmp_path / "big.gguf", weights=1_000_000).read_bytes()
-    write_catalog(empty_home, web.add_file("me/big-GGUF", "big-Q4_0.gguf", big), content=big, name="big")
-    empty_home.catalog.write_text(empty_home.catalog.read_text().replace("default = true", 'publisher = "me"'))
-    with serving(empty_home, tmp_path, "--no-load") as server:
-        yield server
+def server(shared: tuple[Server, Home]) -> Iterator[Server]:
+    """The server of all tests here; what a test downloads is removed."""
+    server, home = shared
+    yield server
+    for model in home.models.rglob("*.gguf"):
+        model.unlink()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -271,3 +273,50 @@ async def test_cancelling_act_in_the_middle_frees_the_slot(place: tuple[str, int
             await task
         for _ in range(4):  # as many as there are slots
             assert (await llm.respond("hi", config={"max_tokens": 1})).stats.predicted_tokens_count == 1
+
+
+MCP_SERVER = """
+from typing import Literal
+
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("digits")
+
+
+@server.tool()
+def double(a: Literal[1, 2, 3]) -> int:
+    \"\"\"Double a number.\"\"\"
+    return 2 * a
+
+
+server.run()
+"""
+
+
+@pytest.fixture
+def mcp_server(tmp_path: Path) -> dict[str, Any]:
+    """An MCP server with one tool; its calls end, whatever the model says."""
+    program = tmp_path / "digits.py"
+    program.write_text(MCP_SERVER)
+    return {"command": sys.executable, "args": [str(program)]}
+
+
+@pytest.mark.served
+def test_tools_of_an_mcp_server_are_called(llm: lm.LLM, mcp_server: dict[str, Any]) -> None:
+    messages: list[Any] = []
+    options: dict[str, Any] = {"mcp": [mcp_server], "max_prediction_rounds": 2, "on_message": messages.append}
+    result = llm.act("Double 3.", **options, **REQUIRED)
+    assert result.rounds == 2
+    request, answer = messages[0].content[-1].tool_call_request, messages[1].content[0].content
+    assert request.name == "double"
+    assert answer == json.dumps(str(2 * request.arguments["a"]))
+
+
+@pytest.mark.served
+async def test_tools_of_an_mcp_server_with_the_async_api(place: tuple[str, int], mcp_server: dict[str, Any]) -> None:
+    messages: list[Any] = []
+    options: dict[str, Any] = {"mcp": [mcp_server], "max_prediction_rounds": 2, "on_message": messages.append}
+    async with lm.AsyncClient(place[0]) as client:
+        llm = await client.llm.model()
+        await llm.act("Hi.", [add], **options, **REQUIRED)
+    assert [message.role for message in messages] == ["assistant", "tool", "assistant"]

@@ -1,9 +1,7 @@
-"""``act()`` with the whole default model, whose calls make sense: arguments of any kind, and tools of MCP servers."""
+"""``act()`` with the whole default model, whose calls make sense: arguments of any kind, and a call unforced."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ import studiolo as lm
 pytestmark = pytest.mark.served
 
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 45}
-REQUIRED: dict[str, Any] = {"tool_choice": "required", "config": GREEDY}
 
 
 def add(a: int, b: int) -> int:
@@ -56,22 +53,3 @@ def test_a_model_that_shows_how_calls_by_itself(llm: lm.LLM) -> None:
     llm.act(chat, [add], config=GREEDY, max_prediction_rounds=2, on_message=messages.append)
     assert messages[0].content[-1].tool_call_request.arguments == {"a": 5, "b": 6}
     assert messages[1].content[0].content == "11"
-
-
-def test_tools_of_an_mcp_server_are_called(llm: lm.LLM) -> None:
-    server = {"command": sys.executable, "args": [str(Path(__file__).parents[1] / "support" / "mcp_server.py")]}
-    messages: list[Any] = []
-    result = llm.act("Multiply 6 by 7.", mcp=[server], max_prediction_rounds=2, on_message=messages.append, **REQUIRED)
-    assert result.rounds == 2
-    request, answer = messages[0].content[-1].tool_call_request, messages[1].content[0].content
-    assert request.name in ("multiply", "greet", "environment", "broken", "picture")
-    assert answer
-
-
-async def test_tools_of_an_mcp_server_with_the_async_api(place: tuple[str, int]) -> None:
-    server = {"command": sys.executable, "args": [str(Path(__file__).parents[1] / "support" / "mcp_server.py")]}
-    messages: list[Any] = []
-    async with lm.AsyncClient(place[0]) as client:
-        llm = await client.llm.model()
-        await llm.act("Hi.", [add], mcp=[server], max_prediction_rounds=2, on_message=messages.append, **REQUIRED)
-    assert [message.role for message in messages] == ["assistant", "tool", "assistant"]

@@ -19,11 +19,10 @@ LONG = "The secret word is plum. " + "Nothing of note happened on that day. " * 
 POLICIES = ["stopAtLimit", "truncateMiddle", "rollingWindow"]
 
 
-@pytest.fixture
-def small(client: lm.Client) -> Iterator[lm.LLM]:
-    llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": CONTEXT})
-    yield llm
-    llm.unload()
+@pytest.fixture(scope="module")
+def small(place: tuple[str, int]) -> Iterator[lm.LLM]:
+    with lm.Client(place[0]) as client:
+        yield client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": CONTEXT})
 
 
 def test_a_full_context_ends_the_answer_or_is_passed(small: lm.LLM) -> None:
@@ -94,7 +93,7 @@ def test_a_cut_prompt_leaves_room_for_the_answer(small: lm.LLM) -> None:
 
 def _chat() -> lm.Chat:
     chat = lm.Chat("Be terse.")
-    for number in range(30):
+    for number in range(14):
         chat.add_user_message(f"Message {number}: " + "word " * 12)
         chat.add_assistant_response("Fine.")
     chat.add_user_message("What is the last word?")

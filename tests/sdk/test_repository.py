@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,23 +11,39 @@ import studiolo as lm
 from studiolo.paths import Home
 from tests.support.model_files import write_gguf
 from tests.support.running import Server, serving
-from tests.support.web import Web
+from tests.support.web import Web, go_nowhere_else
 
-pytestmark = pytest.mark.quick_model
+pytestmark = pytest.mark.web
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("hub")
+    content = write_gguf(folder / "made.gguf").read_bytes()
+    with Web() as web, pytest.MonkeyPatch.context() as patch:
+        for name in ("Q2_K", "Q4_K_M", "Q8_0"):
+            web.add_file("me/tiny-GGUF", f"tiny-{name}.gguf", content)
+        go_nowhere_else(patch, web, folder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shared(hub: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Home]]:
+    folder = tmp_path_factory.mktemp("repository")
+    home = Home(folder / "home")
+    home.root.mkdir()
+    home.settings.write_text("[library]\nprograms = []\n")
+    with serving(home, folder, "--no-load") as server:
+        yield server, home
 
 
 @pytest.fixture
-def hub(web: Web, tmp_path: Path) -> Web:
-    content = write_gguf(tmp_path / "made.gguf").read_bytes()
-    for name in ("Q2_K", "Q4_K_M", "Q8_0"):
-        web.add_file("me/tiny-GGUF", f"tiny-{name}.gguf", content)
-    return web
-
-
-@pytest.fixture
-def server(hub: Web, empty_home: Home, tmp_path: Path) -> Iterator[Server]:
-    with serving(empty_home, tmp_path, "--no-load") as server:
-        yield server
+def server(shared: tuple[Server, Home]) -> Iterator[Server]:
+    """The server of all tests here; what a test downloads is removed."""
+    server, home = shared
+    yield server
+    for model in home.models.rglob("*.gguf"):
+        model.unlink()
 
 
 def get_through(client: Any) -> list[str]:
@@ -52,7 +67,7 @@ def get_through(client: Any) -> list[str]:
     return [option.info.quantization for option in options]
 
 
-def test_our_client_embedded(hub: Web, empty_home: Home) -> None:
+def test_our_client_embedded(empty_home: Home) -> None:
     with lm.Client("embedded") as client:
         assert get_through(client) == ["Q2_K", "Q4_K_M", "Q8_0"]
 

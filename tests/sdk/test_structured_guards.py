@@ -11,24 +11,19 @@ import pytest
 import studiolo as lm
 from studiolo.engines.llama_cpp import client as engine_client
 from studiolo.paths import Home
-from studiolo.sdk import background
-from studiolo.sdk.transports.embedded import close_hosts
 from tests.support.embedded_host import embedded_client
 from tests.support.models.built import built
 from tests.support.models.thinking import write_thinking
-
-pytestmark = pytest.mark.quick_model
 
 CALM: dict[str, Any] = {"temperature": 0, "max_tokens": 60}
 BOOK = {"type": "object", "properties": {"title": {"type": "string", "maxLength": 12}}, "required": ["title"]}
 DIGIT = {"type": "integer", "minimum": 1, "maximum": 9}
 
 
-@pytest.fixture
-def client(home: Home) -> Iterator[lm.Client]:
-    with lm.Client("embedded") as client:
+@pytest.fixture(scope="module")
+def client(quick_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lm.Client]:
+    with embedded_client(tmp_path_factory.mktemp("guards"), next(quick_home.models.rglob("*.gguf"))) as client:
         yield client
-    background.run(close_hosts())
 
 
 def test_an_engine_that_drops_its_grammar_is_noticed_at_the_first_byte(client: lm.Client) -> None:

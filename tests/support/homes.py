@@ -40,6 +40,10 @@ SHORT_ANSWERS = f'[models."{DEFAULT_MODEL}"]\nload = {{ context_length = 256 }}\
 SHORTER_ANSWERS = f"{SHORT_ANSWERS}prediction = {{ max_tokens = 60 }}\n"
 """Settings that bound them to a number of tokens, too."""
 
+SHORT_VALUES = [[18, 100], [77, 50], [109, 50]]
+"""A ``logit_bias`` with which any value of a schema or argument of a tool ends as soon as it may, for a model that says
+anything: the tokens of ``"``, which must come before the others in a text, and of ``]`` and ``}``."""
+
 
 def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
     """Link the file ``model``, and its mmproj if it has one, into ``home``; returns its path in the models folder."""
