@@ -225,7 +225,7 @@ async def test_what_an_older_version_kept_of_embedding_models_comes_out_right(em
     state.close()
     library = Library(empty_home)
     try:
-        library._state.remember("last_variant:e", str(folder / "e.Q4_0.gguf"))
+        library.state.remember("last_variant:e", str(folder / "e.Q4_0.gguf"))
         models = {model.key: model for model in await library.models()}
         assert [model.metadata.params_string for model in models.values() if model.metadata] == [None, None]
         assert (await library.resolve("e")).key == "text-embedding-e@q4_0"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def ps(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the loaded models."""
-    from .output import print_json, print_table, say
+    from .output import print_json, say
 
     with _any_client() as client:
         served = client.api_host != "embedded"
@@ -36,7 +36,7 @@ def ps(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
     if json:
         print_json(instances)
     elif instances:
-        print_table(COLUMNS, [_row(instance) for instance in instances])
+        _print_table(instances)
     else:
         say("no model is loaded." if served else "no server is running, so that no model is loaded.")
 
@@ -217,7 +217,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     import datetime
 
     from ..units import duration
-    from .output import print_json, print_table
+    from .output import print_json
 
     with _any_client() as client:
         address = client.api_host
@@ -237,10 +237,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         print(f"Up for {duration(host.uptime_sec)}; models in {host.models_folder}")
         if host.instances:
             print()
-            print_table(COLUMNS, [_row(instance) for instance in host.instances])
-            for instance in host.instances:
-                if instance.note:
-                    print(f"{instance.identifier}: {instance.note}.")
+            _print_table(host.instances)
         if host.crashes:
             print(f"\nEngines that crashed ({len(host.crashes)} lately; --json lists all of them):")
         for crash in host.crashes[-SHOWN_CRASHES:]:
@@ -252,6 +249,15 @@ def _fields(about: Any) -> dict[str, Any]:
     import msgspec
 
     return msgspec.to_builtins(about)
+
+
+def _print_table(instances: Sequence[InstanceStatus]) -> None:
+    from .output import print_table, printable
+
+    print_table(COLUMNS, [_row(instance) for instance in instances])
+    for instance in instances:
+        if instance.note:
+            print(printable(f"{instance.identifier}: {instance.note}."))
 
 
 def _row(instance: InstanceStatus) -> tuple[str, ...]:

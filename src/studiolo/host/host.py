@@ -51,6 +51,7 @@ from .reasoning import check_effort, reasoning_tags, template_variables
 from .retrieval import Retriever
 from .settings_review import SettingsReview
 from .socket_folder import SocketFolder
+from .template_problems import TemplateProblems
 from .tool_use import template_input, tool_use
 
 DELIVERY_SEC = 0.1
@@ -89,16 +90,16 @@ class Host:
         self.schemas = Schemas()
         self.logs: LogEvents = Events()
         self._sockets = SocketFolder()
-        self.engine_kinds = EngineKinds(
-            Node(
-                name=device_name(),
-                models=self.home.models,
-                logs=self.home.engine_logs,
-                run=self._sockets.existing,
-                settings=engine or (lambda: self.settings.current().engine),
-                prompts=self.home.saved_prompts,
-            )
+        node = Node(
+            name=device_name(),
+            models=self.home.models,
+            logs=self.home.engine_logs,
+            run=self._sockets.existing,
+            settings=engine or (lambda: self.settings.current().engine),
+            prompts=self.home.saved_prompts,
         )
+        self.engine_kinds = EngineKinds(node)
+        self.template_problems = TemplateProblems(self.library.state, node.templates)
         self.devices = Devices()
         self.downloads = DownloadJobs(self.library)
         self.background = BackgroundWork()
@@ -191,8 +192,7 @@ class Host:
 
         Without a name: any loaded instance of the domain, else the model last used, else the catalog's default, which
         is fetched where the library has no model. An instance that is loaded here is called as the reference names it.
-        By default, other models that were loaded on demand are unloaded, as in LM Studio (docs: TTL and auto-evict):
-        idle ones before the load, others when their last request has ended.
+        By default, others that were loaded on demand are unloaded: idle ones before, the rest after their last request.
 
         Parameters:
             client: on whose behalf: clients take turns where slots are few.

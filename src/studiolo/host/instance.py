@@ -181,6 +181,12 @@ class Instance:
         return self._engine.note if self._engine else None
 
     @property
+    def note(self) -> str | None:
+        """What the user should know of the model, and of how its engine was started."""
+        notes = [each.removesuffix(".") for each in (self.model.note, self.engine_note) if each is not None]
+        return "; ".join(notes) or None
+
+    @property
     def process(self) -> ProcessRef | None:
         """The engine's process; ``None`` before its start and after its end."""
         return self._engine.process if self._engine and not self._engine.exited.is_set() else None

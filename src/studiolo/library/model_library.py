@@ -46,10 +46,10 @@ class Library:
 
     def __init__(self, home: Home, state: State | None = None, settings: Callable[[], Settings] | None = None) -> None:
         self.home = home
-        self._state = state or State(home.state)
+        self.state = state or State(home.state)
         self._owns_state = state is None
         self._threads = DiskThreads()
-        self._index = Index(self._state, home)
+        self._index = Index(self.state, home)
         self._snapshot: Snapshot | None = None
         self._seen_current = 0.0
         file = SettingsFile(home.settings)
@@ -132,7 +132,7 @@ class Library:
         without a name mean this model."""
         await self._threads.look_up(self._index.remember_used, model)
         if model.domain is not None:
-            await self._threads.look_up(self._state.remember, _LAST_USED[model.domain], self._index.place_of(model))
+            await self._threads.look_up(self.state.remember, _LAST_USED[model.domain], self._index.place_of(model))
 
     async def search(self, term: str, limit: int = 20) -> SearchResults:
         """Search for models to download, in the catalog and on the hub.
@@ -263,7 +263,7 @@ class Library:
         await self._downloads.close()
         self._threads.close()
         if self._owns_state:
-            self._state.close()  # in this thread: at the end of the interpreter no thread can be started
+            self.state.close()  # in this thread: at the end of the interpreter no thread can be started
 
     # These methods block. They run in the thread for look-ups.
 
@@ -356,7 +356,7 @@ class Library:
 
     def _default(self, domain: Domain) -> Model | None:
         current = self._current()
-        last = self._state.recall(_LAST_USED[domain])
+        last = self.state.recall(_LAST_USED[domain])
         if last is not None:
             path = self.home.root / last
             model = current.by_path.get(path)

@@ -81,6 +81,8 @@ class LlmInstanceInfo(LlmInfo, frozen=True, tag="llm", kw_only=True):
     """Idle time in milliseconds after which it is unloaded; null for never."""
     last_used_time: int | None = always_sent(None)
     """When it was last used, as Unix time in milliseconds; null while it is in use and before its first use."""
+    note: str | None = None
+    """What the user should know of it, such as a chat template that cannot be used: studiolo's addition."""
 
 
 class EmbeddingModelInstanceInfo(EmbeddingModelInfo, frozen=True, tag="embedding", kw_only=True):
@@ -93,6 +95,8 @@ class EmbeddingModelInstanceInfo(EmbeddingModelInfo, frozen=True, tag="embedding
     """Idle time in milliseconds after which it is unloaded; null for never."""
     last_used_time: int | None = always_sent(None)
     """When it was last used, as Unix time in milliseconds; null while it is in use and before its first use."""
+    note: str | None = None
+    """What the user should know of it, such as a chat template that cannot be used: studiolo's addition."""
 
 
 ModelInfo = LlmInfo | EmbeddingModelInfo

@@ -16,11 +16,13 @@ from pathlib import Path
 import psutil
 
 from .._version import __version__
+from ..engines.chat_templates.process import TemplateProcesses
 from ..engines.registry import EngineKinds
 from ..engines.spec import Finding, Node
 from ..errors import ConfigError, UnsupportedError
 from ..host import machine
 from ..host.settings_review import Doubt, review
+from ..host.template_problems import TemplateProblems
 from ..library.model_library import Library
 from ..library.other_programs import (
     PROGRAM_NAMES,
@@ -232,18 +234,21 @@ def _server(home: Home) -> Finding:
 
 
 def _library(home: Home, settings: Settings) -> Iterator[Finding]:
-    async def list_models() -> tuple[int, list[str], list[Doubt]]:
+    async def list_models() -> tuple[int, list[str], list[str], list[Doubt]]:
         library = Library(home, settings=lambda: settings)
+        templates = TemplateProcesses()
         try:
             models = await library.models()
             doubts = await review(settings, home, library)
+            problems = await TemplateProblems(library.state, templates).notes(models)
         finally:
+            await templates.close()
             await library.close()
-        faulty = [model for model in models if model.error and not model.fits]
-        return len(models), [f"{model.path}: {model.error}" for model in faulty], doubts
+        faulty = [f"{model.path}: {model.error}" for model in models if model.error and not model.fits]
+        return len(models), faulty, [f"{path}: {problem}" for path, problem in problems.items()], doubts
 
     try:
-        count, faulty, doubts = asyncio.run(list_models())
+        count, faulty, problems, doubts = asyncio.run(list_models())
     except ConfigError as error:
         yield Finding(what="library", found=error.title, remedy=error.suggestion or "Fix the file.")
         return
@@ -253,6 +258,9 @@ def _library(home: Home, settings: Settings) -> Iterator[Finding]:
             yield Finding(what=PROGRAM_NAMES[program], found=f"{folder} may not be read, and counts as empty")
     for fault in faulty:
         yield Finding(what="model file", found=fault, remedy="Fetch it again, or delete it.")
+    for problem in problems:
+        remedy = "Fetch a file with another template, or set prompt_template in the prediction config."
+        yield Finding(what="chat template", found=problem, remedy=remedy)
     for doubt in doubts:
         yield Finding(what="settings", found=f"{doubt.where} has no effect: {doubt.what}", remedy=doubt.remedy)
 

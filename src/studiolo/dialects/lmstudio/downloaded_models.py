@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -45,16 +47,18 @@ async def list_variants(context: Context, parameter: wire.ModelKeyParameter) -> 
 @rpc(wire.LIST_LIBRARY, "system")
 async def list_library(context: Context, _: None) -> list[wire.LibraryModel]:
     models = await context.host.library.models()
-    return [_library_model(context, model, models) for model in models]
+    problems = await context.host.template_problems.notes(models)
+    return [_library_model(context, model, models, problems) for model in models]
 
 
 @rpc(wire.SHOW_MODEL, "system")
 async def show_model(context: Context, parameter: wire.NameParameter) -> wire.ModelDetails:
     model, header = await context.host.library.describe(parameter.name)
     models = await context.host.library.models()
+    problems = await context.host.template_problems.notes([model])
     template = header.get(_TEMPLATE)
     return wire.ModelDetails(
-        model=_library_model(context, model, models),
+        model=_library_model(context, model, models, problems),
         chat_template=template if isinstance(template, str) else None,
         header={name: value for name, value in header.items() if name != _TEMPLATE},
     )
@@ -73,8 +77,11 @@ def _group_info(model: Model) -> ModelInfo:
     return msgspec.structs.replace(info, **changes)
 
 
-def _library_model(context: Context, model: Model, models: list[Model]) -> wire.LibraryModel:
+def _library_model(
+    context: Context, model: Model, models: list[Model], problems: Mapping[Path, str]
+) -> wire.LibraryModel:
     metadata = model.metadata
+    notes = [each.removesuffix(".") for each in (model.note, problems.get(model.path)) if each is not None]
     return wire.LibraryModel(
         model_key=model.key,
         group=model.group,
@@ -105,5 +112,5 @@ def _library_model(context: Context, model: Model, models: list[Model]) -> wire.
         kind=None if model.kind == "model" else model.kind,
         fits=list(model.fits) or None,
         adapters=[each.key for each in models if model.key in each.fits] or None,
-        note=model.note,
+        note="; ".join(notes) or None,
     )

@@ -66,6 +66,7 @@ def instance_info(instance: Instance, *, in_use: bool = False) -> ModelInstanceI
         "context_length": instance.context_length,
         "ttl_ms": None if instance.ttl_sec is None else max(1, round(instance.ttl_sec * 1000)),
         "last_used_time": None if used is None else round(used * 1000),
+        "note": instance.note,
     }
     model = instance.model
     if model.domain == "embedding":

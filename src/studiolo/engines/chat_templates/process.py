@@ -34,6 +34,11 @@ class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+def cannot_be_used(problem: str) -> str:
+    """Return what the user should know of a model whose template renders no chat, for a list of remarks."""
+    return f"the model's chat template cannot be used: {problem.removesuffix('.')}"
+
+
 class RefusedError(Exception):
     """A template failed.
 

@@ -37,7 +37,6 @@ class LlamaCppEngine:
         spec: what it was started with.
         template: the model's chat template, as far as it has been examined.
         node: the machine that the process runs on.
-        note: what the user should know of how it was started.
         saved: where its prompts are written; ``None`` for nowhere.
     """
 
@@ -53,13 +52,12 @@ class LlamaCppEngine:
         spec: EngineSpec,
         template: LaunchTemplate,
         node: Node,
-        note: str | None = None,
         saved: SavedPrompts | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.capabilities = capabilities
-        self.note = note or template.problem
+        self.note = template.problem
         self.exited = worker.exited
         self._worker = worker
         self._client = client

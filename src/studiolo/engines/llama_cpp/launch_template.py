@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from ..chat_templates.process import TemplateFacts, TemplateProcesses
+from ..chat_templates.process import TemplateFacts, TemplateProcesses, cannot_be_used
 from ..spec import EngineSpec
 
 HARMLESS = "chatml"
@@ -52,7 +52,7 @@ class LaunchTemplate:
         if not self._examination.done() or self._examination.cancelled() or self._examination.exception():
             return None
         problem = self._examination.result().problem
-        return None if problem is None else f"the model's chat template cannot be used: {problem}"
+        return None if problem is None else cannot_be_used(problem)
 
     def cancel(self) -> None:
         """End the examination, if it is still under way."""
