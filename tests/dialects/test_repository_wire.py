@@ -17,7 +17,7 @@ from tests.support.web import Web, go_nowhere_else
 from tests.support.wire_schemas import WireSchemas, wire_schemas
 from tests.support.wire_socket import Socket
 
-pytestmark = pytest.mark.quick_model
+pytestmark = pytest.mark.web
 
 REPO = "me/tiny-GGUF"
 MODEL = {"type": "model", "source": {"type": "huggingface", "user": "me", "repo": "tiny-GGUF"}}
@@ -46,16 +46,9 @@ def stocked_server(web: Web, home: Home, folder: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def server(web: Web, empty_home: Home, tmp_path: Path) -> Iterator[Server]:
-    """One whose downloads no other test sees."""
-    with stocked_server(web, empty_home, tmp_path) as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for the tests that download nothing."""
+def shared_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, Server, Home]]:
+    """A server that knows a hub on this machine alone, the hub, and the server's home."""
     folder = tmp_path_factory.mktemp("repository")
     home = Home(folder / "home")
     home.root.mkdir()
@@ -63,7 +56,28 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Web() as web, pytest.MonkeyPatch.context() as patch:
         go_nowhere_else(patch, web, folder)
         with stocked_server(web, home, folder) as server:
-            yield server
+            yield web, server, home
+
+
+@pytest.fixture
+def server(shared_hub: tuple[Web, Server, Home]) -> Iterator[Server]:
+    """The server without models: what a test downloads is removed after it."""
+    _, server, home = shared_hub
+    yield server
+    for folder in (home.models, home.downloads):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.unlink()
+    wait_until(lambda: not models(server), "the library to be empty")
+
+
+@pytest.fixture
+def hub(shared_hub: tuple[Web, Server, Home]) -> Iterator[Web]:
+    """The hub, which sends half of a large file while ``go_on`` is clear; and no longer after the test."""
+    web, _, _ = shared_hub
+    web.held.clear()
+    yield web
+    web.go_on.set()
 
 
 class Repository:
@@ -129,9 +143,9 @@ def repository(server: Server, judges: list[WireSchemas]) -> Iterator[Repository
 
 
 @pytest.fixture
-def reader(shared_server: Server, judges: list[WireSchemas]) -> Iterator[Repository]:
+def reader(shared_hub: tuple[Web, Server, Home], judges: list[WireSchemas]) -> Iterator[Repository]:
     """A socket for the tests that download nothing."""
-    with Socket(shared_server.address, "repository") as socket:
+    with Socket(shared_hub[1].address, "repository") as socket:
         yield Repository(socket, judges)
 
 
@@ -277,7 +291,7 @@ def test_a_plan_is_looked_up_changed_and_committed(repository: Repository, serve
     assert models(server) == ["tiny"]
 
 
-def test_what_is_in_the_library_is_not_fetched_again(repository: Repository, server: Server, web: Web) -> None:
+def test_what_is_in_the_library_is_not_fetched_again(repository: Repository, server: Server, hub: Web) -> None:
     repository.open("downloadModel", {"downloadIdentifier": f"{REPO}@q2_k"})
     repository.until("success")
     repository.rest()
@@ -289,10 +303,10 @@ def test_what_is_in_the_library_is_not_fetched_again(repository: Repository, ser
     assert node["alreadyOwned"] == node["selected"]
     assert (node["alreadyOwned"]["modelKey"], node["alreadyOwned"]["quantName"]) == ("tiny", "Q2_K")
     assert [option["availability"] for option in node["downloadOptions"]][:2] == ["downloaded", "notDownloaded"]
-    sent = len(web.requests)
+    sent = len(hub.requests)
     repository.send("commit")
     assert repository.rest() == ["success", "closed"]
-    assert len(web.requests) == sent
+    assert len(hub.requests) == sent
     repository.open("createDownloadPlan", {"target": MODEL})
     repository.until("planReady")
     for version, number, state in (
@@ -353,8 +367,8 @@ def test_a_staff_pick_is_planned_by_both_clients(repository: Repository, server:
     assert models(server) == ["big"]
 
 
-def test_a_download_is_joined_and_cancelled(repository: Repository, server: Server, web: Web, judges: Any) -> None:
-    web.go_on.clear()
+def test_a_download_is_joined_and_cancelled(repository: Repository, server: Server, hub: Web, judges: Any) -> None:
+    hub.go_on.clear()
     repository.open("createDownloadPlan", {"target": PICK})
     repository.until("planReady")
     repository.send("commit")
@@ -368,16 +382,16 @@ def test_a_download_is_joined_and_cancelled(repository: Repository, server: Serv
         other.send("commit")
         repository.send("cancelDownload")
         assert repository.rest()[-1] == "error"
-        web.go_on.set()
+        hub.go_on.set()
         assert other.rest()[-2:] == ["success", "closed"], "the other one still has its download"
 
 
-def test_a_cancelled_download_ends_at_once(repository: Repository, server: Server, web: Web) -> None:
-    web.go_on.clear()
+def test_a_cancelled_download_ends_at_once(repository: Repository, server: Server, hub: Web) -> None:
+    hub.go_on.clear()
     repository.open("createArtifactDownloadPlan", {"owner": "me-you", "name": "big"})
     repository.until("planReady")
     repository.send("commit")
-    web.wait_until_held()
+    hub.wait_until_held()
     repository.send("cancel")
     while (last := repository.next())["type"] != "error":
         assert last["type"] == "downloadProgress"

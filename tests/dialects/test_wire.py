@@ -24,6 +24,8 @@ pytestmark = [
     pytest.mark.server(settings="[loading]\njit = false\n"),
 ]  # no frame shall start an engine
 
+EXAMPLES = settings.default.max_examples if settings.default else 0
+
 HANDSHAKE = {"authVersion": 1, "clientIdentifier": "wire", "clientPasskey": "wire"}
 
 scalars = (
@@ -123,7 +125,8 @@ def read_until_alive(socket: ClientConnection) -> list[dict[str, Any]]:
         frames.append(frame)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(NAMESPACES), st.lists(odd_frames(), min_size=1, max_size=6))
 def test_odd_frames_are_answered_and_the_socket_lives_on(
     server: Server, namespace: str, frames: list[dict[str, Any]]
@@ -141,7 +144,8 @@ def test_odd_frames_are_answered_and_the_socket_lives_on(
                 assert answer["error"]["title"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.fuzz
+@settings(max_examples=EXAMPLES // 4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200))
 def test_any_bytes_get_a_warning(server: Server, content: bytes) -> None:
     with opened(server) as socket:

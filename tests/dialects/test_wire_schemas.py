@@ -17,6 +17,8 @@ from tests.support.recording import wire_recorder
 from tests.support.running import environment, serving
 from tests.support.wire_schemas import WireSchemas, judge, wire_schemas
 
+pytestmark = pytest.mark.quick_model
+
 VERSION = {"version": "0.4.0", "build": 1}
 FRAGMENT = {"content": "a", "tokensCount": 1, "containsDrafted": False, "reasoningType": "none", "isStructural": False}
 NOT_FOUND = {"code": "generic.noModelMatchingQuery", "query": {}, "loadedModelsSample": [], "totalLoadedModels": 0}

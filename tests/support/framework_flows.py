@@ -1,4 +1,7 @@
-"""One flow of each framework against a server: ``URL MODEL EMBEDDING_MODEL FLOW...``. Prints one JSON object."""
+"""One flow of each framework against a server: ``URL MODEL SENSIBLE_MODEL EMBEDDING_MODEL FLOW...``.
+
+The values that ``MODEL`` writes end; the texts of ``SENSIBLE_MODEL`` end, too. Prints one JSON object.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-URL, MODEL = sys.argv[1:3]
+URL, MODEL, SENSIBLE_MODEL, EMBEDDING_MODEL = sys.argv[1:5]
 HELLO = "Say hello."
 
 flows: dict[str, Callable[[], Any]] = {}
@@ -44,7 +47,7 @@ def langchain_openai() -> Any:
     book = chat.with_structured_output(Book).invoke("Describe a book.")
     calls = chat.bind_tools([weather], tool_choice="any").invoke("The weather in Rome?").tool_calls
     vectors = OpenAIEmbeddings(
-        base_url=f"{URL}/v1", api_key="any", model=sys.argv[3], check_embedding_ctx_length=False
+        base_url=f"{URL}/v1", api_key="any", model=EMBEDDING_MODEL, check_embedding_ctx_length=False
     ).embed_documents(["a", "b"])
     return {
         "same": whole.content == streamed,
@@ -72,7 +75,7 @@ def langchain_ollama() -> Any:
     chat = ChatOllama(base_url=URL, model=MODEL, temperature=0, num_predict=6)
     whole = chat.invoke(HELLO)
     streamed = "".join(str(chunk.content) for chunk in chat.stream(HELLO))
-    vectors = OllamaEmbeddings(base_url=URL, model=sys.argv[3]).embed_documents(["a", "b"])
+    vectors = OllamaEmbeddings(base_url=URL, model=EMBEDDING_MODEL).embed_documents(["a", "b"])
     return {"same": whole.content == streamed, "vectors": [len(vector) for vector in vectors]}
 
 
@@ -101,7 +104,7 @@ def openai_agents() -> Any:
     client = AsyncOpenAI(base_url=f"{URL}/v1", api_key="any")
     settings = ModelSettings(tool_choice="required", temperature=0, max_tokens=60)
     outputs: list[Any] = []
-    for model in (OpenAIChatCompletionsModel(MODEL, client), OpenAIResponsesModel(MODEL, client)):
+    for model in (OpenAIChatCompletionsModel(MODEL, client), OpenAIResponsesModel(SENSIBLE_MODEL, client)):
         agent = Agent(name="a", instructions="Answer briefly.", model=model, tools=[weather], model_settings=settings)
         outputs.append(Runner.run_sync(agent, "The weather in Rome?").final_output)
     return {"called": len(called), "output": all(outputs)}
@@ -165,7 +168,7 @@ def llm() -> Any:
 
 
 results: dict[str, Any] = {}
-for name in sys.argv[4:]:
+for name in sys.argv[5:]:
     try:
         results[name] = flows[name]()
     except Exception:

@@ -23,6 +23,8 @@ LLM = DEFAULT_MODEL
 """The key of an LLM of the server that the tests of the HTTP dialects share: quick, and what it says makes no sense."""
 SENSIBLE = "smollm2-135m-sensible"
 """The key of the whole default model there, for tests that want an answer to end, a call or a value to make sense."""
+VALUES = "smollm2-135m-values"
+"""The key of the quick model there whose values end: for tests that want any call, or any value of a schema."""
 EMBEDDING_MODEL = "text-embedding-nomic-embed-text-v1.5"
 """The key of an embedding model there."""
 

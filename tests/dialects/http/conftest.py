@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import subprocess
 import sys
@@ -9,17 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import httpx._transports.default as httpx_transport
+import httpx2._transports.default as httpx2_transport
 import pytest
 import studiolo_fake_engine as fake
 
 from studiolo.paths import Home
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
-from tests.support.homes import link_model, link_models, new_home
-from tests.support.http_server import SENSIBLE, ServerInThread, serving_in_thread
+from tests.support.homes import SHORT_VALUES, link_model, link_models, new_home
+from tests.support.http_server import SENSIBLE, VALUES, ServerInThread, serving_in_thread
 from tests.support.models.built import built
 from tests.support.models.thinking import write_thinking
 from tests.support.running import Server, free_port, serving, wait_until
+
+# Each client of httpx, and of httpx2 in those of OpenAI and Anthropic, would read all certificates of the system, which
+# takes 30 ms. One context serves them all.
+for transport in (httpx_transport, httpx2_transport):
+    transport.create_ssl_context = functools.cache(transport.create_ssl_context)
 
 SETTINGS = """
 [loading]
@@ -50,6 +58,12 @@ load = {{ context_length = 1024 }}
 prediction = {{ logit_bias = [{FORBIDDEN}] }}
 """
 
+VALUES_SETTINGS = f"""
+[models."{VALUES}"]
+load = {{ context_length = 2048 }}
+prediction = {{ logit_bias = {SHORT_VALUES} }}
+"""
+
 THINKING_MODEL = "quick-thinking.Q4_1.gguf"
 
 
@@ -62,7 +76,7 @@ def http_server(
     audio_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
-    """A real server with a quick LLM, a whole one, one that reasons, sees or hears, and an embedding model.
+    """A real server with LLMs (quick, with values that end, whole, reasoning, seeing, hearing) and an embedding model.
 
     They are loaded on demand. Shared by all tests in this folder: leave them loaded, and use another one to kill
     engines or change settings.
@@ -71,14 +85,15 @@ def http_server(
     home = new_home(folder, quick_home)
     link_models(embedding_home, home)
     whole, quick = (next(source.models.rglob("SmolLM2*.gguf")) for source in (cache_home, quick_home))
-    sensible = home.models / "tests" / SENSIBLE / f"{SENSIBLE}.Q4_1.gguf"
-    sensible.parent.mkdir(parents=True)
-    sensible.symlink_to(whole)
+    for name, model in ((SENSIBLE, whole), (VALUES, quick)):
+        link = home.models / "tests" / name / f"{name}.Q4_1.gguf"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(model)
     link_model(built(cache_home.root, THINKING_MODEL, write_thinking, quick), home)
     link_model(vision_model, home)
     link_model(audio_model, home)
     with home.settings.open("a") as settings:
-        settings.write(SETTINGS + HEARING_SETTINGS + THINKING_SETTINGS)
+        settings.write(SETTINGS + HEARING_SETTINGS + THINKING_SETTINGS + VALUES_SETTINGS)
     with serving(home, folder, "--no-load") as server:
         yield server
 

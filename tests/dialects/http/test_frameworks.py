@@ -12,9 +12,11 @@ import pytest
 
 from studiolo.paths import Home
 from tests.support.frameworks import python_of_frameworks
-from tests.support.http_server import EMBEDDING_MODEL, SENSIBLE
+from tests.support.http_server import EMBEDDING_MODEL, SENSIBLE, VALUES
 
 FLOWS = Path(__file__).parents[2] / "support" / "framework_flows.py"
+
+MODELS = (VALUES, SENSIBLE, EMBEDDING_MODEL)
 
 EXPECTED: dict[str, dict[str, Any]] = {
     "langchain_openai": {"same": True, "book": "Book", "call": "weather", "vectors": [768, 768]},
@@ -30,7 +32,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def results(base_url: str, cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each flow has returned; they run in one process, which imports all frameworks once."""
-    program = [str(python_of_frameworks(cache_home.root)), str(FLOWS), base_url, SENSIBLE, EMBEDDING_MODEL, *EXPECTED]
+    program = [str(python_of_frameworks(cache_home.root)), str(FLOWS), base_url, *MODELS, *EXPECTED]
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOME": str(tmp_path_factory.mktemp("home"))}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=170, check=False)

@@ -13,7 +13,7 @@ from jsonschema import validate
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import studiolo as lm
-from tests.support.http_server import LLM, SENSIBLE
+from tests.support.http_server import LLM, SENSIBLE, VALUES
 
 HELLO = [{"role": "user", "content": "Say hello."}]
 
@@ -258,7 +258,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("choice", "names"), CHOICES, ids=["required", "named", "allowed"])
 def test_a_forced_call_is_made(http: httpx.Client, client: openai.OpenAI, choice: Any, names: set[str]) -> None:
-    body = {"model": SENSIBLE, "tools": TOOLS, "tool_choice": choice, "max_tokens": 60}
+    body = {"model": VALUES, "tools": TOOLS, "tool_choice": choice, "max_tokens": 60}
     answer = whole(http, **body).choices[0]
     assert answer.finish_reason == "tool_calls" and answer.message.content is None
     calls = answer.message.tool_calls or []
@@ -282,7 +282,7 @@ def test_no_call_is_made_where_none_is_allowed(http: httpx.Client) -> None:
 
 
 def test_the_frames_of_a_call(http: httpx.Client) -> None:
-    _, texts = frames(http, model=SENSIBLE, tools=TOOLS, tool_choice="required", max_tokens=60)
+    _, texts = frames(http, model=VALUES, tools=TOOLS, tool_choice="required", max_tokens=60)
     choices = [json.loads(text)["choices"][0] for text in texts]
     assert choices[0]["delta"] == {"role": "assistant", "content": None}
     calls = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
@@ -343,10 +343,10 @@ BOOK = {
 def test_the_forms_of_an_answer(http: httpx.Client) -> None:
     asked = [{"role": "user", "content": "Describe a short book as JSON."}]
     form = {"type": "json_schema", "json_schema": {"name": "book", "strict": True, "schema": BOOK}}
-    answer = whole(http, model=SENSIBLE, messages=asked, response_format=form, max_tokens=60).choices[0]
+    answer = whole(http, model=VALUES, messages=asked, response_format=form, max_tokens=60).choices[0]
     assert answer.finish_reason == "stop"
     validate(json.loads(answer.message.content or ""), BOOK)
-    chunks, _ = frames(http, model=SENSIBLE, messages=asked, response_format=form, max_tokens=60)
+    chunks, _ = frames(http, model=VALUES, messages=asked, response_format=form, max_tokens=60)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer.message.content
     found = whole(http, messages=asked, response_format={"type": "json_object"}, max_tokens=200).choices[0]
     if found.finish_reason == "stop":

@@ -17,7 +17,7 @@ from openai.types.responses.input_token_count_response import InputTokenCountRes
 from PIL import Image
 from pydantic import BaseModel, TypeAdapter
 
-from tests.support.http_server import LLM, SENSIBLE
+from tests.support.http_server import LLM, SENSIBLE, VALUES
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
@@ -301,7 +301,7 @@ class Weather(BaseModel):
 
 def test_a_text_has_the_form_that_is_asked_for(http: httpx.Client, client: openai.OpenAI) -> None:
     parsed = client.responses.parse(
-        model=SENSIBLE, input="Weather in Rome? {", text_format=Weather, temperature=0, max_output_tokens=60
+        model=VALUES, input="Weather in Rome? {", text_format=Weather, temperature=0, max_output_tokens=60
     )
     assert isinstance(parsed.output_parsed, Weather)
     plain = whole(http)

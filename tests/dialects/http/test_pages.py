@@ -18,7 +18,7 @@ import pytest
 from studiolo.paths import Home
 from tests.support.document_files import pdf
 from tests.support.frameworks import python_of_frameworks
-from tests.support.http_server import LLM, SENSIBLE
+from tests.support.http_server import LLM, VALUES
 from tests.support.models.audio import tone
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -42,7 +42,7 @@ def test_the_examples_of_a_page_run(name: str, base_url: str, cache_home: Home, 
     python = python_of_frameworks(cache_home.root) if name == "langchain.md" else sys.executable
     page = (DOCS / name).read_text().replace(ADDRESS, base_url)
     if name in ("langchain.md", "responses.md"):  # their programs want values of a form and arguments of a call
-        page = page.replace(LLM, SENSIBLE)
+        page = page.replace(LLM, VALUES)
     (tmp_path / "report.pdf").write_bytes(pdf(["Sales rose by a tenth."]))
     (tmp_path / "speech.wav").write_bytes(tone(seconds=1))
     program = "\n".join(blocks(page, "python"))

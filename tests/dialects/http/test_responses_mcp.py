@@ -15,7 +15,7 @@ from studiolo.dialects.openai.responses_mcp import McpServerTool
 from studiolo.domain.chat import Tool
 from studiolo.mcp.connections import McpTool
 from tests.support.calling import allow, prompt, said, scripted
-from tests.support.http_server import SENSIBLE, ServerInThread
+from tests.support.http_server import VALUES, ServerInThread
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
@@ -200,7 +200,7 @@ def test_the_official_client_and_the_count_of_tokens_on_a_fake_engine(
 
 def test_a_real_model_calls_a_tool(http: httpx.Client, mcp_url: str) -> None:
     body = {
-        "model": SENSIBLE,
+        "model": VALUES,
         "input": "Greet Ann.",
         "tools": [server_tool(mcp_url, allowed_tools=["greet"])],
         "tool_choice": "required",
