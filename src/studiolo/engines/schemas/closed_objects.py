@@ -7,9 +7,8 @@ without them still satisfies the schema, unless a second schema applies to the s
 from __future__ import annotations
 
 from typing import Any, cast
-from urllib.parse import unquote
 
-from .subschemas import ANNOTATIONS, Pointer, Schema, at
+from .subschemas import ANNOTATIONS, Schema, at, pointer_of
 
 _KEEP_OPEN = frozenset(
     {
@@ -62,7 +61,7 @@ def _inner(document: Schema, schema: Schema, combined: bool, refs_stand_alone: b
         alone = schema.keys() <= _ALONE | {keyword}
         match keyword, value:
             case "$ref" | "$dynamicRef", str():
-                inner.append((at(document, _pointer(value)), combined or not (alone or refs_stand_alone)))
+                inner.append((at(document, pointer_of(value)), combined or not (alone or refs_stand_alone)))
             case "allOf", list():
                 several = len(cast("list[Any]", value)) > 1
                 inner += [(each, combined or several or not alone) for each in cast("list[Any]", value)]
@@ -82,12 +81,3 @@ def _inner(document: Schema, schema: Schema, combined: bool, refs_stand_alone: b
             case _:
                 pass
     return inner
-
-
-def _pointer(reference: str) -> Pointer:
-    if reference != "#" and not reference.startswith("#/"):
-        raise LookupError(reference)
-    steps: list[str | int] = []
-    for token in reference.split("/")[1:]:
-        steps.append(unquote(token).replace("~1", "/").replace("~0", "~"))
-    return tuple(steps)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 from .closed_objects import close_objects
+from .dynamic_references import resolve_dynamic_references
 from .grammar import answer_grammar
 from .grammar_build import OPTIONS, SPACED, Built, build, build_error, encoded
 from .grammar_samples import fault_of_most
@@ -20,6 +21,7 @@ from .numeric_limits import contradiction, limit_numbers
 from .rewrites import name_properties, put_contained_first, split_look_ahead
 from .schema_checks import RefusedError, draft_named, ignores_siblings, read_schema, typos
 from .subschemas import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, keywords, path_of, places
+from .unevaluated import apply_to_the_rest
 from .validation import is_readable, remove_patterns
 
 _DEMANDS = KEYWORDS - ANNOTATIONS - CORE - {"$defs", "definitions"}
@@ -110,6 +112,9 @@ def _normalised(schema: Any) -> Schema:
         normalised.pop("$schema", None)
     if ignores_siblings(named):
         _drop_siblings(normalised)
+    else:
+        resolve_dynamic_references(normalised)
+        apply_to_the_rest(normalised, lists_in_items="2019-09" in named)
     limit_numbers(normalised)
     return normalised
 

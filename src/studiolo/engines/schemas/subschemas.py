@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
+from urllib.parse import quote, unquote
 
 Schema = dict[str, Any]
 Pointer = tuple[str | int, ...]
@@ -39,7 +40,10 @@ ASSERTIONS = frozenset(
     }
 )
 
-CORE = frozenset({"$schema", "$id", "id", "$ref", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary"})
+CORE = frozenset({"$schema", "$id", "id", "$ref", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary"}) | {
+    "$recursiveRef",
+    "$recursiveAnchor",
+}
 
 KEYWORDS = ONE | LISTS | MAPS | ANNOTATIONS | ASSERTIONS | CORE
 
@@ -93,6 +97,18 @@ def at(document: Any, pointer: Pointer) -> Any:
         except (TypeError, ValueError):
             raise LookupError(step) from None
     return document
+
+
+def pointer_of(reference: str) -> Pointer:
+    """Return the pointer of a reference within its document. Raise :class:`LookupError` for any other reference."""
+    if reference != "#" and not reference.startswith("#/"):
+        raise LookupError(reference)
+    return tuple(unquote(token).replace("~1", "/").replace("~0", "~") for token in reference.split("/")[1:])
+
+
+def reference_to(pointer: Pointer) -> str:
+    """Return the reference to a place within its document."""
+    return "#" + "".join(f"/{quote(str(step).replace('~', '~0').replace('/', '~1'))}" for step in pointer)
 
 
 def depth_of(text: str) -> int:
