@@ -57,7 +57,7 @@ def cache_home() -> Home:
 
 @pytest.fixture(scope="session")
 def quick_home(cache_home: Home) -> Home:
-    """A home with two layers of the default model, by its name. Read it, link to it, never write to it.
+    """A home with two layers of the default model and its first tokens, by its name. Read it, link to it alone.
 
     What it says makes no sense, and it takes a fraction of the time.
     """
@@ -120,7 +120,7 @@ def reranking_model(cache_home: Home, embedding_model: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def vision_model(cache_home: Home) -> Path:
+def vision_model(cache_home: Home, quick_home: Home) -> Path:
     """The GGUF file of a tiny vision model with random weights, its projector (``mmproj-`` and its name) beside it.
 
     It distinguishes two images, and its answers make no sense. Link to both with ``link_model``.
@@ -128,13 +128,13 @@ def vision_model(cache_home: Home) -> Path:
     from tests.support.models.built import built
     from tests.support.models.vision import write_projector, write_text_model
 
-    vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
+    vocabulary = next(quick_home.models.rglob("SmolLM2*.gguf"))
     built(cache_home.root, "mmproj-tiny-vision.F16.gguf", write_projector)
     return built(cache_home.root, "tiny-vision.F16.gguf", write_text_model, vocabulary)
 
 
 @pytest.fixture(scope="session")
-def audio_model(cache_home: Home) -> Path:
+def audio_model(cache_home: Home, quick_home: Home) -> Path:
     """The GGUF file of a tiny audio model with random weights, its projector (``mmproj-`` and its name) beside it.
 
     It distinguishes two tones, and its answers make no sense. Link to both with ``link_model``.
@@ -142,7 +142,7 @@ def audio_model(cache_home: Home) -> Path:
     from tests.support.models.audio import write_audio_projector, write_audio_text_model
     from tests.support.models.built import built
 
-    vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
+    vocabulary = next(quick_home.models.rglob("SmolLM2*.gguf"))
     built(cache_home.root, "mmproj-tiny-audio.F16.gguf", write_audio_projector)
     return built(cache_home.root, "tiny-audio.F16.gguf", write_audio_text_model, vocabulary)
 
@@ -154,20 +154,17 @@ def decision_model(cache_home: Home, vision_model: Path) -> Path:
     from tests.support.models.decision import write_decision_model
     from tests.support.models.vision import write_projector
 
-    model = built(cache_home.root, "tiny-decision.F16.gguf", write_decision_model, vision_model)
-    projector = built(cache_home.root, f"mmproj-{model.name}", write_projector)
-    with contextlib.suppress(FileExistsError):
-        model.with_name(projector.name).symlink_to(projector)
-    return model
+    built(cache_home.root, "mmproj-tiny-decision.F16.gguf", write_projector)
+    return built(cache_home.root, "tiny-decision.F16.gguf", write_decision_model, vision_model)
 
 
 @pytest.fixture(scope="session")
-def templated_model(cache_home: Home) -> Path:
+def templated_model(cache_home: Home, quick_home: Home) -> Path:
     """The GGUF file of a tiny model with random weights and a chat template that is hard to please."""
     from tests.support.models.built import built
     from tests.support.models.templated import write_templated
 
-    vocabulary = next(cache_home.models.rglob("SmolLM2*.gguf"))
+    vocabulary = next(quick_home.models.rglob("SmolLM2*.gguf"))
     return built(cache_home.root, "tiny-templated.F16.gguf", write_templated, vocabulary)
 
 

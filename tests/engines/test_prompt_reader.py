@@ -164,11 +164,11 @@ async def test_a_long_chat_with_tools_is_read_in_steps(quick_home: Home, tmp_pat
         )
 
     async with started(quick_home, tmp_path) as engine:
-        alone = [event async for event in engine.chat_with_tools(chat(long_text("one")))]
+        alone = [event async for event in engine.chat_with_tools(chat(long_text("red")))]
         assert reads == list(range(BATCH, end_of(alone).prompt_tokens, BATCH))
         reads.clear()
         async with another_answer(engine):
-            beside = [event async for event in engine.chat_with_tools(chat(long_text("two")))]
+            beside = [event async for event in engine.chat_with_tools(chat(long_text("ten")))]
         same = reads[0] - STEP_TOKENS  # what the template begins with
         assert 0 < same < STEP_TOKENS and reads[1:3] == [reads[0] + STEP_TOKENS, reads[0] + 2 * STEP_TOKENS]
         assert end_of(beside).prompt_tokens == end_of(alone).prompt_tokens

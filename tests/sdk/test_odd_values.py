@@ -9,6 +9,7 @@ import pytest
 from websockets.sync.client import connect
 
 import studiolo as lm
+from tests.support.models.quick import TOKENS
 
 pytestmark = [pytest.mark.served, pytest.mark.quick_model]
 
@@ -36,7 +37,7 @@ def nested(levels: int) -> dict[str, Any]:
         {"repeat_penalty": 1e30, "presence_penalty": -1e30, "frequency_penalty": 1e30},
         {"top_p": 0.0, "min_p": 1.0, "locally_typical_sampling": 0.0, "xtc_probability": 1.0, "xtc_threshold": 0.0},
         {"mirostat_sampling": {"version": 1, "learning_rate": 1e30, "target_entropy": 1e30}},
-        {"logit_bias": [[5, 1e30], [5, "-inf"], [49151, -1e30]], "log_probs": 100},
+        {"logit_bias": [[5, 1e30], [5, "-inf"], [TOKENS - 1, -1e30]], "log_probs": 100},
         {"reasoning_parsing": {"enabled": True, "start_string": "a", "end_string": "a"}, "reasoning_budget": 2**31 - 1},
         {"raw": {"fields": [{"key": "llm.prediction.of.another.version", "value": {"a": [1]}}]}},
     ],
@@ -72,8 +73,8 @@ def test_prompts_of_every_kind(llm: lm.LLM, prompt: str) -> None:
         ({"raw_tools": {}}, "'type'"),
         ({"raw_tools": {"type": "toolArray", "tools": [], "force": True}}, "forces a call"),
         ({"tool_choice": "required"}, "'tool_choice' is 'required'"),
-        ({"logit_bias": [[5, 1.0], [49152, 1.0]]}, r"'logit_bias\[1\]'.*0 to 49151"),
-        ({"logit_bias": [[token, "-inf"] for token in range(49152)]}, "'logit_bias' forbids every token"),
+        ({"logit_bias": [[5, 1.0], [TOKENS, 1.0]]}, rf"'logit_bias\[1\]'.*0 to {TOKENS - 1}"),
+        ({"logit_bias": [[token, "-inf"] for token in range(TOKENS)]}, "'logit_bias' forbids every token"),
         ({"structured": {"type": "json", "gbnf_grammar": "root ::= 'a'"}}, "'json' and has a gbnf_grammar"),
         ({"prompt_template": {"type": "manual", "manual_prompt_template": {}, "stop_strings": [""]}}, "stop_strings"),
         ({"tool_naming": "kebab-case"}, "'tool_naming'"),

@@ -149,8 +149,9 @@ def test_thinking_is_switched_off(llm: lm.LLM, blind: lm.LLM) -> None:
         assert off.prediction_config.enable_thinking is False
     # The template of this one does not know the variable: its thought is closed.
     off = blind.respond(QUESTION, config={**GREEDY, "enable_thinking": False})
-    assert off.stats.prompt_tokens_count == llm.count_tokens(f"{QUESTION}\n<think>\n</think>\n\n")
-    assert off.reasoning_content == "" and off.content
+    prompt = f"{QUESTION}\n<think>\n\n</think>\n\n"
+    assert off.stats.prompt_tokens_count == llm.count_tokens(prompt)
+    assert off.reasoning_content == "" and off.content == llm.complete(prompt, config=GREEDY).content != ""
 
 
 def test_a_load_has_a_template_of_its_own(blind: lm.LLM) -> None:

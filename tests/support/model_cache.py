@@ -42,7 +42,7 @@ def cache_folder() -> Path:
 
 
 def quick_models(cache_home: Home) -> Home:
-    """Return a home with two layers of the default model, by its name."""
+    """Return a home with two layers of the default model and its first tokens, by its name."""
     from tests.support.models.built import built
     from tests.support.models.quick import write_quick
 

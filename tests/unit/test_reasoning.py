@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from studiolo.config import PredictionConfig, ReasoningParsing
 from studiolo.domain.generation import Fragment
-from studiolo.host.reasoning import ReasoningSplitter
+from studiolo.engines.prompt import Prompt
+from studiolo.host.reasoning import ReasoningSplitter, with_thought_closed
 
 TAGS = st.text("<>tab/", min_size=1, max_size=5)
 
@@ -93,3 +95,17 @@ def test_before_an_answer_of_a_form_there_is_one_thought_at_most(chunks: list[st
     short = {"start_tag": "start", "end_tag": "end"}
     assert " ".join(short.get(kind, kind) for kind, _ in runs(fragments)) == wanted
     assert "".join(fragment.text for fragment in fragments) == "".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "closed"),
+    [
+        ("Hi\n<think>\n", "Hi\n<think>\n\n</think>\n\n"),
+        ("Hi\n<think>", "Hi\n<think></think>\n\n"),
+        ("Hi <think>x", "Hi <think>x"),
+        ("Hi", "Hi"),
+    ],
+)
+def test_an_empty_thought_has_the_form_that_templates_give_it(prompt: str, closed: str) -> None:
+    config = PredictionConfig(reasoning_parsing=ReasoningParsing(enabled=True))
+    assert with_thought_closed(Prompt(prompt), config).text == closed

@@ -110,11 +110,15 @@ def splitter(config: PredictionConfig, prompt: str, *, once: bool = False) -> Re
 
 
 def with_thought_closed(prompt: Prompt, config: PredictionConfig) -> Prompt:
-    """Return ``prompt`` with an end tag if it ends in an open thought, for an answer that may have none."""
+    """Return ``prompt`` with an end tag if it ends in an open thought, for an answer that may have none.
+
+    Where the tag has a line of its own, so has the empty thought: templates whose models need not think write it so.
+    """
     parsing = config.reasoning_parsing
     if parsing is None or not parsing.enabled or not begins_thought(prompt.text, parsing.start_string):
         return prompt
-    return prompt + f"{parsing.end_string}\n\n"
+    empty = "\n" if prompt.text.endswith(f"{parsing.start_string}\n") else ""
+    return prompt + f"{empty}{parsing.end_string}\n\n"
 
 
 def with_beginning(prompt: Prompt, beginning: str, config: PredictionConfig, vocabulary: Vocabulary) -> Prompt:

@@ -13,6 +13,7 @@ from openai.types import Completion
 
 import studiolo as lm
 from tests.support.http_server import LLM, SENSIBLE
+from tests.support.models.quick import TOKENS
 
 PROMPT = "The sky is blue and the grass is"
 
@@ -155,7 +156,7 @@ def test_every_token_of_a_prompt_has_its_log_probability(http: httpx.Client, pro
     ("settings", "reason"),
     [
         ({"prompt": "How can I help you today?", "logit_bias": {"2": 100}}, "stop"),
-        ({"prompt": "I like ", "logit_bias": {"10813": 100}}, "length"),  # the first half of a character
+        ({"prompt": "I like ", "logit_bias": {"187": 100}}, "length"),  # the first byte of a character
     ],
 )
 def test_each_token_that_is_counted_is_listed(http: httpx.Client, settings: dict[str, Any], reason: str) -> None:
@@ -212,8 +213,8 @@ def test_an_echo_comes_before_the_answer(http: httpx.Client) -> None:
         ({"prompt": [[]]}, "prompt.0"),
         ({"prompt": {"a": 1}}, "prompt"),
         ({"prompt": [2**31 - 1]}, "prompt"),
-        ({"prompt": [[5], [49152]], "stream": True}, "prompt"),
-        ({"prompt": [49152], "echo": True, "logprobs": 1, "max_tokens": 0}, "prompt"),
+        ({"prompt": [[5], [TOKENS]], "stream": True}, "prompt"),
+        ({"prompt": [TOKENS], "echo": True, "logprobs": 1, "max_tokens": 0}, "prompt"),
         ({"prompt": ["a", "word " * 9000, "b"], "echo": True, "logprobs": 1, "max_tokens": 0}, "prompt"),
         ({"suffix": "end"}, "suffix"),
         ({"suffix": "end", "stream": True}, "suffix"),
