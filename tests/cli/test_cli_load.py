@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 import studiolo as lm
 from studiolo.paths import Home
 from tests.support.command_line import good, run
 from tests.support.homes import DEFAULT_MODEL, link_model
 from tests.support.model_files import write_lora
+from tests.support.models.quick import LAYERS
 from tests.support.running import serving
+
+pytestmark = pytest.mark.quick_model
 
 
 def test_estimate_only_works_without_a_server(home: Home) -> None:
     words = ("load", DEFAULT_MODEL, "--estimate-only", "--context-length", "2048", "--parallel", "2")
     answer = json.loads(good(run(home, *words, "--json")))
     assert answer["context_length"] == 2048 and answer["max_parallel_predictions"] == 2
-    assert answer["kv_cache_bytes"] == 90 * (1 << 20)
+    assert answer["kv_cache_bytes"] == LAYERS * 3 * (1 << 20)
     assert answer["total_bytes"] > answer["weights_bytes"] + answer["kv_cache_bytes"]
     assert answer["fits"] is True and answer["largest_context_length"] == 2048
     table = good(run(home, *words))
@@ -39,8 +44,8 @@ def test_any_setting_is_given_by_name(home: Home, tmp_path: Path) -> None:
     words = ("load", DEFAULT_MODEL, "--estimate-only", "--json", "--context-length", "2048")
     plain, small = (json.loads(good(run(home, *words, *more)))["kv_cache_bytes"] for more in ((), quantised))
     assert small < 0.8 * plain
-    write_lora(home.models / "me" / "adapters" / "tune.gguf")
-    outside = write_lora(tmp_path / "other.gguf", seed=2)
+    write_lora(home.models / "me" / "adapters" / "tune.gguf", layers=LAYERS)
+    outside = write_lora(tmp_path / "other.gguf", layers=LAYERS, seed=2)
     adapters = ("--lora", "tune", "--lora", f"{outside}:0.5")
     without, heavier = (
         json.loads(good(run(home, *words, *more)))["weights_bytes"] for more in ((), (*adapters, "--parallel", "1"))

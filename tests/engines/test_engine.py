@@ -21,7 +21,11 @@ from tests.support.engine_calls import request, run
 from tests.support.engines import kind_in, spec_of
 from tests.support.running import children, has_ended
 
+pytestmark = pytest.mark.quick_model
+
 CONTEXT = 512
+END, B = 2, 82
+"""Tokens: the end of a turn, and the letter b."""
 
 
 @pytest.fixture
@@ -55,20 +59,19 @@ async def test_every_stop_reason_of_the_engine(engine: Engine) -> None:
         return end
 
     assert (await stop("Once upon a time", max_tokens=3)).stop_reason == "max_tokens"
-    stopped = await stop("Count: 1 2 3 4 5 6", stop_strings=["9"])
-    assert (stopped.stop_reason, stopped.stop_string) == ("stop_string", "9")
-    full = await stop("1 2 3 4 5 6 7 8 9 " * 24, repeat_penalty=False)
+    stopped = await stop("Count: 1 2 3 4 5 6", stop_strings=["b"], logit_bias=[(B, 100)])
+    assert (stopped.stop_reason, stopped.stop_string) == ("stop_string", "b")
+    full = await stop("1 2 3 4 5 6 7 8 9 " * 24, logit_bias=[(B, 100)])
     assert full.stop_reason == "context_full"
     assert full.prompt_tokens + full.predicted_tokens >= CONTEXT - 1
-    end_of_text = "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n"
-    assert (await stop(end_of_text)).stop_reason == "end_of_text"
+    assert (await stop("Say hi.", logit_bias=[(END, 100)])).stop_reason == "end_of_text"
 
 
 async def test_two_completions_run_at_once(engine: Engine) -> None:
     order: list[str] = []
 
     async def one(name: str) -> None:
-        async for event in engine.complete(request("1 2 3 4 5 6 7", max_tokens=80, repeat_penalty=False)):
+        async for event in engine.complete(request("1 2 3 4 5 6 7", max_tokens=80, logit_bias=[(B, 100)])):
             if isinstance(event, Fragment):
                 order.append(name)
 
@@ -79,7 +82,7 @@ async def test_two_completions_run_at_once(engine: Engine) -> None:
 
 async def test_closing_the_iterator_frees_the_slot(engine: Engine) -> None:
     for _ in range(6):  # three times as many as there are slots, each of which would run for seconds
-        async with contextlib.aclosing(engine.complete(request("1 2 3 4", repeat_penalty=False))) as events:
+        async with contextlib.aclosing(engine.complete(request("1 2 3 4", logit_bias=[(B, 100)]))) as events:
             async for event in events:
                 if isinstance(event, Fragment):
                     break
@@ -89,7 +92,7 @@ async def test_closing_the_iterator_frees_the_slot(engine: Engine) -> None:
 
 async def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(engine: Engine) -> None:
     with pytest.raises(PromptTooLongError, match=f"1001 tokens.*{CONTEXT}"):
-        await run(engine, "hello " * 1000)
+        await run(engine, "the " * 1000)
     assert (await run(engine, "My name is", max_tokens=1))[-1]
 
 
@@ -101,7 +104,7 @@ async def test_a_death_in_mid_stream_is_reported_within_a_second(engine: Engine)
     loop = asyncio.get_running_loop()
     killed_at = 0.0
     with pytest.raises(EngineDiedError, match="SIGKILL") as caught:
-        async for event in engine.complete(request("1 2 3 4", repeat_penalty=False)):
+        async for event in engine.complete(request("1 2 3 4", logit_bias=[(B, 100)])):
             if isinstance(event, Fragment) and not killed_at:
                 os.kill(engine.process.pid, signal.SIGKILL)
                 killed_at = loop.time()

@@ -24,8 +24,8 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return user
 
 
-def weights(cache_home: Home) -> Path:
-    return next(cache_home.models.rglob("SmolLM2*.gguf"))
+def weights(quick_home: Home) -> Path:
+    return next(quick_home.models.rglob("SmolLM2*.gguf"))
 
 
 def of_lm_studio(user: Path, model: Path) -> None:
@@ -59,10 +59,10 @@ def of_ollama(user: Path, model: Path) -> None:
     [(of_lm_studio, "smol"), (of_the_hugging_face_cache, "community/smol"), (of_ollama, "smol:135m")],
 )
 def test_a_model_of_another_program_runs(
-    empty_home: Home, cache_home: Home, user: Path, put: Callable[[Path, Path], None], name: str
+    empty_home: Home, quick_home: Home, user: Path, put: Callable[[Path, Path], None], name: str
 ) -> None:
     empty_home.settings.unlink()
-    put(user, weights(cache_home))
+    put(user, weights(quick_home))
     done = run(empty_home, "complete", "My name is", "-m", name, "--max-tokens", "3", "--temperature", "0", "--json")
     assert json.loads(good(done))["stats"]["predicted_tokens_count"] == 3
     (model,) = json.loads(good(run(empty_home, "ls", "--json")))
@@ -70,15 +70,15 @@ def test_a_model_of_another_program_runs(
     assert not empty_home.models.exists(), "nothing was copied"
 
 
-async def test_a_model_in_shards_runs(empty_home: Home, cache_home: Home) -> None:
+async def test_a_model_in_shards_runs(empty_home: Home, quick_home: Home) -> None:
     folder = empty_home.models / "me" / "split"
     folder.mkdir(parents=True)
-    write_text_model(folder / "split.gguf", weights(cache_home), tensors_a_file=7)
+    write_text_model(folder / "split.gguf", weights(quick_home), tensors_a_file=7)
     library = Library(empty_home)
     (model,) = await library.models()
     await library.close()
     assert model.key == "split" and len(model.parts) == 3 and model.error is None
-    assert model.metadata is not None and model.metadata.params_string == "3.2M"
+    assert model.metadata is not None and model.metadata.params_string == "607K"
     words = ("complete", "My name is", "-m", "split", "--max-tokens", "3", "--temperature", "0", "--json")
     assert json.loads(good(run(empty_home, *words)))["stats"]["predicted_tokens_count"] == 3
     model.parts[1].unlink()

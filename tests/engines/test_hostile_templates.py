@@ -20,6 +20,8 @@ LOOPS = "{% for a in range(99999999) %}{% for b in range(99999999) %}x{% endfor 
 DOUBLES = (
     "{% set n = namespace(s='x'*16) %}{% for i in range(34) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s|length }}"
 )
+pytestmark = pytest.mark.quick_model
+
 ONE = {"max_tokens": 1, "temperature": 0}
 MB = 10**6
 
@@ -33,9 +35,9 @@ MB = 10**6
     ],
     ids=["syntax", "loop", "recursion"],
 )
-def test_a_model_with_a_wrong_template_loads(cache_home: Home, tmp_path: Path, template: str, cause: str) -> None:
+def test_a_model_with_a_wrong_template_loads(quick_home: Home, tmp_path: Path, template: str, cause: str) -> None:
     path = tmp_path / "wrong.F16.gguf"
-    write_text_model(path, next(cache_home.models.rglob("SmolLM2*.gguf")), chat_template=template)
+    write_text_model(path, next(quick_home.models.rglob("SmolLM2*.gguf")), chat_template=template)
     began = processor_sec(os.getpid())
     with embedded_client(tmp_path, path) as client:
         llm = client.llm.model("wrong", config={"context_length": 512})

@@ -19,6 +19,8 @@ from tests.support.engine_calls import request, run
 from tests.support.engines import kind_in, spec_of
 from tests.support.platform_features import switch_off
 
+pytestmark = pytest.mark.quick_model
+
 
 @pytest.fixture
 async def engine(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LlamaCppEngine]:

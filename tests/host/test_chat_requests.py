@@ -20,6 +20,8 @@ from studiolo.host.tool_use import tool_use
 from studiolo.paths import Home
 from tests.support.homes import link_model
 
+pytestmark = pytest.mark.quick_model
+
 MODEL = "smollm2-135m-instruct"
 SMALL = LoadConfig(context_length=1024, max_parallel_predictions=1)
 QUESTION = [Message("user", [Text("What is the weather in Rome, and what is 2 plus 3?")])]

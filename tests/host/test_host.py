@@ -22,6 +22,8 @@ from studiolo.host.on_demand import LoadRequest
 from studiolo.paths import Home
 from tests.support.running import wait_until
 
+pytestmark = pytest.mark.quick_model
+
 MODEL = "smollm2-135m-instruct"
 SMALL = LoadConfig(context_length=256, max_parallel_predictions=1)
 

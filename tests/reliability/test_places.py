@@ -34,7 +34,7 @@ with lm.Client("embedded") as client:
     print(llm.complete("My name is", config={{"max_tokens": 3, "temperature": 0}}).content)
 """
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow, pytest.mark.quick_model]
 
 
 def answer(home: Home, *command: str, cwd: Path, **variables: str) -> str:

@@ -85,7 +85,7 @@ def test_the_engine_ends_a_thought_that_the_model_begins(llm: lm.LLM) -> None:
 
 @pytest.mark.usefixtures("engines_own")
 def test_the_message_of_the_load_ends_a_thought(blind: lm.LLM) -> None:
-    config = {**GREEDY, "logit_bias": [(THINK, 100)], "reasoning_budget": 1, "max_tokens": 6}
+    config = {**GREEDY, "logit_bias": [(THINK, 100)], "reasoning_budget": 1, "max_tokens": 12}
     assert blind.complete("Hm", config=config).content.startswith(f"<think><think>{ENOUGH}</think>\n\n")
 
 

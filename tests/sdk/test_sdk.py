@@ -88,7 +88,7 @@ def test_a_full_context_stops_and_says_so(client: lm.Client) -> None:
         assert result.load_config.context_length == small.get_context_length() == 256
         assert small.get_load_config().context_length == 256
         with pytest.raises(lm.PromptTooLongError, match=r"601 tokens.*256"):
-            small.complete("hello " * 600)
+            small.complete("the " * 600)
     finally:
         small.unload()
 
