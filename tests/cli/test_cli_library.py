@@ -38,7 +38,7 @@ def test_ls_has_a_line_for_each_model_and_lists_what_cannot_be_used(stocked: Hom
     assert lines(table) == [
         ["MODEL", "PARAMS", "QUANT", "ARCH", "CONTEXT", "SIZE", "VARIANTS"],
         ["text-embedding-all-minilm-l6-v2", "23M", "F16", "bert", "512", "46", "MB", "1"],
-        ["tiny-vision", "607K", "F16", "llama", "4096", "1", "MB", "2"],
+        ["tiny-vision", "607K", "F16", "llama", "4096", "2", "MB", "2"],
     ]
     assert broken.startswith("These cannot be used:\n  page: ") and "not a GGUF file" in broken
 

@@ -40,10 +40,10 @@ Load = Callable[[Path], lm.LLM]
 
 
 @pytest.fixture(scope="module")
-def load(quick_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+def load(cache_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
     home = Home(tmp_path_factory.mktemp("forms") / "home")
     home.root.mkdir()
-    link_models(quick_home, home)
+    link_models(cache_home, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIOLO_HOME", str(home.root))
         patch.delenv("STUDIOLO_HOST", raising=False)

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.quick_model
 MODEL = "smollm2-135m-instruct"
 SMALL = LoadConfig(context_length=1024, max_parallel_predictions=1)
 QUESTION = [Message("user", [Text("What is the weather in Rome, and what is 2 plus 3?")])]
-NUMBER = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-TOOLS = [Tool("weather", "Report the weather.", NUMBER), Tool("add", "Add numbers.", NUMBER)]
+FLAG = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+TOOLS = [Tool("weather", "Report the weather.", FLAG), Tool("add", "Add numbers.", FLAG)]
 
 
 @pytest.fixture
