@@ -18,6 +18,7 @@ HELLO = [{"role": "user", "content": "How many seconds has a year?"}]
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "number", "minimum": 1e300}, "$.minimum", "Use a bound within"),
     ({"type": "array", "items": {"const": 2**53 + 1}}, "$.items.const", "Write it as a string"),
+    ({"type": "string", "pattern": r"^(.)\1$"}, "$.pattern", "List the texts that may repeat"),
     (
         {"type": "object", "if": {"properties": {"a": {"const": 1}}}, "unevaluatedProperties": False},
         "$.unevaluatedProperties",

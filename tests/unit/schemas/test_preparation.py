@@ -177,6 +177,7 @@ REFUSED: list[tuple[Any, str, str]] = [
         "$.properties.a.enum",
     ),
     ({"type": "string", "pattern": "("}, "unsupported", "$.pattern"),
+    ({"items": {"type": "string", "pattern": "a^b"}}, "unsupported", "$.items.pattern"),
     (
         {"type": "object", "properties": {"a": {"type": "object", "properties": {f"p{i}": True for i in range(600)}}}},
         "unsupported",

@@ -6,7 +6,6 @@ llguidance's options and their limits are described in its docs/json_schema.md (
 from __future__ import annotations
 
 import copy
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ from .grammar import answer_grammar
 from .grammar_build import OPTIONS, SPACED, Built, build, build_error, encoded
 from .grammar_samples import fault_of_most
 from .numeric_limits import contradiction, limit_numbers
-from .rewrites import name_properties, put_contained_first, split_look_ahead
+from .patterns import escape_classes, remove_unsupported_patterns
+from .rewrites import name_properties, put_contained_first
 from .schema_checks import RefusedError, draft_named, ignores_siblings, read_schema, typos
 from .subschemas import ANNOTATIONS, CORE, KEYWORDS, Pointer, Schema, at, children, keywords, path_of, places
 from .unevaluated import apply_to_the_rest
-from .validation import is_readable, remove_patterns
 
 _DEMANDS = KEYWORDS - ANNOTATIONS - CORE - {"$defs", "definitions"}
 
@@ -115,6 +114,7 @@ def _normalised(schema: Any) -> Schema:
     else:
         resolve_dynamic_references(normalised)
         apply_to_the_rest(normalised, lists_in_items="2019-09" in named)
+    escape_classes(normalised)
     limit_numbers(normalised)
     return normalised
 
@@ -132,7 +132,7 @@ def _forms(schema: Schema) -> Iterator[Schema]:
     has_closed = close_objects(closed, refs_stand_alone=ignores_siblings(draft_named(schema)))
     forms = [closed, schema] if has_closed else [schema]
     yield from forms
-    removed = [_remove_unsupported_patterns(form) for form in forms]
+    removed = [remove_unsupported_patterns(form) for form in forms]
     if any(removed):
         yield from forms
     if _drop_siblings(schema):
@@ -181,33 +181,6 @@ def _drop_siblings(schema: Schema) -> bool:
                 del inner[keyword]
                 dropped = True
     return dropped
-
-
-def _remove_unsupported_patterns(schema: Schema) -> bool:
-    """Remove in place the patterns that llguidance does not support; they are left to the validation.
-
-    Returns:
-        Whether there were any.
-
-    Raises:
-        RefusedError: the validation does not support one either.
-    """
-    split = split_look_ahead(schema, _is_supported_pattern)
-    removed = remove_patterns(schema, _is_supported_pattern, relax=False)
-    for pointer, pattern in removed:
-        if not is_readable(pattern):
-            raise RefusedError(
-                "unsupported",
-                path_of(pointer),
-                f"neither llguidance nor Python supports the regular expression {pattern!r}",
-                "Write the pattern in the syntax of Python's re module.",
-            )
-    return split or bool(removed)
-
-
-def _is_supported_pattern(pattern: str) -> bool:
-    schema = json.dumps({"type": "string", "pattern": pattern, "x-guidance": OPTIONS})
-    return build_error(answer_grammar(schema)) is None
 
 
 def _refusal(given: Any, schema: Schema, error: str) -> RefusedError:
