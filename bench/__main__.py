@@ -26,7 +26,7 @@ from . import growth, report, rows, texts
 from .machine import limits, machine, roofline
 from .noise import MAX_OTHERS, Others, measure_noise
 from .plots import write_plots
-from .run import FULL, QUICK, ROWS, Row, Run, Size, ensure_model, home_with
+from .run import FULL, QUICK, ROWS, Row, Run, Size, ensure_model, home_with, started
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -56,6 +56,8 @@ class OutOfTimeError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     options = _options(arguments)
+    if options.engine is not None:
+        options.engine = options.engine.resolve()
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -70,6 +72,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-growth", action="store_true", help="measure no curves")
     parser.add_argument("--model", help="a model of the library or the catalog (default: the catalog's default)")
     parser.add_argument("--server", type=Path, metavar="PATH", help="also compare with this llama-server")
+    parser.add_argument(
+        "--engine", type=Path, metavar="PATH", help="run this llama-server on all sides; the page is not written"
+    )
     parser.add_argument(
         "--llama-cpp-python", type=Path, metavar="PYTHON", help="also compare with the server of llama-cpp-python"
     )
@@ -91,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
     curves = [] if options.no_growth or options.row or options.quick else list(growth.CURVES)
     model = ensure_model(options.model)
     embedding = ensure_model(None, "embedding") if any(row.key == "embeddings" for row in chosen) else None
-    results = measure(size, chosen, curves, model, embedding, _others(options, model[1]), say)
+    results = measure(size, chosen, curves, model, embedding, _others(options, model[1]), say, options.engine)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     print(report.rendered(results, {}))
@@ -99,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
     if not results["quiet"] and not options.force:
         say(f"The machine is noisy: {results['noise_text']}. Nothing is concluded; --force renders it nevertheless.")
         return NOISY
-    if options.row is None and (not options.quick or options.force):
+    if options.engine is None and options.row is None and (not options.quick or options.force):
         render(results, options.page)
         say(f"rendered into {options.page}")
     return 1 if any(row["error"] for row in results["rows"].values()) else 0
@@ -109,8 +114,7 @@ def _others(options: argparse.Namespace, model: Path) -> dict[str, tuple[list[st
     """Return the commands of the user's servers."""
     found: dict[str, tuple[list[str], str]] = {}
     if options.server:
-        command = [str(options.server.resolve()), "-m", str(model), "--host", "127.0.0.1", "--port", "{port}"]
-        found[f"`{options.server.name}` of the user, directly"] = (command, "/health")
+        found[f"`{options.server.name}` of the user, directly"] = started(options.server.resolve(), model)
     if options.llama_cpp_python:
         command = [str(options.llama_cpp_python), "-m", "llama_cpp.server", "--model", str(model)]
         found["llama-cpp-python's server, directly"] = ([*command, "--port", "{port}"], "/v1/models")
@@ -132,6 +136,7 @@ def measure(
     embedding: tuple[str, Path] | None,
     others: dict[str, tuple[list[str], str]],
     say: Callable[[str], None],
+    engine: Path | None = None,
 ) -> dict[str, Any]:
     """Run the benchmark; return what the results file has."""
     began = time.perf_counter()
@@ -143,9 +148,12 @@ def measure(
     measured: dict[str, Any] = {}
     drawn: list[dict[str, Any]] = []
     try:
-        with home_with(file, *([embedding[1]] if embedding else [])) as home, contextlib.ExitStack() as stack:
+        with (
+            home_with(file, *([embedding[1]] if embedding else []), engine=engine) as home,
+            contextlib.ExitStack() as stack,
+        ):
             stack.callback(lambda: background.run(close_hosts()))
-            run = Run(size, home, key, file, embedding, stack, say, others)
+            run = Run(size, home, key, file, embedding, stack, say, others, engine)
             for row in _in_order(chosen):
                 measured[row.key] = _row(run, row, end)
             for name in curves:
@@ -163,6 +171,7 @@ def measure(
     return {
         "machine": machine(),
         "model": key,
+        "engine": str(engine or ""),
         "size": size.name,
         "seconds": round(taken, 1),
         "noise": noise.json(),

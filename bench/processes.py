@@ -199,7 +199,9 @@ def engine_processes(pid: int) -> list[psutil.Process]:
     found: list[psutil.Process] = []
     for process in psutil.Process(pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if any("llama_cpp.worker" in word or "llama_cpp/worker" in word for word in process.cmdline()):
+            words = process.cmdline()
+            own = any("llama_cpp.worker" in word or "llama_cpp/worker" in word for word in words)
+            if own or (words and Path(words[0]).name == "llama-server"):
                 found.append(process)
     return found
 

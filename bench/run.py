@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import tomlkit
+
 import studiolo
 from studiolo.domain.models import Domain
 from studiolo.library import Library
@@ -225,7 +227,8 @@ class Run:
         home: the home of the run, see :func:`home_with`.
         model, file: the key of the model, and its file.
         embedding: the same of an embedding model.
-        options: servers of the user's to compare with, by name: how each is started, and the path of its health.
+        others: servers of the user's to compare with, by name: how each is started, and the path of its health.
+        engine: a llama-server that all sides run, in place of the wheel's.
     """
 
     size: Size
@@ -236,6 +239,7 @@ class Run:
     stack: contextlib.ExitStack
     say: Callable[[str], None]
     others: Mapping[str, tuple[Sequence[str], str]] = field(default_factory=dict[str, tuple[Sequence[str], str]])
+    engine: Path | None = None
     _shared: dict[Any, Any] = field(default_factory=dict[Any, Any])
 
     def shared(self, measure: Callable[[Run], T]) -> T:
@@ -283,8 +287,18 @@ class Run:
 
     @cached_property
     def wheel(self) -> LlamaServer:
-        """The wheel's llama-server with its own defaults."""
+        """The wheel's llama-server, or the one that all sides run, with its own defaults."""
+        if self.engine is not None:
+            return self.stack.enter_context(other_server(*started(self.engine, self.file), str(self.engine)))
         return self.stack.enter_context(wheel_server(self.file))
+
+    def direct(self, slots: int, context: int) -> contextlib.AbstractContextManager[LlamaServer]:
+        """Return a server like :attr:`wheel`, with ``slots`` slots of ``context`` tokens."""
+        if self.engine is not None:
+            command, path = started(self.engine, self.file)
+            command += ["--parallel", str(slots), "--ctx-size", str(slots * context)]
+            return other_server(command, path, str(self.engine))
+        return wheel_server(self.file, n_parallel=slots, n_ctx=slots * context)
 
     @cached_property
     def server(self) -> Server:
@@ -345,6 +359,11 @@ class Run:
         return tcp(self.server.address)
 
 
+def started(binary: Path, model: Path) -> tuple[list[str], str]:
+    """Return how a llama-server of the user's is started with its own defaults, and the path of its health."""
+    return [str(binary), "-m", str(model), "--host", "127.0.0.1", "--port", "{port}"], "/health"
+
+
 def ensure_model(name: str | None, domain: Domain = "llm") -> tuple[str, Path]:
     """Return the key and the file of a model, by default the catalog's default; download it if the library lacks it."""
     default = Catalog.load().default(domain)
@@ -361,8 +380,12 @@ async def _fetch(name: str) -> tuple[str, Path]:
 
 
 @contextlib.contextmanager
-def home_with(*files: Path) -> Iterator[Home]:
-    """Yield a home of the run's own, which is this process's default: models, and no setting of the user's."""
+def home_with(*files: Path, engine: Path | None = None) -> Iterator[Home]:
+    """Yield a home of the run's own, which is this process's default: models, and no setting of the user's.
+
+    Parameters:
+        engine: the llama-server that runs the models; by default the wheel's.
+    """
     folder = Path(tempfile.mkdtemp(prefix="studiolo-bench-"))  # private, so that prompts are kept on disk
     before = {name: os.environ.get(name) for name in ("STUDIOLO_HOME", "STUDIOLO_HOST")}
     os.environ["STUDIOLO_HOME"] = str(folder)
@@ -370,7 +393,10 @@ def home_with(*files: Path) -> Iterator[Home]:
     home = Home(folder)
     try:
         home.create()
-        home.settings.write_text("[library]\nprograms = []\n")
+        settings: dict[str, Any] = {"library": {"programs": []}}
+        if engine is not None:
+            settings["engine"] = {"name": "llama-server", "llama_server": str(engine)}
+        home.settings.write_text(tomlkit.dumps(settings), "utf-8")
         for file in files:
             link = home.models / file.parent.parent.name / file.parent.name / file.name
             link.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studiolo.engines.llama_cpp.worker import SPIN_COUNT
+from studiolo.engines.llama_cpp.worker import spin_count
 
 from . import texts
 from .measure import Ask, Spread, Stream, ratios, take
@@ -28,6 +28,7 @@ from .processes import busy, wheel_server
 from .run import ensure_model
 from .streams import llama_server
 
+SPIN_COUNT = str(spin_count())
 MINUTES = 3.6
 TOKENS = 32
 PROMPT_TOKENS = 96

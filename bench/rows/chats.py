@@ -9,7 +9,7 @@ import studiolo
 
 from .. import texts
 from ..measure import Spread
-from ..processes import serving, wheel_server
+from ..processes import serving
 from ..run import Part, Run, row
 from ..streams import Connect, answer, tcp
 
@@ -73,7 +73,7 @@ def second_turn(run: Run) -> list[Part]:
     with serving() as server, studiolo.Client(server.address) as client:
         llm = client.llm.load_new_instance(run.model, "bench", config=config)
         own = _second_turns(run, tcp(server.address), llm.identifier)
-    with wheel_server(run.file, n_parallel=SLOTS, n_ctx=SLOTS * CONTEXT) as wheel:
+    with run.direct(SLOTS, CONTEXT) as wheel:
         reference = _second_turns(run, wheel.connect, "x")
     return [
         Part(name, Spread.of([own[name]]), Spread.of([own[name]]), Spread.of([reference[name]]), "%") for name in own

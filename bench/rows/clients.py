@@ -15,7 +15,7 @@ import studiolo
 
 from .. import texts
 from ..measure import Spread
-from ..processes import engine_processes, processor_seconds, serving, wheel_server
+from ..processes import engine_processes, processor_seconds, serving
 from ..run import Part, Run, row
 from ..streams import openai_body
 
@@ -100,7 +100,7 @@ def both_sides(run: Run, slots: int) -> Generator[tuple[str, str, str, int]]:
     """Yield the wheel's address, studiolo's, its model's name and its process; both with ``slots`` slots."""
     config = {"max_parallel_predictions": slots, "context_length": SLOT_CONTEXT}
     with (
-        wheel_server(run.file, n_parallel=slots, n_ctx=slots * SLOT_CONTEXT) as wheel,
+        run.direct(slots, SLOT_CONTEXT) as wheel,
         serving() as server,
         studiolo.Client(server.address) as client,
     ):

@@ -13,7 +13,7 @@ import studiolo
 
 from .. import texts
 from ..measure import Ask, Spread, differences, take
-from ..processes import serving, wheel_server
+from ..processes import serving
 from ..run import Part, Run, row
 from ..streams import Connect, events, openai, openai_body, posted, tcp
 from .streams import reading
@@ -117,7 +117,7 @@ def both(run: Run) -> dict[str, Beside]:
     with serving() as server, studiolo.Client(server.address) as client:
         llm = client.llm.load_new_instance(run.model, "bench", config=config)
         own = beside(tcp(server.address), llm.identifier, run.size.long, "own", first_alone=True)
-    with wheel_server(run.file, n_parallel=SLOTS, n_ctx=SLOTS * CONTEXT) as wheel:
+    with run.direct(SLOTS, CONTEXT) as wheel:
         reference = beside(wheel.connect, "x", run.size.long, "reference", first_alone=False)
     return {"own": own, "reference": reference}
 

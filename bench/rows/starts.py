@@ -125,7 +125,7 @@ def load(run: Run) -> list[Part]:
             return took
 
         def reference(_: int) -> float:
-            with wheel_server(run.file, n_parallel=slots, n_ctx=slots * context) as wheel:
+            with run.direct(slots, context) as wheel:
                 return wheel.ready_after
 
         own(-1)

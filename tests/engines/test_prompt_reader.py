@@ -16,7 +16,7 @@ from studiolo.domain.progress import PromptProgress
 from studiolo.engines.base import Completed, Engine, EngineEvent, ToolChatRequest
 from studiolo.engines.llama_cpp.client import LlamaServerClient
 from studiolo.engines.llama_cpp.kind import LlamaCppKind
-from studiolo.engines.llama_cpp.prompt_reader import STEP_TOKENS
+from studiolo.engines.llama_cpp.prompt_reader import QUICK_STEP_BATCHES, STEP_TOKENS
 from studiolo.paths import Home
 from tests.support.engine_calls import request, run
 from tests.support.engines import node_in, spec_of
@@ -140,6 +140,21 @@ async def test_a_long_prompt_in_the_middle_of_which_somebody_comes_is_read_on_in
             rest = [event async for event in events]
         assert reads[1:4] == [BATCH + STEP_TOKENS * step for step in (1, 2, 3)]
         assert end_of(rest).cached_tokens == 0
+
+
+async def test_an_engine_that_reads_a_batch_in_the_time_of_a_step_is_given_many_at_once(
+    quick_home: Home, tmp_path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studiolo.engines.llama_cpp.prompt_reader.STEP_SEC", 1000)  # any engine does
+    async with started(quick_home, tmp_path, context_length=8192) as engine, another_answer(engine):
+        first = await run(engine, long_text("first", 1400), max_tokens=3)
+        assert end_of(first).prompt_tokens > 2 * BATCH
+        assert len(reads) == 1 and reads[0] < BATCH, "how fast it is was not known before"
+        reads.clear()
+        await run(engine, long_text("second", 1400), max_tokens=3)
+        assert reads == [], "it is not worth a step"
+        end = end_of(await run(engine, long_text("third", 4900), max_tokens=3))
+        assert reads == [QUICK_STEP_BATCHES * BATCH] and end.prompt_tokens > reads[0]
 
 
 async def test_a_prompt_that_is_given_up_is_not_taken_for_read(

@@ -22,7 +22,7 @@ from studiolo.runtimes import source
 from studiolo.runtimes.build import Order, Report, build
 from studiolo.runtimes.instruction_sets import Trial, candidates, prove
 from studiolo.runtimes.record import binary_of, recorded, remove, work_folder
-from studiolo.runtimes.toolchain import BACKENDS, find_toolchain
+from studiolo.runtimes.toolchain import BACKENDS, backend_flags, find_toolchain
 from tests.support.running import environment, has_ended, script, wait_until
 from tests.support.stub_llama_cpp import becoming, needs_tools, stub_source
 from tests.support.web import Web
@@ -133,8 +133,15 @@ async def test_a_build_that_is_cancelled_ends_its_compilers(empty_home: Home, tm
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert has_ended(compiler)
+    await asyncio.to_thread(wait_until, lambda: has_ended(compiler), "the end of the compilation")
     assert recorded(empty_home) == []
+
+
+def test_kernels_of_cuda_are_compiled_for_the_gpus_of_this_machine() -> None:
+    assert "-DCMAKE_CUDA_ARCHITECTURES=native" in backend_flags("cuda")
+    assert not any(
+        "CUDA_ARCHITECTURES" in flag for backend in BACKENDS if backend != "cuda" for flag in backend_flags(backend)
+    )
 
 
 async def test_a_build_takes_no_longer_than_it_may(empty_home: Home, tmp_path: Path, fake: Path) -> None:

@@ -156,11 +156,17 @@ def _incomplete(backend: Backend, missing: Sequence[_Requirement]) -> Unsupporte
 
 
 def backend_flags(backend: Backend) -> list[str]:
-    """Return the options of CMake for a backend, so that no other one is built in beside the processor's."""
+    """Return the options of CMake for a backend, so that no other one is built in beside the processor's.
+
+    CUDA's kernels are compiled for the GPUs of this machine alone.
+    """
     switches: dict[Backend, str] = {
         "vulkan": "GGML_VULKAN",
         "cuda": "GGML_CUDA",
         "rocm": "GGML_HIP",
         "metal": "GGML_METAL",
     }
-    return [f"-D{switch}={'ON' if name == backend else 'OFF'}" for name, switch in switches.items()]
+    flags = [f"-D{switch}={'ON' if name == backend else 'OFF'}" for name, switch in switches.items()]
+    if backend == "cuda":
+        flags.append("-DCMAKE_CUDA_ARCHITECTURES=native")  # without it, every kernel is compiled for some eight of them
+    return flags

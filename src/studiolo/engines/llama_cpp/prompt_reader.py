@@ -4,7 +4,8 @@ An engine computes a prompt in batches, and every other prediction waits for the
 is still to be read, for the end of all. The size of a batch is fixed at the engine's start: small ones read a prompt up
 to 40 % slower, and large ones hold up everybody else. So a long prompt is read by requests that generate nothing, each
 of which continues where the last one has ended: of a whole batch where nobody else is there, of a few tokens where
-somebody is.
+somebody is. An engine that reads a batch in less time than such a step may take, as on a GPU, gives the others their
+turns itself, after each batch: its steps are of many.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from .prompt_keeper import PromptKeeper
 STEP_TOKENS = 64
 STEP_SEC = 0.25
 """A step beside others has this many tokens, or as many as the engine has lately read in this time."""
+
+QUICK_STEP_BATCHES = 8
+"""The batches of a step of an engine that reads one in ``STEP_SEC``."""
 
 TOKEN_CHARS = 2
 """Characters of a token where many are short: texts that may be long are tokenized, to know."""
@@ -64,7 +68,7 @@ class PromptReader:
         self._waiting = 0
         """Predictions that wait for the end of a batch: all but those that read a long prompt themselves."""
         self._rate = 0.0
-        """Tokens of prompts that were lately read in a second beside others."""
+        """Tokens of prompts that were lately read in a second."""
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[EngineEvent, None]:
         """Stream a completion; see :meth:`studiolo.engines.base.Engine.complete`."""
@@ -144,7 +148,9 @@ class PromptReader:
                         tokens += event.tokens
                     elif isinstance(event, Completed):
                         tokens = event.prompt_tokens + event.predicted_tokens
-                        if cached is not None:
+                        if cached is None:
+                            self._note_rate(event)
+                        else:
                             event = cast("E", replace(event, cached_tokens=cached, prompt_sec=read_sec))
                     yield event
         finally:
@@ -156,7 +162,7 @@ class PromptReader:
 
     def _is_long(self, length: int) -> bool:
         """Return whether a prompt of ``length`` characters is read in steps, where anybody may come meanwhile."""
-        least = 2 * STEP_TOKENS if self._waiting else self._batch_tokens
+        least = self._step_tokens() if self._is_quick() or not self._waiting else 2 * STEP_TOKENS
         return self._slots > 1 and length > TOKEN_CHARS * least
 
     async def _steps(self, prompt: Prefix, known: Prefix) -> AsyncGenerator[PromptProgress, None]:
@@ -172,16 +178,26 @@ class PromptReader:
         cached: int | None = None
         while (end := position + self._step_tokens()) < len(ids):
             began = time.monotonic()
-            beside_others = self._waiting > 0
             found = await self._client.read(ids[:end])
-            if beside_others:
-                self._rate = (end - max(found, position)) / max(time.monotonic() - began, 1e-3)
+            self._rate = (end - max(found, position)) / max(time.monotonic() - began, 1e-3)
             cached = found if cached is None else cached
             yield PromptProgress(end, len(ids), cached)
             position = end
 
     def _step_tokens(self) -> int:
+        if self._is_quick():
+            return QUICK_STEP_BATCHES * self._batch_tokens
         return max(STEP_TOKENS, int(STEP_SEC * self._rate)) if self._waiting else self._batch_tokens
+
+    def _is_quick(self) -> bool:
+        """Return whether the engine has lately read a batch in the time of a step beside others."""
+        return STEP_SEC * self._rate >= self._batch_tokens
+
+    def _note_rate(self, end: Completed) -> None:
+        """Note how fast a prompt was read that was not read in steps; a short one shows nothing."""
+        read = end.prompt_tokens - (end.cached_tokens or 0)
+        if read >= self._batch_tokens and end.prompt_sec:
+            self._rate = read / end.prompt_sec
 
 
 def _chars(text: Prefix) -> int:

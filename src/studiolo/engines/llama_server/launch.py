@@ -18,12 +18,12 @@ from typing import Any
 from ...platform.file_status import create_files_privately
 from ...platform.parent_death import on_end_of_input, request_parent_death_signal
 from ...platform.processes import end_with_this_process
-from ..llama_cpp.worker import SPIN_COUNT
+from ..llama_cpp.worker import spin_count
 
 
 def main() -> None:
     spec: dict[str, Any] = json.loads(_line())
-    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    os.environ.setdefault("GOMP_SPINCOUNT", str(spin_count()))
     os.environ.update(spec["environment"])
     create_files_privately()  # it may write prompts
     os.dup2(2, 1)  # the program's output belongs in the log
