@@ -52,6 +52,7 @@ class Composer:
         self._live = live
         self._attached: list[Image | AttachedDocument] = []
         self._comes = True
+        self._asked = False
         self._timer: asyncio.TimerHandle | None = None
         self._counting: asyncio.Task[None] | None = None
         with ui.element("div").classes("st-composer") as self._root:
@@ -102,7 +103,8 @@ class Composer:
         with self._root:
             answer: Any = ui.run_javascript("sessionStorage.getItem('studiolo-draft')", timeout=10)
             draft: str | None = await answer
-            if draft and not self._field.value and not self._root.is_deleted:
+            # A question that was asked meanwhile may be what the browser had kept.
+            if draft and not self._field.value and not self._asked and not self._root.is_deleted:
                 self._field.set_value(draft)
 
     def _pick(self) -> None:
@@ -122,6 +124,7 @@ class Composer:
         except StudioloError:
             self._attached = attached
             raise
+        self._asked = True
         self._field.set_value("")
         self._upload.reset()
         ui.run_javascript("sessionStorage.removeItem('studiolo-draft')")
