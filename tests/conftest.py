@@ -388,6 +388,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
             file = nodeid.partition("::")[0]
             if file.startswith("tests/ui/"):
                 return "pages"  # one browser for all
+            if file.startswith("tests/dialects/http/"):
+                return "HTTP dialects"  # one server for all
             return "SDK ports" if file in ON_SDK_PORTS else file
 
     return ByFile(config, log)
