@@ -15,7 +15,12 @@ import studiolo as lm
 pytestmark = [pytest.mark.quick_model, pytest.mark.served]
 
 PROMPT = "word " * 400
-ENDLESS = {"temperature": 0, "repeat_penalty": False}
+ENDLESS = {
+    "temperature": 0,
+    "repeat_penalty": False,
+    "logit_bias": [(0, "-inf"), (2, "-inf")],
+    "context_overflow_policy": "rollingWindow",
+}
 
 
 @pytest.fixture(scope="module")
