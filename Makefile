@@ -54,7 +54,7 @@ $(VENV)/.dev: pyproject.toml requirements-dev.lock | $(UV)
 	@touch $@ $(VENV)/.run
 
 run: $(VENV)/.run
-	@$(BIN)/studiolo complete "My name is" --stats
+	@$(BIN)/studiolo complete "My name is" --max-tokens 64 --stats
 
 test: $(VENV)/.dev
 	@$(MAKE) --no-print-directory -j 2 lint types

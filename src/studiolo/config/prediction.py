@@ -271,6 +271,11 @@ class PredictionConfig(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
                 )
             setattr(self, short, b if a is None else a)
 
+    @property
+    def log_prob_candidates(self) -> int | None:
+        """The number of candidates wanted for each token, which may be 0; ``None`` without log-probabilities."""
+        return None if self.log_probs is None or self.log_probs is False else int(self.log_probs)
+
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if (other := _OTHER_NAME.get(name)) is not None:

@@ -46,8 +46,7 @@ def check_draft(config: PredictionConfig, load: LoadConfig, draft: Model | None)
         UnsupportedError: a setting has no effect, or differs from the value given at the load.
     """
     by_itself = load.speculative_ngram or load.speculative_draft_mtp
-    asked = config.log_probs is not None and config.log_probs is not False  # 0 is a number of candidates
-    if asked and (draft is not None or by_itself):
+    if config.log_prob_candidates is not None and (draft is not None or by_itself):
         raise UnsupportedError(
             "There are no log-probabilities of drafted tokens, and the model is loaded "
             + (f"with the draft model {draft.key}" if draft is not None else "to draft without a model"),

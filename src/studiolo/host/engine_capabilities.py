@@ -25,7 +25,7 @@ def check_capabilities(engine: Engine, config: PredictionConfig, media: Iterable
         media: the images and the audio of the request.
     """
     able = engine.capabilities
-    if config.log_probs is not None and config.log_probs is not False and not able.log_probabilities:
+    if config.log_prob_candidates is not None and not able.log_probabilities:
         raise _unsupported(engine, "return log-probabilities", "log_probs", "Leave log_probs out")
     for part in media:
         if is_audio(part) and not able.audio:

@@ -52,6 +52,8 @@ class ProcessSize(NamedTuple):
 
 def process_size() -> ProcessSize | None:
     """Return what this process takes; ``None`` where the system does not say."""
+    if sys.platform == "win32":
+        return None
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (pathlib takes a while to import)
             pages = file.read().split()

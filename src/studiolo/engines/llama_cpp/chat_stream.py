@@ -29,7 +29,7 @@ from ..chat_templates.control_tokens import NO_TOKENS, ControlTokens
 from ..prompt import WORD_JOINER
 from ..tool_reader import failed_call, new_call_id, parsed_arguments
 from .params import completion_body
-from .stream_events import DraftedTokens, End, Progress, Timings, Token, completed, context_full, wanted_candidates
+from .stream_events import DraftedTokens, End, Progress, Timings, Token, completed, context_full
 from .tool_parameters import for_converter
 
 
@@ -175,7 +175,7 @@ class ChatReader:
         self._id = ""
         self._name = ""
         self._arguments = ""
-        self._candidates = wanted_candidates(config)
+        self._candidates = config.log_prob_candidates
         self._drafted = DraftedTokens()
         self._reported = 0  # tokens that events have accounted for
 

@@ -45,7 +45,7 @@ from .chat_stream import ChatReader, chat_body, decode_chunk
 from .endpoint import Endpoint
 from .params import completion_body
 from .server_facts import ServerFacts
-from .stream_events import DraftedTokens, End, Progress, Token, completed, context_full, wanted_candidates
+from .stream_events import DraftedTokens, End, Progress, Token, completed, context_full
 from .system_one import system_one_body, system_one_probabilities
 
 CALL_LIMIT_SEC = 60.0
@@ -138,7 +138,7 @@ class LlamaServerClient:
         async with self._stream("/completion", body) as response:
             counted = 0  # tokens of the fragments so far
             drafted = DraftedTokens()
-            candidates = wanted_candidates(request.config)
+            candidates = request.config.log_prob_candidates
             logprobs: list[TokenLogProbs] = []
             async for event in _events(response, _decode_event, request.config.max_tokens or None):
                 if event.error is not None:

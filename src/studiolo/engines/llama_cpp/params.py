@@ -226,8 +226,8 @@ def completion_body(
         body["mirostat_tau"] = config.mirostat_sampling.target_entropy
     if config.logit_bias:
         body["logit_bias"] = [[token, False if bias == "-inf" else bias] for token, bias in config.logit_bias]
-    if config.log_probs is not None and config.log_probs is not False:
-        body["n_probs"] = max(config.log_probs, 1)  # 0 would switch the token's own off
+    if (candidates := config.log_prob_candidates) is not None:
+        body["n_probs"] = max(candidates, 1)  # 0 would switch the token's own off
     if constraint is not None and constraint.grammar is not None:
         body["grammar"] = constraint.grammar
     elif constraint is not None:

@@ -81,11 +81,6 @@ class End(msgspec.Struct):
     timings: Timings | None = None
 
 
-def wanted_candidates(config: PredictionConfig) -> int | None:
-    """Return the number of candidates for each token; ``None`` without log-probabilities."""
-    return None if config.log_probs is None or config.log_probs is False else int(config.log_probs)
-
-
 def completed(end: End, config: PredictionConfig, unsent: Sequence[TokenLogProbs] = ()) -> Completed:
     """Return the end in the host's form, given the settings in force.
 
