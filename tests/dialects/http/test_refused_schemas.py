@@ -19,6 +19,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "number", "minimum": 1e300}, "$.minimum", "Use a bound within"),
     ({"type": "array", "items": {"const": 2**53 + 1}}, "$.items.const", "Write it as a string"),
     ({"type": "string", "pattern": r"^(.)\1$"}, "$.pattern", "List the texts that may repeat"),
+    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "$.oneOf", "Write anyOf in place of oneOf"),
     (
         {"type": "object", "if": {"properties": {"a": {"const": 1}}}, "unevaluatedProperties": False},
         "$.unevaluatedProperties",

@@ -17,6 +17,7 @@ from .grammar import answer_grammar
 from .grammar_build import OPTIONS, SPACED, Built, build, build_error, encoded
 from .grammar_samples import fault_of_most
 from .numeric_limits import contradiction, limit_numbers
+from .one_of import narrow_one_of
 from .patterns import escape_classes, remove_unsupported_patterns
 from .rewrites import name_properties, put_contained_first
 from .schema_checks import RefusedError, draft_named, ignores_siblings, read_schema, typos
@@ -83,14 +84,14 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
         RefusedError: the schema is invalid, unsatisfiable, or not supported.
     """
     schema = read_schema(text)
-    normalised = _normalised(schema)
+    normalised, warnings = _normalised(schema)
     error = ""
     for form in _forms(normalised):
         grammar_json = encoded(form, SPACED if spaced else OPTIONS)
         built = build(answer_grammar(grammar_json))
         if isinstance(built, Built):
             _check_samples(built, text)
-            return Prepared(grammar_json, typos(schema))
+            return Prepared(grammar_json, [*typos(schema), *warnings])
         error = built
         if _TOO_WIDE in error:
             break  # no form is narrower
@@ -98,12 +99,12 @@ def prepare(text: str, *, spaced: bool = False) -> Prepared:
     if fewer is not None:
         grammar_json = encoded(fewer, SPACED if spaced else OPTIONS)
         if build_error(answer_grammar(grammar_json)) is None:
-            return Prepared(grammar_json, typos(schema))
+            return Prepared(grammar_json, [*typos(schema), *warnings])
     raise _refusal(schema, normalised, error)
 
 
-def _normalised(schema: Any) -> Schema:
-    """Return a copy of a schema that llguidance interprets as the standard does."""
+def _normalised(schema: Any) -> tuple[Schema, list[str]]:
+    """Return a copy of a schema that llguidance interprets as the standard does, and warnings."""
     normalised = copy.deepcopy(keywords(schema))
     normalised.pop("x-guidance", None)  # clients must not set llguidance's options
     named = draft_named(normalised)
@@ -114,9 +115,10 @@ def _normalised(schema: Any) -> Schema:
     else:
         resolve_dynamic_references(normalised)
         apply_to_the_rest(normalised, lists_in_items="2019-09" in named)
+    warnings = narrow_one_of(normalised)
     escape_classes(normalised)
     limit_numbers(normalised)
-    return normalised
+    return normalised, warnings
 
 
 def _forms(schema: Schema) -> Iterator[Schema]:
@@ -158,8 +160,8 @@ def _without_alternative(schema: Schema, error: str) -> Schema | None:
 
 
 def _check_samples(built: Built, text: str) -> None:
-    """Refuse a schema of which llguidance ignores a part, if texts of its grammar hardly ever satisfy it."""
-    if all("Unknown format" in message for message in built.warnings):
+    """Refuse a schema of which a grammar leaves out a part, if texts of its grammar hardly ever satisfy it."""
+    if all("Unknown format" in message for message in built.warnings) and '"oneOf"' not in text:
         return
     fault = fault_of_most(built.matcher, text)
     if fault is not None:
