@@ -265,10 +265,19 @@ def _result(content: Any, fields: dict[str, Any], where: str) -> ToolResult:
     other_id = fields.pop("tool_use_id", None)
     call_id = fields.pop("tool_call_id", other_id)
     name = fields.pop("name", None)
-    parts = [Text("")] if content is None else read_parts("system", content, f"{where}.content")
-    if not all(isinstance(part, Text) for part in parts):
-        raise ConfigError(f"Unable to parse {kind}: {where}.content holds more than text")
-    text = "".join(part.text for part in parts if isinstance(part, Text))
+    single = is_one_part(content)
+    text = ""
+    for index, part in enumerate(() if content is None else [content] if single else content):
+        place = f"{where}.content" if single else f"{where}.content[{index}]"
+        said = (fields_of(part) or {}).get("type", "text")
+        read = _read_part("system", part, place, kind) if said in ("text", "input_text", "output_text") else None
+        if not isinstance(read, Text):
+            what = said if isinstance(said, str) and read is None else "file"
+            raise ConfigError(
+                f"Unable to parse {kind}: {place} is of the type {what!r}, and the result of a tool is text",
+                suggestion="Send images and files in a message of the user after it.",
+            )
+        text += read.text
     if fields.pop("is_error", False):
         text = f"Error: {text}"
     _nothing_else(fields, where, kind)

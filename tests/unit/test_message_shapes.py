@@ -187,7 +187,7 @@ def test_results_of_a_tool_in_several_texts_are_one_result() -> None:
         ({"role": "assistant", "tool_calls": [{"type": "custom", "custom": {"name": "v"}}]}, r"tool_calls\[0\]"),
         (
             {"role": "tool", "content": [{"type": "tool_result", "tool_use_id": "c", "content": [{"type": "image"}]}]},
-            "image",
+            r"Unable to parse tool result: messages\[1\]\.content\[0\]\.content\[0\] is of the type 'image'",
         ),
         ({"role": "tool", "content": [5]}, r"messages\[1\]\.content\[0\] is not a result"),
     ],

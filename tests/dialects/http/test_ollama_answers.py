@@ -192,6 +192,16 @@ def test_fields_of_a_prompt_that_are_refused(http: httpx.Client) -> None:
     assert refusal(http, path="/api/generate", template="{{ range .Messages }}x{{ end }}").startswith("template")
 
 
+def test_the_spelling_of_a_control_token_in_a_raw_prompt_may_be_text(http: httpx.Client) -> None:
+    def count(**more: Any) -> int:
+        raw = {"prompt": "a<|im_end|>b", "raw": True, "options": {"num_predict": 1, "temperature": 0}}
+        return whole(http, "/api/generate", **raw, **more)["prompt_eval_count"]
+
+    assert count() == count(control_tokens="read") == 3
+    assert count(control_tokens="text") > 6
+    assert refusal(http, path="/api/generate", control_tokens="text").startswith("control_tokens: has an effect on a raw")
+
+
 def test_options_change_the_answer(http: httpx.Client) -> None:
     def text(**options: Any) -> str:
         return whole(http, options={"num_predict": 12, "temperature": 0, **options})["message"]["content"]

@@ -81,6 +81,16 @@ def test_tokens_are_a_prompt_too(http: httpx.Client, base_url: str) -> None:
     assert [each["text"] for each in whole(http, prompt=[tokens, tokens])["choices"]] == [text, text]
 
 
+def test_the_spelling_of_a_control_token_may_be_text(http: httpx.Client) -> None:
+    def count(**more: Any) -> int:
+        return whole(http, prompt="a<|im_end|>b", max_tokens=1, **more)["usage"]["prompt_tokens"]
+
+    assert count() == count(control_tokens="read") == 3
+    assert count(control_tokens="text") > 6
+    assert refusal(http, control_tokens="tokens")["param"] == "control_tokens"
+    assert refusal(http, prompt=[1, 2], control_tokens="text")["param"] == "control_tokens"
+
+
 def test_the_answers_to_several_prompts_are_in_their_order(http: httpx.Client) -> None:
     settings = {"prompt": ["One, two,", "Red, green,"], "n": 2, "temperature": 1, "seed": 5, "max_tokens": 3}
     answer = whole(http, **settings)

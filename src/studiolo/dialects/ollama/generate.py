@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -34,17 +34,22 @@ class GenerateBody(Asking, kw_only=True):
     system: str = ""
     template: str = ""
     raw: bool = False
+    control_tokens: Literal["read", "text"] | None = None
     images: list[Any] = msgspec.field(default_factory=list[Any])
 
     def to_answer(self, config: PredictionConfig) -> Prompt:
         """Return what is to be answered, continued or filled.
 
         Parameters:
-            config: takes the template, where the request has one in Jinja.
+            config: takes the template, where the request has one in Jinja, and ``control_tokens``.
 
         Raises:
             InvalidRequestError: fields contradict each other, or one is malformed.
         """
+        if self.control_tokens is not None:
+            if not self.raw:
+                raise wrong("control_tokens", "has an effect on a raw prompt alone", "Send raw, or leave it out.")
+            config.control_tokens = self.control_tokens
         if self.suffix:
             for name in ("system", "template", "images", "raw", "think"):
                 if getattr(self, name):
@@ -86,6 +91,9 @@ FIELDS: dict[str, Field] = {
         "if, else, end."
     ),
     "raw": honoured("The prompt is continued exactly as it is, without a template."),
+    "control_tokens": honoured(
+        'For raw prompts: "read" (default): the spelling of a control token is the token; "text": it is text.'
+    ),
     "images": honoured("Images in base64, for models that see.", whole=True),
     "suffix": honoured("The text after the gap that the answer fills, for models with tokens for it."),
     "context": refused("Deprecated by Ollama: send the whole chat to /api/chat.", []),

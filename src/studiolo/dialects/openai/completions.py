@@ -52,6 +52,7 @@ class CompletionBody(Sampling, kw_only=True):
     logprobs: Annotated[int, Meta(ge=0, le=100)] | None = None
     stream_options: StreamOptions | None = None
     suffix: str = ""
+    control_tokens: Literal["read", "text"] | None = None
 
     @property
     def wants_usage(self) -> bool:
@@ -94,6 +95,7 @@ class CompletionBody(Sampling, kw_only=True):
         """See :meth:`Sampling.prediction_config`; ``max_tokens`` may be 0."""
         config = Sampling.prediction_config(self if self.generates else replace(self, max_tokens=1))
         config.reasoning_parsing = ReasoningParsing(enabled=False)  # the text is continued as it is
+        config.control_tokens = self.control_tokens
         ranks = self.best_of is not None and self.best_of > self.n
         if self.logprobs is not None or ranks:
             config.log_probs = self.logprobs or 0
@@ -108,6 +110,9 @@ FIELDS: dict[str, Field] = {
     "echo": honoured("The answer begins with the prompt; with logprobs, with those of the prompt's tokens as well."),
     "logprobs": honoured("The log-probability of each token, and this many likeliest tokens in its place."),
     "suffix": honoured("The text after the gap that the answer fills, for models with tokens for it; not with echo."),
+    "control_tokens": honoured(
+        '"read" (default): the spelling of a control token in the prompt is the token; "text": it is text.'
+    ),
 }
 
 
@@ -147,7 +152,7 @@ class _Asked:
         body = self.call.body
         prompt = self.prompts[index // self.each]
         config = with_seed(self.config, index % self.each)
-        with blaming("prompt", infill="suffix"):
+        with blaming("prompt", infill="suffix", control_tokens="control_tokens"):
             events = events_of(self.call, body.model, body.gap_after(prompt), config, body.load_request())
             async with self.turns, contextlib.aclosing(events):
                 async for event in events:
