@@ -106,6 +106,20 @@ def test_an_animation_is_its_first_frame(form: str) -> None:
     assert opened(data).getpixel((4, 4)) == BLACK
 
 
+@pytest.mark.parametrize(
+    ("header", "pixels", "colour"),
+    [
+        (b"P6 2 2 255\n", b"\xff\0\0" * 4, (255, 0, 0)),
+        (b"P5\n# a comment\n2 2\n255\n", b"\x80" * 4, (128, 128, 128)),
+        (b"P5 2 2 65535\n", b"\x80\0" * 4, (128, 128, 128)),
+        (b"P4 2 2\n", b"\0\0", WHITE),
+        (b"P3 2 2 255\n", b"0 0 255 " * 4, (0, 0, 255)),
+    ],
+)
+def test_portable_pixmaps_are_read(header: bytes, pixels: bytes, colour: tuple[int, int, int]) -> None:
+    assert opened(header + pixels).getpixel((1, 1)) == colour
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 def test_gif_and_bmp_are_read(mode: str) -> None:
     image = Image.new("RGB", (9, 9), "white").convert(mode)

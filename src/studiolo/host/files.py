@@ -220,7 +220,7 @@ def file_type(name: str, data: bytes) -> FileType:
 _SAMPLE_BYTES = 4096
 """Bytes of a file that decide whether it is text."""
 
-READABLE_IMAGES = frozenset({"JPEG", "PNG", "WebP", "GIF", "BMP"})
+READABLE_IMAGES = frozenset({"JPEG", "PNG", "WebP", "GIF", "BMP", "PPM"})
 
 _IMAGES = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -228,7 +228,18 @@ _IMAGES = (
     (b"GIF8", "GIF"),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
+    (b"\0\0\1\0", "ICO"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"8BPS", "PSD"),
+    (b"icns", "ICNS"),
+    (b"qoif", "QOI"),
+    (b"DDS \x7c\0\0\0", "DDS"),
+    (b"\x76\x2f\x31\x01", "OpenEXR"),
 )
+_PPM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*[0-9]+\s+[0-9]+\s")
+"""The beginning of a portable bitmap, graymap or pixmap: its size follows its type."""
 
 
 def image_format(data: bytes) -> str | None:
@@ -238,6 +249,8 @@ def image_format(data: bytes) -> str | None:
             return name
     if data[:2] == b"BM" and data[6:10] == bytes(4):
         return "BMP"
+    if _PPM.match(data[:_SAMPLE_BYTES]):
+        return "PPM"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"avif"):

@@ -145,11 +145,8 @@ def max_side(config: PredictionConfig) -> int | None:
 
 
 _HEIF = "Convert it to JPEG: 'sips -s format jpeg IN --out OUT.jpg' on macOS, 'heif-convert IN OUT.jpg' elsewhere."
-_CONVERTERS = {
-    "HEIC": _HEIF,
-    "AVIF": _HEIF,
-    "TIFF": "Convert it to PNG: python -c \"from PIL import Image; Image.open('IN').save('OUT.png')\".",
-}
+_PILLOW = "Convert it to PNG: python -c \"from PIL import Image; Image.open('IN').save('OUT.png')\"."
+_CONVERTERS = {"HEIC": _HEIF, "AVIF": _HEIF, **dict.fromkeys(("TIFF", "ICO", "JPEG 2000", "PSD", "ICNS"), _PILLOW)}
 
 
 def _open(name: str, data: bytes) -> ImageFile:
@@ -158,6 +155,7 @@ def _open(name: str, data: bytes) -> ImageFile:
     from PIL.GifImagePlugin import GifImageFile
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
+    from PIL.PpmImagePlugin import PpmImageFile
     from PIL.WebPImagePlugin import WebPImageFile
 
     kind = image_format(data)
@@ -167,6 +165,7 @@ def _open(name: str, data: bytes) -> ImageFile:
         "WebP": WebPImageFile,
         "GIF": GifImageFile,
         "BMP": BmpImageFile,
+        "PPM": PpmImageFile,
     }.get(kind or "")
     if opener is None:
         raise FilesError(

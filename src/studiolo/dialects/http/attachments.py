@@ -111,7 +111,7 @@ def _data_url(data: bytes, param: str) -> str:
     form = image_format(data)
     if form is None:
         raise _refusal(param, FilesError("The content at its address is not an image"), is_document=False)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(data).decode()}"
+    return f"data:image/{form.lower().replace(' ', '-')};base64,{base64.b64encode(data).decode()}"
 
 
 async def _text(host: Host, name: str, file: Fetched, param: str) -> str:
