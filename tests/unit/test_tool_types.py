@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
+import enum
 import fractions
 import json
 from collections.abc import Iterable, Iterator
@@ -62,6 +64,8 @@ DECIMAL = {"type": "string", "pattern": r"^-?[0-9]{1,40}(\.[0-9]{1,40})?$"}
         (decimal.Decimal, DECIMAL, "5.10", decimal.Decimal("5.10")),
         (set[str], {"type": "array", "items": {"type": "string"}}, ["a", "b", "a"], {"a", "b"}),
         (frozenset[int], {"type": "array", "items": NUMBER}, [1], frozenset({1})),
+        (collections.deque[int], {"type": "array", "items": NUMBER}, [1, 2], collections.deque([1, 2])),
+        (collections.deque, {"type": "array"}, [1, "a"], collections.deque([1, "a"])),
         (Iterable[int], {"type": "array", "items": NUMBER}, [1, 2], [1, 2]),
         (list[Iterator[int]] | None, None, [[1]], [[1]]),
         (dict[int, str], {"type": "object", "additionalProperties": {"type": "string"}}, {"1": "a"}, {1: "a"}),
@@ -109,6 +113,7 @@ def test_arrays_of_numpy() -> None:
         (Path, 5),
         (decimal.Decimal, "x"),
         (Iterable[int], ["x"]),
+        (collections.deque[int], ["x"]),
     ],
 )
 def test_arguments_that_do_not_fit(kind: Any, given: Any) -> None:
@@ -154,8 +159,9 @@ def test_pydantics_field_as_a_default() -> None:
 
 
 def test_a_type_without_a_schema_names_the_tool() -> None:
-    for kind in (complex, type("Mine", (), {})):
-        with pytest.raises(ConfigError, match="'function' cannot be described"):
+    mixed = enum.Enum("mixed", {"A": 1, "B": "x"})  # type: ignore[misc]
+    for kind in (complex, type("Mine", (), {}), mixed):
+        with pytest.raises(ConfigError, match="The parameter 'value' of the tool 'function' cannot be described"):
             tool(kind)
 
 

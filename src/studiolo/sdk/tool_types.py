@@ -7,6 +7,7 @@ whose type comes from them has imported it.
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import dataclasses
 import datetime
@@ -116,6 +117,10 @@ def _for_msgspec(kind: Any) -> Any:
         for each in arguments[1:]:
             union = union | _for_msgspec(each)
         return union
+    if origin is collections.deque:
+        items = msgspec.json.schema(_for_msgspec(arguments[0]), schema_hook=_described)
+        shown = {} if "$defs" in items else {"items": items}  # its references would be to the items alone
+        return Annotated[kind, msgspec.Meta(extra_json_schema=shown)]
     if origin in _CONTAINERS:
         return origin[tuple(each if each is ... else _for_msgspec(each) for each in arguments)]
     return kind
@@ -132,7 +137,7 @@ _CONTAINERS: tuple[Any, ...] = (
 
 def _described(kind: Any) -> Schema:
     """Return the schema of a type that msgspec does not know."""
-    if kind in _LISTS or _is_array(kind):
+    if kind in _LISTS or _is_array(kind) or kind is collections.deque:
         return {"type": "array"}
     if issubclass(kind, PurePath | str | fractions.Fraction) or kind is os.PathLike:
         return {"type": "string"}
@@ -149,6 +154,9 @@ def _described(kind: Any) -> Schema:
 def _decoded(kind: Any, value: Any) -> Any:
     """Return ``value`` as a type that msgspec does not know."""
     origin = get_origin(kind) or kind
+    if origin is collections.deque:
+        items = msgspec.convert(value, list[get_args(kind) or Any], dec_hook=_decoded, str_keys=True)  # type: ignore[misc]
+        return collections.deque(items)
     if origin in _LISTS:
         return msgspec.convert(value, list[get_args(kind) or Any], dec_hook=_decoded, str_keys=True)  # type: ignore[misc]
     if _is_array(origin):

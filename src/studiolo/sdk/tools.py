@@ -179,8 +179,10 @@ def _bind(tool: ToolFunctionDef) -> BoundTool:
     try:
         parameters = parameters_of(kinds)
     except Exception as error:  # classes may have schemas of their own, which may raise anything
+        culprit = next((name for name, kind in kinds.items() if not _is_described(name, kind)), None)
+        subject = "The parameters" if culprit is None else f"The parameter {culprit!r}"
         raise ConfigError(
-            f"The parameters of the tool {tool.name!r} cannot be described to a model", cause=str(error)
+            f"{subject} of the tool {tool.name!r} cannot be described to a model", cause=str(error)
         ) from error
     definition = Tool(tool.name, tool.description, parameters.schema)
     implementation = tool.implementation
@@ -188,6 +190,15 @@ def _bind(tool: ToolFunctionDef) -> BoundTool:
         getattr(implementation, "__call__", None)  # noqa: B004 (its kind is asked, not whether it is there)
     )
     return BoundTool(definition=definition, arguments=parameters.convert, call=implementation, is_async=is_async)
+
+
+def _is_described(name: str, kind: tuple[Any, Any]) -> bool:
+    """Return whether the type of a parameter has a JSON schema."""
+    try:
+        parameters_of({name: kind})
+    except Exception:  # as for all of them together
+        return False
+    return True
 
 
 def _type_and_default(tool: str, name: str, value: Any) -> tuple[Any, Any]:
