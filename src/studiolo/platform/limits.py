@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import mmap
 import os
 import signal
 import sys
@@ -60,7 +59,8 @@ def process_size() -> ProcessSize | None:
             pages = file.read().split()
     except OSError:
         return None
-    return ProcessSize(int(pages[0]) * mmap.PAGESIZE, int(pages[1]) * mmap.PAGESIZE)
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    return ProcessSize(int(pages[0]) * page_bytes, int(pages[1]) * page_bytes)
 
 
 def return_freed_memory() -> None:

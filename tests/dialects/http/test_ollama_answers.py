@@ -199,7 +199,7 @@ def test_the_spelling_of_a_control_token_in_a_raw_prompt_may_be_text(http: httpx
 
     assert count() == count(control_tokens="read") == 3
     assert count(control_tokens="text") > 6
-    assert refusal(http, path="/api/generate", control_tokens="text").startswith("control_tokens: has an effect on a raw")
+    assert refusal(http, path="/api/generate", control_tokens="text").startswith("control_tokens: has an effect")
 
 
 def test_options_change_the_answer(http: httpx.Client) -> None:
