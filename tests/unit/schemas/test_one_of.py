@@ -1,4 +1,4 @@
-"""``oneOf``: what a grammar has of its alternatives is valid for exactly one, as far as types and values tell."""
+"""``oneOf``: what a grammar has of its alternatives is valid for exactly one, as far as types and values decide it."""
 
 from __future__ import annotations
 
