@@ -265,19 +265,11 @@ def _result(content: Any, fields: dict[str, Any], where: str) -> ToolResult:
     other_id = fields.pop("tool_use_id", None)
     call_id = fields.pop("tool_call_id", other_id)
     name = fields.pop("name", None)
-    single = is_one_part(content)
-    text = ""
-    for index, part in enumerate(() if content is None else [content] if single else content):
-        place = f"{where}.content" if single else f"{where}.content[{index}]"
-        said = (fields_of(part) or {}).get("type", "text")
-        read = _read_part("system", part, place, kind) if said in ("text", "input_text", "output_text") else None
-        if not isinstance(read, Text):
-            what = said if isinstance(said, str) and read is None else "file"
-            raise ConfigError(
-                f"Unable to parse {kind}: {place} is of the type {what!r}, and the result of a tool is text",
-                suggestion="Send images and files in a message of the user after it.",
-            )
-        text += read.text
+    items = [] if content is None else [content] if is_one_part(content) else list(content)
+    for index, item in enumerate(items):
+        if (said := (fields_of(item) or {}).get("type", "text")) not in ("text", "input_text", "output_text"):
+            raise ConfigError(f"Unable to parse {kind}: {where}.content[{index}] is of the type {said!r}, not text")
+    text = "".join(part.text for part in read_parts("system", items, f"{where}.content") if isinstance(part, Text))
     if fields.pop("is_error", False):
         text = f"Error: {text}"
     _nothing_else(fields, where, kind)
