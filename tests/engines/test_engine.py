@@ -164,3 +164,11 @@ async def test_a_worker_ends_with_its_parents_pipe_even_without_the_kernels_help
 def test_an_unknown_engine_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"llama\.cpp"):
         kind_in(tmp_path, "nonesuch")
+
+
+async def test_a_text_of_over_a_mebibyte_is_sent_without_a_warning(engine: Engine) -> None:
+    text = "word " * 220_000
+    tokens = await engine.tokenize(text)
+    assert len(tokens) > 200_000
+    with pytest.raises(PromptTooLongError, match=f"{len(tokens)} tokens"):
+        await run(engine, text, max_tokens=1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -355,7 +356,7 @@ class LlamaServerClient:
         """Request a streamed answer, and return it when its status says that it is one."""
         async with (
             _broken_connections_reported(),
-            self._session.post(path, data=body, allow_redirects=False) as response,
+            self._session.post(path, data=io.BytesIO(body), allow_redirects=False) as response,
         ):
             if response.status != 200:
                 raise refusal(path, response.status, await response.read())
@@ -375,9 +376,10 @@ class LlamaServerClient:
     ) -> tuple[int, bytes]:
         """Return the HTTP status and the body of the answer to a call that does not stream."""
         limit = aiohttp.ClientTimeout(total=limit_sec)
+        body = None if data is None else io.BytesIO(data)  # it is sent in pieces: bytes of over 1 MiB hold up the loop
         async with (
             _broken_connections_reported(),
-            self._session.request(method, path, data=data, timeout=limit, allow_redirects=False) as response,
+            self._session.request(method, path, data=body, timeout=limit, allow_redirects=False) as response,
         ):
             return response.status, await response.read()
 
