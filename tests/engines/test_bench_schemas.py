@@ -15,6 +15,8 @@ from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
 from tests.support.homes import DEFAULT_MODEL
 
+pytestmark = pytest.mark.quick_model
+
 FILE = Path(__file__).parents[2] / "bench" / "data" / "schemas.jsonl"
 
 
