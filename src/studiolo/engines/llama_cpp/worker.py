@@ -22,6 +22,8 @@ from ...platform.parent_death import end_with_parent
 SPINS_A_THREAD = 150
 LEAST_SPINS, MOST_SPINS = 300, 3000
 
+LOG_LIMIT_SEC, LOG_LOOK_SEC = 1.0, 0.05
+
 DEFAULT_VERBOSITY = 3
 """How much the engine logs; 5 is everything. The environment variable ``STUDIOLO_ENGINE_VERBOSITY`` overrides it."""
 
@@ -49,14 +51,24 @@ def main() -> None:
     end_with_parent(spec["parent_pid"])
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever native code prints belongs in the log
+    log_bytes = os.fstat(2).st_size
     try:
         facts = _serve(spec)
     except BaseException as error:
+        _wait_for_log(log_bytes)
         _say(answer, {"error": f"{type(error).__name__}: {error}"})
         sys.exit(1)  # not os._exit: the native library still writes its log
     _say(answer, {"ready": True, **facts})
     while True:
         time.sleep(3600)
+
+
+def _wait_for_log(before_bytes: int) -> None:
+    """Wait for what the native library says of a failure: it writes its log in a thread, which an exit may cut off."""
+    end = time.monotonic() + LOG_LIMIT_SEC
+    while os.fstat(2).st_size == before_bytes and time.monotonic() < end:
+        time.sleep(LOG_LOOK_SEC)
+    time.sleep(LOG_LOOK_SEC)  # for the lines after the first
 
 
 def _say(answer: Any, message: dict[str, Any]) -> None:
