@@ -6,6 +6,7 @@ import datetime
 import enum
 import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,11 @@ import pytest
 
 import studiolo as lm
 from tests.support.stub_session import ASYNC_OBJECTS, FILE, SYNC_OBJECTS, calling, finish, sent
+
+
+@dataclass
+class Mirostat:
+    version: int
 
 
 class Text(str):
@@ -213,13 +219,14 @@ def test_an_identifier_can_be_read(llm: Any, embedding: Any, models: Any, identi
 
 
 @BOTH
-def test_a_set_of_stop_strings_and_a_dataclass_of_settings(llm: Any, embedding: Any, models: Any) -> None:
-    config = {
-        "stop_strings": (each for each in ["a", "b"]),
-        "mirostat_sampling": types.MappingProxyType({"version": 1}),
-    }
+@pytest.mark.parametrize("mirostat", [types.MappingProxyType({"version": 1}), Mirostat(1)])
+def test_a_generator_of_stop_strings_and_a_mapping_or_a_dataclass_of_settings(
+    llm: Any, embedding: Any, models: Any, mirostat: Any
+) -> None:
+    config = {"stop_strings": (each for each in ["a", "b"]), "mirostat_sampling": mirostat}
     fields = settings(sent(llm.complete_stream("a", config=config)))
     assert fields["llm.prediction.stopStrings"] == ["a", "b"]
+    assert fields["llm.prediction.llama.mirostatSampling"]["version"] == 1
 
 
 @BOTH
