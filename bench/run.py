@@ -288,17 +288,20 @@ class Run:
     @cached_property
     def wheel(self) -> LlamaServer:
         """The wheel's llama-server, or the one that all sides run, with its own defaults."""
-        if self.engine is not None:
-            return self.stack.enter_context(other_server(*started(self.engine, self.file), str(self.engine)))
-        return self.stack.enter_context(wheel_server(self.file))
+        return self.stack.enter_context(self._direct({}))
 
     def direct(self, slots: int, context: int) -> contextlib.AbstractContextManager[LlamaServer]:
         """Return a server like :attr:`wheel`, with ``slots`` slots of ``context`` tokens."""
-        if self.engine is not None:
-            command, path = started(self.engine, self.file)
-            command += ["--parallel", str(slots), "--ctx-size", str(slots * context)]
-            return other_server(command, path, str(self.engine))
-        return wheel_server(self.file, n_parallel=slots, n_ctx=slots * context)
+        return self._direct({"n_parallel": slots, "n_ctx": slots * context})
+
+    def _direct(self, params: Mapping[str, int]) -> contextlib.AbstractContextManager[LlamaServer]:
+        if self.engine is None:
+            return wheel_server(self.file, **params)
+        command, path = started(self.engine, self.file)
+        options = {"n_parallel": "--parallel", "n_ctx": "--ctx-size"}
+        for name, value in params.items():
+            command += [options[name], str(value)]
+        return other_server(command, path, str(self.engine))
 
     @cached_property
     def server(self) -> Server:

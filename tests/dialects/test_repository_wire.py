@@ -11,6 +11,7 @@ import pytest
 
 from studiolo.library.catalog import Catalog
 from studiolo.paths import Home
+from tests.support.homes import bare_home
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.running import Server, serving, wait_until
 from tests.support.web import Web, go_nowhere_else
@@ -50,9 +51,7 @@ def stocked_server(web: Web, home: Home, folder: Path) -> Iterator[Server]:
 def shared_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, Server, Home]]:
     """A server that knows a hub on this machine alone, the hub, and the server's home."""
     folder = tmp_path_factory.mktemp("repository")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
+    home = bare_home(folder)
     with Web() as web, pytest.MonkeyPatch.context() as patch:
         go_nowhere_else(patch, web, folder)
         with stocked_server(web, home, folder) as server:

@@ -21,6 +21,7 @@ from studiolo.errors import ModelNotFoundError
 from studiolo.library import Library, Model, file_stamps
 from studiolo.library import scan as scan_module
 from studiolo.paths import Home
+from tests.support.homes import bare_home
 from tests.support.model_files import write_gguf
 
 SETTLE_SEC = 0.03
@@ -236,9 +237,7 @@ def _changes(home: Home, outside: Path, gguf: bytes) -> dict[str, Callable[[rand
 def test_after_any_changes_the_models_are_those_that_a_new_library_finds(chosen: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         gguf = write_gguf(Path(folder) / "template" / "t.gguf", weights=64).read_bytes()
-        home = Home(Path(folder) / "home")
-        home.root.mkdir()
-        home.settings.write_text("[library]\nprograms = []\n")
+        home = bare_home(Path(folder))
         changes = list(_changes(home, Path(folder) / "outside", gguf).values())
 
         async def compare() -> None:

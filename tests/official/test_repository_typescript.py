@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from studiolo.paths import Home
+from tests.support.homes import bare_home
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.running import Server, serving
 from tests.support.typescript_clients import VERSIONS, installed, run
@@ -109,9 +110,7 @@ process.exit(0);
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Home]]:
     """A server that knows the hub on this machine alone, and its home."""
     folder = tmp_path_factory.mktemp("hub")
-    home = Home(folder / "home")
-    home.root.mkdir()
-    home.settings.write_text("[library]\nprograms = []\n")
+    home = bare_home(folder)
     with Web() as web, pytest.MonkeyPatch.context() as patch:
         go_nowhere_else(patch, web, folder)
         content = write_gguf(folder / "made.gguf").read_bytes()

@@ -12,16 +12,15 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
-from tests.support.homes import link_model
+from tests.support.homes import bare_home, link_model
 
 
 @contextlib.contextmanager
 def embedded_client(folder: Path, *models: Path) -> Iterator[lm.Client]:
     """A client of a host with a home of its own in ``folder`` that has ``models``; both end with the block."""
-    home = Home(folder / "home")
+    home = bare_home(folder)
     for model in models:
         link_model(model, home)
-    home.settings.write_text("[library]\nprograms = []\n")
     with client_of(home) as client:
         yield client
 

@@ -23,11 +23,17 @@ def link_models(source: Home, target: Home) -> None:
         shutil.copy(source.state, target.state)
 
 
-def new_home(folder: Path, source: Home, *models: Path) -> Home:
-    """A home in ``folder`` with the models of ``source`` and ``models``, and none of other programs."""
+def bare_home(folder: Path) -> Home:
+    """A home in ``folder`` without models, and with none of other programs."""
     home = Home(folder / "home")
     home.root.mkdir()
     home.settings.write_text("[library]\nprograms = []\n")
+    return home
+
+
+def new_home(folder: Path, source: Home, *models: Path) -> Home:
+    """A home in ``folder`` with the models of ``source`` and ``models``, and none of other programs."""
+    home = bare_home(folder)
     link_models(source, home)
     for model in models:
         link_model(model, home)

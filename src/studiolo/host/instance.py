@@ -38,6 +38,7 @@ from .load_planner import LoadPlan
 from .load_progress import LoadBroadcast, LoadWatcher
 from .loaded_files import LoadedFiles
 from .log_events import LogEvents, publish_engine_log
+from .notes import joined
 from .setting_origins import Origin
 from .slots import Slots
 from .totals import ModelTotals, Totals
@@ -183,8 +184,7 @@ class Instance:
     @property
     def note(self) -> str | None:
         """What the user should know of the model, and of how its engine was started."""
-        notes = [each.removesuffix(".") for each in (self.model.note, self.engine_note) if each is not None]
-        return "; ".join(notes) or None
+        return joined(self.model.note, self.engine_note)
 
     @property
     def process(self) -> ProcessRef | None:

@@ -37,20 +37,21 @@ class TemplateProblems:
         }
         if not templates:
             return {}
+        digests = {template: _digest(template) for template in set(templates.values())}
         known = await asyncio.to_thread(self._state.recall_all, _KEY)
-        unknown = list({template for template in templates.values() if _digest(template) not in known})
-        for template, problem in zip(unknown, await asyncio.gather(*map(self._examine, unknown)), strict=True):
-            known[_digest(template)] = problem
-        problems = {path: known[_digest(template)] for path, template in templates.items()}
+        unknown = {template: digest for template, digest in digests.items() if digest not in known}
+        found = await asyncio.gather(*(self._examine(template, digest) for template, digest in unknown.items()))
+        known.update(zip(unknown.values(), found, strict=True))
+        problems = {path: known[digests[template]] for path, template in templates.items()}
         return {path: cannot_be_used(problem) for path, problem in problems.items() if problem}
 
-    async def _examine(self, template: str) -> str:
+    async def _examine(self, template: str, digest: str) -> str:
         try:
             problem = (await self._processes.examine(template, "")).problem or ""
         except EngineError:  # no process can be started; a load will say so
             return ""
         if problem != LIMIT_CAUSE:  # which may be the machine's fault
-            await asyncio.to_thread(self._state.remember, _KEY + _digest(template), problem)
+            await asyncio.to_thread(self._state.remember, _KEY + digest, problem)
         return problem
 
 

@@ -154,11 +154,9 @@ def _described(kind: Any) -> Schema:
 def _decoded(kind: Any, value: Any) -> Any:
     """Return ``value`` as a type that msgspec does not know."""
     origin = get_origin(kind) or kind
-    if origin is collections.deque:
+    if origin in _LISTS or origin is collections.deque:
         items = msgspec.convert(value, list[get_args(kind) or Any], dec_hook=_decoded, str_keys=True)  # type: ignore[misc]
-        return collections.deque(items)
-    if origin in _LISTS:
-        return msgspec.convert(value, list[get_args(kind) or Any], dec_hook=_decoded, str_keys=True)  # type: ignore[misc]
+        return collections.deque(items) if origin is collections.deque else items
     if _is_array(origin):
         return sys.modules["numpy"].asarray(value)
     if kind is os.PathLike or origin is os.PathLike:

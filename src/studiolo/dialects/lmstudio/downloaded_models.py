@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ...errors import PathNotFoundError
+from ...host.notes import joined
 from ...library.model import Model
 from ...library.name_resolution import path_data
 from ...protocol import downloaded_models as wire
@@ -81,7 +82,6 @@ def _library_model(
     context: Context, model: Model, models: list[Model], problems: Mapping[Path, str]
 ) -> wire.LibraryModel:
     metadata = model.metadata
-    notes = [each.removesuffix(".") for each in (model.note, problems.get(model.path)) if each is not None]
     return wire.LibraryModel(
         model_key=model.key,
         group=model.group,
@@ -112,5 +112,5 @@ def _library_model(
         kind=None if model.kind == "model" else model.kind,
         fits=list(model.fits) or None,
         adapters=[each.key for each in models if model.key in each.fits] or None,
-        note="; ".join(notes) or None,
+        note=joined(model.note, problems.get(model.path)),
     )

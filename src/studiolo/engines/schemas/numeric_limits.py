@@ -13,14 +13,14 @@ import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from llguidance import LLMatcher
 
 from .grammar import answer_grammar
 from .grammar_build import OPTIONS, Built, build, encoded
 from .schema_checks import RefusedError
-from .subschemas import Pointer, Schema, children, keywords, path_of
+from .subschemas import Pointer, Schema, keywords, path_of, places
 
 MAX_COUNTED = 10_000
 """Items or properties that a grammar counts at most: llguidance expands each."""
@@ -66,16 +66,12 @@ def limit_numbers(document: Schema) -> None:
     Raises:
         RefusedError: a number is beyond llguidance's limits, and no grammar without it is of use.
     """
-    waiting: list[tuple[Any, Pointer]] = [(document, ())]
-    while waiting:
-        place, pointer = waiting.pop()
+    for pointer, place in places(document):
         schema = keywords(place)
-        if schema:
-            _limit_counts(schema, pointer)
-            _limit_bounds(schema, pointer)
-            _join_steps(schema, pointer)
-            _check_values(schema, pointer)
-            waiting += [(child.schema, (*pointer, *child.pointer)) for child in children(schema)]
+        _limit_counts(schema, pointer)
+        _limit_bounds(schema, pointer)
+        _join_steps(schema, pointer)
+        _check_values(schema, pointer)
     _shorten(document)
 
 
@@ -93,7 +89,7 @@ def contradiction(schema: Any) -> tuple[str, str] | None:
 def _limit_counts(schema: Schema, pointer: Pointer) -> None:
     for keyword in _COUNTS:
         count = schema.get(keyword)
-        if not isinstance(count, int | float) or isinstance(count, bool):
+        if not _is_number(count):
             continue
         most = MAX_MIN_LENGTH if keyword.endswith("Length") else MAX_COUNTED
         if keyword.startswith("min") and count > most:
@@ -363,7 +359,7 @@ def _shorten(document: Any) -> None:
                 place[key] = 0
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[_Number]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
