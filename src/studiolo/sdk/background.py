@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import functools
 import logging
 import os
@@ -24,6 +25,10 @@ CallQueue = queue.SimpleQueue[Callable[[], None] | None]
 """Calls to make in the thread that waits; ``None`` ends them."""
 
 _log = logging.getLogger("studiolo.client")
+
+LOOK_SEC = 0.1
+"""How often a thread that waits looks for signals. One that comes just before it falls asleep in a lock does not wake
+it, and Python would see it only after the wait: Ctrl-C would be lost."""
 
 CLOSE_LIMIT_SEC = 15.0
 """How long the end of the program may wait for hosts and clients to stop."""
@@ -155,14 +160,29 @@ def run(work: Coroutine[Any, Any, T], calls: CallQueue | None = None) -> T:
     try:
         if calls is not None:
             future.add_done_callback(lambda _: calls.put(None))
-            while (waiting := calls.get()) is not None:
+            while (waiting := _next(calls)) is not None:
                 waiting()
-        return future.result()
+        return _result(future)
     except concurrent.futures.CancelledError:
         raise HostError("The host cancelled the call") from None
     except BaseException:
         future.cancel()
         raise
+
+
+def _next(calls: CallQueue) -> Callable[[], None] | None:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return calls.get(timeout=LOOK_SEC)
+
+
+def _result(future: concurrent.futures.Future[T]) -> T:
+    while True:
+        try:
+            return future.result(LOOK_SEC)
+        except TimeoutError:
+            if future.done():  # it may be the work's own
+                return future.result()
 
 
 def called_from(calls: CallQueue, callback: Callable[..., Any]) -> Callable[..., None]:

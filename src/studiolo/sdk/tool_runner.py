@@ -13,10 +13,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from ..daemon_threads import DaemonThreads
+from ..deadline import Deadline
 from ..errors import ConfigError
 from ..protocol.chat import ToolCallResultData
 from ..protocol.kv import KvField
 from .async_stream import AsyncPredictionStream
+from .background import LOOK_SEC
 from .prediction import PredictionCallbacks
 from .sync_stream import PredictionStream
 from .tool_rounds import ActResult, ActState, Call
@@ -122,12 +124,19 @@ def act_in_thread(state: ActState, make_stream: MakeStream, max_parallel_tool_ca
                         made.append((request, threads.submit(contextvars.copy_context().run, _run_in_thread, request)))
                 result = stream.result()
             state.predicted(result)
-            concurrent.futures.wait([future for _, future in made], state.deadline.remaining())
+            _wait([future for _, future in made], state.deadline)
             state.end_round(result, [_answer(state, request, future) for request, future in made])
     finally:
         _name_abandoned([request for request, future in made if not future.cancel() and not future.done()])
         threads.shutdown(cancel_futures=True)
     return state.result()
+
+
+def _wait(futures: list[Future[ToolCallResultData]], deadline: Deadline) -> None:
+    """Wait until all are done, or for the deadline; signals are noticed meanwhile."""
+    waiting = set(futures)
+    while waiting and (left := deadline.remaining()) != 0:
+        waiting = concurrent.futures.wait(waiting, LOOK_SEC if left is None else min(left, LOOK_SEC)).not_done
 
 
 def _tool_threads(max_parallel_tool_calls: int | None) -> DaemonThreads:
