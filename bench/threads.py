@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studiolo.engines.llama_cpp.worker import spin_count
+from studiolo.engines.thread_waits import LONG_SPINS
 
 from . import texts
 from .measure import Ask, Spread, Stream, ratios, take
@@ -28,7 +28,9 @@ from .processes import busy, wheel_server
 from .run import ensure_model
 from .streams import llama_server
 
-SPIN_COUNT = str(spin_count())
+SPIN_COUNT = "300"
+"""What is combined with other settings."""
+
 MINUTES = 3.6
 TOKENS = 32
 PROMPT_TOKENS = 96
@@ -54,7 +56,8 @@ class Variant:
 def variants() -> list[Variant]:
     """Return what is compared, the wheel's defaults first."""
     cores = os.cpu_count() or 1
-    spins = [Variant(f"spin {count}", count) for count in ("0", SPIN_COUNT, "1000", "3000", "10000", "30000", "100000")]
+    counts = ("0", SPIN_COUNT, "1000", "3000", "10000", str(LONG_SPINS), "100000")
+    spins = [Variant(f"spin {count}", count) for count in counts]
     threads = [
         Variant(f"{count} threads, spin {SPIN_COUNT}", SPIN_COUNT, _threads(count))
         for count in sorted({max(cores - 1, 1), cores + 1})

@@ -18,9 +18,7 @@ from typing import Any
 
 from ...platform.file_status import create_files_privately
 from ...platform.parent_death import end_with_parent
-
-SPINS_A_THREAD = 150
-LEAST_SPINS, MOST_SPINS = 300, 3000
+from .. import thread_waits
 
 LOG_LIMIT_SEC, LOG_LOOK_SEC = 1.0, 0.05
 
@@ -28,26 +26,10 @@ DEFAULT_VERBOSITY = 3
 """How much the engine logs; 5 is everything. The environment variable ``STUDIOLO_ENGINE_VERBOSITY`` overrides it."""
 
 
-def spin_count(threads: int | None = None) -> int:
-    """Return how often a waiting thread looks before it sleeps: the value of ``GOMP_SPINCOUNT``.
-
-    OpenMP's default is 300,000: on a busy machine, the waiting threads then keep the processor from those that they
-    wait for. On 2 cores, two workers at once generated 0.4 tokens a second each with the default, and 67 each with 300;
-    one alone is as fast (159 against 157). To wake a thread takes longer than a short wait, and the more there are, the
-    more have to be woken: on 16 idle cores, a small model was a quarter as fast with 300 as with the default.
-
-    Parameters:
-        threads: how many compute; by default one for each processor.
-    """
-    count = threads or os.cpu_count() or 1
-    return min(max(LEAST_SPINS, SPINS_A_THREAD * count), MOST_SPINS)
-
-
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     spec: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
-    spins = spin_count(spec["params"].get("n_threads"))
-    os.environ.setdefault("GOMP_SPINCOUNT", str(spins))  # read when the native library is loaded
+    adapted = thread_waits.set_spins(spec["params"].get("n_threads"))
     end_with_parent(spec["parent_pid"])
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever native code prints belongs in the log
@@ -59,6 +41,8 @@ def main() -> None:
         _say(answer, {"error": f"{type(error).__name__}: {error}"})
         sys.exit(1)  # not os._exit: the native library still writes its log
     _say(answer, {"ready": True, **facts})
+    if adapted:
+        thread_waits.adapt()
     while True:
         time.sleep(3600)
 

@@ -18,7 +18,7 @@ from typing import Any
 from ...platform.file_status import create_files_privately
 from ...platform.parent_death import on_end_of_input, request_parent_death_signal
 from ...platform.processes import end_with_this_process
-from ..llama_cpp.worker import spin_count
+from ..thread_waits import spin_count
 
 
 def main() -> None:
