@@ -4,103 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from typing import Any
 
 import httpx
 import pytest
 import studiolo_fake_engine as fake
-from PIL import Image
+from openai.types.responses import ResponseItemList
 
 from studiolo import outbound
 from studiolo.dialects.http.attachments import MAX_DOCUMENTS
+from studiolo.dialects.openai import responses
 from studiolo.errors import FilesError
 from studiolo.host import fetching
 from studiolo.host.fetching import fetch_files
 from tests.support.document_files import docx, pdf
 from tests.support.http_server import ServerInThread
+from tests.support.pictures import PICTURE, Pictures
 
 MODEL = "tiny-vision"
 ROOM = 1 << 26
-
-
-def picture() -> bytes:
-    data = BytesIO()
-    Image.new("RGB", (64, 48), "red").save(data, "PNG")
-    return data.getvalue()
-
-
-PICTURE = picture()
-
-
-class Pictures(ThreadingHTTPServer):
-    """A web server with one picture on several paths, and documents."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[tuple[str, str]] = []
-        """The path and the ``Host`` of each request."""
-        self.hold = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Pictures
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content_Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers["Host"]))
-        match self.path.partition("?")[0].split("/")[1:]:
-            case ["picture", *_]:
-                self.answer(200, PICTURE, Content_Type="text/plain")
-            case ["page"]:
-                self.answer(200, b"<html>", Content_Type="image/png")
-            case ["story.php"]:
-                self.answer(200, b"<p>Foxes &amp; geese</p>", Content_Type="text/html; charset=utf-8")
-            case ["letter.txt"]:
-                self.answer(200, "Für Élise".encode("cp1252"))
-            case ["report.pdf"]:
-                self.answer(200, pdf(["Sales rose."]), Content_Type="application/octet-stream")
-            case ["packed"]:
-                self.answer(200, PICTURE, Content_Encoding="gzip")
-            case ["large"]:
-                self.answer(200, b"", Content_Length=str(1 << 30))
-            case ["endless"]:
-                self.send_response(200)
-                self.end_headers()
-                try:
-                    while True:
-                        self.wfile.write(PICTURE + bytes(1 << 18))
-                except OSError:
-                    pass
-            case ["slow"]:
-                self.server.hold.wait(30)
-            case ["once"]:
-                self.answer(302, Location="/picture")
-            case ["loop"]:
-                self.answer(302, Location="/loop")
-            case ["file"]:
-                self.answer(302, Location="file:///etc/hostname")
-            case ["elsewhere"]:
-                self.answer(307, Location=f"http://127.0.0.2:{self.server.server_port}/picture")
-            case _:
-                self.answer(404)
 
 
 @pytest.fixture
@@ -156,6 +82,21 @@ def test_an_image_by_its_address_is_seen(http: httpx.Client, pictures: Pictures,
     counts = answer.json().get("usage") or answer.json()["stats"]
     assert sum(counts.get(key) or 0 for key in ("prompt_tokens", "input_tokens", "cache_read_input_tokens")) > 25
     assert [path for path, _ in pictures.asked] == ["/once", "/picture"]
+    if path == "/v1/responses":  # which lists what it was sent, and continues without fetching it again
+        response_id = answer.json()["id"]
+        items = listed(http, response_id)
+        (held,) = [item for item in items if name == ("output" if "output" in item else "response")]
+        assert f"{pictures.url}/once" in json.dumps(held) and "base64" not in json.dumps(items)
+        more = {"model": MODEL, "input": "And?", "previous_response_id": response_id, "max_output_tokens": 1}
+        answer = http.post(path, json=more)
+        assert answer.json()["usage"]["input_tokens"] > 25 and len(pictures.asked) == 2
+
+
+def listed(http: httpx.Client, response_id: str) -> list[Any]:
+    """The items of a response's input, checked."""
+    text = http.get(f"/v1/responses/{response_id}/input_items", params={"order": "asc"}).text
+    ResponseItemList.model_validate_json(text, strict=True)
+    return json.loads(text)["data"]
 
 
 def message(answer: httpx.Response) -> str:
@@ -235,6 +176,31 @@ def test_a_document_is_read_on_a_fake_engine(fake_server: ServerInThread, pictur
         assert answer.status_code == 200, answer.text
         assert "File a.txt:\n\nFür Élise" in last_prompt()
     assert {path for path, _ in pictures.asked} == {"/letter.txt"}
+
+
+@pytest.mark.slow
+def test_documents_are_listed_as_they_were_sent_on_a_fake_engine(
+    fake_server: ServerInThread, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(fake_server, "any")
+    by_content = {"type": "input_file", **encoded("Für Élise".encode(), filename="a.txt")}
+    by_address = {"type": "input_file", "file_url": f"{pictures.url}/letter.txt"}
+    call = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c", "output": [by_content]}
+    body = {"model": "alpha", "input": [user(by_content, by_address), call, output]}
+    with httpx.Client(base_url=fake_server.url) as http:
+        first = http.post("/v1/responses", json=body).json()["id"]
+        sent, _, result = listed(http, first)
+        assert sent["content"] == [by_content, by_address] and result["output"] == [by_content]
+        more = {"model": "alpha", "input": "And?", "previous_response_id": first}
+        second = http.post("/v1/responses", json=more).json()["id"]
+        assert last_prompt().count("a.txt:\n\nFür Élise") == 2 and "letter.txt:\n\nFür Élise" in last_prompt()
+        assert len(pictures.asked) == 1 and listed(http, second)[0]["content"] == [by_content, by_address]
+        monkeypatch.setattr(responses, "MAX_BODY_BYTES", 2000)  # and nothing more fits than the text
+        large = {"type": "input_file", **encoded(b"<p>Hi" + b" " * 999, filename="b.html")}
+        body = {"model": "alpha", "input": [user(large)]}
+        (sent,) = listed(http, http.post("/v1/responses", json=body).json()["id"])
+        assert sent["content"] == [{"type": "input_file", "filename": "b.html"}] and "Hi" in last_prompt()
 
 
 FORMS = {

@@ -1,6 +1,7 @@
 """Files in a request: images and documents by their addresses are fetched, and documents become their text.
 
 This is done once, before a dialect looks at the request: it sees images as data URLs, and documents as parts with text.
+Those of OpenAI's responses, whose items are listed later, stay as they were sent, with both beside: :func:`as_given`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from ...host.fetching import MAX_FETCHED, Fetched, fetch_files
 from ...host.files import image_format
 from ...host.host import Host
 from .fields import wrong
+
+_CONTENT = "studiolo_content"
+"""The member of a part that stays as it was sent: what a model is given of it, a data URL or a text."""
 
 _INNER = ("content", "output", "source")
 """Members of messages and parts that hold further parts. Others, such as the input of a tool, are data."""
@@ -82,6 +86,26 @@ async def resolve_attachments(host: Host, body: object, fields: Sequence[str]) -
         if (name, file.data) not in texts:
             texts[name, file.data] = await _text(host, name, file, each.param)
         each.put(f"File {each.name or name}:\n\n{texts[name, file.data]}")
+
+
+def as_given(part: Any) -> Any:
+    """Return a part of a message as a model is given it: an image as its data, a document as its text."""
+    match part:
+        case {"type": "input_file", "studiolo_content": str(text)}:
+            return {"type": "input_text", "text": text}
+        case {"type": "input_image", "studiolo_content": str(data_url)}:
+            return {**as_sent(part), "image_url": data_url}
+        case _:
+            return part
+
+
+def as_sent(value: Any) -> Any:
+    """Return an item, or anything in one, as it was sent."""
+    if isinstance(value, list):
+        return [as_sent(each) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: as_sent(each) for key, each in cast("dict[str, Any]", value).items() if key != _CONTENT}
+    return value
 
 
 async def _fetched(host: Host, remote: Sequence[_Attachment]) -> dict[str, Fetched]:
@@ -170,10 +194,13 @@ def _attachments(value: Any, place: str, depth: int) -> Iterator[_Attachment]:
 
 def _remote_image(part: dict[str, Any], place: str) -> _Attachment | None:
     """Return the image of a part that has its address: in OpenAI's, Anthropic's and LM Studio's shapes."""
+    replaced: str | None = None
     match part:
         case {"type": "image_url" | "input_image", "image_url": dict()}:
             holder, key = part["image_url"], "url"
-        case {"type": "image_url" | "input_image", "image_url": str()}:
+        case {"type": "input_image", "image_url": str()}:
+            holder, key, replaced = part, "image_url", _CONTENT
+        case {"type": "image_url", "image_url": str()}:
             holder, key = part, "image_url"
         case {"type": "image", "source": {"type": "url"}}:
             holder, key = part["source"], "url"
@@ -184,16 +211,22 @@ def _remote_image(part: dict[str, Any], place: str) -> _Attachment | None:
     url = holder.get(key)
     if not _is_remote(url):
         return None
-    return _Attachment(place, lambda data_url: holder.update({key: data_url}), is_document=False, url=url)
+    return _Attachment(place, lambda data_url: holder.update({replaced or key: data_url}), is_document=False, url=url)
 
 
 def _document(part: dict[str, Any], place: str) -> _Attachment | None:
     """Return the document of a part: in the shapes of OpenAI's chats and responses, and of Anthropic's messages."""
     match part:
         case {"type": "file", "file": dict()}:
-            return _openai_document(part, part["file"], f"{place}.file", "text")
+            file = cast("dict[str, Any]", part["file"])
+
+            def put_in_place(text: str) -> None:
+                part.clear()
+                part.update(type="text", text=text)
+
+            return _openai_document(file, f"{place}.file", put_in_place)
         case {"type": "input_file"}:
-            return _openai_document(part, part, place, "input_text")
+            return _openai_document(part, place, lambda text: part.update({_CONTENT: text}))
         case {"type": "document", "source": {"type": "base64" | "url"}}:
             source = cast("dict[str, Any]", part["source"])
             title = part.get("title")
@@ -210,7 +243,7 @@ def _document(part: dict[str, Any], place: str) -> _Attachment | None:
             return None
 
 
-def _openai_document(part: dict[str, Any], file: dict[str, Any], place: str, kind: str) -> _Attachment:
+def _openai_document(file: dict[str, Any], place: str, put: Callable[[str], object]) -> _Attachment:
     name = file.get("filename")
     if name is not None and not isinstance(name, str):
         raise wrong(f"{place}.filename", "expected a string")
@@ -219,10 +252,6 @@ def _openai_document(part: dict[str, Any], file: dict[str, Any], place: str, kin
     url, data = file.get("file_url"), file.get("file_data")
     if (url is None) == (data is None):
         raise wrong(place, "expected either file_data or file_url")
-
-    def put(text: str) -> None:
-        part.clear()
-        part.update(type=kind, text=text)
 
     if url is not None:
         return _remote_document(url, f"{place}.file_url", put, name or "")

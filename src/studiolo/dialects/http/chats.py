@@ -9,6 +9,7 @@ from typing import Any, cast
 from ...domain.chat import Message, NamedTool, Tool, ToolChoice
 from ...errors import ConfigError, InvalidRequestError
 from ...message_shapes import read_message
+from .attachments import as_given
 from .fields import wrong
 
 
@@ -41,6 +42,8 @@ def read_entry(entry: Any, roles: Collection[str], place: str) -> list[Message]:
         raise wrong(f"{place}.role", "missing")
     if role not in roles:
         raise wrong(f"{place}.role", f"unknown role {role!r}", f"The roles are {', '.join(sorted(roles))}.")
+    if isinstance(content := message.get("content"), list):
+        message = {**message, "content": [as_given(part) for part in cast("list[Any]", content)]}
     try:
         return read_message(message, place)
     except ConfigError as error:

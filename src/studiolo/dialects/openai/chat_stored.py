@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +12,7 @@ from msgspec import Struct
 from ...errors import StoredItemNotFoundError
 from ...store.record import Record
 from ..http.answers import Answer, Whole
+from ..http.attachments import as_sent
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured
 from .chat_answer import ChatCompletion
@@ -103,7 +104,7 @@ async def list_messages(call: Call[None]) -> Answer:
 
 
 def _message(entry: Any, message_id: str) -> dict[str, Any]:
-    message = {"content": None, **cast("dict[str, Any]", entry), "id": message_id, "content_parts": None}
+    message = {"content": None, **as_sent(entry), "id": message_id, "content_parts": None}
     if isinstance(message["content"], list):
         message |= {"content": None, "content_parts": message["content"]}
     return message

@@ -28,7 +28,7 @@ from ..http.tool_servers import TOOLS_LIMIT_SEC, Answered, Rounds, called, tools
 from . import responses_answer as answers
 from .responses_answer import Stored
 from .responses_events import Output
-from .responses_input import Placed, messages_of, own_items, read_arguments
+from .responses_input import Placed, drop_file_data, messages_of, own_items, read_arguments
 from .responses_items import Ids, response_of
 from .responses_mcp import approved_calls
 from .responses_record import Record
@@ -273,9 +273,15 @@ async def create_response(call: Call[ResponseBody]) -> Answer:
 
 
 def _check_storable(call: Call[ResponseBody], asked: _Asked) -> None:
-    """Raise :class:`StudioloError` where a response could not be stored, before it is made."""
+    """Raise :class:`StudioloError` where a response could not be stored, before it is made.
+
+    Where there is no room for them, the documents of its input are stored as text alone.
+    """
     _ = call.store  # raises where nothing is stored
     size = len(msgspec.json.encode(asked.items))
+    if size > MAX_BODY_BYTES // 2:
+        drop_file_data(asked.items)
+        size = len(msgspec.json.encode(asked.items))
     if size > MAX_BODY_BYTES // 2:
         raise wrong("store", f"an input of {size} bytes is too large to be stored", 'Send "store": false.')
 

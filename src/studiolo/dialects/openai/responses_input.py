@@ -10,6 +10,7 @@ import msgspec
 from ...domain.chat import Message, Part, Text, ToolCall, ToolResult
 from ...errors import ConfigError
 from ...message_shapes import read_tool_call, with_reasoning_tags
+from ..http.attachments import as_given
 from ..http.chats import read_entry
 from ..http.fields import wrong
 from .responses_items import PREFIXES, Ids, unsealed
@@ -84,6 +85,15 @@ def _check_image(part: dict[str, Any], place: str) -> None:
     if part.get("file_id") is not None:
         raise wrong(f"{place}.file_id", "there are no files here", "Send a data URL.")
     part.setdefault("detail", "auto")
+
+
+def drop_file_data(items: Sequence[dict[str, Any]]) -> None:
+    """Remove the content of documents from the items of an input. Their text stays."""
+    for item in items:
+        parts: Any = item.get("content") or item.get("output")
+        for part in cast("list[Any]", parts) if isinstance(parts, list) else ():
+            if part.get("type") == "input_file":
+                part.pop("file_data", None)
 
 
 def _check_call(item: dict[str, Any], place: str) -> None:
@@ -284,7 +294,7 @@ def _result(item: dict[str, Any], place: str, name: str) -> tuple[ToolResult, li
                 (message,) = read_entry({"role": "user", "content": [part]}, ROLES, where)
                 images += message.parts
             else:
-                texts.append(_part_text(part, "input_text", where))
+                texts.append(_part_text(as_given(part), "input_text", where))
         output = "".join(texts)
     return ToolResult(output, item["call_id"], name or None), images
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ...errors import InvalidRequestError, StoredItemNotFoundError
 from ..http.answers import Answer, Whole
+from ..http.attachments import as_sent
 from ..http.endpoint import Call
 from ..http.fields import wrong
 from .pages import read_page
@@ -63,9 +64,9 @@ async def cancel_response(call: Call[None]) -> Answer:
 
 
 async def list_input(call: Call[None]) -> Answer:
-    """Return the items of which a response was made, those of the responses that it continues included."""
+    """Return the items of which a response was made, as they were sent, with those of the responses before it."""
     page = read_page(call.query, "desc")
-    return Whole(page.of((await _stored(call)).input))
+    return Whole(page.of(as_sent((await _stored(call)).input)))
 
 
 async def _under_way_or_stored(call: Call[None]) -> Growing | Stored:
