@@ -166,7 +166,7 @@ def test_a_download_is_followed_by_its_job(empty_home: Home, tmp_path: Path) -> 
         wait_until(lambda: state()["status"] == "completed", "the download")
         assert state()["downloaded_bytes"] == state()["total_size_bytes"] == source.stat().st_size
         assert state()["completed_at"] >= state()["started_at"]
-        for name in (str(source), source.as_uri(), "~/gamma.gguf", "https://example.com/gamma.gguf"):
+        for name in (str(source), f" {source}", source.as_uri(), "~/gamma.gguf", "https://example.com/gamma.gguf"):
             error = post(client, "/api/v1/models/download", 400, model=name)["error"]
             assert (error["type"], error["param"]) == ("invalid_request", "model"), name
 

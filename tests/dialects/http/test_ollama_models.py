@@ -264,8 +264,9 @@ def test_an_alias_is_never_deleted_on_a_fake_engine(own: httpx.Client, fake_serv
     assert own.post("/api/generate", json={"model": "anything"}).json()["done_reason"] == "load"
     for name, status in {"gpt-4o": 400, "gpt-4o:latest": 400, "anything": 404, "*": 400}.items():
         assert own.request("DELETE", "/api/delete", json={"model": name}).status_code == status, name
-    for name in ("/etc/passwd", "~/x.gguf", "https://localhost/x.gguf", "file:/x.gguf", "../x.gguf"):
-        assert own.post("/api/pull", json={"model": name}).status_code == 400
+    for name in ("/x.gguf", " /x.gguf", "hf.co//x.gguf", "~/x.gguf", "https://localhost/x.gguf", "file:/x", "../x:q4"):
+        refused = own.post("/api/pull", json={"model": name})
+        assert refused.status_code == 400 and "neither a name of the catalog" in refused.json()["error"], name
     assert (fake_server.host.home.models / "fake" / "alpha" / "alpha.gguf").exists()
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...host.names import named
+from ...library.download_references import PathReference, WebReference, parse
 from ...library.model import Model
 from .endpoint import Call
+from .fields import wrong
 
 
 async def known_models(call: Call[Any]) -> list[tuple[str, Model]]:
@@ -29,6 +31,19 @@ async def known_model(call: Call[Any], name: str) -> Model:
         if instance.identifier == wanted:
             return instance.model
     return await host.find_model(wanted)
+
+
+def check_download(name: str) -> None:
+    """Raise :class:`InvalidRequestError` for a path, or an address outside the hub, in the place of a model's name.
+
+    Clients of a server choose neither which of its files are read, nor which hosts it connects to.
+    """
+    if isinstance(parse(name), PathReference | WebReference):
+        raise wrong(
+            "model",
+            f"{name[:60]!r} is neither a name of the catalog nor a repository on the hub",
+            "Files and other addresses are fetched by studiolo get.",
+        )
 
 
 def created_at(model: Model) -> float:

@@ -9,11 +9,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ...host.download_jobs import DownloadJob
 from ...library.download_options import recommended
-from ...library.download_references import PathReference, WebReference, parse
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured, wrong
 from ..http.forms import rfc3339
+from ..http.models import check_download
 
 
 class DownloadBody(Struct):
@@ -46,12 +46,7 @@ class DownloadState(Struct, kw_only=True):
 async def begin_download(call: Call[DownloadBody]) -> Answer:
     """Begin to download a model."""
     library, body = call.host.library, call.body
-    if isinstance(parse(body.model), PathReference | WebReference):
-        raise wrong(
-            "model",
-            f"{body.model[:60]!r} is neither a name of the catalog nor a repository on the hub",
-            "Files and other addresses are fetched by studiolo get.",
-        )
+    check_download(body.model)
     name = body.model if body.quantization is None else f"{body.model}@{body.quantization.lower()}"
     options = await library.download_options(name)
     option = recommended(options)

@@ -22,7 +22,7 @@ from ...library.model_import import plan_removal, remove
 from ..http.answers import NDJSON, Answer, Streamed, Whole, ndjson
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured, ignored, refused, wrong
-from ..http.models import known_model
+from ..http.models import check_download, known_model
 from ..http.produced import produced
 from .errors import failure_line
 from .loading import unload_all
@@ -278,9 +278,8 @@ async def _downloaded(fetch: Callable[..., Awaitable[Any]], option: DownloadOpti
 
 
 def _download_name(name: str) -> str:
-    """Return the name of a download as the library has it. Raise :class:`InvalidRequestError` for a path or address."""
+    """Return the name of a download as the library has it. Raises as :func:`check_download`."""
     plain = re.sub(r"^(hf\.co|huggingface\.co)/", "", untagged(name), flags=re.IGNORECASE)
-    if plain.startswith(("/", "~", ".", "file:")) or "://" in plain:
-        raise wrong("model", f"{name[:60]!r} is no name of a model")
+    check_download(plain)
     repository, colon, quantization = plain.rpartition(":")
-    return f"{repository}@{quantization.lower()}" if colon else plain
+    return f"{repository}@{quantization.lower()}" if colon and "://" not in plain else plain
