@@ -11,22 +11,30 @@ import httpx
 import pytest
 import studiolo_fake_engine as fake
 
+import studiolo as lm
 from studiolo.host.totals import MAX_MODELS, OTHERS, Totals
 from studiolo.paths import Home
 from studiolo.server.token_file import ApiTokenFile, add_api_token
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
 from tests.support.http_server import ServerInThread, serving_in_thread
+from tests.support.models.audio import tone
+from tests.support.running import wait_until
 
 pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[2] / "docs"
+KEY = "text-embedding-vectors"
+"""The key of the embedding model ``vectors``."""
 SAMPLE = re.compile(r'(studiolo_\w+)(?:\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\})? ([-+.\de]+)')
 
 
 @pytest.fixture
 def server(empty_home: Home) -> Iterator[ServerInThread]:
-    add_model(empty_home, "alpha")
+    for name in ("alpha", "beta"):
+        add_model(empty_home, name)
+    add_model(empty_home, "ears", audio=True)
+    add_model(empty_home, "vectors", architecture="bert")
     empty_home.settings.write_text(FAKE_ENGINE)
     fake.reset()
     with serving_in_thread() as server:
@@ -69,7 +77,62 @@ def test_predictions_and_crashes_are_counted_on_a_fake_engine(server: ServerInTh
     assert sum(value for name, value in found.items() if name.startswith("studiolo_instances{")) == 1
 
 
+def post(server: ServerInThread, path: str, model: str, **body: object) -> httpx.Response:
+    return httpx.post(f"{server.url}{path}", json={"model": model, **body}, timeout=60)
+
+
+def test_other_requests_and_loads_are_counted_on_a_fake_engine(server: ServerInThread) -> None:
+    assert post(server, "/v1/embeddings", "vectors", input=["one two", "three"]).is_success
+    assert post(server, "/api/embed", "vectors", input="one").is_success
+    assert not post(server, "/v1/embeddings", "vectors", input="one " * 9000).is_success
+    hi = [{"role": "user", "content": "one two three"}]
+    assert post(server, "/v1/messages/count_tokens", "alpha", messages=hi).is_success
+    with lm.Client(server.url.removeprefix("http://")) as client:
+        assert len(client.llm.model("alpha").tokenize("one two")) == 2
+    refused = post(server, "/v1/decisions", "alpha", prompt="one", choices=["two", "three"])
+    assert not refused.is_success  # the fake engine has no grammars
+    files = {"file": ("speech.wav", tone(seconds=1))}
+    heard = httpx.post(f"{server.url}/v1/audio/transcriptions", data={"model": "ears"}, files=files, timeout=60)
+    assert heard.is_success
+    fake.models["beta"].load_fails = True
+    assert not post(server, "/v1/completions", "beta", prompt="one").is_success
+    found = figures(server)
+
+    def of(name: str, model: str, kind: str) -> float:
+        return found[f'studiolo_{name}{{model="{model}",kind="{kind}"}}']
+
+    assert of("requests_total", KEY, "embedding") == of("request_seconds_count", KEY, "embedding") == 2
+    assert of("request_tokens_total", KEY, "embedding") == 4 and of("requests_total", "alpha", "tokenizing") == 2
+    assert of("request_tokens_total", "alpha", "tokenizing") == 5 and of("requests_total", "ears", "transcription") == 1
+    assert of("requests_total", "alpha", "decision") == 0 < of("request_seconds_sum", "ears", "transcription")
+    errors = {name: value for name, value in found.items() if "request_errors_total" in name}
+    assert sorted(errors.values()) == [1, 1] and all('kind="' in name and 'code="' in name for name in errors)
+    for model, count in {"alpha": 1, "beta": 0, KEY: 1}.items():
+        assert found[f'studiolo_loads_total{{model="{model}"}}'] == count
+        assert found[f'studiolo_load_seconds_count{{model="{model}"}}'] == count
+    assert found['studiolo_load_seconds_sum{model="alpha"}'] > 0
+    assert [value for name, value in found.items() if "load_errors_total" in name and "beta" in name] == [1]
+    assert found['studiolo_predictions_total{model="ears",stop_reason="end_of_text"}'] == 1
+
+
+def test_a_reranking_is_counted_and_a_load_that_is_given_up_on_a_fake_engine(server: ServerInThread) -> None:
+    with server.host.home.settings.open("a") as settings:
+        settings.write('\n[models."vectors"]\nload = { pooling_type = "rank" }\n')
+    assert post(server, "/v1/rerank", "vectors", query="one", documents=["one two", "three"]).is_success
+    fake.models["alpha"].load = fake.Step(30)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/v1/completions", json={"model": "alpha", "prompt": "one"}, timeout=0.3)
+    given_up = 'studiolo_load_errors_total{model="alpha",code="studiolo.cancelled"}'
+    wait_until(lambda: given_up in figures(server), "the end of the load", 5)
+    found = figures(server)
+    assert found['studiolo_requests_total{model="text-embedding-vectors",kind="reranking"}'] == 1
+    assert found['studiolo_request_tokens_total{model="text-embedding-vectors",kind="reranking"}'] == 5
+
+
 def test_what_the_documentation_and_the_dashboard_query_is_exported_on_a_fake_engine(server: ServerInThread) -> None:
+    assert not post(server, "/v1/embeddings", "vectors", input="one " * 9000).is_success
+    fake.models["beta"].load_fails = True
+    assert not post(server, "/v1/completions", "beta", prompt="one").is_success
     fake.models["alpha"].dies_after = 0
     ask(server)
     fake.models["alpha"].dies_after = None

@@ -61,6 +61,21 @@ async def decide(
             audio.
         PromptTooLongError, PredictionError, EngineError: as :func:`studiolo.host.scoring.score_prompt`.
     """
+    with lease.counted("decision"):
+        scores = await _scores(host, lease, context, questions, config, normalization)
+    scaling = scaling or Scaling()
+    return [softmax(scaling.scaled(each.choices, found)) for each, found in zip(questions, scores, strict=True)]
+
+
+async def _scores(
+    host: Host,
+    lease: Lease,
+    context: ChatRequest | str,
+    questions: Sequence[Question],
+    config: PredictionConfig,
+    normalization: Normalization,
+) -> list[list[float]]:
+    """Return the score of each choice of each question."""
     _check(questions)
     in_force = settings_in_force(config, lease.instance.config, host.defaults.prediction(lease.instance.model))
     if isinstance(context, ChatRequest) and media_in(context.messages):
@@ -68,16 +83,14 @@ async def decide(
         messages = await asyncio.to_thread(with_media, context.messages, host.files, max_side(in_force))
         context = replace(context, messages=messages)
     asked = [_asked(context, question) for question in questions]
-    scores = None
     if isinstance(context, ChatRequest) and lease.instance.decides:
         scores = await _by_decision_model(host, lease, context, questions, in_force)
-    if scores is None:
-        async with lease.on_engine() as engine:
-            check_grammar(engine, "llguidance")
-            scorings = await _scorings(host, lease, engine, asked, questions, in_force)
-        scores = await _in_slots(host, lease, scorings, normalization)
-    scaling = scaling or Scaling()
-    return [softmax(scaling.scaled(each.choices, found)) for each, found in zip(questions, scores, strict=True)]
+        if scores is not None:
+            return scores
+    async with lease.on_engine() as engine:
+        check_grammar(engine, "llguidance")
+        scorings = await _scorings(host, lease, engine, asked, questions, in_force)
+    return await _in_slots(host, lease, scorings, normalization)
 
 
 def _check(questions: Sequence[Question]) -> None:

@@ -138,7 +138,7 @@ class Instance:
 
     @property
     def totals(self) -> ModelTotals:
-        """Where its predictions are counted."""
+        """Where its loads, its predictions and other requests are counted."""
         return self._shared.totals.of(self.model.key)
 
     @property
@@ -251,8 +251,9 @@ class Instance:
         """
 
         async def load() -> None:
-            await prepare()
-            await self._launch()
+            with self.totals.loads.counted():
+                await prepare()
+                await self._launch()
             await finish()
             self.load_progress.advance(1.0)
 

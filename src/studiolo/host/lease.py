@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..config import PredictionConfig
@@ -15,6 +15,7 @@ from ..engines.base import Engine
 from ..errors import EngineDiedError, UnsupportedError
 from ..settings import LimitSettings
 from .load_progress import LoadWatcher
+from .totals import RequestKind, RequestTotals
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -192,8 +193,11 @@ class Lease:
                 suggestion="Name an embedding model.",
                 feature="embeddings",
             )
-        async with self.in_slot(texts, None) as engine:
-            return await engine.embed(texts)
+        with self.counted("embedding") as totals:
+            async with self.in_slot(texts, None) as engine:
+                found = await engine.embed(texts)
+            totals.tokens += sum(found.token_counts)
+        return found
 
     async def rerank(self, query: str, texts: Sequence[str]) -> Relevance:
         """Return how well each text answers ``query``. As :meth:`embed`, calls wait, and none is refused.
@@ -208,10 +212,28 @@ class Lease:
                 suggestion="Name a model whose file has the pooling type 'rank'.",
                 feature="rerank",
             )
-        async with self.in_slot(texts, None) as engine:
-            if not engine.capabilities.rerank:
-                raise UnsupportedError(f"The engine {engine.name} cannot rerank", feature="rerank")
-            return await engine.rerank(query, texts)
+        with self.counted("reranking") as totals:
+            async with self.in_slot(texts, None) as engine:
+                if not engine.capabilities.rerank:
+                    raise UnsupportedError(f"The engine {engine.name} cannot rerank", feature="rerank")
+                found = await engine.rerank(query, texts)
+            totals.tokens += found.prompt_tokens
+        return found
+
+    async def tokenize(self, text: str) -> list[int]:
+        """Return the tokens of ``text``. Raises as :meth:`on_engine`."""
+        with self.counted("tokenizing") as totals:
+            async with self.on_engine() as engine:
+                tokens = await engine.tokenize(text)
+            totals.tokens += len(tokens)
+        return tokens
+
+    @contextlib.contextmanager
+    def counted(self, kind: RequestKind) -> Generator[RequestTotals]:
+        """Count the block as a request of the model, for the server's metrics."""
+        totals = self.instance.totals.requests[kind]
+        with totals.counted():
+            yield totals
 
     @contextlib.asynccontextmanager
     async def _turn(self, drafts: PredictionConfig | None) -> AsyncGenerator[None]:

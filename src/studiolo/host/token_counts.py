@@ -34,9 +34,12 @@ async def count_tokens(host: Host, lease: Lease, chat: ChatRequest, config: Pred
         prompt=chat, config=in_force, schemas=host.schemas, files=host.files, tools=tools, logs=None
     )
     rendered = await template_request(request, chat)
-    async with lease.on_engine() as engine:
-        prompt = await chat_prompt(engine, request, rendered, instance.vocabulary)
-        return len(await engine.tokenize(prompt.given))
+    with lease.counted("tokenizing") as totals:
+        async with lease.on_engine() as engine:
+            prompt = await chat_prompt(engine, request, rendered, instance.vocabulary)
+            count = len(await engine.tokenize(prompt.given))
+        totals.tokens += count
+    return count
 
 
 async def _by_prediction(host: Host, lease: Lease, chat: ChatRequest, config: PredictionConfig) -> int:

@@ -34,6 +34,31 @@ def metrics(serving: Serving) -> str:
             labels = {"instance_name": instance.identifier, "model": instance.model.key}
             yield "", labels, getattr(instance.slots, name)
 
+    def loads(name: str) -> Iterable[Sample]:
+        return (("", {"model": key}, getattr(totals.loads, name)) for key, totals in models.items())
+
+    def requests(name: str, suffix: str = "") -> Iterable[Sample]:
+        for key, totals in models.items():
+            for kind, one in totals.requests.items():
+                yield suffix, {"model": key, "kind": kind}, getattr(one, name)
+
+    load_errors = [
+        ("", {"model": k, "code": code}, n) for k, totals in models.items() for code, n in totals.loads.errors.items()
+    ]
+    request_errors = [
+        ("", {"model": k, "kind": kind, "code": code}, n)
+        for k, totals in models.items()
+        for kind, one in totals.requests.items()
+        for code, n in one.errors.items()
+    ]
+    load_seconds = [
+        sample
+        for key, totals in models.items()
+        for sample in (
+            ("_sum", {"model": key}, totals.loads.total_sec),
+            ("_count", {"model": key}, totals.loads.ended),
+        )
+    ]
     ends = [("", {"model": k, "stop_reason": r}, n) for k, totals in models.items() for r, n in totals.ends.items()]
     errors = [("", {"model": k, "code": code}, n) for k, totals in models.items() for code, n in totals.errors.items()]
     first_tokens = {key: totals.first_tokens for key, totals in models.items()}
@@ -61,6 +86,18 @@ def metrics(serving: Serving) -> str:
             summary(first_tokens, "first_token_sec"),
         ),
         _family("prediction_seconds", "summary", "From the request to the end.", summary(ended, "total_sec")),
+        _family("requests_total", "counter", "Other requests that ended with a result.", requests("ended")),
+        _family("request_errors_total", "counter", "Other requests that ended with an error.", request_errors),
+        _family("request_tokens_total", "counter", "Tokens of their texts.", requests("tokens")),
+        _family(
+            "request_seconds",
+            "summary",
+            "From such a request to its end.",
+            [*requests("total_sec", "_sum"), *requests("ended", "_count")],
+        ),
+        _family("loads_total", "counter", "Loads of a model.", loads("ended")),
+        _family("load_errors_total", "counter", "Loads that failed or were given up.", load_errors),
+        _family("load_seconds", "summary", "From a load's beginning to its end.", load_seconds),
         _family("engine_crashes_total", "counter", "Engines that ended unexpectedly.", each("crashes")),
     )
     return "".join(families)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -11,9 +11,9 @@ from ...config import LoadConfig
 from ...config.mismatch import Mismatch, described
 from ...domain.models import ModelReference
 from ...domain.progress import HEARTBEAT_SEC, DownloadProgress
-from ...engines.base import Engine
 from ...errors import ModelNotFoundError
 from ...host.instance import Instance
+from ...host.lease import Lease
 from ...host.load_progress import LoadWatcher
 from ...host.machine import check_device
 from ...host.not_found import not_loaded
@@ -207,30 +207,28 @@ async def get_load_settings(context: Context, parameter: wire.SpecifierParameter
 
 @rpc(wire.TOKENIZE, *BOTH)
 async def tokenize(context: Context, parameter: wire.TextParameter) -> wire.Tokens:
-    async with _engine(context, parameter.specifier) as engine:
-        return wire.Tokens(tokens=await engine.tokenize(parameter.input_string))
+    async with _lease(context, parameter.specifier) as lease:
+        return wire.Tokens(tokens=await lease.tokenize(parameter.input_string))
 
 
 @rpc(wire.COUNT_TOKENS, *BOTH)
 async def count_tokens(context: Context, parameter: wire.TextParameter) -> wire.TokenCount:
-    async with _engine(context, parameter.specifier) as engine:
-        tokens = await engine.tokenize(parameter.input_string)
-        # LM Studio's counts of embedding models leave out the tokens that are put around every text.
-        around = await engine.tokenize("") if context.domain == "embedding" else []
-    return wire.TokenCount(token_count=len(tokens) - len(around))
+    async with _lease(context, parameter.specifier) as lease:
+        count = len(await lease.tokenize(parameter.input_string))
+        if context.domain == "embedding":  # LM Studio's counts leave out the tokens that are put around every text
+            async with lease.on_engine() as engine:
+                count -= len(await engine.tokenize(""))
+    return wire.TokenCount(token_count=count)
 
 
 async def _loaded(context: Context, specifier: wire.ModelSpecifier) -> Instance:
     """Return the instance that a specifier means, loaded where it is not."""
-    async with context.host.lease(model_reference(specifier), context.domain, context.client) as lease:
+    async with _lease(context, specifier) as lease:
         return lease.instance
 
 
-@contextlib.asynccontextmanager
-async def _engine(context: Context, specifier: wire.ModelSpecifier) -> AsyncGenerator[Engine]:
-    reference = model_reference(specifier)
-    async with context.host.lease(reference, context.domain, context.client) as lease, lease.on_engine() as engine:
-        yield engine
+def _lease(context: Context, specifier: wire.ModelSpecifier) -> contextlib.AbstractAsyncContextManager[Lease]:
+    return context.host.lease(model_reference(specifier), context.domain, context.client)
 
 
 def _mismatch(found: Mismatch) -> wire.SettingMismatch:

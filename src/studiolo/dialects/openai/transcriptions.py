@@ -16,7 +16,7 @@ from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured, refused, wrong
 from ..http.gathered import AnswerText, Event, Gathered
-from ..http.generation import blaming, events_of, gathered, patience_sec
+from ..http.generation import blaming, gathered, patience_sec, predicting
 from ..http.models import known_model
 from .chat import failure_frame
 
@@ -96,9 +96,10 @@ _TEXT = "text/plain; charset=utf-8"
 async def _events(call: Call[TranscriptionBody], chat: ChatRequest) -> AsyncGenerator[Event, None]:
     config = PredictionConfig(temperature=call.body.temperature)
     with blaming("file", audio="model"):
-        async with contextlib.aclosing(events_of(call, call.body.model, chat, config)) as events:
-            async for event in events:
-                yield event
+        async with predicting(call, call.body.model, chat, config) as run:
+            with run.instance.totals.requests["transcription"].counted():
+                async for event in run.events:
+                    yield event
 
 
 def _whole(answer: Gathered) -> Transcription:
