@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from studiolo.config import PredictionConfig, ReasoningParsing
 from studiolo.domain.chat import ChatRequest, Message, Text, Tool
-from studiolo.domain.generation import Fragment, PredictionResult, ToolCallFinished
+from studiolo.domain.generation import Fragment, LogProb, PredictionResult, TokenLogProbs, ToolCallFinished
 from studiolo.domain.models import ModelReference
 from studiolo.host.host import Host
 from studiolo.host.reasoning import ReasoningSplitter
@@ -45,6 +45,22 @@ def test_a_stop_string_beside_a_tag() -> None:
         Fragment("Hm", 0, reasoning="reasoning")], "</t>")  # fmt: skip
     fragments, found = stopped(["<t>Hm</t>", "\n\nyes", " no"], ["m</t>", "</t>\n", "<", ">"])
     assert found is None and fragments[-1].text == " no"
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=3), max_size=8), st.integers(1, 4))
+def test_log_probabilities_are_those_of_the_tokens_that_begin_in_the_answer(tokens: list[str], size: int) -> None:
+    stops = StopStrings([("bca", "stop_string")])
+    pieces = [tokens[at : at + size] for at in range(0, len(tokens), size)]
+    fragments = [
+        Fragment("".join(piece), len(piece), logprobs=[TokenLogProbs(LogProb(each, -1.0)) for each in piece])
+        for piece in pieces
+    ]
+    out = [*(last for fragment in fragments for last in stops.feed(fragment)), *stops.flush()]
+    text = "".join(fragment.text for fragment in out)
+    assert text == "".join(tokens).partition("bca")[0]
+    listed = [each.token.text for fragment in out for each in fragment.logprobs or ()]
+    starts = [len("".join(tokens[:index])) for index in range(len(tokens))]
+    assert listed == [token for token, start in zip(tokens, starts, strict=True) if start < len(text)]
 
 
 class Said:

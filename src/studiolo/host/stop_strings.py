@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from ..config import PredictionConfig
-from ..domain.generation import Fragment, StopReason, joined
+from ..domain.generation import Fragment, LogProb, StopReason, joined
 from ..engines.base import CompletionRequest
 from ..engines.text_overlap import overlap
 
@@ -65,15 +65,14 @@ class StopStrings:
             _, at, index = min(found)  # the one that was complete first
             self.found = Stop(*self._words[index])
             if at:
-                yield msgspec.structs.replace(fragment, text=text[:at])
+                yield _parted(fragment, at)[0]
             return
         keep = max(overlap(text, word) for word, _ in self._words)
         if keep == len(text):
             self._held = fragment
             return
         if keep:
-            self._held = Fragment(text[-keep:], 0, drafted=fragment.drafted, structural=fragment.structural)
-            fragment = msgspec.structs.replace(fragment, text=text[:-keep])
+            fragment, self._held = _parted(fragment, len(text) - keep)
         yield fragment
 
     def flush(self) -> Iterator[Fragment]:
@@ -81,6 +80,24 @@ class StopStrings:
         held, self._held = self._held, None
         if held is not None:
             yield held
+
+
+def _parted(fragment: Fragment, at: int) -> tuple[Fragment, Fragment]:
+    """Return the text before a place and from there on. The log-probabilities of a token are where its text begins."""
+    logprobs, before = fragment.logprobs, 0
+    sizes = [_size(each.token) for each in logprobs or ()]
+    left = sum(sizes) - len(fragment.text[at:].encode())  # the first text may be the rest of a token before
+    while before < len(sizes) and left > 0:
+        left -= sizes[before]
+        before += 1
+    first = msgspec.structs.replace(fragment, text=fragment.text[:at], logprobs=logprobs and logprobs[:before])
+    return first, msgspec.structs.replace(
+        fragment, text=fragment.text[at:], tokens=0, logprobs=logprobs and logprobs[before:]
+    )
+
+
+def _size(token: LogProb) -> int:
+    return len(token.text.encode() if token.data is None else token.data)
 
 
 def stop_strings(config: PredictionConfig) -> StopStrings | None:

@@ -243,6 +243,22 @@ def test_log_probabilities(http: httpx.Client) -> None:
     assert all(each.top_logprobs == [] for each in sent)
 
 
+def test_log_probabilities_beside_a_stop_string_are_those_of_the_text(http: httpx.Client) -> None:
+    usual = whole(http, logprobs=True, max_tokens=12).choices[0]
+    tokens = [each.token for each in (usual.logprobs.content if usual.logprobs else None) or ()]
+    end = next(index for index in range(4, 12) if "".join(tokens).find(tokens[index]) == len("".join(tokens[:index])))
+    for body in ({}, {"tools": TOOLS}):
+        stop = [tokens[end], tokens[end - 1][-1:] + "never"]
+        answer = whole(http, logprobs=True, max_tokens=12, stop=stop, **body).choices[0]
+        listed = [each.token for each in (answer.logprobs.content if answer.logprobs else None) or ()]
+        assert "".join(listed) == answer.message.content and answer.finish_reason in ("stop", "length")
+        assert listed == tokens[:end] or body  # tools change the prompt
+        chunks, _ = frames(http, logprobs=True, max_tokens=12, stop=stop, **body)
+        choices = [chunk.choices[0] for chunk in chunks]
+        sent = [each.token for choice in choices if choice.logprobs for each in choice.logprobs.content or ()]
+        assert "".join(sent) == "".join(choice.delta.content or "" for choice in choices) and (sent == listed or body)
+
+
 CHOICES = [
     ("required", {"a", "b"}),
     ({"type": "function", "function": {"name": "b"}}, {"b"}),
