@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -162,6 +163,14 @@ def _is_below(path: str, prefix: str) -> bool:
     return path == prefix.removesuffix("$") or prefix == "/" or path.startswith(f"{prefix}/")
 
 
+def _near(path: str, paths: Collection[str]) -> str | None:
+    """Return the route that is meant by a path without its beginning, or with another beginning before it."""
+    path = re.sub("/+", "/", path).removesuffix("/")
+    without = [known for known in paths if path and known.endswith(path)]
+    before = [known for known in paths if known != "/" and path.endswith(known)]
+    return min(without, key=len) if without else max(before, key=len, default=None)
+
+
 def _plain_answer(error: StudioloError, status: int) -> ErrorAnswer:
     return ErrorAnswer(status, {"error": {"message": str(error), "code": status}})
 
@@ -182,7 +191,7 @@ def _handlers(
         path = request.scope["path"]
         match error.status_code:
             case 404:
-                near = min((known for known in paths if known.endswith(path) and path != "/"), key=len, default=None)
+                near = _near(path, paths)
                 suggestion = None if near is None else f"Did you mean {near}?"
                 return respond(
                     NoSuchRouteError(f"There is no route {request.method} {path}", suggestion=suggestion), 404

@@ -73,6 +73,15 @@ def test_what_is_stored_belongs_to_its_api_token(guarded_server: tuple[ServerInT
         assert post(path, token, **chat, previous_response_id=first).status_code == 200
         refused = post(path, other, **chat, previous_response_id=first)
         assert refused.status_code == 400 and refused.json()["error"]["param"] == "previous_response_id"
+    messages = [{"role": "user", "content": "hi"}]
+    kept = post("/v1/chat/completions", token, model="alpha", messages=messages, store=True).json()["id"]
+    for each, ids, status in ((token, [kept], 200), (other, [], 404)):
+        listed = httpx.get(f"{server.url}/v1/chat/completions", headers={"x-api-key": each}).json()["data"]
+        assert [one["id"] for one in listed] == ids
+        for path in (kept, f"{kept}/messages"):
+            found = httpx.get(f"{server.url}/v1/chat/completions/{path}", headers={"x-api-key": each})
+            assert found.status_code == status
+    assert httpx.delete(f"{server.url}/v1/chat/completions/{kept}", headers={"x-api-key": other}).status_code == 404
     assert httpx.get(f"{server.url}/v1/responses/{first}", headers={"x-api-key": token}).status_code == 200
     assert httpx.get(f"{server.url}/v1/responses/{first}", headers={"x-api-key": other}).status_code == 404
 
@@ -82,6 +91,12 @@ def test_unknown_paths_and_wrong_methods(fake_server: ServerInThread) -> None:
     assert nothing.status_code == 404 and nothing.json()["error"]["code"] == "unknown_url"
     without_prefix = httpx.post(f"{fake_server.url}/chat/completions", json={})
     assert without_prefix.status_code == 404 and "/v1/chat/completions" in without_prefix.text
+    for path in ("/v1/v1/messages", "/v1//messages", "/api/v1/messages", "/v1/api/chat", "/api/api/chat/"):
+        answer = httpx.post(f"{fake_server.url}{path}", json={})
+        assert answer.status_code == 404, path
+        meant = path.strip("/").replace("//", "/").removeprefix("v1/").removeprefix("api/")
+        assert "Did you mean /" in answer.text and f"{meant}?" in answer.text, answer.text
+    assert "Did you mean" not in httpx.post(f"{fake_server.url}/v1/nothing", json={}).text
     wrong = httpx.get(f"{fake_server.url}/v1/embeddings")
     assert wrong.status_code == 405 and "POST" in wrong.headers["allow"]
     assert wrong.json()["error"]["code"] == "method_not_allowed"

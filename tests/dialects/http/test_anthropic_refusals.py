@@ -50,6 +50,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"output_config": {"format": {"type": "xml"}}}, "output_config.format."),
     ({"speed": "fast"}, "speed: not supported"),
     ({"container": "c"}, "container: not supported"),
+    ({"num_ctx": 4096}, "num_ctx: not supported"),
     ({"mcp_servers": [{"type": "url", "url": "file:///x", "name": "x"}]}, "mcp_servers.0: "),
 ]
 

@@ -181,6 +181,7 @@ COUNT_FIELDS: dict[str, Field] = {
     "compaction": refused("Ask for a summary in the conversation instead."),
     "context_management": ignored("Counts are those of the conversation as it was sent."),
     **mcp.FIELDS,
+    "num_ctx": refused("The context length is set when a model is loaded."),
     "betas": _HEADER,
     "user_profile_id": _HEADER,
     "workspace_id": _HEADER,

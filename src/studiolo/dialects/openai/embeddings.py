@@ -13,9 +13,10 @@ from msgspec import Meta, Struct
 from ...host.on_demand import LoadRequest
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
-from ..http.fields import Field, converted, honoured, ignored, wrong
+from ..http.fields import Field, converted, honoured, wrong
 from ..http.generation import blaming, leased
 from ..http.vectors import shortened
+from . import sampling
 
 Text = Annotated[str, Meta(min_length=1)]
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -78,7 +79,8 @@ FIELDS: dict[str, Field] = {
     "dimensions": honoured("Only the first numbers of each vector, for models that are made for that."),
     "encoding_format": honoured("float, or base64 of little-endian 32-bit numbers."),
     "ttl": honoured("LM Studio's addition: seconds of idleness after which a model loaded for this is unloaded."),
-    "user": ignored("Names the end user to the service; no effect on the answer."),
+    "num_ctx": sampling.FIELDS["num_ctx"],
+    "user": sampling.FIELDS["user"],
 }
 
 

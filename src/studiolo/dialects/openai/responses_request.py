@@ -199,7 +199,7 @@ FIELDS: dict[str, Field] = {
         "The answer is made whether or not the client waits, to be retrieved or streamed later; it must be stored."
     ),
     "background_options": refused("There is one way to run in the background."),
-    "context_management": refused("Compaction is not available.", []),
+    "context_management": refused("Ask for a summary of a long input at /v1/responses/compact.", []),
     "image": refused("No model here paints."),
     "max_tool_calls": honoured("Calls of tools of MCP servers, at most."),
     "moderation": refused(_HOSTED),
