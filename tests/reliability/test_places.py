@@ -1,14 +1,11 @@
-"""Where a program may run from: archives, folders beside the environment, other names, other interpreters."""
+"""Where a program may run: in archives, folders beside the environment, other interpreters, under other names."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +16,7 @@ import studiolo
 from studiolo.errors import EngineStartError
 from studiolo.paths import Home
 from studiolo.platform import interpreter
-from tests.support.fake_models import add_model
-from tests.support.running import environment, wait_until
+from tests.support.running import environment, printed_by
 
 PACKAGE = Path(studiolo.__file__).parent
 SITE_PACKAGES = next(path for path in sys.path if path.endswith("site-packages"))
@@ -35,16 +31,6 @@ with lm.Client("embedded") as client:
 """
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.slow, pytest.mark.quick_model]
-
-
-def answer(home: Home, *command: str, cwd: Path, **variables: str) -> str:
-    """Run a program that completes a text; return what it prints."""
-    plain = {name: value for name, value in environment(home, **variables).items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=cwd, env={**plain, "STUDIOLO_HOST": "embedded"}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def modules() -> Iterator[tuple[Path, str]]:
@@ -67,7 +53,7 @@ def test_a_zipapp(home: Home, tmp_path: Path) -> None:
         out.writestr("__main__.py", PROGRAM.format(name="studiolo", place="program.pyz"))
         for path, name in modules():
             out.write(path, f"studiolo/{name}")
-    assert answer(home, str(archive), cwd=tmp_path)
+    assert printed_by(home, str(archive), folder=tmp_path)
 
 
 def test_a_copy_under_another_name_without_site_packages(home: Home, tmp_path: Path) -> None:
@@ -79,7 +65,7 @@ def test_a_copy_under_another_name_without_site_packages(home: Home, tmp_path: P
     program = tmp_path / "main.py"
     text = PROGRAM.format(name="app._vendor.studiolo", place="_vendor")
     program.write_text(f"import sys; sys.path += [{SITE_PACKAGES!r}]\n{text}")
-    assert answer(home, "-S", str(program), cwd=tmp_path)
+    assert printed_by(home, "-S", str(program), folder=tmp_path)
 
 
 def test_a_long_path_of_temporary_files_with_spaces(home: Home, tmp_path: Path) -> None:
@@ -87,7 +73,24 @@ def test_a_long_path_of_temporary_files_with_spaces(home: Home, tmp_path: Path) 
         place = Path(root) / f"a b %d {'x' * (125 - len(root) - 8)}"
         place.mkdir()
         text = PROGRAM.format(name="studiolo", place="studiolo")
-        assert answer(home, "-c", text, cwd=tmp_path, TMPDIR=str(place))
+        assert printed_by(home, "-c", text, folder=tmp_path, TMPDIR=str(place))
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system")
+def test_temporary_files_on_another_file_system(home: Home, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        assert Path(other).stat().st_dev != home.root.stat().st_dev
+        text = PROGRAM.format(name="studiolo", place="studiolo")
+        assert printed_by(home, "-c", text, folder=tmp_path, TMPDIR=other)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no POSIX shell")
+def test_a_program_whose_standard_streams_are_closed(home: Home, tmp_path: Path) -> None:
+    text = PROGRAM.format(name="studiolo", place="studiolo").replace("print(", "open('answer', 'w').write(")
+    line = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    variables = environment(home, STUDIOLO_HOST="embedded")
+    subprocess.run(["sh", "-c", line, sys.executable, text], cwd=tmp_path, env=variables, check=True)
+    assert (tmp_path / "answer").read_text()
 
 
 DEBUGGED = """
@@ -118,7 +121,7 @@ def test_a_program_in(around: str, home: Home, tmp_path: Path) -> None:
     text = PROGRAM.format(name="studiolo", place="studiolo")
     if around is IN_A_LOOP:
         text = "\n".join(f"    {line}" for line in text.splitlines())
-    assert answer(home, "-c", around.format(program=text), cwd=tmp_path)
+    assert printed_by(home, "-c", around.format(program=text), folder=tmp_path)
 
 
 def test_the_interpreter_of_a_program_that_embeds_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -148,65 +151,3 @@ def test_a_worker_does_not_import_from_the_programs_folder(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert repr(str(tmp_path)) not in done.stdout and os.path.basename(SITE_PACKAGES) in done.stdout  # noqa: PTH119
-
-
-POOL = """
-import concurrent.futures, multiprocessing, sys
-import studiolo as lm
-
-def keys(_):
-    with lm.Client("embedded") as client:
-        return [model.model_key for model in client.list_downloaded_models()]
-
-if __name__ == "__main__":
-    expected = keys(0)  # the parent has a host and a background loop of its own
-    for method in ("fork", "spawn", "forkserver"):
-        if method in multiprocessing.get_all_start_methods():
-            context = multiprocessing.get_context(method)
-            with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
-                assert list(pool.map(keys, range(3))) == [expected] * 3, method
-    print(expected)
-"""
-
-
-def test_pools_of_processes(empty_home: Home, tmp_path: Path) -> None:
-    add_model(empty_home, "alpha")
-    program = tmp_path / "pool.py"
-    program.write_text(POOL)
-    assert answer(empty_home, str(program), cwd=tmp_path) == "['alpha']"
-
-
-APP = """
-import os
-import studiolo as lm
-
-async def app(scope, receive, send):
-    assert scope["type"] == "http"
-    async with lm.AsyncClient("embedded") as client:
-        keys = [model.model_key for model in await client.list_downloaded_models()]
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": f"{os.getpid()} {keys}".encode()})
-"""
-
-
-def test_the_workers_of_a_web_server(empty_home: Home, tmp_path: Path) -> None:
-    add_model(empty_home, "alpha")
-    (tmp_path / "web_app.py").write_text(APP)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    options = ["--workers", "2", "--port", str(port), "--lifespan", "off", "--log-level", "warning"]
-    server = subprocess.Popen([sys.executable, "-m", "uvicorn", "web_app:app", *options], cwd=tmp_path)
-    try:
-        bodies: set[str] = set()
-
-        def answered() -> bool:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as got:
-                bodies.add(got.read().decode())
-            return bool(bodies)
-
-        wait_until(answered, "an answer")
-        assert all(body.endswith("['alpha']") for body in bodies)
-    finally:
-        server.terminate()
-        server.wait(30)

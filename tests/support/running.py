@@ -29,6 +29,20 @@ def environment(home: Home, **more: str) -> dict[str, str]:
     return {**inherited, "STUDIOLO_HOME": str(home.root), "PYTHONUNBUFFERED": "1", **more}
 
 
+def printed_by(home: Home, *command: str, folder: Path, **variables: str) -> str:
+    """Run Python with ``command`` in ``folder``, as a program with an embedded host; return what it prints."""
+    plain = {name: value for name, value in environment(home, **variables).items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**plain, "STUDIOLO_HOST": "embedded"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def wait_until(condition: Callable[[], object], what: str, limit_sec: float = PATIENCE_SEC) -> None:
     """Wait for ``condition``; fail, saying ``what`` was waited for, when it takes too long."""
     end = time.monotonic() + limit_sec
