@@ -16,27 +16,10 @@ from studiolo.engines.chat_templates.process import TemplateProcesses
 from studiolo.engines.llama_cpp.chat_stream import chat_body
 from studiolo.engines.prompt import WORD_JOINER, Prompt
 from tests.support.engine_calls import request
-from tests.support.models.thinking import TEMPLATE as THINKING
+from tests.support.models.families import FAMILIES
 from tests.support.models.tool_template import TEMPLATE as WITH_TOOLS
 
-LLAMA_3 = """{{- bos_token }}{%- for m in messages %}
-{{- '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}
-{%- endfor %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"""
-MISTRAL = """{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}
-{%- else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"""
-GEMMA = """{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + m.role + '\n' + m.content.strip() }}
-{{- '<end_of_turn>\n' }}{% endfor %}<start_of_turn>model\n"""
-PHI = "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}<|assistant|>\n"
 PARTS = "{% for m in messages %}<s>{% for p in m.content %}{{ p.text }}{% endfor %}</s>{% endfor %}"
-FAMILIES = {
-    "ChatML": (CHATML, ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]),
-    "Llama 3": (LLAMA_3, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]),
-    "Mistral": (MISTRAL, ["<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]"]),
-    "Gemma": (GEMMA, ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>"]),
-    "Phi": (PHI, ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|endoftext|>"]),
-    "thinking": (THINKING, ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]),
-    "tools": (WITH_TOOLS, ["<|im_start|>", "<|im_end|>"]),
-}
 
 
 def spelled(prompt: Prompt, tokens: list[str]) -> int:

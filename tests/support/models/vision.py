@@ -32,6 +32,22 @@ def write_text_model(path: Path, vocabulary: Path, tensors_a_file: int = 0, **to
     source = gguf.GGUFReader(vocabulary)
     tokens = len(source.fields["tokenizer.ggml.tokens"].data)
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_a_file)
+    add_text_fields(writer, tokens)
+    own = {f"tokenizer.{name.replace('__', '.')}": value for name, value in tokenizer.items()}
+    for name, field in source.fields.items():
+        if name.startswith("tokenizer.") and name not in own:
+            kind, *items = field.types
+            writer.add_key_value(name, field.contents(), kind, items[0] if items else None)
+    for name, value in own.items():
+        writer.add_key_value(name, value, kinds[type(value)])
+    add_text_weights(writer, tokens)
+    finish(writer)
+
+
+def add_text_fields(writer: Any, tokens: int) -> None:
+    """Add the shape of the language model with a vocabulary of so many tokens."""
+    import gguf
+
     writer.add_type("model")
     writer.add_name("Tiny Vision")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
@@ -44,14 +60,10 @@ def write_text_model(path: Path, vocabulary: Path, tensors_a_file: int = 0, **to
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_vocab_size(tokens)
-    own = {f"tokenizer.{name.replace('__', '.')}": value for name, value in tokenizer.items()}
-    for name, field in source.fields.items():
-        if name.startswith("tokenizer.") and name not in own:
-            kind, *items = field.types
-            writer.add_key_value(name, field.contents(), kind, items[0] if items else None)
-    for name, value in own.items():
-        writer.add_key_value(name, value, kinds[type(value)])
 
+
+def add_text_weights(writer: Any, tokens: int) -> None:
+    """Add the weights of the language model."""
     add = adder(writer, seed=1)
     add("token_embd.weight", tokens, WIDTH)
     add("output_norm.weight", WIDTH)
@@ -64,7 +76,6 @@ def write_text_model(path: Path, vocabulary: Path, tensors_a_file: int = 0, **to
         add(f"{block}.ffn_gate.weight", INNER, WIDTH)
         add(f"{block}.ffn_up.weight", INNER, WIDTH)
         add(f"{block}.ffn_down.weight", WIDTH, INNER)
-    finish(writer)
 
 
 def write_projector(path: Path) -> None:
