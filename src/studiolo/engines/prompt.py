@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 WORD_JOINER = "\u2060"
@@ -36,6 +37,11 @@ class Prompt:
         """The text between the breaks."""
         ends = (*self.breaks, len(self.text))
         return [self.text[start:end] for start, end in zip((0, *self.breaks), ends, strict=True)]
+
+    def part(self, start: int, end: int) -> Prompt:
+        """Return the text from ``start`` to ``end``, with the breaks in it."""
+        breaks = self.breaks[bisect_right(self.breaks, start) : bisect_left(self.breaks, end)]
+        return Prompt(self.text[start:end], tuple(each - start for each in breaks))
 
     @property
     def given(self) -> str | Prompt:

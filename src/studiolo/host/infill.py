@@ -10,7 +10,7 @@ from ..domain.vocabulary import Vocabulary
 from ..engines.base import Engine
 from ..engines.chat_templates.control_tokens import as_text
 from ..errors import UnsupportedError
-from .overflow import room_for_prompt
+from .overflow import first_tokens, last_tokens, room_for_prompt
 
 SHARE_OF_THE_SUFFIX = 4
 """Where not all fits, one part in this many of the prompt is the suffix's, or more where the prefix leaves it."""
@@ -42,12 +42,11 @@ async def infill_prompt(
     tokens = vocabulary.infill
     assert tokens is not None, "see infill_settings"
     begin = await engine.tokenize("")  # the token that begins a text, where the model has one
-
-    async def tokens_of(text: str) -> list[int]:
-        return (await engine.tokenize(as_text(text, vocabulary.control_tokens).given))[len(begin) :] if text else []
-
-    prefix, suffix = await tokens_of(gap.prefix), await tokens_of(gap.suffix)
     room = max(room_for_prompt(config, context_length) - len(begin) - 3, 0)
+    before_gap, after_gap = (as_text(each, vocabulary.control_tokens) for each in (gap.prefix, gap.suffix))
+    prefix, is_whole = await last_tokens(engine, before_gap, len(begin) + room)
+    prefix = prefix[len(begin) :] if is_whole else prefix
+    suffix = (await first_tokens(engine, after_gap, len(begin) + room))[0][len(begin) :]
     after = min(len(suffix), max(room // SHARE_OF_THE_SUFFIX, room - len(prefix)))
     before = min(len(prefix), room - after)
     return [*begin, tokens.prefix, *prefix[len(prefix) - before :], tokens.suffix, *suffix[:after], tokens.middle]

@@ -15,6 +15,18 @@ from ..errors import PromptTooLongError
 SHARE_FOR_THE_ANSWER = 4
 """A shortened prompt leaves one part in this many of the context to the answer, or all that the answer may use."""
 
+CHARACTERS_PER_TOKEN = 8
+"""So many characters of a text are tokenized for each token that is wanted of it, at first."""
+
+GROWTH = 4
+"""So many times as much is tokenized where that held too few."""
+
+CUT_REACH = 1 << 16
+"""So many characters before the place of a cut a better one is looked for."""
+
+UNSURE_TOKENS = 64
+"""Tokens next to a cut that are not used: what is beyond the cut may change them."""
+
 
 def cuts(config: PredictionConfig) -> bool:
     """Return whether the policy shortens a prompt that is too long, rather than refusing it."""
@@ -44,6 +56,44 @@ def _fewest_tokens(prompt: Prompt, vocabulary: Vocabulary) -> int:
     return max(vocabulary.fewest_tokens(prompt.text), len(prompt.breaks))
 
 
+async def last_tokens(engine: Engine, prompt: Prompt, count: int) -> tuple[list[int], bool]:
+    """Return the last tokens of ``prompt``, at least ``count``, and whether they are all of its tokens.
+
+    Of a text that is far longer, only the end is tokenized: as much as holds so many tokens.
+    """
+    length, characters = len(prompt.text), CHARACTERS_PER_TOKEN * (count + UNSURE_TOKENS)
+    while characters < length // 2:
+        start = _cut_before(prompt.text, length - characters)
+        tokens = (await engine.tokenize(prompt.part(start, length).given))[UNSURE_TOKENS:]
+        if len(tokens) >= count:
+            return tokens, False
+        characters *= GROWTH
+    return await engine.tokenize(prompt.given), True
+
+
+async def first_tokens(engine: Engine, prompt: Prompt, count: int) -> tuple[list[int], bool]:
+    """Return the first tokens of ``prompt``, as :func:`last_tokens`."""
+    length, characters = len(prompt.text), CHARACTERS_PER_TOKEN * (count + UNSURE_TOKENS)
+    while characters < length:
+        tokens = (await engine.tokenize(prompt.part(0, characters).given))[:-UNSURE_TOKENS]
+        if len(tokens) >= count:
+            return tokens, False
+        characters *= GROWTH
+    return await engine.tokenize(prompt.given), True
+
+
+def _cut_before(text: str, position: int) -> int:
+    """Return where ``text`` is cut at ``position`` or before: where white space begins, if that is near.
+
+    Tokenizers split a text there. Anywhere else, what is before may change many tokens: those of a long run of spaces
+    are counted from its beginning.
+    """
+    begin = max(position - CUT_REACH, 0)
+    before = text[begin:position]
+    words = before[: before.rfind(" ") + 1].rstrip()
+    return begin + len(words) if words else position
+
+
 async def fit_text(engine: Engine, request: CompletionRequest, context_length: int) -> CompletionRequest:
     """Return ``request`` with a prompt that fits, and with what of it is kept when the answer fills the context.
 
@@ -52,22 +102,22 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
     """
     if not cuts(request.config) or request.media:
         return request
-    prompt = request.prompt
-    tokens = prompt if isinstance(prompt, list) else await engine.tokenize(prompt)
-    keeps_beginning = request.config.context_overflow_policy == "truncateMiddle"
+    if isinstance(request.prompt, list):
+        text, tokens, is_whole = Prompt(""), request.prompt, True
+    else:
+        text = Prompt.of(request.prompt)
+        tokens, is_whole = await last_tokens(engine, text, context_length)
     keep = request.config.keep_tokens or 0
-    if keeps_beginning or keep < 0:
-        keep = len(tokens)
-    keep = min(keep, len(tokens), context_length // 2)
-    if len(tokens) < context_length:
-        return replace(request, keep=keep)
+    if request.config.context_overflow_policy == "truncateMiddle" or keep < 0:
+        keep = context_length
+    keep = min(keep, context_length // 2)
+    if is_whole and len(tokens) < context_length:
+        return replace(request, keep=min(keep, len(tokens)))
     room = room_for_prompt(request.config, context_length)
-    if keeps_beginning:
-        head = room // 2
-        return replace(request, prompt=[*tokens[:head], *tokens[len(tokens) - (room - head) :]], keep=head)
+    keep = min(keep, room // 2)
     if keep:
-        keep = min(keep, room // 2)
-        return replace(request, prompt=[*tokens[:keep], *tokens[len(tokens) - (room - keep) :]], keep=keep)
+        first = tokens if is_whole else (await first_tokens(engine, text, keep))[0]
+        return replace(request, prompt=[*first[:keep], *tokens[len(tokens) - (room - keep) :]], keep=keep)
     begin = await engine.tokenize("")  # the token that begins a text, where the model has one
     return replace(request, prompt=[*begin, *tokens[len(tokens) - (room - len(begin)) :]])
 
@@ -84,7 +134,9 @@ async def fit_chat(
     async def count_tokens(chat: TemplateRequest) -> int:
         prompt = Prompt.of(await engine.apply_template(chat))
         fewest = _fewest_tokens(prompt, vocabulary)
-        return fewest if fewest > context_length else len(await engine.tokenize(prompt.given))
+        if fewest > context_length:
+            return fewest
+        return len((await last_tokens(engine, prompt, context_length))[0])
 
     if not cuts(config) or await count_tokens(chat) < context_length:
         return chat
