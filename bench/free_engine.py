@@ -25,7 +25,7 @@ from studiolo.host.host import Host
 from studiolo.paths import Home
 from studiolo.platform import event_loop
 from studiolo.server.app import create_app
-from studiolo.server.serve import open_store
+from studiolo.server.serve import collect_garbage_rarely, open_store
 from tests.support.fake_host import SETTINGS
 from tests.support.fake_models import add_model
 
@@ -92,6 +92,7 @@ async def _serve(home: Home) -> None:
     while not server.started:  # noqa: ASYNC110, uvicorn has no event for it
         await asyncio.sleep(0.01)
     address, port = server.servers[0].sockets[0].getsockname()
+    collect_garbage_rarely()
     print(f"{address}:{port}", flush=True)
     try:
         await serving

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-SLACK = 64
-"""Unread items above which new ones are merged into the last."""
+SLACK = 16
+"""Unread items from which on they are merged with each other: the consumer does not keep up with the producer."""
 
 
 class MergingQueue(Generic[T]):
-    """A queue of unread items. Beyond :data:`SLACK` items, a new one is merged into the last.
+    """A queue of unread items. From :data:`SLACK` items on, neighbours that can be merged are one.
 
     Parameters:
-        merge: returns the last unread item and a new one as one item; ``None`` if they cannot be merged.
+        merge: returns an unread item and the next one as one item; ``None`` if they cannot be merged.
     """
 
     def __init__(self, merge: Callable[[T, T], T | None]) -> None:
         self._merge = merge
-        self._items: deque[T] = deque()
+        self._items: list[T] = []
+        self._limit = SLACK
         self._lock = threading.Lock()
         self._waiter: asyncio.Future[None] | None = None
         self._thread_wake: threading.Event | None = None
@@ -39,11 +39,12 @@ class MergingQueue(Generic[T]):
         if self._closed:
             return
         with self._lock:
-            if len(self._items) >= SLACK and (merged := self._merge(self._items[-1], item)) is not None:
-                self._items[-1] = merged
-            else:
-                self._items.append(item)
-        self._notify()
+            items = self._items
+            items.append(item)
+            if len(items) >= self._limit:
+                self._merge_all()
+        if self._thread_wake is not None or self._waiter is not None:
+            self._notify()
 
     def close(self, error: BaseException | None = None) -> None:
         """Close the queue, with an error if the producer failed. Unread items are still delivered."""
@@ -86,18 +87,32 @@ class MergingQueue(Generic[T]):
             self._thread_wake.clear()
         return self._take()
 
+    def _merge_all(self) -> None:
+        """Merge neighbours. What cannot be merged is not tried again before there is twice as much."""
+        merged = self._items[:1]
+        for item in self._items[1:]:
+            both = self._merge(merged[-1], item)
+            if both is None:
+                merged.append(item)
+            else:
+                merged[-1] = both
+        self._items = merged
+        self._limit = max(SLACK, 2 * len(merged))
+
     def _take(self) -> list[T]:
-        fresh: deque[T] = deque()
+        fresh: list[T] = []
         # Allocate nothing under the lock: the garbage collector might close a stream, which waits for the loop.
         with self._lock:
             items, self._items = self._items, fresh
+            self._limit = SLACK
         if not items and self._error is not None:
             raise self._error
-        return list(items)
+        return items
 
     def _notify(self) -> None:
         if self._thread_wake is not None:
-            self._thread_wake.set()
+            if not self._thread_wake.is_set():  # to set it takes longer than all else here
+                self._thread_wake.set()
         elif self._waiter is not None:
             if not self._waiter.done():
                 self._waiter.set_result(None)

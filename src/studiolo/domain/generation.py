@@ -50,7 +50,7 @@ class TokenLogProbs(Struct, frozen=True):
     alternatives: Sequence[LogProb] = ()
 
 
-class Fragment(Struct, frozen=True):
+class Fragment(Struct, frozen=True, gc=False):
     """A piece of generated text.
 
     Parameters:

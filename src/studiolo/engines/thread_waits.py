@@ -20,6 +20,8 @@ import threading
 import time
 from pathlib import Path
 
+from ..platform.processors import affine_processors
+
 LONG_SPINS = 20_000
 """About a millisecond on x86: as fast on an idle machine as libgomp's 300,000, which are its default."""
 
@@ -61,7 +63,7 @@ def set_spins(threads: int | None = None) -> bool:
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}.isdisjoint(os.environ):
         return False
     # Under a limit there may be no idle threads.
-    adapted = sys.platform == "linux" and _delay_sec() is not None and "OMP_THREAD_LIMIT" not in os.environ
+    adapted = _delay_sec() is not None and "OMP_THREAD_LIMIT" not in os.environ
     os.environ["GOMP_SPINCOUNT"] = str(LONG_SPINS if adapted else spin_count(threads))
     return adapted
 
@@ -71,7 +73,7 @@ def adapt() -> None:
 
     Changes are written to standard error. Does nothing where libgomp is not loaded.
     """
-    library = _libgomp() if sys.platform == "linux" else None
+    library = _libgomp()
     if library is not None:
         threading.Thread(target=_watch, args=(library,), name="thread waits", daemon=True).start()
 
@@ -123,7 +125,7 @@ def _watch(library: ctypes.CDLL) -> None:
 def _surplus_threads(library: ctypes.CDLL) -> threading.Event:
     """Give libgomp more threads than there are processors, which sleep until the event is set."""
     over = threading.Event()
-    count = (len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0) + 1
+    count = affine_processors() + 1
 
     def hold() -> None:
         # The function takes no argument and ignores the one that it is given: in the calling conventions of the

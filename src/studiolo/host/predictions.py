@@ -225,29 +225,33 @@ class Prediction:
     async def _follow(self, run: EngineRun) -> Completed:
         """Pass the events of a run of the engine on; return its end, with the counts of the whole answer."""
         pipeline, stops, form, before = run.pipeline, run.pipeline.stops, run.form, self._predicted_tokens
-        instance = self._instance
+        instance, passes = self._instance, pipeline.passes
         async with contextlib.aclosing(run.events) as events:
             async for event in events:
-                if isinstance(event, PromptProgress):
-                    if not before:  # the prompt of an answer that is continued has its beginning, too
-                        self._prompt_tokens, self._cached_tokens = event.total, event.cached
-                        self._put(self._prompt_reports.take(event))
-                    continue
-                if self._first_token_at is None:
-                    self._put(self._prompt_reports.finish())
-                if isinstance(event, Completed):
-                    return self._whole(event, before) if before else event
-                if self._first_token_at is None:
-                    self._first_token_at = self._clock()
-                if isinstance(event, Fragment):
+                if isinstance(event, Fragment):  # first: there is one for each token
+                    if self._first_token_at is None:
+                        self._put(self._prompt_reports.finish())
+                        self._first_token_at = self._clock()
                     self._predicted_tokens += event.tokens
                     instance.generated_tokens += event.tokens
                     self._said.append((event.text, event.tokens))
                     if form is not None:
                         form.follow(event.text)
-                    if pipeline.passes:
+                    if passes:
                         self._put((event,))
                         continue
+                elif isinstance(event, PromptProgress):
+                    if not before:  # the prompt of an answer that is continued has its beginning, too
+                        self._prompt_tokens, self._cached_tokens = event.total, event.cached
+                        self._put(self._prompt_reports.take(event))
+                    continue
+                elif isinstance(event, Completed):
+                    if self._first_token_at is None:
+                        self._put(self._prompt_reports.finish())
+                    return self._whole(event, before) if before else event
+                elif self._first_token_at is None:
+                    self._put(self._prompt_reports.finish())
+                    self._first_token_at = self._clock()
                 await self._put_output(pipeline.feed(event))
                 if self._has_called and self._only_one_call:
                     return self._ended_here("tool_calls")

@@ -43,10 +43,15 @@ def engine_threads() -> Processors | None:
     return limit if cores is None or limit.count < cores else None
 
 
+def affine_processors() -> int:
+    """Return the number of processors that the affinity of this process allows: all where the system has none."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return max(count or 1, 1)
+
+
 def _limits() -> Iterator[Processors]:
     yield Processors(os.cpu_count() or 1, "the machine's logical processors")
-    if sys.platform == "linux":
-        yield Processors(max(len(os.sched_getaffinity(0)), 1), "the affinity of this process")
+    yield Processors(affine_processors(), "the affinity of this process")
     quota = cpu_quota()
     if quota is not None:
         yield Processors(max(math.ceil(quota), 1), f"the quota of the control group, {quota:g} processors")

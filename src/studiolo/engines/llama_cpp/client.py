@@ -65,8 +65,8 @@ PACE_SEC = 1 / 30
 PACE_PER_TOKEN_SEC = 0.002
 """Tokens that come faster than thirty a second are read together, thirty times a second: every wake-up of this process
 takes a core from the engine's threads, which wait for each other. A stream gets there by two milliseconds a token, so
-that a short answer is not held up, and the last token that is allowed is read when it is due. Slower tokens are passed
-on as they come."""
+that a short answer is not held up, and the last token that is allowed is read when it is due. Tokens that come slower
+than twice as fast are passed on as they come: to wait for the next one takes two wake-ups as well."""
 
 
 class _Event(End):
@@ -413,6 +413,7 @@ async def _events(
     rest = b""
     clock = asyncio.get_running_loop().time
     first: tuple[int, float] | None = None
+    asked = clock()
     while chunk := await _read(response.content):
         began = clock()
         *events, rest = (rest + chunk).split(b"\n\n")
@@ -433,6 +434,8 @@ async def _events(
             each = (began - first[1]) / max(tokens - first[0], 1)
             pause = min(pause, each * (max_tokens - tokens))
         pause -= clock() - began
+        if began - asked > PACE_SEC / 2:
+            pause = 0.0
         transport = response.connection.transport if response.connection else None
         if pause > 0 and transport is not None:
             transport.pause_reading()  # what comes meanwhile waits in the kernel
@@ -440,6 +443,7 @@ async def _events(
                 await asyncio.sleep(pause)
             finally:
                 transport.resume_reading()
+        asked = clock()
     if rest.strip():  # neither an event nor the end of the stream
         raise unreadable("a streamed request", rest, "It ended in the middle of an event")
 
