@@ -56,8 +56,8 @@ def check_domain(model: Model, domain: Domain) -> None:
     raise DomainMismatchError(
         f"{model.key} is {kind[actual]}, not {kind[domain]}",
         suggestion=(
-            f"Use it through client.{actual}, or have it used as {kind[domain]}: [models.{quoted(model.key)}] domain ="
-            f' "{domain}" in config.toml, or load it with domain="{domain}".'
+            f"Name {kind[domain]}, or have this one used as such: [models.{quoted(model.key)}] domain ="
+            f' "{domain}" in config.toml, or load it with domain="{domain}". In the SDK, it belongs to client.{actual}.'
         ),
         data={"path": model.relative_path, "actualDomain": actual, "expectedDomain": domain},
     )

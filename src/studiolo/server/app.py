@@ -167,7 +167,7 @@ def _near(path: str, paths: Collection[str]) -> str | None:
     """Return the route that is meant by a path without its beginning, or with another beginning before it."""
     path = re.sub("/+", "/", path).removesuffix("/")
     without = [known for known in paths if path and known.endswith(path)]
-    before = [known for known in paths if known != "/" and path.endswith(known)]
+    before = [known for known in paths if known.count("/") > 1 and path.endswith(known)]
     return min(without, key=len) if without else max(before, key=len, default=None)
 
 

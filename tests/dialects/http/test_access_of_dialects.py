@@ -96,7 +96,8 @@ def test_unknown_paths_and_wrong_methods(fake_server: ServerInThread) -> None:
         assert answer.status_code == 404, path
         meant = path.strip("/").replace("//", "/").removeprefix("v1/").removeprefix("api/")
         assert "Did you mean /" in answer.text and f"{meant}?" in answer.text, answer.text
-    assert "Did you mean" not in httpx.post(f"{fake_server.url}/v1/nothing", json={}).text
+    for path in ("/v1/nothing", "/v1/files", "/v1/llm"):
+        assert "Did you mean" not in httpx.post(f"{fake_server.url}{path}", json={}).text
     wrong = httpx.get(f"{fake_server.url}/v1/embeddings")
     assert wrong.status_code == 405 and "POST" in wrong.headers["allow"]
     assert wrong.json()["error"]["code"] == "method_not_allowed"

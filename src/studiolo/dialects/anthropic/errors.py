@@ -55,7 +55,10 @@ def error_body(error: StudioloError, request_id: str, status: int | None = None)
     """
     status = _status(error, error.http_status) if status is None else status
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": _message(error)}, "request_id": request_id}
+    found: dict[str, Any] = {"type": kind, "message": _message(error)}
+    if (details := error.data.get("details")) is not None:
+        found["details"] = details
+    return {"type": "error", "error": found, "request_id": request_id}
 
 
 def _status(error: StudioloError, status: int) -> int:

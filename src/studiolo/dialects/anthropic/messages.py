@@ -23,6 +23,7 @@ from ..http.endpoint import Call
 from ..http.gathered import Event, Gathered
 from ..http.generation import blaming, events_of, fits, leased, patience_sec
 from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
+from . import threads
 from .blocks import BlockWriter
 from .conversation import Conversation
 from .errors import REQUEST_ID, error_body, new_request_id
@@ -41,6 +42,7 @@ _BLAMED = {
 
 async def create_message(call: Call[MessagesBody]) -> Answer:
     """Answer a conversation."""
+    call = await threads.whole(call)
     body = call.body
     conversation = body.conversation()
     asked = _Asked(call, conversation, body.servers)
@@ -64,7 +66,8 @@ async def create_message(call: Call[MessagesBody]) -> Answer:
         pass
     found = asked.found
     ended = {**_ending(found), **asked.edits}
-    return Whole({**_head(body.model), "content": asked.blocks.content, **ended, "usage": _usage(found)})
+    await asked.keep()
+    return Whole({**asked.head, "content": asked.blocks.content, **ended, "usage": _usage(found)})
 
 
 async def count_message_tokens(call: Call[PromptBody]) -> Answer:
@@ -92,6 +95,12 @@ class _Asked:
         shows_thinking = thinking is None or thinking.display != "omitted"
         self.call = call
         self.servers = servers
+        self.head: dict[str, Any] = {
+            "id": f"msg_{secrets.token_hex(12)}",
+            "type": "message",
+            "role": "assistant",
+            "model": call.body.model,
+        }
         self.blocks = BlockWriter(shows_thinking=shows_thinking)
         self._conversation = conversation
         self._rounds: Rounds | None = None
@@ -138,6 +147,10 @@ class _Asked:
         assert self._rounds is not None
         return self._rounds.total()
 
+    async def keep(self) -> None:
+        """Keep the conversation with its answer, which has ended, where that is asked for."""
+        await threads.keep(self.call, self.head["id"], self.blocks.content)
+
     @property
     def edits(self) -> dict[str, Any]:
         """What was edited in the conversation, where the request says anything about that."""
@@ -161,12 +174,13 @@ async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
         async for step in steps:
             if not has_begun and isinstance(step, Step) and fits(step.event):
                 has_begun = True
-                yield _frame({"type": "message_start", "message": _beginning(asked.call.body.model, step.event)})
+                yield _frame({"type": "message_start", "message": _beginning(asked.head, step.event)})
             for each in asked.show(step):
                 yield _frame(each)
     for each in asked.blocks.close():
         yield _frame(each)
     found = asked.found
+    await asked.keep()
     yield _frame({"type": "message_delta", "delta": _ending(found), "usage": _usage(found), **asked.edits})
     yield _frame({"type": "message_stop"})
 
@@ -179,11 +193,7 @@ def _failure_frame(error: StudioloError, request_id: str) -> bytes:
     return _frame(error_body(error, request_id))
 
 
-def _head(model: str) -> dict[str, Any]:
-    return {"id": f"msg_{secrets.token_hex(12)}", "type": "message", "role": "assistant", "model": model}
-
-
-def _beginning(model: str, event: Event) -> dict[str, Any]:
+def _beginning(head: dict[str, Any], event: Event) -> dict[str, Any]:
     """Return the message as it begins, given the first event that shows the size of its prompt."""
     match event:
         case PromptReport(tokens=tokens):
@@ -193,7 +203,7 @@ def _beginning(model: str, event: Event) -> dict[str, Any]:
         case _:
             usage = Usage()
     return {
-        **_head(model),
+        **head,
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,

@@ -43,6 +43,13 @@ class OutputConfig(Struct, kw_only=True):
     format: OutputFormat | None = None
 
 
+class Thread(Struct, kw_only=True):
+    """Whether the server keeps the conversation, and which one it continues."""
+
+    type: Literal["create", "continue"]
+    previous_message_id: str | None = None
+
+
 class PromptBody(Struct, kw_only=True):
     """What a prompt is made of."""
 
@@ -131,6 +138,7 @@ class MessagesBody(PromptBody, kw_only=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     context_management: Any = None
+    thread: Thread | None = None
 
     def config_for(self, instance: Instance, conversation: Conversation, ignored: list[str]) -> PredictionConfig:
         """Return the settings as the host has them; see :meth:`PromptBody.config_for`."""
@@ -205,5 +213,7 @@ FIELDS: dict[str, Field] = {
     "diagnostics": ignored("Asks why a cache was missed; the answer to that may be absent upstream as well."),
     "fallbacks": refused("The model that is named answers, or none.", []),
     "fallback_credit_token": ignored("Nothing is billed."),
-    "thread": refused("Conversations are sent whole."),
+    "thread": honoured("The conversation is kept under the id of the answer, or continues one that is."),
+    "thread.type": honoured("create, or continue: the messages are those that are new, system and tools are absent."),
+    "thread.previous_message_id": honoured("The id of an answer in a thread; any one, so that threads branch."),
 }
