@@ -11,8 +11,9 @@ import fractions
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
+import msgspec
 import numpy
 import numpy.typing
 import pydantic
@@ -41,6 +42,48 @@ class Outer(pydantic.BaseModel):
 @dataclasses.dataclass
 class WithModel:
     inner: Inner
+
+
+class Level(enum.Enum):
+    LOW = 1
+    HALF = 0.5
+    AUTO = "auto"
+    OFF = False
+    UNSET = None
+
+
+LEVELS = {"enum": [1, 0.5, "auto", False, None]}
+
+
+class Point(enum.Enum):
+    ORIGIN = (0, 0)
+
+
+@dataclasses.dataclass
+class Setting:
+    level: Level
+    place: Place
+    others: list[Level] = dataclasses.field(default_factory=lambda: [Level.OFF])
+    shown: Level = Level.AUTO
+
+
+class SettingDict(TypedDict):
+    level: Level
+    others: NotRequired[list[Level]]
+
+
+class SettingTuple(NamedTuple):
+    place: Place
+    level: Level = Level.AUTO
+
+
+@dataclasses.dataclass
+class Endless:
+    level: Level
+    more: list[Endless]
+
+
+PLACE = Place(Path("/a"))
 
 
 def tool(kind: Any, default: Any = ...) -> BoundTool:
@@ -87,6 +130,25 @@ DECIMAL = {"type": "string", "pattern": r"^-?[0-9]{1,40}(\.[0-9]{1,40})?$"}
         (Outer, None, {"inner": {"a": 1}, "tags": ["x"]}, Outer(inner=Inner(a=1), tags={"x"})),
         (list[Inner], None, [{"a": 1}], [Inner(a=1)]),
         (WithModel, None, {"inner": {"a": 1}}, WithModel(Inner(a=1))),
+        *((Level, LEVELS, each.value, each) for each in Level),
+        (Level, LEVELS, 1.0, Level.LOW),
+        (list[Level], {"type": "array", "items": LEVELS}, ["auto", 1], [Level.AUTO, Level.LOW]),
+        (dict[str, Level], {"type": "object", "additionalProperties": LEVELS}, {"a": False}, {"a": Level.OFF}),
+        (Annotated[Level, msgspec.Meta(description="how")], LEVELS | {"description": "how"}, 1, Level.LOW),
+        (Literal["auto", 1], None, 1, 1),
+        (Literal["auto", True], None, True, True),
+        (Literal[Level.LOW, "none"], {"enum": [1, "none"]}, 1, Level.LOW),
+        (Setting, None, {"level": "auto", "place": {"path": "/a"}}, Setting(Level.AUTO, PLACE)),
+        (
+            dict[str, Setting],
+            None,
+            {"a": {"level": 1, "place": {"path": "/a"}, "others": [0.5], "shown": None}},
+            {"a": Setting(Level.LOW, PLACE, [Level.HALF], Level.UNSET)},
+        ),
+        (SettingDict, None, {"level": 1}, {"level": Level.LOW}),
+        (SettingDict | None, None, {"level": 1, "others": ["auto"]}, {"level": Level.LOW, "others": [Level.AUTO]}),
+        (SettingTuple, None, [{"path": "/a"}, 1], SettingTuple(PLACE, Level.LOW)),
+        (SettingTuple, None, [{"path": "/a"}], SettingTuple(PLACE)),
     ],
 )
 def test_types_of_parameters(kind: Any, schema: dict[str, Any] | None, given: Any, expected: Any) -> None:
@@ -114,11 +176,49 @@ def test_arrays_of_numpy() -> None:
         (decimal.Decimal, "x"),
         (Iterable[int], ["x"]),
         (collections.deque[int], ["x"]),
+        (Level, True),
+        (Level, "1"),
+        (Level, 0),
+        (Level, [1]),
+        (Literal["auto", True], 1),
+        (Setting, {"level": "auto"}),
+        (Setting, {"level": "loud", "place": {"path": "/a"}}),
+        (Setting, "auto"),
+        (SettingDict, {}),
+        (SettingTuple, []),
+        (SettingTuple, [{"path": "/a"}, 1, 1]),
+        (SettingTuple, {"level": 1}),
     ],
 )
 def test_arguments_that_do_not_fit(kind: Any, given: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         tool(kind).arguments({"value": given})
+
+
+def test_the_schema_of_types_with_an_enum_of_several_types() -> None:
+    def shown(kind: Any) -> Any:
+        return json.loads(json.dumps(tool(kind).definition.parameters))
+
+    place = {"$ref": "#/$defs/Place"}
+    whole = shown(dict[str, Setting])
+    assert set(whole["$defs"]) == {"Place"}
+    assert whole["properties"]["value"]["additionalProperties"] == {
+        "title": "Setting",
+        "type": "object",
+        "properties": {
+            "level": LEVELS,
+            "place": place,
+            "others": {"type": "array", "items": LEVELS},
+            "shown": LEVELS | {"default": "auto"},
+        },
+        "required": ["level", "place"],
+    }
+    required = shown(SettingDict)["properties"]["value"]["required"]
+    assert required == ["level"]
+    items = shown(SettingTuple)["properties"]["value"]
+    second = LEVELS | {"default": "auto"}
+    assert items == {"type": "array", "prefixItems": [place, second], "minItems": 1, "maxItems": 2}
+    assert tool(Level, Level.LOW).definition.parameters["properties"]["value"] == LEVELS | {"default": 1}  # type: ignore[index]
 
 
 def test_definitions_of_pydantic_models_are_those_of_the_tool() -> None:
@@ -159,8 +259,7 @@ def test_pydantics_field_as_a_default() -> None:
 
 
 def test_a_type_without_a_schema_names_the_tool() -> None:
-    mixed = enum.Enum("mixed", {"A": 1, "B": "x"})  # type: ignore[misc]
-    for kind in (complex, type("Mine", (), {}), mixed):
+    for kind in (complex, type("Mine", (), {}), Point, list[Point], Literal[b"a"], enum.Enum("Nothing", []), Endless):
         with pytest.raises(ConfigError, match="The parameter 'value' of the tool 'function' cannot be described"):
             tool(kind)
 

@@ -1,16 +1,18 @@
 """The types of a tool's parameters: their JSON schemas for the model, and the conversion of arguments to them.
 
 msgspec describes and converts what it knows; this module adds paths, iterables, subclasses of numbers and text, NumPy's
-scalars and arrays, fractions, and whatever pydantic describes. Neither pydantic nor NumPy is imported here: a parameter
-whose type comes from them has imported it.
+scalars and arrays, fractions, enums and literals of values of several types, and whatever pydantic describes. Neither
+pydantic nor NumPy is imported here: a parameter whose type comes from them has imported it.
 """
 
 from __future__ import annotations
 
 import collections
 import collections.abc
+import copy
 import dataclasses
 import datetime
+import enum
 import fractions
 import os
 import sys
@@ -18,13 +20,24 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Union, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    is_typeddict,
+)
 
 import msgspec
 
+from .schema_definitions import Schema, hoist_all, hoisted
 from .tool_results import json_default
-
-Schema = dict[str, Any]
 
 REQUIRED: Any = object()
 """Stands for the default of a parameter that has none."""
@@ -46,8 +59,11 @@ class Parameters:
     convert: Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def parameters_of(kinds: Mapping[str, tuple[Any, Any]]) -> Parameters:
+def parameters_of(kinds: Mapping[str, tuple[Any, Any]], within: tuple[Any, ...] = ()) -> Parameters:
     """Return the parameters of a tool by the type and the default of each; :data:`REQUIRED` for no default.
+
+    Parameters:
+        within: the types whose fields they are, the outermost first; none for those of a tool.
 
     Raises:
         TypeError, ValueError, NameError, NotImplementedError: a type has no JSON schema.
@@ -57,14 +73,15 @@ def parameters_of(kinds: Mapping[str, tuple[Any, Any]]) -> Parameters:
     adapters = {name: _pydantic_adapter(kind) for name, (kind, _) in kinds.items() if _needs_pydantic(kind)}
     fields: list[Any] = []
     for number, (name, (kind, default)) in enumerate(kinds.items()):
-        known = Any if name in adapters else _for_msgspec(kind)
+        known = Any if name in adapters else _for_msgspec(kind, within)
         # The attributes have names of our own: a parameter may be called like a keyword of the language.
         fields.append((f"p{number}", known) if default is REQUIRED else (f"p{number}", known, _field(default)))
     renamed = {f"p{number}": name for number, name in enumerate(names)}
     struct = msgspec.defstruct("Arguments", fields, kw_only=True, rename=renamed)
     schema = _flat_schema(struct)
+    hoist_all(schema, schema)
     for name, adapter in adapters.items():
-        schema["properties"][name] = _hoisted(adapter.json_schema(), schema)
+        schema["properties"][name] = hoisted(adapter.json_schema(), schema)
     for name, (_, default) in kinds.items():
         if default is not REQUIRED:
             encoded = json_default(default)
@@ -100,8 +117,12 @@ def _field(default: Any) -> Any:
     return msgspec.field(default_factory=make)
 
 
-def _for_msgspec(kind: Any) -> Any:
-    """Return a type with lists for iterables and formats for times, at any depth of its arguments."""
+def _for_msgspec(kind: Any, within: tuple[Any, ...] = ()) -> Any:
+    """Return a type with lists for iterables, formats for times, and stand-ins, at any depth of its arguments."""
+    if _is_choice(kind) and not _is_known(kind):
+        return _choice_stand_in(kind)
+    if (fields := _fields_of(kind)) is not None and _has_unknown_choice(kind):
+        return _record_stand_in(kind, fields, within)
     arguments = get_args(kind)
     if kind in _FORMATS:
         return Annotated[kind, msgspec.Meta(extra_json_schema={"format": _FORMATS[kind]})]
@@ -109,20 +130,21 @@ def _for_msgspec(kind: Any) -> Any:
         return list[Any] if kind in _LISTS else kind
     origin: Any = get_origin(kind)
     if origin is Annotated:
-        return Annotated[(arguments[0] if arguments[0] in _FORMATS else _for_msgspec(arguments[0]), *arguments[1:])]
+        inner = arguments[0] if arguments[0] in _FORMATS else _for_msgspec(arguments[0], within)
+        return Annotated[(inner, *arguments[1:])]
     if origin in _LISTS:
-        return list[_for_msgspec(arguments[0])]
+        return list[_for_msgspec(arguments[0], within)]
     if origin in (Union, types.UnionType):
-        union = _for_msgspec(arguments[0])
+        union = _for_msgspec(arguments[0], within)
         for each in arguments[1:]:
-            union = union | _for_msgspec(each)
+            union = union | _for_msgspec(each, within)
         return union
     if origin is collections.deque:
-        items = msgspec.json.schema(_for_msgspec(arguments[0]), schema_hook=_described)
+        items = msgspec.json.schema(_for_msgspec(arguments[0], within), schema_hook=_described)
         shown = {} if "$defs" in items else {"items": items}  # its references would be to the items alone
         return Annotated[kind, msgspec.Meta(extra_json_schema=shown)]
     if origin in _CONTAINERS:
-        return origin[tuple(each if each is ... else _for_msgspec(each) for each in arguments)]
+        return origin[tuple(each if each is ... else _for_msgspec(each, within) for each in arguments)]
     return kind
 
 
@@ -135,8 +157,125 @@ _CONTAINERS: tuple[Any, ...] = (
 )
 
 
+class _AnyInstance(type):
+    """A type that everything is an instance of: msgspec checks what :func:`_decoded` returns."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return True
+
+
+class _StandIn(metaclass=_AnyInstance):
+    """Stands for a type that msgspec refuses; each has a subclass."""
+
+    schema: ClassVar[Schema]
+    decoded: ClassVar[Callable[[Any], Any]]
+
+
+def _stand_in(kind: Any, schema: Schema, decoded: Callable[[Any], Any]) -> type[_StandIn]:
+    name = getattr(kind, "__name__", "choice")
+    return _AnyInstance(name, (_StandIn,), {"schema": schema, "decoded": staticmethod(decoded)})
+
+
+def _is_choice(kind: Any) -> bool:
+    return get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, enum.Enum))
+
+
+def _is_known(kind: Any) -> bool:
+    try:
+        msgspec.json.Decoder(kind)
+    except Exception:  # values of several types; an enum may have a metaclass, which may raise anything
+        return False
+    return True
+
+
+def _choice_stand_in(kind: Any) -> type[_StandIn]:
+    """Return what stands for an enum or a literal; JSON has the values of an enum's members."""
+    choices: list[Any] = list(get_args(kind) or kind)
+    if not choices:
+        raise NotImplementedError(f"{kind!r} has no members")
+    values = [each.value if isinstance(each, enum.Enum) else each for each in choices]
+    if wrong := [each for each in values if each is not None and type(each) not in (bool, int, float, str)]:
+        raise NotImplementedError(f"{wrong[0]!r}, a value of {kind!r}, is neither text, a number, a bool nor None")
+
+    def decoded(given: Any) -> Any:
+        for value, choice in zip(values, choices, strict=True):
+            if value == given and isinstance(value, bool) == isinstance(given, bool):
+                return choice
+        raise ValueError(f"Expected one of {', '.join(map(repr, values))}, got {given!r}")
+
+    return _stand_in(kind, {"enum": values}, decoded)
+
+
+def _fields_of(kind: Any) -> dict[str, tuple[Any, Any]] | None:
+    """Return type and default of each field of a dataclass, a typed dict or a named tuple; ``None`` for other types.
+
+    A default that is made for each object, or a field that may be absent, has ``UNSET``, which is not shown.
+    """
+    if not isinstance(kind, type):
+        return None
+    absent: Any = msgspec.UNSET
+    hints = _hints(kind)
+    record = cast("Any", kind)
+    if dataclasses.is_dataclass(kind):
+        defaults: dict[str, Any] = {
+            field.name: (REQUIRED if field.default_factory is dataclasses.MISSING else absent)
+            if field.default is dataclasses.MISSING
+            else field.default
+            for field in dataclasses.fields(kind)
+            if field.init
+        }
+    elif is_typeddict(record):
+        required: frozenset[str] = record.__required_keys__
+        optional = {name for name, hint in hints.items() if get_origin(hint) is NotRequired}  # as text, it is not known
+        defaults = {name: REQUIRED if name in required - optional else absent for name in hints}
+    elif hasattr(record, "_fields") and hasattr(record, "_field_defaults"):  # a named tuple
+        defaults = {name: record._field_defaults.get(name, REQUIRED) for name in record._fields}
+    else:
+        return None
+    return {name: (_without_requirement(hints[name]), default) for name, default in defaults.items() if name in hints}
+
+
+def _without_requirement(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) in (Required, NotRequired) else hint
+
+
+def _has_unknown_choice(kind: Any, within: tuple[Any, ...] = ()) -> bool:
+    """Return whether there is a type within ``kind``, at any depth, that needs a stand-in."""
+    if any(kind is each for each in within):
+        return False
+    if _is_choice(kind):
+        return not _is_known(kind)
+    parts = list(get_args(kind)) or [hint for hint, _ in (_fields_of(kind) or {}).values()]
+    return any(_has_unknown_choice(each, (*within, kind)) for each in parts)
+
+
+def _record_stand_in(kind: Any, fields: Mapping[str, tuple[Any, Any]], within: tuple[Any, ...]) -> type[_StandIn]:
+    """Return what stands for a dataclass, a typed dict or a named tuple, whose fields have stand-ins."""
+    if kind in within:
+        raise NotImplementedError(f"{kind!r} contains itself, and values of several types")
+    parameters = parameters_of(fields, (*within, kind))
+
+    def made(given: Mapping[str, Any]) -> Any:
+        values = parameters.convert(given)
+        return kind(**{name: value for name, value in values.items() if name in given})
+
+    def made_from_list(given: Any) -> Any:
+        if not isinstance(given, list) or len(cast("list[Any]", given)) > len(fields):
+            raise ValueError(f"Expected an array of {len(fields)}")
+        return made(dict(zip(fields, cast("list[Any]", given), strict=False)))
+
+    if not issubclass(kind, tuple):
+        return _stand_in(kind, {"title": kind.__name__, **parameters.schema}, made)
+    schema = parameters.schema
+    shown: Schema = {"type": "array", "prefixItems": list(schema["properties"].values()), "maxItems": len(fields)}
+    shown |= {"minItems": len(schema["required"])} | ({"$defs": schema["$defs"]} if "$defs" in schema else {})
+    return _stand_in(kind, shown, made_from_list)
+
+
 def _described(kind: Any) -> Schema:
     """Return the schema of a type that msgspec does not know."""
+    if issubclass(kind, _StandIn):
+        return copy.deepcopy(kind.schema)
     if kind in _LISTS or _is_array(kind) or kind is collections.deque:
         return {"type": "array"}
     if issubclass(kind, PurePath | str | fractions.Fraction) or kind is os.PathLike:
@@ -154,6 +293,8 @@ def _described(kind: Any) -> Schema:
 def _decoded(kind: Any, value: Any) -> Any:
     """Return ``value`` as a type that msgspec does not know."""
     origin = get_origin(kind) or kind
+    if issubclass(origin, _StandIn):
+        return origin.decoded(value)
     if origin in _LISTS or origin is collections.deque:
         items = msgspec.convert(value, list[get_args(kind) or Any], dec_hook=_decoded, str_keys=True)  # type: ignore[misc]
         return collections.deque(items) if origin is collections.deque else items
@@ -199,7 +340,7 @@ def _needs_pydantic(kind: Any, depth: int = 8) -> bool:
     if hasattr(kind, "__pydantic_core_schema__") or hasattr(kind, "__get_pydantic_core_schema__"):
         return True
     if dataclasses.is_dataclass(kind):
-        return any(_needs_pydantic(each, depth - 1) for each in _hints(kind))
+        return any(_needs_pydantic(each, depth - 1) for each in _hints(kind).values())
     return False
 
 
@@ -207,13 +348,13 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _hints(kind: type) -> list[Any]:
+def _hints(kind: type) -> dict[str, Any]:
     from typing import get_type_hints
 
     try:
-        return list(get_type_hints(kind, include_extras=True).values())
+        return get_type_hints(kind, include_extras=True)
     except Exception:  # evaluating annotations may raise anything; msgspec reports it
-        return []
+        return {}
 
 
 def _pydantic_adapter(kind: Any) -> Any:
@@ -250,32 +391,3 @@ def _simplify(schema: Any) -> None:
     elif isinstance(schema, list):
         for value in cast("list[Any]", schema):
             _simplify(value)
-
-
-def _hoisted(inner: Schema, into: Schema) -> Schema:
-    """Return pydantic's schema of a parameter with its definitions moved to the schema of all parameters."""
-    definitions: dict[str, Any] = inner.pop("$defs", {})
-    taken: dict[str, Any] = into.setdefault("$defs", {}) if definitions else {}
-    names = {name: name for name in definitions}
-    for name, definition in definitions.items():
-        number = 2
-        while names[name] in taken and taken[names[name]] != definition:
-            names[name] = f"{name}_{number}"
-            number += 1
-    for name, definition in definitions.items():
-        taken[names[name]] = _renamed(definition, names)
-    return _renamed(inner, names)
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    if isinstance(value, list):
-        return [_renamed(each, names) for each in cast("list[Any]", value)]
-    if not isinstance(value, dict):
-        return value
-    renamed = {key: _renamed(each, names) for key, each in cast("Schema", value).items()}
-    reference = renamed.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/$defs/"):
-        renamed["$ref"] = f"#/$defs/{names.get(reference[8:], reference[8:])}"
-    if renamed.get("type") == "array":
-        renamed.pop("uniqueItems", None)
-    return renamed
