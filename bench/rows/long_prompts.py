@@ -25,6 +25,15 @@ STREAM_TOKENS = 100_000
 CANCEL_AFTER_SEC = 0.7
 SHORT = 20
 
+PROBE = 500
+"""Tokens of the prompt by which the machine's speed is estimated."""
+
+TWICE_AS_SLOW = 4_000
+"""The length of a prompt whose tokens take about twice as long as those of a short one."""
+
+MAX_READINGS_SEC = 150.0
+"""What the three readings of the long prompt may take: on a slow machine, it is shorter."""
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -108,17 +117,32 @@ def beside(connect: Connect, model: str, length: int, name: object, *, first_alo
     return Beside(alone, sample.first, usual, longest, sample.ended.prompt, sample.ended.cached or 0)
 
 
+def affordable(length: int, rate: float) -> int:
+    """Return ``length``, or what is left of it when it has been halved until three readings do not take too long.
+
+    Parameters:
+        rate: tokens of a short prompt that the machine reads in a second.
+    """
+    while length > PROBE and 3 * length / rate * (1 + length / TWICE_AS_SLOW) > MAX_READINGS_SEC:
+        length //= 2
+    return length
+
+
 def both(run: Run) -> dict[str, Beside]:
     """Measure studiolo's server and the wheel's, the same context and slots for both.
 
-    The wheel's reads the prompt beside its stream alone: a minute less on a slow machine.
+    The prompt has 8,000 tokens where the machine reads those in time. The wheel's reads it beside its stream alone: a
+    minute less on a slow machine.
     """
     config = {"context_length": CONTEXT, "max_parallel_predictions": SLOTS}
     with serving() as server, studiolo.Client(server.address) as client:
         llm = client.llm.load_new_instance(run.model, "bench", config=config)
-        own = beside(tcp(server.address), llm.identifier, run.size.long, "own", first_alone=True)
+        connect, name = tcp(server.address), llm.identifier
+        probe = min(PROBE, run.size.long)
+        length = affordable(run.size.long, probe / reading(openai(connect, name), probe, "probe").first)
+        own = beside(connect, name, length, "own", first_alone=True)
     with run.direct(SLOTS, CONTEXT) as wheel:
-        reference = beside(wheel.connect, "x", run.size.long, "reference", first_alone=False)
+        reference = beside(wheel.connect, "x", length, "reference", first_alone=False)
     return {"own": own, "reference": reference}
 
 
@@ -127,7 +151,8 @@ def both(run: Run) -> dict[str, Beside]:
     "a stream's longest gap between frames while another client's long prompt is read / its usual gap",
     most=5,
     how="""A stream of `/v1/completions`; 30 frames later, another client sends a fresh prompt of 8,000 tokens (fewer in
-    the quick run). The usual gap is the mean before: some frames come together.""",
+    the quick run, and on a machine that takes minutes for them). The usual gap is the mean before: some frames come
+    together.""",
 )
 def stream_gap(run: Run) -> list[Part]:
     found = run.shared(both)

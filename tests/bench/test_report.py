@@ -13,6 +13,7 @@ from bench import __main__ as program
 from bench import noise, report, texts, threads
 from bench.measure import Spread, differences, ratios
 from bench.plots import write_plots
+from bench.rows.long_prompts import affordable
 from bench.run import ROWS, TINY, Part, Run
 from studiolo.paths import Home
 
@@ -203,3 +204,8 @@ def test_the_frontier_leaves_out_what_another_beats_in_both_situations() -> None
     ]
     assert threads.frontier(rows) == {"idle", "both"}
     assert "| both | 1.2 | 1.20 (1.20..1.20) | 3.0 | 3.00 (3.00..3.00) |" in threads.table(rows)
+
+
+@pytest.mark.parametrize("rate, length", [(1000.0, 7900), (200.0, 3950), (100.0, 1975), (1.0, 493)])
+def test_the_long_prompt_is_shorter_on_a_slow_machine(rate: float, length: int) -> None:
+    assert affordable(7900, rate) == length
