@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 import socket
 from typing import Any
@@ -106,6 +108,17 @@ def test_a_body_that_is_no_object_is_refused_in_the_form_of_the_dialect(fake_ser
         for body in (b"[]", b"{", b"", b"\xff"):
             answer = httpx.post(f"{fake_server.url}{path}", content=body)
             assert answer.status_code == 400 and message_of(path, answer).startswith("The body"), path
+
+
+def test_compressed_bodies_are_refused_as_such_and_a_byte_order_mark_is_no_part_of_them(
+    fake_server: ServerInThread,
+) -> None:
+    for path, fields in GENERATING.items():
+        url, body = f"{fake_server.url}{path}", json.dumps({"model": "alpha", **fields}).encode()
+        answer = httpx.post(url, content=gzip.compress(body), headers={"content-encoding": "gzip"})
+        assert answer.status_code == 400 and "compressed" in message_of(path, answer)
+        for headers in ({}, {"content-encoding": "identity"}):
+            assert httpx.post(url, content=codecs.BOM_UTF8 + body, headers=headers, timeout=30).status_code == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -195,3 +195,4 @@ def test_a_chat_that_is_not_stored_has_no_id(http: httpx.Client) -> None:
     assert "response_id" not in chat(http, store=False)
     error = chat(http, 400, previous_response_id="resp_unknown")["error"]
     assert (error["type"], error["param"]) == ("invalid_request", "previous_response_id")
+    assert error["code"] == "previous_response_not_found"

@@ -102,6 +102,7 @@ def test_null_is_absent_and_minus_one_no_limit(http: httpx.Client) -> None:
     assert refusal(http, max_tokens=-2)["param"] == "max_tokens"
 
 
+NO_AUDIO = {"type": "input_audio", "input_audio": {"data": "?", "format": "wav"}}
 WRONG = [
     ({"messages": {"messages": []}}, "messages"),
     ({"messages": []}, "messages"),
@@ -114,6 +115,8 @@ WRONG = [
     ({"top_logprobs": 2}, "top_logprobs"),
     ({"response_format": {"type": "xml"}}, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format.json_schema.schema"),
+    ({"messages": [{"role": "user", "content": [NO_AUDIO]}]}, "messages.0.content.0"),
     ({"logit_bias": {"a": 1}}, "logit_bias.a"),
     ({"logit_bias": {"99999999": 1}}, "logit_bias.99999999"),
     ({"stop": ["", "x"]}, "stop.0"),
@@ -139,6 +142,7 @@ def test_a_wrong_field_is_refused_by_its_path(http: httpx.Client, body: dict[str
     error = refusal(http, **body)
     assert (error["param"], error["type"]) == (param, "invalid_request_error")
     assert "Error" not in error["message"] and "`" not in error["message"]
+    assert error["message"].count("content") < 2, "the place is said once"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"", b'"text"', b"\xff", b"[" * 5000])

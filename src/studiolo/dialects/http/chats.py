@@ -56,6 +56,7 @@ def located(error: ConfigError, place: str) -> InvalidRequestError:
     param = re.sub(r"\[(\d+)\]", r".\1", match[0]) if match else place
     text = re.sub(r"^Unable to parse [\w ]+: ", "", error.title)
     text = text.removeprefix(match[0] if match else "").removeprefix(" is not a valid chat entry:").strip()
+    text = text.replace(f" at {match[0]}", "") if match else text
     return wrong(param, text or "malformed", error.suggestion)
 
 

@@ -17,7 +17,7 @@ from ..base import Serving
 from .answers import Answer, AnswerApp, Client, Streamed
 from .attachments import resolve_attachments
 from .fields import Fields, header_value, read_body, read_fields
-from .limits import body_of, check_load, check_tools, limited
+from .limits import body_of, check_encoding, check_load, check_tools, limited
 from .uploads import read_form
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def _handler(
         deadline = asyncio.get_running_loop().time() + limits.request_limit_sec
         if endpoint.request is not None:
             check_load(serving.load, limits)
+            check_encoding(request.headers.get("content-encoding", ""))
             content = await body_of(request.stream(), limits)
             content_type = request.headers.get("content-type", "")
             value = read_form(content_type, content) if endpoint.form else read_body(content)

@@ -7,6 +7,7 @@ with the request types of the official clients.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast
@@ -63,7 +64,7 @@ def read_body(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise InvalidRequestError("The body is empty", suggestion="Send a JSON object.")
     try:
-        value: Any = msgspec.json.decode(body)
+        value: Any = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         cause = "It is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidRequestError("The body is not JSON", cause=cause) from None

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any, cast
 
-from ...errors import OverloadedError, SlowClientError, TimeLimitError
+from ...errors import InvalidRequestError, OverloadedError, SlowClientError, TimeLimitError
 from ...settings import ServerSettings
 from ..base import Load
 from .fields import wrong
@@ -44,6 +44,20 @@ def check_tool_count(place: str, count: int, limits: ServerSettings) -> None:
 def _count(tool: Any) -> int:
     inner: Any = cast("dict[str, Any]", tool).get("tools") if isinstance(tool, dict) else None
     return len(cast("list[Any]", inner)) if isinstance(inner, list) else 1
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise :class:`InvalidRequestError` for the body of a request that is compressed.
+
+    Parameters:
+        encoding: the header ``content-encoding``.
+    """
+    if encoding.strip().lower() not in ("", "identity"):
+        raise InvalidRequestError(
+            "The body is compressed, which is not supported",
+            cause=f"Its content-encoding is {encoding[:40]!r}.",
+            suggestion="Send it as it is.",
+        )
 
 
 async def body_of(stream: AsyncGenerator[bytes, None], limits: ServerSettings) -> bytes:

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from ...domain.chat import ChatRequest, Message, Text
 from ...domain.generation import Timings
-from ...errors import StudioloError
+from ...errors import InvalidRequestError, StudioloError
 from ...host.load_progress import LoadWatcher
 from ...mcp.connections import McpTool
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole
@@ -209,7 +209,10 @@ async def _earlier(call: Call[ChatBody]) -> list[Message]:
         return []
     record = await call.store.get(KIND, call.owner, previous)
     if record is None:
-        raise wrong("previous_response_id", f"there is no stored response {previous!r}")
+        raise InvalidRequestError(
+            f"previous_response_id: there is no stored response {previous!r}",
+            data={"param": "previous_response_id", "code": "previous_response_not_found"},
+        )
     return msgspec.msgpack.decode(record.body, type=list[Message])
 
 

@@ -139,7 +139,9 @@ def structured(form: ResponseFormat | None) -> StructuredSetting | None:
         return StructuredSetting.any_object()
     if form.json_schema is None:
         raise wrong("response_format.json_schema", "missing")
-    return StructuredSetting(type="json", json_schema=form.json_schema.schema or {})
+    if form.json_schema.schema is None:
+        raise wrong("response_format.json_schema.schema", "missing", "Send json_object for any JSON object.")
+    return StructuredSetting(type="json", json_schema=form.json_schema.schema)
 
 
 def _choice(value: Any, tools: list[Tool]) -> tuple[list[Tool], ToolChoice | None]:
