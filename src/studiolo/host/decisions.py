@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -87,9 +88,7 @@ async def _scores(
         scores = await _by_decision_model(host, lease, context, questions, in_force)
         if scores is not None:
             return scores
-    async with lease.on_engine() as engine:
-        check_grammar(engine, "llguidance")
-        scorings = await _scorings(host, lease, engine, asked, questions, in_force)
+    scorings = await lease.call(lambda engine: _scorings(host, lease, engine, asked, questions, in_force))
     return await _in_slots(host, lease, scorings, normalization)
 
 
@@ -129,13 +128,18 @@ async def _by_decision_model(
     messages = with_system_prompt(context.messages, config)
     scores: list[list[float]] = []
     limits = host.settings.current().limits
+
+    async def decided(engine: Engine, part: Sequence[Question]) -> list[list[float]] | None:
+        if not engine.capabilities.decisions:
+            return None
+        check_capabilities(engine, config, media_in(messages))
+        return await engine.decide(_decision_request(messages, part))
+
     for start in range(0, len(questions), DECIDED_AT_ONCE):
-        async with lease.in_slot(object(), limits) as engine:
-            if not engine.capabilities.decisions:
-                return None
-            check_capabilities(engine, config, media_in(messages))
-            part = questions[start : start + DECIDED_AT_ONCE]
-            found = await engine.decide(_decision_request(messages, part))
+        part = questions[start : start + DECIDED_AT_ONCE]
+        found = await lease.call_in_slot(object(), limits, functools.partial(decided, part=part))
+        if found is None:
+            return None
         scores += [[log_probability(each) for each in probabilities] for probabilities in found]
     return scores
 
@@ -159,6 +163,7 @@ async def _scorings(
     questions: Sequence[Question],
     config: PredictionConfig,
 ) -> list[Scoring]:
+    check_grammar(engine, "llguidance")
     vocabulary = lease.instance.vocabulary
     tokenizer = Tokenizer(engine, vocabulary.control_tokens)
     scorings: list[Scoring] = []
@@ -191,8 +196,8 @@ async def _in_slots(
 
     async def work() -> None:
         for index, each in waiting:
-            async with lease.in_slot(object(), limits) as engine:
-                scores[index] = await choice_scores(engine, lease, each, normalization)
+            scored = functools.partial(choice_scores, lease=lease, asked=each, normalization=normalization)
+            scores[index] = await lease.call_in_slot(object(), limits, scored)
 
     tasks = [asyncio.create_task(work(), name="decisions") for _ in range(_width(lease.instance.slots.count, scorings))]
     try:

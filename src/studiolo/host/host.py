@@ -14,7 +14,6 @@ from ..domain.chat import ChatRequest
 from ..domain.infill import Infill
 from ..domain.models import Domain, ModelReference
 from ..engines.base import TemplateRequest
-from ..engines.prompt import Prompt
 from ..engines.registry import EngineKinds
 from ..engines.schemas.process import Schemas
 from ..engines.spec import Device, Node
@@ -52,7 +51,7 @@ from .retrieval import Retriever
 from .settings_review import SettingsReview
 from .socket_folder import SocketFolder
 from .template_problems import TemplateProblems
-from .tool_use import template_input, tool_use
+from .tool_use import template_text, tool_use
 
 DELIVERY_SEC = 0.1
 """What callers get to hear of the end of their predictions before their connections close."""
@@ -380,8 +379,7 @@ class Host:
             template_variables={**chat.template_variables, **template_variables(in_force)},
             reasoning_tags=reasoning_tags(in_force),
         )
-        async with lease.on_engine() as engine:
-            return Prompt.of(await engine.apply_template(await template_input(engine, chat, in_force))).text
+        return await lease.call(lambda engine: template_text(engine, chat, in_force))
 
     def load_at_startup(self, name: str | None, watcher: LoadWatcher | None = None) -> asyncio.Task[Instance]:
         """Begin to load a model that stays loaded, for clients that only ask for what is loaded."""

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..config import PredictionConfig
 from ..domain.embeddings import Embeddings, Relevance
 from ..domain.generation import StopReason
 from ..engines.base import Engine
-from ..errors import EngineDiedError, UnsupportedError
+from ..errors import EngineDiedError, EngineStartError, QuarantinedError, UnsupportedError
 from ..settings import LimitSettings
 from .load_progress import LoadWatcher
 from .totals import RequestKind, RequestTotals
 
 if TYPE_CHECKING:
     from .instance import Instance
+
+T = TypeVar("T")
 
 
 class Holder(Protocol):
@@ -174,6 +176,31 @@ class Lease:
             async with self.instance.slots.slot(self.client, owner, limits):
                 yield await self.use_engine()
 
+    async def call(self, work: Callable[[Engine], Awaitable[T]]) -> T:
+        """Return what ``work`` returns, which is called with the engine as in :meth:`on_engine`.
+
+        If the engine dies meanwhile, ``work`` is repeated once, on the engine that replaces it: it must have no effect
+        but its result.
+
+        Raises:
+            EngineDiedError: the next engine died, too, or there is none.
+        """
+        async with self.on_engine() as engine:
+            return await self._repeated(engine, work)
+
+    async def call_in_slot(
+        self, owner: object, limits: LimitSettings | None, work: Callable[[Engine], Awaitable[T]]
+    ) -> T:
+        """Return what ``work`` returns, as :meth:`call`, in a slot as :meth:`in_slot`."""
+        async with self.in_slot(owner, limits) as engine:
+            return await self._repeated(engine, work)
+
+    async def _repeated(self, engine: Engine, work: Callable[[Engine], Awaitable[T]]) -> T:
+        try:
+            return await work(engine)
+        except EngineDiedError as death:
+            return await work(await self.next_engine(death))
+
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Return the vectors of ``texts``. Calls come by the thousand: they wait, and none is refused.
 
@@ -194,8 +221,7 @@ class Lease:
                 feature="embeddings",
             )
         with self.counted("embedding") as totals:
-            async with self.in_slot(texts, None) as engine:
-                found = await engine.embed(texts)
+            found = await self.call_in_slot(texts, None, lambda engine: engine.embed(texts))
             totals.tokens += sum(found.token_counts)
         return found
 
@@ -212,19 +238,21 @@ class Lease:
                 suggestion="Name a model whose file has the pooling type 'rank'.",
                 feature="rerank",
             )
+
+        async def rerank(engine: Engine) -> Relevance:
+            if not engine.capabilities.rerank:
+                raise UnsupportedError(f"The engine {engine.name} cannot rerank", feature="rerank")
+            return await engine.rerank(query, texts)
+
         with self.counted("reranking") as totals:
-            async with self.in_slot(texts, None) as engine:
-                if not engine.capabilities.rerank:
-                    raise UnsupportedError(f"The engine {engine.name} cannot rerank", feature="rerank")
-                found = await engine.rerank(query, texts)
+            found = await self.call_in_slot(texts, None, rerank)
             totals.tokens += found.prompt_tokens
         return found
 
     async def tokenize(self, text: str) -> list[int]:
         """Return the tokens of ``text``. Raises as :meth:`on_engine`."""
         with self.counted("tokenizing") as totals:
-            async with self.on_engine() as engine:
-                tokens = await engine.tokenize(text)
+            tokens = await self.call(lambda engine: engine.tokenize(text))
             totals.tokens += len(tokens)
         return tokens
 
@@ -273,3 +301,17 @@ class Lease:
         """
         self.engine = await self.instance.running_engine()
         return self.engine
+
+    async def next_engine(self, death: EngineDiedError) -> Engine:
+        """Return the engine that replaces the one that died, within the same blocks as :meth:`use_engine`.
+
+        Raises:
+            EngineDiedError: ``death``: the model's file has changed, or no engine starts.
+            ModelFileError, ModelUnloadedError: as :meth:`on_engine`.
+        """
+        if self.instance.file_fault(death) is not None:  # another file is another model
+            raise death
+        try:
+            return await self.use_engine()
+        except (EngineStartError, QuarantinedError):
+            raise death from None

@@ -28,7 +28,7 @@ from ..domain.generation import (
 )
 from ..domain.progress import HEARTBEAT_SEC, PromptProgress, Queued
 from ..engines.base import Completed, Engine
-from ..errors import EngineDiedError, EngineStartError, QuarantinedError
+from ..errors import EngineDiedError
 from ..merging_queue import MergingQueue
 from ..settings import LimitSettings
 from .drafting import check_draft
@@ -290,12 +290,7 @@ class Prediction:
         has_progress = self._restarts == 0 or self._predicted_tokens > self._tokens_at_restart
         if not (self._can_resume and has_progress and self._restarts < MAX_RESTARTS):
             raise death
-        if self._instance.file_fault(death) is not None:  # another file is another model
-            raise death
-        try:
-            engine = await self._lease.use_engine()
-        except (EngineStartError, QuarantinedError):
-            raise death from None
+        engine = await self._lease.next_engine(death)
         self._restarts += 1
         self._tokens_at_restart = self._predicted_tokens
         return engine

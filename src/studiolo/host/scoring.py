@@ -59,8 +59,8 @@ async def score_prompt(host: Host, lease: Lease, prompt: str | list[int], top: i
         UnsupportedError: the engine has no grammars of tokens.
         PredictionError, EngineError: as :meth:`studiolo.engines.base.Engine.complete`.
     """
-    limits = host.settings.current().limits
-    async with lease.in_slot(object(), limits) as engine:
+
+    async def score(engine: Engine) -> PromptScores:
         text = prompt if isinstance(prompt, str) else await engine.detokenize(prompt)
         if top is None:
             return PromptScores(text, ())
@@ -86,6 +86,8 @@ async def score_prompt(host: Host, lease: Lease, prompt: str | list[int], top: i
             else:  # a control token, of which engines say no text
                 scores.append(replace(score, token=replace(score.token, text=await engine.detokenize([token]))))
         return PromptScores(text, scores)
+
+    return await lease.call_in_slot(object(), host.settings.current().limits, score)
 
 
 @dataclass(frozen=True)

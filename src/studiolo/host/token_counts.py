@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..config import PredictionConfig
 from ..domain.chat import ChatRequest
+from ..engines.base import Engine
 from .engine_run import PredictionRequest, chat_prompt, template_request
 from .host import Host
 from .lease import Lease
@@ -34,10 +35,13 @@ async def count_tokens(host: Host, lease: Lease, chat: ChatRequest, config: Pred
         prompt=chat, config=in_force, schemas=host.schemas, files=host.files, tools=tools, logs=None
     )
     rendered = await template_request(request, chat)
+
+    async def counted(engine: Engine) -> int:
+        prompt = await chat_prompt(engine, request, rendered, instance.vocabulary)
+        return len(await engine.tokenize(prompt.given))
+
     with lease.counted("tokenizing") as totals:
-        async with lease.on_engine() as engine:
-            prompt = await chat_prompt(engine, request, rendered, instance.vocabulary)
-            count = len(await engine.tokenize(prompt.given))
+        count = await lease.call(counted)
         totals.tokens += count
     return count
 

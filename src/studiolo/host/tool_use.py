@@ -181,13 +181,14 @@ async def without_tool_messages(engine: Engine, chat: TemplateRequest) -> Templa
     return replace(chat, messages=without_tools(chat.messages))
 
 
-async def template_input(engine: Engine, chat: TemplateRequest, config: PredictionConfig) -> TemplateRequest:
-    """Return ``chat`` as a template gets it, in the same form as for a prediction."""
-    if not chat.tools:
-        return await without_tool_messages(engine, chat)
-    names = ToolUse(list(chat.tools), False, config.tool_naming).names()
-    with_tools, _ = await _with_tools(engine, replace(chat, tools=()), names, names.rename_tools(chat.tools))
-    return with_tools
+async def template_text(engine: Engine, chat: TemplateRequest, config: PredictionConfig) -> str:
+    """Return the text that the template makes of ``chat``, in the same form as for a prediction."""
+    if chat.tools:
+        names = ToolUse(list(chat.tools), False, config.tool_naming).names()
+        chat, _ = await _with_tools(engine, replace(chat, tools=()), names, names.rename_tools(chat.tools))
+    else:
+        chat = await without_tool_messages(engine, chat)
+    return Prompt.of(await engine.apply_template(chat)).text
 
 
 async def prompt_with_tools(

@@ -216,8 +216,7 @@ async def count_tokens(context: Context, parameter: wire.TextParameter) -> wire.
     async with _lease(context, parameter.specifier) as lease:
         count = len(await lease.tokenize(parameter.input_string))
         if context.domain == "embedding":  # LM Studio's counts leave out the tokens that are put around every text
-            async with lease.on_engine() as engine:
-                count -= len(await engine.tokenize(""))
+            count -= len(await lease.call(lambda engine: engine.tokenize("")))
     return wire.TokenCount(token_count=count)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from ...domain.embeddings import Embeddings
+from ...engines.base import Engine
 from ...errors import PromptTooLongError
 from ...host.lease import Lease
 from ..http.answers import Answer, Whole
@@ -137,14 +138,19 @@ async def _fitting(lease: Lease, texts: list[str]) -> Embeddings:
 
 async def _cut(lease: Lease, text: str) -> Embeddings:
     """Return the vector of the longest beginning of ``text`` that fits."""
-    limit, low, high = lease.instance.context_length, 0, len(text)
-    async with lease.on_engine() as engine:
+    limit = lease.instance.context_length
+
+    async def fitting(engine: Engine) -> int:
+        low, high = 0, len(text)
         while low < high:
             middle = (low + high + 1) // 2
             if len(await engine.tokenize(text[:middle])) <= limit:
                 low = middle
             else:
                 high = middle - 1
+        return low
+
+    low = await lease.call(fitting)
     while True:
         try:
             return await lease.embed([text[:low]])

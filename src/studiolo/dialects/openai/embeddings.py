@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import array
 import base64
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
 from msgspec import Meta, Struct
 
+from ...engines.base import Engine
 from ...host.on_demand import LoadRequest
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
@@ -92,13 +94,16 @@ async def embed(call: Call[EmbeddingsBody]) -> Answer:
         async with leased(call, body.model, "embedding", LoadRequest(ttl_sec=body.ttl)) as lease:
             texts = [each for each in inputs if isinstance(each, str)]
             if len(texts) < len(inputs):
-                async with lease.on_engine() as engine:
-                    texts = [await engine.detokenize(each) for each in inputs if not isinstance(each, str)]
+                texts = await lease.call(functools.partial(_texts, inputs=inputs))
             found = await lease.embed(texts)
             vectors = shortened(found.vectors, body.dimensions, lease.instance)
     data = [EmbeddingEntry(index, _encoded(vector, body.encoding_format)) for index, vector in enumerate(vectors)]
     tokens = sum(found.token_counts)
     return Whole(EmbeddingList(data, body.model, EmbeddingUsage(tokens, tokens)))
+
+
+async def _texts(engine: Engine, inputs: Sequence[str | list[int]]) -> list[str]:
+    return [await engine.detokenize(each) for each in inputs if not isinstance(each, str)]
 
 
 def _encoded(vector: Sequence[float], encoding: str) -> list[float] | str:

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from studiolo.config import LoadConfig, PredictionConfig
 from studiolo.domain.embeddings import Embeddings, Relevance
-from studiolo.domain.generation import Fragment, StopReason
+from studiolo.domain.generation import Fragment, LogProb, StopReason, TokenLogProbs
 from studiolo.domain.model_shape import ModelShape
 from studiolo.domain.progress import PromptProgress
 from studiolo.engines.base import (
@@ -90,6 +92,7 @@ class FakeModel:
         stop: how long the end of an engine takes.
         memory_bytes: what a load takes; a draft model's is added.
         hangs: health checks are never answered.
+        scores: grammars of tokens are followed, and every token is as likely as any other.
     """
 
     load: Step = field(default_factory=Step)
@@ -108,6 +111,7 @@ class FakeModel:
     stop: Step = field(default_factory=Step)
     memory_bytes: int = 1_000_000
     hangs: bool = False
+    scores: bool = False
 
 
 models: defaultdict[str, FakeModel] = defaultdict(FakeModel)
@@ -185,7 +189,6 @@ class FakeEngine:
 
     name = "fake"
     version = "1.0"
-    capabilities = CAPABILITIES
     note: str | None = None
     gpu_layers: int | None = None
 
@@ -204,6 +207,10 @@ class FakeEngine:
         self.most_in_slots = 0
         self.requests: list[CompletionRequest] = []
         self._reason = "signal SIGKILL"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(CAPABILITIES, grammars=frozenset({"llguidance"})) if self.script.scores else CAPABILITIES
 
     async def load(self, emit: Callable[[LoadProgress], None] | None) -> None:
         """Load the model, as the script says."""
@@ -232,6 +239,10 @@ class FakeEngine:
         self.requests.append(request)
         text = request.prompt if isinstance(request.prompt, str) else await self.detokenize(request.prompt)
         done = self._generated_in(text) if self.script.continues else 0
+        if self.script.scores and request.constraint is not None:
+            async for event in self._score(re.findall(r"<\[(\d+)\]>", request.constraint.grammar or "")):
+                yield event
+            return
         async with contextlib.aclosing(self._generate(len(prompt), request.config, done)) as events:
             async for event in events:
                 yield event
@@ -359,6 +370,21 @@ class FakeEngine:
                 predicted_tokens=count,
                 tokens_per_second=None,
                 draft_tokens=0 if self.draft else None,
+            )
+
+    async def _score(self, tokens: Sequence[str]) -> AsyncGenerator[EngineEvent, None]:
+        """Generate the tokens of a grammar that allows nothing else."""
+        with self._work(in_slot=True):
+            for number in map(int, tokens):
+                await self._unless_dead(self.script.token.take())
+                text = _words[number]
+                yield Fragment(text, logprobs=[TokenLogProbs(LogProb(text, -1.0, number))])
+            yield Completed(
+                stop_reason="end_of_text",
+                stop_string=None,
+                prompt_tokens=1,
+                predicted_tokens=len(tokens),
+                tokens_per_second=None,
             )
 
     @contextlib.contextmanager
