@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from studiolo.sdk.repository import AsyncRepositoryNamespace
 from studiolo.sdk.transports.embedded import close_hosts
 from tests.support.http_server import serving_in_thread
 from tests.support.model_files import write_catalog, write_gguf
-from tests.support.running import wait_until
+from tests.support.running import children, wait_until
 from tests.support.web import Web
 
 pytestmark = pytest.mark.slow
@@ -75,15 +76,22 @@ def test_every_function_of_the_default_client_does(name: str) -> None:
     assert takes_timeout(getattr(default_client, name))
 
 
-@pytest.fixture(params=["embedded", "served"])
-def client(request: Any, fake_home: Home) -> Iterator[lm.Client]:
-    if request.param == "served":
+@contextlib.contextmanager
+def connected(place: str) -> Iterator[lm.Client]:
+    """A client of a host with the home of the environment, embedded or served."""
+    if place == "served":
         with serving_in_thread() as server, lm.Client(server.url) as client:
             yield client
     else:
         with lm.Client("embedded") as client:
             yield client
         background.run(close_hosts())
+
+
+@pytest.fixture(params=["embedded", "served"])
+def client(request: Any, fake_home: Home) -> Iterator[lm.Client]:
+    with connected(request.param) as client:
+        yield client
     assert fake.running() == []
 
 
@@ -109,31 +117,86 @@ CALLS: dict[str, Callable[[lm.LLM], object]] = {
     "tokenize": lambda llm: llm.tokenize("text", timeout=LIMIT_SEC),
     "tokenize, many": lambda llm: llm.tokenize(["text"] * 40, timeout=LIMIT_SEC),
     "count_tokens": lambda llm: llm.count_tokens("text", timeout=LIMIT_SEC),
+    "apply_prompt_template": lambda llm: llm.apply_prompt_template("Hi", timeout=LIMIT_SEC),
+    "decide": lambda llm: llm.decide("Is it?", timeout=LIMIT_SEC),
+    "decide_many": lambda llm: llm.decide_many(["Is it?"] * 20, timeout=LIMIT_SEC),
+    "calibrate": lambda llm: llm.calibrate([("Is it?", True)] * 20, timeout=LIMIT_SEC),
 }
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_of_a_model_ends_on_the_host_too(client: lm.Client, call: str) -> None:
+    fake.models["alpha"].scores = True
     llm = client.llm.model("alpha")
     fake.models["alpha"].tokenize.sec = 60
-    with pytest.raises(lm.TimeLimitError, match=r"^\w+\(\) took longer"):
+    with pytest.raises(lm.TimeLimitError, match=rf"^{call.partition(',')[0]}\(\) took longer"):
         CALLS[call](llm)
     wait_until(idle, "the call to end on the host")
 
 
-def test_a_download_is_continued_later(empty_home: Home, web: Web, tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["decide", "decide_many", "calibrate"])
+def test_a_decision_ends_while_its_choices_are_scored(client: lm.Client, call: str) -> None:
+    fake.models["alpha"].scores = True
+    llm = client.llm.model("alpha")
+    fake.models["alpha"].token.sec = 60
+    with pytest.raises(lm.TimeLimitError, match=rf"^{call}\(\) took longer"):
+        CALLS[call](llm)
+    assert any(engine.most_in_slots for engine in fake.engines), "it was scored"
+    wait_until(idle, "the slots to be free")
+    fake.models["alpha"].token.sec = 0
+    assert llm.decide("Is it?", timeout=60).probabilities == {True: 0.5, False: 0.5}
+
+
+SLOW_HTML = b"<p>ha" * 2_000_000
+"""A document that takes a process seconds to read."""
+
+DOCUMENT_CALLS: dict[str, Callable[[lm.Client, lm.FileHandle], object]] = {
+    "parse_document": lambda client, file: client.files.parse_document(file, timeout=1),
+    "retrieve": lambda client, file: client.files.retrieve("ha", [file], timeout=1),
+}
+
+
+@pytest.mark.parametrize("call", DOCUMENT_CALLS)
+def test_the_process_that_reads_a_document_ends(client: lm.Client, call: str) -> None:
+    file = client.files.prepare_file(SLOW_HTML, "slow.html", timeout=60)
+    before = children()
+    with pytest.raises(lm.TimeLimitError, match=rf"^{call}\(\) took longer than the time limit of 1 s"):
+        DOCUMENT_CALLS[call](client, file)
+    wait_until(lambda: children() <= before, "the process to end")
+
+
+@pytest.mark.parametrize("work", ["load", "embed"])
+def test_a_retrieval_ends_while_its_model_loads_or_embeds(client: lm.Client, work: str) -> None:
+    file = client.files.prepare_file(b"Bees make honey.", "bees.txt")
+    getattr(fake.models["vectors"], work).sec = 60
+    with pytest.raises(lm.TimeLimitError, match=r"^retrieve\(\) took longer"):
+        client.files.retrieve("honey", [file], timeout=LIMIT_SEC)
+    wait_until(idle, "the slots to be free")
+    wait_until(lambda: work == "embed" or not fake.running(), "the load to be given up")
+    getattr(fake.models["vectors"], work).sec = 0
+    assert [each.content for each in client.files.retrieve("honey", [file], timeout=60).entries] == ["Bees make honey."]
+
+
+DOWNLOADS: dict[str, Callable[[lm.Client, float], object]] = {
+    "download": lambda client, limit: client.repository.download("tiny", timeout=limit),
+    "model": lambda client, limit: client.llm.model(timeout=limit),
+}
+
+
+@pytest.mark.parametrize("call", DOWNLOADS)
+@pytest.mark.parametrize("place", ["embedded", "served"])
+def test_a_download_is_continued_later(empty_home: Home, web: Web, tmp_path: Path, place: str, call: str) -> None:
     content = write_gguf(tmp_path / "made.gguf").read_bytes() + bytes(3_000_000)
     write_catalog(empty_home, web.add_file("me/tiny", "tiny.gguf", content), content=content)
     web.go_on.clear()
-    with lm.Client("embedded") as client:
+    with connected(place) as client:
         for limit in (2, 4, 8, 16):  # a busy machine may not have begun the transfer by then
-            with pytest.raises(lm.TimeLimitError, match=r"^download\(\) took longer"):
-                client.repository.download("tiny", timeout=limit)
+            with pytest.raises(lm.TimeLimitError, match=rf"^{call}\(\) took longer"):
+                DOWNLOADS[call](client, limit)
             if web.held.is_set():
                 break
         web.go_on.set()
         client.repository.download("tiny", timeout=60)
-    background.run(close_hosts())
     assert web.transfers("/cdn/me/tiny/tiny.gguf")[-1].range
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 from typing import Unpack
 
+from ..deadline import UNLIMITED, Deadline
 from ..errors import ClientError
 from ..platform.fork import after_fork_in_child
 from ..protocol.chat import FileHandle
@@ -15,7 +16,7 @@ from .async_namespaces import ModelKeyInput, ModelOptions
 from .files import LocalFileInput
 from .sync_client import AnyDownloadedModel, Client
 from .sync_models import LLM, EmbeddingModel
-from .timeouts import Timeout
+from .timeouts import Timeout, deadline_of
 
 _lock = threading.Lock()
 
@@ -63,43 +64,60 @@ def get_default_client(api_host: str | None = None, api_token: str | None = None
     Parameters:
         api_host, api_token: as for :func:`configure_default_client`.
     """
-    global _default_client
     if api_host is not None or api_token is not None:
         configure_default_client(api_host, api_token)
-    with _lock:
+    return _connected(UNLIMITED)
+
+
+def _connected(deadline: Deadline) -> Client:
+    """Return the default client, connected within the time of a call."""
+    global _default_client
+    left = deadline.remaining()
+    lock = _lock
+    if not lock.acquire(timeout=-1 if left is None else left):  # another thread connects
+        raise deadline.error("Connecting")
+    try:
         if _default_client is None:
             client = Client(_default_host, _default_token, certificate_authority=_default_authority)
-            client.connect()
+            client.connect(timeout=deadline)
             background.at_close(client.asynchronous.close)  # nothing else closes it
             _default_client = client
         return _default_client
+    finally:
+        lock.release()
 
 
 def llm(model_key: ModelKeyInput | None = None, /, **options: Unpack[ModelOptions]) -> LLM:
     """Return a handle of an LLM; load it if it is not loaded. See :meth:`AsyncModelNamespace.model`."""
-    return get_default_client().llm.model(model_key, **options)
+    options["timeout"] = deadline = deadline_of(options.get("timeout"), "llm()")
+    return _connected(deadline).llm.model(model_key, **options)
 
 
 def embedding_model(model_key: ModelKeyInput | None = None, /, **options: Unpack[ModelOptions]) -> EmbeddingModel:
     """Return a handle of an embedding model; load it if it is not loaded. See :meth:`AsyncModelNamespace.model`."""
-    return get_default_client().embedding.model(model_key, **options)
+    options["timeout"] = deadline = deadline_of(options.get("timeout"), "embedding_model()")
+    return _connected(deadline).embedding.model(model_key, **options)
 
 
 def list_downloaded_models(namespace: str | None = None, *, timeout: Timeout = None) -> list[AnyDownloadedModel]:
     """Return the models on the host's disk; see :meth:`AsyncClient.list_downloaded_models`."""
-    return get_default_client().list_downloaded_models(namespace, timeout=timeout)
+    deadline = deadline_of(timeout, "list_downloaded_models()")
+    return _connected(deadline).list_downloaded_models(namespace, timeout=deadline)
 
 
 def list_loaded_models(namespace: str | None = None, *, timeout: Timeout = None) -> list[LLM | EmbeddingModel]:
     """Return handles of the loaded models; see :meth:`AsyncClient.list_loaded_models`."""
-    return get_default_client().list_loaded_models(namespace, timeout=timeout)
+    deadline = deadline_of(timeout, "list_loaded_models()")
+    return _connected(deadline).list_loaded_models(namespace, timeout=deadline)
 
 
 def prepare_image(src: LocalFileInput, name: str | None = None, *, timeout: Timeout = None) -> FileHandle:
     """Upload an image to the default client's host; see :meth:`AsyncFilesNamespace.prepare_image`."""
-    return get_default_client().prepare_image(src, name, timeout=timeout)
+    deadline = deadline_of(timeout, "prepare_image()")
+    return _connected(deadline).prepare_image(src, name, timeout=deadline)
 
 
 def prepare_audio(src: LocalFileInput, name: str | None = None, *, timeout: Timeout = None) -> FileHandle:
     """Upload audio to the default client's host; see :meth:`AsyncFilesNamespace.prepare_audio`."""
-    return get_default_client().prepare_audio(src, name, timeout=timeout)
+    deadline = deadline_of(timeout, "prepare_audio()")
+    return _connected(deadline).prepare_audio(src, name, timeout=deadline)
