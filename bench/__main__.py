@@ -34,7 +34,7 @@ PLOTS = ROOT / "docs" / "plots"
 RESULTS = ROOT / "bench" / "results.json"
 
 NOISY = 3
-LONGEST = ("embeddings", "prompt", "stream_gap", "prompt_beside")
+LONGEST = ("embeddings", "tuned", "prompt", "stream_gap", "prompt_beside")
 """Rows that are measured last, in this order: a slow machine may have no time left for them."""
 
 LEAST_WATCHED_SEC = 0.5

@@ -109,6 +109,6 @@ def test_what_is_faster_by_a_stub_of_the_measurement_is_kept(
 
     monkeypatch.setattr(benchmark, "measure", measured)
     monkeypatch.setattr(tune, "candidates", lambda threads, cores: {"cpu_thread_pool_size": [1, 2], "seed": [1]})
-    steps, best = asyncio.run(tune.search(None, "m", {"rounds": 1}))  # type: ignore[arg-type]
+    steps, best = asyncio.run(tune.search(None, "m", {"rounds": 1}, print))  # type: ignore[arg-type]
     assert best == kept
     assert [figures.config for figures in steps[1]] == [kept, {**kept, "seed": 1}]

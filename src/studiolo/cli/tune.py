@@ -9,7 +9,7 @@ import typer
 from .bench import COLUMNS, Model, PromptTokens, Tokens, row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ..benchmark import Figures
@@ -44,7 +44,7 @@ def tune(
             key = (await client.system.show_model(model)).model.model_key
             say(f"measuring {key}; other programs should rest meanwhile.")
             size = {"prompt_tokens": prompt_tokens, "tokens": tokens, "rounds": rounds}
-            return key, *await search(client, key, size)
+            return key, *await search(client, key, size, say)
 
     key, steps, best = asyncio.run(measured())
     path = Home.named().settings
@@ -79,9 +79,13 @@ def candidates(threads: int, cores: int) -> dict[str, list[Any]]:
 
 
 async def search(
-    client: AsyncClient, model: str, size: Mapping[str, int]
+    client: AsyncClient, model: str, size: Mapping[str, int], report: Callable[[str], None]
 ) -> tuple[list[list[Figures]], dict[str, Any]]:
     """Change one setting after the other, and keep each that is faster.
+
+    Parameters:
+        size: the sizes of :func:`studiolo.benchmark.measure`.
+        report: called with what is measured now.
 
     Returns what was measured in each step, first the settings that it began with, and the settings at the end.
     """
@@ -89,14 +93,13 @@ async def search(
 
     from ..benchmark import measure
     from ..platform.processors import usable_processors
-    from .output import say
 
     threads = usable_processors().count
     best: dict[str, Any] = {}
     steps: list[list[Figures]] = []
     for name, values in candidates(threads, min(psutil.cpu_count(logical=False) or threads, threads)).items():
         configs = [best, *({**best, name: value} for value in values)]
-        found = await measure(client, model, configs, **size, report=say)
+        found = await measure(client, model, configs, **size, report=report)
         steps.append(found)
         fastest = max(found, key=lambda figures: figures.gain(found[0]))
         if fastest.gain(found[0]) >= LEAST_GAIN:
