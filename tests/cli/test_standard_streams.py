@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,10 +214,12 @@ def test_a_server_without_standard_streams_serves(closed: str, empty_home: Home)
 
 
 def test_a_completion_whose_reader_leaves_ends_with_its_engine(home: Home) -> None:
+    with home.settings.open("a") as settings:  # an answer without an end of its own
+        settings.write(
+            'prediction = { context_overflow_policy = "rollingWindow", logit_bias = [[0, "-inf"], [2, "-inf"]] }\n'
+        )
     line = f'{shlex.join(STUDIOLO)} complete "1 2 3 4 5" --temperature 0 | head -c 5'
-    begun = time.monotonic()
     done = subprocess.run(
         ["sh", "-c", line], env=environment(home, STUDIOLO_HOST="embedded"), capture_output=True, timeout=100
     )
     assert len(done.stdout) == 5 and b"Traceback" not in done.stderr and b"Error" not in done.stderr
-    assert time.monotonic() - begun < 60

@@ -49,7 +49,7 @@ def test_a_load_is_cancelled_by_a_message(server: Server) -> None:
         socket.send({"type": "channelSend", "channelId": 1, "message": {"type": "cancel"}})
         while socket.receive()["type"] == "channelSend":
             pass
-        wait_until(lambda: not workers_of(server.pid), "the engine's end", 5)
+        wait_until(lambda: not workers_of(server.pid), "the engine's end")
         assert socket.call("listLoaded", None, 3)["result"] == []
 
 
@@ -58,7 +58,7 @@ def test_a_load_ends_with_the_only_socket_that_waits_for_it(server: Server) -> N
         load(socket, contextLength=8192)
         wait_until(lambda: workers_of(server.pid), "the engine's process")
         socket.socket.socket.close()
-    wait_until(lambda: not workers_of(server.pid), "the engine's end", 5)
+    wait_until(lambda: not workers_of(server.pid), "the engine's end")
 
 
 def test_a_wrong_setting_is_an_error_with_its_name(server: Server) -> None:

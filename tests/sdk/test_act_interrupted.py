@@ -25,45 +25,42 @@ from tests.support.scripted_host import ANSWER, StubChannel, StubClient, call, s
 pytestmark = pytest.mark.slow
 
 PROGRAM = """
-import os, signal, sys, threading, time
+import os, signal, sys, time
 from studiolo.sdk.async_models import AsyncLLM
 from studiolo.sdk.sync_models import LLM
-from tests.support.interrupts import interrupted_when
-from tests.support.running import children, wait_until
 from tests.support.scripted_host import ANSWER, StubClient, call, success
 
-at = []
+finished = []
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 def nap():
     "Sleep."
-    at.append(time.monotonic())
     os.kill(os.getpid(), signal.SIGNAL)
-    time.sleep(60)
+    time.sleep(600)
+    finished.append("nap")
 
 def doze():
     "Sleep, too."
-    time.sleep(60)
+    time.sleep(600)
+    finished.append("doze")
 
 client = StubClient([[*call("doze"), *call("nap", 1), success()], ANSWER])
 try:
     LLM(AsyncLLM("m", client, "llm")).act("Nap.", [doze, nap], max_parallel_tool_calls=None)
 except (KeyboardInterrupt, SystemExit) as error:
-    print(type(error).__name__, time.monotonic() - at[0] < 1, len(client.asked), flush=True)
+    print(type(error).__name__, finished, len(client.asked), flush=True)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself an interrupt")
 @pytest.mark.parametrize(("signal", "raised"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "SystemExit")])
 def test_stub_signal_ends_act_and_the_program_while_two_tools_sleep(signal: str, raised: str) -> None:
-    began = time.monotonic()
     root = Path(__file__).parents[2]
     program = [sys.executable, "-c", PROGRAM.replace("SIGNAL", signal)]
-    done = subprocess.run(program, cwd=root, capture_output=True, text=True, timeout=50)
-    assert done.stdout.split() == [raised, "True", "1"], done.stderr
+    done = subprocess.run(program, cwd=root, capture_output=True, text=True, timeout=120)  # the tools' 600 s
+    assert done.stdout.split() == [raised, "[]", "1"], done.stderr
     assert "they were abandoned: 'doze', 'nap'" in done.stderr
     assert done.returncode == 0
-    assert time.monotonic() - began < 45
 
 
 DEAF_SERVER = """
@@ -97,15 +94,18 @@ def test_stub_ctrl_c_ends_act_while_an_mcp_server_does_not_answer(tmp_path: Path
 
 def test_stub_cancelled_act_leaves_a_sync_tool_and_cancels_an_async_one(caplog: Any) -> None:
     cancelled: list[str] = []
+    begun: list[str] = []
 
     def nap() -> None:
         """Sleep."""
-        time.sleep(60)
+        begun.append("nap")
+        time.sleep(600)
 
     async def wait() -> None:
         """Wait."""
+        begun.append("wait")
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             cancelled.append("wait")
             raise
@@ -115,16 +115,15 @@ def test_stub_cancelled_act_leaves_a_sync_tool_and_cancels_an_async_one(caplog: 
         work = asyncio.create_task(
             AsyncLLM("m", client, "llm").act("Nap.", [nap, wait], max_parallel_tool_calls=None)  # type: ignore[arg-type]
         )
-        await asyncio.sleep(0.2)
+        while len(begun) < 2:  # noqa: ASYNC110 - one of them is in a thread
+            await asyncio.sleep(0.02)
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(work, 5)
+            await work
         return client
 
     with caplog.at_level(logging.WARNING, "studiolo.client"):
-        began = time.monotonic()
         client = asyncio.run(program())
-    assert time.monotonic() - began < 30
     assert cancelled == ["wait"]
     assert len(client.asked) == 1
     assert [line for line in caplog.messages if "abandoned" in line] == [
@@ -185,7 +184,7 @@ def test_stub_two_threads_that_read_one_stream_share_its_messages_and_both_end()
         for message in ANSWER:
             time.sleep(0.05)
             channel.queue.put(message)
-        read = [reader.result(10) for reader in readers]
+        read = [reader.result(60) for reader in readers]
     assert sum(map(len, read)) == len(ANSWER)
     assert stream.result().content == "Done."
 
@@ -195,7 +194,7 @@ def test_stub_two_threads_that_read_one_stream_keep_the_order_of_its_text() -> N
     client = StubClient([[*(FragmentMessage(fragment=Fragment(content=text)) for text in texts), success("eosFound")]])
     stream = LLM(AsyncLLM("m", client, "llm")).respond_stream("Hi")  # type: ignore[arg-type]
     pool = DaemonThreads(4, "reader")
-    read = [reader.result(10) for reader in [pool.submit(list, stream) for _ in range(4)]]
+    read = [reader.result(60) for reader in [pool.submit(list, stream) for _ in range(4)]]
     pool.shutdown()
     assert sum(map(len, read)) == len(texts)
     assert stream.result().content == "".join(texts)

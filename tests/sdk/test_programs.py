@@ -107,7 +107,7 @@ def test_no_engine_outlives_a_killed_program(number: signal.Signals, home: Home)
     assert len(workers) == 1
     process.send_signal(number)
     process.communicate(timeout=10)
-    wait_until(lambda: all(has_ended(worker) for worker in workers), "the engine to end", 2)
+    wait_until(lambda: all(has_ended(worker) for worker in workers), "the engine to end")
 
 
 def test_ctrl_c_during_a_stream_leaves_a_working_client(home: Home) -> None:

@@ -20,6 +20,7 @@ import studiolo as lm
 from studiolo.errors import StoppingError
 from studiolo.paths import Home
 from studiolo.protocol.declarations import NAMESPACES
+from tests.support.homes import ENDLESS
 from tests.support.running import Server, environment, free_port, has_ended, serving, wait_until
 from tests.support.wire_socket import HANDSHAKE, Socket
 
@@ -206,7 +207,7 @@ def test_a_socket_that_vanishes_frees_its_slot(server: Server) -> None:
             while socket.receive()["message"]["type"] != "fragment":
                 pass
             socket.socket.socket.close()
-    wait_until(lambda: fetch(f"http://{server.address}/health")["instances"][0]["state"] == "idle", "idleness", 5)
+    wait_until(lambda: fetch(f"http://{server.address}/health")["instances"][0]["state"] == "idle", "idleness")
 
 
 def serve_again(home: Home, port: int, *options: str) -> subprocess.CompletedProcess[str]:
@@ -242,9 +243,7 @@ def test_a_signal_stops_the_server_and_its_engines(
         wait_until(lambda: "is loaded" in server.said(), "the first model")
         (worker,) = server.workers()
         with lm.Client(server.address) as client:
-            stream = iter(
-                client.llm.model().complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
-            )
+            stream = iter(client.llm.model().complete_stream("1 2 3 4 5 6 7", config=ENDLESS))
             next(stream)
             server.process.send_signal(number)
             wait_until(lambda: "up to 30 s for the requests under way (1)" in server.said(), "the server to drain")
@@ -313,7 +312,7 @@ def test_no_engine_outlives_a_killed_server(home: Home, tmp_path: Path) -> None:
         wait_until(lambda: "is loaded" in server.said(), "the first model")
         workers = server.workers()
         server.stop(signal.SIGKILL)
-        wait_until(lambda: all(has_ended(worker) for worker in workers), "the engine to end", 2)
+        wait_until(lambda: all(has_ended(worker) for worker in workers), "the engine to end")
 
 
 def test_an_old_handle_works_again_after_the_server_was_restarted(home: Home, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import studiolo as lm
 from studiolo.paths import Home
 from studiolo.server.stop_signals import REPEAT_SEC, StopSignals
+from tests.support.homes import ENDLESS
 from tests.support.running import environment, serving, wait_until
 
 pytestmark = pytest.mark.quick_model
@@ -42,13 +43,11 @@ def test_what_a_signal_means(received: list[tuple[float, signal.Signals]], meant
 
 def test_a_stream_survives_sigterm_twice_and_a_later_one_cuts_it(home: Home, tmp_path: Path) -> None:
     with serving(home, tmp_path, "--no-load") as server, lm.Client(server.address) as client:
-        llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 8192})
-        stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
-        iterator = iter(stream)
+        llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 512})
+        iterator = iter(llm.complete_stream("1 2 3 4 5 6 7", config=ENDLESS))
         next(iterator)
         server.process.send_signal(TERM)
         wait_until(lambda: "2 s from now or later, stops at once" in server.said(), "the message")
-        time.sleep(0.3)
         server.process.send_signal(TERM)
         end = time.monotonic() + REPEAT_SEC
         while time.monotonic() < end:

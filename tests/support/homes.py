@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from studiolo.paths import Home
 
@@ -49,6 +50,15 @@ SHORTER_ANSWERS = f"{SHORT_ANSWERS}prediction = {{ max_tokens = 60 }}\n"
 SHORT_VALUES = [[18, 100], [77, 50], [109, 50]]
 """A ``logit_bias`` with which any value of a schema or argument of a tool ends as soon as it may, for a model that says
 anything: the tokens of ``"``, which must come before the others in a text, and of ``]`` and ``}``."""
+
+
+ENDLESS: dict[str, Any] = {
+    "temperature": 0,
+    "repeat_penalty": False,
+    "context_overflow_policy": "rollingWindow",
+    "logit_bias": [(0, "-inf"), (2, "-inf")],
+}
+"""A prediction config with which an answer of the default model, the quick one or the whole, has no end."""
 
 
 def link_model(model: Path, home: Home, publisher: str = "tests") -> str:

@@ -91,10 +91,10 @@ def test_a_client_that_leaves_frees_its_slot_on_a_fake_engine(fake_server: Serve
     body = {**BODY, "max_tokens": 2000}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{fake_server.url}/v1/messages", json=body, timeout=0.5)
-    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 1)
+    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot")
     with httpx.stream("POST", f"{fake_server.url}/v1/messages", json={**body, "stream": True}) as answer:
         assert next(answer.iter_lines()) == "event: message_start"
-    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 1)
+    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot")
 
 
 def test_an_answer_that_fills_the_context_says_so_on_a_fake_engine(fake_server: ServerInThread) -> None:
@@ -111,7 +111,7 @@ def test_a_full_queue_is_a_rate_limit_on_a_fake_engine(fake_server: ServerInThre
     threads = [threading.Thread(target=whole, args=(fake_server,), kwargs={"max_tokens": 60}) for _ in range(4)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: fake_server.host.requests_under_way() == 4, "four requests", 10)
+    wait_until(lambda: fake_server.host.requests_under_way() == 4, "four requests")
     answer = httpx.post(f"{fake_server.url}/v1/messages", json=BODY)
     for thread in threads:
         thread.join(30)

@@ -183,9 +183,9 @@ def test_keep_alive_of_an_answer_on_a_fake_engine(own: httpx.Client) -> None:
     own.post("/api/generate", json={**body, "keep_alive": "20m"})
     assert timedelta(minutes=19) < expires_in(loaded(own)["alpha"]) <= timedelta(minutes=20)
     own.post("/api/generate", json={**body, "keep_alive": 0})
-    wait_until(lambda: loaded(own) == {}, "the end of the model", 2)
+    wait_until(lambda: loaded(own) == {}, "the end of the model")
     own.post("/api/embed", json={"model": "vectors", "input": "x", "keep_alive": 0})
-    wait_until(lambda: loaded(own) == {}, "the end of the model", 2)
+    wait_until(lambda: loaded(own) == {}, "the end of the model")
 
 
 def test_another_context_replaces_the_one_copy_on_a_fake_engine(own: httpx.Client) -> None:

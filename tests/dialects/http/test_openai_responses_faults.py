@@ -91,7 +91,7 @@ def test_a_client_that_leaves_ends_its_response_on_a_fake_engine(fake_server: Se
     ):
         data = answer.iter_raw()
         assert next(data) and streamed and fake_server.host.requests_under_way() == 1
-    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 1)
+    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot")
 
 
 def test_reasoning_is_an_item_of_its_own_on_a_fake_engine(fake_server: ServerInThread) -> None:
@@ -215,11 +215,11 @@ def test_a_response_in_the_background_is_retrieved_when_it_is_made_on_a_fake_eng
 ) -> None:
     fake.models["alpha"] = fake.FakeModel(token=fake.Step(0.2))
     begun, path = begin(fake_server)
-    wait_until(lambda: read(path).status == "in_progress", "the beginning", 5)
+    wait_until(lambda: read(path).status == "in_progress", "the beginning")
     body = {"model": "alpha", "input": "more", "previous_response_id": begun.id}
     answer = httpx.post(f"{fake_server.url}/v1/responses", json=body)
     assert answer.json()["error"]["param"] == "previous_response_id"
-    wait_until(lambda: read(path).status == "completed", "the end", 5)
+    wait_until(lambda: read(path).status == "completed", "the end")
     done = read(path)
     assert done.output_text == "One two three." and done.usage and done.background
     assert httpx.post(f"{path}/cancel").json()["status"] == "completed"
@@ -231,14 +231,14 @@ def test_a_response_in_the_background_is_cancelled_with_what_there_is_on_a_fake_
 ) -> None:
     fake.models["alpha"] = fake.FakeModel(endless=True, token=fake.Step(0.01))
     _, path = begin(fake_server)
-    wait_until(lambda: bool(read(path).output), "some text", 5)
+    wait_until(lambda: bool(read(path).output), "some text")
     cancelled = Response.model_validate_json(httpx.post(f"{path}/cancel").text, strict=True)
     assert cancelled.status == "cancelled" and cancelled.output_text.startswith("One")
-    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 1)
+    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot")
     assert read(path) == cancelled
     _, other = begin(fake_server)
     assert httpx.delete(other).json()["deleted"] and httpx.get(other).status_code == 404
-    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 1)
+    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot")
 
 
 def test_the_stream_of_a_response_in_the_background_is_read_again_on_a_fake_engine(fake_server: ServerInThread) -> None:
@@ -252,7 +252,7 @@ def test_the_stream_of_a_response_in_the_background_is_read_again_on_a_fake_engi
                     break  # the client leaves, and the response is made all the same
         response_id = first[0].response.id
         rest = list(client.responses.retrieve(response_id, stream=True, starting_after=first[-1].sequence_number))
-        wait_until(lambda: client.responses.retrieve(response_id).status == "completed", "the end", 5)
+        wait_until(lambda: client.responses.retrieve(response_id).status == "completed", "the end")
         again = list(client.responses.retrieve(response_id, stream=True))
         plain = client.responses.create(model="alpha", input="hi")
     assert [*first, *rest] == again
@@ -270,7 +270,7 @@ def test_the_stream_of_a_response_in_the_background_is_read_again_on_a_fake_engi
 def test_a_response_in_the_background_can_fail_on_a_fake_engine(fake_server: ServerInThread) -> None:
     fake.models["alpha"] = fake.FakeModel(load_fails=True)
     _, path = begin(fake_server)
-    wait_until(lambda: read(path).status == "failed", "the failure", 5)
+    wait_until(lambda: read(path).status == "failed", "the failure")
     error = read(path).error
     assert error and error.code == "server_error" and error.message
     body = {"model": "alpha", "input": "hi", "background": True, "store": False}

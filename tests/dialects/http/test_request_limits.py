@@ -96,7 +96,7 @@ def test_a_request_takes_no_longer_than_its_limit_on_a_fake_engine(fake_server: 
         streamed = ask(fake_server, path, stream=True, **long)
         assert streamed.status_code in (200, 504)  # by whether it has begun by then
         assert "longer than 0.3 s" in streamed.text and "[DONE]" not in streamed.text
-    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot", 5)
+    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slot")
 
 
 def test_a_client_that_stops_sending_is_not_waited_for_on_a_fake_engine(fake_server: ServerInThread) -> None:

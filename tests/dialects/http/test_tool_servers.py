@@ -227,8 +227,8 @@ def test_a_client_that_leaves_ends_the_call_of_a_tool_in_every_dialect_on_a_fake
                 head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(data)}\r\n\r\n"
                 connection.sendall(head.encode() + data)
                 wait_until(lambda: calls == ["begun"], f"the call ({path})")
-            wait_until(lambda: calls == ["begun", "ended"], f"the end of the call ({path})", 5)
-            wait_until(lambda: places._value == MAX_TOOL_REQUESTS, f"the end of the request ({path})", 5)
+            wait_until(lambda: calls == ["begun", "ended"], f"the end of the call ({path})")
+            wait_until(lambda: places._value == MAX_TOOL_REQUESTS, f"the end of the request ({path})")
 
 
 def test_requests_with_servers_have_a_limit_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:

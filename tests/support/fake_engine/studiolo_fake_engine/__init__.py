@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import re
+import threading
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
@@ -59,15 +60,18 @@ class Step:
 
     Parameters:
         sec: how long it takes.
-        gate: where set, the work waits for it first.
+        gate: where set, the work waits for it besides; one of threads where the test runs in another thread.
     """
 
     sec: float = 0.0
-    gate: asyncio.Event | None = None
+    gate: asyncio.Event | threading.Event | None = None
 
     async def take(self) -> None:
         await asyncio.sleep(self.sec)
-        if self.gate is not None:
+        if isinstance(self.gate, threading.Event):
+            while not self.gate.is_set():  # noqa: ASYNC110 - it is set in another thread
+                await asyncio.sleep(0.01)
+        elif self.gate is not None:
             await self.gate.wait()
 
 
