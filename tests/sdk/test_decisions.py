@@ -30,6 +30,12 @@ def test_the_likeliest_choice_is_returned_with_all_probabilities(llm: lm.LLM) ->
     assert math.isclose(sum(found.probabilities.values()), 1)
 
 
+def test_a_question_that_can_never_fit_is_refused_without_counting_its_tokens(llm: lm.LLM) -> None:
+    for context in (None, "word " * 400_000):
+        with pytest.raises(lm.PromptTooLongError, match=r"The prompt has at least \d+ tokens"):
+            llm.decide(CAPITAL if context else "word " * 400_000, context=context)
+
+
 def test_probabilities_are_those_of_the_tokens(llm: lm.LLM) -> None:
     found = llm.decide(CAPITAL, ["The", "I"])
     prediction = llm.respond(CAPITAL, config={"temperature": 0, "max_tokens": 1, "log_probs": 100})

@@ -23,6 +23,7 @@ from .host import Host
 from .images import max_side
 from .lease import Lease
 from .media import check_media, media_bytes, media_in, with_media
+from .overflow import check_fits
 from .prediction_settings import settings_in_force, with_system_prompt
 from .reasoning import with_thought_closed
 
@@ -172,6 +173,7 @@ async def _scorings(
             prompt, media = Prompt(each), ()
         else:
             prompt, media = await _prompt(host, engine, each, config, vocabulary)
+        check_fits(prompt, PredictionConfig(), lease.instance.context_length, vocabulary)  # nothing is cut here
         scorings.append(await tokenizer.scoring(prompt, media, question.choices))
     return scorings
 

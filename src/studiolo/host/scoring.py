@@ -22,6 +22,7 @@ from ..errors import PromptTooLongError
 from .engine_capabilities import check_grammar
 from .host import Host
 from .lease import Lease
+from .overflow import check_fits
 from .prediction_settings import settings_in_force
 
 TOKENS_AT_ONCE = 128
@@ -65,9 +66,10 @@ async def score_prompt(host: Host, lease: Lease, prompt: str | list[int], top: i
         if top is None:
             return PromptScores(text, ())
         check_grammar(engine, "llguidance")
+        context = lease.instance.context_length
+        check_fits(Prompt(text), PredictionConfig(), context, lease.instance.vocabulary)
         begin = await engine.tokenize("")  # the token that begins a text, where the model has one
         tokens = (await engine.tokenize(prompt))[len(begin) :] if isinstance(prompt, str) else prompt
-        context = lease.instance.context_length
         if len(begin) + len(tokens) >= context:
             raise PromptTooLongError(
                 f"The prompt has {len(tokens)} tokens, and the model is loaded with a context of {context}",

@@ -183,6 +183,11 @@ def test_each_token_that_is_counted_is_listed(http: httpx.Client, settings: dict
     assert (found["logprobs"]["token_logprobs"][-1] is None) == (reason == "length")
 
 
+def test_a_prompt_that_can_never_fit_is_not_scored_and_its_tokens_are_not_counted(http: httpx.Client) -> None:
+    fault = refusal(http, prompt="word " * 400_000, max_tokens=0, echo=True, logprobs=1)
+    assert "at least" in fault["message"] and fault["param"] == "prompt", fault
+
+
 def test_a_stream_scores_a_prompt_and_generates_nothing(http: httpx.Client) -> None:
     settings = {"max_tokens": 0, "echo": True, "logprobs": 1}
     answer = whole(http, **settings)
