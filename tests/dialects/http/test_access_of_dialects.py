@@ -60,6 +60,16 @@ def test_a_missing_token_has_the_form_of_anthropics_api_for_its_clients(
         assert answer.headers["request-id"] == answer.json()["request_id"]
 
 
+def test_a_missing_token_has_the_form_of_lm_studios_rest(guarded_server: tuple[ServerInThread, str]) -> None:
+    server, token = guarded_server
+    for headers, status in (({}, 401), ({"authorization": f"Bearer {token}"}, 200), ({"x-api-key": token}, 200)):
+        answer = httpx.get(f"{server.url}/api/v1/models", headers=headers)
+        assert answer.status_code == status
+        if status == 401:
+            assert answer.json()["error"]["code"] == "invalid_api_key" and answer.json()["error"]["message"]
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
 def test_what_is_stored_belongs_to_its_api_token(guarded_server: tuple[ServerInThread, str], tmp_path: Path) -> None:
     server, token = guarded_server
     (other,) = {str(each) for each in read_api_tokens(tmp_path / "tokens")} - {token}
@@ -115,6 +125,22 @@ def test_ollamas_clients_need_an_api_token_too(guarded_server: tuple[ServerInThr
         assert refused.status_code == 401 and isinstance(refused.json()["error"], str)
         for headers in ({"authorization": f"Bearer {token}"}, {"x-api-key": token}):
             assert httpx.get(f"{server.url}{path}", headers=headers).status_code == 200
+
+
+def test_a_body_that_is_too_large_is_refused_in_the_form_of_each_dialect(empty_home: Home) -> None:
+    add_model(empty_home, "alpha")
+    empty_home.settings.write_text(f"{FAKE_ENGINE}\n[server]\nmax_body_bytes = 2048\n")
+    with serving_in_thread() as server:
+        for path in PATHS:
+            answer = httpx.post(f"{server.url}{path}", content=b"x" * 3000)
+            error = answer.json()["error"]
+            assert answer.status_code == 413, path
+            if path == "/v1/messages":
+                assert (answer.json()["type"], error["type"]) == ("error", "request_too_large")
+            elif path == "/api/chat":
+                assert isinstance(error, str)
+            else:
+                assert error["message"] and error["type"].startswith("invalid_request")
 
 
 PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat", "/api/v1/chat", "/api/v0/embeddings")

@@ -133,6 +133,24 @@ def test_a_text_that_is_too_long_is_cut_to_the_context_on_a_fake_engine(own: htt
     assert len(own.post("/api/embeddings", json={"model": "vectors", "prompt": text}).json()["embedding"]) == 2
 
 
+def test_every_route_reads_bodies_without_a_content_type_on_a_fake_engine(own: httpx.Client) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "/api/show": {"model": "ALPHA:latest"},
+        "/api/generate": {"model": "ALPHA:latest", "prompt": "hi"},
+        "/api/embed": {"model": "VECTORS:latest", "input": "hi"},
+        "/api/embeddings": {"model": "vectors", "prompt": "hi"},
+        "/api/copy": {"source": "alpha", "destination": "other"},
+        "/api/create": {"model": "third", "from": "alpha"},
+        "/api/pull": {"model": "alpha"},
+        "/api/delete": {"model": "other"},
+    }
+    for headers in ({"content-type": "application/x-www-form-urlencoded"}, {}):
+        for path, body in bodies.items():
+            method = "DELETE" if path == "/api/delete" else "POST"
+            answer = own.request(method, path, content=json.dumps(body), headers=headers)
+            assert answer.status_code == 200, (path, answer.text)
+
+
 KEEP_ALIVE = {"10m": 600, "1h30m": 5400, "1.5s": 1.5, "500ms": 0.5, "0": 0, "0s": 0, "-1m": FOREVER, "+2s": 2}
 
 

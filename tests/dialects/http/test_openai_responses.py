@@ -312,6 +312,8 @@ def test_a_text_has_the_form_that_is_asked_for(http: httpx.Client, client: opena
     for body in (whole(http, text={"format": form}, max_output_tokens=30),):
         validate(json.loads(body.output_text), schema)
         assert json.loads(body.model_dump_json(by_alias=True))["text"]["format"]["schema"] == schema
+        events = stream(http, text={"format": form}, max_output_tokens=30)
+        assert events[-1]["response"]["output"][0]["content"][0]["text"] == body.output_text
     as_object = whole(http, text={"format": {"type": "json_object"}}, max_output_tokens=30).output_text
     assert as_object.lstrip().startswith("{")
     error = refusal(http, response_format={"type": "json_object"})

@@ -1,4 +1,4 @@
-"""Calls of tools and their way back in OpenAI's API, where the fake engine says what a test scripts."""
+"""Calls of tools and their way back, where the fake engine says what a test scripts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
+import studiolo_fake_engine as fake
 from openai.types.chat import ChatCompletionChunk
 
 from tests.support.calling import prompt, said, scripted
@@ -94,6 +96,41 @@ def test_without_a_need_to_call_a_model_may_answer_on_a_fake_engine(client: open
         assert len(call.message.tool_calls or ()) == 1 and call.message.content is None
 
 
+def test_anthropics_choices_of_a_tool_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    tools = [{"name": name, "input_schema": PARAMETERS} for name in ("a", "b")]
+
+    def blocks(**choice: Any) -> list[str]:
+        body = {"model": "alpha", "max_tokens": 50, "messages": HI, "tools": tools, "tool_choice": choice}
+        kinds: list[list[str]] = []
+        for stream in (False, True):
+            answer = httpx.post(f"{fake_server.url}/v1/messages", json={**body, "stream": stream}, timeout=30)
+            assert answer.status_code == 200, answer.text
+            events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+            begun = [event["content_block"] for event in events if event["type"] == "content_block_start"]
+            kinds.append([block["type"] for block in (begun if stream else answer.json()["content"])])
+        assert kinds[0] == kinds[1]
+        return kinds[0]
+
+    for alone, expected in ((False, ["text", "tool_use", "tool_use"]), (True, ["text", "tool_use"])):
+        scripted(BOTH, BOTH)
+        assert blocks(type="auto", disable_parallel_tool_use=alone) == expected
+    scripted(["Hello."], ["Hello."])
+    assert blocks(type="auto") == ["text"]
+
+
+def test_a_model_that_is_loaded_for_a_request_has_its_ttl_and_its_draft_model_on_a_fake_engine(
+    fake_server: ServerInThread,
+) -> None:
+    body = {"model": "alpha", "ttl": 77, "draft_model": "beta", "max_tokens": 2}
+    for path, prompted in (("/v1/chat/completions", {"messages": HI}), ("/v1/completions", {"prompt": "hi"})):
+        answer = httpx.post(f"{fake_server.url}{path}", json={**body, **prompted}, timeout=30)
+        assert answer.json()["stats"]["draft_model"] == "beta", answer.text
+        (instance,) = fake_server.host.instances.loaded()
+        assert instance.ttl_sec == 77 and fake.engines[-1].draft == "beta"
+    unknown = httpx.post(f"{fake_server.url}/v1/completions", json={**body, "prompt": "hi", "draft_model": "none"})
+    assert unknown.status_code == 404 and "none" in unknown.json()["error"]["message"]
+
+
 SENT_BACK: Any = [
     {"role": "developer", "content": "ALPHA"},
     {"role": "user", "content": [{"type": "text", "text": "BRAVO"}, {"type": "text", "text": "CHARLIE"}]},
@@ -122,6 +159,32 @@ def test_every_text_that_is_sent_back_is_in_the_prompt_once_and_in_order_on_a_fa
     client: openai.OpenAI, tools: Any
 ) -> None:
     client.chat.completions.create(model="alpha", messages=SENT_BACK, tools=tools or openai.omit)
+    every_word_once()
+
+
+@pytest.mark.parametrize("tools", [None, TOOLS], ids=["plain", "tools"])
+def test_so_it_is_in_ollamas_chats_on_a_fake_engine(fake_server: ServerInThread, tools: Any) -> None:
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "ALPHA"},
+        {"role": "user", "content": "BRAVO CHARLIE"},
+        {
+            "role": "assistant",
+            "content": "",
+            "thinking": "DELTA",
+            "tool_calls": [{"function": {"name": "a", "arguments": {"city": "ECHO"}}}],
+        },
+        {"role": "tool", "tool_name": "a", "content": "FOXTROT"},
+        {"role": "system", "content": "GOLF"},
+        {"role": "assistant", "content": "HOTEL"},
+        {"role": "user", "content": "INDIA"},
+    ]
+    body = {"model": "alpha", "messages": messages, "tools": tools, "stream": False}
+    assert httpx.post(f"{fake_server.url}/api/chat", json=body, timeout=30).status_code == 200
+    every_word_once()
+
+
+def every_word_once() -> None:
+    """Check that the last prompt has every word once, in order, and no parts of messages as data."""
     rendered = prompt()
     assert [rendered.count(word) for word in WORDS] == [1] * len(WORDS)
     places = [rendered.index(word) for word in WORDS]
