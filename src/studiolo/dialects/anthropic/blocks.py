@@ -124,6 +124,33 @@ class BlockWriter:
         return {"type": "content_block_delta", "index": len(self.content) - 1, "delta": delta}
 
 
+class SummaryWriter:
+    """Writes an answer that is the summary of a conversation, as one block. Has what :class:`BlockWriter` has."""
+
+    def __init__(self) -> None:
+        self.served: Mapping[str, McpTool] = {}
+        self.content: list[dict[str, Any]] = []
+        self._said: list[str] = []
+
+    def add(self, piece: Piece) -> Iterator[dict[str, Any]]:
+        """Take the next piece of the answer. The block comes whole, at its end."""
+        if isinstance(piece, AnswerText):
+            self._said.append(piece.text)
+        return iter(())
+
+    def answered(self, answered: Answered) -> Iterator[dict[str, Any]]:
+        """Yield nothing: no tool is called for a summary."""
+        return iter(())
+
+    def close(self) -> Iterator[dict[str, Any]]:
+        """Yield the events of the block; its content is null where the model has said nothing."""
+        text = "".join(self._said).strip() or None
+        self.content.append({"type": "compaction", "content": text})
+        yield {"type": "content_block_start", "index": 0, "content_block": {"type": "compaction", "content": None}}
+        yield {"type": "content_block_delta", "index": 0, "delta": {"type": "compaction_delta", "content": text}}
+        yield {"type": "content_block_stop", "index": 0}
+
+
 def served_id(call_id: str) -> str:
     """Return the id of a call that the server makes."""
     return f"mcp{call_id}"

@@ -17,7 +17,7 @@ import msgspec
 from ...domain.chat import Image, Message, Part, Role, Text, ToolCall, ToolResult
 from ...errors import ConfigError
 from ...message_shapes import read_parts, with_reasoning_tags
-from ..http.chats import located
+from ..http.chats import located, summarized
 from ..http.fields import wrong
 
 ChatRole = Literal["user", "assistant", "system"]
@@ -112,6 +112,10 @@ class _Reader:
             is_first = not self.turns or (len(self.turns) == 1 and self.turns[0][0] == "system")
             self.add("system" if role == "system" and is_first else "user", others)
 
+    def begin_with(self, summary: Message) -> None:
+        """Put a summary in the place of all turns so far, but for the system prompt."""
+        self.turns = [*(turn for turn in self.turns[:1] if turn[0] == "system"), (summary.role, [*summary.parts])]
+
     def add(self, role: Role, parts: Sequence[Part]) -> None:
         """Add parts to the last turn if it has the role, else begin a new one."""
         if not self.turns or self.turns[-1][0] != role:
@@ -147,8 +151,11 @@ class _Reader:
                 if others:
                     raise wrong(f"{place}.content", "expected a string or an array of blocks of the type text")
                 return [result]
-            case (_, "compaction") if isinstance(block.get("content"), str):
-                return [Text(block["content"])]
+            case (_, "compaction") if block.get("content") is None:  # of one that has failed
+                return []
+            case (_, "compaction"):
+                self.begin_with(summarized(_string(block, "content", place)))
+                return []
             case ("user" | "assistant", str()) if _SERVER_RESULT.fullmatch(kind):
                 return [Text(msgspec.json.encode(_said(block)).decode())]
             case _:

@@ -24,7 +24,7 @@ from ..http.gathered import Event, Gathered
 from ..http.generation import blaming, events_of, fits, leased, patience_sec
 from ..http.tool_servers import Answered, AskedServer, Rounds, Step, tools_of
 from . import threads
-from .blocks import BlockWriter
+from .blocks import BlockWriter, SummaryWriter
 from .conversation import Conversation
 from .errors import REQUEST_ID, error_body, new_request_id
 from .mcp import offered_tools
@@ -65,7 +65,7 @@ async def create_message(call: Call[MessagesBody]) -> Answer:
     for _ in asked.blocks.close():
         pass
     found = asked.found
-    ended = {**_ending(found), **asked.edits}
+    ended = {**asked.ending(found), **asked.edits}
     await asked.keep()
     return Whole({**asked.head, "content": asked.blocks.content, **ended, "usage": _usage(found)})
 
@@ -101,7 +101,8 @@ class _Asked:
             "role": "assistant",
             "model": call.body.model,
         }
-        self.blocks = BlockWriter(shows_thinking=shows_thinking)
+        summarizes = call.body.compaction is not None
+        self.blocks = SummaryWriter() if summarizes else BlockWriter(shows_thinking=shows_thinking)
         self._conversation = conversation
         self._rounds: Rounds | None = None
 
@@ -151,6 +152,12 @@ class _Asked:
         """Keep the conversation with its answer, which has ended, where that is asked for."""
         await threads.keep(self.call, self.head["id"], self.blocks.content)
 
+    def ending(self, found: Gathered) -> dict[str, Any]:
+        """Return why the answer has ended."""
+        ending = _ending(found)
+        is_summary = self.call.body.compaction is not None and ending["stop_reason"] == "end_turn"
+        return {**ending, "stop_reason": "compaction"} if is_summary else ending
+
     @property
     def edits(self) -> dict[str, Any]:
         """What was edited in the conversation, where the request says anything about that."""
@@ -181,7 +188,7 @@ async def _frames(asked: _Asked) -> AsyncGenerator[bytes, None]:
         yield _frame(each)
     found = asked.found
     await asked.keep()
-    yield _frame({"type": "message_delta", "delta": _ending(found), "usage": _usage(found), **asked.edits})
+    yield _frame({"type": "message_delta", "delta": asked.ending(found), "usage": _usage(found), **asked.edits})
     yield _frame({"type": "message_stop"})
 
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from ...config import PredictionConfig
 from ...config.prediction import StructuredSetting
-from ...domain.chat import ChatRequest
+from ...domain.chat import ChatRequest, Message, Text
 from ...host.instance import Instance
 from ...mcp.connections import McpTool
-from ..http.fields import Field, honoured, ignored, refused
+from ..http.chats import SUMMARY_ORDER
+from ..http.fields import Field, honoured, ignored, refused, wrong
 from ..http.tool_servers import AskedServer
 from . import mcp, tools
 from .conversation import Conversation, read_conversation
@@ -48,6 +50,18 @@ class Thread(Struct, kw_only=True):
 
     type: Literal["create", "continue"]
     previous_message_id: str | None = None
+
+
+class Compaction(Struct, kw_only=True):
+    """That the answer is the summary of the conversation, and how it is asked for."""
+
+    type: Literal["summarize"]
+    instructions: str | None = None
+
+    @property
+    def order(self) -> str:
+        """What the model is asked."""
+        return (self.instructions or "").strip() or SUMMARY_ORDER
 
 
 class PromptBody(Struct, kw_only=True):
@@ -139,6 +153,30 @@ class MessagesBody(PromptBody, kw_only=True):
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     context_management: Any = None
     thread: Thread | None = None
+    compaction: Compaction | None = None
+
+    def chat(
+        self, conversation: Conversation, ignored: list[str], served: Mapping[str, McpTool] | None = None
+    ) -> ChatRequest:
+        """See :meth:`PromptBody.chat`. For a summary, the conversation ends with the order to write it."""
+        chat = super().chat(conversation, ignored, served)
+        if self.compaction is None:
+            return chat
+        has_form = self.output_format is not None or (self.output_config is not None and self.output_config.format)
+        for name, is_given in (
+            ("tool_choice", self.tool_choice is not None and self.tool_choice.type in ("any", "tool")),
+            ("output_config.format", has_form),
+            ("stop_sequences", self.stop_sequences),
+        ):
+            if is_given:
+                raise wrong(name, "is not possible beside compaction")
+        *before, last = chat.messages
+        order = [Text(self.compaction.order)]
+        if last.role == "user":
+            messages = [*before, Message("user", [*last.parts, Text("\n\n"), *order])]
+        else:
+            messages = [*chat.messages, Message("user", order)]
+        return replace(chat, messages=messages, tools=[], tool_choice=None, continue_last=False)
 
     def config_for(self, instance: Instance, conversation: Conversation, ignored: list[str]) -> PredictionConfig:
         """Return the settings as the host has them; see :meth:`PromptBody.config_for`."""
@@ -186,7 +224,7 @@ COUNT_FIELDS: dict[str, Field] = {
     "cache_control": _CACHE,
     "speed": refused("There is one speed.", "standard"),
     "billing_policy": ignored("Nothing is billed."),
-    "compaction": refused("Ask for a summary in the conversation instead."),
+    "compaction": ignored("The count is of the conversation as it was sent."),
     "context_management": ignored("Counts are those of the conversation as it was sent."),
     **mcp.FIELDS,
     "num_ctx": refused("The context length is set when a model is loaded."),
@@ -213,6 +251,9 @@ FIELDS: dict[str, Field] = {
     "diagnostics": ignored("Asks why a cache was missed; the answer to that may be absent upstream as well."),
     "fallbacks": refused("The model that is named answers, or none.", []),
     "fallback_credit_token": ignored("Nothing is billed."),
+    "compaction": honoured("The answer is a summary, one block that stands for all messages before it when sent back."),
+    "compaction.type": honoured("summarize."),
+    "compaction.instructions": honoured("What the model is asked for in place of the server's own words."),
     "thread": honoured("The conversation is kept under the id of the answer, or continues one that is."),
     "thread.type": honoured("create, or continue: the messages are those that are new, system and tools are absent."),
     "thread.previous_message_id": honoured("The id of an answer in a thread; any one, so that threads branch."),

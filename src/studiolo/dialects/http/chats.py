@@ -6,11 +6,22 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, cast
 
-from ...domain.chat import Message, NamedTool, Tool, ToolChoice
+from ...domain.chat import Message, NamedTool, Text, Tool, ToolChoice
 from ...errors import ConfigError, InvalidRequestError
 from ...message_shapes import read_message
 from .attachments import as_given
 from .fields import wrong
+
+SUMMARY_ORDER = (
+    "Summarise this conversation for the one who continues it without having read it: what was asked for, what was "
+    "done and found, which names, values and decisions matter, and what is left to do. Write the summary alone."
+)
+"""Asks a model for the summary of a conversation."""
+
+
+def summarized(summary: str) -> Message:
+    """Return the message that stands for a conversation of which there is a summary."""
+    return Message("user", [Text(f"The conversation so far, in short:\n{summary}")])
 
 
 def read_chat(messages: Sequence[Any], roles: Collection[str], where: str = "messages") -> list[Message]:

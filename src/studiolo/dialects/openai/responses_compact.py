@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from ...config import PredictionConfig
 from ...domain.chat import ChatRequest, Message, Text
 from ..http.answers import Answer, Whole
+from ..http.chats import SUMMARY_ORDER
 from ..http.endpoint import Call
 from ..http.fields import Field, ignored, refused, wrong
 from ..http.generation import blaming, events_of, gathered
@@ -20,11 +21,6 @@ from .responses_items import Ids, sealed
 from .responses_request import FIELDS as RESPONSE_FIELDS
 
 MAX_SUMMARY_TOKENS = 1024
-
-ORDER = (
-    "Summarise this conversation for the one who continues it without having read it: what was asked for, what was "
-    "done and found, which names, values and decisions matter, and what is left to do. Write the summary alone."
-)
 
 
 class CompactBody(Struct, kw_only=True):
@@ -72,7 +68,7 @@ async def compact(call: Call[CompactBody]) -> Answer:
         raise wrong("input", "missing" if body.input is None else "expected at least one message")
     if body.instructions:
         messages.insert(0, Message("system", [Text(body.instructions)]))
-    chat = ChatRequest(messages=[*messages, Message("user", [Text(ORDER)])])
+    chat = ChatRequest(messages=[*messages, Message("user", [Text(SUMMARY_ORDER)])])
     config = PredictionConfig(max_tokens=MAX_SUMMARY_TOKENS)
     with blaming("input"):
         answer = await gathered(events_of(call, body.model, chat, config))

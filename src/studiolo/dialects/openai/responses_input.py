@@ -11,7 +11,7 @@ from ...domain.chat import Message, Part, Text, ToolCall, ToolResult
 from ...errors import ConfigError
 from ...message_shapes import read_tool_call, with_reasoning_tags
 from ..http.attachments import as_given
-from ..http.chats import read_entry
+from ..http.chats import read_entry, summarized
 from ..http.fields import wrong
 from .responses_items import PREFIXES, Ids, unsealed
 from .responses_tools import FREE_TEXT, model_name
@@ -231,7 +231,7 @@ def messages_of(items: Sequence[Placed]) -> list[Message]:
             case "compaction":
                 end_turn()
                 summary = unsealed(item["encrypted_content"])
-                messages.append(Message("user", [Text(f"The conversation so far, in short:\n{summary}")]))
+                messages.append(summarized(summary))
             case _:
                 pass
     end_turn()
