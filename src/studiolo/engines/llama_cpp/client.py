@@ -63,10 +63,10 @@ MAX_EVENT_BYTES = 16 << 20
 
 PACE_SEC = 1 / 30
 PACE_PER_TOKEN_SEC = 0.002
-"""Tokens that come faster than thirty a second are read together, thirty times a second: every wake-up of this process
+"""Tokens that come faster than sixty a second are read together, thirty times a second: every wake-up of this process
 takes a core from the engine's threads, which wait for each other. A stream gets there by two milliseconds a token, so
-that a short answer is not held up, and the last token that is allowed is read when it is due. Tokens that come slower
-than twice as fast are passed on as they come: to wait for the next one takes two wake-ups as well."""
+that a short answer is not held up, and the last token that is allowed is read when it is due. Slower tokens are passed
+on as they come: to wait for the next one costs two wake-ups as well."""
 
 
 class _Event(End):
