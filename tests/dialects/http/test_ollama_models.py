@@ -122,6 +122,23 @@ def test_a_text_that_is_too_long_is_refused(http: httpx.Client) -> None:
         assert embed(http, given, 400, truncate=False) == {"error": "the input length exceeds the context length"}
 
 
+def test_of_a_text_that_is_far_too_long_the_beginning_alone_is_tokenized_on_a_fake_engine(
+    own: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    tokens = fake.FakeEngine._tokens
+
+    def counted(self: fake.FakeEngine, text: str) -> list[int]:
+        sizes.append(len(text))
+        return tokens(self, text)
+
+    monkeypatch.setattr(fake.FakeEngine, "_tokens", counted)
+    for text, limit in ("a " * 3_000_000, 2048), (" " * 200_000 + "a " * 3_000_000, 2048), ("a " * 1000, 1001):
+        answer = own.post("/api/embed", json={"model": "vectors", "input": [text, "a b"]})
+        assert answer.json()["prompt_eval_count"] == limit + 2
+    assert max(sizes) < 2_000_000
+
+
 def test_a_text_that_is_too_long_is_cut_to_the_context_on_a_fake_engine(own: httpx.Client) -> None:
     text = " ".join(["a"] * 1000 + ["longer"] * 5000)
     body = {"model": "vectors", "input": [text, "a b"]}

@@ -12,6 +12,7 @@ from ...domain.embeddings import Embeddings
 from ...engines.base import Engine
 from ...errors import PromptTooLongError
 from ...host.lease import Lease
+from ...host.overflow import CHARACTERS_PER_TOKEN, GROWTH
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import Field, converted, honoured
@@ -128,12 +129,26 @@ async def _embedded(call: Call[Any], name: str, texts: list[str], body: EmbedBod
 
 async def _fitting(lease: Lease, texts: list[str]) -> Embeddings:
     """Return the vectors of ``texts``, each cut to the context of the model."""
+    texts = [await _beginning(lease, text) for text in texts]
     try:
         return await lease.embed(texts)
     except PromptTooLongError:
         pass
     found = [await _cut(lease, text) for text in texts]
     return Embeddings([each.vectors[0] for each in found], [each.token_counts[0] for each in found])
+
+
+async def _beginning(lease: Lease, text: str) -> str:
+    """Return ``text``, or of one that is far too long a beginning that is too long as well."""
+    limit = lease.instance.context_length
+
+    async def exceeding(engine: Engine) -> str:
+        characters = CHARACTERS_PER_TOKEN * limit
+        while characters < len(text) and len(await engine.tokenize(text[:characters])) <= limit:
+            characters *= GROWTH
+        return text[:characters]
+
+    return await lease.call(exceeding) if len(text) > CHARACTERS_PER_TOKEN * limit else text
 
 
 async def _cut(lease: Lease, text: str) -> Embeddings:
