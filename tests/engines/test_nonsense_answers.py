@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
 
-from studiolo.domain.chat import Message, Text
-from studiolo.domain.decisions import Question
-from studiolo.engines.base import DecisionRequest, ToolChatRequest
-from studiolo.engines.chat_templates.control_tokens import ControlTokens
 from studiolo.engines.llama_cpp import client as engine_client
+from studiolo.engines.llama_cpp import responses
 from studiolo.engines.llama_cpp.client import LlamaServerClient
 from studiolo.engines.llama_cpp.endpoint import Endpoint
 from studiolo.errors import EngineError, HostError, PredictionError, PromptTooLongError, UnsupportedError
-from tests.support.engine_calls import request
+from tests.support.engine_calls import CALLS, DECISION
 
 VECTORS = {"data": [{"embedding": [1.0, 2.0], "index": 0}], "usage": {"prompt_tokens": 3}}
 
 
 @dataclass
 class Script:
-    """What the server answers, by path."""
+    """What the server answers, by path.
+
+    Parameters:
+        cut: the connection breaks before the end.
+        endless: the body comes again and again.
+        stalls: the end does not come.
+    """
 
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict[str, tuple[int, bytes]])
     cut: bool = False
+    endless: bool = False
+    stalls: bool = False
 
     def set(self, path: str, body: object, status: int = 200) -> None:
         self.answers[path] = status, body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -44,13 +49,16 @@ def script() -> Script:
 async def client(script: Script, tmp_path: Path) -> AsyncIterator[LlamaServerClient]:
     async def answer(request: web.Request) -> web.StreamResponse:
         status, body = script.answers[request.path]
-        if not script.cut:
+        if not (script.cut or script.endless or script.stalls):
             headers = {"Location": "/elsewhere"} if status == 302 else None
             return web.Response(status=status, body=body, headers=headers)
-        response = web.StreamResponse(headers={"Content-Length": str(len(body) + 100)})
+        headers = {} if script.endless else {"Content-Length": str(len(body) + 100)}
+        response = web.StreamResponse(status=status, headers=headers)
         await response.prepare(request)
         await response.write(body)
         assert request.transport is not None
+        while not script.cut and not request.transport.is_closing():
+            await (response.write(body) if script.endless else asyncio.sleep(0.01))
         request.transport.close()
         return response
 
@@ -66,34 +74,13 @@ async def client(script: Script, tmp_path: Path) -> AsyncIterator[LlamaServerCli
     await runner.cleanup()
 
 
-Call = Callable[[LlamaServerClient], Awaitable[object]]
-
-
-async def drain(events: Any) -> list[object]:
-    return [event async for event in events]
-
-
-CHAT = ToolChatRequest(messages=[Message("user", [Text("Hi")])], tools=[], config=request("").config)
-DECISION = DecisionRequest(messages=[], questions=[Question(text="Which?", choices=["a", "b"])])
-CALLS: dict[str, Call] = {
-    "/tokenize": lambda client: client.tokenize("text"),
-    "/detokenize": lambda client: client.detokenize([1]),
-    "/props": lambda client: client.facts(),
-    "/slots": lambda client: client.drafts(),
-    "/v1/embeddings": lambda client: client.embed(["text"]),
-    "/v1/systemone": lambda client: client.decide(DECISION),
-    "/v1/models": lambda client: client.check_bias(request("Hi", logit_bias=[(1, 1.0)]).config),
-    "/apply-template": lambda client: client.rendered(CHAT, ControlTokens([])),
-    "/completion": lambda client: drain(client.complete(request("Hi"))),
-    "/v1/chat/completions": lambda client: drain(client.chat_with_tools(CHAT, ControlTokens([]))),
-}
-
 NONSENSE: dict[str, tuple[int, bytes]] = {
     "the page of a proxy": (200, b"<html>busy</html>"),
     "nothing": (200, b""),
     "half of an object": (200, b'{"tokens": [1, '),
     "other JSON": (200, b'["a", 1, null]'),
     "no UTF-8": (200, b'{"content": "\xff", "tokens": "\xff", "bos_token": "\xff", "data": "\xff"}'),
+    "JSON that is nested too deeply": (200, b'{"a":' * 100_000),
     "a wrong status": (500, b"<html>oops</html>"),
     "a status without a body": (503, b""),
     "a redirect": (302, b""),
@@ -141,6 +128,11 @@ STREAMS = {
     "an end in the middle of an event": b'data: {"content": "a", "tokens_predicted": 1}\n\ndata: {"cont',
     "an end without a reason": b'data: {"content": "a", "tokens_predicted": 1}\n\n',
     "an error of another shape": b'data: {"error": "bad"}\n\n',
+    "an event that is nested too deeply": b"data: " + b'{"a":' * 100_000 + b"\n\n",
+    "a page": b"<html>busy</html>\n\n",
+    "a number of tokens that nobody can count": b'data: {"tokens_predicted": ' + b"9" * 400 + b"}\n\n",
+    "bytes that are none": b'data: {"completion_probabilities": [{"id": 1, "token": "", "logprob": 0, "bytes": [256]}]}'
+    b"\n\n",
 }
 
 
@@ -155,12 +147,45 @@ async def test_a_stream_of_nonsense_is_a_prediction_error(
             await CALLS[path](client)
 
 
+async def test_an_error_as_older_servers_report_it_is_read(client: LlamaServerClient, script: Script) -> None:
+    script.set("/completion", b'error: {"message": "out of memory"}\n\n')
+    with pytest.raises(PredictionError) as caught:
+        await CALLS["/completion"](client)
+    assert caught.value.cause == "out of memory"
+
+
 async def test_an_event_without_end_is_not_kept_in_memory(
     client: LlamaServerClient, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_client, "MAX_EVENT_BYTES", 1 << 10)
+    monkeypatch.setattr(responses, "MAX_EVENT_BYTES", 1 << 10)
     script.set("/completion", b"data: " + b"x" * (1 << 14))
     with pytest.raises(PredictionError, match="longer"):
+        await CALLS["/completion"](client)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("path", CALLS)
+async def test_an_answer_without_end_is_not_kept_in_memory(
+    client: LlamaServerClient, script: Script, path: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responses, "MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr(responses, "MAX_EVENT_BYTES", 1 << 20)
+    script.set(path, b"data: " + b"x" * (1 << 20), status)
+    script.endless = True
+    with pytest.raises(PredictionError, match="longer than 1 MiB"):
+        await CALLS[path](client)
+
+
+async def test_an_answer_that_stalls_is_a_broken_connection(
+    client: LlamaServerClient, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.stalls = True
+    script.set("/slots", b"[")
+    with pytest.raises(ConnectionError, match=r"/slots was not answered within 0\.1 s"):
+        await client._request("GET", "/slots", limit_sec=0.1)
+    monkeypatch.setattr(engine_client, "CALL_LIMIT_SEC", 0.1)
+    script.set("/completion", b"{", 500)
+    with pytest.raises(ConnectionError, match=r"/completion was not answered within 0\.1 s"):
         await CALLS["/completion"](client)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +24,7 @@ from studiolo.protocol.declarations import NAMESPACES
 from studiolo.protocol.settings_keys import LOAD_KEYS, PREDICTION_KEYS
 from tests.support.fake_host import SETTINGS
 from tests.support.fake_models import add_model
+from tests.support.logged_errors import LoggedErrors, logged_errors
 from tests.support.recording import wire_recorder
 from tests.support.typed_values import almost, values_of
 
@@ -76,32 +76,19 @@ def calls_of(namespace: str) -> st.SearchStrategy[Any]:
 cases = st.one_of([st.tuples(st.just(name), st.lists(calls_of(name), min_size=1, max_size=4)) for name in NAMESPACES])
 
 
-class Faults(logging.Handler):
-    """Collects what the host logs as an error: an exception that nobody expected."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.records: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(self.format(record))
-
-
 class Fuzzed:
     """A host on the fake engine, and the event loop it runs on."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, errors: LoggedErrors) -> None:
         self.runner = asyncio.Runner()
+        self.errors = errors
         self.host = self.runner.run(self._host(home))
-        self.faults = Faults()
-        logging.getLogger("studiolo").addHandler(self.faults)
 
     @staticmethod
     async def _host(home: Home) -> Host:
         return Host(home)
 
     def close(self) -> None:
-        logging.getLogger("studiolo").removeHandler(self.faults)
         self.runner.run(self.host.stop())
         self.runner.close()
 
@@ -158,11 +145,11 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
         add_model(home, name)
     add_model(home, "vectors", architecture="bert")
     home.settings.write_text(SETTINGS)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, logged_errors() as errors:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.delenv(wire_recorder.VARIABLE, raising=False)  # what answers frames of wrong types fits no schema
         fake.reset()
-        fuzzed = Fuzzed(home)
+        fuzzed = Fuzzed(home, errors)
         yield fuzzed
         fuzzed.close()
         assert fake.running() == []
@@ -171,9 +158,9 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
 
 @given(cases)
 def test_every_call_is_answered_on_the_fake_engine(fuzzed: Fuzzed, case: tuple[str, list[Any]]) -> None:
-    fuzzed.faults.records.clear()
+    fuzzed.errors.records.clear()
     received = fuzzed.answers(*case)
-    assert fuzzed.faults.records == []
+    assert fuzzed.errors.records == []
     for frame in received[1:]:
         assert frame["type"] in ANSWERS
         if frame["type"] in ("rpcError", "channelError"):

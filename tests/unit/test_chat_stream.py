@@ -81,7 +81,7 @@ def test_a_call_without_an_identifier_gets_one() -> None:
 
 
 def test_arguments_that_are_cut_off_or_no_object_are_reported_as_such() -> None:
-    for arguments in ('{"n": ', "[1]", "nonsense"):
+    for arguments in ('{"n": ', "[1]", "nonsense", '{"n": ' + "[" * 100_000):
         *_, failed, completed = read(call(0, arguments, name="a"), end(stop_type="limit"))
         assert isinstance(failed, ToolCallFailed) and arguments in (failed.raw or "")
         assert completed.stop_reason == "max_tokens"

@@ -266,7 +266,10 @@ def _parsed(raw: str) -> tuple[str, dict[str, Any]]:
 def parsed_arguments(arguments: Any) -> dict[str, Any]:
     """Return the arguments of a call, given as an object or as JSON text. Raise :class:`ValueError` if invalid."""
     if isinstance(arguments, str):
-        arguments = json.loads(arguments or "{}")
+        try:
+            arguments = json.loads(arguments or "{}")
+        except RecursionError:
+            raise ValueError("They are nested too deeply.") from None
     if arguments is None:
         return {}
     if not isinstance(arguments, dict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 
@@ -19,6 +19,12 @@ from ...errors import PredictionError, PromptTooLongError
 QUOTED_BYTES = 200
 """How much of an answer that cannot be read an error quotes."""
 
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoders raise for an answer that is something else; :class:`RecursionError` for one nested too deeply."""
+
+Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""A number of tokens, or of a token: a larger one could not be sent on."""
+
 T = TypeVar("T")
 
 
@@ -27,8 +33,8 @@ class Fault(msgspec.Struct):
 
     message: str = "no reason given"
     type: str = ""
-    n_prompt_tokens: int | None = None
-    n_ctx: int | None = None
+    n_prompt_tokens: Count | None = None
+    n_ctx: Count | None = None
 
 
 class _Failure(msgspec.Struct):
@@ -38,7 +44,7 @@ class _Failure(msgspec.Struct):
 class Tokens(msgspec.Struct):
     """The answer of ``/tokenize``."""
 
-    tokens: list[int]
+    tokens: list[Count]
 
 
 class Rendered(msgspec.Struct):
@@ -61,7 +67,7 @@ class Embedding(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
+    prompt_tokens: Count = 0
 
 
 class EmbeddingList(msgspec.Struct):
@@ -106,7 +112,7 @@ class Slot(msgspec.Struct):
 
 
 class _ModelMeta(msgspec.Struct):
-    n_vocab: int | None = None
+    n_vocab: Count | None = None
 
 
 class _Model(msgspec.Struct):
@@ -129,7 +135,7 @@ def decode(asked: str, body: bytes, kind: type[T]) -> T:
     """Return the answer ``body`` to the call ``asked``. Raise :class:`PredictionError` if it is something else."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise unreadable(asked, body, str(error)) from None
 
 
@@ -161,7 +167,7 @@ def refusal(asked: str, status: int, body: bytes) -> PredictionError:
     """Return the error for an answer with an HTTP status that is not 200."""
     try:
         return fault_error(msgspec.json.decode(body, type=_Failure).error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except MALFORMED:
         cause = f"It answered {asked} with the HTTP status {status}. {quoted(body)}"
         return PredictionError("The engine refused the request", cause=cause)
 
@@ -199,7 +205,7 @@ def embeddings(body: bytes, count: int, first: int, total: int, length: int | No
     """
     try:
         answer = msgspec.json.decode(body, type=EmbeddingList)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         for index, numbers in _raw_vectors(body):
             if not _is_finite(numbers):
                 raise _not_finite(first + index, total) from None
@@ -228,7 +234,7 @@ def relevance(body: bytes, count: int) -> Relevance:
     """
     try:
         answer = msgspec.json.decode(body, type=_Ranking)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise unreadable("/v1/rerank", body, str(error)) from None
     scores = {each.index: each.relevance_score for each in answer.results}
     if sorted(scores) != list(range(count)) or not all(map(math.isfinite, scores.values())):
@@ -243,7 +249,7 @@ def _raw_vectors(body: bytes) -> Iterator[tuple[int, Sequence[Any]]]:
         for place, each in enumerate(data):
             index: Any = each.get("index", place)
             yield (index if isinstance(index, int) else place), each["embedding"]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return
 
 

@@ -28,6 +28,7 @@ from ..base import EngineEvent, ToolChatRequest
 from ..chat_templates.control_tokens import NO_TOKENS, ControlTokens
 from ..prompt import WORD_JOINER
 from ..tool_reader import failed_call, new_call_id, parsed_arguments
+from .answers import Fault
 from .params import completion_body
 from .stream_events import DraftedTokens, End, Progress, Timings, Token, completed, context_full
 from .tool_parameters import for_converter
@@ -66,7 +67,7 @@ class ChatChunk(msgspec.Struct):
     prompt_progress: Progress | None = None
     timings: Timings | None = None
     end: End | None = msgspec.field(default=None, name="__verbose")
-    error: Any = None
+    error: Fault | None = None
 
     @property
     def tokens_predicted(self) -> int:

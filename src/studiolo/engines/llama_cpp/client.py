@@ -1,7 +1,4 @@
-"""llama-server's HTTP, spoken over a Unix socket. Source of the formats: llama.cpp, tools/server/README.md.
-
-Longer than 400 lines because it is one client: each call of the server has its method here, with its errors.
-"""
+"""llama-server's HTTP, spoken over a Unix socket. Source of the formats: llama.cpp, tools/server/README.md."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ import asyncio
 import contextlib
 import io
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -23,7 +20,6 @@ from ..base import Completed, CompletionRequest, DecisionRequest, EngineEvent, T
 from ..chat_templates.control_tokens import ControlTokens
 from ..prompt import WORD_JOINER, Prompt
 from .answers import (
-    QUOTED_BYTES,
     Content,
     EmbeddingList,
     Fault,
@@ -40,11 +36,11 @@ from .answers import (
     refusal,
     relevance,
     too_long,
-    unreadable,
 )
 from .chat_stream import ChatReader, chat_body, decode_chunk
 from .endpoint import Endpoint
 from .params import completion_body
+from .responses import body_of, broken_connections_reported, events_of, limited
 from .server_facts import ServerFacts
 from .stream_events import DraftedTokens, End, Progress, Token, completed, context_full
 from .system_one import system_one_body, system_one_probabilities
@@ -57,16 +53,6 @@ EMBEDDING_BATCH = 64
 
 NOT_THERE = (404, 501)
 """The statuses by which a server says that it does not have a call."""
-
-MAX_EVENT_BYTES = 16 << 20
-"""The longest event of a stream; llama-server's are kilobytes."""
-
-PACE_SEC = 1 / 30
-PACE_PER_TOKEN_SEC = 0.002
-"""Tokens that come faster than sixty a second are read together, thirty times a second: every wake-up of this process
-takes a core from the engine's threads, which wait for each other. A stream gets there by two milliseconds a token, so
-that a short answer is not held up, and the last token that is allowed is read when it is due. Slower tokens are passed
-on as they come: to wait for the next one costs two wake-ups as well."""
 
 
 class _Event(End):
@@ -141,7 +127,7 @@ class LlamaServerClient:
             drafted = DraftedTokens()
             candidates = request.config.log_prob_candidates
             logprobs: list[TokenLogProbs] = []
-            async for event in _events(response, _decode_event, request.config.max_tokens or None):
+            async for event in events_of(response, _decode_event, request.config.max_tokens or None):
                 if event.error is not None:
                     raise fault_error(event.error)
                 if candidates is not None:
@@ -175,9 +161,9 @@ class LlamaServerClient:
         limit = self.context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
         reader = ChatReader(request.config, limit)
         async with self._stream("/v1/chat/completions", body) as response:
-            async for chunk in _events(response, decode_chunk, request.config.max_tokens or None):
+            async for chunk in events_of(response, decode_chunk, request.config.max_tokens or None):
                 if chunk.error is not None:
-                    raise fault_error(_chat_fault(chunk.error))
+                    raise fault_error(chunk.error)
                 for event in reader.feed(chunk):
                     yield event
                     if isinstance(event, Completed):
@@ -304,7 +290,7 @@ class LlamaServerClient:
 
     async def health(self) -> None:
         """Return when the server has said that it is well. Waits as long as it says nothing."""
-        async with _broken_connections_reported(), self._session.get("/health") as response:
+        async with broken_connections_reported(), self._session.get("/health") as response:
             if response.status != 200:
                 raise EngineError("The engine is not well", cause=f"It answered {response.status} to a health check")
 
@@ -355,11 +341,13 @@ class LlamaServerClient:
     async def _stream(self, path: str, body: bytes) -> AsyncGenerator[aiohttp.ClientResponse]:
         """Request a streamed answer, and return it when its status says that it is one."""
         async with (
-            _broken_connections_reported(),
+            broken_connections_reported(),
             self._session.post(path, data=io.BytesIO(body), allow_redirects=False) as response,
         ):
             if response.status != 200:
-                raise refusal(path, response.status, await response.read())
+                async with limited(path, CALL_LIMIT_SEC):
+                    body = await body_of(path, response)
+                raise refusal(path, response.status, body)
             yield response
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
@@ -375,88 +363,10 @@ class LlamaServerClient:
         self, method: str, path: str, data: bytes | None = None, *, limit_sec: float | None = CALL_LIMIT_SEC
     ) -> tuple[int, bytes]:
         """Return the HTTP status and the body of the answer to a call that does not stream."""
-        limit = aiohttp.ClientTimeout(total=limit_sec)
         body = None if data is None else io.BytesIO(data)  # it is sent in pieces: bytes of over 1 MiB hold up the loop
         async with (
-            _broken_connections_reported(),
-            self._session.request(method, path, data=body, timeout=limit, allow_redirects=False) as response,
+            broken_connections_reported(),
+            limited(path, limit_sec),
+            self._session.request(method, path, data=body, allow_redirects=False) as response,
         ):
-            return response.status, await response.read()
-
-
-@contextlib.asynccontextmanager
-async def _broken_connections_reported() -> AsyncGenerator[None, None]:
-    try:
-        yield
-    except aiohttp.ClientError as error:
-        raise ConnectionError(f"{type(error).__name__}: {error}") from None
-
-
-class _Counted(Protocol):
-    """An event with the number of tokens so far."""
-
-    @property
-    def tokens_predicted(self) -> int: ...
-
-
-E = TypeVar("E", bound=_Counted)
-
-
-async def _events(
-    response: aiohttp.ClientResponse, decode_event: Callable[[bytes], E], max_tokens: int | None
-) -> AsyncIterator[E]:
-    """Yield the server-sent events of a response, each decoded once.
-
-    Parameters:
-        max_tokens: how many the answer has at most.
-    """
-    rest = b""
-    clock = asyncio.get_running_loop().time
-    first: tuple[int, float] | None = None
-    asked = clock()
-    while chunk := await _read(response.content):
-        began = clock()
-        *events, rest = (rest + chunk).split(b"\n\n")
-        if len(rest) > MAX_EVENT_BYTES:
-            raise unreadable("a streamed request", rest, f"An event is longer than {MAX_EVENT_BYTES >> 20} MiB")
-        tokens = 0
-        for text in events:
-            if text.startswith(b"data: ") and text != b"data: [DONE]":
-                try:
-                    event = decode_event(text[6:])
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    raise unreadable("a streamed request", text, str(error)) from None
-                tokens = event.tokens_predicted
-                yield event
-        pause = min(PACE_SEC, tokens * PACE_PER_TOKEN_SEC)
-        if max_tokens is not None and tokens:
-            first = first or (tokens, began)
-            each = (began - first[1]) / max(tokens - first[0], 1)
-            pause = min(pause, each * (max_tokens - tokens))
-        pause -= clock() - began
-        if began - asked > PACE_SEC / 2:
-            pause = 0.0
-        transport = response.connection.transport if response.connection else None
-        if pause > 0 and transport is not None:
-            transport.pause_reading()  # what comes meanwhile waits in the kernel
-            try:
-                await asyncio.sleep(pause)
-            finally:
-                transport.resume_reading()
-        asked = clock()
-    if rest.strip():  # neither an event nor the end of the stream
-        raise unreadable("a streamed request", rest, "It ended in the middle of an event")
-
-
-async def _read(content: aiohttp.StreamReader) -> bytes:
-    try:
-        return await content.readany()
-    except RuntimeError as error:  # aiohttp's word for a connection that went while nobody was reading
-        raise ConnectionError(str(error)) from None
-
-
-def _chat_fault(error: Any) -> Fault:
-    try:
-        return msgspec.convert(error, Fault)
-    except msgspec.ValidationError:
-        return Fault(message=str(error)[:QUOTED_BYTES])
+            return response.status, await body_of(path, response)

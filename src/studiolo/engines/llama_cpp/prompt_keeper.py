@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ...errors import StudioloError
-from .answers import decode
+from .answers import Count, decode
 from .client import LlamaServerClient
 from .noted_prompts import MIN_TOKENS, Noted, NotedPrompts, Prefix, common_length
 from .saved_prompts import SavedPrompts
@@ -37,15 +37,15 @@ _log = logging.getLogger("studiolo.engines")
 class _SlotAnswer(msgspec.Struct):
     """The answers of ``/completion`` and of the calls that write and read a slot, as far as they matter here."""
 
-    id_slot: int
-    tokens_evaluated: int = 0
-    n_saved: int = 0
-    n_written: int = 0
+    id_slot: Count
+    tokens_evaluated: Count = 0
+    n_saved: Count = 0
+    n_written: Count = 0
     timings: Timings | None = None
 
 
 class _SlotState(msgspec.Struct):
-    id: int
+    id: Count
     is_processing: bool = False
 
 

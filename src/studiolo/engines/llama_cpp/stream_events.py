@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import msgspec
 
@@ -14,14 +15,17 @@ from ...config import PredictionConfig
 from ...domain.generation import LogProb, StopReason, TokenLogProbs
 from ...domain.progress import PromptProgress
 from ..base import Completed
+from .answers import Count
+
+Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class Progress(msgspec.Struct):
     """Tokens of the prompt."""
 
-    total: int
-    processed: int
-    cache: int = 0
+    total: Count
+    processed: Count
+    cache: Count = 0
     """Those of ``processed`` that were there already."""
 
     def counted(self) -> PromptProgress:
@@ -32,10 +36,10 @@ class Progress(msgspec.Struct):
 class Candidate(msgspec.Struct):
     """A token that the model could have chosen."""
 
-    id: int
+    id: Count
     token: str
     logprob: float
-    bytes: list[int] | None = None
+    bytes: list[Byte] | None = None
 
     def logged(self, text: str | None = None) -> LogProb:
         """Return it in the host's form, with ``text`` in place of an empty text."""
@@ -60,14 +64,14 @@ class Token(Candidate):
 class Timings(msgspec.Struct):
     """Counts, durations and rates so far."""
 
-    cache_n: int = 0
-    prompt_n: int = 0
+    cache_n: Count = 0
+    prompt_n: Count = 0
     prompt_ms: float | None = None
-    predicted_n: int = 0
+    predicted_n: Count = 0
     predicted_ms: float | None = None
     predicted_per_second: float | None = None
-    draft_n: int | None = None
-    draft_n_accepted: int | None = None
+    draft_n: Count | None = None
+    draft_n_accepted: Count | None = None
 
 
 class End(msgspec.Struct):
@@ -76,8 +80,8 @@ class End(msgspec.Struct):
     stop_type: str | None = None
     stopping_word: str = ""
     truncated: bool = False
-    tokens_predicted: int = 0
-    tokens_evaluated: int = 0
+    tokens_predicted: Count = 0
+    tokens_evaluated: Count = 0
     timings: Timings | None = None
 
 
