@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from studiolo.dialects.http.answers import AnswerApp, Client, Streamed
+from studiolo.dialects.http.fields import MAX_DEPTH
 from studiolo.dialects.lmstudio import connection
 from studiolo.settings import ServerSettings
 from tests.support.http_server import ServerInThread
@@ -83,6 +84,17 @@ def test_too_many_tools_are_refused_on_a_fake_engine(fake_server: ServerInThread
         space = {"type": "namespace", "name": "n", "description": "", "tools": tools}
         if path == "/v1/responses":
             assert "3 tools are more than 2" in ask(fake_server, path, tools=[space]).text
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else 0
+
+
+def test_a_body_that_is_nested_too_deeply_is_refused_on_a_fake_engine(fake_server: ServerInThread) -> None:
+    for path in ASKED:
+        deep = ask(fake_server, path, odd=nested(MAX_DEPTH))  # in the body itself
+        assert deep.status_code == 400 and f"more than {MAX_DEPTH} levels" in deep.text
+        assert "levels" not in ask(fake_server, path, odd=nested(MAX_DEPTH - 1), stream=False).text
 
 
 def test_a_request_takes_no_longer_than_its_limit_on_a_fake_engine(fake_server: ServerInThread) -> None:

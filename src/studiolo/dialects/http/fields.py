@@ -25,6 +25,10 @@ MAX_NAMED = 20
 """Ignored fields that are named in an answer's header, at most."""
 
 
+MAX_DEPTH = 100
+"""Objects and lists within each other in a body, at most: whatever works on them may call itself for each."""
+
+
 class Field(Struct, frozen=True, kw_only=True):
     """How an endpoint treats a field.
 
@@ -70,7 +74,23 @@ def read_body(body: bytes) -> dict[str, Any]:
         raise InvalidRequestError("The body is not JSON", cause=cause) from None
     if not isinstance(value, dict):
         raise InvalidRequestError(f"The body: expected an object, got {_kind(value)}")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(cast("dict[str, Any]", value)):
+        raise InvalidRequestError("The body is nested too deeply", cause=f"It has more than {MAX_DEPTH} levels.")
     return cast("dict[str, Any]", value)
+
+
+def _is_too_deep(value: dict[str, Any]) -> bool:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            for inner in (cast("dict[str, Any]", each).values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def read_fields(
