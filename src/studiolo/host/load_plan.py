@@ -100,6 +100,7 @@ def checked_settings(config: LoadConfig, model: Model) -> LoadConfig:
                 f"The load config's field {name!r} is {wanted}, and {model.key} was made for at most {limit} tokens",
                 suggestion="Ask for less, or stretch it with rope_frequency_scale or rope_frequency_base on an engine "
                 "that allows it.",
+                data={"feature": name},
             )
     if model.domain == "embedding":
         for name in ("prompt_template", "reasoning_budget_message"):

@@ -150,9 +150,9 @@ def test_a_stream_is_alive_while_its_model_loads_and_while_its_prompt_is_read_on
     monkeypatch.setattr(answers, "KEEP_ALIVE_SEC", 0.02)
     monkeypatch.setattr(generation, "UNLOADED_PATIENCE_SEC", 0.05)
     for path in GENERATING:
-        fake.models["alpha"] = fake.FakeModel(load=fake.Step(0.3))
+        fake.models["alpha"] = fake.FakeModel(load=fake.Step(0.15))
         found = [signs_of_life(path, ask(fake_server, path, stream=True).text)]
-        fake.models["alpha"] = fake.FakeModel(tokens=["One"], token=fake.Step(0.3))
+        fake.models["alpha"] = fake.FakeModel(tokens=["One"], token=fake.Step(0.15))
         fake.engines[-1].script = fake.models["alpha"]
         found.append(signs_of_life(path, ask(fake_server, path, stream=True).text))
         assert all(count == 0 if is_ollamas(path) else count > 2 for count in found), (path, found)

@@ -111,6 +111,10 @@ def test_unknown_keys_and_models_are_errors(http: httpx.Client) -> None:
         assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
     assert chat(http, 400, reasoning="high")["error"]["param"] == "reasoning"
     assert chat(http, 400, reasoning="on")["error"]["param"] == "reasoning"
+    assert chat(http, 400, context_length=999_999)["error"]["param"] == "context_length"
+    for setting in ({"context_length": 999_999}, {"num_experts": 2}):
+        error = post(http, "/api/v1/models/load", 400, model=LLM, **setting)["error"]
+        assert error["param"] == next(iter(setting)) and error["type"] == "invalid_request"
     assert chat(http, 400, integrations=["mcp/files"])["error"]["param"] == "integrations.0"
     assert chat(http, 400, input=[])["error"]["param"] == "input"
     assert chat(http, 400, input=[{"type": "message"}])["error"]["param"] == "input.0.content"

@@ -65,7 +65,7 @@ class _Chat:
         """Yield what happens, from the connections of MCP servers and the load of the model to the result."""
 
         async def run(queue: asyncio.Queue[Happening]) -> None:
-            with blaming("input", reasoning_effort="reasoning"):
+            with blaming("input", reasoning_effort="reasoning", context_length="context_length"):
                 async with tools_of(self.call.host, self.servers) as tools:
                     await queue.put(Connected())
                     offered = [tool.definition for tool in tools.values()] or None

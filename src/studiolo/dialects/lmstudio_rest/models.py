@@ -14,7 +14,7 @@ from ...library.model import Model
 from ..http.answers import Answer, Whole
 from ..http.endpoint import Call
 from ..http.fields import Field, honoured
-from ..http.generation import leased
+from ..http.generation import blaming, leased
 from ..http.models import known_model
 
 Name = Annotated[str, Meta(min_length=1)]
@@ -194,8 +194,9 @@ async def load(call: Call[LoadBody]) -> Answer:
     domain = model.domain or "llm"
     request = LoadRequest(config=body.load_config(), stays=True, explicit=True, on_mismatch="reload")
     began = time.monotonic()
-    async with leased(call, body.model, domain, request) as lease:
-        instance = lease.instance
+    with blaming("model", context_length="context_length", num_experts="num_experts"):
+        async with leased(call, body.model, domain, request) as lease:
+            instance = lease.instance
     return Whole(
         LoadAnswer(
             type="embedding" if domain == "embedding" else "llm",
