@@ -84,6 +84,11 @@ def test_what_is_stored_belongs_to_its_api_token(guarded_server: tuple[ServerInT
         refused = post(path, other, **chat, previous_response_id=first)
         assert refused.status_code == 400 and refused.json()["error"]["param"] == "previous_response_id"
     messages = [{"role": "user", "content": "hi"}]
+    asked = {"model": "alpha", "max_tokens": 5, "messages": messages}
+    thread = post("/v1/messages", token, **asked, thread={"type": "create"}).json()["id"]
+    more = {"type": "continue", "previous_message_id": thread}
+    for each, status in ((token, 200), (other, 404)):
+        assert post("/v1/messages", each, **asked, thread=more).status_code == status
     kept = post("/v1/chat/completions", token, model="alpha", messages=messages, store=True).json()["id"]
     for each, ids, status in ((token, [kept], 200), (other, [], 404)):
         listed = httpx.get(f"{server.url}/v1/chat/completions", headers={"x-api-key": each}).json()["data"]
