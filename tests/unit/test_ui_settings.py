@@ -1,8 +1,15 @@
-"""The form of the prediction settings has every field of the config, with its meaning."""
+"""The forms of settings have every field of their config, with its meaning, and read what is entered."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+pytest.importorskip("nicegui")
+
 from studiolo.config import PredictionConfig
+from studiolo.ui.models.compared_settings import values_in
 from studiolo.ui.setting_fields import described_fields, setting_fields
 
 ELSEWHERE = frozenset({"top_k", "top_p", "min_p", "structured", "system_prompt", "raw_tools"})
@@ -28,3 +35,19 @@ def test_parameters_that_share_a_text_have_it_each() -> None:
     text = "Do it.\n\nParameters:\n    a: one,\n        two.\n    b_1,\n    c: ``three``.\n\nRaises:\n    X: no.\n"
     assert described_fields(text)["a"] == "One, two."
     assert described_fields("P.\n\nParameters:\n    b, c: of :class:`X`.\n") == {"b": "Of X.", "c": "Of X."}
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("", []),
+        (" , ", []),
+        ("1, 2", [1, 2]),
+        ("true,false", [True, False]),
+        ("f16, q8_0", ["f16", "q8_0"]),
+        ('0.5, max, "off"', [0.5, "max", "off"]),
+        ('{"ratio": "max"}, {"ratio": 0, "main_gpu": 1}', [{"ratio": "max"}, {"ratio": 0, "main_gpu": 1}]),
+    ],
+)
+def test_values_are_separated_by_commas(text: str, values: list[Any]) -> None:
+    assert values_in(text) == values

@@ -1,4 +1,4 @@
-"""The page that measures how fast a model is, as ``studiolo bench`` does."""
+"""The page that measures how fast a model is, with several load settings side by side, as ``studiolo bench`` does."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from urllib.parse import urlencode
 
 from nicegui import ui
 
-from ...benchmark import spread
+from ...benchmark import Figures, described, spread
 from ...errors import ConfigError
 from ..backend import backend
 from ..element_groups import column, fact, panel, row, table
 from ..elements import button, heading
 from .benchmarks import Benchmark, begin_benchmark, benchmarks, watchers
+from .compared_settings import ComparedSettings
 
 MOST = {"prompt_tokens": 100_000, "tokens": 10_000, "rounds": 100}
-"""The largest sizes: a measurement ends within a day."""
+"""The largest sizes."""
 
-COLUMNS = ("Model", "Prompt tokens", "Prompt tokens/s", "Answer tokens", "Answer tokens/s", "Rounds")
+COLUMNS = (
+    *("Model", "Settings", "Prompt tokens", "Prompt tokens/s", "Answer tokens", "Answer tokens/s"),
+    *("Rounds", "To the first"),
+)
 
 
 def bench_path(model: str, *, loaded: bool = False) -> str:
@@ -31,14 +35,17 @@ async def build() -> None:
     query = ui.context.client.request.query_params
     loaded, key = query.get("loaded"), query.get("model", "")
     if loaded is not None:
-        name, exists = loaded, loaded in [each.identifier for each in await backend().client.llm.list_loaded()]
-    else:
-        models = await backend().client.system.list_library()
-        name, exists = key, any(key in (each.model_key, each.group) for each in models if each.type != "embedding")
+        handles = {each.identifier: each for each in await backend().client.llm.list_loaded()}
+        key = (await handles[loaded].get_info()).model_key if loaded in handles else ""
+    models = await backend().client.system.list_library()
+    is_on_disk = any(key in (each.model_key, each.group) for each in models if each.type != "embedding")
+    name, exists = (key, is_on_disk) if loaded is None else (loaded, bool(key))
     with column():
         heading(f"Benchmark of {name}" if exists else "No such model", 1)
         if exists:
             _make_form(name, loaded is not None)
+            if loaded is not None and is_on_disk:
+                ui.link("Measure the model on disk, with load settings side by side", bench_path(key))
         else:
             ui.label("There is no model of this name. It may have been unloaded or removed.")
         ui.link("Models", "/models")
@@ -60,6 +67,7 @@ def _make_form(name: str, is_loaded: bool) -> None:
         }
     for made in fields.values():
         made.props("outlined dense stack-label step=1").classes("st-wide")
+    compared = None if is_loaded else ComparedSettings()
 
     def start() -> None:
         size: dict[str, int] = {}
@@ -68,7 +76,8 @@ def _make_form(name: str, is_loaded: bool) -> None:
             if made.value is None or not least <= made.value <= MOST[each]:
                 raise ConfigError(f"{made.props['label']}: from {least:,} to {MOST[each]:,}")
             size[each] = int(made.value)
-        begin_benchmark(Benchmark(name, is_loaded, size["prompt_tokens"], size["tokens"], size["rounds"]))
+        configs: list[dict[str, Any]] = [{}] if compared is None else compared.configs()
+        begin_benchmark(Benchmark(name, is_loaded, configs, size["prompt_tokens"], size["tokens"], size["rounds"]))
 
     with row():
         button("Measure", start, kind="primary")
@@ -95,9 +104,11 @@ def _results_section() -> None:
             if not now:
                 ui.label("Nothing has been measured since the pages were started.").classes("st-dim")
             lines[:] = [_Line(each) for each in benchmarks() if each.state != "done"]
-            if rows := [_cells(each) for each in benchmarks() if each.state == "done"]:
+            done = [each for each in benchmarks() if each.state == "done"]
+            if rows := [_cells(each, figures) for each in done for figures in each.figures]:
                 table(COLUMNS, rows, "Results")
                 fact("Tokens a second: the median of the rounds, and the least and the largest in parentheses.")
+                fact("To the first: how many times as fast as the first settings, prompt and answer together.")
 
     refresh()
     watchers.add_page(refresh)
@@ -123,27 +134,27 @@ class _Line:
     def refresh(self) -> None:
         """Show what has changed."""
         self._about.set_text(_about(self._benchmark))
-        self._bar.set_value(round(max(self._benchmark.begun - 1, 0) / self._benchmark.rounds, 3))
+        self._bar.set_value(round(self._benchmark.share, 3))
 
 
 def _about(benchmark: Benchmark) -> str:
     match benchmark.state:
         case "running":
-            return f"round {benchmark.begun} of {benchmark.rounds}" if benchmark.begun else "begins"
+            return benchmark.now or "begins"
         case "cancelled":
             return "cancelled"
         case _:
             return benchmark.fault
 
 
-def _cells(benchmark: Benchmark) -> list[str]:
-    figures = benchmark.figures
-    assert figures is not None, "it is done"
+def _cells(benchmark: Benchmark, figures: Figures) -> list[str]:
     return [
-        f"{benchmark.model}{' (as loaded)' if benchmark.is_loaded else ''}",
+        benchmark.model,
+        "as it is loaded" if benchmark.is_loaded else described(figures.config),
         f"{median(figures.prompt_tokens):.0f}",
         spread(figures.prompt),
         f"{median(figures.tokens):.0f}",
         spread(figures.decode),
         str(benchmark.rounds),
+        f"{figures.gain(benchmark.figures[0]):.2f}",
     ]

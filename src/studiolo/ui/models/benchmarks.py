@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ...benchmark import Figures, measure, measure_loaded
 from ...errors import HostError, StudioloError
@@ -32,26 +32,35 @@ class Benchmark:
 
     Parameters:
         model: the key of a model on disk, or the identifier of a loaded one.
-        is_loaded: whether a loaded model is measured as it is; otherwise it is loaded for each round.
+        is_loaded: whether a loaded model is measured as it is; otherwise it is loaded for each round of each config.
+        configs: the load settings that are compared, each on top of the model's own; one that is empty without any.
         prompt_tokens, tokens, rounds: see :func:`studiolo.benchmark.measure`.
 
     Attributes:
-        begun: the rounds that have begun.
-        figures: what was measured, where it is done.
+        begun: the rounds that have begun, of all configs together.
+        now: the round that runs, and its settings.
+        figures: what was measured with each config, where it is done.
         fault: what went wrong.
     """
 
     model: str
     is_loaded: bool
+    configs: list[dict[str, Any]]
     prompt_tokens: int
     tokens: int
     rounds: int
     number: int = field(default_factory=lambda: next(_numbers))
     state: State = "running"
     begun: int = 0
-    figures: Figures | None = None
+    now: str = ""
+    figures: list[Figures] = field(default_factory=list[Figures])
     fault: str = ""
     _task: asyncio.Task[None] | None = None
+
+    @property
+    def share(self) -> float:
+        """The share of the rounds that have ended, 0 to 1."""
+        return max(self.begun - 1, 0) / (self.rounds * len(self.configs))
 
     def start(self) -> None:
         """Begin it."""
@@ -65,8 +74,9 @@ class Benchmark:
         if self.state == "running":  # it was cancelled before it ran
             self._end("cancelled")
 
-    def _report(self, _: str) -> None:
+    def _report(self, now: str) -> None:
         self.begun += 1
+        self.now = now
         watchers.call()
 
     def _end(self, state: State) -> None:
@@ -82,9 +92,9 @@ class Benchmark:
                 loaded = {each.identifier: each for each in await client.llm.list_loaded()}
                 if self.model not in loaded:
                     raise HostError(f"{self.model} is no longer loaded", suggestion="Measure the model on disk.")
-                self.figures = await measure_loaded(loaded[self.model], **size, report=self._report)
+                self.figures = [await measure_loaded(loaded[self.model], **size, report=self._report)]
             else:
-                (self.figures,) = await measure(client, self.model, [{}], **size, report=self._report)
+                self.figures = await measure(client, self.model, self.configs, **size, report=self._report)
             self._end("done")
         except asyncio.CancelledError:
             self._end("cancelled")
