@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = re.sub(rf"\]\((?:\.\./)?{re.escape(name)}", f"]({path}", markdown)
     markdown = re.sub(r"\]\((?:\.\./)?README\.md\)", "](README.md)", markdown)
     return re.sub(r"\[([^\]]+)\]\((?:\.\./)?((?:src|tests|bench)/[^)#]*)[^)]*\)", r"\1 (`\2`)", markdown)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Print which screenshots the site has not. That is no warning of mkdocs, with which a strict build would fail."""
+    pages = (page.read_text("utf-8") for page in sorted(Path(config.docs_dir).rglob("*.md")))
+    if lacking := screenshots.missing(pages, screenshots.current()):
+        print(
+            f"WARNING: the site is without screenshots of the pages in the browser: {', '.join(lacking)}."
+            " make screenshots takes them; then run make docs again.",
+            file=sys.stderr,
+        )

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def save(name: str, width: int, png: bytes) -> None:
 def current() -> dict[str, Path]:
     """Return the screenshots of this version by their file names."""
     return {file.name: file for file in sorted(folder().glob("*.png")) if _is_current(file)}
+
+
+def missing(pages: Iterable[str], pictures: dict[str, Path]) -> list[str]:
+    """Return the file names of the screenshots that pages of the documentation have marks for, and ``pictures`` not."""
+    names = [f"{name}-{width}.png" for text in pages for name in MARK.findall(text) for width, _ in SIZES]
+    return [name for name in names if name not in pictures]
 
 
 def _is_current(file: Path) -> bool:

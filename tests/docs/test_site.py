@@ -29,18 +29,26 @@ def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, "-d", str(site)], env=environment, capture_output=True, text=True, timeout=170)
 
 
+TAKEN = [(name, *size) for name in PAGES for size in screenshots.SIZES][:-1]
+"""All screenshots but the last one: the page's name, the width and the height."""
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site with screenshots, which stub pages without content were taken of."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The site with screenshots, which stub pages without content were taken of, and what the build has printed."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDIOLO_SCREENSHOTS", str(tmp_path_factory.mktemp("screenshots")))
-        for name in PAGES:
-            for width, height in screenshots.SIZES:
-                screenshots.save(name, width, _empty_picture(width, height))
+        for name, width, height in TAKEN:
+            screenshots.save(name, width, _empty_picture(width, height))
         done = build(ROOT / "mkdocs.yml", folder)
     assert done.returncode == 0, done.stderr
-    return folder
+    return folder, done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(built: tuple[Path, str]) -> Path:
+    return built[0]
 
 
 def test_the_reference_has_every_public_name(site: Path) -> None:
@@ -66,10 +74,16 @@ def _empty_picture(width: int, height: int) -> bytes:
 
 def test_screenshots_of_this_version_are_shown(site: Path) -> None:
     page = (site / "pages.html").read_text("utf-8")
-    for name in PAGES:
-        for width, _ in screenshots.SIZES:
-            assert re.search(rf'<img alt="[^"]+" src="screenshots/{name}-{width}.png" width="\d+%"', page)
-            assert (site / "screenshots" / f"{name}-{width}.png").is_file()
+    for name, width, _ in TAKEN:
+        assert re.search(rf'<img alt="[^"]+" src="screenshots/{name}-{width}.png" width="\d+%"', page)
+        assert (site / "screenshots" / f"{name}-{width}.png").is_file()
+
+
+def test_a_build_without_a_screenshot_succeeds_and_says_how_to_take_it(built: tuple[Path, str]) -> None:
+    site, printed = built
+    (line,) = [each for each in printed.splitlines() if each.startswith("WARNING: the site is without")]
+    assert re.findall(r"\w+-\d+\.png", line) == ["server-360.png"] and "make screenshots" in line
+    assert "server-360" not in (site / "pages.html").read_text("utf-8")
 
 
 def test_screenshots_of_another_version_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +95,7 @@ def test_screenshots_of_another_version_are_not_shown(tmp_path: Path, monkeypatc
         patch.setattr(screenshots, "program_digest", lambda: "another version")
         screenshots.save("chat", 360, _empty_picture(360, 740))
     assert screenshots.current() == {}
+    assert len(screenshots.missing([text], {})) == len(PAGES) * len(screenshots.SIZES)
     without = screenshots.shown(text, screenshots.current())
     assert without == screenshots.MARK.sub("", text)
     screenshots.save("chat", 360, _empty_picture(360, 740))
