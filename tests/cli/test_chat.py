@@ -37,6 +37,17 @@ def test_the_answer_alone_is_on_standard_output(home: Home, monkeypatch: pytest.
     assert kept["settings"] == {"seed": 3} and prompt_of() == "Be brief.\nCount."
 
 
+def test_a_preset_is_used_and_changed_by_options(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with home.settings.open("a") as settings:
+        settings.write('[presets.brief]\nsystem_prompt = "Be brief."\nmax_tokens = 2\nseed = 3\n')
+    done = command(monkeypatch, "chat", "-p", "Count.", "--preset", "brief", "--set", "seed=4", "--json")
+    answer = json.loads(good(done))
+    assert answer["content"] == "One two " and prompt_of() == "Be brief.\nCount."
+    assert answer["prediction_config"]["seed"] == 4
+    good(command(monkeypatch, "chat", "-p", "Count.", "--preset", "brief", "-s", "Be kind."))
+    assert prompt_of() == "Be kind.\nCount."
+
+
 def test_a_pipe_is_the_question_or_is_added_to_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     good(command(monkeypatch, "chat", stdin="Wer ist Jürgen?\n".encode()))
     assert prompt_of() == "Wer ist Jürgen?"
@@ -122,6 +133,7 @@ def test_an_image_is_given_by_its_file_or_by_a_pipe(
         (("-p", "x", "--set", "temperatur=1"), b"", 1, "Did you mean 'temperature'?"),
         (("-p", "x", "--set", "temperature=hot"), b"", 1, "temperature"),
         (("-p", "x", "--set", "temperature"), b"", 2, "NAME=VALUE"),
+        (("-p", "x", "--preset", "none"), b"", 1, "no preset 'none'"),
         (("-p", "x", "-c", "--conversation", "y"), b"", 2, "--continue and --conversation"),
         (("tinny", "-p", "x"), b"", 1, "tiny"),
         (("-p", "x", "-c"), b"", 1, "no conversation yet"),

@@ -121,6 +121,20 @@ def test_every_setting_of_a_prediction_is_set_shown_and_unset(chat: ChatContext)
         assert "its default" in typed(chat, f"/set {name}") or getattr(chat.session.config, name) is not None
 
 
+def test_a_preset_sets_its_settings_and_its_system_prompt(home: Home) -> None:
+    with home.settings.open("a") as settings:
+        settings.write(
+            '[presets.Brief]\nsystem_prompt = "Be brief."\nmax_tokens = 2\n[presets.cold]\ntemperature = 0\n'
+        )
+    with chatting() as chat:
+        assert typed(chat, "/preset").splitlines()[:2] == ["Brief", "cold"]
+        shown = typed(chat, "/set seed 3", "/preset brief")
+        assert "Be brief.\nmax_tokens = 2\nseed = 3" in shown
+        assert "One \ntwo \n(ended" in typed(chat, "Count.") and prompt_of() == "Be brief.\nCount."
+        assert "Be brief.\ntemperature = 0.0\nmax_tokens = 2\nseed = 3" in typed(chat, "/preset cold")
+        assert "no preset 'warm'. The presets are Brief, cold." in typed(chat, "/preset warm")
+
+
 def test_files_go_along_with_the_next_question_alone(chat: ChatContext, tmp_path: Path) -> None:
     (tmp_path / "a b.txt").write_text("Bees.")
     (tmp_path / "a.png").write_bytes(picture())

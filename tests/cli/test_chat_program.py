@@ -62,6 +62,8 @@ CONVERSATION = (
     ("/set temperature hot", "field 'temperature' is wrong. Expected 'float | null', got 'str'."),
     ("/set max_tokens 0", "max_tokens"),
     ("/unset colour", "no field 'colour'"),
+    ("/preset", "config.toml in the home has no presets."),
+    ("/preset warm", "There is no preset 'warm'. There are none. Write it into config.toml, under"),
     ("/unset", "/unset needs the name of a setting. /set lists those that are set."),
     ("/file bees.txt", "The next question takes along: bees.txt."),
     ("What do bees make?", "(ended: |^.)"),

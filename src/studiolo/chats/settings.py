@@ -26,6 +26,12 @@ def with_setting(config: PredictionConfig, name: str, value: Any) -> PredictionC
     return prediction_config(config)
 
 
+def with_preset(config: PredictionConfig, preset: PredictionConfig) -> PredictionConfig:
+    """Return a config with all that a preset sets but its system prompt, which is the conversation's."""
+    fields = {name: value for name, value in explicit_fields(preset).items() if name != "system_prompt"}
+    return prediction_config(msgspec.structs.replace(config, **fields))
+
+
 def setting(config: PredictionConfig, name: str) -> str | None:
     """Return the value of a field in JSON; ``None`` if it is not set. Raises as :func:`with_setting`."""
     (field,) = snake_case_keys({name: None})

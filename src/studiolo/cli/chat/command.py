@@ -26,6 +26,9 @@ def chat(
         str | None, typer.Option("-p", "--prompt", help="Print the answer to this, and end. A pipe is added to it.")
     ] = None,
     system: Annotated[str | None, typer.Option("-s", "--system", help="Instructions for the model.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A preset of config.toml; --system and --set change it.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A prediction setting; may be given again."),
@@ -68,7 +71,9 @@ def chat(
 
     from ...chats.settings import with_setting
     from ...errors import ConfigError
+    from ...paths import Home
     from ...sdk.sync_client import Client
+    from ...settings import read_settings
     from ..instances import setting_in
     from ..output import say
     from ..standard_streams import decoded
@@ -89,6 +94,8 @@ def chat(
         begun = _begun(journal, last, conversation)
         client = stack.enter_context(Client(host))
         session = ChatSession(client, Recorder(journal if store else None, say), *begun)
+        if preset is not None:
+            session.use_preset(read_settings(Home.default().settings).preset(preset))
         if system is not None:
             session.change(system_prompt=decoded(system, "The system prompt"))
         for name, value in map(setting_in, settings or []):

@@ -18,6 +18,7 @@ from .inputs import Attachment
 from .journal import Journal
 from .loop import COMMANDS, begin, run
 from .model_choice import names_of_models
+from .model_commands import names_of_presets
 from .plain_output import call_line
 from .plain_terminal import PlainTerminal
 from .session import ChatSession
@@ -65,6 +66,7 @@ def _terminal(client: Client, history: PromptHistory, plain: bool, show_reasonin
         "set": lambda: PredictionConfig.__struct_fields__,
         "unset": lambda: PredictionConfig.__struct_fields__,
         "model": lambda: names_of_models(client),
+        "preset": names_of_presets,
         "tools": lambda: [*names_of_servers(), "off"],
     }
     names = [name for command in COMMANDS for name in command.names]

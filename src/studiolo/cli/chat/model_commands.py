@@ -6,6 +6,8 @@ import re
 
 from ...chats.settings import described, setting, value_of, with_setting
 from ...errors import StudioloError, UsageError
+from ...paths import Home
+from ...settings import read_settings
 from ..output import printable
 from .commands import Command
 from .context import ChatContext
@@ -43,6 +45,21 @@ def _set(chat: ChatContext, text: str) -> None:
     else:
         chat.session.configure(with_setting(chat.session.config, name, value_of(value)))
         _show_settings(chat)
+
+
+def _preset(chat: ChatContext, name: str) -> None:
+    settings = read_settings(Home.default().settings)
+    if not name:
+        chat.terminal.show("\n".join(sorted(settings.presets)) or "config.toml in the home has no presets.")
+        return
+    chat.session.use_preset(settings.preset(name))
+    chat.terminal.show(chat.session.conversation.system_prompt or "There is no system prompt.")
+    _show_settings(chat)
+
+
+def names_of_presets() -> list[str]:
+    """Return the names of the presets in ``config.toml``. Raise :class:`ConfigError` if it is malformed."""
+    return [*read_settings(Home.default().settings).presets]
 
 
 def _unset(chat: ChatContext, name: str) -> None:
@@ -112,6 +129,7 @@ COMMANDS = (
     Command(("model",), "[NAME]", "List the models, or have another one answer.", _model),
     Command(("set",), "[NAME [VALUE]]", "Show or change prediction settings: /set temperature 0.2", _set),
     Command(("unset",), "NAME", "Leave a setting to its default.", _unset),
+    Command(("preset",), "[NAME]", "List the presets of config.toml, or set what one sets.", _preset),
     Command(("tools",), "[NAME...|off]", "List the MCP servers, or turn their tools on or off.", _tools),
     Command(("stats",), "[on|off]", "Show the statistics of the last answer; on: of each.", _stats),
     Command(("reasoning",), "", "Show the reasoning of the last answer.", _reasoning),

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ...chats.model_messages import as_chat
+from ...chats.settings import with_preset
 from ...config import PredictionConfig, prediction_config
 from ...domain.chat import Text
 from ...errors import UsageError
@@ -67,6 +68,12 @@ class ChatSession:
         """Use other prediction settings from now on."""
         self.config = config
         self.change(settings=config.to_dict())
+
+    def use_preset(self, preset: PredictionConfig) -> None:
+        """Use what a preset sets from now on: its settings, and its system prompt if it has one."""
+        self.configure(with_preset(self.config, preset))
+        if preset.system_prompt is not None:
+            self.change(system_prompt=preset.system_prompt)
 
     def change(self, **fields: Any) -> None:
         """Change fields of the conversation, and write it if it has messages."""
