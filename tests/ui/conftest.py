@@ -16,6 +16,8 @@ from docs import screenshots
 from studiolo.paths import Home
 from tests.support.browser import PATIENCE_MS, Site, accessibility_faults, chromium
 from tests.support.homes import DEFAULT_MODEL, new_home
+from tests.support.models.built import built
+from tests.support.models.thinking import write_thinking
 from tests.support.running import serving
 from tests.support.web import Web, go_nowhere_else
 
@@ -66,13 +68,20 @@ def hub() -> Iterator[Web]:
 
 @pytest.fixture(scope="package")
 def site(
-    browser: Browser, quick_home: Home, vision_model: Path, hub: Web, tmp_path_factory: pytest.TempPathFactory
+    browser: Browser,
+    cache_home: Home,
+    quick_home: Home,
+    vision_model: Path,
+    hub: Web,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    """The pages of a server with the quick model and a tiny vision model, and a browser with a session."""
+    """The pages of a server with the quick model, one that reasons and one that sees, and a browser with a session."""
     folder = tmp_path_factory.mktemp("pages")
-    home = new_home(folder, quick_home, vision_model)
+    quick = next(quick_home.models.rglob("SmolLM2*.gguf"))
+    thinking = built(cache_home.root, "quick-thinking.Q4_1.gguf", write_thinking, quick)
+    home = new_home(folder, quick_home, vision_model, thinking)
     with home.settings.open("a") as settings:
-        for model in (DEFAULT_MODEL, "tiny-vision"):
+        for model in (DEFAULT_MODEL, "tiny-vision", "quick-thinking"):
             settings.write(
                 f'[models."{model}"]\nload = {{ context_length = 2048 }}\nprediction = {{ max_tokens = 30 }}\n'
             )

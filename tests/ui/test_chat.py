@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from studiolo.config import PredictionConfig
 from studiolo.settings import read_settings
 from tests.support.browser import NARROW, PATIENCE_MS, Site, choose, overflow
-from tests.support.chatting import picture
+from tests.support.chat_page import answered, answers, ask, begin_long_answer, field, set_setting
+from tests.support.command_line import good, run
 from tests.support.running import wait_until
 
 pytestmark = pytest.mark.slow
@@ -26,42 +27,6 @@ ANSWER = """A *studiolo* is a place to read and write, in an Italian palace of t
 - It has a desk, shelves and a door that closes.
 - Its owner keeps there what the work needs, and nothing else.
 """
-
-
-def field(page: Page) -> Locator:
-    return page.get_by_role("textbox", name="Question")
-
-
-def ask(page: Page, text: str) -> None:
-    field(page).fill(text)
-    field(page).press("Enter")
-
-
-def answers(page: Page) -> Locator:
-    return page.get_by_role("article", name="Model")
-
-
-def answered(page: Page) -> Locator:
-    """Wait for the end of an answer, and return the last one."""
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
-    expect(answers(page).last).to_contain_text("tokens in")
-    return answers(page).last
-
-
-def set_setting(page: Page, name: str, value: str) -> None:
-    """Set a prediction setting in the panel, which is open."""
-    page.get_by_label(name, exact=True).fill(value)
-
-
-def begin_long_answer(page: Page) -> Locator:
-    """Ask for an answer that has no limit, and return it when its text comes."""
-    page.get_by_role("button", name="Settings").click()
-    set_setting(page, "Max tokens", "false")
-    page.get_by_role("button", name="Settings").click()
-    ask(page, "Write a story")
-    growing = page.get_by_role("article", name="Answer that comes")
-    expect(growing).to_contain_text(re.compile(r"\w{2}"))
-    return growing
 
 
 @pytest.fixture(scope="module")
@@ -190,45 +155,6 @@ def test_wrong_settings_are_refused_in_their_field_and_a_schema_is_followed(
     assert isinstance(json.loads(text)["ok"], bool)
 
 
-def test_an_image_is_pasted_and_a_document_is_attached(open_page: Callable[..., Page], tmp_path: Path) -> None:
-    page = open_page()
-    choose(page, "Model", "tiny-vision")
-    page.evaluate(
-        """(bytes) => {
-          const data = new DataTransfer();
-          data.items.add(new File([new Uint8Array(bytes)], "dot.png", {type: "image/png"}));
-          document.querySelector('[aria-label="Question"]').dispatchEvent(
-            new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
-        }""",
-        list(picture()),
-    )
-    expect(page.get_by_role("button", name="Remove dot.png")).to_be_visible()
-    note = tmp_path / "note.txt"
-    note.write_text("A cat sleeps.")
-    page.locator("input[type=file]").set_input_files(note)
-    expect(page.get_by_role("button", name="Remove note.txt")).to_be_visible()
-    ask(page, "What is this?")
-    answered(page)
-    question = page.get_by_role("article", name="You")
-    expect(question.get_by_role("img", name="dot.png")).to_have_js_property("naturalWidth", 9)
-    question.get_by_text("File note.txt").click()
-    expect(question.get_by_text("A cat sleeps.")).to_be_visible()
-
-
-def test_a_call_of_a_tool_waits_for_permission(open_page: Callable[..., Page]) -> None:
-    page = open_page()
-    page.get_by_role("button", name="Settings").click()
-    page.get_by_role("checkbox", name="door").click()
-    choose(page, "Tool choice", "required")
-    set_setting(page, "Max tokens", "200")
-    ask(page, "Is the door open?")
-    page.get_by_role("group", name="Call of look").get_by_role("button", name="Allow", exact=True).click()
-    expect(page.get_by_text("Result of look")).to_be_visible()
-    page.get_by_text("Result of look").click()
-    expect(page.get_by_text("It is ajar.")).to_be_visible()
-    answered(page)
-
-
 def test_settings_are_saved_as_a_preset_and_set_again(
     site: Site, open_page: Callable[..., Page], faults_of: Callable[..., list[str]]
 ) -> None:
@@ -259,10 +185,65 @@ def test_settings_are_saved_as_a_preset_and_set_again(
     page.emulate_media(reduced_motion="reduce")
     assert faults_of(page, "aside[aria-label=Settings]") == []
     other = open_page()
+    ask(other, "Hello?")
+    answered(other)
     other.get_by_role("button", name="Settings").click()
+    other.get_by_label("Max tokens", exact=True).fill("none")
+    expect(other.get_by_text(re.compile("max_tokens.*none|got 'str'"))).to_be_visible()
     choose(other, "Preset", "short")
     expect(other.get_by_label("Max tokens", exact=True)).to_have_value("8")
+    expect(other.get_by_text("got 'str'")).to_have_count(0)
     expect(other.get_by_role("textbox", name="System prompt")).to_have_value("Be brief.")
+    other.reload()
+    other.get_by_role("button", name="Settings").click()
+    expect(other.get_by_label("Max tokens", exact=True)).to_have_value("8")
+    expect(other.get_by_role("textbox", name="System prompt")).to_have_value("Be brief.")
+
+
+def test_messages_in_the_middle_are_edited_and_answered_again_in_branches(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    for count, question in enumerate(("One?", "Two?", "Three?"), 1):
+        ask(page, question)
+        expect(answers(page)).to_have_count(count)
+        answered(page)
+    second = page.get_by_role("article").filter(has_text="Two?")
+    second.get_by_role("button", name="Edit").click()
+    page.get_by_role("textbox", name="Edited message").fill("Deux?")
+    page.get_by_role("button", name="Ask again").click()
+    expect(answers(page)).to_have_count(2)
+    answered(page)
+    expect(page.get_by_role("article", name="You")).to_contain_text(["One?", "Deux?"])
+    answers(page).first.get_by_role("button", name="Answer again").click()
+    answered(page)
+    expect(answers(page)).to_have_count(1)
+    expect(answers(page)).to_contain_text("2 of 2")
+    answers(page).get_by_role("button", name="Previous branch").click()
+    expect(page.get_by_role("article", name="You")).to_contain_text(["One?", "Deux?"])
+    page.get_by_role("article", name="You").last.get_by_role("button", name="Previous branch").click()
+    expect(page.get_by_role("article", name="You")).to_contain_text(["One?", "Two?", "Three?"])
+
+
+def test_reasoning_is_open_while_it_comes_and_folded_then(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    choose(page, "Model", "quick-thinking")
+    page.get_by_role("button", name="Settings").click()
+    choose(page, "Context overflow policy", "rollingWindow")
+    set_setting(page, "Max tokens", "false")
+    set_setting(page, "Logit bias", json.dumps([[token, "-inf"] for token in range(17)]))  # no end of anything
+    ask(page, "Why?")
+    thoughts = page.get_by_role("article", name="Answer that comes").locator("details")
+    expect(thoughts).to_have_attribute("open", "")
+    expect(thoughts).to_contain_text(re.compile(r"Reasoning.*[a-z]{2}", re.DOTALL))
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    set_setting(page, "Reasoning budget", "8")
+    set_setting(page, "Max tokens", "20")
+    page.get_by_role("button", name="Try again").click()
+    thoughts = answered(page).locator("details")
+    expect(thoughts).not_to_have_attribute("open", "")
+    expect(thoughts.locator(".st-markdown")).to_be_hidden()
+    thoughts.locator("summary").press("Enter")
+    expect(thoughts.locator(".st-markdown")).to_be_visible()
 
 
 def test_a_narrow_page_has_everything_and_fits(
@@ -277,6 +258,41 @@ def test_a_narrow_page_has_everything_and_fits(
     page.get_by_role("button", name="Settings").click()
     expect(page.get_by_label("Temperature")).to_be_visible()
     assert overflow(page) == 0
+
+
+def test_a_draft_belongs_to_its_conversation_and_outlives_a_reload(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    ask(page, "Which draft?")
+    field(page).fill("What I was about to ask")  # while the page gets the address of its conversation
+    answered(page)
+    expect(page).to_have_url(re.compile("/ui/chat/"))
+    page.get_by_role("link", name="New conversation").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("New conversation")
+    expect(page.get_by_text("The answer stays on this machine")).to_be_visible()
+    expect(field(page)).to_have_value("")
+    page.get_by_role("complementary", name="Conversations").get_by_role("link", name="Which draft?").click()
+    expect(field(page)).to_have_value("What I was about to ask")
+    page.reload()
+    expect(field(page)).to_have_value("What I was about to ask")
+
+
+def test_what_the_terminal_writes_is_shown_when_the_user_comes_back(site: Site, open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    ask(page, "From the browser?")
+    answered(page)
+    good(run(site.home, "chat", "-c", "-p", "From the terminal?", host=site.server.address))
+    good(run(site.home, "chat", "-p", "Another conversation?", host=site.server.address))
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    expect(page.get_by_role("article", name="You").last).to_contain_text("From the terminal?")
+    expect(answers(page)).to_have_count(2)
+    side = page.get_by_role("complementary", name="Conversations")
+    expect(side.get_by_role("link", name="Another conversation?")).to_be_visible()
+    ask(page, "And here again?")
+    answered(page)
+    expect(answers(page)).to_have_count(3)
+    shown = good(run(site.home, "chats", "show", page.url.rpartition("/")[2]))
+    places = [shown.index(f"From the {place}?") for place in ("browser", "terminal")]
+    assert places[0] < places[1] < shown.index("And here again?")
 
 
 def test_a_conversation_that_does_not_exist_is_a_notice(open_page: Callable[..., Page]) -> None:

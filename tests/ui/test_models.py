@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,17 @@ def test_a_model_is_loaded_with_settings_that_the_estimate_follows(
     dialog.get_by_role("button", name="Close").click()
     loaded.get_by_role("button", name="Unload").click()
     expect(loaded).to_have_count(0)
+
+
+def test_variants_of_a_model_are_named(site: Site, open_page: Opener) -> None:
+    folder = site.home.models / "tests" / "pair-GGUF"
+    for name in ("Q4_K_M", "Q8_0"):
+        write_gguf(folder / f"pair-{name}.gguf")
+    page = open_page("/models")
+    page.get_by_label("Filter").fill("pair")
+    expect(page.get_by_role("group", name="pair@q4_k_m")).to_contain_text("the default variant")
+    expect(page.get_by_role("group", name="pair@q8_0")).to_contain_text("a variant")
+    shutil.rmtree(folder)
 
 
 def test_a_model_that_is_not_there_is_not_loaded(open_page: Opener) -> None:

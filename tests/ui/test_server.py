@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -10,8 +13,17 @@ from playwright.sync_api import Page, expect
 import studiolo as lm
 from tests.support.browser import NARROW, Site, overflow
 from tests.support.homes import DEFAULT_MODEL
+from tests.support.running import environment
 
 pytestmark = pytest.mark.slow
+
+ENDLESS = {
+    "temperature": 0,
+    "repeat_penalty": False,
+    "logit_bias": [(0, "-inf"), (2, "-inf")],
+    "context_overflow_policy": "rollingWindow",
+    "max_tokens": False,
+}
 
 Opener = Callable[..., Page]
 Faults = Callable[..., list[str]]
@@ -44,6 +56,26 @@ def test_what_a_client_does_is_seen_as_it_is_done(
     assert faults_of(page) == []
 
 
+def test_who_waits_for_a_slot_is_seen(site: Site, open_page: Opener) -> None:
+    page = open_page("/server")
+    with lm.Client(site.server.address) as client:
+        config = {"context_length": 512, "max_parallel_predictions": 1}
+        llm = client.llm.load_new_instance(DEFAULT_MODEL, "narrow", config=config)
+        with llm.complete_stream("1 2 3 4 5 6 7", config=ENDLESS) as running:
+            tokens = iter(running)
+            next(tokens)
+            with ThreadPoolExecutor(1) as threads:
+                waiting = threads.submit(llm.complete, "And I?", config={"max_tokens": 1})
+                instance = page.get_by_role("group", name="narrow", exact=True)
+                expect(instance).to_contain_text("1 of 1 slots in use")
+                expect(instance).to_contain_text("1 waiting")
+                expect(instance).to_contain_text("has waited for")
+                running.cancel()
+                assert waiting.result(60).stats.predicted_tokens_count == 1
+        expect(instance).to_contain_text("0 waiting")
+        llm.unload()
+
+
 def test_requests_are_recorded_only_when_the_user_wants_it(
     site: Site, llm: lm.LLM, open_page: Opener, faults_of: Faults
 ) -> None:
@@ -71,7 +103,17 @@ def test_requests_are_recorded_only_when_the_user_wants_it(
         expect(program).to_contain_text(site.server.address)
     page.emulate_media(reduced_motion="reduce")
     assert faults_of(page, "[role=dialog]") == []
-    dialog.get_by_role("button", name="Close").click()
+    dialog.get_by_role("button", name="Copy as Python").click()
+    expect(program).to_contain_text("llm.complete(")
+    python = [sys.executable, "-c", program.text_content() or ""]
+    done = subprocess.run(python, env=environment(site.home), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr
+    again = page.get_by_role("group", name="Prompt 3", exact=True)
+    expect(again).to_be_attached()
+    dialog.get_by_role("button", name="Close").click()  # the new entry has left it open
+    again.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("region", name="Text of the prompt")).to_have_text(prompt, use_inner_text=False)
+    page.get_by_role("button", name="Close").click()
     switch.click()
     expect(switch).not_to_be_checked()
     page.get_by_role("button", name="Clear").click()

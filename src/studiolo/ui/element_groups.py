@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
-from .elements import heading
+from .elements import heading, whole_page
 
 
 def column() -> ui.element:
@@ -54,8 +54,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], label: str) -> 
 
 
 @contextlib.contextmanager
-def dialog_card(title: str) -> Generator[ui.card]:
-    """Make the contents of a dialog, with a heading."""
-    with ui.card().classes("st-dialog") as card:
+def open_dialog(title: str, *, closes_by_button_alone: bool = False) -> Generator[ui.dialog]:
+    """Make the contents of a dialog with a heading, and open it. It is deleted when it is closed.
+
+    It belongs to the page, and not to the row where it is opened, which may be made again while it is open.
+    """
+    with whole_page(), ui.dialog() as dialog, ui.card().classes("st-dialog"):
+        dialog.props["aria-label"] = title
+        if closes_by_button_alone:
+            dialog.props("persistent")
         heading(title)
-        yield card
+        yield dialog
+    dialog.on("hide", dialog.delete)
+    dialog.open()

@@ -44,13 +44,20 @@ def heading(text: str, level: int = 2) -> TextElement:
     return TextElement(tag=f"h{level}", text=text).classes(f"st-h{level}")
 
 
+def whole_page() -> Any:
+    """Return the element that all of a page is in: a dialog is made in it, to outlive the row where it is opened."""
+    client: Any = ui.context.client  # its types are unknown
+    return client.layout
+
+
 async def confirmed(question: str, action: str) -> bool:
     """Ask a question in a dialog, and return whether the user chose the action.
 
     Parameters:
         action: the text of the button, such as ``"Delete"``.
     """
-    with ui.dialog() as dialog, ui.card().classes("st-dialog"):
+    with whole_page(), ui.dialog() as dialog, ui.card().classes("st-dialog"):
+        dialog.props["aria-label"] = question
         ui.label(question)
         with ui.row().classes("st-actions"):
             button("Cancel", lambda: dialog.submit(False))
@@ -63,7 +70,8 @@ async def confirmed(question: str, action: str) -> bool:
 
 async def entered(title: str, value: str, action: str) -> str | None:
     """Ask for a line of text in a dialog, and return it; ``None`` if the user cancelled."""
-    with ui.dialog() as dialog, ui.card().classes("st-dialog"):
+    with whole_page(), ui.dialog() as dialog, ui.card().classes("st-dialog"):
+        dialog.props["aria-label"] = action
         field = ui.input(title, value=value).props("outlined dense autofocus").classes("st-wide")
         field.on("keydown.enter", lambda: dialog.submit(field.value))
         with ui.row().classes("st-actions"):

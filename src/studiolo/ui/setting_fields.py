@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from msgspec import Struct
 
-_ABBREVIATIONS = {"cpu", "gpu", "kv", "mtp", "vram"}
+_ABBREVIATIONS = {"lora": "LoRA"} | {name: name.upper() for name in ("cpu", "gpu", "kv", "mtp", "vram")}
 
 _ENTRY = re.compile(r"^    (?P<names>\w[\w, \n]*?): (?P<text>.+?)(?=^    \w|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -41,7 +41,7 @@ class SettingField:
     def title(self) -> str:
         """The name for people."""
         words = self.name.replace("_", " ").capitalize()
-        return " ".join(word.upper() if word.casefold() in _ABBREVIATIONS else word for word in words.split())
+        return " ".join(_ABBREVIATIONS.get(word.casefold(), word) for word in words.split())
 
 
 @cache

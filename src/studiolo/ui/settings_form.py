@@ -107,6 +107,8 @@ def make_setting(field: SettingField, value: str, *, debounce_ms: int, label: st
         else:
             made = ui.textarea(value=value).props("autogrow") if grows else ui.input(value=value)
             made.props["debounce"] = debounce_ms
+            if field.is_number and not field.can_be_off:
+                made.props["inputmode"] = "decimal"  # which keys a phone shows
         made.props("outlined dense")
         made.props["label"] = " ".join(filter(None, (label, field.title)))
         made.without_auto_validation().classes("st-wide")  # which would take errors away that others have set

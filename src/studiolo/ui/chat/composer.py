@@ -15,7 +15,7 @@ from ...errors import StudioloError
 from ...store.conversation import ConversationMessage, ConversationPart, Document
 from ..backend import backend
 from ..elements import button, icon_button
-from ..notices import notice
+from ..notices import notice, show_error
 from ..tasks import begin
 from .live import LiveConversation
 
@@ -30,15 +30,29 @@ _KEYS = """(event) => {
     emit(event.target.value);
   }
 }"""
-_KEEP = """(event) => {
-  if (event.target.tagName === "TEXTAREA") sessionStorage.setItem("studiolo-draft", event.target.value);
-}"""
+DRAFT_KEY = "'studiolo-draft ' + location.pathname"
+"""Where the browser keeps the draft of a conversation while its tab is open, in JavaScript."""
+
+_KEEP = f"""(event) => {{
+  if (event.target.tagName === "TEXTAREA") sessionStorage.setItem({DRAFT_KEY}, event.target.value);
+}}"""
 _FILES = """(event) => {
+  event.currentTarget.classList.remove("st-dropping");
   const files = (event.clipboardData || event.dataTransfer).files;
   if (!files.length) return;
   event.preventDefault();
   getElement(UPLOAD).$refs.qRef.addFiles(files);
 }"""
+_OVER = """(event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
+  event.preventDefault();
+  event.currentTarget.classList.add("st-dropping");
+}"""
+_LEFT = """(event) => {
+  if (!event.currentTarget.contains(event.relatedTarget)) event.currentTarget.classList.remove("st-dropping");
+}"""
+_FORGET = "() => getElement(UPLOAD).$refs.qRef.reset()"
+"""The browser's part refuses a file that it has uploaded before, also where it was removed meanwhile."""
 
 
 class Composer:
@@ -46,11 +60,14 @@ class Composer:
 
     Parameters:
         live: the conversation.
+        page: where files can be dropped.
     """
 
-    def __init__(self, live: LiveConversation) -> None:
+    def __init__(self, live: LiveConversation, page: ui.element) -> None:
         self._live = live
         self._attached: list[Image | AttachedDocument] = []
+        self._is_uploading = False
+        self._being_read: list[str] = []
         self._comes = True
         self._asked = False
         self._timer: asyncio.TimerHandle | None = None
@@ -66,12 +83,9 @@ class Composer:
             self._chips = ui.element("div").classes("st-row")
             self._field = ui.textarea(placeholder="Ask a question").classes("st-wide")
             self._field.props('outlined autogrow autofocus aria-label="Question"')
-            files = _FILES.replace("UPLOAD", str(self._upload.id))
+            self._take_files(page)
             self._field.on("keydown", self._entered, js_handler=_KEYS)
-            self._field.on("paste", js_handler=files)
             self._root.on("input", js_handler=_KEEP)
-            self._root.on("drop", js_handler=files)
-            self._root.on("dragover", js_handler="(event) => event.preventDefault()")
             self._field.on_value_change(self.count_soon)
             with ui.element("div").classes("st-row"):
                 icon_button("attach_file", "Attach images and documents", self._pick)
@@ -96,12 +110,24 @@ class Composer:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(COUNT_AFTER_SEC, self._begin_count)
 
+    def _take_files(self, page: ui.element) -> None:
+        """Take files that are pasted into the field, or dropped anywhere on the page."""
+        files, forget = (each.replace("UPLOAD", str(self._upload.id)) for each in (_FILES, _FORGET))
+        self._field.on("paste", js_handler=files)
+        page.on("drop", js_handler=files)
+        page.on("dragover", js_handler=_OVER)
+        page.on("dragleave", js_handler=_LEFT)
+        self._upload.on("start", lambda: self._uploading(True), args=[])
+        self._upload.on("finish", lambda: self._uploading(False), args=[])
+        self._upload.on("finish", js_handler=forget)
+        self._upload.on("failed", lambda: notice("A file could not be sent to the server.", kind="warning"), args=[])
+
     async def _restore(self) -> None:
         """Put the draft back that the browser has kept over a reload."""
         client = self._root.client
         await client.connected()
         with self._root:
-            answer: Any = ui.run_javascript("sessionStorage.getItem('studiolo-draft')", timeout=10)
+            answer: Any = ui.run_javascript(f"sessionStorage.getItem({DRAFT_KEY})", timeout=10)
             draft: str | None = await answer
             # A question that was asked meanwhile may be what the browser had kept.
             if draft and not self._field.value and not self._asked and not self._root.is_deleted:
@@ -116,7 +142,10 @@ class Composer:
 
     async def _ask(self) -> None:
         text = (self._field.value or "").strip()
-        if self._live.answer is not None or not (text or self._attached):
+        if self._live.answer is not None or not (text or self._attached or self._is_reading):
+            return
+        if self._is_reading:
+            notice("A file is still being read. Send the question when it is there.")
             return
         attached, self._attached = self._attached, []
         try:
@@ -126,8 +155,7 @@ class Composer:
             raise
         self._asked = True
         self._field.set_value("")
-        self._upload.reset()
-        ui.run_javascript("sessionStorage.removeItem('studiolo-draft')")
+        ui.run_javascript(f"sessionStorage.removeItem({DRAFT_KEY})")
         self._show_attached()
         self._live.ask(parts)
         self.count_soon()
@@ -152,19 +180,39 @@ class Composer:
                     parts.append(Document(name=document.name, text=passages, is_excerpt=True))
         return [*parts, Text(text)]
 
-    async def _uploaded(self, event: events.UploadEventArguments) -> None:
-        if len(self._attached) >= MAX_FILES:
+    @property
+    def _is_reading(self) -> bool:
+        """Whether a file is on its way to the server, or read there."""
+        return self._is_uploading or bool(self._being_read)
+
+    def _uploading(self, begins: bool) -> None:
+        self._is_uploading = begins
+        self._show_attached()
+
+    def _uploaded(self, event: events.UploadEventArguments) -> None:
+        if len(self._attached) + len(self._being_read) >= MAX_FILES:
             notice(f"A question has at most {MAX_FILES} files.", kind="warning")
             return
-        data = await event.file.read()
-        files = backend().client.files
-        handle = await files.prepare_file(data, event.file.name)
-        if handle.file_type == "image":
-            self._attached.append(Image(data, event.file.name))
-        else:
-            document = await files.parse_document(handle)
-            self._attached.append(AttachedDocument(event.file.name, document.content, handle))
-        self._show_attached()
+        self._being_read.append(event.file.name)
+        begin(self._read(event.file), "read an attached file")
+
+    async def _read(self, file: Any) -> None:
+        try:
+            data: bytes = await file.read()
+            files = backend().client.files
+            handle = await files.prepare_file(data, file.name)
+            if handle.file_type == "image":
+                self._attached.append(Image(data, file.name))
+            else:
+                document = await files.parse_document(handle)
+                self._attached.append(AttachedDocument(file.name, document.content, handle))
+        except StudioloError as error:
+            with self._root:
+                show_error(error)
+        finally:
+            self._being_read.remove(file.name)
+            if not self._root.is_deleted:
+                self._show_attached()
         self.count_soon()
 
     def _show_attached(self) -> None:
@@ -174,6 +222,9 @@ class Composer:
                 with ui.element("span").classes("st-chip"):
                     ui.label(each.name or "image")
                     icon_button("close", f"Remove {each.name}", partial(self._remove, each))
+            if self._is_reading:
+                names = ", ".join(self._being_read) or "a file"
+                ui.label(f"Reading {names}…").props("role=status").classes("st-dim st-small")
 
     def _remove(self, gone: Image | AttachedDocument) -> None:
         self._attached = [each for each in self._attached if each is not gone]

@@ -135,10 +135,9 @@ class LiveConversation:
     def choose(self, message: ConversationMessage) -> None:
         """Continue the branch of ``message``: where it has several, the last one that was written."""
         self._check_idle()
-        head = message.id
-        for each in self.tree.all():  # children come after their parents
-            if each.parent == head:
-                head = each.id
+        followers, head = self.followers(), message.id
+        while head in followers:
+            head = followers[head][-1].id
         self.change(head=head)
 
     def stop(self) -> None:
@@ -168,6 +167,22 @@ class LiveConversation:
         """Add a message of the answer that comes."""
         model = message.model or (self.conversation.model if message.role == "assistant" else None)
         self.add(replace(message, parent=self.conversation.head, model=model))
+
+    async def refresh(self) -> None:
+        """Take what another program has written meanwhile, such as ``studiolo chat``."""
+        await self.written()
+        if self.answer is not None or not len(self.tree):
+            return
+        try:
+            conversation = await self._store.get(self.conversation.id)
+            tree = await self._store.messages(conversation.id)
+        except StudioloError:  # it was deleted: the next message stores it again
+            return
+        ours, theirs = ({each.id for each in tree.all()} for tree in (self.tree, tree))
+        if theirs > ours and self.answer is None:  # what could not be written is only here
+            self.conversation, self.tree = conversation, tree
+            self.revision += 1
+            self.changed()
 
     async def written(self) -> None:
         """Wait until everything is on disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from nicegui import ui
@@ -12,7 +13,7 @@ from ...page_contract import PREFIX
 from ..backend import backend, owner_of_page
 from ..elements import heading, icon_button
 from ..notices import show_error
-from .composer import Composer
+from .composer import DRAFT_KEY, Composer
 from .live import LiveConversation, new_conversation, open_conversation
 from .messages import MessageList
 from .panel import SettingsPanel
@@ -20,6 +21,14 @@ from .side import ConversationSide
 
 UPDATE_SEC = 0.15
 """Changes are shown at most so often."""
+
+_STORED = f"""(path) => {{
+  const draft = sessionStorage.getItem({DRAFT_KEY});
+  sessionStorage.removeItem({DRAFT_KEY});
+  history.replaceState(history.state, "", path);
+  if (draft) sessionStorage.setItem({DRAFT_KEY}, draft);
+}}"""
+"""Give a page the address of its conversation, which has one now; the draft goes along."""
 
 
 async def build(conversation_id: str | None = None) -> None:
@@ -32,6 +41,7 @@ async def build(conversation_id: str | None = None) -> None:
     missing: StoredItemNotFoundError | None = None
     try:
         live = new_conversation(owner) if conversation_id is None else await open_conversation(owner, conversation_id)
+        await live.refresh()
     except StoredItemNotFoundError as error:
         live, missing = new_conversation(owner), error
     page = ChatPage(live)
@@ -65,12 +75,19 @@ class ChatPage:
                     await self._make_model_choice()
                     icon_button("tune", "Settings", self._toggle_panel)
                 self._messages = MessageList(self.live)
-                self._composer = Composer(self.live)
+                self._composer = Composer(self.live, self._root)
             self._panel = SettingsPanel(self.live)
         await self._side.refresh()
         self._show()
         self.live.watch(self._changed)
         client.on_delete(lambda: self.live.unwatch(self._changed))
+        ui.on("studiolo_focus", self._refresh, args=[], throttle=1.0)
+        ui.run_javascript("window.addEventListener('focus', () => emitEvent('studiolo_focus'))")
+
+    async def _refresh(self) -> None:
+        """Show what another program has written while the user was elsewhere."""
+        await self.live.refresh()
+        await self._side.refresh()
 
     async def _make_model_choice(self) -> None:
         names = await names_of_models()
@@ -124,7 +141,7 @@ class ChatPage:
             self._model.set_value(name)
         if not self._is_stored and len(live.tree):
             self._is_stored = True
-            ui.run_javascript(f"history.replaceState(history.state, '', '{PREFIX}/chat/{live.conversation.id}')")
+            ui.run_javascript(f"({_STORED})({json.dumps(f'{PREFIX}/chat/{live.conversation.id}')})")
         self._side.follow()
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from nicegui import ui
 
-from ...chats.settings import OTHER_NAMES, value_of, with_setting
-from ...config import PredictionConfig, explicit_fields
+from ...chats.settings import OTHER_NAMES, value_of, with_preset, with_setting
+from ...config import PredictionConfig
 from ...errors import ConfigError
 from ...mcp.config import listed_servers
 from ...settings import Settings, read_settings
@@ -39,6 +39,8 @@ class SettingsPanel:
     def __init__(self, live: LiveConversation) -> None:
         self._live = live
         self._fields: dict[str, Any] = {}
+        self._is_showing = False
+        """Whether the values that change are shown, and not entered."""
         self._root = ui.element("aside").props('aria-label="Settings"').classes("st-side st-panel-side")
 
     def open(self) -> None:
@@ -50,7 +52,7 @@ class SettingsPanel:
             heading("System prompt")
             prompt = self._prompt = ui.textarea(value=live.conversation.system_prompt)
             prompt.props('outlined autogrow debounce=400 aria-label="System prompt"').classes("st-wide")
-            prompt.on_value_change(lambda: live.change(system_prompt=prompt.value or ""))
+            prompt.on_value_change(self._set_prompt)
             self._presets = ui.element("div").classes("st-wide")
             self._tools = ui.element("div").classes("st-wide")
             heading("Structured output")
@@ -61,6 +63,10 @@ class SettingsPanel:
             for field in _FIELDS:
                 self._make_field(field, config)
             begin(self._make_lists(), "list presets and tools")
+
+    def _set_prompt(self) -> None:
+        if not self._is_showing:
+            self._live.change(system_prompt=self._prompt.value or "")
 
     async def _make_lists(self) -> None:
         home = backend().context.home
@@ -97,20 +103,19 @@ class SettingsPanel:
 
     def _apply(self, preset: PredictionConfig) -> None:
         """Set what a preset sets; other settings stay."""
-        config = _config_of(self._live)
-        for name, value in explicit_fields(preset).items():
-            if name == "system_prompt":
-                self._live.change(system_prompt=value)
-                self._prompt.set_value(value)
-            else:
-                config = with_setting(config, name, msgspec.to_builtins(value))
-        self._live.change(settings=config.to_dict())
+        config = with_preset(_config_of(self._live), preset)
+        prompt = self._live.conversation.system_prompt if preset.system_prompt is None else preset.system_prompt
+        self._live.change(settings=config.to_dict(), system_prompt=prompt)
+        self._is_showing = True
+        try:
+            self._prompt.set_value(prompt)
+            self._schema.set_value(_schema_text(config))
+            for field in _FIELDS:
+                self._fields[field.name].set_value(_shown(config, field))
+                self._fields[field.name].error = None
+        finally:
+            self._is_showing = False
         notice("The preset is set.")
-        ui.navigate.reload() if len(self._live.tree) else self._show(config)
-
-    def _show(self, config: PredictionConfig) -> None:
-        for field in _FIELDS:
-            self._fields[field.name].set_value(_shown(config, field))
 
     def _make_field(self, field: SettingField, config: PredictionConfig) -> None:
         value = _shown(config, field)
@@ -119,6 +124,8 @@ class SettingsPanel:
         self._fields[field.name] = made
 
     def _set(self, field: SettingField, made: Any) -> None:
+        if self._is_showing:
+            return
         text = (made.value or "").strip()
         try:
             value = None if not text else value_of(text)
@@ -130,14 +137,16 @@ class SettingsPanel:
         self._live.change(settings=config.to_dict())
 
     def _make_structured(self) -> None:
-        structured = _config_of(self._live).structured
-        schema = "" if structured is None else _structured_text(structured)
         ui.label("The answer is JSON that this schema allows. Empty: any text.").classes("st-dim st-small")
-        field = ui.textarea(value=schema, placeholder=_EXAMPLE).classes("st-wide st-code-field")
+        field = self._schema = ui.textarea(value=_schema_text(_config_of(self._live)), placeholder=_EXAMPLE)
+        field.classes("st-wide st-code-field")
         field.without_auto_validation()
         field.props('outlined autogrow debounce=500 spellcheck=false aria-label="JSON schema"')
 
         def change() -> None:
+            if self._is_showing:
+                field.error = None
+                return
             text = (field.value or "").strip()
             fault: str | None = None
             try:
@@ -177,7 +186,8 @@ def _shown(config: PredictionConfig, field: SettingField) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _structured_text(structured: Any) -> str:
-    if structured.type == "json" and structured.json_schema is not None:
+def _schema_text(config: PredictionConfig) -> str:
+    structured = config.structured
+    if structured is not None and structured.type == "json" and structured.json_schema is not None:
         return json.dumps(structured.json_schema, indent=2, ensure_ascii=False)
     return ""

@@ -48,7 +48,8 @@ class PresetSection:
                 button("Save as a preset…", self._save)
 
     def _choose(self) -> None:
-        self._apply(self._presets[self._choice.value])
+        if self._choice.value in self._presets:
+            self._apply(self._presets[self._choice.value])
 
     async def _save(self) -> None:
         path = backend().context.home.settings

@@ -106,7 +106,7 @@ class ConversationSide:
                 self._make_entry(each)
             if not found:
                 with ui.element("li").classes("st-dim st-small"):
-                    ui.label("No conversation has these words in its title." if wanted else "There is none yet.")
+                    ui.label("No conversation has these words in its title." if wanted else "No conversations yet.")
 
     def _make_entry(self, conversation: Conversation) -> None:
         title = conversation.title or "Conversation"

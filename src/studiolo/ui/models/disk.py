@@ -10,7 +10,7 @@ from nicegui import ui
 from ...protocol.downloaded_models import LibraryModel
 from ...units import size
 from ..backend import backend
-from ..element_groups import dialog_card, fact, panel, row, table
+from ..element_groups import fact, open_dialog, panel, row, table
 from ..elements import button, heading
 from .bench import bench_path
 from .downloads import downloads, watchers
@@ -136,7 +136,7 @@ async def _show_details(model: LibraryModel) -> None:
         ("Fits", ", ".join(model.fits or [])),
         ("Loaded as", ", ".join(model.loaded_as)),
     ]
-    with ui.dialog() as dialog, dialog_card(model.model_key):
+    with open_dialog(model.model_key) as dialog:
         _table(facts, f"Facts about {model.model_key}")
         if details.header:
             with ui.expansion("Header of the file").classes("st-wide"):
@@ -147,8 +147,6 @@ async def _show_details(model: LibraryModel) -> None:
                 template.props('tabindex=0 role=region aria-label="Chat template"')
         with row().classes("st-actions"):
             button("Close", dialog.close)
-    dialog.on("hide", dialog.delete)
-    dialog.open()
 
 
 def _table(facts: Sequence[tuple[str, object]], label: str) -> None:

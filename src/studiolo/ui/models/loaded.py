@@ -10,7 +10,7 @@ from ...protocol.load_plan import SettingInForce
 from ...protocol.system import InstanceStatus
 from ...units import size
 from ..backend import backend
-from ..element_groups import dialog_card, fact, panel, row, table
+from ..element_groups import fact, open_dialog, panel, row, table
 from ..elements import button, heading
 from ..monitor import monitor
 from ..notices import notice
@@ -80,12 +80,10 @@ async def show_settings(instance: InstanceStatus) -> None:
     namespace = client.embedding if instance.domain == "embedding" else client.llm
     handle = next(each for each in await namespace.list_loaded() if each.identifier == instance.identifier)
     settings = await handle.get_load_settings()
-    with ui.dialog() as dialog, dialog_card(f"Load settings of {instance.identifier}"):
+    with open_dialog(f"Load settings of {instance.identifier}") as dialog:
         settings_table(settings)
         with row().classes("st-actions"):
             button("Close", dialog.close)
-    dialog.on("hide", dialog.delete)
-    dialog.open()
 
 
 def settings_table(settings: list[SettingInForce]) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from nicegui import ui
 
 from ..backend import backend
-from ..element_groups import dialog_card, fact, panel, row
+from ..element_groups import fact, open_dialog, panel, row
 from ..elements import button, heading
 from .recorder import Entry, recorder
 from .snippets import snippets
@@ -73,7 +73,7 @@ def _make_row(entry: Entry) -> None:
 
 
 def _show(entry: Entry) -> None:
-    with ui.dialog() as dialog, dialog_card(f"{entry.kind.capitalize()} of {entry.model}"):
+    with open_dialog(f"{entry.kind.capitalize()} of {entry.model}") as dialog:
         text = ui.label(entry.text).classes("st-mono st-pre st-wide")
         text.props(f'tabindex=0 role=region aria-label="Text of the {entry.kind}"')
         if entry.kind == "prompt":
@@ -88,8 +88,6 @@ def _show(entry: Entry) -> None:
                     button(f"Copy as {language}", partial(_copy, code, program))
         with row().classes("st-actions"):
             button("Close", dialog.close)
-    dialog.on("hide", dialog.delete)
-    dialog.open()
 
 
 def _copy(code: ui.label, program: str) -> None:

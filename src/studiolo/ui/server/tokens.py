@@ -9,7 +9,7 @@ from nicegui import ui
 from ...errors import ConfigError
 from ...page_contract import ApiTokens, ListedToken
 from ..backend import backend, owner_of_page
-from ..element_groups import dialog_card, fact, panel, row
+from ..element_groups import fact, open_dialog, panel, row
 from ..elements import button, confirmed, entered, heading
 from ..notices import describe, notice
 
@@ -97,12 +97,10 @@ class _Tokens:
 
 def _show_once(token: str) -> None:
     """Show an API token in a dialog. It is forgotten when that is closed."""
-    with ui.dialog().props("persistent") as dialog, dialog_card("The new API token"):
+    with open_dialog("The new API token", closes_by_button_alone=True) as dialog:
         ui.label("Copy it now: it is not shown again.")
         text = ui.label(token).classes("st-mono st-pre st-wide")
         text.props('tabindex=0 role=region aria-label="API token"')
         with row().classes("st-actions"):
             button("Copy", lambda: ui.clipboard.write(token))
             button("Close", dialog.close)
-    dialog.on("hide", dialog.delete)
-    dialog.open()
