@@ -25,6 +25,7 @@ from studiolo.host.host import Host
 from studiolo.paths import Home
 from studiolo.platform import event_loop
 from studiolo.server.app import create_app
+from studiolo.server.gathered_writes import gathering_protocol
 from studiolo.server.serve import collect_garbage_rarely, open_store
 from tests.support.fake_host import SETTINGS
 from tests.support.fake_models import add_model
@@ -84,9 +85,8 @@ async def _serve(home: Home) -> None:
     host = Host()
     clock = asyncio.create_task(_tick())
     store = open_store(host.home, host.settings.current().store)
-    config = uvicorn.Config(
-        create_app(Serving(host, store=store), dialects()), "127.0.0.1", 0, log_level="error", lifespan="off"
-    )
+    app = create_app(Serving(host, store=store), dialects())
+    config = uvicorn.Config(app, "127.0.0.1", 0, http=gathering_protocol(), log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110, uvicorn has no event for it

@@ -26,6 +26,7 @@ from .app import create_app
 from .daemon import follow_stop_requests
 from .daemon_log import CHECK_SEC, rotate_log
 from .daemon_record import remove_record, write_record
+from .gathered_writes import gathering_protocol
 from .listeners import listen, listen_for_sdk
 from .pages.gate import PageGate
 from .serve_options import ServeOptions, listening
@@ -87,6 +88,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     server = _Server(
         uvicorn.Config(
             guarded(create_app(serving, spoken, pages), at.rules),
+            http=gathering_protocol(),
             ssl_certfile=at.certificate and at.certificate[0],
             ssl_keyfile=at.certificate and at.certificate[1],
             lifespan="off",
