@@ -44,10 +44,10 @@ def test_rates_are_of_the_time_between_two_looks_and_samples_of_the_time_between
     history.add(info(a=50))
     now += 2
     history.add(info(a=70, b=5))
-    assert (history.rate("a"), history.rate("b"), history.rate("none")) == (10.0, 0.0, 0.0)
+    assert (history.rate("a"), history.rate("b"), history.rate("none")) == (10.0, 2.5, 0.0)  # b was loaded meanwhile
     now += INTERVAL_SEC - 2
     history.add(info(a=4, b=25))  # a was unloaded, and loaded again
-    assert [each.tokens_per_second for each in history.samples] == [0.0, (20 + 4 + 20) / INTERVAL_SEC]
+    assert [each.tokens_per_second for each in history.samples] == [0.0, (20 + 5 + 4 + 20) / INTERVAL_SEC]
     assert (history.samples[-1].running, history.samples[-1].memory_bytes) == (2, 20)
     for _ in range(1000):
         now += INTERVAL_SEC

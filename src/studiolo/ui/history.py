@@ -44,6 +44,7 @@ class History:
         self._clock = clock
         self._seen: dict[str, tuple[float, int]] = {}
         self._rates: dict[str, float] = {}
+        self._looked_at: float | None = None
         self._kept_at: float | None = None
         self._generated = 0
         """Tokens since the last sample."""
@@ -58,11 +59,13 @@ class History:
         seen = {each.identifier: (now, each.generated_tokens) for each in info.instances}
         self._rates = {}
         for identifier, (_, tokens) in seen.items():
-            before, known = self._seen.get(identifier, (now, tokens))
+            # One that was not there at the last look was loaded since; at the first look, nothing is known.
+            new = (now, tokens) if self._looked_at is None else (self._looked_at, 0)
+            before, known = self._seen.get(identifier, new)
             generated = tokens - known if tokens >= known else tokens  # another instance has the identifier
             self._generated += generated
             self._rates[identifier] = generated / (now - before) if now > before else 0.0
-        self._seen = seen
+        self._seen, self._looked_at = seen, now
         if self._kept_at is not None and now - self._kept_at < INTERVAL_SEC:
             return
         elapsed = now - self._kept_at if self._kept_at is not None else 0.0
