@@ -12,7 +12,7 @@ UV := $(BIN)/uv$(if $(WINDOWS),.exe)
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fast coverage lint types format bench bench-quick fuzz soak docs tables lock clean lm-eval open-webui runtimes screenshots
+.PHONY: help run test check fast coverage lint types format bench bench-quick fuzz soak docs tables lock clean lm-eval open-webui frozen runtimes screenshots
 
 help:
 	@echo "make run     fetch the default model once and complete \"My name is\""
@@ -28,6 +28,7 @@ help:
 	@echo "make soak    clients of every kind for 20 minutes, while engines are killed"
 	@echo "make lm-eval  score a small task by lm-eval and directly; it takes 700 MB in the tests' cache"
 	@echo "make open-webui  drive Open WebUI's backend against a server; it takes 850 MB in the tests' cache"
+	@echo "make frozen  freeze a program by PyInstaller and let it predict: 2 minutes"
 	@echo "make runtimes  build llama-server for this processor and for Vulkan, and test both: up to hours"
 	@echo "make docs    build the documentation into site/"
 	@echo "make screenshots  take the screenshots that the documentation shows: the next make docs has them"
@@ -109,6 +110,9 @@ lm-eval: $(VENV)/.dev
 
 open-webui: $(VENV)/.dev
 	$(BIN)/python -m tests.support.open_webui
+
+frozen: $(VENV)/.dev
+	$(BIN)/python -m tests.support.frozen_program
 
 runtimes: $(VENV)/.dev
 	nice -n 15 $(BIN)/python -m pytest -s tests/runtimes/real_builds.py tests/runtimes/software_gpu.py
