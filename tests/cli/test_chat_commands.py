@@ -167,7 +167,7 @@ def test_undo_retry_and_branches(chat: ChatContext) -> None:
 
 def test_an_answer_that_is_stopped_is_kept_and_the_chat_continues(home: Home) -> None:
     def stop(text: str) -> None:
-        if text == "two ":
+        if "two " in text:  # fragments are merged on a busy machine
             raise KeyboardInterrupt
 
     fake.models["tiny"].endless = True
@@ -178,9 +178,10 @@ def test_an_answer_that_is_stopped_is_kept_and_the_chat_continues(home: Home) ->
         chat.terminal.on_fragment = lambda text: None  # type: ignore[attr-defined]
         fake.models["tiny"].endless = False
         typed(chat, "And then?")
-        assert prompt_of() == "Count.\nOne two \nAnd then?"
+        kept = chat.session.branch[1].text
+        assert kept.startswith("One two ") and prompt_of() == f"Count.\n{kept}\nAnd then?"
     with chatting(last=True) as chat:
-        assert [message.text for message in chat.session.branch[:2]] == ["Count.", "One two "]
+        assert [message.text for message in chat.session.branch[:2]] == ["Count.", kept]
 
 
 def test_a_question_without_an_answer_is_asked_again_or_replaced(home: Home) -> None:

@@ -27,7 +27,7 @@ import studiolo_fake_engine as fake
 tiny = fake.models["tiny"]
 tiny.answers = [
     ["<think>", "Hm, ", "bees.", "</think>", "# Bees\\n\\n", "They ", "make **honey**", ".\\n\\n", "The ", "end."],
-    [*(f"{number} " for number in range(50))],
+    [*(f"{number} " for number in range(1000))],
     ["Both ", "lines."],
 ]
 tiny.tokens, tiny.token.sec = ["more "] * 1000, 0.02
@@ -93,7 +93,7 @@ def test_keys_on_a_terminal_ctrl_c_and_the_end_by_kill_9(empty_home: Home, monke
     exported = json.loads(command(monkeypatch, "chats", "export", kept["id"], "-f", "json").out)
     messages = [(each["role"], each["parts"][0]["text"], each.get("stop_reason")) for each in exported["messages"]]
     assert [role for role, _, _ in messages] == ["user", "assistant", "user", "assistant", "user", "assistant", "user"]
-    assert messages[3][1].startswith("0 1 2 3 4 ") and "49" not in messages[3][1] and messages[3][2] == "userStopped"
+    assert messages[3][1].startswith("0 1 2 3 4 ") and "999 " not in messages[3][1] and messages[3][2] == "userStopped"
     assert messages[4][1:] == ("one\ntwo", None) and messages[6][1:] == ("Never ends?", None)
     assert '"one\\ntwo"' in home.chat_history.read_text() and "not asked" not in home.chat_history.read_text()
 
