@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-SLACK = 16
+SLACK = 32
 """Unread items from which on they are merged with each other: the consumer does not keep up with the producer."""
 
 
