@@ -40,8 +40,10 @@ def test_a_model_on_disk_is_measured_and_unloaded(site: Site, open_page: Opener,
     assert overflow(page) == 0
     page.emulate_media(reduced_motion="reduce")
     expect(page.locator(".q-notification")).to_have_count(0)
+    back = page.get_by_role("main").get_by_role("link", name="Models")
+    back.hover()
     assert faults_of(page) == []
-    page.get_by_role("main").get_by_role("link", name="Models").click()
+    back.click()
     expect(page.get_by_role("heading", name="On disk")).to_be_visible()
 
 
