@@ -15,6 +15,7 @@ from studiolo.dialects.base import Credentials, Serving
 from studiolo.host.host import Host
 from studiolo.server.access import AccessRules, guarded
 from studiolo.server.app import create_app
+from studiolo.server.gathered_writes import gathering_protocol
 from studiolo.store.store import open_store
 from tests.support.homes import DEFAULT_MODEL
 from tests.support.running import free_port, wait_until
@@ -61,7 +62,7 @@ def serving_in_thread(
         app = create_app(Serving(host, credentials=credentials, store=store), dialects())
         if rules is not None:
             app = guarded(app, rules)
-        config = uvicorn.Config(app, "127.0.0.1", port, log_config=None, lifespan="off")
+        config = uvicorn.Config(app, "127.0.0.1", port, http=gathering_protocol(), log_config=None, lifespan="off")
         hosts.append(host)
         servers.append(uvicorn.Server(config))
         try:

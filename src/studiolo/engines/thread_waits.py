@@ -39,8 +39,8 @@ QUIET_SHARE = 0.25
 
 QUIET_LOOKS = 3
 
-LEAST_WORK = 0.1
-"""Cores that an engine uses at least where a look at it says something."""
+LEAST_WORK, LEAST_WANTED = 0.01, 0.1
+"""Cores that an engine uses at least where it is looked at, and that it could use where a look says something."""
 
 _TASKS = Path("/proc/self/task")
 
@@ -93,9 +93,10 @@ class Waits:
             worked_sec: processor time that the threads had.
             delayed_sec: time for which threads that could run waited for a processor.
         """
-        if worked_sec < LEAST_WORK * elapsed_sec:
+        wanted_sec = worked_sec + delayed_sec
+        if wanted_sec < LEAST_WANTED * elapsed_sec:
             return False
-        share = delayed_sec / (worked_sec + delayed_sec)
+        share = delayed_sec / wanted_sec
         self._quiet_looks = self._quiet_looks + 1 if share < QUIET_SHARE else 0
         before = self.short
         self.short = self._quiet_looks < QUIET_LOOKS if self.short else share >= BUSY_SHARE
