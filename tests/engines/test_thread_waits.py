@@ -82,7 +82,8 @@ def test_an_idle_engine_says_nothing_of_the_machine() -> None:
 
 
 @pytest.mark.skipif(not ON_LINUX, reason="libgomp is read from /proc")
-def test_the_surplus_threads_of_libgomp_exceed_the_processors_and_end() -> None:
+def test_the_surplus_threads_of_libgomp_exceed_the_processors_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
     program = """if True:
         import os, time, xllamacpp
         from studiolo.engines import thread_waits as waits
@@ -122,7 +123,8 @@ def busy_processors() -> Generator[None]:
 async def test_the_engine_notices_a_busy_machine_while_it_generates(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    for name in ("GOMP_SPINCOUNT", "OMP_THREAD_LIMIT"):
+        monkeypatch.delenv(name, raising=False)
     engine = await kind_in(tmp_path).start(spec_of(next(home.models.rglob("*.gguf"))))
 
     async def generate() -> None:

@@ -65,6 +65,7 @@ def test_load_settings_are_measured_side_by_side(site: Site, open_page: Opener, 
         notice.click()
     add.click()
     setting.nth(1).get_by_role("button", name="Remove this setting").click()
+    expect(setting).to_have_count(1)
     setting.get_by_label("Values").fill("32, 64")
     assert overflow(page) == 0
     page.emulate_media(reduced_motion="reduce")
