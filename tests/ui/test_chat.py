@@ -227,9 +227,9 @@ def test_reasoning_is_open_while_it_comes_and_folded_then(open_page: Callable[..
     page = open_page()
     choose(page, "Model", "quick-thinking")
     page.get_by_role("button", name="Settings").click()
-    choose(page, "Context overflow policy", "rollingWindow")
     set_setting(page, "Max tokens", "false")
     set_setting(page, "Logit bias", json.dumps([[token, "-inf"] for token in range(17)]))  # no end of anything
+    choose(page, "Context overflow policy", "rollingWindow")
     ask(page, "Why?")
     thoughts = page.get_by_role("article", name="Answer that comes").locator("details")
     expect(thoughts).to_have_attribute("open", "")
