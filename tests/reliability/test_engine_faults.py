@@ -115,10 +115,11 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
         llm = load(client, "stream")
         limited = {**ENDLESS_CONFIG, "max_tokens": 80, "log_probs": 0}
         expected = llm.complete(ENDLESS, config=limited)
+        pid = pid_of(client, "stream")
         stream = llm.complete_stream(ENDLESS, config=limited)
         for count, _ in enumerate(stream):
-            if count == 2:
-                kill_engine(client, "stream")
+            if count == 0:
+                os.kill(pid, signal.SIGKILL)
         result = stream.result()
         assert result.content == expected.content
         assert result.engine_restarts == 1 and expected.engine_restarts == 0

@@ -199,7 +199,7 @@ def test_two_completions_run_at_once(llm: lm.LLM) -> None:
 
     def one() -> None:
         try:
-            stream = llm.complete_stream(COUNT, config={**ENDLESS, "max_tokens": 120})
+            stream = llm.complete_stream(COUNT, config={**ENDLESS, "max_tokens": 1000})
             iterator = iter(stream)
             next(iterator)
             together.wait()  # both have a fragment, and neither has ended

@@ -263,6 +263,7 @@ def test_a_narrow_page_has_everything_and_fits(
 def test_a_draft_belongs_to_its_conversation_and_outlives_a_reload(open_page: Callable[..., Page]) -> None:
     page = open_page()
     ask(page, "Which draft?")
+    expect(field(page)).to_have_value("")  # the question has been taken
     field(page).fill("What I was about to ask")  # while the page gets the address of its conversation
     answered(page)
     expect(page).to_have_url(re.compile("/ui/chat/"))
