@@ -34,8 +34,8 @@ def metrics(serving: Serving) -> str:
             labels = {"instance_name": instance.identifier, "model": instance.model.key}
             yield "", labels, getattr(instance.slots, name)
 
-    def loads(name: str) -> Iterable[Sample]:
-        return (("", {"model": key}, getattr(totals.loads, name)) for key, totals in models.items())
+    def loads(name: str, suffix: str = "") -> Iterable[Sample]:
+        return ((suffix, {"model": key}, getattr(totals.loads, name)) for key, totals in models.items())
 
     def requests(name: str, suffix: str = "") -> Iterable[Sample]:
         for key, totals in models.items():
@@ -50,14 +50,6 @@ def metrics(serving: Serving) -> str:
         for k, totals in models.items()
         for kind, one in totals.requests.items()
         for code, n in one.errors.items()
-    ]
-    load_seconds = [
-        sample
-        for key, totals in models.items()
-        for sample in (
-            ("_sum", {"model": key}, totals.loads.total_sec),
-            ("_count", {"model": key}, totals.loads.ended),
-        )
     ]
     ends = [("", {"model": k, "stop_reason": r}, n) for k, totals in models.items() for r, n in totals.ends.items()]
     errors = [("", {"model": k, "code": code}, n) for k, totals in models.items() for code, n in totals.errors.items()]
@@ -97,7 +89,12 @@ def metrics(serving: Serving) -> str:
         ),
         _family("loads_total", "counter", "Loads of a model.", loads("ended")),
         _family("load_errors_total", "counter", "Loads that failed or were given up.", load_errors),
-        _family("load_seconds", "summary", "From a load's beginning to its end.", load_seconds),
+        _family(
+            "load_seconds",
+            "summary",
+            "From a load's beginning to its end.",
+            [*loads("total_sec", "_sum"), *loads("ended", "_count")],
+        ),
         _family("engine_crashes_total", "counter", "Engines that ended unexpectedly.", each("crashes")),
     )
     return "".join(families)

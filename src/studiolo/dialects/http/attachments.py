@@ -91,9 +91,9 @@ async def resolve_attachments(host: Host, body: object, fields: Sequence[str]) -
 def as_given(part: Any) -> Any:
     """Return a part of a message as a model is given it: an image as its data, a document as its text."""
     match part:
-        case {"type": "input_file", "studiolo_content": str(text)}:
+        case {"type": "input_file"} if isinstance(text := part.get(_CONTENT), str):
             return {"type": "input_text", "text": text}
-        case {"type": "input_image", "studiolo_content": str(data_url)}:
+        case {"type": "input_image"} if isinstance(data_url := part.get(_CONTENT), str):
             return {**as_sent(part), "image_url": data_url}
         case _:
             return part
