@@ -26,7 +26,7 @@ ENDLESS = {
 @pytest.fixture(scope="module")
 def slow(place: tuple[str, int]) -> Iterator[lm.LLM]:
     """A model that takes a prompt in many small steps, one prediction at a time."""
-    load = {"context_length": 512, "eval_batch_size": 32, "max_parallel_predictions": 1, "prompt_cache_mib": 0}
+    load = {"context_length": 4096, "eval_batch_size": 32, "max_parallel_predictions": 1, "prompt_cache_mib": 0}
     with lm.Client(place[0]) as client:
         llm = client.llm.load_new_instance("smollm2-135m-instruct", "slow", config=load)
         yield llm
@@ -60,7 +60,7 @@ def test_cancelling_while_the_prompt_is_processed(slow: lm.LLM) -> None:
             stream.cancel()
 
     stream = slow.complete_stream(
-        fresh(2),
+        "2 " + "word " * 3000,  # more than a second's work: the host hears of the end long before the prompt is done
         config=ENDLESS,
         on_prompt_processing_progress=note,
         on_prediction_fragment=fragments.append,
