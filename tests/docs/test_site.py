@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
-PAGES = ("chat", "models", "server")
+PAGES = ("chat", "models", "server", "playground")
 
 
 def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -82,8 +82,8 @@ def test_screenshots_of_this_version_are_shown(site: Path) -> None:
 def test_a_build_without_a_screenshot_succeeds_and_says_how_to_take_it(built: tuple[Path, str]) -> None:
     site, printed = built
     (line,) = [each for each in printed.splitlines() if each.startswith("WARNING: the site is without")]
-    assert re.findall(r"\w+-\d+\.png", line) == ["server-360.png"] and "make screenshots" in line
-    assert "server-360" not in (site / "pages.html").read_text("utf-8")
+    assert re.findall(r"\w+-\d+\.png", line) == ["playground-360.png"] and "make screenshots" in line
+    assert "playground-360" not in (site / "pages.html").read_text("utf-8")
 
 
 def test_screenshots_of_another_version_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

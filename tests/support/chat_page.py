@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from playwright.sync_api import Locator, Page, expect
+
+from tests.support.browser import choose
 
 
 def field(page: Page) -> Locator:
@@ -29,15 +32,34 @@ def answered(page: Page) -> Locator:
 
 def set_setting(page: Page, name: str, value: str) -> None:
     """Set a prediction setting in the panel, which is open."""
-    page.get_by_label(name, exact=True).fill(value)
+    field = page.get_by_label(name, exact=True)
+    field.fill(value)
+    expect(field).to_have_value(value)
 
 
-def begin_long_answer(page: Page) -> Locator:
-    """Ask for an answer that has no limit, and return it when its text comes."""
-    page.get_by_role("button", name="Settings").click()
+def set_endless(page: Page) -> None:
+    """Make the next answer one without an end, with the panel, which is open."""
     set_setting(page, "Max tokens", "false")
+    set_setting(page, "Logit bias", json.dumps([[token, "-inf"] for token in range(17)]))  # no end of anything
+    choose(page, "Context overflow policy", "rollingWindow")
+
+
+def begin_endless_answer(page: Page) -> Locator:
+    """Ask for an answer without an end, and return it when its text comes."""
+    page.get_by_role("button", name="Settings").click()
+    set_endless(page)
     page.get_by_role("button", name="Settings").click()
     ask(page, "Write a story")
     growing = page.get_by_role("article", name="Answer that comes")
     expect(growing).to_contain_text(re.compile(r"\w{2}"))
     return growing
+
+
+def rename(page: Page, conversation: str, title: str) -> None:
+    """Give the conversation, which is the one on the page, a title."""
+    page.get_by_role("button", name=f"Actions: {conversation}").first.click()
+    page.get_by_role("button", name="Rename").click()
+    field = page.get_by_role("textbox", name="Title")
+    field.fill(title)
+    page.get_by_role("dialog").filter(has=field).get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)

@@ -13,7 +13,16 @@ from playwright.sync_api import Page, expect
 from studiolo.config import PredictionConfig
 from studiolo.settings import read_settings
 from tests.support.browser import NARROW, PATIENCE_MS, Site, choose, overflow
-from tests.support.chat_page import answered, answers, ask, begin_long_answer, field, set_setting
+from tests.support.chat_page import (
+    answered,
+    answers,
+    ask,
+    begin_endless_answer,
+    field,
+    rename,
+    set_endless,
+    set_setting,
+)
 from tests.support.command_line import good, run
 from tests.support.running import wait_until
 
@@ -85,12 +94,7 @@ def test_an_answer_is_tried_again_and_edited_in_branches_of_its_own(
 
 def test_a_conversation_is_renamed_found_exported_copied_and_deleted(first: Page, tmp_path: Path) -> None:
     side = first.get_by_role("complementary", name="Conversations")
-    side.get_by_role("button", name="Actions: What is a").first.click()
-    first.get_by_role("button", name="Rename").click()
-    title = first.get_by_role("textbox", name="Title")
-    title.fill("Small rooms")
-    first.get_by_role("dialog").filter(has=title).get_by_role("button", name="Rename").click()
-    expect(first.get_by_role("heading", level=1)).to_have_text("Small rooms")
+    rename(first, "What is a", "Small rooms")
     side.get_by_label("Search conversations").fill("rooms SMALL")
     expect(side.get_by_role("status")).to_have_text("No message has these words.")
     expect(side.get_by_role("listitem")).to_have_count(1)
@@ -123,7 +127,7 @@ def test_a_conversation_is_renamed_found_exported_copied_and_deleted(first: Page
 
 def test_an_answer_outlives_a_reload_and_is_stopped(open_page: Callable[..., Page]) -> None:
     page = open_page()
-    growing = begin_long_answer(page)
+    growing = begin_endless_answer(page)
     expect(page).to_have_url(re.compile("/ui/chat/"))
     page.reload()
     text = growing.inner_text()
@@ -227,15 +231,17 @@ def test_reasoning_is_open_while_it_comes_and_folded_then(open_page: Callable[..
     page = open_page()
     choose(page, "Model", "quick-thinking")
     page.get_by_role("button", name="Settings").click()
-    set_setting(page, "Max tokens", "false")
-    set_setting(page, "Logit bias", json.dumps([[token, "-inf"] for token in range(17)]))  # no end of anything
-    choose(page, "Context overflow policy", "rollingWindow")
+    set_endless(page)
     ask(page, "Why?")
     thoughts = page.get_by_role("article", name="Answer that comes").locator("details")
     expect(thoughts).to_have_attribute("open", "")
     expect(thoughts).to_contain_text(re.compile(r"Reasoning.*[a-z]{2}", re.DOTALL))
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    again = page.get_by_role("button", name="Try again").element_handle()
+    rename(page, "Why?", "Reasons")
+    assert again.evaluate("button => button.isConnected"), (
+        "a button that is made again while it is pressed does nothing"
+    )
     set_setting(page, "Reasoning budget", "8")
     set_setting(page, "Max tokens", "20")
     page.get_by_role("button", name="Try again").click()
@@ -260,10 +266,25 @@ def test_a_narrow_page_has_everything_and_fits(
     assert overflow(page) == 0
 
 
+def test_what_is_typed_while_a_question_is_on_its_way_is_the_next_draft(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    field(page).fill("Which question?")
+    field(page).evaluate("""async (field) => {  // in less time than the server needs to answer
+      field.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
+      await Vue.nextTick();
+      field.value = "The next draft";
+      field.dispatchEvent(new Event("input", {bubbles: true}));
+    }""")
+    answered(page)
+    expect(page.get_by_role("article", name="You")).to_contain_text("Which question?")
+    expect(field(page)).to_have_value("The next draft")
+    page.reload()
+    expect(field(page)).to_have_value("The next draft")
+
+
 def test_a_draft_belongs_to_its_conversation_and_outlives_a_reload(open_page: Callable[..., Page]) -> None:
     page = open_page()
     ask(page, "Which draft?")
-    expect(field(page)).to_have_value("")  # the question has been taken
     field(page).fill("What I was about to ask")  # while the page gets the address of its conversation
     answered(page)
     expect(page).to_have_url(re.compile("/ui/chat/"))

@@ -16,7 +16,10 @@ Opener = Callable[..., Page]
 Faults = Callable[..., list[str]]
 
 
-def test_one_text_on_two_settings_with_the_probabilities_of_the_tokens(open_page: Opener, faults_of: Faults) -> None:
+@pytest.mark.screenshots
+def test_one_text_on_two_settings_with_the_probabilities_of_the_tokens(
+    open_page: Opener, faults_of: Faults, take_screenshots: Callable[[str, Page], None]
+) -> None:
     page = open_page("/playground", size=NARROW)
     for side, tokens in (("A", "6"), ("B", "3")):
         choose(page, f"{side}: model", DEFAULT_MODEL)
@@ -37,6 +40,7 @@ def test_one_text_on_two_settings_with_the_probabilities_of_the_tokens(open_page
     tokens.first.focus()
     expect(a.get_by_text("%").last).to_contain_text("%  ")
     assert overflow(page) == 0
+    take_screenshots("playground", page)
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     assert faults_of(page) == []
     page.emulate_media(color_scheme="light", reduced_motion="reduce")

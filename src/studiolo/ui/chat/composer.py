@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import partial
 from typing import Any
 
@@ -24,17 +25,26 @@ MAX_FILES = 20
 COUNT_AFTER_SEC = 0.8
 """The draft is counted when it has not changed for so long."""
 
-_KEYS = """(event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    emit(event.target.value);
-  }
-}"""
 DRAFT_KEY = "'studiolo-draft ' + location.pathname"
 """Where the browser keeps the draft of a conversation while its tab is open, in JavaScript."""
 
 _KEEP = f"""(event) => {{
   if (event.target.tagName === "TEXTAREA") sessionStorage.setItem({DRAFT_KEY}, event.target.value);
+}}"""
+_ASK = f"""
+  const field = getElement(FIELD), text = field.inputValue || "";
+  if (getElement(SEND).$el.classList.contains("hidden")) return;
+  field.inputValue = "";
+  sessionStorage.removeItem({DRAFT_KEY});
+  setTimeout(() => emit(text));
+"""
+"""Send the question. The field is cleared at once, and not by the server: what is typed meanwhile is the next draft. The
+server hears of the empty field before it hears of the question."""
+_ASK_BY_BUTTON = f"() => {{{_ASK}}}"
+_ASK_BY_KEY = f"""(event) => {{
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  {_ASK}
 }}"""
 _FILES = """(event) => {
   event.currentTarget.classList.remove("st-dropping");
@@ -69,7 +79,6 @@ class Composer:
         self._is_uploading = False
         self._being_read: list[str] = []
         self._comes = True
-        self._asked = False
         self._timer: asyncio.TimerHandle | None = None
         self._counting: asyncio.Task[None] | None = None
         with ui.element("div").classes("st-composer") as self._root:
@@ -84,15 +93,20 @@ class Composer:
             self._field = ui.textarea(placeholder="Ask a question").classes("st-wide")
             self._field.props('outlined autogrow autofocus aria-label="Question"')
             self._take_files(page)
-            self._field.on("keydown", self._entered, js_handler=_KEYS)
             self._root.on("input", js_handler=_KEEP)
             self._field.on_value_change(self.count_soon)
             with ui.element("div").classes("st-row"):
                 icon_button("attach_file", "Attach images and documents", self._pick)
                 self._count = ui.label("").classes("st-dim st-small")
                 ui.space()
-                self._send = button("Send", self._ask, kind="primary")
+                self._send = button("Send", kind="primary")
                 self._stop = button("Stop", lambda: self._live.stop())
+        by_key, by_button = (
+            each.replace("FIELD", str(self._field.id)).replace("SEND", str(self._send.id))
+            for each in (_ASK_BY_KEY, _ASK_BY_BUTTON)
+        )
+        self._field.on("keydown", self._asked, js_handler=by_key)
+        self._send.on("click", self._asked, js_handler=by_button)
         begin(self._restore(), "restore a draft")
 
     def show(self) -> None:
@@ -129,22 +143,21 @@ class Composer:
         with self._root:
             answer: Any = ui.run_javascript(f"sessionStorage.getItem({DRAFT_KEY})", timeout=10)
             draft: str | None = await answer
-            # A question that was asked meanwhile may be what the browser had kept.
-            if draft and not self._field.value and not self._asked and not self._root.is_deleted:
+            if draft and not self._field.value and not self._root.is_deleted:
                 self._field.set_value(draft)
 
     def _pick(self) -> None:
         self._upload.run_method("pickFiles")
 
-    async def _entered(self, event: events.GenericEventArguments) -> None:
-        self._field.set_value(str(event.args))
-        await self._ask()
-
-    async def _ask(self) -> None:
-        text = (self._field.value or "").strip()
-        if self._live.answer is not None or not (text or self._attached or self._is_reading):
+    async def _asked(self, event: events.GenericEventArguments) -> None:
+        text = str(event.args).strip()
+        if not (text or self._attached or self._is_reading):
+            return
+        if self._live.answer is not None:
+            self._put_back(text)
             return
         if self._is_reading:
+            self._put_back(text)
             notice("A file is still being read. Send the question when it is there.")
             return
         attached, self._attached = self._attached, []
@@ -152,13 +165,17 @@ class Composer:
             parts = await self._parts(text, attached)
         except StudioloError:
             self._attached = attached
+            self._put_back(text)
             raise
-        self._asked = True
-        self._field.set_value("")
-        ui.run_javascript(f"sessionStorage.removeItem({DRAFT_KEY})")
         self._show_attached()
         self._live.ask(parts)
         self.count_soon()
+
+    def _put_back(self, text: str) -> None:
+        """Make a question that is not asked the draft again, before what has been typed meanwhile."""
+        draft = "\n".join(filter(None, (text, self._field.value)))
+        self._field.set_value(draft)
+        ui.run_javascript(f"sessionStorage.setItem({DRAFT_KEY}, {json.dumps(draft)})")
 
     async def _parts(self, text: str, attached: list[Image | AttachedDocument]) -> list[ConversationPart]:
         """Return the parts of a question. Of documents that are too long, the passages that fit it are taken."""

@@ -37,6 +37,8 @@ class MessageList:
         self._live = live
         self._shown: list[tuple[Any, ui.element]] = []
         self._growing: GrowingAnswer | None = None
+        self._end_of: tuple[Answer | None, str | None] | None = None
+        """What the end shows: the answer that comes, and the last message."""
         self._revision = -1
         with ui.element("div").classes("st-messages").props('role="log" aria-label="Messages" tabindex="0"'):
             self._list = ui.element("div").classes("st-message-list")
@@ -67,20 +69,22 @@ class MessageList:
 
     def _make_end(self) -> None:
         """Show what follows the messages: the answer that comes, what to do after a failure, or how to begin."""
-        answer = self._live.answer
+        answer, last = self._live.answer, next(reversed(self._live.branch), None)
         if self._growing is not None and self._growing.answer is answer:
             self._growing.show()
             return
+        shown, self._end_of = self._end_of, (answer, last and last.id)
+        if shown == self._end_of:
+            return  # a button that is made again while it is pressed would do nothing
         self._end.clear()
         self._growing = None
         with self._end:
             if answer is not None:
                 self._growing = GrowingAnswer(answer)
                 self._growing.show()
-            elif not self._live.branch:
+            elif last is None:
                 ui.label("Ask a question. The answer stays on this machine.").classes("st-dim")
-            elif self._live.branch[-1].role == "user":
-                last = self._live.branch[-1]
+            elif last.role == "user":
                 with ui.element("div").classes("st-row"):
                     ui.label("This question has no answer.").classes("st-dim")
                     button("Try again", lambda: self._live.retry(last))
