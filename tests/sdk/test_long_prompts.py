@@ -11,16 +11,11 @@ from typing import Any
 import pytest
 
 import studiolo as lm
+from tests.support.homes import ENDLESS
 
 pytestmark = [pytest.mark.quick_model, pytest.mark.served]
 
 PROMPT = "word " * 400
-ENDLESS = {
-    "temperature": 0,
-    "repeat_penalty": False,
-    "logit_bias": [(0, "-inf"), (2, "-inf")],
-    "context_overflow_policy": "rollingWindow",
-}
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,10 @@ class Site:
             self.faults.append(f"request to another host: {url}")
 
 
+IS_THERE = "element => element.isConnected"
+"""Whether an element is still the same: a button that is made again while it is pressed does nothing."""
+
+
 def choose(page: Page, name: str, option: str) -> None:
     """Choose an option of the select called ``name``, and wait until its menu is closed: it takes the next click."""
     page.get_by_role("combobox", name=name).click()

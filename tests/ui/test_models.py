@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import NARROW, Site, overflow
-from tests.support.homes import DEFAULT_MODEL
+import studiolo as lm
+from tests.support.browser import IS_THERE, NARROW, Site, overflow
+from tests.support.homes import DEFAULT_MODEL, ENDLESS
 from tests.support.model_files import write_gguf
 from tests.support.web import Web
 
@@ -79,8 +80,16 @@ def test_a_model_is_loaded_with_settings_that_the_estimate_follows(
     expect(dialog.get_by_role("row", name="seed")).to_contain_text("7")
     expect(dialog.get_by_role("row", name="auto_fit", exact=False).first).to_contain_text("default")
     dialog.get_by_role("button", name="Close").click()
-    loaded.get_by_role("button", name="Unload").click()
-    expect(loaded).to_have_count(0)
+    unload = loaded.get_by_role("button", name="Unload").element_handle()
+    with (
+        lm.Client(site.server.address) as client,
+        client.llm.model("mine").complete_stream("1 2", config=ENDLESS | {"max_tokens": False}) as running,
+    ):
+        next(iter(running))
+        expect(loaded).to_contain_text("1 running")
+        assert unload.evaluate(IS_THERE)
+        loaded.get_by_role("button", name="Unload").click()
+        expect(loaded).to_have_count(0)
 
 
 def test_variants_of_a_model_are_named(site: Site, open_page: Opener) -> None:

@@ -11,19 +11,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import studiolo as lm
-from tests.support.browser import NARROW, Site, overflow
-from tests.support.homes import DEFAULT_MODEL
+from tests.support.browser import IS_THERE, NARROW, Site, overflow
+from tests.support.homes import DEFAULT_MODEL, ENDLESS
 from tests.support.running import environment
 
 pytestmark = pytest.mark.slow
-
-ENDLESS = {
-    "temperature": 0,
-    "repeat_penalty": False,
-    "logit_bias": [(0, "-inf"), (2, "-inf")],
-    "context_overflow_policy": "rollingWindow",
-    "max_tokens": False,
-}
 
 Opener = Callable[..., Page]
 Faults = Callable[..., list[str]]
@@ -61,7 +53,7 @@ def test_who_waits_for_a_slot_is_seen(site: Site, open_page: Opener) -> None:
     with lm.Client(site.server.address) as client:
         config = {"context_length": 512, "max_parallel_predictions": 1}
         llm = client.llm.load_new_instance(DEFAULT_MODEL, "narrow", config=config)
-        with llm.complete_stream("1 2 3 4 5 6 7", config=ENDLESS) as running:
+        with llm.complete_stream("1 2 3 4 5 6 7", config=ENDLESS | {"max_tokens": False}) as running:
             tokens = iter(running)
             next(tokens)
             with ThreadPoolExecutor(1) as threads:
@@ -93,6 +85,7 @@ def test_requests_are_recorded_only_when_the_user_wants_it(
     line = page.get_by_role("group", name="Prompt 1", exact=True)
     expect(line).to_contain_text("watched")
     expect(page.get_by_role("group", name="Answer 2")).to_contain_text("tokens, stop reason")
+    shown = line.get_by_role("button", name="Show").element_handle()
     line.get_by_role("button", name="Show").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("region", name="Text of the prompt")).to_have_text(prompt, use_inner_text=False)
@@ -110,6 +103,7 @@ def test_requests_are_recorded_only_when_the_user_wants_it(
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
     again = page.get_by_role("group", name="Prompt 3", exact=True)
     expect(again).to_be_attached()
+    assert shown.evaluate(IS_THERE)
     dialog.get_by_role("button", name="Close").click()  # the new entry has left it open
     again.get_by_role("button", name="Show").click()
     expect(page.get_by_role("region", name="Text of the prompt")).to_have_text(prompt, use_inner_text=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any
 
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
@@ -29,6 +30,27 @@ def row() -> ui.element:
 def fact(text: str) -> ui.label:
     """Make a short remark in a row."""
     return ui.label(text).classes("st-dim st-small")
+
+
+def show_items(place: ui.element, shown: dict[Any, ui.element], wanted: Mapping[Any, Callable[[], ui.element]]) -> None:
+    """Show an item for each key of ``wanted``, in its order.
+
+    Those that are there stay: a button that is made again does nothing if it is pressed just then, and loses the focus.
+
+    Parameters:
+        place: where they are, and nothing else.
+        shown: those that are there; changed.
+        wanted: how each is made.
+    """
+    for key in [key for key in shown if key not in wanted]:
+        shown.pop(key).delete()
+    children = place.default_slot.children
+    for index, (key, make) in enumerate(wanted.items()):
+        if key not in shown:
+            with place:
+                shown[key] = make()
+        if children[index] is not shown[key]:
+            shown[key].move(target_index=index)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], label: str) -> ui.element:

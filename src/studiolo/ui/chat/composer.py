@@ -38,8 +38,8 @@ _ASK = f"""
   sessionStorage.removeItem({DRAFT_KEY});
   setTimeout(() => emit(text));
 """
-"""Send the question. The field is cleared at once, and not by the server: what is typed meanwhile is the next draft. The
-server hears of the empty field before it hears of the question."""
+"""Send the question. The field is cleared at once, and not by the server: what is typed meanwhile is the next draft.
+The server hears of the empty field before it hears of the question."""
 _ASK_BY_BUTTON = f"() => {{{_ASK}}}"
 _ASK_BY_KEY = f"""(event) => {{
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

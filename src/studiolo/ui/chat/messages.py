@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -12,9 +13,10 @@ from nicegui import ui
 from ...chats.stats_line import summary
 from ...domain.chat import Image, Text, ToolCall, ToolResult
 from ...store.conversation import ConversationMessage, Document
+from ..element_groups import show_items
 from ..elements import button, icon_button
 from ..markdown import as_html, split_blocks
-from .answers import Answer
+from .answers import Answer, PendingCall
 from .images import image_address
 from .live import LiveConversation
 
@@ -173,7 +175,7 @@ class GrowingAnswer:
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self._ended = ""
-        self._calls: list[Any] = []
+        self._calls: dict[int, ui.element] = {}
         with ui.element("article").props('aria-label="Answer that comes"').classes("st-message st-assistant"):
             self._reasoning_fold = ui.element("details").props("open").classes("st-fold")
             with self._reasoning_fold:
@@ -188,8 +190,8 @@ class GrowingAnswer:
 
     def show(self) -> None:
         """Show it as it is."""
-        partial = self.answer.partial
-        reasoning, content = partial.reasoning, partial.content
+        so_far = self.answer.partial
+        reasoning, content = so_far.reasoning, so_far.content
         self._reasoning_fold.set_visibility(bool(reasoning.strip()))
         if reasoning:
             self._reasoning.set_text(reasoning)
@@ -210,14 +212,10 @@ class GrowingAnswer:
             self._last.set_content(html)
         self._status.set_text(self.answer.status)
         self._status.set_visibility(bool(self.answer.status))
-        if self._calls != self.answer.calls:
-            self._calls = [*self.answer.calls]
-            self._permissions.clear()
-            with self._permissions:
-                for call in self._calls:
-                    self._make_permission(call)
+        wanted = {id(call): partial(self._make_permission, call) for call in self.answer.calls}
+        show_items(self._permissions, self._calls, wanted)
 
-    def _make_permission(self, call: Any) -> None:
+    def _make_permission(self, call: PendingCall) -> ui.element:
         with ui.element("div").props('role="group"').classes("st-panel") as panel:
             panel.props["aria-label"] = f"Call of {call.name}"
             ui.label(f"The model wants to call {call.name}")
@@ -226,6 +224,7 @@ class GrowingAnswer:
                 button("Allow", lambda: call.decide(True), kind="primary")
                 button("Allow for this answer", lambda: self.answer.allow_always(call))
                 button("Refuse", lambda: call.decide(False))
+        return panel
 
 
 def fold(title: str, html: str | None = None, *, text: str = "") -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from nicegui import ui
 
 from ...chats.exports import Format, exported
 from ...store.conversation import Conversation
 from ..backend import backend
+from ..element_groups import show_items
 from ..elements import button, confirmed, entered, icon_button
 from ..tasks import begin
 from .live import LiveConversation, copy_branch, open_conversation
@@ -32,7 +34,7 @@ class ConversationSide:
         self._live = live
         self._seen: tuple[str, bool] | None = None
         self._all: list[Conversation] = []
-        self._shown: list[tuple[str, str, bool]] | None = None
+        self._shown: dict[object, ui.element] = {}
         with ui.element("aside").props('aria-label="Conversations"').classes("st-side"):
             ui.link("New conversation", "/").classes("st-new")
             self._search = ui.input(placeholder="Search", on_change=self._look)
@@ -94,29 +96,28 @@ class ConversationSide:
                     link.props["aria-describedby"] = f"c{about.id}"
 
     def _list(self) -> None:
-        wanted = (self._search.value or "").casefold().split()
-        found = [each for each in self._all if all(word in each.title.casefold() for word in wanted)]
-        shown = [(each.id, each.title, self.is_current(each)) for each in found]
-        if shown == self._shown:
-            return
-        self._shown = shown
-        self._items.clear()
-        with self._items:
-            for each in found:
-                self._make_entry(each)
-            if not found:
-                with ui.element("li").classes("st-dim st-small"):
-                    ui.label("No conversation has these words in its title." if wanted else "No conversations yet.")
+        words = (self._search.value or "").casefold().split()
+        found = [each for each in self._all if all(word in each.title.casefold() for word in words)]
+        wanted = {(each.id, each.title, self.is_current(each)): partial(self._make_entry, each) for each in found}
+        none = "No conversation has these words in its title." if words else "No conversations yet."
+        show_items(self._items, self._shown, wanted or {none: partial(_make_note, none)})
 
-    def _make_entry(self, conversation: Conversation) -> None:
+    def _make_entry(self, conversation: Conversation) -> ui.element:
         title = conversation.title or "Conversation"
-        with ui.element("li").classes("st-entry"):
+        with ui.element("li").classes("st-entry") as made:
             link = ui.link(title, f"/chat/{conversation.id}")
             if self.is_current(conversation):
                 link.props('aria-current="true"')
             more = icon_button("more_vert", "Actions").classes("st-more")
             more.props["aria-label"] = f"Actions: {title}"
             more.on("click", lambda: self._menu.open(conversation, more))
+        return made
+
+
+def _make_note(text: str) -> ui.element:
+    with ui.element("li").classes("st-dim st-small") as made:
+        ui.label(text)
+    return made
 
 
 class _Menu:

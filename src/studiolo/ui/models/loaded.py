@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from nicegui import ui
 
@@ -10,7 +11,7 @@ from ...protocol.load_plan import SettingInForce
 from ...protocol.system import InstanceStatus
 from ...units import size
 from ..backend import backend
-from ..element_groups import fact, open_dialog, panel, row, table
+from ..element_groups import fact, open_dialog, panel, row, show_items, table
 from ..elements import button, heading
 from ..monitor import monitor
 from ..notices import notice
@@ -29,58 +30,81 @@ def loaded_section() -> None:
     """Make it. It follows the host."""
     heading("Loaded")
     place = panel()
-    shown: list[tuple[object, ...]] = []
+    items: dict[str, ui.element] = {}
+    rows: dict[str, _Row] = {}
+
+    def make_row(instance: InstanceStatus) -> ui.element:
+        rows[instance.identifier] = made = _Row(instance)
+        return made.element
 
     def refresh() -> None:
+        if place.is_deleted:
+            return
         info = monitor().latest
         instances = info.instances if info else []
-        now = [_shown(each) for each in instances]
-        if place.is_deleted or (now == shown and place.default_slot.children):
-            return
-        shown[:] = now
-        place.clear()
-        with place:
-            if not instances:
-                ui.label("No model is loaded." if info else "…").classes("st-dim")
-            for each in instances:
-                _make_row(each)
+        wanted = {each.identifier: partial(make_row, each) for each in instances}
+        none = "No model is loaded." if info else "…"
+        show_items(place, items, wanted or {none: partial(_make_note, none)})
+        for gone in rows.keys() - items.keys():
+            del rows[gone]
+        for each in instances:
+            rows[each.identifier].show(each)
 
     refresh()
     monitor().show(refresh)
 
 
-def _shown(each: InstanceStatus) -> tuple[object, ...]:
-    return each.identifier, each.state, each.context_length, each.running, len(each.queue), each.memory_bytes
+def _make_note(text: str) -> ui.element:
+    return ui.label(text).classes("st-dim")
 
 
-def _make_row(instance: InstanceStatus) -> None:
-    with row() as line:
-        line.props["role"] = "group"
-        line.props["aria-label"] = instance.identifier
-        ui.label(instance.identifier).classes("st-grow st-mono")
-        fact(instance.state)
-        fact(f"{instance.parallel} slots of {instance.context_length:,} tokens")
-        fact(f"{instance.running} running, {len(instance.queue)} waiting")
-        fact(size(instance.memory_bytes or instance.size_bytes))
-        button("Settings", lambda: show_settings(instance))
-        if instance.domain != "embedding":
-            button("Benchmark…", lambda: ui.navigate.to(bench_path(instance.identifier, loaded=True)))
-        button("Unload", lambda: _unload(instance))
+class _Row:
+    """The row of an instance.
+
+    Parameters:
+        instance: it, as it is when the row is made.
+    """
+
+    def __init__(self, instance: InstanceStatus) -> None:
+        identifier, domain = instance.identifier, instance.domain
+        with row() as self.element:
+            self.element.props["role"] = "group"
+            self.element.props["aria-label"] = identifier
+            ui.label(identifier).classes("st-grow st-mono")
+            self._facts = [fact(text) for text in _facts(instance)]
+            button("Settings", lambda: show_settings(identifier, domain))
+            if domain != "embedding":
+                button("Benchmark…", lambda: ui.navigate.to(bench_path(identifier, loaded=True)))
+            button("Unload", lambda: _unload(identifier))
+
+    def show(self, instance: InstanceStatus) -> None:
+        """Show it as it is now."""
+        for label, text in zip(self._facts, _facts(instance), strict=True):
+            label.set_text(text)
 
 
-async def _unload(instance: InstanceStatus) -> None:
-    await backend().client.llm.unload(instance.identifier)
+def _facts(instance: InstanceStatus) -> tuple[str, ...]:
+    return (
+        instance.state,
+        f"{instance.parallel} slots of {instance.context_length:,} tokens",
+        f"{instance.running} running, {len(instance.queue)} waiting",
+        size(instance.memory_bytes or instance.size_bytes),
+    )
+
+
+async def _unload(identifier: str) -> None:
+    await backend().client.llm.unload(identifier)
     monitor().look_now()
-    notice(f"{instance.identifier} is unloaded.")
+    notice(f"{identifier} is unloaded.")
 
 
-async def show_settings(instance: InstanceStatus) -> None:
-    """Show the load settings in force in a dialog."""
+async def show_settings(identifier: str, domain: str) -> None:
+    """Show the load settings in force of an instance in a dialog."""
     client = backend().client
-    namespace = client.embedding if instance.domain == "embedding" else client.llm
-    handle = next(each for each in await namespace.list_loaded() if each.identifier == instance.identifier)
+    namespace = client.embedding if domain == "embedding" else client.llm
+    handle = next(each for each in await namespace.list_loaded() if each.identifier == identifier)
     settings = await handle.get_load_settings()
-    with open_dialog(f"Load settings of {instance.identifier}") as dialog:
+    with open_dialog(f"Load settings of {identifier}") as dialog:
         settings_table(settings)
         with row().classes("st-actions"):
             button("Close", dialog.close)

@@ -8,7 +8,7 @@ from functools import partial
 from nicegui import ui
 
 from ..backend import backend
-from ..element_groups import fact, open_dialog, panel, row
+from ..element_groups import fact, open_dialog, panel, row, show_items
 from ..elements import button, heading
 from .recorder import Entry, recorder
 from .snippets import snippets
@@ -27,7 +27,7 @@ def requests_section() -> None:
         about = fact("")
         about.props["role"] = "status"
     place = panel()
-    shown: list[int] = [-1]
+    items: dict[int | None, ui.element] = {}
 
     async def turn() -> None:
         if switch.value:
@@ -36,28 +36,24 @@ def requests_section() -> None:
             await recorder().stop()
 
     def refresh() -> None:
-        numbers = [each.number for each in recorder().entries]
         if place.is_deleted:
             return
         about.set_text(recorder().error)
         if switch.value != recorder().is_on:
             switch.set_value(recorder().is_on)
-        if numbers == shown:
-            return
-        shown[:] = numbers
-        place.clear()
-        with place:
-            if not numbers:
-                ui.label("Nothing is recorded.").classes("st-dim")
-            for each in reversed(recorder().entries):
-                _make_row(each)
+        wanted = {each.number: partial(_make_row, each) for each in reversed(recorder().entries)}
+        show_items(place, items, wanted or {None: _make_note})
 
     switch.on_value_change(turn)
     refresh()
     recorder().watchers.add_page(refresh)
 
 
-def _make_row(entry: Entry) -> None:
+def _make_note() -> ui.element:
+    return ui.label("Nothing is recorded.").classes("st-dim")
+
+
+def _make_row(entry: Entry) -> ui.element:
     moment = time.strftime("%H:%M:%S", time.localtime(entry.time))
     with row() as line:
         line.props["role"] = "group"
@@ -70,6 +66,7 @@ def _make_row(entry: Entry) -> None:
             fact(entry.about)
         ui.label(entry.text[-120:].replace("\n", "⏎")).classes("st-grow st-dim st-small")
         button("Show", lambda: _show(entry))
+    return line
 
 
 def _show(entry: Entry) -> None:
