@@ -85,7 +85,8 @@ def test_a_model_is_loaded_with_settings_that_the_estimate_follows(
         lm.Client(site.server.address) as client,
         client.llm.model("mine").complete_stream("1 2", config=ENDLESS | {"max_tokens": False}) as running,
     ):
-        next(iter(running))
+        tokens = iter(running)
+        next(tokens)
         expect(loaded).to_contain_text("1 running")
         assert unload.evaluate(IS_THERE)
         loaded.get_by_role("button", name="Unload").click()
