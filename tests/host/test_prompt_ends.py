@@ -115,7 +115,7 @@ async def test_what_stays_is_what_stays_of_the_whole(engine: Engine, sent: list[
         for settings in SETTINGS:
             sent.clear()
             asked = CompletionRequest(prompt=prompt.given, config=request("", **settings).config)
-            fitting = await fit_text(engine, asked, CONTEXT)
+            fitting = await fit_text(engine, asked, CONTEXT, Vocabulary())
             assert fitting.prompt == kept(tokens, begin, asked), (name, settings)
             if name != "a long run of spaces":
                 assert sum(sent) < whole, (name, settings)
@@ -126,7 +126,27 @@ async def test_a_prompt_that_fits_stays_as_it_is(engine: Engine) -> None:
     for text in ("", "a b c", "one two " * 6):
         for settings in SETTINGS:
             asked = request(text, **settings)
-            assert (await fit_text(engine, asked, CONTEXT)).prompt == text
+            assert (await fit_text(engine, asked, CONTEXT, Vocabulary())).prompt == text
+
+
+async def test_a_prompt_with_fewer_bytes_than_the_context_has_tokens_is_not_tokenized(
+    engine: Engine, sent: list[int]
+) -> None:
+    vocabulary = Vocabulary(longest_token_bytes=16)
+    sent.clear()
+    for text in ("", "one two " * 5, "\u4e16" * 16):
+        asked = request(text, context_overflow_policy="rollingWindow")
+        assert (await fit_text(engine, asked, 64, vocabulary)).prompt == text
+    assert sent == []
+    await fit_text(engine, request("one two " * 8, context_overflow_policy="rollingWindow"), 64, vocabulary)
+    assert sent != []
+
+
+async def test_no_text_has_more_tokens_than_is_said(engine: Engine) -> None:
+    vocabulary = Vocabulary(longest_token_bytes=16)
+    for text in (*TEXTS.values(), "", "\u4e16\U0001f98a\ufdfa", "\x00\x01\x7f", " " * 9, "\u0301" * 5):
+        most = vocabulary.most_tokens(text)
+        assert most is not None and len(await engine.tokenize(text)) <= most
 
 
 @pytest.mark.parametrize("piece", ["word ", " ", "\u4e16", "ab<s>"])
@@ -138,7 +158,9 @@ async def test_of_20_mb_little_is_tokenized(piece: str, quick_home: Home, tmp_pa
             sent.clear()
             asked = request(text, **settings)
             prompt = Prompt(text, tuple(range(3, len(text), 5))) if "<" in text else text
-            fitting = await fit_text(engine, CompletionRequest(prompt=prompt, config=asked.config), context)
+            fitting = await fit_text(
+                engine, CompletionRequest(prompt=prompt, config=asked.config), context, Vocabulary()
+            )
             assert len(fitting.prompt) == room_for_prompt(asked.config, context)
             assert 0 < sum(sent) < 2_000_000
     finally:

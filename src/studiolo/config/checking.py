@@ -23,7 +23,8 @@ C = TypeVar("C", bound=Struct)
 
 def explicit_fields(config: Struct) -> dict[str, Any]:
     """Return the fields that are set, by name."""
-    return {name: value for name in config.__struct_fields__ if (value := getattr(config, name)) is not None}
+    values = msgspec.structs.astuple(config)
+    return {name: value for name, value in zip(config.__struct_fields__, values, strict=True) if value is not None}
 
 
 def camel_case_dict(config: Struct, *, without: Set[str] = frozenset()) -> dict[str, Any]:

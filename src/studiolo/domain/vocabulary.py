@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+TOKENS_AT_THE_ENDS = 8
+"""More than any tokenizer puts before and after a text of its own accord."""
+
 _REASONING_WORDS = ("<think>", "</think>", "enable_thinking", "reasoning_effort", "reasoning_content", "thinking")
 
 
@@ -48,3 +51,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True):
             return 0
         spaces = sum(text.count(space) for space in " \t\r\n")
         return -(-(len(text) - spaces) // self.longest_token_bytes)
+
+    def most_tokens(self, text: str) -> int | None:
+        """Return an upper bound of the tokens of ``text``: its bytes, and some at either end. ``None`` for none."""
+        return len(text.encode()) + TOKENS_AT_THE_ENDS if self.longest_token_bytes else None

@@ -118,7 +118,11 @@ async def template_request(request: PredictionRequest, chat: ChatRequest) -> Tem
 
 
 async def chat_prompt(
-    engine: Engine, request: PredictionRequest, chat: TemplateRequest, vocabulary: Vocabulary
+    engine: Engine,
+    request: PredictionRequest,
+    chat: TemplateRequest,
+    vocabulary: Vocabulary,
+    made: Prompt | None = None,
 ) -> Prompt:
     """Return the whole text that the model is given for a chat, with what its answer begins with.
 
@@ -126,12 +130,13 @@ async def chat_prompt(
         request: its prompt is the chat.
         chat: the chat as templates get it, without the messages that do not fit.
         vocabulary: the model's.
+        made: the text of a chat without tools, where it was made already.
     """
     config = request.config
     if request.tools is not None:
         return await prompt_with_tools(engine, chat, request.tools, config, vocabulary)
     assert isinstance(request.prompt, ChatRequest)
-    prompt = Prompt.of(await engine.apply_template(await without_tool_messages(engine, chat)))
+    prompt = made or Prompt.of(await engine.apply_template(await without_tool_messages(engine, chat)))
     prompt = with_beginning(prompt, request.prompt.beginning, config, vocabulary)
     return prompt if may_think(engine, config) else with_thought_closed(prompt, config)
 
@@ -201,9 +206,10 @@ async def begin(
                 )
             )
         chat = await without_tool_messages(engine, chat)
+        made: Prompt | None = None
         if not asked.media:
-            chat = await fit_chat(engine, chat, config, context_length, vocabulary)
-        given = await chat_prompt(engine, request, chat, vocabulary)
+            chat, made = await fit_chat(engine, chat, config, context_length, vocabulary)
+        given = await chat_prompt(engine, request, chat, vocabulary, made)
     elif isinstance(prompt, str):
         given = as_text(prompt, vocabulary.control_tokens) if config.control_tokens == "text" else Prompt(prompt)
     else:
@@ -216,7 +222,7 @@ async def begin(
     stops = stop_strings(asked.config) if isinstance(request.prompt, ChatRequest) and thinking else None
     if stops is not None:
         asked = without_stop_strings(asked)
-    asked = await fit_text(engine, asked, context_length)
+    asked = await fit_text(engine, asked, context_length, vocabulary)
     if log_input is not None:
         log_input(given.text)
     after_thought = form and form.after_thought

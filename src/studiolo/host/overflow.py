@@ -56,6 +56,12 @@ def _fewest_tokens(prompt: Prompt, vocabulary: Vocabulary) -> int:
     return max(vocabulary.fewest_tokens(prompt.text), len(prompt.breaks))
 
 
+def surely_fits(prompt: Prompt, limit: int, vocabulary: Vocabulary) -> bool:
+    """Return whether a prompt has fewer tokens than ``limit``, where that is clear without counting them."""
+    most = vocabulary.most_tokens(prompt.text)
+    return most is not None and most + len(prompt.breaks) < limit
+
+
 async def last_tokens(engine: Engine, prompt: Prompt, count: int) -> tuple[list[int], bool]:
     """Return the last tokens of ``prompt``, at least ``count``, and whether they are all of its tokens.
 
@@ -94,7 +100,9 @@ def _cut_before(text: str, position: int) -> int:
     return begin + len(words) if words else position
 
 
-async def fit_text(engine: Engine, request: CompletionRequest, context_length: int) -> CompletionRequest:
+async def fit_text(
+    engine: Engine, request: CompletionRequest, context_length: int, vocabulary: Vocabulary
+) -> CompletionRequest:
     """Return ``request`` with a prompt that fits, and with what of it is kept when the answer fills the context.
 
     ``truncateMiddle`` drops the tokens in the middle, ``rollingWindow`` the oldest ones but ``keep_tokens``. A prompt
@@ -102,15 +110,17 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
     """
     if not cuts(request.config) or request.media:
         return request
-    if isinstance(request.prompt, list):
-        text, tokens, is_whole = Prompt(""), request.prompt, True
-    else:
-        text = Prompt.of(request.prompt)
-        tokens, is_whole = await last_tokens(engine, text, context_length)
     keep = request.config.keep_tokens or 0
     if request.config.context_overflow_policy == "truncateMiddle" or keep < 0:
         keep = context_length
     keep = min(keep, context_length // 2)
+    if isinstance(request.prompt, list):
+        text, tokens, is_whole = Prompt(""), request.prompt, True
+    else:
+        text = Prompt.of(request.prompt)
+        if keep == 0 and surely_fits(text, context_length, vocabulary):
+            return request
+        tokens, is_whole = await last_tokens(engine, text, context_length)
     if is_whole and len(tokens) < context_length:
         return replace(request, keep=min(keep, len(tokens)))
     room = room_for_prompt(request.config, context_length)
@@ -124,32 +134,36 @@ async def fit_text(engine: Engine, request: CompletionRequest, context_length: i
 
 async def fit_chat(
     engine: Engine, chat: TemplateRequest, config: PredictionConfig, context_length: int, vocabulary: Vocabulary
-) -> TemplateRequest:
-    """Return ``chat`` without the oldest messages that do not fit into the context.
+) -> tuple[TemplateRequest, Prompt | None]:
+    """Return ``chat`` without the oldest messages that do not fit into the context, and its text where it was made.
 
     System messages and the last message stay, and with ``truncateMiddle`` the first user message. The rest may still
     be too long; :func:`fit_text` then shortens it.
     """
 
-    async def count_tokens(chat: TemplateRequest) -> int:
-        prompt = Prompt.of(await engine.apply_template(chat))
-        fewest = _fewest_tokens(prompt, vocabulary)
-        if fewest > context_length:
-            return fewest
-        return len((await last_tokens(engine, prompt, context_length))[0])
+    async def fits(prompt: Prompt, limit: int) -> bool:
+        if surely_fits(prompt, limit, vocabulary):
+            return True
+        if _fewest_tokens(prompt, vocabulary) >= limit:
+            return False
+        return len((await last_tokens(engine, prompt, context_length))[0]) < limit
 
-    if not cuts(config) or await count_tokens(chat) < context_length:
-        return chat
+    if not cuts(config):
+        return chat, None
+    prompt = Prompt.of(await engine.apply_template(chat))
+    if await fits(prompt, context_length):
+        return chat, prompt
     room = room_for_prompt(config, context_length)
     spare = _spare(chat.messages, keep_first=config.context_overflow_policy == "truncateMiddle")
     fewest, most = 0, len(spare)  # of the messages that go, the oldest first
     while fewest < most:
         middle = (fewest + most) // 2
-        if await count_tokens(_without(chat, spare[:middle])) <= room:
+        prompt = Prompt.of(await engine.apply_template(_without(chat, spare[:middle])))
+        if await fits(prompt, room + 1):
             most = middle
         else:
             fewest = middle + 1
-    return _without(chat, spare[:most])
+    return _without(chat, spare[:most]), None
 
 
 def _spare(messages: Sequence[Message], keep_first: bool) -> list[int]:

@@ -279,7 +279,10 @@ class Prediction:
             engine = await self._next_engine(death)
             said = [Fragment(text, tokens) for text, tokens in self._said]
             try:
-                events = await resumed(engine, run, said, self._predicted_tokens, self._instance.context_length)
+                instance = self._instance
+                events = await resumed(
+                    engine, run, said, self._predicted_tokens, instance.context_length, instance.vocabulary
+                )
             except EngineDiedError as next_death:
                 death = next_death
             else:

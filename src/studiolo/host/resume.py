@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from ..domain.generation import Fragment, ToolCallEvent
+from ..domain.vocabulary import Vocabulary
 from ..engines.base import Completed, Engine, EngineEvent
 from ..errors import UnsupportedError
 from .engine_run import EngineRun, PredictionRequest
@@ -41,7 +42,12 @@ def can_resume(request: PredictionRequest) -> bool:
 
 
 async def resumed(
-    engine: Engine, run: EngineRun, said: Sequence[Fragment], tokens: int, context_length: int
+    engine: Engine,
+    run: EngineRun,
+    said: Sequence[Fragment],
+    tokens: int,
+    context_length: int,
+    vocabulary: Vocabulary,
 ) -> AsyncGenerator[EngineEvent | ToolCallEvent, None]:
     """Return the events of the rest of an answer, whose counts are those of the rest alone.
 
@@ -51,6 +57,7 @@ async def resumed(
         said: the text that was emitted, as far back as the context reaches.
         tokens: the tokens of all of it.
         context_length: tokens that prompt and answer may have together.
+        vocabulary: the model's.
     """
     request = run.request
     assert request is not None
@@ -61,7 +68,7 @@ async def resumed(
             return _end_at_limit()
         config = msgspec.structs.replace(config, max_tokens=left)
     prompt = await continued(engine, request.prompt, "".join(part.text for part in said))
-    request = await fit_text(engine, replace(request, prompt=prompt, config=config), context_length)
+    request = await fit_text(engine, replace(request, prompt=prompt, config=config), context_length, vocabulary)
     return await think_within(engine, request, run.prompt, run.budget_message, said=said)
 
 

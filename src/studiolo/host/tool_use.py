@@ -280,7 +280,7 @@ async def say_with_tools(
         request = without_stop_strings(request)
     config = request.config
     if not request.media:
-        chat = await fit_chat(engine, chat, config, context_length, vocabulary)
+        chat, _ = await fit_chat(engine, chat, config, context_length, vocabulary)
     prompt = await _rendered(engine, chat, use, config, vocabulary, own_format=own_format)
     check_fits(prompt, config, context_length, vocabulary)
     if not use.must_call:
@@ -309,7 +309,7 @@ async def say_with_tools(
         form = await call_form(schemas, engine, tools, names.original)
         pipeline = OutputPipeline(calls=ToolCallReader(names, forced=True))
     request = replace(request, prompt=prompt.given, config=config, constraint=form and form.constraint)
-    fitting = await fit_text(engine, request, context_length)
+    fitting = await fit_text(engine, request, context_length, vocabulary)
     if log_input is not None:
         log_input(prompt.text)
     return await think_within(engine, fitting, prompt.text, budget_message), pipeline, form

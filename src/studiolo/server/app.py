@@ -108,7 +108,7 @@ def _dialect_app(dialect: Dialect, serving: Serving, paths: set[str]) -> ASGIApp
         paths: takes the dialect's; those of all dialects are suggested where one was asked for without its beginning.
     """
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:  # else in a thread
         if serving.owner(connection.headers) is None:
             raise _no_token()
 
