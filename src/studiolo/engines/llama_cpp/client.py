@@ -40,7 +40,7 @@ from .answers import (
 from .chat_stream import ChatReader, chat_body, decode_chunk
 from .endpoint import Endpoint
 from .params import completion_body
-from .responses import body_of, broken_connections_reported, events_of, limited
+from .responses import Reader, body_of, broken_connections_reported, events_of, limited, reading
 from .server_facts import ServerFacts
 from .stream_events import DraftedTokens, End, Progress, Token, completed, context_full
 from .system_one import system_one_body, system_one_probabilities
@@ -122,12 +122,12 @@ class LlamaServerClient:
         )
         # The engine would continue without end, by shifting its context. Closing the request stops it.
         limit = self.context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
-        async with self._stream("/completion", body) as response:
+        async with self._stream("/completion", body) as reader:
             counted = 0  # tokens of the fragments so far
             drafted = DraftedTokens()
             candidates = request.config.log_prob_candidates
             logprobs: list[TokenLogProbs] = []
-            async for event in events_of(response, _decode_event, request.config.max_tokens or None):
+            async for event in events_of(reader, _decode_event, request.config.max_tokens or None):
                 if event.error is not None:
                     raise fault_error(event.error)
                 if candidates is not None:
@@ -159,12 +159,12 @@ class LlamaServerClient:
         """Stream an answer to a chat; see :meth:`studiolo.engines.base.Engine.chat_with_tools`."""
         body = msgspec.json.encode(chat_body(request, tokens, self._adapters))
         limit = self.context_length if request.config.context_overflow_policy in (None, "stopAtLimit") else None
-        reader = ChatReader(request.config, limit)
-        async with self._stream("/v1/chat/completions", body) as response:
-            async for chunk in events_of(response, decode_chunk, request.config.max_tokens or None):
+        chat = ChatReader(request.config, limit)
+        async with self._stream("/v1/chat/completions", body) as reader:
+            async for chunk in events_of(reader, decode_chunk, request.config.max_tokens or None):
                 if chunk.error is not None:
                     raise fault_error(chunk.error)
-                for event in reader.feed(chunk):
+                for event in chat.feed(chunk):
                     yield event
                     if isinstance(event, Completed):
                         return
@@ -338,17 +338,18 @@ class LlamaServerClient:
         return self._vocabulary
 
     @contextlib.asynccontextmanager
-    async def _stream(self, path: str, body: bytes) -> AsyncGenerator[aiohttp.ClientResponse]:
+    async def _stream(self, path: str, body: bytes) -> AsyncGenerator[Reader]:
         """Request a streamed answer, and return it when its status says that it is one."""
         async with (
             broken_connections_reported(),
             self._session.post(path, data=io.BytesIO(body), allow_redirects=False) as response,
         ):
-            if response.status != 200:
-                async with limited(path, CALL_LIMIT_SEC):
-                    body = await body_of(path, response)
-                raise refusal(path, response.status, body)
-            yield response
+            with reading(response) as reader:
+                if response.status != 200:
+                    async with limited(path, CALL_LIMIT_SEC):
+                        body = await body_of(path, reader)
+                    raise refusal(path, response.status, body)
+                yield reader
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
         """Return the answer to a call that has no method here."""
@@ -369,4 +370,5 @@ class LlamaServerClient:
             limited(path, limit_sec),
             self._session.request(method, path, data=body, allow_redirects=False) as response,
         ):
-            return response.status, await body_of(path, response)
+            with reading(response) as reader:
+                return response.status, await body_of(path, reader)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from typing import Protocol, TypeVar
 
 import aiohttp
@@ -22,7 +22,7 @@ MAX_ANSWER_BYTES = 512 << 20
 """The longest answer to a call that does not stream: the tokens of a text of a hundred megabytes."""
 
 LOOK_SEC = 1.0
-"""How often a reader that waits for more of a response looks whether its connection is still open."""
+"""How often the connection of a response that is waited for is looked at."""
 
 PACE_SEC = 1 / 30
 PACE_PER_TOKEN_SEC = 0.002
@@ -50,11 +50,69 @@ async def limited(path: str, limit_sec: float | None) -> AsyncGenerator[None]:
         raise ConnectionError(f"{path} was not answered within {limit_sec:g} s") from None
 
 
-async def body_of(path: str, response: aiohttp.ClientResponse) -> bytes:
+class Reader:
+    """Reads a response as it comes.
+
+    aiohttp does not wake its reader where it closes the connection for a fault in the transfer encoding. So this looks
+    at the connection from time to time, while it is waited for.
+
+    Parameters:
+        response: its status and headers have come.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content = response.content
+        self._connection = response.connection
+        self._waits = self._was_closed = False
+        self._look_later()
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The connection; ``None`` where it has ended."""
+        return self._connection.transport if self._connection is not None else None
+
+    async def read(self) -> bytes:
+        """Return what has come; nothing at the end. Raise :class:`ConnectionError` if the connection breaks."""
+        self._waits, self._was_closed = True, False
+        try:
+            return await self._content.readany()
+        except RuntimeError as error:  # aiohttp's word for a connection that went while nobody was reading
+            raise ConnectionError(str(error)) from None
+        finally:
+            self._waits = False
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._timer.cancel()
+
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SEC, self._look)
+
+    def _look(self) -> None:
+        transport = self.transport
+        is_closed = self._waits and (transport is None or transport.is_closing())
+        if is_closed and self._was_closed:  # and its end has not come meanwhile
+            self._content.set_exception(ConnectionError("The connection was closed in the middle of an answer"))
+            return
+        self._was_closed = is_closed
+        self._look_later()
+
+
+@contextlib.contextmanager
+def reading(response: aiohttp.ClientResponse) -> Generator[Reader]:
+    """Read a response in the block."""
+    reader = Reader(response)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+async def body_of(path: str, reader: Reader) -> bytes:
     """Return the body of a response. Raise :class:`PredictionError` if it has no end."""
     pieces: list[bytes] = []
     length = 0
-    while piece := await _read(response):
+    while piece := await reader.read():
         pieces.append(piece)
         length += len(piece)
         if length > MAX_ANSWER_BYTES:
@@ -72,9 +130,7 @@ class _Counted(Protocol):
 E = TypeVar("E", bound=_Counted)
 
 
-async def events_of(
-    response: aiohttp.ClientResponse, decode_event: Callable[[bytes], E], max_tokens: int | None
-) -> AsyncIterator[E]:
+async def events_of(reader: Reader, decode_event: Callable[[bytes], E], max_tokens: int | None) -> AsyncIterator[E]:
     """Yield the server-sent events of a response, each decoded once.
 
     Parameters:
@@ -84,7 +140,7 @@ async def events_of(
     clock = asyncio.get_running_loop().time
     first: tuple[int, float] | None = None
     asked = clock()
-    while chunk := await _read(response):
+    while chunk := await reader.read():
         began = clock()
         *events, rest = (rest + chunk).split(b"\n\n")
         if len(rest) > MAX_EVENT_BYTES:
@@ -106,8 +162,7 @@ async def events_of(
         pause -= clock() - began
         if began - asked > PACE_SEC / 2:
             pause = 0.0
-        transport = response.connection.transport if response.connection else None
-        if pause > 0 and transport is not None:
+        if pause > 0 and (transport := reader.transport) is not None:
             transport.pause_reading()  # what comes meanwhile waits in the kernel
             try:
                 await asyncio.sleep(pause)
@@ -132,24 +187,3 @@ def _data(text: bytes) -> bytes | None:
         elif name not in (b"", b"event", b"id", b"retry"):
             raise unreadable("a streamed request", text, "It is no event of a stream")
     return b"\n".join(found) if found else None
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return what has come; nothing at the end.
-
-    aiohttp does not wake its reader where it closes the connection for a fault in the transfer encoding, so this looks
-    at the connection while it waits.
-    """
-    content, connection = response.content, response.connection
-    was_closed = False
-    while True:
-        try:
-            async with asyncio.timeout(LOOK_SEC):
-                return await content.readany()
-        except TimeoutError:
-            if was_closed:  # and its end has not come meanwhile
-                raise ConnectionError("The connection was closed in the middle of an answer") from None
-            transport = connection.transport if connection is not None else None
-            was_closed = transport is None or transport.is_closing()
-        except RuntimeError as error:  # aiohttp's word for a connection that went while nobody was reading
-            raise ConnectionError(str(error)) from None
