@@ -22,12 +22,11 @@ import studiolo
 from .measure import Ask, Ended, Piece, Spread, Stream, take
 from .processes import serving, worker_socket
 from .run import ensure_model
-from .streams import Connect, tcp, unix
+from .streams import SAMPLERS, Connect, tcp, unix
 
 PROMPT = "Write a long story about a fox."
 SETTINGS: dict[str, Any] = {"temperature": 0, "top_k": 40, "top_p": 0.95}
-DEFAULTS: dict[str, Any] = {"min_p": 0.05, "repeat_penalty": 1.1}
-"""What answers of all dialects have besides. The engine takes three per cent of a token for the penalty alone."""
+"""The others of ``SAMPLERS`` are the defaults of all dialects."""
 
 ReadText = Callable[[dict[str, Any]], str | None]
 
@@ -106,7 +105,7 @@ def paths(address: str, model: str, socket: Path) -> dict[str, Stream]:
         return {"model": model, "input": PROMPT, "stream": True, **settings}
 
     def direct(limit: int) -> dict[str, Any]:
-        return {**chat(limit), **DEFAULTS}
+        return {**chat(limit), **SAMPLERS}
 
     found = {
         "direct": streamed(unix(socket), "/v1/chat/completions", direct, openai_text),

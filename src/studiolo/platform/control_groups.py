@@ -24,7 +24,7 @@ def memory_left() -> int | None:
 
 def memory_limit() -> int | None:
     """Return the bytes of memory that the groups grant; ``None`` for no limit."""
-    return min((limit for limit, _ in _memory()), default=None)
+    return min((limit for _, limit, _ in _limits()), default=None)
 
 
 def _quotas() -> Iterator[float]:
@@ -38,17 +38,23 @@ def _quotas() -> Iterator[float]:
 
 def _memory() -> Iterator[tuple[int, int]]:
     """Yield the limit and the use of each group; pages that can be dropped are not in use."""
+    for folder, limit, usage_name in _limits():
+        usage = _words(folder / usage_name)
+        if usage and usage[0].isdecimal():
+            words = _words(folder / "memory.stat")
+            statistics = dict(zip(words[::2], words[1::2], strict=False))
+            droppable = statistics.get("total_inactive_file") or statistics.get("inactive_file") or "0"
+            yield limit, max(int(usage[0]) - int(droppable), 0)
+
+
+def _limits() -> Iterator[tuple[Path, int, str]]:
+    """Yield the folder of each group that limits memory, the bytes, and the name of the file with those in use."""
     names = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
     for folder in _groups("memory"):
         for limit_name, usage_name in names:
-            limit, usage = _words(folder / limit_name), _words(folder / usage_name)
-            if not (limit and usage and limit[0].isdecimal() and usage[0].isdecimal()):
-                continue
-            if int(limit[0]) < UNLIMITED_BYTES:
-                words = _words(folder / "memory.stat")
-                statistics = dict(zip(words[::2], words[1::2], strict=False))
-                droppable = statistics.get("total_inactive_file") or statistics.get("inactive_file") or "0"
-                yield int(limit[0]), max(int(usage[0]) - int(droppable), 0)
+            limit = _words(folder / limit_name)
+            if limit and limit[0].isdecimal() and int(limit[0]) < UNLIMITED_BYTES:
+                yield folder, int(limit[0]), usage_name
 
 
 def _groups(controller: str) -> Iterator[Path]:

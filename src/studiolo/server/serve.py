@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 import uvicorn
 
@@ -29,6 +28,7 @@ from .daemon_record import remove_record, write_record
 from .gathered_writes import gathering_protocol
 from .listeners import listen, listen_for_sdk
 from .pages.gate import PageGate
+from .quiet_server import QuietServer
 from .serve_options import ServeOptions, listening
 from .stop_signals import REPEAT_SEC, StopSignals
 from .token_file import ApiTokenFile
@@ -85,7 +85,7 @@ async def _serve(options: ServeOptions, say: Callable[[str], None], on_fetch: On
     spoken = dialects()
     serving = Serving(host, in_background, tokens, store)
     pages = PageGate(serving, spoken["lmstudio"], create_app, at.url(port), tokens)
-    server = _Server(
+    server = QuietServer(
         uvicorn.Config(
             guarded(create_app(serving, spoken, pages), at.rules),
             http=gathering_protocol(),
@@ -168,14 +168,6 @@ async def _rotate_log_regularly(home: Home) -> None:
     while True:
         await asyncio.sleep(CHECK_SEC)
         await asyncio.to_thread(rotate_log, home)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, without its handling of signals, which would cut short the stop of the host."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 def _report_startup(task: asyncio.Task[Instance], say: Callable[[str], None]) -> None:

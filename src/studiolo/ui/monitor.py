@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
+
+from nicegui import ui
 
 from ..errors import StudioloError
 from ..protocol.system import HostInfo
@@ -44,7 +47,8 @@ class Monitor:
     def show(self, changed: Changed) -> None:
         """Call ``changed`` in the context of the current page after each look, until the page is closed."""
         self._watchers.add_page(changed)
-        self.look_now()
+        client: Any = ui.context.client  # its types are unknown
+        client.on_connect(lambda: self.look_now())
 
     def look_now(self) -> None:
         """Look at once: something has changed."""
@@ -66,7 +70,7 @@ class Monitor:
             except StudioloError as error:  # it may be busy, or about to end
                 _log.debug("the host cannot be looked at: %s", error)
             try:
-                async with asyncio.timeout(WATCHED_SEC if self._watchers else UNWATCHED_SEC):
+                async with asyncio.timeout(WATCHED_SEC if self._watchers.are_there else UNWATCHED_SEC):
                     await self._wake.wait()
             except TimeoutError:
                 pass

@@ -16,8 +16,10 @@ class Watchers:
     def __init__(self) -> None:
         self._functions: list[tuple[Any, Changed]] = []
 
-    def __len__(self) -> int:
-        return len(self._functions)
+    @property
+    def are_there(self) -> bool:
+        """Whether any of the pages is in a browser now. One that has lost its connection is kept for a while."""
+        return any(client.has_socket_connection for client, _ in self._functions)
 
     def add_page(self, changed: Changed) -> None:
         """Call ``changed`` after each change, until the current page is closed. It runs in that page's context."""

@@ -17,6 +17,7 @@ from litestar.types import ASGIApp
 from ...credentials import ApiToken, new_api_token
 from ...dialects.base import Dialect, Serving
 from ..listeners import LOOPBACK, listen
+from ..quiet_server import QuietServer
 
 CreateApp = Callable[[Serving, dict[str, Dialect]], ASGIApp]
 
@@ -38,13 +39,6 @@ class _OneToken:
         return identifier == self._token.identifier
 
 
-class _Listener(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self):  # pyright: ignore[reportUnknownParameterType]
-        """Leave the signals to the server."""
-        yield
-
-
 @contextlib.asynccontextmanager
 async def internal_listener(
     serving: Serving, dialect: Dialect, create_app: CreateApp
@@ -53,7 +47,7 @@ async def internal_listener(
     token = new_api_token()
     inner = Serving(serving.host, serving.is_daemon, _OneToken(token), serving.store)
     sockets = await listen(LOOPBACK, 0)
-    server = _Listener(
+    server = QuietServer(
         uvicorn.Config(
             create_app(inner, {"lmstudio": dialect}),
             lifespan="off",
