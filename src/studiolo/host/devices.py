@@ -21,6 +21,9 @@ MAIN_MEMORY = "main memory"
 CACHE_SEC = 2.0
 """How long a list of GPUs may serve estimates: listing them takes 0.2 s. Loads always read it again."""
 
+FACTS_SEC = 60.0
+"""How long what hardly changes is not read again: the main memory, and which GPUs there are."""
+
 _log = logging.getLogger("studiolo.devices")
 
 
@@ -49,6 +52,15 @@ class Devices:
     def __init__(self) -> None:
         self._reading = asyncio.Lock()
         self._read: dict[str, tuple[float, Sequence[Device]]] = {}
+        self._main_memory = (-float("inf"), 0)
+
+    def main_memory(self) -> int:
+        """Return the bytes of main memory, or those of them that a container's limit grants."""
+        read_at, total = self._main_memory
+        if time.monotonic() - read_at > FACTS_SEC:
+            total = total_memory()
+            self._main_memory = time.monotonic(), total
+        return total
 
     async def gpus(self, kind: EngineKind, max_age_sec: float = CACHE_SEC) -> Sequence[Device]:
         """Return the GPUs that ``kind`` can use.

@@ -24,7 +24,7 @@ from ..paths import Home
 from ..settings import EngineSettings, SettingsFile
 from .background import BackgroundWork
 from .derived_models import DerivedModels
-from .devices import Devices
+from .devices import FACTS_SEC, Devices
 from .documents import Documents
 from .download_jobs import DownloadJobs
 from .engine_run import PredictionRequest
@@ -311,8 +311,10 @@ class Host:
         return await self.instances.estimate(model, config)
 
     async def gpus(self) -> Sequence[Device]:
-        """Return the GPUs that the engine in force can use; none where they cannot be listed."""
-        return await self.devices.gpus(self.engine_kinds.chosen)
+        """Return the GPUs that the engine in force can use; none where they cannot be listed. Which ones there are may
+        be known from before.
+        """
+        return await self.devices.gpus(self.engine_kinds.chosen, FACTS_SEC)
 
     async def unload(self, identifier: str) -> None:
         """Unload the instance called ``identifier``. Raises :class:`IdentifierNotFoundError`."""

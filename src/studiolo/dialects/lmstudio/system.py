@@ -12,7 +12,7 @@ from typing import Never
 from ..._version import __version__
 from ...errors import UnsupportedError
 from ...host.host import Host
-from ...host.machine import processor, total_memory
+from ...host.machine import processor
 from ...protocol import system as wire
 from .context import Context, ServerChannel
 from .encoding import crash_report, instance_status
@@ -50,7 +50,7 @@ async def _machine(host: Host) -> wire.MachineInfo:
         processor=processor().name,
         architecture=processor().architecture,
         threads=os.cpu_count() or 1,
-        memory_bytes=total_memory(),
+        memory_bytes=host.devices.main_memory(),
         gpus=[wire.GpuInfo(gpu.name, gpu.total_bytes) for gpu in await host.gpus()],
     )
 
