@@ -15,8 +15,11 @@ from .history import history
 from .tasks import begin
 from .watchers import Changed, Watchers
 
-WATCHED_SEC = 1.0
-"""Seconds between two looks while a page shows the host."""
+BUSY_SEC = 1.0
+"""Seconds between two looks while a page shows the host, and it does something."""
+
+QUIET_SEC = 3.0
+"""Seconds between two looks while a page shows the host, and it does nothing."""
 
 UNWATCHED_SEC = 10.0
 """Seconds between two looks otherwise."""
@@ -33,6 +36,7 @@ class Monitor:
         self._watchers = Watchers()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_quiet = False
 
     def start(self) -> None:
         """Begin to look."""
@@ -56,10 +60,18 @@ class Monitor:
 
     async def look(self) -> HostInfo | None:
         """Look, and return what is seen."""
+        before = self.latest
         self.latest = (await backend().client.system.info()).studiolo
+        self._is_quiet = _work(before) == _work(self.latest)
         if self.latest is not None:
             history().add(self.latest)
         return self.latest
+
+    @property
+    def _pause_sec(self) -> float:
+        if not self._watchers.are_there:
+            return UNWATCHED_SEC
+        return QUIET_SEC if self._is_quiet else BUSY_SEC
 
     async def _run(self) -> None:
         while True:
@@ -70,10 +82,16 @@ class Monitor:
             except StudioloError as error:  # it may be busy, or about to end
                 _log.debug("the host cannot be looked at: %s", error)
             try:
-                async with asyncio.timeout(WATCHED_SEC if self._watchers.are_there else UNWATCHED_SEC):
+                async with asyncio.timeout(self._pause_sec):
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+
+def _work(info: HostInfo | None) -> list[tuple[str, str, int, int]]:
+    """Return what differs from look to look while a host does something."""
+    instances = info.instances if info else []
+    return [(each.identifier, each.state, each.generated_tokens, len(each.queue)) for each in instances]
 
 
 _monitors: list[Monitor] = []
