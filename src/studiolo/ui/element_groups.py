@@ -32,6 +32,11 @@ def fact(text: str) -> ui.label:
     return ui.label(text).classes("st-dim st-small")
 
 
+def note(text: str) -> ui.label:
+    """Make a remark in the place of what is not there."""
+    return ui.label(text).classes("st-dim")
+
+
 def show_items(place: ui.element, shown: dict[Any, ui.element], wanted: Mapping[Any, Callable[[], ui.element]]) -> None:
     """Show an item for each key of ``wanted``, in its order.
 

@@ -52,7 +52,7 @@ class Monitor:
         """Call ``changed`` in the context of the current page after each look, until the page is closed."""
         self._watchers.add_page(changed)
         client: Any = ui.context.client  # its types are unknown
-        client.on_connect(lambda: self.look_now())
+        client.on_connect(self.look_now)
 
     def look_now(self) -> None:
         """Look at once: something has changed."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...engines.spec import Device
 from ...errors import UnsupportedError
-from ...host.machine import processor, total_memory
+from ...host.machine import processor
 from ...host.runtimes import Runtime, runtimes
 from ...protocol import runtime as wire
 from .context import Context, ServerChannel
@@ -92,7 +92,7 @@ async def survey_hardware(context: Context, scope: wire.SurveyScope | None) -> w
         engines = engines[:1]
     elif scope.type == "custom":
         engines = [each for each in engines if _specifier(each) in scope.engines]
-    hardware, memory = _survey(await context.host.gpus())
+    hardware, memory = _survey(await context.host.gpus(), context.host.devices.main_memory())
     surveyed = [
         wire.SurveyedEngine(
             name=each.name,
@@ -108,7 +108,7 @@ async def survey_hardware(context: Context, scope: wire.SurveyScope | None) -> w
     return wire.Survey("ok" if surveyed else "noCompatibleBackends", surveyed)
 
 
-def _survey(gpus: Sequence[Device]) -> tuple[wire.HardwareSurvey, wire.MemoryInfo]:
+def _survey(gpus: Sequence[Device], ram: int) -> tuple[wire.HardwareSurvey, wire.MemoryInfo]:
     found = [
         wire.SurveyedGpu(
             name=gpu.name,
@@ -127,7 +127,7 @@ def _survey(gpus: Sequence[Device]) -> tuple[wire.HardwareSurvey, wire.MemoryInf
         architecture=_architecture() if _architecture() in _SURVEYED_ARCHITECTURES else "unknown",
         supported_instruction_set_extensions=extensions,
     )
-    ram, vram = total_memory(), sum(gpu.total_memory_capacity_bytes for gpu in found)
+    vram = sum(gpu.total_memory_capacity_bytes for gpu in found)
     return (
         wire.HardwareSurvey(wire.GpuSurvey(result, found), wire.CpuSurvey(wire.SurveyCode("success", ""), cpu_info)),
         wire.MemoryInfo(ram_capacity=ram, vram_capacity=vram, total_memory=ram + vram),

@@ -11,7 +11,7 @@ from ...protocol.load_plan import SettingInForce
 from ...protocol.system import InstanceStatus
 from ...units import size
 from ..backend import backend
-from ..element_groups import fact, open_dialog, panel, row, show_items, table
+from ..element_groups import fact, note, open_dialog, panel, row, show_items, table
 from ..elements import button, heading
 from ..monitor import monitor
 from ..notices import notice
@@ -44,7 +44,7 @@ def loaded_section() -> None:
         instances = info.instances if info else []
         wanted = {each.identifier: partial(make_row, each) for each in instances}
         none = "No model is loaded." if info else "…"
-        show_items(place, items, wanted or {none: partial(_make_note, none)})
+        show_items(place, items, wanted or {none: partial(note, none)})
         for gone in rows.keys() - items.keys():
             del rows[gone]
         for each in instances:
@@ -52,10 +52,6 @@ def loaded_section() -> None:
 
     refresh()
     monitor().show(refresh)
-
-
-def _make_note(text: str) -> ui.element:
-    return ui.label(text).classes("st-dim")
 
 
 class _Row:

@@ -8,7 +8,7 @@ from functools import partial
 from nicegui import ui
 
 from ..backend import backend
-from ..element_groups import fact, open_dialog, panel, row, show_items
+from ..element_groups import fact, note, open_dialog, panel, row, show_items
 from ..elements import button, heading
 from .recorder import Entry, recorder
 from .snippets import snippets
@@ -27,7 +27,7 @@ def requests_section() -> None:
         about = fact("")
         about.props["role"] = "status"
     place = panel()
-    items: dict[int | None, ui.element] = {}
+    items: dict[int | str, ui.element] = {}
 
     async def turn() -> None:
         if switch.value:
@@ -41,16 +41,13 @@ def requests_section() -> None:
         about.set_text(recorder().error)
         if switch.value != recorder().is_on:
             switch.set_value(recorder().is_on)
+        none = "Nothing is recorded."
         wanted = {each.number: partial(_make_row, each) for each in reversed(recorder().entries)}
-        show_items(place, items, wanted or {None: _make_note})
+        show_items(place, items, wanted or {none: partial(note, none)})
 
     switch.on_value_change(turn)
     refresh()
     recorder().watchers.add_page(refresh)
-
-
-def _make_note() -> ui.element:
-    return ui.label("Nothing is recorded.").classes("st-dim")
 
 
 def _make_row(entry: Entry) -> ui.element:
