@@ -30,6 +30,9 @@ from tests.support.faults import (
 )
 from tests.support.running import Server, wait_until
 
+LONG = 600
+"""The tokens of an answer that takes the engine longer than its death after the first of them."""
+
 pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
 
 
@@ -112,8 +115,8 @@ def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -
 def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
     """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error."""
     with nothing_left(server.pid), undisturbed(server.address):
-        llm = load(client, "stream")
-        limited = {**ENDLESS_CONFIG, "max_tokens": 80, "log_probs": 0}
+        llm = load(client, "stream", context_length=2048)
+        limited = {**ENDLESS_CONFIG, "max_tokens": LONG, "log_probs": 0}
         expected = llm.complete(ENDLESS, config=limited)
         pid = pid_of(client, "stream")
         stream = llm.complete_stream(ENDLESS, config=limited)
@@ -124,7 +127,7 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
         assert result.content == expected.content
         assert result.engine_restarts == 1 and expected.engine_restarts == 0
         counts = [(each.stats.prompt_tokens_count, each.stats.predicted_tokens_count) for each in (result, expected)]
-        assert counts[0] == counts[1] == (counts[0][0], 80)
+        assert counts[0] == counts[1] == (counts[0][0], LONG)
         assert result.stats.stop_reason == "maxPredictedTokensReached"
         assert "".join(entry[0].text for entry in result.logprobs or ()) == result.content
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from nicegui import ui
@@ -10,26 +11,44 @@ from nicegui import ui
 Changed = Callable[[], None]
 
 
+@dataclass(eq=False)
+class _Page:
+    client: Any  # its types are unknown
+    changed: Changed
+    is_behind: bool = False
+
+
 class Watchers:
     """The pages that show something."""
 
     def __init__(self) -> None:
-        self._functions: list[tuple[Any, Changed]] = []
+        self._pages: list[_Page] = []
 
     @property
     def are_there(self) -> bool:
         """Whether any of the pages is in a browser now. One that has lost its connection is kept for a while."""
-        return any(client.has_socket_connection for client, _ in self._functions)
+        return any(page.client.has_socket_connection for page in self._pages)
 
     def add_page(self, changed: Changed) -> None:
-        """Call ``changed`` after each change, until the current page is closed. It runs in that page's context."""
-        client: Any = ui.context.client  # its types are unknown
-        entry = client, changed
-        self._functions.append(entry)
-        client.on_delete(lambda: self._functions.remove(entry))
+        """Call ``changed`` after each change, until the current page is closed. It runs in that page's context.
+
+        A page without a connection is called when it has one again: NiceGUI tries ten times a second to send changes.
+        """
+        page = _Page(ui.context.client, changed)
+        self._pages.append(page)
+
+        def connected() -> None:
+            if page.is_behind:
+                page.is_behind = False
+                changed()
+
+        page.client.on_connect(connected)
+        page.client.on_delete(lambda: self._pages.remove(page))
 
     def call(self) -> None:
         """Call all of them."""
-        for client, changed in [*self._functions]:
-            with client:
-                changed()
+        for page in [*self._pages]:
+            page.is_behind = not page.client.has_socket_connection
+            if not page.is_behind:
+                with page.client:
+                    page.changed()
