@@ -209,9 +209,15 @@ async def _rendered(
     vocabulary: Vocabulary,
     *,
     own_format: bool,
+    made: Prompt | None = None,
 ) -> Prompt:
-    """Return the text of a chat that has its tools, with the beginning of the answer, as far as that is given."""
-    prompt = with_beginning(Prompt.of(await engine.apply_template(chat)), use.beginning, config, vocabulary)
+    """Return the text of a chat that has its tools, with the beginning of the answer, as far as that is given.
+
+    Parameters:
+        made: what the template made of the chat, if it has been asked.
+    """
+    made = made or Prompt.of(await engine.apply_template(chat))
+    prompt = with_beginning(made, use.beginning, config, vocabulary)
     if use.must_call:
         prompt = with_thought_closed(prompt, config)
         return prompt if own_format else prompt + CALL_BEGIN
@@ -279,9 +285,10 @@ async def say_with_tools(
     if stops is not None:
         request = without_stop_strings(request)
     config = request.config
+    made: Prompt | None = None
     if not request.media:
-        chat, _ = await fit_chat(engine, chat, config, context_length, vocabulary)
-    prompt = await _rendered(engine, chat, use, config, vocabulary, own_format=own_format)
+        chat, made = await fit_chat(engine, chat, config, context_length, vocabulary)
+    prompt = await _rendered(engine, chat, use, config, vocabulary, own_format=own_format, made=made)
     check_fits(prompt, config, context_length, vocabulary)
     if not use.must_call:
         await prepare_parameters(schemas, tools, names.original)  # a wrong schema is refused in any case
