@@ -13,7 +13,7 @@ from nicegui import ui
 from ...chats.stats_line import summary
 from ...domain.chat import Image, Text, ToolCall, ToolResult
 from ...store.conversation import ConversationMessage, Document
-from ..element_groups import show_items
+from ..element_groups import note, show_items
 from ..elements import button, icon_button
 from ..markdown import as_html, split_blocks
 from .answers import Answer, PendingCall
@@ -85,10 +85,10 @@ class MessageList:
                 self._growing = GrowingAnswer(answer)
                 self._growing.show()
             elif last is None:
-                ui.label("Ask a question. The answer stays on this machine.").classes("st-dim")
+                note("Ask a question. The answer stays on this machine.")
             elif last.role == "user":
                 with ui.element("div").classes("st-row"):
-                    ui.label("This question has no answer.").classes("st-dim")
+                    note("This question has no answer.")
                     button("Try again", lambda: self._live.retry(last))
 
     def _make(self, message: ConversationMessage, siblings: list[ConversationMessage]) -> ui.element:

@@ -11,7 +11,7 @@ from nicegui import ui
 from ...benchmark import Figures, described, spread
 from ...errors import ConfigError
 from ..backend import backend
-from ..element_groups import column, fact, panel, row, table
+from ..element_groups import column, fact, note, panel, row, table
 from ..elements import button, heading
 from .benchmarks import Benchmark, begin_benchmark, benchmarks, watchers
 from .compared_settings import ComparedSettings
@@ -102,7 +102,7 @@ def _results_section() -> None:
         place.clear()
         with place:
             if not now:
-                ui.label("Nothing has been measured since the pages were started.").classes("st-dim")
+                note("Nothing has been measured since the pages were started.")
             lines[:] = [_Line(each) for each in benchmarks() if each.state != "done"]
             done = [each for each in benchmarks() if each.state == "done"]
             if rows := [_cells(each, figures) for each in done for figures in each.figures]:

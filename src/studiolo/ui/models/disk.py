@@ -10,7 +10,7 @@ from nicegui import ui
 from ...protocol.downloaded_models import LibraryModel
 from ...units import size
 from ..backend import backend
-from ..element_groups import fact, open_dialog, panel, row, table
+from ..element_groups import fact, note, open_dialog, panel, row, table
 from ..elements import button, heading
 from .bench import bench_path
 from .downloads import downloads, watchers
@@ -36,9 +36,7 @@ async def disk_section() -> None:
         place.clear()
         with place:
             if not found:
-                ui.label("No model matches." if models else "The library is empty: search for a model below.").classes(
-                    "st-dim"
-                )
+                note("No model matches." if models else "The library is empty: search for a model below.")
             for each in found[:SHOWN]:
                 _make_row(each)
             if len(found) > SHOWN:

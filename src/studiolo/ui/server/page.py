@@ -8,7 +8,7 @@ from nicegui import ui
 
 from ...protocol.system import HostInfo, InstanceStatus
 from ...units import duration, size
-from ..element_groups import column, fact, panel, row
+from ..element_groups import column, fact, note, panel, row
 from ..elements import heading
 from ..history import Sample, history
 from ..monitor import monitor
@@ -72,7 +72,7 @@ def _now_section() -> None:
         place.clear()
         with place:
             if not now:
-                ui.label("No model is loaded.").classes("st-dim")
+                note("No model is loaded.")
             for each in now:
                 _make_instance(*each)
 
