@@ -35,6 +35,7 @@ from .config import LoadConfig, PredictionConfig, explicit_fields, load_config, 
 from .domain.models import Domain
 from .errors import ConfigError, PresetNotFoundError
 from .outbound import Reach
+from .struct_types import examined
 from .toml_file import invalid_field, nearest, read_toml, unknown_field, wrong_field
 
 Program = Literal["lmstudio", "huggingface", "ollama"]
@@ -350,7 +351,7 @@ def read_settings(path: Path) -> Settings:
             case _:
                 kind = cast("type[Struct]", type(getattr(Settings(), name)))
                 try:
-                    fields[name] = msgspec.convert(content, kind)
+                    fields[name] = msgspec.convert(content, examined(kind))
                 except msgspec.ValidationError as error:
                     raise invalid_field(path, name, error, kind.__struct_fields__) from None
     settings = Settings(**fields)

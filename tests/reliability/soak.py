@@ -116,6 +116,8 @@ class Soak:
                 self._lengths[prompt] = len(await llm.tokenize(prompt))
             embedding = await client.embedding.load_new_instance(EMBEDDING_MODEL, EMBEDDING)
             self._vectors = await embedding.embed(list(PROMPTS))
+        # Two threads that first use the official client at once may crash the process, see studiolo.struct_types.
+        await asyncio.to_thread(self._complete_officially, PROMPTS[0])
         begin = time.monotonic()
         end = begin + seconds
         helpers = [
@@ -226,15 +228,15 @@ class Soak:
         return "answered" if difference < 1e-3 else f"fault: the vectors differ by {difference}"
 
     async def _official_client(self, client: lm.AsyncClient) -> str:
-        def complete(prompt: str) -> Any:
-            with lmstudio.Client(self._server.address) as official:
-                return official.llm.model(SHARED).complete(prompt, config=OFFICIAL_ANSWER)
-
         prompt = self._random.choice(PROMPTS)
         try:
-            return self._judge(prompt, await asyncio.to_thread(complete, prompt))
+            return self._judge(prompt, await asyncio.to_thread(self._complete_officially, prompt))
         except lmstudio.LMStudioServerError as error:
             return "EngineDiedError" if "engine" in str(error) else f"fault: {error}"
+
+    def _complete_officially(self, prompt: str) -> Any:
+        with lmstudio.Client(self._server.address) as official:
+            return official.llm.model(SHARED).complete(prompt, config=OFFICIAL_ANSWER)
 
     async def _load_and_unload(self, client: lm.AsyncClient) -> str:
         llm = await client.llm.load_new_instance(MODEL, f"own-{next(self._numbers)}", config={"context_length": 256})

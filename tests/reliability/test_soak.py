@@ -22,6 +22,7 @@ def test_clients_of_every_kind_while_engines_are_killed(
     written = tmp_path / "report.json"
     program = [sys.executable, "-m", "tests.reliability.soak", *SIZE, "--models", quick_home.root, "--json", written]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert written.exists(), f"it ended with {done.returncode}: {done.stderr}"
     report = msgspec.json.decode(written.read_bytes(), type=Report)
     assert report.faults == [], done.stderr
     assert report.kills >= 1

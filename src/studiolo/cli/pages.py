@@ -86,13 +86,14 @@ def _asked_for(address: Address, api_token: str | None) -> str:
     from ..errors import AuthenticationError, ConnectionFailedError
     from ..page_contract import PREFIX
     from ..sdk.tls import tls_context
+    from ..struct_types import examined
 
     request = urllib.request.Request(f"{address.url}{PREFIX}/link", data=b"", method="POST")
     if api_token is not None:
         request.add_header("Authorization", f"Bearer {api_token}")
     try:
         with urllib.request.urlopen(request, timeout=10, context=tls_context(None) if address.tls else None) as answer:
-            return msgspec.json.decode(answer.read(100_000), type=dict[str, str])["path"]
+            return msgspec.json.decode(answer.read(100_000), type=examined(dict[str, str]))["path"]
     except urllib.error.HTTPError as error:
         if error.code == 401:
             raise AuthenticationError(

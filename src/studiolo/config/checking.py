@@ -5,16 +5,15 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import threading
 from collections.abc import Mapping, Set
 from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
-from ..daemon_threads import start_thread
 from ..errors import ConfigError
 from ..plain_values import is_text, plain
+from ..struct_types import examined
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 
@@ -75,30 +74,12 @@ def checked(kind: type[C], value: C | Mapping[str, Any] | None, what: str, off_b
             raise ConfigError(f"The {what}'s field {name!r} is true; set a value, or false to disable it")
         field = _plain(field, what, name)
         values[name] = int(field) if isinstance(field, float) and field.is_integer() else field  # 40.0 is a valid top_k
-    _examine(kind)
     try:
-        return msgspec.convert(values, kind)
+        return msgspec.convert(values, examined(kind))
     except (msgspec.ValidationError, TypeError) as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         raise config_error(error, what) from None
-
-
-_examined: set[type[Struct]] = set()
-
-
-def _examine(kind: type[Struct]) -> None:
-    """Let msgspec examine a type before its first use; it keeps what it finds.
-
-    That takes milliseconds, and drops an exception that a signal's handler raises meanwhile: Ctrl-C would be lost.
-    Handlers run in the main thread alone, so another one does it.
-    """
-    if kind not in _examined:
-        if threading.current_thread() is threading.main_thread():
-            thread = threading.Thread(target=msgspec.convert, args=({}, kind), daemon=True)
-            start_thread(thread)
-            thread.join()
-        _examined.add(kind)
 
 
 def _plain(value: Any, what: str, name: str) -> Any:

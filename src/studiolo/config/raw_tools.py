@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from ..domain.chat import Tool
 from ..errors import ConfigError
+from ..struct_types import examined
 
 MAX_SCHEMA_DEPTH = 64
 """Levels of objects and lists that the schema of a tool may have."""
@@ -66,7 +67,7 @@ def parse_raw_tools(setting: Mapping[str, Any] | None) -> tuple[list[Tool], bool
     if setting is None:
         return [], False
     try:
-        parsed = msgspec.convert(setting, RawTools)
+        parsed = msgspec.convert(setting, examined(RawTools))
     except msgspec.ValidationError as error:
         raise ConfigError("The setting raw_tools is malformed", cause=str(error).replace("`", "'")) from None
     if parsed.type == "none":

@@ -13,6 +13,7 @@ from msgspec import Struct
 from ..config import LoadConfig, PredictionConfig, explicit_fields
 from ..errors import LocalFileError, StoredItemNotFoundError
 from ..paths import writing_remedy
+from ..struct_types import examined
 
 _log = logging.getLogger("studiolo.host")
 
@@ -100,7 +101,7 @@ class DerivedModels:
         if stamp != self._seen:
             self._seen = stamp
             try:
-                found = msgspec.json.decode(self._path.read_bytes(), type=list[DerivedModel])
+                found = msgspec.json.decode(self._path.read_bytes(), type=examined(list[DerivedModel]))
             except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
                 _log.error("%s cannot be used, and its models are missing: %s", self._path, error)
                 found = []

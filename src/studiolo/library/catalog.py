@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 
 from ..domain.models import Domain
 from ..settings import with_prefix
+from ..struct_types import examined
 from ..toml_file import invalid_field, read_toml, unknown_field, wrong_field
 from . import sources
 from .model import base_key, is_model_file
@@ -144,7 +145,7 @@ def _entry(file: Path, name: str, table: dict[str, Any]) -> Entry:
     if "name" in table:
         raise wrong_field(file, f"{field}.name", "the table's header is the name")
     try:
-        entry = msgspec.convert({**table, "name": name}, Entry)
+        entry = msgspec.convert({**table, "name": name}, examined(Entry))
     except msgspec.ValidationError as error:
         raise invalid_field(file, field, error, Entry.__struct_fields__) from error
     _check_file(file, f"{field}.file", entry)

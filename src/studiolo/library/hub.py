@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from ..struct_types import examined
 from .sources.base import SourceUnavailable
 from .sources.worker_process import run_worker
 
@@ -117,9 +118,9 @@ async def _ask(kind: type[T], what: str, repo: str, *arguments: str) -> T:
     answer = next((line for line in reversed(lines) if line.startswith(b"{")), b"")
     try:
         try:
-            failed = msgspec.json.decode(answer, type=_Failed)
+            failed = msgspec.json.decode(answer, type=examined(_Failed))
         except msgspec.ValidationError:
-            return msgspec.json.decode(answer, type=kind)
+            return msgspec.json.decode(answer, type=examined(kind))
     except msgspec.MsgspecError as error:
         raise HubError("failed", f"the hub's answer about {what} is not understood: {error}") from error
     raise HubError(failed.failed, _explain(failed, what, repo))

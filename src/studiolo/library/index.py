@@ -16,6 +16,7 @@ from ..domain.models import Domain
 from ..errors import ModelFileError
 from ..paths import Home
 from ..settings import without_prefix
+from ..struct_types import examined
 from .adapters import Adapter, fitting_models, is_adapter
 from .gguf_file import ENCODERS, Metadata, count_string, read_metadata
 from .model import Model, is_projector_name, not_a_model
@@ -290,7 +291,7 @@ def _encode(content: Content) -> bytes:
     return msgspec.json.encode(_Kept(CONTENT_VERSION, error=error))
 
 
-_decode_kept = msgspec.json.Decoder(_Kept).decode
+_decode_kept = msgspec.json.Decoder(examined(_Kept)).decode
 
 
 def _decode(row: tuple[int, int, bytes] | None, file: File) -> Content | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..struct_types import examined
 from .gguf_file import read_header
 from .state import State
 
@@ -17,7 +18,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 _MAX_IN_MEMORY = 64
 
-_decode = msgspec.json.Decoder(Shapes).decode
+_decode = msgspec.json.Decoder(examined(Shapes)).decode
 
 
 def read_shapes(path: Path) -> Shapes:

@@ -13,6 +13,7 @@ import msgspec
 
 from ..errors import ConfigError
 from ..paths import Home
+from ..struct_types import examined
 from ..text_file import read_text_file
 from .environment import url_without_userinfo
 from .references import expanded, values, without_values
@@ -177,7 +178,7 @@ def _all(content: Mapping[str, Any], where: str) -> Iterable[tuple[str, ServerCo
 
 def _config(name: str, entry: Any) -> ServerConfig:
     try:
-        config = msgspec.convert(entry, ServerConfig)
+        config = msgspec.convert(entry, examined(ServerConfig))
     except msgspec.ValidationError as error:
         raise ConfigError(f"The MCP server {name!r} is malformed", cause=str(error).replace("`", "'")) from None
     if (config.command is None) == (config.url is None):

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import ProtocolError
+from ..struct_types import examined
 from .errors import SerializedError
 from .structs import Message, WireStruct
 
@@ -182,9 +183,9 @@ MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeError)
 """What the decoders raise for a malformed frame; :class:`RecursionError` for one that is nested too deeply."""
 
 encode = msgspec.json.Encoder().encode
-decode_client_frame = msgspec.json.Decoder(ClientFrame).decode
-decode_server_frame = msgspec.json.Decoder(ServerFrame).decode
-decode_handshake = msgspec.json.Decoder(Handshake).decode
+decode_client_frame = msgspec.json.Decoder(examined(ClientFrame)).decode
+decode_server_frame = msgspec.json.Decoder(examined(ServerFrame)).decode
+decode_handshake = msgspec.json.Decoder(examined(Handshake)).decode
 
 
 def decode_opaque(raw: Raw, kind: Any, what: str) -> Any:
@@ -201,6 +202,6 @@ def decode_opaque(raw: Raw, kind: Any, what: str) -> Any:
     if kind is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return msgspec.json.decode(raw, type=examined(kind))
     except MALFORMED as error:
         raise ProtocolError(f"{what} is malformed", cause=str(error)) from None

@@ -22,6 +22,7 @@ from ..config import (
     prediction_config,
 )
 from ..errors import ConfigError, UnsupportedError
+from ..struct_types import examined
 from .settings_keys import (
     CPU_EXPERTS,
     GPU_SPLIT,
@@ -88,7 +89,7 @@ def _raw_fields(raw: Mapping[str, Any]) -> list[KvField]:
     match raw:
         case {"fields": [*fields]}:
             try:
-                return msgspec.convert(fields, list[KvField])
+                return msgspec.convert(fields, examined(list[KvField]))
             except msgspec.ValidationError as error:
                 raise config_error(error, "prediction config's raw") from None
         case _:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import ConfigError
+from ..struct_types import examined
 
 S = TypeVar("S", bound=Struct)
 T = TypeVar("T")
@@ -25,7 +26,7 @@ def struct_from_dict(kind: type[S], data: Mapping[str, Any]) -> S:
         raise ConfigError(f"The argument 'data' is of type {type(data).__name__}, not a dict of a {kind.__name__}")
     wire_name = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
     try:
-        return msgspec.convert({wire_name.get(key, key): value for key, value in data.items()}, kind)
+        return msgspec.convert({wire_name.get(key, key): value for key, value in data.items()}, examined(kind))
     except msgspec.ValidationError as error:
         raise ConfigError(f"Invalid {kind.__name__}: {data!r}", cause=str(error).replace("`", "'")) from None
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ..errors import ConfigError, LocalFileError
 from ..paths import Home, writing_remedy
+from ..struct_types import examined
 
 FILE = "runtime.json"
 
@@ -107,7 +108,7 @@ def recorded(home: Home) -> list[Runtime]:
     with contextlib.suppress(OSError):
         for file in sorted(home.runtimes.glob(f"*/{FILE}")):
             with contextlib.suppress(OSError, msgspec.DecodeError):
-                runtime = msgspec.json.decode(file.read_bytes(), type=Runtime)
+                runtime = msgspec.json.decode(file.read_bytes(), type=examined(Runtime))
                 if runtime.name == file.parent.name:
                     found.append(runtime)
     return found

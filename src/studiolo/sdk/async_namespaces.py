@@ -23,6 +23,7 @@ from ..protocol import models as wire
 from ..protocol.kv import encode_load_config, stack_of
 from ..protocol.load_plan import PLAN_LOAD, LoadPlan
 from ..protocol.system import LIST_DOWNLOADED_MODELS
+from ..struct_types import examined
 from . import fetch_progress
 from .arguments import json_value, one_of, optional, seconds, text, text_or_path, wrong_type
 from .async_models import AsyncEmbeddingModel, AsyncLLM, AsyncModelHandle
@@ -381,8 +382,8 @@ def specifier_of(given: ModelSpecifierInput) -> wire.ModelSpecifier:
     fields = json_value(given, "model_specifier")
     try:
         if "type" in fields:
-            return msgspec.convert(fields, wire.ModelSpecifier)
-        return wire.QuerySpecifier(query=msgspec.convert(fields, wire.ModelQuery))
+            return msgspec.convert(fields, examined(wire.ModelSpecifier))
+        return wire.QuerySpecifier(query=msgspec.convert(fields, examined(wire.ModelQuery)))
     except (msgspec.ValidationError, TypeError) as error:
         raise ConfigError(f"{given!r} does not specify a model", cause=str(error)) from None
 

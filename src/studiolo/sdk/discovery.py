@@ -13,6 +13,7 @@ import msgspec
 from ..addresses import Address, normalized_name, parse_address
 from ..credentials import ApiToken, parse_api_token
 from ..errors import ConfigError
+from ..struct_types import examined
 from .tls import tls_context, tls_fault
 from .transports.base import Transport
 
@@ -159,6 +160,6 @@ async def _greets(address: Address, tls: ssl.SSLContext | None) -> bool:
     if b" 200 " not in head.split(b"\r\n", 1)[0]:
         return False
     try:
-        return msgspec.json.decode(body[body.find(b"{") : body.rfind(b"}") + 1], type=_Greeting).lmstudio
+        return msgspec.json.decode(body[body.find(b"{") : body.rfind(b"}") + 1], type=examined(_Greeting)).lmstudio
     except msgspec.DecodeError:
         return False

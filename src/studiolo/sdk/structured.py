@@ -11,6 +11,7 @@ import msgspec
 
 from ..config import StructuredSetting, prediction_config
 from ..errors import ConfigError
+from ..struct_types import examined
 
 V = TypeVar("V")
 
@@ -113,6 +114,6 @@ def convert(value: Any, kind: type[V]) -> V:
         if validate is not None:
             return validate(value)
         strict = not dataclasses.is_dataclass(kind)
-        return msgspec.convert(value, kind, strict=strict)
+        return msgspec.convert(value, examined(kind), strict=strict)
     except (ValueError, TypeError) as error:  # pydantic's and msgspec's errors are ValueErrors
         raise ConfigError(f"The answer does not match {kind.__name__}", cause=str(error)) from None

@@ -36,6 +36,7 @@ from typing import (
 
 import msgspec
 
+from ..struct_types import examined
 from .schema_definitions import Schema, hoist_all, hoisted
 from .tool_results import json_default
 
@@ -89,7 +90,7 @@ def parameters_of(kinds: Mapping[str, tuple[Any, Any]], within: tuple[Any, ...] 
                 schema["properties"][name]["default"] = encoded
 
     def convert(given: Mapping[str, Any]) -> dict[str, Any]:
-        values = msgspec.convert(given, struct, dec_hook=_decoded, str_keys=True)
+        values = msgspec.convert(given, examined(struct), dec_hook=_decoded, str_keys=True)
         arguments = {name: getattr(values, f"p{number}") for number, name in enumerate(names)}
         for name, adapter in adapters.items():
             if name in given:
@@ -182,7 +183,7 @@ def _is_choice(kind: Any) -> bool:
 
 def _is_known(kind: Any) -> bool:
     try:
-        msgspec.json.Decoder(kind)
+        msgspec.json.Decoder(examined(kind))
     except Exception:  # values of several types; an enum may have a metaclass, which may raise anything
         return False
     return True
@@ -296,7 +297,7 @@ def _decoded(kind: Any, value: Any) -> Any:
     if issubclass(origin, _StandIn):
         return origin.decoded(value)
     if origin in _LISTS or origin is collections.deque:
-        items = msgspec.convert(value, list[get_args(kind) or Any], dec_hook=_decoded, str_keys=True)  # type: ignore[misc]
+        items = msgspec.convert(value, examined(list[get_args(kind) or Any]), dec_hook=_decoded, str_keys=True)  # type: ignore[misc]
         return collections.deque(items) if origin is collections.deque else items
     if _is_array(origin):
         return sys.modules["numpy"].asarray(value)

@@ -28,6 +28,7 @@ from ..platform.file_locks import FileLock
 from ..platform.interpreter import python_command
 from ..platform.processes import detached
 from ..settings import ServerSettings, read_settings
+from ..struct_types import examined
 from .daemon_log import last_lines, log_path, rotate_if_large
 from .daemon_record import (
     DaemonError,
@@ -335,6 +336,6 @@ def _stop_path(home: Home) -> Path:
 
 def _read_stop_request(home: Home) -> _StopRequest | None:
     try:
-        return msgspec.json.decode(_stop_path(home).read_bytes(), type=_StopRequest)
+        return msgspec.json.decode(_stop_path(home).read_bytes(), type=examined(_StopRequest))
     except (OSError, msgspec.DecodeError):
         return None

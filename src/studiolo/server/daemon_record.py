@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from ..errors import HostError
 from ..paths import Home, writing_remedy
+from ..struct_types import examined
 
 TRIAL_BYTES = 8192
 """What a record and the first lines of a log take at most."""
@@ -100,7 +101,7 @@ def read_record(home: Home) -> DaemonRecord | None:
     """Return the record, of whatever process; ``None`` if there is none that is valid."""
     path = record_path(home)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=DaemonRecord)
+        return msgspec.json.decode(path.read_bytes(), type=examined(DaemonRecord))
     except OSError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

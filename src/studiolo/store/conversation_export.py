@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ..domain.chat import Image, Text, ToolCall, ToolResult
 from ..errors import ConfigError
+from ..struct_types import examined
 from .conversation import Conversation, ConversationMessage, ConversationPart, MessageTree, new_id
 
 _NAMES = {"system": "System", "user": "You", "assistant": "Model", "tool": "Tools"}
@@ -37,7 +38,7 @@ def from_json(text: str | bytes) -> tuple[Conversation, MessageTree]:
         ConfigError: it is not such an output.
     """
     try:
-        export = msgspec.json.decode(text, type=_Export)
+        export = msgspec.json.decode(text, type=examined(_Export))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ConfigError("This is not an exported conversation", cause=str(error).replace("`", "'")) from None
     if export.version != 1:

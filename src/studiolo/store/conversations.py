@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ..errors import StoredItemNotFoundError, StoreError
+from ..struct_types import examined
 from .conversation import Conversation, ConversationMessage, MessageTree
 from .message_search import BATCH, MAX_SEARCHED, SEARCH_LIMIT_SEC, Found, Match, matches, words_of
 from .store import MAX_BODY_BYTES, Store
@@ -87,7 +88,7 @@ class Conversations:
         number = sa.select(conversations.c.number).where(self._is(conversation_id)).scalar_subquery()
         statement = sa.select(messages.c.body).where(messages.c.conversation == number).order_by(messages.c.number)
         bodies = await self._store.transaction(lambda connection: connection.execute(statement).scalars().all())
-        return MessageTree(msgspec.json.decode(body, type=ConversationMessage) for body in bodies)
+        return MessageTree(msgspec.json.decode(body, type=examined(ConversationMessage)) for body in bodies)
 
     async def list(self, *, limit: int, offset: int = 0) -> list[Conversation]:
         """Return conversations, the last changed first."""
@@ -141,7 +142,7 @@ def _delete(connection: sa.Connection, number: int) -> None:
 
 
 def _conversation(row: Any) -> Conversation:
-    body = msgspec.json.decode(row.body, type=Conversation)
+    body = msgspec.json.decode(row.body, type=examined(Conversation))
     return msgspec.structs.replace(body, head=row.head, updated=row.updated)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from ..struct_types import examined
 from .conversation import Conversation, ConversationMessage
 from .tables import conversations, messages
 
@@ -77,7 +78,7 @@ def matches(
         number = sa.select(conversations.c.number).where(is_own & (conversations.c.id == conversation.id))
         statement = sa.select(body).where(messages.c.conversation == number.scalar_subquery(), *has_words)
         for row in connection.execute(statement.order_by(messages.c.number.desc())):
-            message = msgspec.json.decode(row.body, type=ConversationMessage)
+            message = msgspec.json.decode(row.body, type=examined(ConversationMessage))
             text = message.text
             if message.role in ("user", "assistant") and all(word in text.lower() for word in words):
                 found.append(Match(conversation, message, excerpt(text, words[0])))

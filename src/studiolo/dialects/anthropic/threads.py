@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ...errors import InvalidRequestError, StoredItemNotFoundError
 from ...store.store import MAX_BODY_BYTES
+from ...struct_types import examined
 from ..http.endpoint import Call
 from ..http.fields import wrong
 from .request import MessagesBody
@@ -82,4 +83,4 @@ async def _find(call: Call[MessagesBody], message_id: str | None) -> _Kept:
             suggestion="Send the whole conversation, and create a thread.",
             data={"param": "thread.previous_message_id", DETAILS: {"error_code": "thread_not_found"}},
         )
-    return msgspec.json.decode(record.body, type=_Kept)
+    return msgspec.json.decode(record.body, type=examined(_Kept))

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from ...errors import InvalidRequestError
+from ...struct_types import examined
 
 T = TypeVar("T")
 
@@ -128,7 +129,7 @@ def converted(value: Any, kind: type[T], where: str = "", *, of_text: bool = Fal
         of_text: numbers and booleans are text, as in a form.
     """
     try:
-        return msgspec.convert(value, kind, strict=not of_text)
+        return msgspec.convert(value, examined(kind), strict=not of_text)
     except msgspec.ValidationError as error:
         raise _malformed(str(error), where) from None
 

@@ -13,6 +13,7 @@ from ...errors import ConfigError, UnsupportedError
 from ...host.documents import Document, Parser
 from ...host.retrieval import Found, RetrievalProgress
 from ...protocol import files as wire
+from ...struct_types import examined
 from .context import Context, ServerChannel
 from .progress import reporting
 from .registry import channel, rpc
@@ -128,7 +129,7 @@ def _settings(parameter: wire.RetrieveParameter) -> _Settings:
         if field.key.startswith("retrieval.") and field.value is not None
     }
     try:
-        settings = msgspec.convert(given, _Settings)
+        settings = msgspec.convert(given, examined(_Settings))
     except msgspec.ValidationError as error:
         raise ConfigError("The retrieval's settings are invalid", cause=str(error)) from None
     if settings.database_file:

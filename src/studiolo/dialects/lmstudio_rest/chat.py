@@ -17,6 +17,7 @@ from ...domain.generation import Timings
 from ...errors import InvalidRequestError, StudioloError
 from ...host.load_progress import LoadWatcher
 from ...mcp.connections import McpTool
+from ...struct_types import examined
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole
 from ..http.endpoint import Call
 from ..http.fields import wrong
@@ -213,7 +214,7 @@ async def _earlier(call: Call[ChatBody]) -> list[Message]:
             f"previous_response_id: there is no stored response {previous!r}",
             data={"param": "previous_response_id", "code": "previous_response_not_found"},
         )
-    return msgspec.msgpack.decode(record.body, type=list[Message])
+    return msgspec.msgpack.decode(record.body, type=examined(list[Message]))
 
 
 async def _keep(chat: _Chat) -> None:

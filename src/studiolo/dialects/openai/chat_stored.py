@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from ...errors import StoredItemNotFoundError
 from ...store.record import Record
+from ...struct_types import examined
 from ..http.answers import Answer, Whole
 from ..http.attachments import as_sent
 from ..http.endpoint import Call
@@ -127,7 +128,7 @@ def _is_wanted(completion: Mapping[str, Any], query: Mapping[str, str]) -> bool:
 
 
 def _decoded(record: Record) -> _Stored:
-    return msgspec.json.decode(record.body, type=_Stored)
+    return msgspec.json.decode(record.body, type=examined(_Stored))
 
 
 async def _find(call: Call[Any]) -> _Stored:

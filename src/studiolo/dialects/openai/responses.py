@@ -19,6 +19,7 @@ from ...errors import InvalidRequestError, StudioloError
 from ...host.host import Host
 from ...host.token_counts import count_tokens
 from ...store.store import MAX_BODY_BYTES
+from ...struct_types import examined
 from ..http.answers import SSE, SSE_COMMENT, Answer, Streamed, Whole, sse
 from ..http.endpoint import Call
 from ..http.fields import wrong
@@ -312,7 +313,7 @@ async def count_input(call: Call[CountBody]) -> Answer:
 async def find(call: Call[Any], response_id: str) -> Stored | None:
     """Return a stored response of the API token's; ``None`` where there is none."""
     record = await call.store.get(KIND, call.owner, response_id)
-    return None if record is None else msgspec.json.decode(record.body, type=Stored)
+    return None if record is None else msgspec.json.decode(record.body, type=examined(Stored))
 
 
 async def _asked(call: Call[ResponseBody] | Call[CountBody]) -> _Asked:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ...errors import BusyError, StudioloError
+from ...struct_types import examined
 from ..http.gathered import Gathered
 from .responses_items import Ids, Item
 from .responses_request import ResponseBody, TextFormat
@@ -181,7 +182,7 @@ class Stored(Struct):
     @property
     def ending(self) -> Ending:
         """Whether it has ended."""
-        return msgspec.json.decode(self.response, type=Ending)
+        return msgspec.json.decode(self.response, type=examined(Ending))
 
     def items(self) -> list[dict[str, Any]]:
         """Return the items that a response continues that continues this one."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ...platform.worker_pool import WorkerEndedError, WorkerPool
+from ...struct_types import examined
 from .worker import CPU_LIMIT_SEC
 
 AT_ONCE = 2
@@ -76,7 +77,7 @@ class TemplateProcesses:
             answer = await self._ask(self._of_models, {"examine": template, "tool_template": tool_template})
         except RefusedError as error:
             return TemplateFacts(problem=str(error))
-        return msgspec.json.decode(answer[1:], type=TemplateFacts)
+        return msgspec.json.decode(answer[1:], type=examined(TemplateFacts))
 
     async def close(self) -> None:
         """End the processes."""
@@ -92,6 +93,6 @@ class TemplateProcesses:
         if answer[:1] == b"M":
             raise RefusedError(LIMIT_CAUSE)
         if answer[:1] == b"E":
-            fault = msgspec.json.decode(answer[1:], type=_Fault)
+            fault = msgspec.json.decode(answer[1:], type=examined(_Fault))
             raise RefusedError(fault.cause if fault.line is None else f"line {fault.line}: {fault.cause}")
         return answer

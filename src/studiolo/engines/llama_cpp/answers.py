@@ -15,6 +15,7 @@ import msgspec
 
 from ...domain.embeddings import Relevance
 from ...errors import PredictionError, PromptTooLongError
+from ...struct_types import examined
 
 QUOTED_BYTES = 200
 """How much of an answer that cannot be read an error quotes."""
@@ -134,7 +135,7 @@ class Models(msgspec.Struct):
 def decode(asked: str, body: bytes, kind: type[T]) -> T:
     """Return the answer ``body`` to the call ``asked``. Raise :class:`PredictionError` if it is something else."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body, type=examined(kind))
     except MALFORMED as error:
         raise unreadable(asked, body, str(error)) from None
 
@@ -166,7 +167,7 @@ def quoted(body: bytes) -> str:
 def refusal(asked: str, status: int, body: bytes) -> PredictionError:
     """Return the error for an answer with an HTTP status that is not 200."""
     try:
-        return fault_error(msgspec.json.decode(body, type=_Failure).error)
+        return fault_error(msgspec.json.decode(body, type=examined(_Failure)).error)
     except MALFORMED:
         cause = f"It answered {asked} with the HTTP status {status}. {quoted(body)}"
         return PredictionError("The engine refused the request", cause=cause)
@@ -204,7 +205,7 @@ def embeddings(body: bytes, count: int, first: int, total: int, length: int | No
         PredictionError: a vector is missing, has another length, or is not made of finite numbers.
     """
     try:
-        answer = msgspec.json.decode(body, type=EmbeddingList)
+        answer = msgspec.json.decode(body, type=examined(EmbeddingList))
     except MALFORMED as error:
         for index, numbers in _raw_vectors(body):
             if not _is_finite(numbers):
@@ -233,7 +234,7 @@ def relevance(body: bytes, count: int) -> Relevance:
         PredictionError: a score is missing, or is not a finite number.
     """
     try:
-        answer = msgspec.json.decode(body, type=_Ranking)
+        answer = msgspec.json.decode(body, type=examined(_Ranking))
     except MALFORMED as error:
         raise unreadable("/v1/rerank", body, str(error)) from None
     scores = {each.index: each.relevance_score for each in answer.results}

@@ -24,6 +24,7 @@ from ...domain.generation import (
     ToolCallStarted,
 )
 from ...errors import UnsupportedError
+from ...struct_types import examined
 from ..base import EngineEvent, ToolChatRequest
 from ..chat_templates.control_tokens import NO_TOKENS, ControlTokens
 from ..prompt import WORD_JOINER
@@ -75,7 +76,7 @@ class ChatChunk(msgspec.Struct):
         return self.timings.predicted_n if self.timings else 0
 
 
-decode_chunk = msgspec.json.Decoder(ChatChunk).decode
+decode_chunk = msgspec.json.Decoder(examined(ChatChunk)).decode
 
 
 def chat_body(

@@ -16,6 +16,7 @@ from ...config import LoraSetting, PredictionConfig
 from ...domain.embeddings import Embeddings, Relevance
 from ...domain.generation import Fragment, TokenLogProbs, ToolCallEvent
 from ...errors import ConfigError, EngineError, InvalidRequestError, PredictionError, UnsupportedError
+from ...struct_types import examined
 from ..base import Completed, CompletionRequest, DecisionRequest, EngineEvent, ToolChatRequest
 from ..chat_templates.control_tokens import ControlTokens
 from ..prompt import WORD_JOINER, Prompt
@@ -68,7 +69,7 @@ class _Event(End):
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)")
 
 
-_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_event = msgspec.json.Decoder(examined(_Event)).decode
 
 
 class LlamaServerClient:

@@ -10,6 +10,7 @@ from ...errors import EngineError
 from ...platform.gpus import may_have_gpus
 from ...platform.interpreter import python_command
 from ...platform.processes import run_child
+from ...struct_types import examined
 from ..spec import Device
 
 LIMIT_SEC = 20.0
@@ -36,7 +37,7 @@ async def list_gpus() -> Sequence[Device]:
         last = (log.decode(errors="replace").strip().splitlines() or ["no log"])[-1]
         raise _failed(f"The native library ended with exit status {status}: {last}")
     try:
-        return msgspec.json.decode(answer, type=list[Device])
+        return msgspec.json.decode(answer, type=examined(list[Device]))
     except msgspec.DecodeError as error:
         raise _failed(f"The native library's answer is malformed: {error}") from None
 

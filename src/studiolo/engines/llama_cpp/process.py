@@ -14,6 +14,7 @@ import msgspec
 from ...errors import EngineDiedError, EngineError, EngineStartError
 from ...platform.interpreter import python_command
 from ...platform.processes import kill, signal_name, start_child, terminate
+from ...struct_types import examined
 from ..log_file import LogFile
 
 STOP_LIMIT_SEC = 3.0
@@ -85,7 +86,7 @@ class WorkerProcess:
             await self.exited.wait()
             raise self.ended_early()
         try:
-            answer = msgspec.json.decode(line, type=_Answer)
+            answer = msgspec.json.decode(line, type=examined(_Answer))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             answer = _Answer(error=f"Its report cannot be read: {error}")
         if not answer.ready:

@@ -18,6 +18,7 @@ import msgspec
 
 from ...platform.features import has
 from ...platform.file_status import can_be_read_by_others, is_own_folder
+from ...struct_types import examined
 from ..spec import EngineSpec, Node
 from .noted_prompts import Prefix
 from .params import scaled_adapters, worker_params
@@ -139,7 +140,7 @@ class SavedPrompts:
         if path.is_symlink() or path.stat().st_size > MAX_TEXT_BYTES:
             return None
         try:
-            saved = msgspec.json.decode(path.read_bytes(), type=SavedPrompt)
+            saved = msgspec.json.decode(path.read_bytes(), type=examined(SavedPrompt))
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         belongs = (saved.format, saved.settings, saved.id) == (FORMAT, self.settings, path.stem)

@@ -10,6 +10,7 @@ import msgspec
 
 from ...errors import ConfigError, StudioloError, UnsupportedError
 from ...platform.worker_pool import WorkerEndedError, WorkerPool
+from ...struct_types import examined
 from .matching import GrammarMatcher, MatcherCache
 from .worker import CPU_LIMIT_SEC
 
@@ -119,7 +120,7 @@ class Schemas:
         return answer
 
     async def _ask(self, request: dict[str, Any]) -> _Answer:
-        return msgspec.json.decode(await self._worker.ask(msgspec.json.encode(request)), type=_Answer)
+        return msgspec.json.decode(await self._worker.ask(msgspec.json.encode(request)), type=examined(_Answer))
 
 
 def _remember(cache: OrderedDict[Any, Any], key: Any, value: Any) -> None:

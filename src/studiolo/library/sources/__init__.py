@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ...plugins import find
+from ...struct_types import examined
 from .base import Source, SourceUnavailable
 
 __all__ = ["Source", "SourceUnavailable", "fields", "parse", "source_names"]
@@ -57,7 +58,7 @@ def parse(table: dict[str, Any]) -> tuple[Source, Struct]:
         source = _source(kind)
     except Exception as error:  # a plugin's import can fail in any way
         raise SourceUnavailable(f"the source {kind!r} cannot be loaded: {error!r}") from error
-    return source, msgspec.convert(settings, source.spec_type)
+    return source, msgspec.convert(settings, examined(source.spec_type))
 
 
 def fields(table: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from ...struct_types import examined
 from ..partial_downloads import bytes_in
 from .base import SourceUnavailable
 from .worker_process import run_worker
@@ -80,7 +81,7 @@ async def locate(requirements: Sequence[str], options: Sequence[str], folder: Pa
         if configured.keys() & _OF_PIP_ALONE:
             return {}
         await run_worker([*command, *requirements], environment={"TMPDIR": str(temporary)}, on_tick=look)
-        found = msgspec.json.decode(report.read_bytes(), type=_Report).install
+        found = msgspec.json.decode(report.read_bytes(), type=examined(_Report)).install
     except (SourceUnavailable, OSError, msgspec.MsgspecError):
         return {}
     return {

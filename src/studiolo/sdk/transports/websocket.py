@@ -23,6 +23,7 @@ from ...merging_queue import MergingQueue
 from ...protocol import frames
 from ...protocol.declarations import Channel, Rpc
 from ...protocol.errors import deserialize_error
+from ...struct_types import examined
 from ..timeouts import heartbeat_interval, timed_out, while_not_silent, within_limit
 from ..tls import tls_fault
 from .base import ClientChannel, merge_messages
@@ -154,7 +155,7 @@ class WebSocketTransport:
                 )
                 try:
                     await connection.send(frames.encode(handshake).decode())
-                    answer = msgspec.json.decode(await connection.recv(), type=_HandshakeAnswer)
+                    answer = msgspec.json.decode(await connection.recv(), type=examined(_HandshakeAnswer))
                 except BaseException:
                     connection.transport.abort()
                     raise
