@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .daemon_threads import start_thread
 from .platform.fork import after_fork_in_child
 
 K = TypeVar("K")
@@ -46,8 +45,12 @@ def examined(kind: K) -> K:
 def _examine(kind: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         thread = threading.Thread(target=_examine_here, args=(kind,), daemon=True)
-        start_thread(thread)
-        thread.join()
+        try:
+            thread.start()
+        except RuntimeError:  # the program is ending
+            _examine_here(kind)
+        else:
+            thread.join()
     else:
         _examine_here(kind)
 
