@@ -62,12 +62,13 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 # Lint beside the tests. Each worker more costs the collection of all tests once more; those of the HTTP dialects, which
-# begin with servers and the types of three official clients, take a third of all.
+# begin with servers and the types of three official clients, take a third of all. The other folders have no fast test.
 check: $(VENV)/.dev
 	@$(MAKE) --no-print-directory -j 2 lint fast
 
 fast:
-	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=check --ignore tests/dialects/http \
+	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=check \
+		$(addprefix --ignore tests/,dialects/http fuzz reliability ui) \
 		-m "not model and not web and not slow and not fuzz"
 
 coverage: $(VENV)/.dev

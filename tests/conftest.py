@@ -7,6 +7,7 @@ The default models are fetched once, by studiolo itself, into a folder that outl
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -290,6 +291,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "transport" in metafunc.fixturenames:
         places = ["served"] if metafunc.definition.get_closest_marker("served") else ["embedded", "served"]
         metafunc.parametrize("transport", places, indirect=True, scope="module")
+
+
+def pytest_collection() -> None:
+    """Collect no garbage while tests are collected, and leave them out of it later: there are thousands of them."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

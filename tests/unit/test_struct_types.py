@@ -54,7 +54,8 @@ def test_a_type_is_examined_by_one_thread_at_a_time(use: str) -> None:
 def test_every_type_that_is_decoded_to_is_examined_first() -> None:
     faults: list[str] = []
     for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        source = path.read_bytes()
+        for node in ast.walk(ast.parse(source)) if b"msgspec." in source else ():
             if isinstance(node, ast.Call) and (kind := _kind_of(node)) is not None and not _is_examined(kind):
                 faults.append(f"{path.relative_to(SOURCE)}:{node.lineno}: {ast.unparse(node)}")
     assert [each for each in faults if not each.startswith("struct_types.py")] == []
