@@ -15,7 +15,18 @@ from websockets.frames import Frame, Opcode
 import studiolo as lm
 from studiolo.errors import BusyError
 from studiolo.paths import Home
-from tests.support.faults import ENDLESS, MODEL, SMALL, answer, footprint, harmed, nothing_left, status_of, undisturbed
+from tests.support.faults import (
+    ENDLESS,
+    ENDLESS_CONFIG,
+    MODEL,
+    SMALL,
+    answer,
+    footprint,
+    harmed,
+    nothing_left,
+    status_of,
+    undisturbed,
+)
 from tests.support.running import Server, wait_until
 
 pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
@@ -65,11 +76,19 @@ async def test_past_the_bound_of_the_queue_the_answer_is_busy(
 
             async def one() -> object:
                 try:
-                    return await llm.complete("Once upon a time", config={"temperature": 0, "max_tokens": 40})
+                    return await llm.complete("Once upon a time", config={"temperature": 0, "max_tokens": 4})
                 except BusyError as error:
                     return error
 
-            outcomes = await asyncio.gather(*(one() for _ in range(20)))
+            endless = {**ENDLESS_CONFIG, "context_overflow_policy": "rollingWindow"}
+            async with await llm.complete_stream(ENDLESS, config=endless) as stream:
+                fragments = aiter(stream)
+                await anext(fragments)  # it has the only slot
+                answers = [asyncio.create_task(one()) for _ in range(19)]
+                pending = {*answers}
+                while len(pending) > 3:
+                    _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            outcomes = await asyncio.gather(*answers)
     refused = [outcome for outcome in outcomes if isinstance(outcome, BusyError)]
     assert len(refused) == 16
     assert refused[0].data == {"running": 1, "waiting": 3, "parallel": 1}
