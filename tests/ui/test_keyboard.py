@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.support.browser import OPEN_MENU
 from tests.support.chat_page import answered, answers, field
 
 pytestmark = pytest.mark.slow
@@ -23,6 +24,12 @@ VISIBLE = """() => {
   return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
 }"""
 """Whether the element that has the focus has an outline."""
+
+CHOOSE_AND_LEAVE = """(option) => {
+  option.click();
+  document.querySelector("[aria-label=Question]").focus();
+}"""
+"""Choose an option, and go to the field for questions."""
 
 
 def names_by_tab(page: Page, count: int, key: str = "Tab") -> list[str]:
@@ -84,3 +91,17 @@ def test_a_dialog_gives_the_focus_back_and_escape_closes_it(open_page: Callable[
     page.keyboard.type("Shelves")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Shelves")
+
+
+def test_a_select_does_not_take_the_focus_back(open_page: Callable[..., Page]) -> None:
+    """Also beside a tooltip, and where the user goes to another field as soon as an option is chosen."""
+    page = open_page()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Attach images and documents").hover()
+    expect(page.get_by_role("tooltip", name="Attach images and documents")).to_be_visible()
+    page.get_by_role("combobox", name="Tool choice").click()
+    page.get_by_role("option", name="required", exact=True).evaluate(CHOOSE_AND_LEAVE)
+    page.keyboard.type("What is a desk?")
+    expect(page.locator(OPEN_MENU)).to_have_count(0)
+    expect(field(page)).to_be_focused()
+    expect(field(page)).to_have_value("What is a desk?")

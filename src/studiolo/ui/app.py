@@ -37,10 +37,11 @@ async def pages(context: PageContext) -> AsyncGenerator[Any, None]:
     from .registry import add_routes
     from .server.logs import start_log, stop_log
     from .server.recorder import stop_recorder
-    from .theme import HEAD
+    from .theme import HEAD, appear_at_once
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     ui.add_head_html(HEAD, shared=True)
+    appear_at_once()
     add_routes()
     add_image_route()
     core: Any = nicegui_app

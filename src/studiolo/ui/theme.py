@@ -23,6 +23,16 @@ HEAD = f"<style>{''.join(Path(__file__).parent.joinpath(name).read_text('utf-8')
 """What every page has in its head."""
 
 
+def appear_at_once() -> None:
+    """Have what opens over a page appear and go at once, without a transition.
+
+    While a tooltip, menu or dialog is in transition, Quasar defers the focus that a select asks for, and gives it to
+    the select at the end: by then, the user may type into another field.
+    """
+    for kind in (ui.dialog, ui.menu, ui.select, ui.tooltip):
+        kind.default_props("transition-duration=0")
+
+
 def theme_button() -> None:
     """Make the button that chooses light, dark, or what the system has. The browser remembers the choice."""
     chosen = ui.context.client.request.cookies.get(COOKIE, "auto")
