@@ -20,9 +20,8 @@ from studiolo.domain.chat import Text
 from studiolo.paths import Home
 from studiolo.store.conversation import Conversation, ConversationMessage, MessageTree
 from studiolo.store.conversation_export import as_json
-from tests.support import mcp_server
 from tests.support.chatting import picture
-from tests.support.command_line import STUDIOLO, good, run
+from tests.support.command_line import MCP_SERVER, STUDIOLO, good, run
 from tests.support.homes import DEFAULT_MODEL
 from tests.support.pseudo_terminal import TypedProgram, typed_program
 from tests.support.running import Server, environment
@@ -127,7 +126,7 @@ def folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     question = ConversationMessage(role="user", parts=[Text("Hello?")])
     gone = Conversation(title="Gone", model="gone", head=question.id)
     (folder / "gone.json").write_text(as_json(gone, MessageTree([question])))
-    calc = {"command": sys.executable, "args": [mcp_server.__file__]}
+    calc = {"command": sys.executable, "args": [MCP_SERVER]}
     (server.log.parent / "home" / "mcp.json").write_text(json.dumps({"mcpServers": {"calc": calc}}))
     return folder
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from studiolo.paths import Home
-from tests.support import mcp_server
 from tests.support.chatting import command, home_of_fakes
+from tests.support.command_line import MCP_SERVER
 from tests.support.fake_models import add_model
 from tests.support.pseudo_terminal import TypedProgram, typed_program
 from tests.support.running import environment
@@ -114,7 +114,7 @@ def test_tools_are_allowed_on_a_terminal_and_ctrl_c_stops_questions_and_loads(
 ) -> None:
     home = home_of_fakes(empty_home, monkeypatch)
     add_model(home, "slow")
-    calc = {"command": sys.executable, "args": [mcp_server.__file__]}
+    calc = {"command": sys.executable, "args": [MCP_SERVER]}
     (home.root / "mcp.json").write_text(json.dumps({"mcpServers": {"calc": calc}}))
     asks = r"\[a\]lways: "
     with chat(home, "tiny", "--tools", "calc", script=TOOLS) as program:

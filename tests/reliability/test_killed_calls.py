@@ -45,10 +45,6 @@ def client(
             yield client
 
 
-def state_of(client: lm.Client, identifier: str) -> Any:
-    return status_of(client, identifier)
-
-
 class Outcomes:
     """The results of calls that run at once, each in a thread, or the errors that they raise."""
 
@@ -83,7 +79,7 @@ def test_killed_while_it_embeds_many_texts(client: lm.Client) -> None:
     expected = model.embed(TEXTS)
     pid = stopped(client, "embeds")
     outcomes = Outcomes(lambda: model.embed(TEXTS))
-    wait_until(lambda: state_of(client, "embeds").running == 4, "the slots to be full")
+    wait_until(lambda: status_of(client, "embeds").running == 4, "the slots to be full")
     os.kill(pid, signal.SIGKILL)
     (found,) = outcomes.all()
     assert [vector == pytest.approx(right, abs=1e-3) for vector, right in zip(found, expected, strict=True)]
@@ -101,7 +97,7 @@ def test_killed_while_it_tokenizes_and_decides(client: lm.Client) -> None:
     ]
     pid = stopped(client, "tokenizes")
     outcomes = Outcomes(*calls)
-    wait_until(lambda: state_of(client, "tokenizes").state == "busy", "the calls to begin")
+    wait_until(lambda: status_of(client, "tokenizes").state == "busy", "the calls to begin")
     time.sleep(0.3)  # for the others
     os.kill(pid, signal.SIGKILL)
     found = outcomes.all()
@@ -116,10 +112,10 @@ def test_killed_twice_in_one_call(client: lm.Client) -> None:
     many = [f"{text} " * 20 for text in TEXTS] * 20
     pid = stopped(client, "reranks")
     outcomes = Outcomes(lambda: model.rerank("Do cats sleep?", many))
-    wait_until(lambda: state_of(client, "reranks").running, "the call to have its slot")
+    wait_until(lambda: status_of(client, "reranks").running, "the call to have its slot")
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: state_of(client, "reranks").pid not in (pid, None), "the next engine")
-    wait_until(lambda: state_of(client, "reranks").state == "busy", "it to be ready")
+    wait_until(lambda: status_of(client, "reranks").pid not in (pid, None), "the next engine")
+    wait_until(lambda: status_of(client, "reranks").state == "busy", "it to be ready")
     second = pid_of(client, "reranks")
     os.kill(second, signal.SIGKILL)
     (error,) = outcomes.all()

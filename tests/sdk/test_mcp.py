@@ -21,12 +21,12 @@ import pytest
 from studiolo.errors import ConfigError, ConnectionFailedError, HostError
 from studiolo.paths import Home
 from studiolo.sdk.mcp import mcp_tools, mcp_tools_from_thread, server_configs
+from tests.support.command_line import MCP_SERVER
 from tests.support.running import free_port, wait_until
 
 pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
 
-SERVER = str(Path(__file__).parents[1] / "support" / "mcp_server.py")
-STDIO: dict[str, Any] = {"command": sys.executable, "args": [SERVER], "env": {"GREETING": "salve"}}
+STDIO: dict[str, Any] = {"command": sys.executable, "args": [MCP_SERVER], "env": {"GREETING": "salve"}}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def url() -> Iterator[str]:
 @contextlib.contextmanager
 def listening(*options: str) -> Iterator[int]:
     port = free_port()
-    process = subprocess.Popen([sys.executable, SERVER, str(port), *options], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, MCP_SERVER, str(port), *options], stderr=subprocess.DEVNULL)
     try:
 
         def answers() -> bool:
@@ -66,7 +66,7 @@ def _own_home(empty_home: Home) -> None:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.cmdline()[-1:] == [SERVER]]
+    return [child for child in psutil.Process().children(recursive=True) if child.cmdline()[-1:] == [MCP_SERVER]]
 
 
 async def test_the_tools_of_a_server_are_listed_and_called(server: Any) -> None:

@@ -15,10 +15,9 @@ from studiolo.mcp.config import ServerConfig, server_configs
 from studiolo.mcp.environment import program_environment
 from studiolo.paths import Home
 from studiolo.sdk.mcp import mcp_tools
+from tests.support.command_line import MCP_SERVER
 
 pytestmark = pytest.mark.slow
-
-SERVER = str(Path(__file__).parents[1] / "support" / "mcp_server.py")
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +89,7 @@ async def test_nothing_is_started_where_a_reference_is_wrong(tmp_path: Path) -> 
 
 async def test_a_program_gets_the_values() -> None:
     names = {"T": "${MY_TOKEN}", "T2": "${env:MY_TOKEN}", "T3": "${NOPE:-x}"}
-    async with mcp_tools([{"command": sys.executable, "args": ["${NOPE:-" + SERVER + "}"], "env": names}]) as tools:
+    async with mcp_tools([{"command": sys.executable, "args": ["${NOPE:-" + MCP_SERVER + "}"], "env": names}]) as tools:
         assert [await tools["environment"].call(name=name) for name in names] == ["abc", "abc", "x"]
 
 
@@ -210,7 +209,7 @@ async def test_a_real_program_gets_the_proxy_and_its_log_says_what_is_missing(
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy:3128")
     monkeypatch.setenv("SSL_CERT_FILE", "/certificates")
     monkeypatch.setenv("HF_TOKEN", "hunter2")
-    async with mcp_tools([{"name": "x", "command": sys.executable, "args": [SERVER]}]) as tools:
+    async with mcp_tools([{"name": "x", "command": sys.executable, "args": [MCP_SERVER]}]) as tools:
         call = tools["environment"].call
         assert await call(name="HTTPS_PROXY") == "http://proxy:3128"
         assert await call(name="SSL_CERT_FILE") == "/certificates"

@@ -9,11 +9,10 @@ import httpx
 import pytest
 from anthropic.types import ErrorResponse, Message, MessageTokensCount, RawMessageStreamEvent
 from anthropic.types.beta import BetaMessage
-from pydantic import TypeAdapter
 
 from tests.support.homes import DEFAULT_MODEL as LLM
+from tests.support.official_events import MESSAGE_EVENT
 
-EVENT: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
 HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -91,7 +90,7 @@ def events(http: httpx.Client, **body: Any) -> list[RawMessageStreamEvent]:
                 data = line.removeprefix("data: ")
                 assert json.loads(data)["type"] == name
                 if name != "ping":
-                    found.append(EVENT.validate_json(data, strict=True))
+                    found.append(MESSAGE_EVENT.validate_json(data, strict=True))
     kinds = [event.type for event in found]
     assert kinds[0] == "message_start" and kinds[-2:] == ["message_delta", "message_stop"]
     index, is_open = -1, False

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from studiolo.paths import Home
 from tests.support.running import environment
 
 STUDIOLO = [sys.executable, "-m", "studiolo"]
+
+MCP_SERVER = str(Path(__file__).with_name("mcp_server.py"))
+"""The program of a small MCP server. It is not imported: the official package takes half a second."""
 
 
 def run(home: Home, *words: str, stdin: str | None = None, host: str = "embedded") -> subprocess.CompletedProcess[str]:

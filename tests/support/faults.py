@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -54,7 +55,7 @@ def harmed(cache_home: Home, folder: Path, settings: str = SETTINGS) -> Iterator
         yield server
 
 
-def status_of(client: lm.Client, identifier: str) -> object:
+def status_of(client: lm.Client, identifier: str) -> Any:
     """Return what the host reports of an instance; ``None`` if there is no such instance."""
     about = client.system.info().studiolo
     assert about is not None

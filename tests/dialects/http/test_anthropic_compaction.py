@@ -9,15 +9,14 @@ import anthropic
 import httpx
 import pytest
 from anthropic import beta_tool
-from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
-from pydantic import TypeAdapter
+from anthropic.types.beta import BetaMessage
 
 from tests.support.calling import prompt, said, scripted
 from tests.support.http_server import ServerInThread
+from tests.support.official_events import BETA_MESSAGE_EVENT
 
 pytestmark = pytest.mark.slow
 
-EVENTS: TypeAdapter[Any] = TypeAdapter(BetaRawMessageStreamEvent)
 TOOL = {"name": "a", "input_schema": {"type": "object", "properties": {}}}
 CHAT: list[Any] = [
     {"role": "user", "content": "BRAVO"},
@@ -41,7 +40,7 @@ def compacted(server: ServerInThread, **body: Any) -> BetaMessage:
     streamed = post(server, **asked, stream=True).text
     lines = [line.removeprefix("data: ") for line in streamed.splitlines() if line.startswith("data: ")]
     for line in lines:
-        EVENTS.validate_json(line, strict=True)
+        BETA_MESSAGE_EVENT.validate_json(line, strict=True)
     events = [json.loads(line) for line in lines]
     block = ["content_block_start", "content_block_delta", "content_block_stop"]
     assert [event["type"] for event in events] == ["message_start", *block, "message_delta", "message_stop"]

@@ -7,13 +7,12 @@ from typing import Any
 
 import anthropic
 import httpx
-from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
-from pydantic import TypeAdapter
+from anthropic.types.beta import BetaMessage
 
 from tests.support.calling import allow, prompt, said, scripted
 from tests.support.http_server import ServerInThread
+from tests.support.official_events import BETA_MESSAGE_EVENT
 
-EVENTS: TypeAdapter[Any] = TypeAdapter(BetaRawMessageStreamEvent)
 USER = {"role": "user", "content": "Go."}
 
 
@@ -46,7 +45,7 @@ def streamed(server: ServerInThread, **fields: Any) -> list[Any]:
         assert answer.status_code == 200
         lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
     for line in lines:
-        EVENTS.validate_json(line, strict=True)
+        BETA_MESSAGE_EVENT.validate_json(line, strict=True)
     return [json.loads(line) for line in lines]
 
 

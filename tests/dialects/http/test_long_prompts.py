@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import os
+import signal
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,39 +12,55 @@ import httpx
 import pytest
 
 import studiolo as lm
-from studiolo.dialects.http.answers import KEEP_ALIVE_SEC
+from tests.support.faults import pid_of
 from tests.support.http_server import LLM
-from tests.support.running import Server
+from tests.support.running import Server, wait_until
 
 TEXT_OF_AN_ANSWER = {"/v1/chat/completions": '"content":"', "/v1/messages": "text_delta"}
 
 
 @pytest.fixture
-def slow(http_server: Server) -> Iterator[str]:
-    """The identifier of a model that reads its prompts in very small steps."""
-    load = {"context_length": 8192, "eval_batch_size": 8, "max_parallel_predictions": 2, "prompt_cache_mib": 0}
+def client(http_server: Server) -> Iterator[lm.Client]:
     with lm.Client(http_server.address) as client:
-        llm = client.llm.load_new_instance(LLM, "slow-reader", config=load)
-        yield llm.identifier
-        llm.unload()
+        yield client
 
 
-def test_signs_of_life_come_while_a_real_engine_reads_a_long_prompt(base_url: str, slow: str) -> None:
-    def read(path: str) -> tuple[float, int]:
-        """Return how long the first text took, and the signs of life before it."""
-        words = f"{path} {'word ' * 7000}"
-        chat = [{"role": "user", "content": words}]
+@pytest.fixture
+def slow(client: lm.Client) -> Iterator[str]:
+    """The identifier of a model that reads its prompts in very small steps."""
+    load = {"context_length": 2048, "eval_batch_size": 8, "max_parallel_predictions": 2, "prompt_cache_mib": 0}
+    llm = client.llm.load_new_instance(LLM, "slow-reader", config=load)
+    yield llm.identifier
+    llm.unload()
+
+
+def test_signs_of_life_come_while_an_engine_that_is_stopped_reads_a_prompt(
+    base_url: str, slow: str, client: lm.Client
+) -> None:
+    """It is stopped when both streams have begun, and continued when there have been two signs since then."""
+    signs: Counter[str] = Counter()
+
+    def read(path: str) -> int:
+        """Return how many signs of life come before the first text."""
+        chat = [{"role": "user", "content": f"{path} {'word ' * 1500}"}]
         body = {"model": slow, "messages": chat, "stream": True, "max_tokens": 2}
-        began, signs = time.monotonic(), 0
         with httpx.stream("POST", f"{base_url}{path}", json=body, timeout=120) as answer:
             assert answer.status_code == 200
+            signs[path] = 0
             for line in answer.iter_lines():
-                signs += line.startswith((": keep-alive", "event: ping"))
+                signs[path] += line.startswith((": keep-alive", "event: ping"))
                 if TEXT_OF_AN_ANSWER[path] in line:
-                    return time.monotonic() - began, signs
+                    return signs[path]
         raise AssertionError(f"{path} has no text")
 
+    pid = pid_of(client, slow)
     with ThreadPoolExecutor(len(TEXT_OF_AN_ANSWER)) as threads:
-        # Fewer only where an engine reads so fast that there is nothing to wait for.
-        for took, signs in threads.map(read, TEXT_OF_AN_ANSWER):
-            assert signs >= int(took / (KEEP_ALIVE_SEC + 1)), (took, signs)
+        found = [threads.submit(read, path) for path in TEXT_OF_AN_ANSWER]
+        wait_until(lambda: len(signs) == len(found), "both streams to begin")
+        os.kill(pid, signal.SIGSTOP)
+        before = signs.copy()
+        try:
+            wait_until(lambda: all(signs[path] >= before[path] + 2 for path in signs), "signs of life")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert all(each.result() >= 2 for each in found)

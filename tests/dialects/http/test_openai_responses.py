@@ -12,14 +12,13 @@ import httpx
 import openai
 import pytest
 from jsonschema import validate
-from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
+from openai.types.responses import Response, ResponseItemList
 from openai.types.responses.input_token_count_response import InputTokenCountResponse
 from PIL import Image
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from tests.support.http_server import LLM, SENSIBLE, VALUES
-
-EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+from tests.support.official_events import RESPONSE_EVENT
 
 TEXT_EVENTS = [
     "response.created",
@@ -81,7 +80,7 @@ def stream(http: httpx.Client, **body: Any) -> list[dict[str, Any]]:
         name, _, data = frame.partition("\n")
         event = json.loads(data.removeprefix("data: "))
         assert name == f"event: {event['type']}" and event["sequence_number"] == len(found)
-        checked = EVENTS.validate_json(data.removeprefix("data: "), strict=True)
+        checked = RESPONSE_EVENT.validate_json(data.removeprefix("data: "), strict=True)
         assert checked.type == event["type"]
         found.append(event)
     assert len({event["response"]["id"] for event in found if "response" in event}) == 1

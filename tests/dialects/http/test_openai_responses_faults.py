@@ -12,19 +12,18 @@ import httpx
 import openai
 import pytest
 import studiolo_fake_engine as fake
-from openai.types.responses import CompactedResponse, Response, ResponseStreamEvent
-from pydantic import TypeAdapter
+from openai.types.responses import CompactedResponse, Response
 
 from studiolo.paths import Home
 from studiolo.server.token_file import ApiTokenFile, add_api_token
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
 from tests.support.http_server import ServerInThread, serving_in_thread
+from tests.support.official_events import RESPONSE_EVENT
 from tests.support.running import wait_until
 
 pytestmark = pytest.mark.slow
 
-EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 THOUGHT = ("<think>", "I ", "wonder", "</think>", "\n", "Forty", "-two.")
 
 
@@ -36,7 +35,9 @@ def stream(server: ServerInThread, **body: Any) -> list[dict[str, Any]]:
         texts = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
     events = [json.loads(text) for text in texts]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    assert [EVENTS.validate_json(text, strict=True).type for text in texts] == [event["type"] for event in events]
+    assert [RESPONSE_EVENT.validate_json(text, strict=True).type for text in texts] == [
+        event["type"] for event in events
+    ]
     return events
 
 

@@ -8,16 +8,14 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
-from pydantic import TypeAdapter
+from openai.types.responses import Response, ResponseItemList
 
 from studiolo.dialects.openai.responses_mcp import McpServerTool
 from studiolo.domain.chat import Tool
 from studiolo.mcp.connections import McpTool
 from tests.support.calling import allow, prompt, said, scripted
 from tests.support.http_server import VALUES, ServerInThread
-
-EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+from tests.support.official_events import RESPONSE_EVENT
 
 
 def server_tool(url: str, **fields: Any) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def streamed(server: ServerInThread, **body: Any) -> list[Any]:
         lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
     events = [json.loads(line) for line in lines]
     for line, event in zip(lines, events, strict=True):
-        assert EVENTS.validate_json(line, strict=True).type == event["type"]
+        assert RESPONSE_EVENT.validate_json(line, strict=True).type == event["type"]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     return events
 

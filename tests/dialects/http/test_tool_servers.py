@@ -8,7 +8,6 @@ import json
 import socket
 import sys
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -27,12 +26,11 @@ from studiolo.mcp.checked_http import checked_client
 from studiolo.mcp.config import ServerConfig
 from studiolo.mcp.connections import Connections
 from tests.support.calling import allow, prompt, said, scripted
+from tests.support.command_line import MCP_SERVER
 from tests.support.http_server import ServerInThread
 from tests.support.running import free_port, wait_until
 
 pytestmark = pytest.mark.slow
-
-PROGRAM = str(Path(__file__).parents[2] / "support" / "mcp_server.py")
 
 
 def remote(url: str, **fields: Any) -> dict[str, Any]:
@@ -111,7 +109,7 @@ def test_a_tool_that_fails_says_so_to_the_model_on_a_fake_engine(fake_server: Se
 
 
 def test_servers_of_mcp_json_are_called_on_a_fake_engine(fake_server: ServerInThread) -> None:
-    entry = {"command": sys.executable, "args": [PROGRAM], "env": {"SECRET": "x"}}
+    entry = {"command": sys.executable, "args": [MCP_SERVER], "env": {"SECRET": "x"}}
     path = fake_server.host.home.root / "mcp.json"
     path.write_text(json.dumps({"mcpServers": {"own": entry, "gone": {"command": "/no/such/program"}}}))
     refused = chat(fake_server, 400, integrations=["mcp/own"])["error"]
