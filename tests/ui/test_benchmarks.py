@@ -61,15 +61,17 @@ def test_load_settings_are_measured_side_by_side(site: Site, open_page: Opener, 
     setting.get_by_label("Values").fill("32, many")
     measure(page, 40, 4, 1)
     expect(setting.get_by_role("alert")).to_contain_text("got 'str'")
-    for notice in page.get_by_role("button", name="Close").all():
-        notice.click()
+    notices = page.get_by_role("button", name="Close")
+    expect(notices).to_have_count(2)  # they come after the alerts
+    for left in (1, 0):
+        notices.first.click()
+        expect(notices).to_have_count(left)
     add.click()
     setting.nth(1).get_by_role("button", name="Remove this setting").click()
     expect(setting).to_have_count(1)
     setting.get_by_label("Values").fill("32, 64")
     assert overflow(page) == 0
     page.emulate_media(reduced_motion="reduce")
-    expect(page.locator(".q-notification")).to_have_count(0)
     assert faults_of(page) == []
     measure(page, 40, 4, 1)
     lines = page.get_by_role("region", name="Results").get_by_role("row")
