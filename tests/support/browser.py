@@ -97,6 +97,12 @@ IS_THERE = "element => element.isConnected"
 """Whether an element is still the same: a button that is made again while it is pressed does nothing."""
 
 
+FOCUSED = """() => {
+  const element = document.activeElement;
+  return element.getAttribute("aria-label") || element.innerText || element.tagName;
+}"""
+"""The name of the element that has the focus."""
+
 OPEN_MENU = "[id^=q-portal--menu]"
 """What is there from before a menu opens until it is closed, in CSS."""
 

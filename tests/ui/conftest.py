@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Error as PlaywrightError
 
 import studiolo as lm
 from docs import screenshots
 from studiolo.paths import Home
-from tests.support.browser import PATIENCE_MS, Site, accessibility_faults, chromium
+from tests.support.browser import FOCUSED, PATIENCE_MS, Site, accessibility_faults, chromium
 from tests.support.homes import DEFAULT_MODEL, new_home
 from tests.support.models.built import built
 from tests.support.models.thinking import write_thinking
@@ -98,6 +99,22 @@ def site(
         site.enter()
         yield site
         context.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report what the open pages show, where a test has failed."""
+    report = yield
+    site: Site | None = getattr(item, "funcargs", {}).get("site")
+    if site is not None and call.when == "call" and report.failed:
+        for page in site.context.pages:
+            with contextlib.suppress(PlaywrightError):
+                focused = str(page.evaluate(FOCUSED))[:80]
+                shown = page.locator("body").aria_snapshot(timeout=5_000)
+                report.sections.append((f"Page {page.url}", f"The focus is on {focused!r}.\n{shown}"))
+    return report
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,16 +8,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import OPEN_MENU
+from tests.support.browser import FOCUSED, OPEN_MENU
 from tests.support.chat_page import answered, answers, field
 
 pytestmark = pytest.mark.slow
-
-FOCUSED = """() => {
-  const element = document.activeElement;
-  return element.getAttribute("aria-label") || element.innerText || element.tagName;
-}"""
-"""The name of the element that has the focus."""
 
 VISIBLE = """() => {
   const style = getComputedStyle(document.activeElement);

@@ -31,7 +31,7 @@ def test_a_page_comes_back_after_a_restart(browser: Browser, quick_home: Home, t
         question = page.get_by_role("textbox", name="Question")
         question.fill("Write a story")
         question.press("Enter")  # it has no end
-        expect(page.get_by_role("article", name="Answer that comes")).to_contain_text("and")
+        expect(page.get_by_role("article", name="Answer that comes")).to_contain_text(re.compile(r"\w{2}"))
         question.fill("What I was about to ask")
         server.stop()
     expect(page.get_by_text("Connection lost")).to_be_visible()
