@@ -23,6 +23,13 @@ def answers(page: Page) -> Locator:
     return page.get_by_role("article", name="Model")
 
 
+def text_that_comes(page: Page) -> Locator:
+    """Wait until an answer has text, and return this, without what is said of the answer before."""
+    text = page.get_by_role("article", name="Answer that comes").locator(".st-body")
+    expect(text).to_contain_text(re.compile(r"\w{2}"))
+    return text
+
+
 def answered(page: Page) -> Locator:
     """Wait for the end of an answer, and return the last one."""
     expect(page.get_by_role("button", name="Send")).to_be_visible()
@@ -45,14 +52,12 @@ def set_endless(page: Page) -> None:
 
 
 def begin_endless_answer(page: Page) -> Locator:
-    """Ask for an answer without an end, and return it when its text comes."""
+    """Ask for an answer without an end, and return its text when that comes."""
     page.get_by_role("button", name="Settings").click()
     set_endless(page)
     page.get_by_role("button", name="Settings").click()
     ask(page, "Write a story")
-    growing = page.get_by_role("article", name="Answer that comes")
-    expect(growing).to_contain_text(re.compile(r"\w{2}"))
-    return growing
+    return text_that_comes(page)
 
 
 def rename(page: Page, conversation: str, title: str) -> None:
