@@ -108,10 +108,15 @@ OPEN_MENU = "[id^=q-portal--menu]"
 
 
 def choose(page: Page, name: str, option: str) -> None:
-    """Choose an option of the select called ``name``, and wait until its menu is closed, which takes the next click."""
-    page.get_by_role("combobox", name=name).click()
+    """Choose an option of the select called ``name``, and wait until its menu is closed and the select has the focus.
+
+    Before that, the menu takes the next click, and the select the next key.
+    """
+    select = page.get_by_role("combobox", name=name)
+    select.click()
     page.get_by_role("option", name=option, exact=True).click()
     expect(page.locator(OPEN_MENU)).to_have_count(0, timeout=PATIENCE_MS)
+    expect(select).to_be_focused(timeout=PATIENCE_MS)
 
 
 def accessibility_faults(page: Page, cache: Path, within: str = "") -> list[str]:

@@ -72,6 +72,7 @@ def test_load_settings_are_measured_side_by_side(site: Site, open_page: Opener, 
     setting.get_by_label("Values").fill("32, 64")
     assert overflow(page) == 0
     page.emulate_media(reduced_motion="reduce")
+    expect(page.locator(".q-notification")).to_have_count(0)
     assert faults_of(page) == []
     measure(page, 40, 4, 1)
     lines = page.get_by_role("region", name="Results").get_by_role("row")
