@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from studiolo.cli.chat.context import ChatContext
 from studiolo.cli.chat.conversation_commands import unquoted
 from studiolo.cli.chat.history import MAX_PROMPTS, PromptHistory
 from studiolo.cli.chat.interactive import Permission
+from studiolo.cli.chat.interrupts import interrupts_wait
 from studiolo.cli.chat.journal import Recorder, stored_conversations
 from studiolo.cli.chat.loop import COMMANDS, begin, run
 from studiolo.cli.chat.session import ChatSession
@@ -25,7 +27,8 @@ from studiolo.errors import ConfigError
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports.embedded import close_hosts
-from studiolo.store.conversation import Conversation
+from studiolo.store.conversation import Conversation, ConversationMessage
+from studiolo.store.conversations import Conversations
 from tests.support.chatting import TypedTerminal, home_of_fakes, picture, prompt_of
 from tests.support.fake_models import add_model
 
@@ -182,6 +185,35 @@ def test_an_answer_that_is_stopped_is_kept_and_the_chat_continues(home: Home) ->
         assert kept.startswith("One two ") and prompt_of() == f"Count.\n{kept}\nAnd then?"
     with chatting(last=True) as chat:
         assert [message.text for message in chat.session.branch[:2]] == ["Count.", kept]
+
+
+def test_ctrl_c_while_an_answer_is_written_loses_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Conversations.add
+
+    async def interrupted(self: Conversations, conversation_id: str, message: ConversationMessage) -> None:
+        if message.role == "assistant":
+            signal.raise_signal(signal.SIGINT)
+        await add(self, conversation_id, message)
+
+    monkeypatch.setattr(Conversations, "add", interrupted)
+    with chatting() as chat:
+        assert "(stopped" in typed(chat, "Count.")
+        assert [message.stop_reason for message in chat.session.branch] == [None, "eosFound"]
+    with chatting(last=True) as chat:
+        assert [message.text for message in chat.session.branch] == ["Count.", "One two three."]
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt), interrupts_wait():
+        with interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the step")
+        done.append("what it is a part of")
+        signal.raise_signal(signal.SIGINT)
+        done.append("nothing")
+    assert done == ["the step", "what it is a part of"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_question_without_an_answer_is_asked_again_or_replaced(home: Home) -> None:

@@ -22,7 +22,7 @@ from studiolo.store.conversation import Conversation, ConversationMessage, Messa
 from studiolo.store.conversation_export import as_json
 from tests.support.chatting import picture
 from tests.support.command_line import MCP_SERVER, STUDIOLO, good, run
-from tests.support.homes import DEFAULT_MODEL
+from tests.support.homes import DEFAULT_MODEL, ENDLESS
 from tests.support.pseudo_terminal import TypedProgram, typed_program
 from tests.support.running import Server, environment
 
@@ -163,7 +163,9 @@ def test_every_command_on_a_terminal(server: Server, folder: Path) -> None:
             assert re.search(pattern, in_one_line(shown)), f"{line}: {shown}"
             drawn = [part for each in shown.split("\n") for part in each.split("\r")]
             assert max(len(each.rstrip()) for each in drawn) <= 80, f"{line}: {shown}"
-        program.type("/set max_tokens 2000\rNever ends?\r")
+        for name in ("context_overflow_policy", "logit_bias"):
+            enter(program, f"/set {name} {json.dumps(ENDLESS[name])}")
+        program.type("/set max_tokens false\rNever ends?\r")
         program.until(rf"{ENDS}(?s:.*){ENDS}(?s:.*?)[a-z]{{3}}")
         program.type("\x03")
         assert "(stopped; /retry asks again)" in program.until(f"stopped(?s:.*?){STARTS}")

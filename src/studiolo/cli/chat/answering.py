@@ -14,6 +14,7 @@ from ...sdk.prediction import PredictionResult
 from ...sdk.sync_models import LLM
 from ...sdk.sync_stream import PredictionStream
 from ...store.conversation import ConversationMessage
+from .interrupts import interrupts_wait
 from .listener import Listener
 from .tools import ChatTools
 
@@ -105,7 +106,8 @@ class _Current:
 
     def complete(self, result: PredictionResult[Any], calls: Sequence[ToolCall] = ()) -> None:
         """Keep the message of a prediction that has ended."""
-        self._keep(self._partial.completed(result, calls))
+        with interrupts_wait():
+            self._keep(self._partial.completed(result, calls))
 
     def tools_returned(self, results: Sequence[ToolResult]) -> None:
         """Show and keep the results of tools."""
@@ -116,5 +118,6 @@ class _Current:
     def cut(self, stop_reason: str) -> None:
         """Keep what there is of a prediction that has not ended."""
         self.listener.round_ended()
-        if (message := self._partial.cut(stop_reason)) is not None:
-            self._keep(message)
+        with interrupts_wait():
+            if (message := self._partial.cut(stop_reason)) is not None:
+                self._keep(message)

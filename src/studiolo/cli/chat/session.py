@@ -18,6 +18,7 @@ from ...sdk.sync_models import LLM
 from ...store.conversation import Conversation, ConversationMessage, ConversationPart, MessageTree, title_of
 from .answering import answer
 from .images import Images
+from .interrupts import interrupts_wait
 from .journal import Recorder
 from .listener import Listener
 from .tools import ChatTools
@@ -77,9 +78,10 @@ class ChatSession:
 
     def change(self, **fields: Any) -> None:
         """Change fields of the conversation, and write it if it has messages."""
-        self.conversation = replace(self.conversation, **fields)
-        if len(self.tree):
-            self.recorder.save(self.conversation)
+        with interrupts_wait():
+            self.conversation = replace(self.conversation, **fields)
+            if len(self.tree):
+                self.recorder.save(self.conversation)
 
     def ask(
         self, parts: Sequence[ConversationPart], listener: Listener, response_format: Any = None
@@ -128,6 +130,7 @@ class ChatSession:
         self._add(replace(message, parent=self.conversation.head))
 
     def _add(self, message: ConversationMessage) -> None:
-        self.tree.add(message)
-        self.conversation = replace(self.conversation, head=message.id, updated=message.created)
-        self.recorder.add(self.conversation, self.branch)
+        with interrupts_wait():
+            self.tree.add(message)
+            self.conversation = replace(self.conversation, head=message.id, updated=message.created)
+            self.recorder.add(self.conversation, self.branch)
