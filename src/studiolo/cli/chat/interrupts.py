@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
 
 @contextmanager
-def interrupts_wait() -> Iterator[None]:
+def interrupts_wait() -> Generator[None]:
     """Have Ctrl-C interrupt at the end of the block, not within it. A second one within it interrupts at once.
 
     Signals reach Python's main thread alone: in other threads the block runs as it is.
