@@ -31,7 +31,7 @@ from studiolo.paths import Home
 from studiolo.server.diagnosis import examine
 from tests.support.engine_calls import request, run
 from tests.support.engines import kind_in, spec_of
-from tests.support.homes import DEFAULT_MODEL
+from tests.support.homes import DEFAULT_MODEL, ENDLESS
 from tests.support.model_files import write_lora
 from tests.support.running import children, children_of, has_ended, script, wait_until
 
@@ -251,7 +251,7 @@ async def test_a_binary_without_unix_sockets_is_reached_over_loopback_with_a_key
 
 async def test_its_death_is_reported_with_its_log(engine: Engine) -> None:
     with pytest.raises(EngineDiedError, match="SIGKILL"):
-        async for event in engine.complete(request("1 2 3 4", repeat_penalty=False)):
+        async for event in engine.complete(request("1 2 3 4", **ENDLESS)):
             if isinstance(event, Fragment) and not engine.exited.is_set():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(engine.process.pid, signal.SIGKILL)

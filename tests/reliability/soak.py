@@ -30,8 +30,8 @@ from websockets.asyncio.client import connect
 import studiolo as lm
 from studiolo.errors import BusyError, EngineDiedError, EngineStartError, ModelNotFoundError, ModelUnloadedError
 from studiolo.paths import Home
-from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, Footprint, footprint
-from tests.support.homes import new_home
+from tests.support.faults import COUNT, MODEL, Footprint, footprint
+from tests.support.homes import ENDLESS, new_home
 from tests.support.model_cache import built_embedding_model, cache_folder, fetch_default_model
 from tests.support.running import Server, has_ended, serving, workers_of
 
@@ -193,7 +193,7 @@ class Soak:
 
     async def _cancel(self, client: lm.AsyncClient) -> str:
         llm = await client.llm.model(SHARED)
-        stream = await llm.complete_stream(ENDLESS, config={**ENDLESS_CONFIG, "max_tokens": 500})
+        stream = await llm.complete_stream(COUNT, config={**ENDLESS, "max_tokens": 500})
         async for _ in stream:
             await stream.cancel()
         reason = stream.result().stats.stop_reason
@@ -207,7 +207,7 @@ class Soak:
             specifier = {"type": "query", "query": {"identifier": SHARED}}
             parameter: dict[str, Any] = {
                 "modelSpecifier": specifier,
-                "rawPrompt": ENDLESS,
+                "rawPrompt": COUNT,
                 "predictionConfigStack": {"layers": []},
             }
             create = {"type": "channelCreate", "endpoint": "completeRawText", "channelId": 1}

@@ -17,8 +17,7 @@ import pytest
 import studiolo as lm
 from studiolo.errors import EngineDiedError, EngineStartError, QuarantinedError
 from tests.support.faults import (
-    ENDLESS,
-    ENDLESS_CONFIG,
+    COUNT,
     MODEL,
     SMALL,
     answer,
@@ -28,6 +27,7 @@ from tests.support.faults import (
     status_of,
     undisturbed,
 )
+from tests.support.homes import ENDLESS
 from tests.support.running import Server, wait_until
 
 LONG = 600
@@ -116,10 +116,10 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
     """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error."""
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "stream", context_length=2048)
-        limited = {**ENDLESS_CONFIG, "max_tokens": LONG, "log_probs": 0}
-        expected = llm.complete(ENDLESS, config=limited)
+        limited = {**ENDLESS, "max_tokens": LONG, "log_probs": 0}
+        expected = llm.complete(COUNT, config=limited)
         pid = pid_of(client, "stream")
-        stream = llm.complete_stream(ENDLESS, config=limited)
+        stream = llm.complete_stream(COUNT, config=limited)
         for count, _ in enumerate(stream):
             if count == 0:
                 os.kill(pid, signal.SIGKILL)
@@ -131,12 +131,12 @@ def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
         assert result.stats.stop_reason == "maxPredictedTokensReached"
         assert "".join(entry[0].text for entry in result.logprobs or ()) == result.content
 
-        stream = llm.complete_stream(ENDLESS, config={**ENDLESS_CONFIG, "on_engine_failure": "error"})
+        stream = llm.complete_stream(COUNT, config={**ENDLESS, "on_engine_failure": "error"})
         with pytest.raises(EngineDiedError, match="SIGKILL"):
             for count, _ in enumerate(stream):
                 if count == 2:
                     kill_engine(client, "stream")
-        assert llm.complete(ENDLESS, config=limited).content == expected.content
+        assert llm.complete(COUNT, config=limited).content == expected.content
         llm.unload()
 
 
@@ -146,13 +146,13 @@ def test_killed_with_eight_clients_at_once(server: Server, client: lm.Client) ->
         llm = load(client, "eight", max_parallel_predictions=4)
         outcomes: list[object] = []
         begun = [threading.Event() for _ in range(8)]
-        running = {**ENDLESS_CONFIG, "context_overflow_policy": "rollingWindow", "on_engine_failure": "error"}
-        waiting = {**ENDLESS_CONFIG, "max_tokens": 20}
+        running = {**ENDLESS, "on_engine_failure": "error"}
+        waiting = {**ENDLESS, "max_tokens": 20}
 
         def predict(index: int) -> None:
             try:
                 with lm.Client(server.address) as own:
-                    stream = own.llm.model("eight").complete_stream(ENDLESS, config=running if index < 4 else waiting)
+                    stream = own.llm.model("eight").complete_stream(COUNT, config=running if index < 4 else waiting)
                     for _ in stream:
                         begun[index].set()
                     outcomes.append(stream.result())
@@ -186,7 +186,7 @@ def test_stopped_in_mid_stream(server: Server, client: lm.Client) -> None:
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "hangs", context_length=2048)
         expected = answer(llm)
-        stream = llm.complete_stream(ENDLESS, config={**ENDLESS_CONFIG, "on_engine_failure": "error"})
+        stream = llm.complete_stream(COUNT, config={**ENDLESS, "on_engine_failure": "error"})
         with pytest.raises(EngineDiedError, match="did not answer a health check within 2 s"):
             for count, _ in enumerate(stream):
                 if count == 2:
@@ -219,7 +219,7 @@ import sys
 import studiolo as lm
 
 with lm.Client(sys.argv[1]) as client:
-    for _ in client.llm.model(sys.argv[2]).complete_stream({ENDLESS!r}, config={ENDLESS_CONFIG!r}):
+    for _ in client.llm.model(sys.argv[2]).complete_stream({COUNT!r}, config={ENDLESS!r}):
         print("begun", flush=True)
 """
 

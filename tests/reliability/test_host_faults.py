@@ -16,7 +16,8 @@ from studiolo.errors import ConnectionFailedError
 from studiolo.host.socket_folder import PREFIX
 from studiolo.library.state import State
 from studiolo.paths import Home
-from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer, kill_while_it_streams
+from tests.support.faults import COUNT, MODEL, SMALL, answer, kill_while_it_streams
+from tests.support.homes import ENDLESS
 from tests.support.running import has_ended, serving, wait_until
 
 pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model, pytest.mark.slow]
@@ -31,7 +32,7 @@ def test_killed_while_it_streams(home: Home, tmp_path: Path) -> None:
         llm = client.llm.load_new_instance(MODEL, config=SMALL)
         expected = answer(llm)
         workers = server.workers()
-        stream = llm.complete_stream(ENDLESS, config=ENDLESS_CONFIG)
+        stream = llm.complete_stream(COUNT, config=ENDLESS)
         with pytest.raises(ConnectionFailedError, match="was lost"):
             for count, _ in enumerate(stream):
                 if count == 2:

@@ -16,8 +16,7 @@ import studiolo as lm
 from studiolo.errors import BusyError
 from studiolo.paths import Home
 from tests.support.faults import (
-    ENDLESS,
-    ENDLESS_CONFIG,
+    COUNT,
     MODEL,
     SMALL,
     answer,
@@ -27,6 +26,7 @@ from tests.support.faults import (
     status_of,
     undisturbed,
 )
+from tests.support.homes import ENDLESS
 from tests.support.running import Server, wait_until
 
 pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
@@ -80,8 +80,7 @@ async def test_past_the_bound_of_the_queue_the_answer_is_busy(
                 except BusyError as error:
                     return error
 
-            endless = {**ENDLESS_CONFIG, "context_overflow_policy": "rollingWindow"}
-            async with await llm.complete_stream(ENDLESS, config=endless) as stream:
+            async with await llm.complete_stream(COUNT, config=ENDLESS) as stream:
                 fragments = aiter(stream)
                 await anext(fragments)  # it has the only slot
                 answers = [asyncio.create_task(one()) for _ in range(19)]
@@ -101,7 +100,7 @@ async def test_who_waits_gets_its_place_in_the_queue(server: Server, client: lm.
     )
     async with lm.AsyncClient(server.address) as own:
         handle = await own.llm.model("places")
-        first = await handle.complete_stream(ENDLESS, config={"temperature": 0, "repeat_penalty": False})
+        first = await handle.complete_stream(COUNT, config=ENDLESS)
         async with first:
             fragments = aiter(first)
             await anext(fragments)
@@ -132,7 +131,7 @@ def test_a_client_that_reads_nothing_while_its_answers_are_written(server: Serve
     with nothing_left(server.pid), undisturbed(server.address):
         llm = client.llm.load_new_instance(MODEL, "lagging", config={"context_length": 512})
         before = footprint(server.pid).memory
-        expected = llm.complete(ENDLESS, config={"temperature": 0, "repeat_penalty": False})
+        expected = llm.complete(COUNT, config={"temperature": 0, "repeat_penalty": False})
         deaf = RawSocket(server.address, "llm")
         deaf.send(HANDSHAKE)
         for channel in range(1, 3):
@@ -193,7 +192,7 @@ def predict_frame(identifier: str, channel: int) -> dict[str, Any]:
         "channelId": channel,
         "creationParameter": {
             "modelSpecifier": {"type": "query", "query": {"identifier": identifier}},
-            "rawPrompt": ENDLESS,
+            "rawPrompt": COUNT,
             "predictionConfigStack": {
                 "layers": [
                     {

@@ -14,7 +14,8 @@ from studiolo.server import daemon
 from studiolo.server.daemon import start_daemon, stop_daemon
 from studiolo.server.daemon_record import running_daemon
 from studiolo.server.serve_options import ServeOptions
-from tests.support.faults import ENDLESS, ENDLESS_CONFIG, MODEL, SMALL, answer, kill_while_it_streams
+from tests.support.faults import COUNT, MODEL, SMALL, answer, kill_while_it_streams
+from tests.support.homes import ENDLESS
 from tests.support.platform_features import ALL, switch_off
 from tests.support.running import has_ended, workers_of
 
@@ -54,7 +55,7 @@ def test_a_server_in_the_background_answers_and_is_stopped_by_a_file(home: Home)
 def test_a_server_that_predicts_is_stopped_at_once_by_a_file(home: Home) -> None:
     record, _ = start_daemon(home, OPTIONS)
     with lm.Client(record.address) as client:
-        stream = client.llm.model(MODEL, config=SMALL).complete_stream(ENDLESS, config=ENDLESS_CONFIG)
+        stream = client.llm.model(MODEL, config=SMALL).complete_stream(COUNT, config=ENDLESS)
         with pytest.raises(lm.ConnectionFailedError):
             for count, _ in enumerate(stream):
                 if count == 0:

@@ -26,6 +26,7 @@ from studiolo.protocol.tools import (
     encode_tool_use,
 )
 from studiolo.sdk.tools import bind_tools
+from tests.support.homes import ENDLESS
 
 pytestmark = pytest.mark.quick_model
 
@@ -263,9 +264,8 @@ async def test_cancelling_act_in_the_middle_frees_the_slot(place: tuple[str, int
     async with lm.AsyncClient(place[0]) as client:
         llm = await client.llm.model()
         begun = asyncio.Event()
-        config = {"temperature": 0, "repeat_penalty": False}
         task = asyncio.create_task(
-            llm.act("Count to a thousand.", [colour], config=config, on_first_token=lambda _: begun.set())
+            llm.act("Count to a thousand.", [colour], config=ENDLESS, on_first_token=lambda _: begun.set())
         )
         await begun.wait()
         task.cancel()

@@ -14,7 +14,7 @@ import pytest
 
 from studiolo.paths import Home
 from tests.support.founding_programs import CLIENT, CONVENIENCE, with_studiolo
-from tests.support.homes import SHORTER_ANSWERS
+from tests.support.homes import ENDLESS, SHORTER_ANSWERS
 from tests.support.running import WORKER, environment, has_ended, serving, wait_until, workers_of
 
 pytestmark = pytest.mark.quick_model
@@ -34,28 +34,28 @@ asyncio.run(main())
 asyncio.run(main())  # another event loop, the same host
 """
 
-ENDLESS = """
+RUNNING = f"""
 import os, sys, time
 import studiolo as lm
 llm = lm.llm()
 print("pid", os.getpid(), flush=True)
-for token in llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False}):
+for token in llm.complete_stream("1 2 3 4 5 6 7", config={ENDLESS!r}):
     print(token, end="", flush=True)
 time.sleep(60)
 """
 
-INTERRUPTED = """
+INTERRUPTED = f"""
 import studiolo as lm
 llm = lm.llm()
 print("ready", flush=True)
-stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
+stream = llm.complete_stream("1 2 3 4 5 6 7", config={ENDLESS!r})
 try:
     for token in stream:
         print(token, end="", flush=True)
     print("not interrupted")
 except KeyboardInterrupt:
     pass
-print("after:", llm.complete("My name is", config={"max_tokens": 3, "temperature": 0}).stats.predicted_tokens_count)
+print("after:", llm.complete("My name is", config={{"max_tokens": 3, "temperature": 0}}).stats.predicted_tokens_count)
 print("engine:", lm.get_default_client().system.info().studiolo.instances[0].pid)
 """
 
@@ -102,7 +102,7 @@ def _started(program: str, home: Home, sign: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_engine_outlives_a_killed_program(number: signal.Signals, home: Home) -> None:
-    process = _started(ENDLESS, home, "pid")
+    process = _started(RUNNING, home, "pid")
     workers = workers_of(process.pid)
     assert len(workers) == 1
     process.send_signal(number)
@@ -139,7 +139,7 @@ def test_ctrl_c_of_a_terminal_reaches_the_whole_group_and_not_the_engine(home: H
 
 
 def test_what_a_killed_host_left_is_removed_by_the_next(home: Home, tmp_path: Path) -> None:
-    process = _started(ENDLESS, home, "pid")
+    process = _started(RUNNING, home, "pid")
     folders = list(Path(tempfile.gettempdir()).glob(f"studiolo-sockets-{process.pid}-*"))
     assert len(folders) == 1
     process.kill()

@@ -10,6 +10,7 @@ import pytest
 import studiolo as lm
 from studiolo.config import DEFAULT_EVAL_BATCH, LoadConfig
 from studiolo.engines.llama_cpp.params import worker_params
+from tests.support.homes import ENDLESS
 from tests.support.running import workers_of
 
 pytestmark = [pytest.mark.served, pytest.mark.quick_model]
@@ -36,7 +37,7 @@ def test_a_stream_gets_tokens_while_a_long_prompt_is_read(llm: lm.LLM) -> None:
     counts: list[int] = []
 
     def stream() -> None:
-        with llm.complete_stream("1 2 3 4", config={"temperature": 0, "repeat_penalty": False}) as stream:
+        with llm.complete_stream("1 2 3 4", config=ENDLESS) as stream:
             for fragment in stream:
                 tokens.append(fragment.tokens_count)
                 if read.is_set():

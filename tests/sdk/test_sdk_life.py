@@ -20,13 +20,12 @@ import studiolo as lm
 from studiolo.paths import Home
 from studiolo.sdk import background
 from studiolo.sdk.transports import websocket
-from tests.support.homes import link_models
+from tests.support.homes import ENDLESS, link_models
 from tests.support.running import Server, environment, free_port, serving, wait_until
 
 pytestmark = pytest.mark.quick_model
 
 COUNT = "1 2 3 4 5 6 7"
-ENDLESS = {"temperature": 0, "repeat_penalty": False}
 SHORT = {"temperature": 0, "max_tokens": 3}
 MODEL = "smollm2-135m-instruct"
 

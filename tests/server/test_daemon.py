@@ -22,6 +22,7 @@ from studiolo.server.daemon import stop_daemon
 from studiolo.server.daemon_log import MAX_LOG_BYTES, log_path, old_log_path
 from studiolo.server.daemon_record import DaemonRecord, record_path, running_daemon
 from studiolo.server.diagnosis import examine
+from tests.support.homes import ENDLESS
 from tests.support.running import environment, has_ended, serving, wait_until, workers_of
 
 pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
@@ -99,7 +100,7 @@ def test_stopping_now_cuts_off_what_runs(tidy: Home) -> None:
     assert record is not None
     with lm.Client(record.address) as client:
         llm = client.llm.load_new_instance(MODEL, config={"context_length": 8192})
-        stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
+        stream = llm.complete_stream("1 2 3 4 5 6 7", config=ENDLESS)
         with pytest.raises(lm.ConnectionFailedError):
             for count, _ in enumerate(stream):
                 if count == 0:

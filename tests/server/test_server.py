@@ -152,6 +152,9 @@ def test_any_parameter_of_a_channel_gets_an_end(server: Server, where: tuple[str
         assert frame["type"] in ("channelError", "channelClose")
 
 
+ENDLESS_FIELDS = {"temperature": 0, "repeatPenalty": {"checked": False}, "contextOverflowPolicy": "rollingWindow"}
+
+
 def predict(prompt: str, **fields: Any) -> dict[str, Any]:
     settings = [{"key": f"llm.prediction.{key}", "value": value} for key, value in fields.items()]
     return {
@@ -163,7 +166,7 @@ def predict(prompt: str, **fields: Any) -> dict[str, Any]:
 
 def test_a_raw_completion_streams_is_cancelled_and_acknowledged(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
-        request = predict("1 2 3 4 5 6 7", temperature=0, repeatPenalty={"checked": False})
+        request = predict("1 2 3 4 5 6 7", **ENDLESS_FIELDS)
         socket.send(
             {"type": "channelCreate", "endpoint": "completeRawText", "channelId": 9, "creationParameter": request}
         )
@@ -200,7 +203,7 @@ def test_what_the_engine_cannot_do_is_refused_as_a_feature(server: Server) -> No
 def test_a_socket_that_vanishes_frees_its_slot(server: Server) -> None:
     for _ in range(6):  # more than there are slots
         with Socket(server.address, "llm") as socket:
-            request = predict("1 2 3 4 5 6 7", temperature=0, repeatPenalty={"checked": False})
+            request = predict("1 2 3 4 5 6 7", **ENDLESS_FIELDS)
             socket.send(
                 {"type": "channelCreate", "endpoint": "completeRawText", "channelId": 1, "creationParameter": request}
             )
@@ -285,7 +288,7 @@ def test_a_server_that_stops_refuses_new_work_on_open_sockets(home: Home, tmp_pa
         Socket(server.address, "embedding") as embedding,
     ):
         llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": 8192})
-        stream = iter(llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False}))
+        stream = iter(llm.complete_stream("1 2 3 4 5 6 7", config=ENDLESS))
         next(stream)
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "up to 30 s for the requests under way (1)" in server.said(), "the server to drain")

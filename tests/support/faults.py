@@ -18,13 +18,12 @@ import psutil
 
 import studiolo as lm
 from studiolo.paths import Home
-from tests.support.homes import link_models
+from tests.support.homes import ENDLESS, link_models
 from tests.support.running import Server, environment, has_ended, serving, wait_until, workers_of
 
 MODEL = "smollm2-135m-instruct"
 SMALL = {"context_length": 512, "max_parallel_predictions": 2}
-ENDLESS = "1 2 3 4 5 6 7"
-ENDLESS_CONFIG = {"temperature": 0, "repeat_penalty": False}
+COUNT = "1 2 3 4 5 6 7"
 
 SETTINGS = """
 [limits]
@@ -166,7 +165,7 @@ def kill_while_it_streams(home: Home) -> None:
     program = f"""
 import studiolo as lm
 llm = lm.Client("embedded").llm.model({MODEL!r}, config={SMALL!r})
-for _ in llm.complete_stream({ENDLESS!r}, config={ENDLESS_CONFIG!r}):
+for _ in llm.complete_stream({COUNT!r}, config={ENDLESS!r}):
     print("begun", flush=True)
 """
     with subprocess.Popen(

@@ -31,6 +31,9 @@ CONTEXT = 512
 ENDLESS = {"repeat_penalty": False}
 """With which a model that counts, or repeats itself, continues until its context is full."""
 
+ROLLING: dict[str, Any] = {**ENDLESS, "context_overflow_policy": "rollingWindow"}
+"""With which it continues for good."""
+
 SHAPE = ModelShape(
     name="made up",
     domain="llm",
@@ -168,7 +171,7 @@ class EngineContract:
 
     async def test_closing_an_answer_frees_its_slot(self, engine: Engine) -> None:
         for _ in range(6):  # three times as many as there are slots
-            async with contextlib.aclosing(engine.complete(request("1 2 3 4", **ENDLESS))) as events:
+            async with contextlib.aclosing(engine.complete(request("1 2 3 4", **ROLLING))) as events:
                 async for event in events:
                     if isinstance(event, Fragment):
                         break
@@ -220,7 +223,7 @@ class EngineContract:
     async def test_a_crash_fails_what_runs_and_what_comes_after(self, engine: Engine, case: Case) -> None:
         crashed = False
         with pytest.raises(EngineDiedError, match=case.death) as caught:
-            async for event in engine.complete(request("1 2 3 4", **ENDLESS)):
+            async for event in engine.complete(request("1 2 3 4", **ROLLING)):
                 if isinstance(event, Fragment) and not crashed:
                     case.crash(engine)
                     crashed = True

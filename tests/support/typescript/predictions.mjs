@@ -9,6 +9,7 @@ const llm = await client.llm.model("smollm2-135m-instruct", { verbose: false });
 const greedy = { temperature: 0, maxTokens: 12 };
 const story = "Once upon a time";
 const count = "1 2 3 4 5 6 7";
+const endless = { temperature: 0, repeatPenalty: false, contextOverflowPolicy: "rollingWindow" };
 const text = async (prompt, config) => (await llm.complete(prompt, config)).content;
 const refused = async (pattern, call) => assert.rejects(async () => { await call(); }, pattern);
 const adding = implementation => tool({
@@ -79,7 +80,7 @@ await run({
     assert.equal(result.roundIndex, 0);
   },
   async cancel_keeps_what_was_said() {
-    const prediction = llm.complete(count, { temperature: 0, repeatPenalty: false });
+    const prediction = llm.complete(count, endless);
     let said = "";
     for await (const { content } of prediction) {
       said += content;
@@ -91,7 +92,7 @@ await run({
   },
   async abort_signal_of_a_prediction() {
     const controller = new AbortController();
-    const prediction = llm.complete(count, { temperature: 0, repeatPenalty: false, signal: controller.signal });
+    const prediction = llm.complete(count, { ...endless, signal: controller.signal });
     setTimeout(() => controller.abort(), 100);
     assert.equal((await prediction.result()).stats.stopReason, "userStopped");
   },
