@@ -30,8 +30,11 @@ from tests.support.faults import (
 from tests.support.homes import ENDLESS
 from tests.support.running import Server, wait_until
 
-LONG = 600
+LONG = 1190
 """The tokens of an answer that takes the engine longer than its death after the first of them."""
+
+WORDS = (" the", " and", " of", " in", " to", " is", " you")
+"""Each is a token of the model, in any text of them."""
 
 pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
 
@@ -113,11 +116,18 @@ def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -
 
 
 def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
-    """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error."""
+    """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error.
+
+    A prompt that is read again may change a likelihood's last digits, and with them the text. So the words come in a
+    circle here, by far: each is forced, and forbidden for as long as it is one of the last.
+    """
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "stream", context_length=2048)
-        limited = {**ENDLESS, "max_tokens": LONG, "log_probs": 0}
+        circle = [(llm.tokenize(word)[0], 1000.0 + 50 * place) for place, word in enumerate(WORDS)]
+        limited = {"temperature": 0, "max_tokens": LONG, "log_probs": 0, "logit_bias": circle}
+        limited |= {"repeat_penalty": 2, "penalty_tokens": len(WORDS) - 1}
         expected = llm.complete(COUNT, config=limited)
+        assert expected.content == "".join(reversed(WORDS)) * (LONG // len(WORDS))
         pid = pid_of(client, "stream")
         stream = llm.complete_stream(COUNT, config=limited)
         for count, _ in enumerate(stream):
