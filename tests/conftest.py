@@ -345,7 +345,7 @@ def _no_process_outlives_the_run() -> Iterator[None]:
     """Whatever the tests and their fixtures have started has ended with them. The first fixture of all, so the last."""
     yield
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: not started_by_tests(), "all processes to end", 10)
+        wait_until(lambda: not started_by_tests(), "all processes to end")
     left = {str(process): test for process, test in started_by_tests().items()}
     assert not left, f"processes that still run, and the tests that started them: {left}"
 

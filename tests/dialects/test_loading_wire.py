@@ -40,12 +40,28 @@ def test_progress_goes_up_to_its_end(server: Server) -> None:
         assert socket.call("unloadModel", {"identifier": "wired"}, 2)["type"] == "rpcResult"
 
 
+def stop_in_the_load(server: Server, socket: Socket) -> None:
+    """Load a model, and stop its engine before it is loaded: the host kills it when the load is given up."""
+    with Socket(server.address, "llm") as other:
+        for number in range(10):
+            load(socket, contextLength=8192)
+            wait_until(lambda: workers_of(server.pid), "the engine's process")
+            for worker in workers_of(server.pid):
+                worker.suspend()
+            if other.call("listLoaded", None, 2 * number)["result"] == []:
+                return
+            for worker in workers_of(server.pid):  # it was loaded by then: this test was late
+                worker.resume()
+            while socket.receive()["type"] != "channelClose":
+                pass
+            other.call("unloadModel", {"identifier": "wired"}, 2 * number + 1)
+            wait_until(lambda: not workers_of(server.pid), "the engine's end")
+    raise AssertionError("the model was loaded each time")
+
+
 def test_a_load_is_cancelled_by_a_message(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
-        load(socket, contextLength=8192)
-        while socket.receive()["message"]["type"] != "progress":
-            pass
-        wait_until(lambda: workers_of(server.pid), "the engine's process")
+        stop_in_the_load(server, socket)
         socket.send({"type": "channelSend", "channelId": 1, "message": {"type": "cancel"}})
         while socket.receive()["type"] == "channelSend":
             pass
@@ -55,8 +71,7 @@ def test_a_load_is_cancelled_by_a_message(server: Server) -> None:
 
 def test_a_load_ends_with_the_only_socket_that_waits_for_it(server: Server) -> None:
     with Socket(server.address, "llm") as socket:
-        load(socket, contextLength=8192)
-        wait_until(lambda: workers_of(server.pid), "the engine's process")
+        stop_in_the_load(server, socket)
         socket.socket.socket.close()
     wait_until(lambda: not workers_of(server.pid), "the engine's end")
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from studiolo.config import PredictionConfig
 from studiolo.dialects.lmstudio.encoding import model_info
 from studiolo.host.machine import device_name
 from studiolo.library.model import Model
 from studiolo.protocol.frames import encode
-from tests.support.homes import DEFAULT_MODEL
+from studiolo.protocol.kv import encode_prediction_config, stack_of
+from tests.support.homes import DEFAULT_MODEL, ENDLESS
 from tests.support.running import Server
 from tests.support.wire_socket import Socket, messages, query
 
@@ -27,6 +29,7 @@ EMBEDDER = "tests/all-MiniLM-L6-v2.F16-GGUF"
 """The embedding model, as ``publisher/repo``."""
 
 NO_SETTINGS: dict[str, Any] = {"layers": []}
+ENDLESS_STACK = json.loads(encode(stack_of(encode_prediction_config(PredictionConfig(**ENDLESS)))))
 SMALL = {
     "layers": [
         {"layerName": "apiOverride", "config": {"fields": [{"key": "llm.load.contextLength", "value": 256}]}},
@@ -150,7 +153,7 @@ def test_processing_state(server: Server) -> None:
         messages(socket, "loadModel", {"modelKey": DEFAULT_MODEL, "identifier": "mine", "loadConfigStack": SMALL})
         state = {"specifier": query(identifier="mine"), "throwIfNotFound": True}
         assert socket.call("getInstanceProcessingState", state)["result"] == idle
-        prompt = {"modelSpecifier": query(), "rawPrompt": "1 2 3 4 5 6", "predictionConfigStack": NO_SETTINGS}
+        prompt = {"modelSpecifier": query(), "rawPrompt": "1 2 3 4 5 6", "predictionConfigStack": ENDLESS_STACK}
         create = {"type": "channelCreate", "endpoint": "completeRawText", "creationParameter": prompt}
         before = time.time() * 1000
         other.send({**create, "channelId": 1})

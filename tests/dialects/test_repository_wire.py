@@ -437,8 +437,8 @@ def test_a_selection_that_is_none_is_a_clear_error(
 
 def test_messages_that_come_early_wait_and_odd_ones_are_warned_of(repository: Repository, server: Server) -> None:
     repository.open("createDownloadPlan", {"target": MODEL})
-    repository.send("commit")
     repository.send("dance")
+    repository.send("commit")
     kinds: list[str] = []
     while kinds[-1:] != ["channelClose"]:
         kinds.append(repository.socket.receive()["type"])

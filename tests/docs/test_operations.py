@@ -46,7 +46,9 @@ def test_the_containers_check_of_health_succeeds_while_a_server_answers(server: 
     python, *words = json.loads(re.findall(r"^ +CMD (\[.+\])$", container, re.MULTILINE)[0])
     assert python == "python" and "127.0.0.1:1234/" in words[-1]
     for address, status in ((server.address, 0), (f"127.0.0.1:{free_port()}", 1)):
-        check_of_health = [sys.executable, *(word.replace("127.0.0.1:1234", address) for word in words)]
+        *options, code = words
+        code = code.replace("127.0.0.1:1234", address).replace("timeout=4", "timeout=30")
+        check_of_health = [sys.executable, *options, code]
         assert subprocess.run(check_of_health, capture_output=True, timeout=60).returncode == status
 
 

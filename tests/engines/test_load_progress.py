@@ -21,8 +21,8 @@ def test_a_slow_reader_that_is_a_stand_in_for_the_engine_is_followed(tmp_path: P
     file = tmp_path / "weights.gguf"
     file.write_bytes(struct.pack("<Q", 7) * (1 << 20))
     script = (
-        "import sys, time\nf = open(sys.argv[1], 'rb', buffering=0)\nsys.stdin.readline()\n"
-        "for _ in range(8):\n    f.read(1 << 20)\n    time.sleep(0.15)\nsys.stdin.readline()"
+        "import sys, time\nf = open(sys.argv[1], 'rb', buffering=0)\n"
+        "for _ in range(8):\n    sys.stdin.readline()\n    f.read(1 << 20)\nsys.stdin.readline()"
     )
     emitted: list[float] = []
 
@@ -31,13 +31,14 @@ def test_a_slow_reader_that_is_a_stand_in_for_the_engine_is_followed(tmp_path: P
 
     async def follow(reader: subprocess.Popen[str]) -> None:
         task = asyncio.create_task(emit_progress(reader.pid, file, emit))
-        await asyncio.sleep(0.3)
         assert reader.stdin is not None
-        reader.stdin.write("go\n")
-        reader.stdin.flush()
-        async with asyncio.timeout(30):
-            while not emitted or emitted[-1] < 0.98:  # noqa: ASYNC110 - emitted by another task
-                await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            for step in range(9):  # each piece is read once the progress of the one before it has come
+                while len(emitted) <= step or emitted[-1] < min(step / 8, 0.98):  # noqa: ASYNC110 - by another task
+                    await asyncio.sleep(0.01)
+                if step < 8:
+                    reader.stdin.write("go\n")
+                    reader.stdin.flush()
         task.cancel()
 
     with subprocess.Popen([sys.executable, "-c", script, str(file)], stdin=subprocess.PIPE, text=True) as reader:
@@ -65,7 +66,8 @@ def test_a_mapped_file_is_followed_without_a_look_at_each_page(tmp_path: Path, m
     async def follow() -> None:
         task = asyncio.create_task(emit_progress(os.getpid(), file, lambda progress: emitted.append(progress.fraction)))
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            await asyncio.sleep(0.3)
+            while not emitted:  # noqa: ASYNC110 - it has looked at what is mapped
+                await asyncio.sleep(0.01)
             for page in range(0, len(mapped), mmap.PAGESIZE):
                 assert mapped[page] == 0
             async with asyncio.timeout(30):

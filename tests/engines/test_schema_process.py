@@ -15,6 +15,7 @@ import pytest
 from studiolo.engines.schemas.grammar import answer_grammar, call_grammar, thoughtful_grammar
 from studiolo.engines.schemas.process import MAX_CACHED, Schemas
 from studiolo.errors import ConfigError, PredictionError, UnsupportedError
+from tests.support.running import command_of
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,7 @@ async def schemas() -> AsyncIterator[Schemas]:
 
 
 def workers() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "studiolo.engines.schemas.worker" in each.cmdline()]
+    return [each for each in psutil.Process().children() if "studiolo.engines.schemas.worker" in command_of(each)]
 
 
 async def test_errors_name_the_path_and_what_to_do(schemas: Schemas) -> None:

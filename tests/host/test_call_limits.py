@@ -113,14 +113,14 @@ def test_a_load_is_given_up(client: lm.Client, call: str) -> None:
     wait_until(lambda: not fake.running(), "the load to be given up")
 
 
-CALLS: dict[str, Callable[[lm.LLM], object]] = {
-    "tokenize": lambda llm: llm.tokenize("text", timeout=LIMIT_SEC),
-    "tokenize, many": lambda llm: llm.tokenize(["text"] * 40, timeout=LIMIT_SEC),
-    "count_tokens": lambda llm: llm.count_tokens("text", timeout=LIMIT_SEC),
-    "apply_prompt_template": lambda llm: llm.apply_prompt_template("Hi", timeout=LIMIT_SEC),
-    "decide": lambda llm: llm.decide("Is it?", timeout=LIMIT_SEC),
-    "decide_many": lambda llm: llm.decide_many(["Is it?"] * 20, timeout=LIMIT_SEC),
-    "calibrate": lambda llm: llm.calibrate([("Is it?", True)] * 20, timeout=LIMIT_SEC),
+CALLS: dict[str, Callable[[lm.LLM, float], object]] = {
+    "tokenize": lambda llm, limit: llm.tokenize("text", timeout=limit),
+    "tokenize, many": lambda llm, limit: llm.tokenize(["text"] * 40, timeout=limit),
+    "count_tokens": lambda llm, limit: llm.count_tokens("text", timeout=limit),
+    "apply_prompt_template": lambda llm, limit: llm.apply_prompt_template("Hi", timeout=limit),
+    "decide": lambda llm, limit: llm.decide("Is it?", timeout=limit),
+    "decide_many": lambda llm, limit: llm.decide_many(["Is it?"] * 20, timeout=limit),
+    "calibrate": lambda llm, limit: llm.calibrate([("Is it?", True)] * 20, timeout=limit),
 }
 
 
@@ -130,7 +130,7 @@ def test_a_call_of_a_model_ends_on_the_host_too(client: lm.Client, call: str) ->
     llm = client.llm.model("alpha")
     fake.models["alpha"].tokenize.sec = 60
     with pytest.raises(lm.TimeLimitError, match=rf"^{call.partition(',')[0]}\(\) took longer"):
-        CALLS[call](llm)
+        CALLS[call](llm, LIMIT_SEC)
     wait_until(idle, "the call to end on the host")
 
 
@@ -139,8 +139,11 @@ def test_a_decision_ends_while_its_choices_are_scored(client: lm.Client, call: s
     fake.models["alpha"].scores = True
     llm = client.llm.model("alpha")
     fake.models["alpha"].token.sec = 60
-    with pytest.raises(lm.TimeLimitError, match=rf"^{call}\(\) took longer"):
-        CALLS[call](llm)
+    for limit_sec in (LIMIT_SEC, 2, 10):  # a busy machine may not have begun to score within the first
+        with pytest.raises(lm.TimeLimitError, match=rf"^{call}\(\) took longer"):
+            CALLS[call](llm, limit_sec)
+        if any(engine.most_in_slots for engine in fake.engines):
+            break
     assert any(engine.most_in_slots for engine in fake.engines), "it was scored"
     wait_until(idle, "the slots to be free")
     fake.models["alpha"].token.sec = 0

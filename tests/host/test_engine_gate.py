@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from studiolo.host.engine_gate import EngineGate
+from tests.support.running import PATIENCE_SEC
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -23,7 +24,7 @@ async def test_a_waiter_that_is_cancelled_as_its_turn_comes_holds_nothing(alone:
     await behind
     assert gate.users == 1
     gate.leave()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_SEC):
         await gate.enter(alone=True)
 
 

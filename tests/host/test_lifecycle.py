@@ -24,6 +24,7 @@ from studiolo.host.load_progress import LoadWatcher
 from studiolo.host.on_demand import LoadRequest
 from tests.support.fake_host import embed, load, predict, result_of, until
 from tests.support.fake_models import add_model
+from tests.support.running import PATIENCE_SEC
 
 
 async def test_a_load_on_demand_waits_for_the_embeddings_of_the_model_that_it_evicts(fake_host: Host) -> None:
@@ -60,7 +61,7 @@ async def test_those_who_wait_for_a_load_get_an_error_when_the_model_is_unloaded
     await asyncio.gather(fake_host.unload("alpha"), fake_host.unload("own"))
     for waiter in [*waiters, explicit]:
         with pytest.raises(ModelUnloadedError, match="was unloaded"):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE_SEC):
                 await waiter
     assert fake.running() == []
 
@@ -72,7 +73,7 @@ async def test_a_load_that_is_unloaded_before_its_first_step_frees_its_name(fake
     with pytest.raises(ModelUnloadedError):
         await first
     await unload
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_SEC):
         await fake_host.load(model, LoadConfig(), identifier="own")
     assert await load(fake_host, "own") is fake_host.instances.all()[0]
 
@@ -206,7 +207,7 @@ async def test_a_lease_that_comes_to_an_instance_as_it_is_unloaded_gets_an_error
     lease = alpha.lease()
     await fake_host.unload("alpha")  # nobody holds the lease yet, so that its revocation ends nothing
     with pytest.raises(ModelUnloadedError):
-        async with asyncio.timeout(5), lease.on_engine():
+        async with asyncio.timeout(PATIENCE_SEC), lease.on_engine():
             pass
     lease.release()
 
@@ -279,8 +280,9 @@ async def test_a_failed_load_fails_all_who_wait_for_it_and_leaves_nothing(fake_h
 async def test_an_idle_instance_is_unloaded_after_its_time_to_live_and_a_busy_one_is_not(fake_host: Host) -> None:
     gate = fake.models["vectors"].embed.gate = asyncio.Event()
     request = LoadRequest(ttl_sec=0.05)
-    await load(fake_host, "vectors", "embedding", request)
-    embedding = asyncio.create_task(embed(fake_host))
+    async with fake_host.lease(ModelReference(name="vectors"), "embedding", "", request):
+        embedding = asyncio.create_task(embed(fake_host))
+        await until(lambda: any(engine.active for engine in fake.running("vectors")))
     await asyncio.sleep(0.15)
     assert len(fake_host.instances.all()) == 1
     gate.set()

@@ -54,6 +54,10 @@ def on_demand(client: lm.Client, name: str) -> lm.LLM:
     return lm.LLM(lm.AsyncLLM(name, client.asynchronous._session, "llm"))
 
 
+LIMITS_SEC = (LIMIT_SEC, 2, 10)
+"""One after the other: a busy machine may not have begun within the first."""
+
+
 def check_ended(result: lm.PredictionResult[Any], began: float, limit_sec: float = LIMIT_SEC) -> None:
     """Check that an answer that began at ``began`` or later has ended at its limit, not before, and left nothing."""
     assert time.monotonic() - began >= limit_sec * 0.9
@@ -76,7 +80,7 @@ CALLS: dict[str, Callable[[lm.LLM, float], lm.PredictionResult[Any]]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_the_result_has_the_text_so_far(endless: lm.LLM, call: str) -> None:
-    for limit_sec in (LIMIT_SEC, 2, 10):  # a busy machine may not have begun within the first
+    for limit_sec in LIMITS_SEC:
         began = time.monotonic()
         result = CALLS[call](endless, limit_sec)
         check_ended(result, began, limit_sec)
@@ -92,20 +96,28 @@ def test_an_answer_within_the_limit_is_as_without_one(client: lm.Client) -> None
 
 
 def test_a_stream_ends_after_the_last_fragment(endless: lm.LLM) -> None:
-    stream = endless.respond_stream("Hi", timeout=LIMIT_SEC)
-    time.sleep(LIMIT_SEC)  # the time begins with the stream
-    began = time.monotonic()
-    text = "".join(fragment.content for fragment in stream)
-    check_ended(stream.result(), began)
-    assert stream.result().content == text != ""
+    for limit_sec in LIMITS_SEC:
+        stream = endless.respond_stream("Hi", timeout=limit_sec)
+        time.sleep(LIMIT_SEC)  # the time begins with the stream
+        began = time.monotonic()
+        text = "".join(fragment.content for fragment in stream)
+        check_ended(stream.result(), began, limit_sec)
+        assert stream.result().content == text
+        if text:
+            break
+    assert text
 
 
 def test_a_stream_that_nobody_reads_frees_its_slot(endless: lm.LLM) -> None:
-    stream = endless.respond_stream("Hi", timeout=1)
-    stream.start()
-    wait_until(lambda: fake.engines[-1].requests, "the engine to begin")
-    wait_until(lambda: not any(engine.active for engine in fake.running()), "the slot to be free")
-    assert stream.wait_for_result().stats.stop_reason == "timeLimitReached"
+    for limit_sec in LIMITS_SEC:
+        stream = endless.respond_stream("Hi", timeout=limit_sec)
+        stream.start()
+        time.sleep(limit_sec)
+        wait_until(lambda: not any(engine.active for engine in fake.running()), "the slot to be free")
+        assert stream.wait_for_result().stats.stop_reason == "timeLimitReached"
+        if fake.engines[-1].requests:
+            break
+    assert fake.engines[-1].requests
 
 
 def test_a_default_of_the_model_is_a_limit_too(fake_home: Home, client: lm.Client) -> None:
@@ -147,11 +159,17 @@ def test_a_load_leaves_the_rest_of_the_time(client: lm.Client) -> None:
     fake.models["beta"].load.sec = 1
     fake.models["beta"].endless = True
     fake.models["beta"].token.sec = 0.01
-    began = time.monotonic()
-    result = on_demand(client, "beta").respond("Hi", timeout=3)
-    check_ended(result, began, 3)
+    for limit_sec in (3, 12):  # on a busy machine the load alone may take the first
+        began = time.monotonic()
+        try:
+            result = on_demand(client, "beta").respond("Hi", timeout=limit_sec)
+        except lm.TimeLimitError:
+            wait_until(lambda: not fake.running(), "the load to be given up")
+            continue
+        break
+    check_ended(result, began, limit_sec)
     # A token takes a hundredth of a second at least, and the load has taken a second of the time.
-    assert 0 < (result.stats.predicted_tokens_count or 0) <= 210
+    assert 0 < (result.stats.predicted_tokens_count or 0) <= (limit_sec - 1) * 100 + 10
 
 
 async def test_a_download_counts_and_is_given_up(empty_home: Home, web: Web) -> None:

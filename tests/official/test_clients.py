@@ -32,7 +32,7 @@ with lm.Client() as client:
     progress, first, fragments = [], [], []
     stream = llm.complete_stream(
         "1 2 3 4 5 6 7",
-        config={"temperature": 0, "maxTokens": 5000, "contextOverflowPolicy": "rollingWindow"},
+        config={"temperature": 0, "maxTokens": 1_000_000, "contextOverflowPolicy": "rollingWindow"},
         on_first_token=lambda: first.append(1),
         on_prediction_fragment=fragments.append,
         on_prompt_processing_progress=progress.append,
@@ -194,7 +194,7 @@ const turn = llm.respond(chat, { ...greedy, reasoningParsing: { enabled: true, s
 const kinds = new Set();
 for await (const { reasoningType } of turn) { kinds.add(reasoningType); }
 assert.ok(kinds.has("reasoningStartTag"), [...kinds].join());
-const endless = { temperature: 0, repeatPenalty: false, maxTokens: 5000, contextOverflowPolicy: "rollingWindow" };
+const endless = { temperature: 0, repeatPenalty: false, maxTokens: 1_000_000, contextOverflowPolicy: "rollingWindow" };
 const cancelled = llm.complete("1 2 3 4 5 6 7", endless);
 let fragments = 0;
 for await (const fragment of cancelled) { if (++fragments === 3) await cancelled.cancel(); }

@@ -25,7 +25,7 @@ process.on("unhandledRejection", () => {});  // downloadArtifact leaves one behi
 const received = {};
 const within = (promise, what) => Promise.race([
   promise,
-  new Promise((_, reject) => setTimeout(() => reject(new Error(`${what} hangs`)), 10000).unref()),
+  new Promise((_, reject) => setTimeout(() => reject(new Error(`${what} hangs`)), 60000).unref()),
 ]);
 const refusal = async (what, call) => {
   try {

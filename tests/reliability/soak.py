@@ -193,7 +193,7 @@ class Soak:
 
     async def _cancel(self, client: lm.AsyncClient) -> str:
         llm = await client.llm.model(SHARED)
-        stream = await llm.complete_stream(COUNT, config={**ENDLESS, "max_tokens": 500})
+        stream = await llm.complete_stream(COUNT, config=ENDLESS)
         async for _ in stream:
             await stream.cancel()
         reason = stream.result().stats.stop_reason

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -20,7 +19,9 @@ from tests.support.faults import (
     COUNT,
     MODEL,
     SMALL,
+    WORDS,
     answer,
+    circle,
     kill_engine,
     nothing_left,
     pid_of,
@@ -31,10 +32,7 @@ from tests.support.homes import ENDLESS
 from tests.support.running import Server, wait_until
 
 LONG = 1190
-"""The tokens of an answer that takes the engine longer than its death after the first of them."""
-
-WORDS = (" the", " and", " of", " in", " to", " is", " you")
-"""Each is a token of the model, in any text of them."""
+"""The tokens of an answer that is rarely there before this process has seen its first."""
 
 pytestmark = [pytest.mark.timeout(170), pytest.mark.quick_model]
 
@@ -66,7 +64,6 @@ def test_killed_while_idle(server: Server, client: lm.Client) -> None:
 
 def test_killed_while_loading(server: Server, client: lm.Client) -> None:
     with nothing_left(server.pid), undisturbed(server.address):
-        known = {worker.pid for worker in server.workers()}
         faults: list[BaseException] = []
 
         def attempt() -> None:
@@ -75,13 +72,18 @@ def test_killed_while_loading(server: Server, client: lm.Client) -> None:
             except BaseException as error:
                 faults.append(error)
 
-        thread = threading.Thread(target=attempt)
-        thread.start()
-        fresh: set[int] = set()
-        while not fresh:
-            fresh = {worker.pid for worker in server.workers()} - known
-        os.kill(fresh.pop(), signal.SIGKILL)
-        thread.join()
+        for _ in range(10):
+            known = {worker.pid for worker in server.workers()}
+            thread = threading.Thread(target=attempt)
+            thread.start()
+            fresh: set[int] = set()
+            while not fresh:
+                fresh = {worker.pid for worker in server.workers()} - known
+            os.kill(fresh.pop(), signal.SIGKILL)
+            thread.join()
+            if faults:
+                break
+            client.llm.unload("loading")  # it was loaded by then: this test was late
         assert isinstance(faults[0], EngineStartError)
         assert "SIGKILL" in str(faults[0])
         assert status_of(client, "loading") is None
@@ -96,18 +98,22 @@ def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -
         expected = answer(llm)
         fragments: list[lm.LlmPredictionFragment] = []
 
-        def kill(progress: float) -> None:
-            if 0 < progress < 1:
-                with contextlib.suppress(ProcessLookupError, AssertionError):
-                    kill_engine(client, "prompt")
+        pid = pid_of(client, "prompt")
 
+        def kill() -> None:
+            wait_until(lambda: getattr(status_of(client, "prompt"), "running", 0) == 1, "the prompt to be sent")
+            os.kill(pid, signal.SIGKILL)
+
+        os.kill(pid, signal.SIGSTOP)  # it cannot be done before it is killed
+        thread = threading.Thread(target=kill)
+        thread.start()
         with pytest.raises(EngineDiedError, match="SIGKILL"):
             llm.complete(
                 "word " * 800,
-                config={"max_tokens": 2},
-                on_prompt_processing_progress=kill,
+                config={"max_tokens": 2, "on_engine_failure": "error"},
                 on_prediction_fragment=fragments.append,
             )
+        thread.join()
         assert fragments == []
         assert len(last_crash(client).running) == 1
         assert "0 tokens out" in last_crash(client).running[0]
@@ -116,24 +122,23 @@ def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -
 
 
 def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:
-    """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error.
-
-    A prompt that is read again may change a likelihood's last digits, and with them the text. So the words come in a
-    circle here, by far: each is forced, and forbidden for as long as it is one of the last.
-    """
+    """The answer is continued on the next engine; with ``on_engine_failure="error"`` it is an error."""
     with nothing_left(server.pid), undisturbed(server.address):
         llm = load(client, "stream", context_length=2048)
-        circle = [(llm.tokenize(word)[0], 1000.0 + 50 * place) for place, word in enumerate(WORDS)]
-        limited = {"temperature": 0, "max_tokens": LONG, "log_probs": 0, "logit_bias": circle}
-        limited |= {"repeat_penalty": 2, "penalty_tokens": len(WORDS) - 1}
+        limited = circle(llm) | {"max_tokens": LONG, "log_probs": 0}
         expected = llm.complete(COUNT, config=limited)
         assert expected.content == "".join(reversed(WORDS)) * (LONG // len(WORDS))
-        pid = pid_of(client, "stream")
-        stream = llm.complete_stream(COUNT, config=limited)
-        for count, _ in enumerate(stream):
-            if count == 0:
-                os.kill(pid, signal.SIGKILL)
-        result = stream.result()
+        for _ in range(10):
+            pid = pid_of(client, "stream")
+            stream = llm.complete_stream(COUNT, config=limited)
+            for count, _ in enumerate(stream):
+                if count == 0:
+                    os.kill(pid, signal.SIGSTOP)
+                    is_running = getattr(status_of(client, "stream"), "running", 0)
+                    os.kill(pid, signal.SIGKILL if is_running else signal.SIGCONT)  # else this test was late
+            result = stream.result()
+            if result.engine_restarts:
+                break
         assert result.content == expected.content
         assert result.engine_restarts == 1 and expected.engine_restarts == 0
         counts = [(each.stats.prompt_tokens_count, each.stats.predicted_tokens_count) for each in (result, expected)]
@@ -197,7 +202,7 @@ def test_stopped_in_mid_stream(server: Server, client: lm.Client) -> None:
         llm = load(client, "hangs", context_length=2048)
         expected = answer(llm)
         stream = llm.complete_stream(COUNT, config={**ENDLESS, "on_engine_failure": "error"})
-        with pytest.raises(EngineDiedError, match="did not answer a health check within 2 s"):
+        with pytest.raises(EngineDiedError, match="did not answer a health check within 12 s"):
             for count, _ in enumerate(stream):
                 if count == 2:
                     kill_engine(client, "hangs", signal.SIGSTOP)

@@ -22,7 +22,7 @@ from studiolo.errors import ConfigError, ConnectionFailedError, HostError
 from studiolo.paths import Home
 from studiolo.sdk.mcp import mcp_tools, mcp_tools_from_thread, server_configs
 from tests.support.command_line import MCP_SERVER
-from tests.support.running import free_port, wait_until
+from tests.support.running import command_of, free_port, wait_until
 
 pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
 
@@ -66,7 +66,7 @@ def _own_home(empty_home: Home) -> None:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.cmdline()[-1:] == [MCP_SERVER]]
+    return [child for child in psutil.Process().children(recursive=True) if command_of(child)[-1:] == [MCP_SERVER]]
 
 
 async def test_the_tools_of_a_server_are_listed_and_called(server: Any) -> None:

@@ -86,10 +86,10 @@ def _is_worker_of(home: Home, process: psutil.Process) -> bool:
         return False
 
 
-def _started(program: str, home: Home, sign: str) -> subprocess.Popen[str]:
+def _started(program: str, home: Home, sign: str, **variables: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", program],
-        env=environment(home, STUDIOLO_HOST="embedded"),
+        env=environment(home, STUDIOLO_HOST="embedded", **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -106,7 +106,7 @@ def test_no_engine_outlives_a_killed_program(number: signal.Signals, home: Home)
     workers = workers_of(process.pid)
     assert len(workers) == 1
     process.send_signal(number)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     wait_until(lambda: all(has_ended(worker) for worker in workers), "the engine to end")
 
 
@@ -138,20 +138,21 @@ def test_ctrl_c_of_a_terminal_reaches_the_whole_group_and_not_the_engine(home: H
     assert out.endswith(f"after: 3\nengine: {worker.pid}\n"), out[-200:]  # the same engine as before
 
 
-def test_what_a_killed_host_left_is_removed_by_the_next(home: Home, tmp_path: Path) -> None:
-    process = _started(RUNNING, home, "pid")
-    folders = list(Path(tempfile.gettempdir()).glob(f"studiolo-sockets-{process.pid}-*"))
-    assert len(folders) == 1
-    process.kill()
-    process.communicate(timeout=10)
-    assert folders[0].exists()
-    subprocess.run(
-        [sys.executable, "-c", "import studiolo; studiolo.Client('embedded').list_downloaded_models()"],
-        env=environment(home),
-        check=True,
-        timeout=60,
-    )
-    assert not folders[0].exists()
+def test_what_a_killed_host_left_is_removed_by_the_next(home: Home) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # where no host of another test tidies up
+        process = _started(RUNNING, home, "pid", TMPDIR=temporary)
+        folders = list(Path(temporary).glob(f"studiolo-sockets-{process.pid}-*"))
+        assert len(folders) == 1
+        process.kill()
+        process.communicate(timeout=60)
+        assert folders[0].exists()
+        subprocess.run(
+            [sys.executable, "-c", "import studiolo; studiolo.Client('embedded').list_downloaded_models()"],
+            env=environment(home, TMPDIR=temporary),
+            check=True,
+            timeout=60,
+        )
+        assert not folders[0].exists()
 
 
 def test_the_public_module_is_light_and_its_names_are_all_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -29,35 +30,31 @@ def llm(place: tuple[str, int]) -> Iterator[lm.LLM]:
         llm.unload()
 
 
-def test_a_stream_gets_tokens_while_a_long_prompt_is_read(llm: lm.LLM) -> None:
-    """One token a step at least, however fast the machine is: nothing here depends on the clock."""
-    tokens: list[int] = []
-    reading = threading.Event()
-    read = threading.Event()
+async def test_a_stream_gets_tokens_while_a_long_prompt_is_read(llm: lm.LLM, place: tuple[str, int]) -> None:
+    """One token a step at least, however fast the machine is: both come over one socket, in their order."""
+    tokens = 0
     counts: list[int] = []
+    async with lm.AsyncClient(place[0]) as client:
+        own = await client.llm.model(llm.identifier)
+        begun = asyncio.Event()
 
-    def stream() -> None:
-        with llm.complete_stream("1 2 3 4", config=ENDLESS) as stream:
-            for fragment in stream:
-                tokens.append(fragment.tokens_count)
-                if read.is_set():
-                    break
-                reading.set()
+        async def read() -> None:
+            nonlocal tokens
+            async with own.complete_stream("1 2 3 4", config=ENDLESS) as stream:
+                async for fragment in stream:
+                    tokens += fragment.tokens_count
+                    begun.set()
 
-    thread = threading.Thread(target=stream)
-    thread.start()
-    reading.wait()
-
-    def note(progress: float) -> None:
-        counts.append(sum(tokens))
-
-    result = llm.complete(LONG, config={"max_tokens": 1}, on_prompt_processing_progress=note)
-    after = sum(tokens)
-    read.set()
-    thread.join()
+        reading = asyncio.create_task(read())
+        await begun.wait()
+        result = await own.complete(
+            LONG, config={"max_tokens": 1}, on_prompt_processing_progress=lambda _: counts.append(tokens)
+        )
+        reading.cancel()
+        await asyncio.wait([reading])
     steps = (result.stats.prompt_tokens_count or 0) // STEP
     assert steps >= 3 and len(counts) > steps
-    assert after - counts[0] >= steps - 1, "the stream waited for more than one step"
+    assert counts[-1] - counts[0] >= steps - 1, "the stream waited for more than one step"
 
 
 def test_a_cancelled_prompt_is_read_no_further_than_a_step(llm: lm.LLM, place: tuple[str, int]) -> None:
@@ -70,16 +67,21 @@ def test_a_cancelled_prompt_is_read_no_further_than_a_step(llm: lm.LLM, place: t
     before = spent()
     llm.complete(f"Apples. {LONGER}", config={"max_tokens": 1})
     whole = spent() - before
-    reading = threading.Event()
-    stream = llm.complete_stream(
-        f"Pears. {LONGER}", config={"max_tokens": 5}, on_prompt_processing_progress=lambda _: reading.set()
-    )
-    thread = threading.Thread(target=lambda: list(stream))
-    thread.start()
-    assert reading.wait(60)
-    before = spent()
-    stream.cancel()
-    thread.join()
+    for number in range(5):  # on a busy machine the prompt may be read before the host hears of the end
+        reading = threading.Event()
+        stream = llm.complete_stream(
+            f"{number} pears. {LONGER}",
+            config={"max_tokens": 5},
+            on_prompt_processing_progress=lambda _, reading=reading: reading.set(),
+        )
+        thread = threading.Thread(target=lambda stream=stream: list(stream))
+        thread.start()
+        assert reading.wait(60)
+        before = spent()
+        stream.cancel()
+        thread.join()
+        if stream.result().stats.predicted_tokens_count == 0:
+            break
     assert stream.result().stats.stop_reason == "userStopped"
     llm.complete("Hi", config={"max_tokens": 1})
     assert spent() - before < 0.6 * whole, "the rest of the prompt was read"

@@ -13,11 +13,12 @@ import pytest
 
 import studiolo as lm
 from studiolo.paths import Home
-from tests.support.running import wait_until, workers_of
+from tests.support.homes import ENDLESS
+from tests.support.running import PATIENCE_SEC, wait_until, workers_of
 
 pytestmark = pytest.mark.quick_model
 
-ENDLESS = {"temperature": 0, "repeat_penalty": False, "logit_bias": [(2, "-inf"), (0, "-inf")]}
+FULL = ENDLESS | {"context_overflow_policy": "stopAtLimit"}
 """With these the model continues until its context is full."""
 COUNT = "1 2 3 4 5 6 7"
 
@@ -82,7 +83,7 @@ def test_stop_reasons(llm: lm.LLM, prompt: str, config: dict[str, Any], reason: 
 def test_a_full_context_stops_and_says_so(client: lm.Client) -> None:
     small = client.llm.load_new_instance("smollm2-135m-instruct", "small", config={"context_length": 256})
     try:
-        result = small.complete("1 2 3 4 5 6 7 8 9 " * 13, config=ENDLESS)
+        result = small.complete("1 2 3 4 5 6 7 8 9 " * 13, config=FULL)
         assert result.stats.stop_reason == "contextLengthReached"
         assert result.load_config.context_length == small.get_context_length() == 256
         assert small.get_load_config().context_length == 256
@@ -154,8 +155,9 @@ def test_cancel_gives_the_result_of_what_was_generated(llm: lm.LLM) -> None:
 
 
 def test_cancel_from_another_thread_and_before_the_start(llm: lm.LLM) -> None:
-    stream = llm.complete_stream(COUNT, config=ENDLESS)
-    threading.Timer(0.3, stream.cancel).start()
+    begun = threading.Event()
+    stream = llm.complete_stream(COUNT, config=ENDLESS, on_first_token=begun.set)
+    threading.Thread(target=lambda: begun.wait(PATIENCE_SEC) and stream.cancel()).start()
     assert stream.wait_for_result().stats.stop_reason == "userStopped"
     never = llm.complete_stream(COUNT)
     never.cancel()
@@ -173,7 +175,7 @@ def test_leaving_the_loop_stops_the_engines_work(llm: lm.LLM, client: lm.Client)
             stream.result()
     with llm.complete_stream(COUNT, config=ENDLESS):
         pass
-    wait_until(lambda: _running(client) == 0, "the engine to be idle", 5)
+    wait_until(lambda: _running(client) == 0, "the engine to be idle")
 
 
 def _running(client: lm.Client) -> int:
@@ -264,10 +266,11 @@ def test_unloading_ends_what_runs(client: lm.Client) -> None:
 
 
 def test_an_idle_instance_is_unloaded_after_its_ttl(client: lm.Client) -> None:
-    brief = client.llm.load_new_instance("smollm2-135m-instruct", "brief", ttl=1)
-    brief.complete("x", config={"max_tokens": 1})
-    assert brief in client.llm.list_loaded()
-    wait_until(lambda: brief not in client.llm.list_loaded(), "the instance to be unloaded", 5)
+    brief = client.llm.load_new_instance("smollm2-135m-instruct", "brief", ttl=6)
+    with brief.complete_stream(COUNT, config=ENDLESS) as stream:
+        next(iter(stream))
+        assert brief in client.llm.list_loaded(), "it is not idle"
+    wait_until(lambda: brief not in client.llm.list_loaded(), "the instance to be unloaded")
 
 
 def test_a_handle_of_an_unloaded_model_loads_it_again(client: lm.Client) -> None:
@@ -348,7 +351,7 @@ async def test_a_cancelled_task_frees_the_slot(place: tuple[str, int]) -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await llm.complete(COUNT, config=ENDLESS)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SEC):
             await llm.complete("x", config={"max_tokens": 1})
 
 
@@ -369,7 +372,7 @@ def test_an_event_loop_that_ends_in_mid_stream_stops_the_engines_work(
     for thread in threads:
         thread.start()
         thread.join()
-    wait_until(lambda: _running(client) == 0, "the engine to be idle", 5)
+    wait_until(lambda: _running(client) == 0, "the engine to be idle")
 
 
 @pytest.mark.served  # an embedded host has no limit

@@ -44,7 +44,7 @@ def server(empty_home: Home) -> Iterator[ServerInThread]:
 
 def figures(server: ServerInThread) -> dict[str, float]:
     """Return the values of ``/metrics`` by name and labels. Every line must have the format."""
-    answer = httpx.get(f"{server.url}/metrics")
+    answer = httpx.get(f"{server.url}/metrics", timeout=60)
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = [line for line in answer.text.splitlines() if not re.match(r"# (HELP|TYPE) studiolo_\w+ .+", line)]
     found = [SAMPLE.fullmatch(line) for line in lines]
@@ -123,7 +123,7 @@ def test_a_reranking_is_counted_and_a_load_that_is_given_up_on_a_fake_engine(ser
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{server.url}/v1/completions", json={"model": "alpha", "prompt": "one"}, timeout=0.3)
     given_up = 'studiolo_load_errors_total{model="alpha",code="studiolo.cancelled"}'
-    wait_until(lambda: given_up in figures(server), "the end of the load", 5)
+    wait_until(lambda: given_up in figures(server), "the end of the load")
     found = figures(server)
     assert found['studiolo_requests_total{model="text-embedding-vectors",kind="reranking"}'] == 1
     assert found['studiolo_request_tokens_total{model="text-embedding-vectors",kind="reranking"}'] == 5

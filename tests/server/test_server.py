@@ -20,8 +20,9 @@ import studiolo as lm
 from studiolo.errors import StoppingError
 from studiolo.paths import Home
 from studiolo.protocol.declarations import NAMESPACES
+from studiolo.sdk import discovery
 from tests.support.homes import ENDLESS
-from tests.support.running import Server, environment, free_port, has_ended, serving, wait_until
+from tests.support.running import PATIENCE_SEC, Server, environment, free_port, has_ended, serving, wait_until
 from tests.support.wire_socket import HANDSHAKE, Socket
 
 pytestmark = [pytest.mark.server(load=True, sdk_port=True), pytest.mark.quick_model]
@@ -356,6 +357,13 @@ def test_the_environment_names_the_host(server: Server, monkeypatch: pytest.Monk
         assert client.system.info().pid == server.pid
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server is waited for, however busy the machine is, until it has answered whether it is one."""
+    monkeypatch.setattr(discovery.is_server, "__defaults__", (PATIENCE_SEC,))
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_server_is_asked_whether_it_is_one(server: Server) -> None:
     assert lm.Client.is_valid_api_host(server.address)
     assert not lm.Client.is_valid_api_host(f"127.0.0.1:{free_port()}")
@@ -364,6 +372,7 @@ async def test_a_server_is_asked_whether_it_is_one(server: Server) -> None:
     assert await lm.AsyncClient.find_default_local_api_host() == found
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_server_on_this_machine_is_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STUDIOLO_HOST", raising=False)
     with lm.Client() as client:

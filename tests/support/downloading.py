@@ -16,6 +16,7 @@ from studiolo.errors import DownloadError
 from studiolo.library import Library
 from studiolo.library.sources import pypi
 from studiolo.library.sources.wheel_locations import Location
+from studiolo.paths import Home
 from tests.support.model_files import write_catalog
 from tests.support.web import Request, Web
 
@@ -85,3 +86,19 @@ def went_on(requests: list[Request], content: bytes) -> None:
     start = int(str(second.range).removeprefix("bytes=").removesuffix("-"))
     assert 0 < start <= first.sent
     assert second.sent == len(content) - start
+
+
+async def until_kept(home: Home, size_bytes: int = 1_000_000) -> None:
+    """Wait until so much of a file is on disk, in whichever process it is downloaded."""
+    async with asyncio.timeout(60):
+        while not any(  # noqa: ASYNC110 - another process writes it
+            _size(part) >= size_bytes for part in home.downloads.rglob("*") if part.suffix != ".lock"
+        ):
+            await asyncio.sleep(0.05)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0

@@ -12,6 +12,7 @@ from studiolo.host.host import Host
 from studiolo.host.instance import Instance
 from studiolo.host.on_demand import LoadRequest
 from studiolo.host.predictions import Prediction
+from tests.support.running import PATIENCE_SEC
 
 SETTINGS = """
 [library]
@@ -56,6 +57,6 @@ async def result_of(prediction: Prediction) -> PredictionResult:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until other tasks have made ``condition`` true."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SEC):
         while not condition():  # noqa: ASYNC110 - the state of other tasks is seen by looking
             await asyncio.sleep(0)

@@ -28,7 +28,7 @@ COUNT = "1 2 3 4 5 6 7"
 SETTINGS = """
 [limits]
 health_interval_sec = 0.3
-health_limit_sec = 2
+health_limit_sec = 12
 crash_limit = 4
 quarantine_sec = 600
 """
@@ -70,6 +70,21 @@ def pid_of(client: lm.Client, identifier: str) -> int:
 
 def kill_engine(client: lm.Client, identifier: str, number: signal.Signals = signal.SIGKILL) -> None:
     os.kill(pid_of(client, identifier), number)
+
+
+WORDS = (" the", " and", " of", " in", " to", " is", " you")
+"""Each is a token of the model, in any text of them."""
+
+
+def circle(llm: lm.LLM) -> dict[str, Any]:
+    """A prediction config with which the answer is ``WORDS`` in a circle, the last of them first.
+
+    What an engine computes beside depends, in the last digits, on what else it computes at once and on what it has read
+    before. Where such a digit may decide on a word, texts cannot be compared: here each word is forced by far, and
+    forbidden for as long as it is one of the last.
+    """
+    forced = [(llm.tokenize(word)[0], 1000.0 + 50 * place) for place, word in enumerate(WORDS)]
+    return {"temperature": 0, "repeat_penalty": 2, "penalty_tokens": len(WORDS) - 1, "logit_bias": forced}
 
 
 def answer(llm: lm.LLM, tokens: int = 16) -> str:

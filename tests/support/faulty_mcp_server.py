@@ -52,11 +52,11 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
         return {"result": tools(params.get("cursor"))}
     if method == "tools/call":
         if fault == "progress":
-            for number in range(3):
-                time.sleep(0.4)
+            for number in range(4):
+                time.sleep(1.5)
                 token = params["_meta"]["progressToken"]
                 send({"method": "notifications/progress", "params": {"progressToken": token, "progress": number}})
-            time.sleep(0.4)
+            time.sleep(1.5)
         return {"result": {"content": [{"type": "text", "text": "done"}]}}
     return {"error": {"code": -32601, "message": "Method not found"}}
 

@@ -16,4 +16,7 @@ _LATER = ConfigDict(defer_build=True)
 
 MESSAGE_EVENT: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent, config=_LATER)
 BETA_MESSAGE_EVENT: TypeAdapter[Any] = TypeAdapter(BetaRawMessageStreamEvent, config=_LATER)
+PING = '{"type":"ping"}'
+"""An event of Anthropic's streams that may come at any time."""
+
 RESPONSE_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent, config=_LATER)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from studiolo.paths import Home
 from tests.support.recording import wire_recorder
 
 WORKER = "studiolo.engines.llama_cpp.worker"
-PATIENCE_SEC = 30.0
+COMMAND = (sys.executable, "-m", "studiolo")
+
+PATIENCE_SEC = 60.0
 
 
 def environment(home: Home, **more: str) -> dict[str, str]:
@@ -49,6 +52,14 @@ def wait_until(condition: Callable[[], object], what: str, limit_sec: float = PA
     while not condition():
         assert time.monotonic() < end, f"waited {limit_sec} s in vain for {what}"
         time.sleep(0.02)
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """The command line of a process; none if it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
@@ -124,10 +135,12 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def free_port() -> int:
-    """A port of loopback that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port of loopback that nothing listens on: none of those that a system gives to others who ask for any."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def script(path: Path, text: str) -> Path:
@@ -166,13 +179,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(home: Home, folder: Path, *options: str, sdk_port: bool = False) -> Iterator[Server]:
+def serving(
+    home: Home, folder: Path, *options: str, sdk_port: bool = False, program: Sequence[str] = COMMAND
+) -> Iterator[Server]:
     """Run ``studiolo serve`` on a free port, until the block is left.
 
     With ``sdk_port``, also where clients without an address look: one server of a machine at a time.
     """
     log = folder / f"serve-{time.monotonic_ns()}.log"
-    command = [sys.executable, "-m", "studiolo", "serve", "--port", "0", *options]
+    command = [*program, "serve", "--port", "0", *options]
     command.append("--sdk-port" if sdk_port else "--no-sdk-port")
     with log.open("w") as out:
         process = subprocess.Popen(command, env=environment(home), stdout=out, stderr=out, text=True)

@@ -143,7 +143,7 @@ class Web:
             each for each in self.requests if each.method == "GET" and each.path.endswith(path) and each.status != 302
         ]
 
-    def wait_until_held(self, seconds: float = 20) -> None:
+    def wait_until_held(self, seconds: float = 60) -> None:
         """Wait until a client has half of a large answer."""
         assert self.held.wait(seconds), "nobody came to fetch"
         time.sleep(0.2)

@@ -91,7 +91,7 @@ def test_a_loaded_model_is_measured_as_it_is_and_a_cancelled_measurement_ends(si
         measure(page, 4000, 4, 1)
         line = page.get_by_role("group", name="Benchmark of measured")
         expect(line).to_contain_text("measured has a context of 2048 tokens")
-        measure(page, 400, 200, 100)
+        measure(page, 400, 1500, 100)
         running = line.filter(has=page.get_by_role("progressbar"))
         expect(running).to_contain_text("of 100")
         other = open_page(f"/models/bench?model={DEFAULT_MODEL}")

@@ -169,11 +169,12 @@ def test_settings_are_saved_as_a_preset_and_set_again(
     page.get_by_role("button", name="Save as a preset…").press("Enter")
     page.get_by_label("Name of the preset").fill("short")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("The preset short is saved")).to_be_visible()
 
     def presets() -> dict[str, PredictionConfig]:
         return read_settings(site.home.settings).presets
 
+    wait_until(lambda: "short" in presets(), "the preset", PATIENCE_MS / 1000)
+    expect(page.get_by_role("dialog")).to_have_count(0)
     saved = presets()["short"]
     assert (saved.system_prompt, saved.max_tokens) == ("Be brief.", 7)
     set_setting(page, "Max tokens", "8")
@@ -210,7 +211,7 @@ def test_messages_in_the_middle_are_edited_and_answered_again_in_branches(open_p
         ask(page, question)
         expect(answers(page)).to_have_count(count)
         answered(page)
-    second = page.get_by_role("article").filter(has_text="Two?")
+    second = page.get_by_role("article", name="You").filter(has_text="Two?")
     second.get_by_role("button", name="Edit").click()
     page.get_by_role("textbox", name="Edited message").fill("Deux?")
     page.get_by_role("button", name="Ask again").click()

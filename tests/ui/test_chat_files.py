@@ -39,14 +39,20 @@ def test_images_are_pasted_and_dropped_anywhere_and_a_document_is_attached(
     for event, selector in (("paste", "[aria-label=Question]"), ("drop", "[aria-label=Messages]")):
         assert page.evaluate(GIVE, [event, selector, list(picture())])
         expect(page.get_by_role("button", name=f"Remove {event}.png")).to_be_visible()
-    page.get_by_role("button", name="Remove drop.png").click()
+    dropped = page.get_by_role("button", name="Remove drop.png")
+    dropped.click()
+    expect(dropped).to_have_count(0)
     assert page.evaluate(GIVE, ["drop", "aside", list(picture())])
     note = tmp_path / "note.txt"
     note.write_text("A cat sleeps.")
     attach(page, note)
-    page.get_by_role("button", name="Remove note.txt").click()
+    attached = page.get_by_role("button", name="Remove note.txt")
+    attached.click()
+    expect(attached).to_have_count(0)
     attach(page, note)  # again
-    expect(page.get_by_role("button", name="Remove note.txt")).to_be_visible()
+    expect(attached).to_be_visible()
+    expect(dropped).to_be_visible()
+    expect(page.get_by_text("Reading")).to_have_count(0)
     expect(page.get_by_role("alert")).to_have_count(0)
     ask(page, "What is this?")
     answered(page)
@@ -70,6 +76,8 @@ def test_a_question_does_not_leave_without_a_file_that_is_on_its_way(
     ask(page, "Who sleeps?")
     expect(page.get_by_role("alert")).to_contain_text("still being read")
     expect(field(page)).to_have_value("Who sleeps?")
+    while not held:
+        page.wait_for_timeout(50)
     held[0].continue_()
     expect(page.get_by_role("button", name="Remove note.txt")).to_be_visible()
     expect(page.get_by_text("Reading a file…")).to_have_count(0)

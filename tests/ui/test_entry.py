@@ -209,3 +209,4 @@ def test_a_link_opens_the_first_page_in_the_browser(
     assert faults_of(page) == []
     page.get_by_role("button", name="Colours: dark").click()
     expect(page.get_by_role("button", name="Colours: as the system has it")).to_be_visible()
+    page.wait_for_function("document.cookie.includes('studiolo-theme=auto')")

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from studiolo.paths import Home
 from tests.support.browser import PATIENCE_MS, Site
-from tests.support.chat_page import text_that_comes
+from tests.support.chat_page import begin_endless_answer
 from tests.support.homes import new_home
 from tests.support.running import free_port, serving
 
@@ -29,10 +29,8 @@ def test_a_page_comes_back_after_a_restart(browser: Browser, quick_home: Home, t
         site = Site(server, home, context)
         site.enter()
         page = site.new_page()
+        begin_endless_answer(page)
         question = page.get_by_role("textbox", name="Question")
-        question.fill("Write a story")
-        question.press("Enter")  # it has no end
-        text_that_comes(page)
         question.fill("What I was about to ask")
         server.stop()
     expect(page.get_by_text("Connection lost")).to_be_visible()

@@ -11,6 +11,7 @@ import pytest
 
 from studiolo.daemon_threads import DaemonThreads
 from studiolo.errors import UsageError
+from tests.support.running import PATIENCE_SEC, wait_until
 
 
 @pytest.fixture
@@ -21,20 +22,23 @@ def pool() -> Iterator[DaemonThreads]:
 
 
 def test_threads_start_as_they_are_needed_and_no_more_than_the_limit(pool: DaemonThreads) -> None:
-    names = {pool.submit(lambda: threading.current_thread().name).result(5) for _ in range(10)}
+    names: set[str] = set()
+    for _ in range(10):
+        names.add(pool.submit(lambda: threading.current_thread().name).result(PATIENCE_SEC))
+        wait_until(lambda: not pool._unfinished, "the thread to be free")  # it has its result before
     assert names == {"test-0"}
     together = threading.Barrier(2)
-    waiting = [pool.submit(together.wait, 5) for _ in range(4)]
-    assert sorted(future.result(10) for future in waiting) == [0, 0, 1, 1]
+    waiting = [pool.submit(together.wait, PATIENCE_SEC) for _ in range(4)]
+    assert sorted(future.result(PATIENCE_SEC) for future in waiting) == [0, 0, 1, 1]
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("test-")] == ["test-0", "test-1"]
 
 
 def test_an_error_is_raised_to_the_caller_alone(pool: DaemonThreads) -> None:
     with pytest.raises(ZeroDivisionError):
-        pool.submit(lambda: 1 / 0).result(5)
+        pool.submit(lambda: 1 / 0).result(PATIENCE_SEC)
     with pytest.raises(SystemExit):
-        pool.submit(sys.exit, 3).result(5)
-    assert pool.submit(int, "7").result(5) == 7
+        pool.submit(sys.exit, 3).result(PATIENCE_SEC)
+    assert pool.submit(int, "7").result(PATIENCE_SEC) == 7
 
 
 def test_what_waits_is_cancelled_by_a_shutdown_that_says_so() -> None:
@@ -44,15 +48,15 @@ def test_what_waits_is_cancelled_by_a_shutdown_that_says_so() -> None:
 
         def wait(began: threading.Event = began, gate: threading.Event = gate) -> bool:
             began.set()
-            return gate.wait(5)
+            return gate.wait(PATIENCE_SEC)
 
         running = pool.submit(wait)
-        assert began.wait(5)
+        assert began.wait(PATIENCE_SEC)
         waiting = pool.submit(int, "7")
         pool.shutdown(cancel_futures=cancels)
         assert waiting.cancelled() == cancels
         gate.set()
-        assert running.result(5) and (cancels or waiting.result(5) == 7)
+        assert running.result(PATIENCE_SEC) and (cancels or waiting.result(PATIENCE_SEC) == 7)
         with pytest.raises(UsageError, match="'test'"):
             pool.submit(int)
 

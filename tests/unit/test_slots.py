@@ -11,6 +11,7 @@ import pytest
 from studiolo.errors import BusyError
 from studiolo.host.slots import Slots
 from studiolo.settings import LimitSettings
+from tests.support.running import PATIENCE_SEC
 
 LIMITS = LimitSettings()
 
@@ -129,7 +130,7 @@ async def test_slots_are_neither_lost_nor_made_under_random_cancelling() -> None
 
 async def test_with_a_free_slot_nobody_waits() -> None:
     async def soon(work: Callable[[], Awaitable[None]]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SEC):
             await work()
 
     slots = Slots("model", 2)

@@ -14,6 +14,9 @@ from ..sdk.discovery import SDK_PORTS, is_server
 
 LOOPBACK = "127.0.0.1"
 
+ANSWER_LIMIT_SEC = 5.0
+"""What holds a port, and has not said in this time that it is a server of ours, is another program."""
+
 
 def resolves_to_loopback(host: str) -> bool:
     """Return whether every address of ``host`` is a loopback address; blocks while the name is looked up.
@@ -38,7 +41,7 @@ async def listen(host: str, port: int) -> list[socket.socket]:
         if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
             cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise PortInUseError(f"{bracketed(host)}:{port} cannot be listened on", cause=cause) from None
-    if await is_server(f"{bracketed(host)}:{port}"):
+    if await is_server(f"{bracketed(host)}:{port}", ANSWER_LIMIT_SEC):
         raise PortInUseError(
             f"A server already runs at {bracketed(host)}:{port}",
             suggestion="Use that one, stop it first, or choose another port with --port.",

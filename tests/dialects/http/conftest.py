@@ -15,6 +15,7 @@ import httpx2._transports.default as httpx2_transport
 import pytest
 import studiolo_fake_engine as fake
 
+from studiolo.dialects.http import generation
 from studiolo.paths import Home
 from tests.support.fake_host import SETTINGS as FAKE_ENGINE
 from tests.support.fake_models import add_model
@@ -22,12 +23,16 @@ from tests.support.homes import SHORT_VALUES, link_model, link_models, new_home
 from tests.support.http_server import SENSIBLE, VALUES, ServerInThread, serving_in_thread
 from tests.support.models.built import built
 from tests.support.models.thinking import write_thinking
-from tests.support.running import Server, free_port, serving, wait_until
+from tests.support.running import PATIENCE_SEC, Server, free_port, serving, wait_until
 
 # Each client of httpx, and of httpx2 in those of OpenAI and Anthropic, would read all certificates of the system, which
 # takes 30 ms. One context serves them all.
 for transport in (httpx_transport, httpx2_transport):
     transport.create_ssl_context = functools.cache(transport.create_ssl_context)
+
+# Their own limit is 5 s, which a busy machine may need.
+for part in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, part, PATIENCE_SEC)
 
 SETTINGS = """
 [loading]
@@ -144,3 +149,9 @@ def mcp_url() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream begins late: what is refused before a load is refused by its status, however busy the machine is."""
+    monkeypatch.setattr(generation, "UNLOADED_PATIENCE_SEC", PATIENCE_SEC)

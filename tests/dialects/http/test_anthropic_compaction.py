@@ -13,7 +13,7 @@ from anthropic.types.beta import BetaMessage
 
 from tests.support.calling import prompt, said, scripted
 from tests.support.http_server import ServerInThread
-from tests.support.official_events import BETA_MESSAGE_EVENT
+from tests.support.official_events import BETA_MESSAGE_EVENT, PING
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +39,7 @@ def compacted(server: ServerInThread, **body: Any) -> BetaMessage:
     found = BetaMessage.model_validate_json(answer.text, strict=True)
     streamed = post(server, **asked, stream=True).text
     lines = [line.removeprefix("data: ") for line in streamed.splitlines() if line.startswith("data: ")]
+    lines = [line for line in lines if line != PING]
     for line in lines:
         BETA_MESSAGE_EVENT.validate_json(line, strict=True)
     events = [json.loads(line) for line in lines]

@@ -107,14 +107,16 @@ def test_an_answer_that_fills_the_context_says_so_on_a_fake_engine(fake_server: 
 def test_a_full_queue_is_a_rate_limit_on_a_fake_engine(fake_server: ServerInThread) -> None:
     with fake_server.host.home.settings.open("a") as settings:
         settings.write("\n[limits]\nqueue_length = 0\n")
-    fake.models["alpha"] = fake.FakeModel(endless=True, token=fake.Step(0.05))
-    threads = [threading.Thread(target=whole, args=(fake_server,), kwargs={"max_tokens": 60}) for _ in range(4)]
+    said = threading.Event()
+    fake.models["alpha"] = fake.FakeModel(token=fake.Step(gate=said))
+    threads = [threading.Thread(target=whole, args=(fake_server,)) for _ in range(4)]
     for thread in threads:
         thread.start()
     wait_until(lambda: fake_server.host.requests_under_way() == 4, "four requests")
     answer = httpx.post(f"{fake_server.url}/v1/messages", json=BODY)
+    said.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert answer.status_code == 429 and int(answer.headers["retry-after"]) > 0
     assert ErrorResponse.model_validate_json(answer.text, strict=True).error.type == "rate_limit_error"
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import anthropic
 import httpx
+import pytest
 from anthropic.types.beta import BetaMessage
 
 from tests.support.calling import allow, prompt, said, scripted
 from tests.support.http_server import ServerInThread
-from tests.support.official_events import BETA_MESSAGE_EVENT
+from tests.support.official_events import BETA_MESSAGE_EVENT, PING
 
 USER = {"role": "user", "content": "Go."}
 
@@ -43,7 +44,7 @@ def refusal(server: ServerInThread, status: int = 400, **fields: Any) -> str:
 def streamed(server: ServerInThread, **fields: Any) -> list[Any]:
     with httpx.stream("POST", f"{server.url}/v1/messages", json=body(**fields, stream=True), timeout=60) as answer:
         assert answer.status_code == 200
-        lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
+        lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ") and line[6:] != PING]
     for line in lines:
         BETA_MESSAGE_EVENT.validate_json(line, strict=True)
     return [json.loads(line) for line in lines]
@@ -125,6 +126,7 @@ def test_errors_and_the_client_s_own_tools_on_a_fake_engine(fake_server: ServerI
     assert found.stop_reason == "tool_use"
 
 
+@pytest.mark.usefixtures("patient")
 def test_wrong_servers_and_toolsets_are_refused_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
     assert refusal(fake_server, mcp_servers=[named(mcp_url)]).startswith("mcp_servers.0: ")
     allow(fake_server, 'mcp_urls = "any"')

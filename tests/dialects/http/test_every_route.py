@@ -6,6 +6,7 @@ import codecs
 import gzip
 import json
 import socket
+import threading
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -140,8 +141,8 @@ def leave_in_the_middle(server: ServerInThread, path: str, body: dict[str, Any])
     head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(data)}\r\n\r\n"
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.sendall(head.encode() + data)
-        wait_until(lambda: bool(fake.engines) and fake.engines[-1].in_slots == 1, f"the engine ({path})", 5)
-    wait_until(lambda: fake.engines[-1].in_slots == server.host.requests_under_way() == 0, f"the slot ({path})", 5)
+        wait_until(lambda: bool(fake.engines) and fake.engines[-1].in_slots == 1, f"the engine ({path})")
+    wait_until(lambda: fake.engines[-1].in_slots == server.host.requests_under_way() == 0, f"the slot ({path})")
 
 
 def test_a_stream_is_alive_while_its_model_loads_and_while_its_prompt_is_read_on_a_fake_engine(
@@ -150,13 +151,27 @@ def test_a_stream_is_alive_while_its_model_loads_and_while_its_prompt_is_read_on
     monkeypatch.setattr(answers, "KEEP_ALIVE_SEC", 0.02)
     monkeypatch.setattr(generation, "UNLOADED_PATIENCE_SEC", 0.05)
     for path in GENERATING:
-        fake.models["alpha"] = fake.FakeModel(load=fake.Step(0.15))
-        found = [signs_of_life(path, ask(fake_server, path, stream=True).text)]
-        fake.models["alpha"] = fake.FakeModel(tokens=["One"], token=fake.Step(0.15))
+        loaded, said = threading.Event(), threading.Event()
+        fake.models["alpha"] = fake.FakeModel(load=fake.Step(gate=loaded))
+        found = [signs_of_life(path, streamed(fake_server, path, loaded))]
+        fake.models["alpha"] = fake.FakeModel(tokens=["One"], token=fake.Step(gate=said))
         fake.engines[-1].script = fake.models["alpha"]
-        found.append(signs_of_life(path, ask(fake_server, path, stream=True).text))
+        found.append(signs_of_life(path, streamed(fake_server, path, said)))
         assert all(count == 0 if is_ollamas(path) else count > 2 for count in found), (path, found)
         httpx.post(f"{fake_server.url}/api/v1/models/unload", json={"instance_id": "alpha"})
+
+
+def streamed(server: ServerInThread, path: str, gate: threading.Event) -> str:
+    """Return a stream that waits for ``gate``: until it has three signs of life, or for a moment where it has none."""
+    if is_ollamas(path):
+        threading.Timer(0.15, gate.set).start()
+    body, text = {"model": "alpha", **GENERATING[path], "stream": True}, ""
+    with httpx.stream("POST", f"{server.url}{path}", json=body, timeout=60) as answer:
+        for piece in answer.iter_text():
+            text += piece
+            if text.count(": keep-alive") + text.count("event: ping") > 2:
+                gate.set()
+    return text
 
 
 def signs_of_life(path: str, text: str) -> int:
@@ -224,7 +239,7 @@ def test_a_full_queue_is_said_in_the_form_of_the_dialect_on_a_fake_engine(fake_s
                     assert answer.json()["error"]["type"] == "rate_limit_error"
         for each in streams:
             each.close()
-    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slots", 5)
+    wait_until(lambda: fake_server.host.requests_under_way() == 0, "the slots")
 
 
 def test_unknown_paths_and_methods_of_lm_studios_rest_have_its_form(fake_server: ServerInThread) -> None:

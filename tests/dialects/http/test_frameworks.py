@@ -18,6 +18,8 @@ FLOWS = Path(__file__).parents[2] / "support" / "framework_flows.py"
 
 MODELS = (VALUES, SENSIBLE, EMBEDDING_MODEL)
 
+pytestmark = pytest.mark.timeout(600)  # the first item installs them
+
 EXPECTED: dict[str, dict[str, Any]] = {
     "langchain_openai": {"same": True, "book": "Book", "call": "weather", "vectors": [768, 768]},
     "langchain_anthropic": {"same": True},
@@ -35,7 +37,7 @@ def results(base_url: str, cache_home: Home, tmp_path_factory: pytest.TempPathFa
     program = [str(python_of_frameworks(cache_home.root)), str(FLOWS), base_url, *MODELS, *EXPECTED]
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOME": str(tmp_path_factory.mktemp("home"))}
     environment.pop("PYTHONPATH", None)
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=390, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

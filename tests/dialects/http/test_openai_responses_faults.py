@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,12 +215,14 @@ def read(path: str) -> Response:
 def test_a_response_in_the_background_is_retrieved_when_it_is_made_on_a_fake_engine(
     fake_server: ServerInThread,
 ) -> None:
-    fake.models["alpha"] = fake.FakeModel(token=fake.Step(0.2))
+    said = threading.Event()
+    fake.models["alpha"] = fake.FakeModel(token=fake.Step(gate=said))
     begun, path = begin(fake_server)
     wait_until(lambda: read(path).status == "in_progress", "the beginning")
     body = {"model": "alpha", "input": "more", "previous_response_id": begun.id}
     answer = httpx.post(f"{fake_server.url}/v1/responses", json=body)
     assert answer.json()["error"]["param"] == "previous_response_id"
+    said.set()
     wait_until(lambda: read(path).status == "completed", "the end")
     done = read(path)
     assert done.output_text == "One two three." and done.usage and done.background

@@ -163,6 +163,7 @@ def test_functions_of_the_client_are_left_to_it_on_a_fake_engine(fake_server: Se
     assert "sums_greet" in prompt(), "the server's tool of the same name has another one"
 
 
+@pytest.mark.usefixtures("patient")
 def test_wrong_servers_and_choices_are_refused_on_a_fake_engine(fake_server: ServerInThread, mcp_url: str) -> None:
     error = refusal(fake_server, tools=[server_tool(mcp_url)])
     assert error["param"] == "tools.0" and "server.mcp_urls" in error["message"]

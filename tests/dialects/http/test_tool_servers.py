@@ -140,6 +140,7 @@ WRONG: list[tuple[list[Any], str]] = [
 ]
 
 
+@pytest.mark.usefixtures("patient")
 def test_wrong_and_forbidden_servers_are_refused_by_their_path_on_a_fake_engine(
     fake_server: ServerInThread, mcp_url: str
 ) -> None:
@@ -155,6 +156,7 @@ def test_wrong_and_forbidden_servers_are_refused_by_their_path_on_a_fake_engine(
     assert fake.engines == []
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_server_that_does_not_answer_is_an_error_before_a_stream_on_a_fake_engine(
     fake_server: ServerInThread,
 ) -> None:

@@ -25,7 +25,7 @@ from studiolo.engines.spec import Capabilities, Device, EngineSpec, Finding, Loa
 from studiolo.errors import EngineDiedError, EngineError, EngineStartError, PromptTooLongError, UnsupportedError
 from tests.support.engine_calls import request, run
 from tests.support.engines import spec_of
-from tests.support.running import children, has_ended
+from tests.support.running import PATIENCE_SEC, children, has_ended
 
 CONTEXT = 512
 ENDLESS = {"repeat_penalty": False}
@@ -175,7 +175,7 @@ class EngineContract:
                 async for event in events:
                     if isinstance(event, Fragment):
                         break
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SEC):
             await asyncio.gather(*(run(engine, "1 2 3", max_tokens=1) for _ in range(2)))
 
     async def test_tokens_become_the_text_that_they_came_from(self, engine: Engine) -> None:
@@ -228,7 +228,7 @@ class EngineContract:
                     case.crash(engine)
                     crashed = True
         assert case.in_process or caught.value.cause, "the end of its log is not in the error"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SEC):
             await engine.exited.wait()
         assert case.death in str(engine.death())
         for call in (run(engine, "again"), engine.tokenize("again"), engine.health()):
@@ -238,7 +238,7 @@ class EngineContract:
 
     async def test_an_aborted_engine_ends_for_the_reason_given(self, engine: Engine) -> None:
         engine.abort("it was too slow")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SEC):
             await engine.exited.wait()
         assert "it was too slow" in str(engine.death())
 

@@ -26,7 +26,7 @@ const dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwA
 async function refused(call, pattern) {
   const start = Date.now();
   await assert.rejects(async () => { await call(); }, pattern);
-  assert.ok(Date.now() - start < 3000, "it was refused late");
+  assert.ok(Date.now() - start < 30000, "it was refused late");
 }
 const search = async () => (await repository.searchModels({ searchTerm: "smollm2-135m" }))[0];
 const option = async () => (await (await search()).getDownloadOptions())[0];
@@ -87,7 +87,7 @@ const common = {
   },
   async "OngoingPrediction.result"() { assert.ok((await llm.complete("1 2 3", greedy).result()).content); },
   async "OngoingPrediction.cancel"() {
-    const prediction = llm.complete("1 2 3", { temperature: 0 });
+    const prediction = llm.complete("1 2 3", { temperature: 0, repeatPenalty: false, contextOverflowPolicy: "rollingWindow" });
     await prediction.cancel();
     assert.equal((await prediction.result()).stats.stopReason, "userStopped");
   },

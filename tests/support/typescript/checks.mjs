@@ -1,6 +1,6 @@
 // Runs named checks one after the other, and prints the outcome of each as one line of JSON.
-// None may take longer than limitSec; one call gets 10 s. With names, only those run.
-export async function run(checks, limitSec = 10, names = []) {
+// None may take longer than limitSec; one call gets 60 s. With names, only those run.
+export async function run(checks, limitSec = 60, names = []) {
   const results = {};
   for (const [name, check] of Object.entries(checks)) {
     if (names.length && !names.includes(name)) { continue; }

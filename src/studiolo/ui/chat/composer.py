@@ -15,6 +15,7 @@ from ...domain.chat import Image, Text
 from ...errors import StudioloError
 from ...store.conversation import ConversationMessage, ConversationPart, Document
 from ..backend import backend
+from ..element_groups import row, show_items
 from ..elements import button, icon_button
 from ..notices import notice, show_error
 from ..tasks import begin
@@ -61,6 +62,8 @@ _OVER = """(event) => {
 _LEFT = """(event) => {
   if (!event.currentTarget.contains(event.relatedTarget)) event.currentTarget.classList.remove("st-dropping");
 }"""
+_DRAFT = f"getElement(FIELD).inputValue ? null : sessionStorage.getItem({DRAFT_KEY})"
+"""What was typed before the draft came is newer, also where it has been sent meanwhile."""
 _FORGET = "() => getElement(UPLOAD).$refs.qRef.reset()"
 """The browser's part refuses a file that it has uploaded before, also where it was removed meanwhile."""
 
@@ -78,6 +81,7 @@ class Composer:
         self._attached: list[Image | AttachedDocument] = []
         self._is_uploading = False
         self._being_read: list[str] = []
+        self._shown_chips: dict[Any, ui.element] = {}
         self._comes = True
         self._timer: asyncio.TimerHandle | None = None
         self._counting: asyncio.Task[None] | None = None
@@ -89,13 +93,15 @@ class Composer:
                 on_upload=self._uploaded,
                 on_rejected=lambda: notice("A file is too large: 45 MiB are possible.", kind="warning"),
             ).classes("st-hidden")
-            self._chips = ui.element("div").classes("st-row")
+            with row():
+                self._chips = row()
+                self._reading = ui.label("").props("role=status").classes("st-dim st-small")
             self._field = ui.textarea(placeholder="Ask a question").classes("st-wide")
             self._field.props('outlined autogrow autofocus aria-label="Question"')
             self._take_files(page)
             self._root.on("input", js_handler=_KEEP)
             self._field.on_value_change(self.count_soon)
-            with ui.element("div").classes("st-row"):
+            with row():
                 icon_button("attach_file", "Attach images and documents", self._pick)
                 self._count = ui.label("").classes("st-dim st-small")
                 ui.space()
@@ -141,7 +147,7 @@ class Composer:
         client = self._root.client
         await client.connected()
         with self._root:
-            answer: Any = ui.run_javascript(f"sessionStorage.getItem({DRAFT_KEY})", timeout=10)
+            answer: Any = ui.run_javascript(_DRAFT.replace("FIELD", str(self._field.id)), timeout=10)
             draft: str | None = await answer
             if draft and not self._field.value and not self._root.is_deleted:
                 self._field.set_value(draft)
@@ -158,7 +164,7 @@ class Composer:
             return
         if self._is_reading:
             self._put_back(text)
-            notice("A file is still being read. Send the question when it is there.")
+            notice("A file is still being read. Send the question when it is there.", kind="warning")
             return
         attached, self._attached = self._attached, []
         try:
@@ -233,15 +239,15 @@ class Composer:
         self.count_soon()
 
     def _show_attached(self) -> None:
-        self._chips.clear()
-        with self._chips:
-            for each in self._attached:
-                with ui.element("span").classes("st-chip"):
-                    ui.label(each.name or "image")
-                    icon_button("close", f"Remove {each.name}", partial(self._remove, each))
-            if self._is_reading:
-                names = ", ".join(self._being_read) or "a file"
-                ui.label(f"Reading {names}…").props("role=status").classes("st-dim st-small")
+        show_items(self._chips, self._shown_chips, {id(each): partial(self._chip, each) for each in self._attached})
+        names = ", ".join(self._being_read) or "a file"
+        self._reading.set_text(f"Reading {names}…" if self._is_reading else "")
+
+    def _chip(self, each: Image | AttachedDocument) -> ui.element:
+        with ui.element("span").classes("st-chip") as chip:
+            ui.label(each.name or "image")
+            icon_button("close", f"Remove {each.name}", partial(self._remove, each))
+        return chip
 
     def _remove(self, gone: Image | AttachedDocument) -> None:
         self._attached = [each for each in self._attached if each is not gone]
