@@ -11,6 +11,9 @@ from typing import Any
 
 PATIENCE_SEC = 60.0
 
+_attaching = threading.Lock()
+"""Of two processes that were attached to at one time, debugpy's adapter has answered neither."""
+
 
 class DebugSession:
     """A session with one debugged process; those that it starts get sessions of their own, which only let them run.
@@ -107,7 +110,8 @@ class DebugSession:
 
 def _follow(configuration: dict[str, Any]) -> None:
     """Attach to a process that a debugged one has started, so that it runs, and follow it to its end."""
-    session = DebugSession(configuration["connect"]["port"], {}, configuration)
+    with _attaching:
+        session = DebugSession(configuration["connect"]["port"], {}, configuration)
     with contextlib.suppress(ConnectionError, TimeoutError):
         session.wait_for("terminated")
     session.close()
