@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -94,31 +96,43 @@ def test_killed_while_loading(server: Server, client: lm.Client) -> None:
 
 def test_killed_while_it_processes_a_prompt(server: Server, client: lm.Client) -> None:
     with nothing_left(server.pid), undisturbed(server.address):
-        llm = load(client, "prompt", context_length=1024, max_parallel_predictions=1, eval_batch_size=128)
+        llm = load(client, "prompt", context_length=1024, max_parallel_predictions=1)
         expected = answer(llm)
         fragments: list[lm.LlmPredictionFragment] = []
 
-        pid = pid_of(client, "prompt")
+        def predict(**config: Any) -> lm.PredictionResult:
+            config = {"temperature": 0, "max_tokens": 2, **config}
+            return llm.complete("word " * 800, config=config, on_prediction_fragment=fragments.append)
 
-        def kill() -> None:
-            wait_until(lambda: getattr(status_of(client, "prompt"), "running", 0) == 1, "the prompt to be sent")
-            os.kill(pid, signal.SIGKILL)
-
-        os.kill(pid, signal.SIGSTOP)  # it cannot be done before it is killed
-        thread = threading.Thread(target=kill)
-        thread.start()
-        with pytest.raises(EngineDiedError, match="SIGKILL"):
-            llm.complete(
-                "word " * 800,
-                config={"max_tokens": 2, "on_engine_failure": "error"},
-                on_prediction_fragment=fragments.append,
-            )
-        thread.join()
+        with killed_at_its_prompt(client, "prompt"):
+            result = predict()
+        assert (result.engine_restarts, result.stats.predicted_tokens_count) == (1, 2)
+        fragments.clear()
+        with killed_at_its_prompt(client, "prompt"), pytest.raises(EngineDiedError, match="SIGKILL"):
+            predict(on_engine_failure="error")
         assert fragments == []
         assert len(last_crash(client).running) == 1
         assert "0 tokens out" in last_crash(client).running[0]
         assert answer(llm) == expected
         llm.unload()
+
+
+@contextlib.contextmanager
+def killed_at_its_prompt(client: lm.Client, name: str) -> Iterator[None]:
+    """Kill the engine when it has the prompt of the block, and before it can read it."""
+
+    def kill() -> None:
+        wait_until(lambda: status_of(client, name).running == 1, "the prompt to be sent")
+        os.kill(pid, signal.SIGKILL)
+
+    pid = pid_of(client, name)
+    os.kill(pid, signal.SIGSTOP)
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def test_killed_while_it_streams(server: Server, client: lm.Client) -> None:

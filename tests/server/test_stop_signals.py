@@ -50,9 +50,7 @@ main()
 
 
 @pytest.mark.parametrize("repeat_sec", [600.0, 0.0], ids=["passed on twice", "meant"])
-def test_a_stream_survives_sigterm_that_is_repeated_at_once_and_a_later_one_cuts_it(
-    home: Home, tmp_path: Path, repeat_sec: float
-) -> None:
+def test_a_stream_survives_sigterm_twice_and_a_later_one_cuts_it(home: Home, tmp_path: Path, repeat_sec: float) -> None:
     """What counts as at once is chosen, so that nothing depends on when the signals arrive."""
     program = [sys.executable, "-c", PROGRAM.format(repeat_sec)]
     with serving(home, tmp_path, "--no-load", program=program) as server, lm.Client(server.address) as client:
