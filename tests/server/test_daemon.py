@@ -289,7 +289,8 @@ def test_the_log_of_the_server_has_times_and_is_kept_short_while_it_runs(tidy: H
 
         with log_path(tidy).open("a") as log:
             log.write("filling\n" * (MAX_LOG_BYTES // 8 + 1))
-        wait_until(lambda: log_path(tidy).stat().st_size < MAX_LOG_BYTES, "the log to be rotated")
+        wait_until(lambda: old_log_path(tidy).exists() and log_path(tidy).exists(), "the log to be rotated")
+        assert log_path(tidy).stat().st_size < MAX_LOG_BYTES
         client.system.notify("After", "the log was rotated")
         wait_until(lambda: "After" in log_path(tidy).read_text(), "a word in the new log")
         assert studiolo(tidy, "server", "stop").returncode == 0

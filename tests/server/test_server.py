@@ -274,7 +274,8 @@ def test_what_runs_when_the_server_stops_is_finished(
     home.settings.write_text(f"[server]\ndrain_limit_sec = {drain_limit_sec}\n")
     with serving(home, tmp_path, "--no-load") as server, lm.Client(server.address) as client:
         llm = client.llm.load_new_instance("smollm2-135m-instruct", config={"context_length": context_length})
-        stream = llm.complete_stream("1 2 3 4 5 6 7", config={"temperature": 0, "repeat_penalty": False})
+        config = ENDLESS if reason == "modelUnloaded" else {"temperature": 0, "repeat_penalty": False}
+        stream = llm.complete_stream("1 2 3 4 5 6 7", config=config)
         for count, _ in enumerate(stream):
             if count == 0:
                 server.process.send_signal(signal.SIGTERM)

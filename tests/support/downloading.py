@@ -18,6 +18,7 @@ from studiolo.library.sources import pypi
 from studiolo.library.sources.wheel_locations import Location
 from studiolo.paths import Home
 from tests.support.model_files import write_catalog
+from tests.support.running import PATIENCE_SEC
 from tests.support.web import Request, Web
 
 
@@ -90,11 +91,14 @@ def went_on(requests: list[Request], content: bytes) -> None:
 
 async def until_kept(home: Home, size_bytes: int = 1_000_000) -> None:
     """Wait until so much of a file is on disk, in whichever process it is downloaded."""
-    async with asyncio.timeout(60):
-        while not any(  # noqa: ASYNC110 - another process writes it
-            _size(part) >= size_bytes for part in home.downloads.rglob("*") if part.suffix != ".lock"
-        ):
+    async with asyncio.timeout(PATIENCE_SEC):
+        while kept_bytes(home) < size_bytes:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
+
+
+def kept_bytes(home: Home) -> int:
+    """Return the size of the largest file that has come in part."""
+    return max((_size(part) for part in home.downloads.rglob("*") if part.suffix != ".lock"), default=0)
 
 
 def _size(path: Path) -> int:
