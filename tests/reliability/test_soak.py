@@ -12,7 +12,7 @@ from studiolo.paths import Home
 from tests.reliability.soak import Report
 
 ROOT = Path(__file__).parents[2]
-SIZE = ("--minutes", "0.2", "--clients", "6", "--kill-every", "2", "--seed", "3")
+SIZE = ("--minutes", "0.1", "--clients", "6", "--kill-every", "2", "--seed", "3")
 
 
 def test_clients_of_every_kind_while_engines_are_killed(
@@ -26,6 +26,6 @@ def test_clients_of_every_kind_while_engines_are_killed(
     report = msgspec.json.decode(written.read_bytes(), type=Report)
     assert report.faults == [], done.stderr
     assert report.kills >= 1
-    assert sum(count for outcome, count in report.outcomes.items() if ": answered" in outcome) >= 10
+    assert sum(count for outcome, count in report.outcomes.items() if ": answered" in outcome) >= 5
     assert max(report.processes) <= 10
     assert done.returncode == 0, done.stderr
