@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import studiolo_fake_engine as fake
@@ -201,6 +202,21 @@ def test_ctrl_c_while_an_answer_is_written_loses_nothing(home: Home, monkeypatch
         assert [message.stop_reason for message in chat.session.branch] == [None, "eosFound"]
     with chatting(last=True) as chat:
         assert [message.text for message in chat.session.branch] == ["Count.", "One two three."]
+
+
+def test_ctrl_c_that_python_drops_stops_the_answer(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    dropped: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda about: dropped.append(about.exc_type))
+    fake.models["tiny"].endless = True
+    with chatting() as chat:
+        chat.terminal.on_fragment = lambda text: None if dropped else Dying() and None  # type: ignore[attr-defined]
+        assert "(stopped" in typed(chat, "Count.")
+        assert [message.stop_reason for message in chat.session.branch] == [None, "userStopped"]
+    assert dropped == [KeyboardInterrupt]
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:

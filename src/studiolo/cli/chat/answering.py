@@ -14,7 +14,7 @@ from ...sdk.prediction import PredictionResult
 from ...sdk.sync_models import LLM
 from ...sdk.sync_stream import PredictionStream
 from ...store.conversation import ConversationMessage
-from .interrupts import interrupts_wait
+from .interrupts import interrupts_kept, interrupts_wait
 from .listener import Listener
 from .tools import ChatTools
 
@@ -35,28 +35,29 @@ def answer(
 
     What there is of an answer that is interrupted or fails is kept, too, before the exception is raised again.
     """
-    current = _Current(listener, keep)
-    try:
-        if tools is not None and tools.names:
-            return _act(llm, chat, config, tools, current)
-        options: Any = {} if response_format is None else {"response_format": response_format}
-        answerer: Any = llm
-        stream: PredictionStream[Any] = answerer.respond_stream(
-            chat, config=config, on_prompt_processing_progress=listener.waiting, **options
-        )
-        with stream:
-            for fragment in stream:
-                current.take(fragment)
-            result = stream.result()
-        listener.round_ended()
-        current.complete(result)
-        return result
-    except KeyboardInterrupt:
-        current.cut("userStopped")
-        raise
-    except Exception:
-        current.cut("failed")
-        raise
+    with interrupts_kept() as check_interrupt:
+        current = _Current(listener, keep, check_interrupt)
+        try:
+            if tools is not None and tools.names:
+                return _act(llm, chat, config, tools, current)
+            options: Any = {} if response_format is None else {"response_format": response_format}
+            answerer: Any = llm
+            stream: PredictionStream[Any] = answerer.respond_stream(
+                chat, config=config, on_prompt_processing_progress=current.waiting, **options
+            )
+            with stream:
+                for fragment in stream:
+                    current.take(fragment)
+                result = stream.result()
+            listener.round_ended()
+            current.complete(result)
+            return result
+        except KeyboardInterrupt:
+            current.cut("userStopped")
+            raise
+        except Exception:
+            current.cut("failed")
+            raise
 
 
 def _act(llm: LLM, chat: Chat, config: PredictionConfig, tools: ChatTools, current: _Current) -> PredictionResult[Any]:
@@ -81,7 +82,7 @@ def _act(llm: LLM, chat: Chat, config: PredictionConfig, tools: ChatTools, curre
             config=config,
             max_prediction_rounds=MAX_ROUNDS,
             on_round_start=lambda _: tools.round_began(),
-            on_prompt_processing_progress=lambda done, _: current.listener.waiting(done),
+            on_prompt_processing_progress=lambda done, _: current.waiting(done),
             on_prediction_fragment=lambda fragment, _: current.take(fragment),
             on_prediction_completed=predicted,
             on_message=add,
@@ -94,13 +95,20 @@ def _act(llm: LLM, chat: Chat, config: PredictionConfig, tools: ChatTools, curre
 class _Current:
     """The prediction that runs, with its text so far."""
 
-    def __init__(self, listener: Listener, keep: Keep) -> None:
+    def __init__(self, listener: Listener, keep: Keep, check_interrupt: Callable[[], None]) -> None:
         self.listener = listener
         self._keep = keep
+        self._check_interrupt = check_interrupt
         self._partial = PartialAnswer()
+
+    def waiting(self, processed: float) -> None:
+        """Show how much of the prompt is processed."""
+        self._check_interrupt()
+        self.listener.waiting(processed)
 
     def take(self, fragment: Any) -> None:
         """Show a fragment and remember it. Tags around reasoning are neither."""
+        self._check_interrupt()
         if (kind := self._partial.take(fragment)) is not None:
             self.listener.fragment(fragment.content, is_reasoning=kind == "reasoning")
 
