@@ -163,6 +163,7 @@ def test_every_command_on_a_terminal(server: Server, folder: Path) -> None:
             assert re.search(pattern, in_one_line(shown)), f"{line}: {shown}"
             drawn = [part for each in shown.split("\n") for part in each.split("\r")]
             assert max(len(each.rstrip()) for each in drawn) <= 80, f"{line}: {shown}"
+        enter(program, f"/model {DEFAULT_MODEL}")  # one that sees has an end, at its context
         for name in ("context_overflow_policy", "logit_bias"):
             enter(program, f"/set {name} {json.dumps(ENDLESS[name])}")
         program.type("/set max_tokens false\rNever ends?\r")

@@ -19,7 +19,7 @@ from studiolo.config import prediction_config
 from studiolo.host import images
 from studiolo.host.files import FileStore, file_type
 from studiolo.paths import Home
-from tests.support.homes import link_model
+from tests.support.homes import ENDLESS, link_model
 
 pytestmark = [pytest.mark.served, pytest.mark.quick_model]
 
@@ -344,3 +344,9 @@ def test_errors_name_a_file_as_the_user_did(tmp_path: Path) -> None:
     store.path(gone).unlink()
     with pytest.raises(lm.FilesError, match=r"has no file 'holiday.png'"):
         store.read(gone)
+
+
+def test_a_model_that_sees_ends_at_its_context_under_every_policy(eyes: lm.LLM) -> None:
+    result = eyes.complete("1 2 3", config=ENDLESS | {"context_overflow_policy": "rollingWindow"})
+    assert result.stats.stop_reason == "contextLengthReached"
+    assert result.stats.total_tokens_count == eyes.get_context_length()

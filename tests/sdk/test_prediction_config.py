@@ -228,7 +228,8 @@ def test_a_prediction_names_a_draft_model_of_an_instance_that_has_none(client: l
         drafted = plain.complete(
             PROMPT, config={**config, "draft_model": "smollm2-135m", "speculative_decoding_num_draft_tokens_exact": 2}
         )
-        assert list(fragments) and running.result().stats.predicted_tokens_count == 60  # what ran has come to its end
+        list(fragments)  # there may be none left: they are merged on a busy machine
+        assert running.result().stats.predicted_tokens_count == 60, "what ran has come to its end"
         assert drafted.content == before.content
         assert drafted.stats.used_draft_model_key == key and drafted.stats.accepted_draft_tokens_count
         assert drafted.load_config.speculative_draft_max_tokens == 2
