@@ -35,6 +35,11 @@ from studiolo.library.download_references import HubReference, PathReference, Re
         ("smollm2-135m-instruct", None),
         ("a/b/c", None),
         ("", None),
+        *((name, None) for name in ("~\0/a.gguf", "~\0", "/a\0.gguf", "file:///a\0", "owner/repo@\0")),
+        *(
+            (name, None)
+            for name in ("https://[", "http://[::1/a.gguf", "https://a]/b.gguf", "file://[", "http://℀/a.gguf")
+        ),
     ],
 )
 def test_what_a_name_means(name: str, meant: Reference | None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,13 @@ def parse(name: str) -> Reference | None:
     absolute or beginning with ``~`` or a dot.
     """
     name = name.strip()
+    try:
+        return None if "\0" in name else _parsed(name)
+    except ValueError:  # an address that is none, such as "https://["
+        return None
+
+
+def _parsed(name: str) -> Reference | None:
     if re.match(r"https?://", name, re.IGNORECASE):
         return _from_url(name)
     if name.startswith(("/", "~", "./", "../")):

@@ -323,7 +323,7 @@ class Library:
         name = name.strip()
         path = Path(name)
         if name.startswith("~") and "/" in name:
-            with contextlib.suppress(RuntimeError):  # "~nobody/": there is no such user
+            with contextlib.suppress(RuntimeError, ValueError):  # there is no such user, or cannot be one: "~\0/"
                 path = path.expanduser()
         if path.is_absolute():
             return self._at(path, current)
