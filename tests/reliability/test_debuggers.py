@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from studiolo.paths import Home
@@ -14,7 +15,7 @@ from tests.support.debug_session import DebugSession
 from tests.support.pseudo_terminal import typed_program
 from tests.support.running import environment, free_port, wait_until
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.slow, pytest.mark.quick_model]
+pytestmark = [pytest.mark.timeout(175), pytest.mark.slow, pytest.mark.quick_model]
 
 PROGRAM = """
 import studiolo as lm
@@ -63,6 +64,14 @@ def test_pdb_in_a_terminal(program: Path, home: Home) -> None:
 
 
 def test_debugpy_with_the_workers(program: Path, home: Home, tmp_path: Path) -> None:
+    for _ in range(4):  # its adapter is sometimes silent to those that attach to a process
+        with contextlib.suppress(TimeoutError):
+            debug_once(program, home, tmp_path)
+            return
+    raise AssertionError("the debug adapter has answered in no try")
+
+
+def debug_once(program: Path, home: Home, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     command = [sys.executable, "-m", "debugpy", "--listen", f"127.0.0.1:{port}", "--wait-for-client", str(program)]
     variables = environment(
@@ -92,3 +101,7 @@ def test_debugpy_with_the_workers(program: Path, home: Home, tmp_path: Path) -> 
             session.close()
         process.kill()
         process.wait()
+        for each in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if "debugpy" in " ".join(each.cmdline()) and each.environ().get("STUDIOLO_HOME") == str(home.root):
+                    each.kill()

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-PATIENCE_SEC = 60.0
+PATIENCE_SEC = 20.0
 
 _attaching = threading.Lock()
 """Of two processes that were attached to at one time, debugpy's adapter has answered neither."""
@@ -110,8 +110,8 @@ class DebugSession:
 
 def _follow(configuration: dict[str, Any]) -> None:
     """Attach to a process that a debugged one has started, so that it runs, and follow it to its end."""
-    with _attaching:
-        session = DebugSession(configuration["connect"]["port"], {}, configuration)
     with contextlib.suppress(ConnectionError, TimeoutError):
-        session.wait_for("terminated")
-    session.close()
+        with _attaching:
+            session = DebugSession(configuration["connect"]["port"], {}, configuration)
+        with contextlib.closing(session), contextlib.suppress(ConnectionError, TimeoutError):
+            session.wait_for("terminated")
