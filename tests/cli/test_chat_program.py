@@ -21,10 +21,10 @@ from studiolo.paths import Home
 from studiolo.store.conversation import Conversation, ConversationMessage, MessageTree
 from studiolo.store.conversation_export import as_json
 from tests.support.chatting import picture
-from tests.support.command_line import MCP_SERVER, STUDIOLO, good, run
+from tests.support.command_line import MCP_SERVER, good, run
 from tests.support.homes import DEFAULT_MODEL, ENDLESS
 from tests.support.pseudo_terminal import TypedProgram, typed_program
-from tests.support.running import Server, environment
+from tests.support.running import STUDIOLO, Server, environment
 
 SMALL = "load = { context_length = 2048 }\nprediction = { max_tokens = 4 }\n"
 pytestmark = [

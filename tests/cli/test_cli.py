@@ -14,8 +14,9 @@ import pytest
 
 import studiolo
 from studiolo.paths import Home
-from tests.support.command_line import STUDIOLO, good, run
-from tests.support.running import Server, environment, has_ended, workers_of
+from tests.support.command_line import good, run
+from tests.support.homes import ENDLESS_ANSWERS
+from tests.support.running import STUDIOLO, Server, environment, has_ended, workers_of
 
 pytestmark = [pytest.mark.quick_model, pytest.mark.server(load=True, sdk_port=True), pytest.mark.slow]
 
@@ -206,10 +207,8 @@ def test_version_and_help_are_light(home: Home) -> None:
 
 
 def test_an_interrupt_stops_the_work_and_sets_the_exit_status(home: Home) -> None:
-    with home.settings.open("a") as settings:  # an answer without an end of its own
-        settings.write(
-            'prediction = { context_overflow_policy = "rollingWindow", logit_bias = [[0, "-inf"], [2, "-inf"]] }\n'
-        )
+    with home.settings.open("a") as settings:
+        settings.write(ENDLESS_ANSWERS)
     process = subprocess.Popen(
         [*STUDIOLO, "complete", "1 2 3 4 5 6 7", "--temperature", "0"],
         env=environment(home, STUDIOLO_HOST="embedded"),

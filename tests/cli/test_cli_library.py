@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from studiolo.paths import Home
-from tests.support.command_line import STUDIOLO, good, run
+from tests.support.command_line import good, run
 from tests.support.homes import link_model
 from tests.support.model_files import write_gguf
-from tests.support.running import environment, serving
+from tests.support.running import STUDIOLO, environment, serving
 
 pytestmark = pytest.mark.slow
 

@@ -15,12 +15,12 @@ import pytest
 import studiolo_fake_engine as fake
 
 from studiolo.paths import Home
-from tests.support.command_line import STUDIOLO
 from tests.support.fake_host import SETTINGS
 from tests.support.fake_models import add_model
+from tests.support.homes import ENDLESS_ANSWERS
 from tests.support.http_server import serving_in_thread
 from tests.support.model_files import write_gguf
-from tests.support.running import environment, wait_until
+from tests.support.running import STUDIOLO, environment, wait_until
 from tests.support.web import Web
 
 pytestmark = [pytest.mark.quick_model, pytest.mark.slow]
@@ -214,10 +214,8 @@ def test_a_server_without_standard_streams_serves(closed: str, empty_home: Home)
 
 
 def test_a_completion_whose_reader_leaves_ends_with_its_engine(home: Home) -> None:
-    with home.settings.open("a") as settings:  # an answer without an end of its own
-        settings.write(
-            'prediction = { context_overflow_policy = "rollingWindow", logit_bias = [[0, "-inf"], [2, "-inf"]] }\n'
-        )
+    with home.settings.open("a") as settings:
+        settings.write(ENDLESS_ANSWERS)
     line = f'{shlex.join(STUDIOLO)} complete "1 2 3 4 5" --temperature 0 | head -c 5'
     done = subprocess.run(
         ["sh", "-c", line], env=environment(home, STUDIOLO_HOST="embedded"), capture_output=True, timeout=100

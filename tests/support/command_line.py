@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 from studiolo.paths import Home
-from tests.support.running import environment
-
-STUDIOLO = [sys.executable, "-m", "studiolo"]
+from tests.support.running import STUDIOLO, environment
 
 MCP_SERVER = str(Path(__file__).with_name("mcp_server.py"))
 """The program of a small MCP server. It is not imported: the official package takes half a second."""

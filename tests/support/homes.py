@@ -61,6 +61,12 @@ ENDLESS: dict[str, Any] = {
 """A prediction config with which an answer of the default model, the quick one or the whole, has no end."""
 
 
+ENDLESS_ANSWERS = (
+    'prediction = { context_overflow_policy = "rollingWindow", logit_bias = [[0, "-inf"], [2, "-inf"]] }\n'
+)
+"""Settings of the default model, for the end of a home's: its answers have no end of their own."""
+
+
 def link_model(model: Path, home: Home, publisher: str = "tests") -> str:
     """Link the file ``model``, and its mmproj if it has one, into ``home``; returns its path in the models folder."""
     relative = f"{publisher}/{model.stem}-GGUF/{model.name}"

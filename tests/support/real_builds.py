@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 from studiolo.paths import Home
-from tests.support.command_line import STUDIOLO
-from tests.support.running import environment
+from tests.support.running import STUDIOLO, environment
 
 LIMIT_SEC = 4 * 3600
 

@@ -21,7 +21,7 @@ from studiolo.paths import Home
 from tests.support.recording import wire_recorder
 
 WORKER = "studiolo.engines.llama_cpp.worker"
-COMMAND = (sys.executable, "-m", "studiolo")
+STUDIOLO = [sys.executable, "-m", "studiolo"]
 
 PATIENCE_SEC = 60.0
 
@@ -180,7 +180,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    home: Home, folder: Path, *options: str, sdk_port: bool = False, program: Sequence[str] = COMMAND
+    home: Home, folder: Path, *options: str, sdk_port: bool = False, program: Sequence[str] = STUDIOLO
 ) -> Iterator[Server]:
     """Run ``studiolo serve`` on a free port, until the block is left.
 

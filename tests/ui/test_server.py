@@ -90,11 +90,10 @@ def test_requests_are_recorded_only_when_the_user_wants_it(
     prompt = llm.apply_prompt_template(chat)
     llm.respond(chat, config={"max_tokens": 2})
     recorded = anything.filter(has_text='"bye"')  # a row shows the end of its prompt
-    line = recorded
-    expect(line).to_contain_text("watched")
+    expect(recorded).to_contain_text("watched")
     expect(page.get_by_role("group", name=re.compile("^Answer ")).first).to_contain_text("tokens, stop reason")
-    shown = line.get_by_role("button", name="Show").element_handle()
-    line.get_by_role("button", name="Show").click()
+    shown = recorded.get_by_role("button", name="Show").element_handle()
+    recorded.get_by_role("button", name="Show").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("region", name="Text of the prompt")).to_have_text(prompt, use_inner_text=False)
     program = dialog.get_by_role("region", name="Program")
