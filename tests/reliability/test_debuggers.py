@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from studiolo.paths import Home
-from tests.support.debug_session import DebugSession
+from tests.support.debug_session import DebugSession, SilentAdapterError
 from tests.support.pseudo_terminal import typed_program
 from tests.support.running import environment, free_port, wait_until
 
@@ -65,7 +65,7 @@ def test_pdb_in_a_terminal(program: Path, home: Home) -> None:
 
 def test_debugpy_with_the_workers(program: Path, home: Home, tmp_path: Path) -> None:
     for _ in range(4):  # its adapter is sometimes silent to those that attach to a process
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(SilentAdapterError):
             debug_once(program, home, tmp_path)
             return
     raise AssertionError("the debug adapter has answered in no try")

@@ -15,6 +15,10 @@ _attaching = threading.Lock()
 """Of two processes that were attached to at one time, debugpy's adapter has answered neither."""
 
 
+class SilentAdapterError(Exception):
+    """The debug adapter has not answered those that attach to a process which a debugged one has started."""
+
+
 class DebugSession:
     """A session with one debugged process; those that it starts get sessions of their own, which only let them run.
 
@@ -29,14 +33,22 @@ class DebugSession:
     ) -> None:
         self.children: list[str] = []
         """The names of the sessions of the processes that it has started."""
+        self._unattached: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SEC)
         self._stream = self._socket.makefile("rwb")
         self._sent = 0
         self._events: list[dict[str, Any]] = []
         self._answers: dict[int, dict[str, Any]] = {}
+        try:
+            self._attach(breakpoints, configuration or {"justMyCode": False, "subProcess": True})
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self, breakpoints: dict[Path, list[int]], configuration: dict[str, Any]) -> None:
         self.ask("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
-        attached = self._send("attach", configuration or {"justMyCode": False, "subProcess": True})
+        attached = self._send("attach", configuration)
         self.wait_for("initialized")
         for path, lines in breakpoints.items():
             self.ask("setBreakpoints", source={"path": str(path)}, breakpoints=[{"line": line} for line in lines])
@@ -91,9 +103,14 @@ class DebugSession:
 
     def _read(self) -> None:
         length = 0
-        while line := self._stream.readline().strip():
-            name, _, value = line.partition(b":")
-            length = int(value) if name.lower() == b"content-length" else length
+        try:
+            while line := self._stream.readline().strip():
+                name, _, value = line.partition(b":")
+                length = int(value) if name.lower() == b"content-length" else length
+        except TimeoutError:
+            if self._unattached:
+                raise SilentAdapterError(f"not attached to: {self._unattached}") from None
+            raise
         if not length:
             raise ConnectionError("The debug adapter has closed the connection")
         message = json.loads(self._stream.read(length))
@@ -102,16 +119,17 @@ class DebugSession:
         elif message["type"] == "event" and message["event"] == "debugpyAttach":
             configuration = message["body"]
             self.children.append(configuration["name"])
-            self._threads.append(threading.Thread(target=_follow, args=(configuration,)))
+            self._unattached.add(configuration["name"])
+            self._threads.append(threading.Thread(target=self._follow, args=(configuration,)))
             self._threads[-1].start()
         elif message["type"] == "event":
             self._events.append(message)
 
-
-def _follow(configuration: dict[str, Any]) -> None:
-    """Attach to a process that a debugged one has started, so that it runs, and follow it to its end."""
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        with _attaching:
-            session = DebugSession(configuration["connect"]["port"], {}, configuration)
-        with contextlib.closing(session), contextlib.suppress(ConnectionError, TimeoutError):
-            session.wait_for("terminated")
+    def _follow(self, configuration: dict[str, Any]) -> None:
+        """Attach to a process that the debugged one has started, so that it runs, and follow it to its end."""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            with _attaching:
+                session = DebugSession(configuration["connect"]["port"], {}, configuration)
+            self._unattached.discard(configuration["name"])
+            with contextlib.closing(session):
+                session.wait_for("terminated")
